@@ -1,0 +1,260 @@
+"""`attention(query, key, value, variant)`: check the call, choose the kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .kernels import chunked, chunked_backward
+from .kernels.problem import Problem
+from .kernels.statistics import RowStatistics, region_weights, statistics
+from .variants import Variant
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    variant: Variant | str = "softmax",
+    *,
+    is_causal: bool = True,
+    enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """Attention of any variant in memory linear in the length, with gradients.
+
+    Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
+    by default, and causal masks are aligned bottom-right, so that a block of queries against a
+    longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
+    A row that sees no key gives a zero output. Non-finite inputs are not checked.
+
+    Args:
+        query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
+        key: (B, Hkv, Lk, D), with Hkv = H unless `enable_gqa`.
+        value: (B, Hkv, Lk, Dv).
+        variant: a name such as `"lssar:p=15"`, or a `Variant`.
+        is_causal: whether a row sees only keys up to its own.
+        enable_gqa: let `H / Hkv` consecutive query heads share one key head.
+        head_scale: (H,), multiplies the score of each head; a constant (no gradient).
+        distance_slope: (H,), `slope · (i − j)` is subtracted from the score; a constant.
+        window: a row sees at most this many keys, its own included; needs `is_causal`.
+
+    Returns:
+        (B, H, Lq, Dv), in the type of `value`.
+
+    Raises:
+        TypeError: something that is not a floating-point tensor, or mixed types.
+        ValueError: an unknown variant, a rank, size, device or option out of range.
+    """
+    problem = check(
+        query,
+        key,
+        value,
+        variant,
+        is_causal=is_causal,
+        enable_gqa=enable_gqa,
+        head_scale=head_scale,
+        distance_slope=distance_slope,
+        window=window,
+    )
+    result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, head_scale, distance_slope, problem
+    )
+    return result
+
+
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    variant: Variant | str = "softmax",
+    *,
+    is_causal: bool = True,
+    enable_gqa: bool = False,
+    rows: slice = slice(None),
+    cols: slice = slice(None),
+) -> Tensor:
+    """The exact weights of a region of the attention matrix, and of that region alone.
+
+    Args:
+        query, key, variant, is_causal, enable_gqa: as in `attention`.
+        rows: the queries wanted.
+        cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
+
+    Returns:
+        (B, H, rows, cols), float32 (float64 for float64 inputs).
+
+    Raises:
+        As `attention`; ValueError also for a region that is empty, reversed or has a step.
+    """
+    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
+    row_range = _span("rows", rows, problem.query_length)
+    key_range = _span("cols", cols, problem.key_length)
+    return region_weights(problem, query, key, row_range, key_range)
+
+
+def row_statistics(
+    query: Tensor,
+    key: Tensor,
+    variant: Variant | str = "softmax",
+    *,
+    is_causal: bool = True,
+    enable_gqa: bool = False,
+) -> RowStatistics:
+    """What every row's weights look like, without the weights: entropy, largest weight, …
+
+    Args and errors: as in `attention`.
+
+    Returns:
+        Tensors of shape (B, H, Lq); `RowStatistics` names them.
+    """
+    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
+    return statistics(problem, query, key)
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        head_scale: Tensor | None,
+        distance_slope: Tensor | None,
+        problem: Problem,
+    ) -> Tensor:
+        operands = chunked.Operands(problem, query, key, head_scale, distance_slope)
+        output, scalars = chunked.forward(operands, value)
+        ctx.problem = problem
+        ctx.save_for_backward(
+            query,
+            key,
+            value,
+            output,
+            head_scale,
+            distance_slope,
+            *scalars.tensors(),
+        )
+        return output
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, output, head_scale, slope, *rows = ctx.saved_tensors
+        operands = chunked.Operands(ctx.problem, query, key, head_scale, slope)
+        grads = chunked_backward.backward(
+            operands, value, output, grad_output, chunked.RowScalars(*rows)
+        )
+        inputs = (query, key, value)
+        return (
+            *(grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)),
+            None,
+            None,
+            None,
+        )
+
+
+def check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    variant: Variant | str,
+    *,
+    is_causal: bool,
+    enable_gqa: bool,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    window: int | None = None,
+) -> Problem:
+    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
+    variant = Variant.parse(variant)
+    if variant.modifiers:
+        raise ValueError(
+            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
+            f"attention operator; pass {variant.attention}"
+        )
+    named = {"query": query, "key": key} | ({} if value is None else {"value": value})
+    for name, tensor in named.items():
+        _check_tensor(name, tensor, query)
+    batch, heads, query_length, dim = query.shape
+    kv_heads, key_length = key.shape[1], key.shape[2]
+    for name, tensor in named.items():
+        if tensor.shape[0] != batch:
+            raise ValueError(f"{name} has batch {tensor.shape[0]}; query has {batch}")
+    if key.shape[3] != dim:
+        raise ValueError(f"key has head size {key.shape[3]}; query has {dim}")
+    if value is not None and value.shape[1:3] != key.shape[1:3]:
+        raise ValueError(
+            f"value has (heads, length) {tuple(value.shape[1:3])}; key has {tuple(key.shape[1:3])}"
+        )
+    if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
+        rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
+        raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
+    for name, constant in (
+        ("head_scale", head_scale),
+        ("distance_slope", distance_slope),
+    ):
+        _check_constant(name, constant, heads)
+    if distance_slope is not None and not is_causal:
+        raise ValueError("distance_slope needs is_causal=True")
+    if window is not None and (not is_causal or window < 1):
+        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
+    return Problem(
+        variant=variant,
+        batch=batch,
+        heads=heads,
+        kv_heads=kv_heads,
+        query_length=query_length,
+        key_length=key_length,
+        dim=dim,
+        is_causal=is_causal,
+        window=window,
+    )
+
+
+def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+    if tensor.dtype not in FLOATS:
+        raise TypeError(
+            f"{name} is {tensor.dtype}; it must be float16, bfloat16, float32 or float64"
+        )
+    if tensor.dtype != query.dtype:
+        raise TypeError(f"{name} is {tensor.dtype}, query is {query.dtype}; one type")
+    if tensor.device != query.device:
+        raise ValueError(f"{name} is on {tensor.device}, query on {query.device}; one device")
+    if tensor.ndim != 4:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; "
+            "it must have 4 dimensions (batch, heads, length, head size)"
+        )
+    if 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
+
+
+def _check_constant(name: str, constant: Tensor | None, heads: int) -> None:
+    if constant is None:
+        return
+    if tuple(constant.shape) != (heads,):
+        raise ValueError(
+            f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
+        )
+    if constant.requires_grad:
+        raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")
+
+
+def _span(name: str, wanted: slice, length: int) -> tuple[int, int]:
+    start = 0 if wanted.start is None else wanted.start
+    stop = length if wanted.stop is None else wanted.stop
+    if wanted.step not in (None, 1) or not 0 <= start < stop <= length:
+        raise ValueError(
+            f"{name} is {start}:{stop}; it must be start:stop with "
+            f"0 <= start < stop <= {length} and no step"
+        )
+    return start, stop

@@ -1,0 +1,157 @@
+"""The analytic gradient in panels; formulas in the order of the four stages, undone from the end.
+
+For LSSAR, with `dw_ij = do_i·v_j` and `D_i = do_i·o_i`:
+`du = p t^(p−1) (dw − D) / (u_max R)`, `da = N du`, `E = O Σ_j du`, `ds = f'(s) (da − E) / S`.
+`E` needs no `Σ a·da` because the weights are homogeneous of degree 0 in `u`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..reference import NORM_EPS
+from .chunked import (
+    Block,
+    Operands,
+    RowScalars,
+    Workspace,
+    above_offset_,
+    blocks,
+    make_positive_,
+)
+from .power import power_
+
+
+def backward(
+    operands: Operands,
+    value: Tensor,
+    output: Tensor,
+    grad_output: Tensor,
+    scalars: RowScalars,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query (B, H, Lq, D), key (B, Hkv, Lk, D) and value (B, Hkv, Lk, Dv).
+
+    Args:
+        operands: queries and keys, as the forward had them.
+        value: (B, Hkv, Lk, Dv).
+        output, grad_output: (B, H, Lq, Dv).
+        scalars: from the forward.
+    """
+    problem, dtype = operands.problem, operands.key.dtype
+    values = value.reshape(-1, problem.key_length, value.shape[-1]).to(dtype)
+    grouped = (len(values), problem.groups, problem.query_length, value.shape[-1])
+    grad_output = grad_output.reshape(grouped).to(dtype)
+    inner = (grad_output * output.reshape(grouped).to(dtype)).sum(-1)  # D_i
+
+    grad_query = torch.zeros_like(operands.query)
+    grad_key = torch.zeros_like(operands.key)
+    grad_value = torch.zeros_like(values)
+    workspace = Workspace(values)
+    for block in blocks(problem, len(values)):
+        at = (block.heads, slice(None), block.rows)
+        grad_rows = grad_output[at].flatten(1, 2)
+        keys = (block.heads, block.keys)
+        grad_weights = workspace.panel("grad", *grad_rows.shape[:2], block.high - block.low)
+        torch.bmm(grad_rows, values[keys].mT, out=grad_weights)
+        grad_weights = grad_weights.view(
+            len(grad_rows), problem.groups, block.stop - block.start, -1
+        )
+        weights, grad_score = _undo_stages(
+            operands, block, workspace, scalars, grad_weights, inner[at]
+        )
+        grad_score = grad_score.flatten(1, 2)
+        grad_value[keys].baddbmm_(weights.flatten(1, 2).mT, grad_rows)
+        grad_key[keys].baddbmm_(grad_score.mT, operands.scaled_query(block))
+        through = torch.bmm(grad_score, operands.key[keys])
+        grad_query[at] = through.view(grad_query[at].shape) * operands.row_scale(block)
+
+    if problem.variant.score == "length-cosine":
+        grad_query = _through_norm(grad_query, operands.query, operands.query_norm)
+        grad_key = _through_norm(grad_key, operands.key, operands.key_norm)
+    batch = problem.batch
+    return (
+        grad_query.view(batch, problem.heads, problem.query_length, -1),
+        grad_key.view(batch, problem.kv_heads, problem.key_length, -1),
+        grad_value.view(batch, problem.kv_heads, problem.key_length, -1),
+    )
+
+
+def _undo_stages(
+    operands: Operands,
+    block: Block,
+    workspace: Workspace,
+    scalars: RowScalars,
+    grad_weights: Tensor,
+    inner: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Normalised weights and the gradient of the score, both (heads, G, rows, keys).
+
+    Overwrites `grad_weights`; `inner` is `D_i`, (heads, G, rows).
+    """
+    problem = operands.problem
+    variant, count = problem.variant, operands.count[block.rows]
+    at = (block.heads, slice(None), block.rows)
+    score = operands.scores(block, workspace, "score")
+    slope = workspace.panel("slope", *score.shape)
+    positive = make_positive_(problem, score, scalars.shift[at])
+    _positivity_slope(variant.positivity, positive, slope)
+
+    if variant.sharpen is None:
+        if variant.normalise == "l1":
+            divisor = scalars.total[at]
+            grad_weights.sub_(inner[..., None])
+        elif variant.normalise == "count":
+            divisor = count
+        else:
+            divisor = torch.ones_like(count)
+        grad_score = grad_weights.div_(divisor[..., None]).mul_(slope)
+        return positive.div_(divisor[..., None]), grad_score
+
+    total, highest = scalars.total[at], scalars.highest[at]
+    offset, raised = scalars.offset[at], scalars.raised[at]
+    above = above_offset_(positive, count, total, highest, offset)
+    weights, grad_raised = _powers(above, variant.sharpen, workspace)
+    safe = torch.where(highest == 0, torch.ones_like(highest), highest)
+    grad_above = grad_weights.sub_(inner[..., None]).mul_(grad_raised)
+    grad_above.mul_((variant.sharpen / (safe * raised))[..., None])
+    correction = offset * grad_above.sum(-1)  # E_i
+    grad_score = (
+        grad_above.mul_(count[:, None])
+        .sub_(correction[..., None])
+        .mul_(slope)
+        .div_(total[..., None])
+    )
+    return weights.div_(raised[..., None]), grad_score
+
+
+def _positivity_slope(positivity: str, positive: Tensor, slope: Tensor) -> None:
+    """`f'(s)` from `f(s)`; it is 0 on hidden keys, where `f` is 0."""
+    match positivity:
+        case "exp":
+            slope.copy_(positive)
+        case "softplus":  # σ(s) = 1 − e^(−f), accurate where f is tiny
+            torch.neg(positive, out=slope).expm1_().neg_()
+        case "sigmoid":
+            torch.mul(positive, positive, out=slope).neg_().add_(positive)
+        case "relu":
+            torch.sign(positive, out=slope)
+
+
+def _powers(above: Tensor, p: int, workspace: Workspace) -> tuple[Tensor, Tensor]:
+    """`t^p` and `t^(p−1)`, where `t^0` is 1 for `t > 0` and 0 elsewhere."""
+    lower = workspace.panel("lower", *above.shape)
+    if p == 1:
+        return above, torch.sign(above, out=lower)
+    scratch = workspace.panel("power", *above.shape)
+    lower.copy_(above)
+    lower, _ = power_(lower, p - 1, scratch)
+    return above.mul_(lower), lower
+
+
+def _through_norm(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:
+    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖`; 0 for vectors without a direction."""
+    along = (grad * direction).sum(-1, keepdim=True)
+    small = norm <= NORM_EPS
+    safe = torch.where(small, torch.ones_like(norm), norm)
+    return torch.where(small, torch.zeros_like(grad), (grad - direction * along) / safe)

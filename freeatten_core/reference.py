@@ -1,0 +1,197 @@
+"""Every variant, eager and dense: the definition that the kernels are tested against.
+
+Written to be read next to the formulas and run in float64 on small inputs; it holds the whole
+(query × key) matrix. The formulas are those of arXiv 2501.13428 for LSSA and LSSAR, and of the
+sources named in `freeatten_core.variants` for the others; two rules are this project's own
+and marked so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .variants import Variant
+
+NORM_EPS = 1e-6
+"""A query or key with a norm at or below this has no direction: its cosines are scaled by 1/eps
+and no gradient flows through its direction. Ours."""
+
+UNIFORM_TOLERANCE = 1e-4
+"""A row whose largest share is within this of the mean share counts as uniform. Ours: the paper
+divides 0 by 0 there."""
+
+FIRST_ROWS = 3
+"""Rows that see at most this many keys are re-weighted without the offset (the paper)."""
+
+
+class Stages(NamedTuple):
+    """What each stage leaves, shape (B, H, Lq, Lk); keys that a row does not see hold 0."""
+
+    score: Tensor
+    positivity: Tensor
+    normalise: Tensor
+    weights: Tensor
+    visible: Tensor
+    """bool, (Lq, Lk)"""
+
+
+def visible_keys(
+    query_length: int,
+    key_length: int,
+    *,
+    is_causal: bool,
+    window: int | None = None,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Which keys each row sees: bool (Lq, Lk), causal masks aligned bottom-right."""
+    last = torch.arange(query_length, device=device) + key_length - query_length
+    key = torch.arange(key_length, device=device)
+    if not is_causal:
+        return torch.ones(query_length, key_length, dtype=torch.bool, device=device)
+    visible = key <= last[:, None]
+    return visible if window is None else visible & (key > last[:, None] - window)
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """`x / max(‖x‖, eps)` over the last dimension, with no gradient where ‖x‖ <= eps."""
+    norm = vectors.norm(dim=-1, keepdim=True)
+    small = norm <= NORM_EPS
+    safe = torch.where(small, torch.ones_like(vectors), vectors)
+    direction = safe / safe.norm(dim=-1, keepdim=True)
+    return torch.where(small, vectors.detach() / NORM_EPS, direction)
+
+
+def softplus(score: Tensor) -> Tensor:
+    """`log(1 + e^s)` with full relative accuracy for very negative `s`."""
+    return score.clamp(min=0) + torch.log1p(torch.exp(-score.abs()))
+
+
+def stages(
+    query: Tensor,
+    key: Tensor,
+    variant: Variant | str,
+    *,
+    is_causal: bool = True,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    window: int | None = None,
+) -> Stages:
+    """All four stages of one variant.
+
+    Args:
+        query: (B, H, Lq, D).
+        key: (B, H, Lk, D), one head for every query head.
+        variant: its name or value.
+        is_causal: row i sees keys up to Lk − Lq + i.
+        head_scale: (H,), multiplies the score.
+        distance_slope: (H,), `slope · distance` is subtracted from the score.
+        window: a causal row sees at most this many keys.
+    """
+    variant = Variant.parse(variant)
+    query_length, dim = query.shape[-2:]
+    visible = visible_keys(
+        query_length,
+        key.shape[-2],
+        is_causal=is_causal,
+        window=window,
+        device=query.device,
+    )
+    count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
+
+    if variant.score == "length-cosine":
+        scale = math.log(dim) * count.clamp(min=1).log()
+        score = scale * (unit(query) @ unit(key).mT)
+    else:
+        score = query @ key.mT / math.sqrt(dim)
+    if head_scale is not None:
+        score = score * head_scale[:, None, None]
+    if variant.score == "dot-log-n":
+        score = score - count.clamp(min=1).log()
+    if distance_slope is not None:
+        row = torch.arange(query_length, device=query.device)
+        last = row + key.shape[-2] - query_length
+        distance = last[:, None] - torch.arange(key.shape[-2], device=query.device)
+        score = score - distance_slope[:, None, None] * distance.to(query.dtype)
+
+    zero = torch.zeros((), dtype=score.dtype, device=score.device)
+    score = torch.where(visible, score, zero)
+    if variant.positivity == "exp":
+        highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
+        shift = torch.where(highest.isfinite(), highest.detach(), zero)
+        positive = torch.exp(score - (shift if variant.normalise == "l1" else zero))
+    elif variant.positivity == "softplus":
+        positive = softplus(score)
+    elif variant.positivity == "sigmoid":
+        positive = torch.sigmoid(score)
+    else:
+        positive = torch.relu(score)
+    positive = torch.where(visible, positive, zero)
+
+    if variant.normalise == "l1":
+        total = positive.sum(-1, keepdim=True)
+        normalised = positive / torch.where(total == 0, torch.ones_like(total), total)
+    elif variant.normalise == "count":
+        normalised = positive / count.clamp(min=1)
+    else:
+        normalised = positive
+    weights = normalised
+    if variant.sharpen is not None:
+        weights = sharpen(normalised, count, visible, variant.sharpen)
+    return Stages(score, positive, normalised, weights, visible)
+
+
+def offset(share: Tensor, count: Tensor) -> Tensor:
+    """`O`, (..., Lq, 1): what the re-weighting subtracts from `N·a`, 1 or 0.
+
+    Args:
+        share: `N·a`, (..., Lq, Lk).
+        count: `N`, (Lq, 1).
+    """
+    uniform = share.amax(-1, keepdim=True) <= 1 + UNIFORM_TOLERANCE
+    return torch.where((count <= FIRST_ROWS) | uniform, 0.0, 1.0).to(share.dtype)
+
+
+def sharpen(normalised: Tensor, count: Tensor, visible: Tensor, p: int) -> Tensor:
+    """Re-weighting: `relu(N·a − O)^p`, divided by its row sum.
+
+    Dividing by the row maximum first cancels in the normalisation and keeps `N^p` finite.
+    """
+    share = normalised * count
+    above = torch.relu(share - offset(share, count))
+    above = torch.where(visible, above, torch.zeros_like(above))
+    highest = above.amax(-1, keepdim=True)
+    raised = (above / torch.where(highest == 0, torch.ones_like(highest), highest)) ** p
+    total = raised.sum(-1, keepdim=True)
+    return raised / torch.where(total == 0, torch.ones_like(total), total)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    variant: Variant | str,
+    *,
+    is_causal: bool = True,
+    enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    window: int | None = None,
+) -> Tensor:
+    """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
+    if enable_gqa:
+        groups = query.shape[1] // key.shape[1]
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    result = stages(
+        query,
+        key,
+        variant,
+        is_causal=is_causal,
+        head_scale=head_scale,
+        distance_slope=distance_slope,
+        window=window,
+    )
+    return result.weights @ value

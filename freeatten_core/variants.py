@@ -1,0 +1,223 @@
+"""What an attention variant is: four stages, each a visible choice, and the table of names.
+
+    score -> positivity -> normalise -> sharpen
+
+This module holds names and the grammar only; `freeatten_core.reference` holds the formulas.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+Score = Literal["dot", "length-cosine", "dot-log-n"]
+"""`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
+Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
+Normalise = Literal["l1", "count", "none"]
+"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys."""
+
+P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """A change to a model at inference, written `+name:key=value` behind a variant's name."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+MODIFIERS: Mapping[str, str] = {
+    "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071)",
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An attention variant; equal stages are equal values.
+
+    Args:
+        score: how a query and a key are compared.
+        positivity: the function that makes scores non-negative.
+        normalise: what the non-negative scores are divided by.
+        sharpen: the power `p` (1 to 64) of the re-weighting, or None for none. Only with `l1`.
+        modifiers: changes to the *model* at inference, such as `yarn`.
+
+    Raises:
+        ValueError: a stage that does not exist, `p` out of range, or sharpening without `l1`.
+    """
+
+    score: Score = "dot"
+    positivity: Positivity = "exp"
+    normalise: Normalise = "l1"
+    sharpen: int | None = None
+    modifiers: tuple[Modifier, ...] = ()
+
+    def __post_init__(self) -> None:
+        for stage, legal in _STAGES.items():
+            value = getattr(self, stage)
+            if value not in legal:
+                raise ValueError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
+        if self.sharpen is None:
+            return
+        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
+            raise ValueError(f"p is {self.sharpen!r}; it must be a whole number")
+        if not P_MIN <= self.sharpen <= P_MAX:
+            raise ValueError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
+        if self.normalise != "l1":
+            raise ValueError(
+                f"sharpening needs normalise='l1', because it compares N·a with 1; "
+                f"normalise is {self.normalise!r}"
+            )
+
+    @classmethod
+    def parse(cls, text: str | Variant) -> Variant:
+        """Read `name[:key=value]*[+modifier]*`, for example `lssar:p=3` or `softmax+yarn`.
+
+        Raises:
+            ValueError: an unknown name (the message names the nearest), key or value.
+        """
+        if isinstance(text, Variant):
+            return text
+        if not isinstance(text, str):
+            raise TypeError(f"variant is a {type(text).__name__}; it must be a name or a Variant")
+        head, *tails = text.strip().split("+")
+        name, options = _split_options(head, text)
+        variant = _from_name(name, options, text)
+        return replace(variant, modifiers=tuple(_parse_modifier(tail, text) for tail in tails))
+
+    @classmethod
+    def parse_list(cls, text: str) -> list[Variant]:
+        """Read names separated by commas; a repeated variant is kept once."""
+        names = [name for name in text.split(",") if name.strip()]
+        if not names:
+            raise ValueError("no variant given; name at least one, such as lssar:p=15")
+        return list(dict.fromkeys(cls.parse(name) for name in names))
+
+    @property
+    def attention(self) -> Variant:
+        """The same variant without its modifiers: what the attention operator computes."""
+        return replace(self, modifiers=())
+
+    def __str__(self) -> str:
+        """The canonical name; it always shows `p` and parses back to an equal variant."""
+        power = f":p={self.sharpen}" if self.sharpen is not None else ""
+        plain = replace(self.attention, sharpen=None)
+        names = SHARPENED if self.sharpen is not None else PLAIN
+        for name, variant in names.items():
+            if variant == plain:
+                stages = name + power
+                break
+        else:
+            stages = (
+                f"stages:score={self.score}:positivity={self.positivity}"
+                f":normalise={self.normalise}{power}"
+            )
+        return "+".join([stages, *map(str, self.modifiers)])
+
+
+_STAGES: Mapping[str, tuple[str, ...]] = {
+    "score": get_args(Score),
+    "positivity": get_args(Positivity),
+    "normalise": get_args(Normalise),
+}
+
+PLAIN: Mapping[str, Variant] = {
+    "softmax": Variant(),
+    "softmax-ls": Variant(score="length-cosine"),
+    "lssa": Variant(score="length-cosine", positivity="softplus"),
+    "sigmoid": Variant(score="dot-log-n", positivity="sigmoid", normalise="none"),
+    "relu": Variant(positivity="relu", normalise="count"),
+    "softplus": Variant(positivity="softplus"),
+    "lssa-count": Variant(score="length-cosine", positivity="softplus", normalise="count"),
+}
+"""Variants without sharpening, by name."""
+
+SHARPENED: Mapping[str, Variant] = {
+    "lssar": PLAIN["lssa"],
+    "softmax-r": PLAIN["softmax"],
+    "softmax-ls-r": PLAIN["softmax-ls"],
+    "softplus-r": PLAIN["softplus"],
+}
+"""What each sharpened name sharpens; `p` comes from the name's option."""
+
+SOURCES: Mapping[str, str] = {
+    "softmax": "Vaswani et al. 2017, arXiv 1706.03762",
+    "softmax-ls": "softmax with LSSA's own score: the fair baseline",
+    "lssa": "arXiv 2501.13428",
+    "lssar": "arXiv 2501.13428",
+    "sigmoid": "arXiv 2409.04431",
+    "relu": "arXiv 2309.08586",
+    "softmax-r": "ablation in arXiv 2501.13428",
+    "softmax-ls-r": "ablation",
+    "softplus": "ablation",
+    "softplus-r": "ablation",
+    "lssa-count": "ablation of the l1 norm",
+}
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """`; did you mean 'x'?` when something known is close, else the list of what is known."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
+    name, *pairs = text.strip().split(":")
+    options: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals and value) or key in options:
+            raise ValueError(
+                f"variant {whole!r}: {pair!r} is not a key=value that appears once, "
+                "as in lssar:p=15"
+            )
+        options[key] = value
+    return name, options
+
+
+def _take_power(options: dict[str, str], whole: str) -> int:
+    text = options.pop("p", str(P_DEFAULT))
+    if not text.isascii() or not text.isdigit() or not P_MIN <= int(text) <= P_MAX:
+        raise ValueError(
+            f"variant {whole!r}: p is {text!r}; it must be a whole number from {P_MIN} to {P_MAX}"
+        )
+    return int(text)
+
+
+def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
+    if name == "stages":
+        power = _take_power(options, whole) if "p" in options else None
+        unknown = set(options) - set(_STAGES)
+        if not unknown:
+            return Variant(**options, sharpen=power)  # type: ignore[arg-type]  # checked there
+    elif name in SHARPENED:
+        variant = replace(SHARPENED[name], sharpen=_take_power(options, whole))
+        unknown = set(options)
+    elif name in PLAIN:
+        variant, unknown = PLAIN[name], set(options)
+    else:
+        raise ValueError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
+    if unknown:
+        legal = "p" if name in SHARPENED else "no option"
+        if name == "stages":
+            legal = ", ".join([*_STAGES, "p"])
+        raise ValueError(
+            f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
+        )
+    return variant
+
+
+def _parse_modifier(text: str, whole: str) -> Modifier:
+    name, options = _split_options(text, whole)
+    if name not in MODIFIERS:
+        raise ValueError(
+            f"variant {whole!r}: unknown modifier {name!r}{nearest(name, list(MODIFIERS))}"
+        )
+    if options:
+        raise ValueError(f"variant {whole!r}: {name} takes no option")
+    return Modifier(name)
