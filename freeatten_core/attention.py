@@ -144,7 +144,7 @@ class _Attention(torch.autograd.Function):
         return output
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, head_scale, slope, *rows = ctx.saved_tensors
         operands = chunked.Operands(ctx.problem, query, key, head_scale, slope)

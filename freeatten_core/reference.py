@@ -158,12 +158,13 @@ def offset(share: Tensor, count: Tensor) -> Tensor:
 def sharpen(normalised: Tensor, count: Tensor, visible: Tensor, p: int) -> Tensor:
     """Re-weighting: `relu(N·a − O)^p`, divided by its row sum.
 
-    Dividing by the row maximum first cancels in the normalisation and keeps `N^p` finite.
+    Dividing by the row maximum first keeps `N^p` finite; it cancels in the normalisation, so
+    it has no gradient.
     """
     share = normalised * count
     above = torch.relu(share - offset(share, count))
     above = torch.where(visible, above, torch.zeros_like(above))
-    highest = above.amax(-1, keepdim=True)
+    highest = above.amax(-1, keepdim=True).detach()
     raised = (above / torch.where(highest == 0, torch.ones_like(highest), highest)) ** p
     total = raised.sum(-1, keepdim=True)
     return raised / torch.where(total == 0, torch.ones_like(total), total)

@@ -198,7 +198,7 @@ def make_positive_(problem: Problem, score: Tensor, shift: Tensor) -> Tensor:
         case "exp":
             return score.sub_(shift[..., None]).exp_()
         case "softplus":
-            return torch._C._nn.softplus(score, out=score)  # type: ignore[no-any-return]
+            return torch.ops.aten.softplus.out(score, out=score)  # type: ignore[no-any-return]
         case "sigmoid":
             return score.sigmoid_()
         case "relu":

@@ -1,0 +1,47 @@
+"""The learning curve in the terminal, on standard error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from .chart import line_chart
+
+if TYPE_CHECKING:
+    from freeatten_core.training import Progress
+    from freeatten_core.variants import Variant
+
+
+class LearningView:
+    def __init__(self, variant: Variant) -> None:
+        self._console = Console(stderr=True)
+        self._variant = variant
+        self._curve: list[tuple[float, float]] = []
+
+    def line(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def progress(self, progress: Progress) -> None:
+        left = (progress.steps - progress.step) * self._seconds_a_step(progress)
+        self.line(
+            f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "
+            f"lr {progress.learning_rate:g}  loss {progress.loss:.4f}  "
+            f"validation {progress.validation:.4f}  "
+            f"{progress.tokens_per_second:,.0f} tokens/s  {left:.0f} s left"
+        )
+        if progress.phase == "train":
+            self._curve.append((progress.step, progress.validation))
+
+    def finish(self, out: Path) -> None:
+        if len(self._curve) > 1:
+            steps, losses = zip(*self._curve, strict=True)
+            title = f"{self._variant}: validation loss (nats per token) by step"
+            chart = line_chart({str(self._variant): (steps, losses)}, title, self._console.width)
+            self._console.print(chart)
+        self.line(f"saved {out}")
+
+    @staticmethod
+    def _seconds_a_step(progress: Progress) -> float:
+        return progress.tokens_per_step / progress.tokens_per_second

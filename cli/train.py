@@ -1,0 +1,82 @@
+"""`freeatten train`: train one variant by the recipe and save a checkpoint."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEVICE_HELP = "auto takes the first GPU when there is one."
+
+
+def train(
+    variant: Annotated[str, typer.Option(help="What to train, such as lssar:p=15.")],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            help="A file or folder, or 'packages' for the installed Python packages; repeat it: "
+            "every batch takes equal shares."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
+    length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
+    width: Annotated[int | None, typer.Option(min=2, help="Model width.")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
+    vocab: Annotated[int | None, typer.Option(min=256, max=65536, help="Tokens to learn.")] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
+    ] = None,
+    search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
+    evaluate_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between validations.")
+    ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps between saved states.")
+    ] = None,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Keep prepared text here, or take it from here if it exists."),
+    ] = None,
+    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+) -> None:
+    """Train a model; killed, it goes on where it was when the command is run again."""
+    from freeatten_core.devices import choose_device
+    from freeatten_core.tokens import load_corpus, prepare
+    from freeatten_core.training import Recipe
+    from freeatten_core.training import train as run
+    from freeatten_core.variants import Variant
+
+    from .learning import LearningView
+
+    parsed = Variant.parse(variant)
+    recipe = Recipe(seed=seed).changed(
+        steps=steps,
+        batch=batch,
+        train_length=length,
+        width=width,
+        layers=layers,
+        heads=heads,
+        vocab_size=vocab,
+        learning_rates=lr,
+        search_steps=search_steps,
+        evaluate_every=evaluate_every,
+        save_every=save_every,
+    )
+    chosen = choose_device(device)
+    prepared = corpus or out.with_name(f".{out.name}.corpus")
+    view = LearningView(parsed)
+    if (prepared / "corpus.json").is_file():
+        texts = load_corpus(prepared)
+    else:
+        texts = prepare(text, prepared, vocab_size=recipe.vocab_size, report=view.line)
+    command = shlex.join(["freeatten", *sys.argv[1:]])
+    run(parsed, texts, out, recipe, device=chosen, command=command, report=view.progress)
+    view.finish(out)

@@ -1,0 +1,269 @@
+"""The checkpoint format: a folder with five files, loaded strictly, safetensors only."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+
+from .errors import ContentError, UsageError
+from .files import replacing_folder
+from .model import Model, ModelConfig, parameter_shapes
+from .variants import Variant, nearest
+
+FORMAT = 1
+CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "README.md",
+    "curve.json",
+)
+FILES = (CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE)
+
+_LIMITS: Mapping[str, int] = {
+    "train_length": 1 << 20,
+    "vocab_size": 1 << 20,
+    "width": 1 << 16,
+    "layers": 1 << 10,
+    "heads": 1 << 10,
+    "kv_heads": 1 << 10,
+    "mlp_width": 1 << 18,
+}
+"""Sizes above these are a mistake or an attack: refused before memory is touched."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model with what is needed to use and to trust it."""
+
+    name: str
+    """The shipped name, hub repository or folder it was loaded from."""
+    config: ModelConfig
+    model: Model
+    tokenizer: Tokenizer
+    folder: Path
+
+    def curve(self) -> dict[str, Any]:
+        """The learning curve and the texts it was trained on, from `curve.json`."""
+        return _read_json(self.folder / CURVE)
+
+
+def assets() -> Path:
+    """The folder with shipped checkpoints and stored results, installed or in a checkout."""
+    checkout = Path(__file__).resolve().parent.parent / "assets"
+    if (checkout / "checkpoints").is_dir():
+        return checkout
+    return Path(str(import_module("freeatten_assets").__path__[0]))
+
+
+def shipped() -> list[str]:
+    """The names of the shipped checkpoints."""
+    return sorted(path.parent.name for path in assets().glob(f"checkpoints/*/{CONFIG}"))
+
+
+def slug(variant: Variant | str) -> str:
+    """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
+    return str(Variant.parse(variant).attention).replace(":", "-").replace("=", "")
+
+
+def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> Checkpoint:
+    """Load a shipped name (or a variant's name), a folder, or a Hugging Face repository.
+
+    The weights are kept in float32 whatever the file holds.
+
+    Raises:
+        UsageError: nothing of that name exists.
+        ContentError: it exists and is not a checkpoint in this format, strictly: missing or
+            extra tensors, wrong shapes, a weight file that is not safetensors.
+    """
+    name, folder = locate(source)
+    for file in FILES:
+        if not (folder / file).is_file():
+            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(FILES)}")
+    config = read_config(folder / CONFIG)
+    weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
+    with torch.device("meta"):
+        model = Model(config)
+    model.load_state_dict(weights, strict=True, assign=True)
+    model.requires_grad_(False).eval().to(device)
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise ContentError(
+            f"checkpoint {name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, "
+            f"the model {config.vocab_size}"
+        )
+    return Checkpoint(name, config, model, tokenizer, folder)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Model,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    steps: int,
+    curve: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Write all five files, or none: the folder appears when it is complete.
+
+    Raises:
+        ContentError: the disk is full or the folder cannot be written.
+    """
+    weights = {
+        name: weight.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, weight in model.named_parameters()
+    }
+    with replacing_folder(folder) as temporary:
+        try:
+            save_file(weights, temporary / WEIGHTS)
+            tokenizer.save(str(temporary / TOKENIZER))
+        except Exception as error:  # both libraries raise types of their own for a full disk
+            raise ContentError(f"cannot write {folder}: {error}") from error
+        (temporary / WEIGHTS).chmod(0o644)
+        config = config_json(model.config, seed=seed, steps=steps)
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+        (temporary / CURVE).write_text(json.dumps(curve) + "\n")
+        (temporary / CARD).write_text(card)
+
+
+def locate(source: str | Path) -> tuple[str, Path]:
+    """The name and the folder that `source` stands for; downloads a hub repository."""
+    text = str(source)
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return text, path
+    names = shipped()
+    try:
+        name = slug(text) if text not in names else text
+    except ValueError:
+        name = text
+    if name in names:
+        return name, assets() / "checkpoints" / name
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
+        return text, _download(text)
+    raise UsageError(
+        f"no checkpoint {text!r}: it is not a shipped name, an existing folder, or a Hugging "
+        f"Face repository owner/name in freeatten's format{nearest(text, names)}"
+    )
+
+
+def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "variant": str(config.variant),
+        "train_length": config.train_length,
+        "vocab_size": config.vocab_size,
+        "width": config.width,
+        "layers": config.layers,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "mlp_width": config.mlp_width,
+        "position": {"kind": "rope", "base": config.rope_base},
+        "seed": seed,
+        "steps": steps,
+    }
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read and check `config.json`.
+
+    Raises:
+        ContentError: not this format, a missing key, or a value out of range.
+    """
+    values = _read_json(path)
+    if values.get("format") != FORMAT:
+        raise ContentError(
+            f"{path}: format is {values.get('format')!r}; this reads format {FORMAT} only, "
+            "checkpoints written by freeatten train"
+        )
+    sizes = {name: _size(path, values, name) for name in _LIMITS}
+    position = values.get("position")
+    base = position.get("base") if isinstance(position, dict) else None
+    if not isinstance(position, dict) or position.get("kind") != "rope":
+        raise ContentError(f"{path}: position is {position!r}; its kind must be 'rope'")
+    if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
+        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be from 1 to 1e12")
+    if sizes["width"] % (2 * sizes["heads"]) or sizes["heads"] % sizes["kv_heads"]:
+        raise ContentError(
+            f"{path}: width {sizes['width']}, heads {sizes['heads']}, kv_heads "
+            f"{sizes['kv_heads']}; heads must divide half the width, kv_heads the heads"
+        )
+    try:
+        variant = Variant.parse(values["variant"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ContentError(f"{path}: variant is not one: {error}") from error
+    return ModelConfig(variant=variant, rope_base=float(base), **sizes)
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for any bad file
+        raise ContentError(f"{path} is not a tokenizer file: {error}") from error
+
+
+def _size(path: Path, values: Mapping[str, Any], name: str) -> int:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ContentError(f"{path}: {name} is {value!r}; it must be a whole number")
+    if not 1 <= value <= _LIMITS[name]:
+        raise ContentError(f"{path}: {name} is {value}; it must be from 1 to {_LIMITS[name]}")
+    return value
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ContentError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ContentError(f"{path} holds a {type(values).__name__}; it must be an object")
+    return values
+
+
+def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    """Check names and shapes in the header first, then read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ContentError(f"{path} is not a whole safetensors file: {error}") from error
+    missing, extra = sorted(shapes.keys() - found), sorted(found.keys() - shapes.keys())
+    if missing or extra:
+        what = f"lacks {missing[0]}" if missing else f"has an extra {extra[0]}"
+        raise ContentError(f"{path} {what}; it must hold exactly the model's tensors")
+    for name, shape in shapes.items():
+        if found[name] != shape:
+            raise ContentError(
+                f"{path}: {name} has shape {found[name]}; the config asks for {shape}"
+            )
+    weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+    if not all(math.isfinite(float(tensor.sum())) for tensor in weights.values()):
+        raise ContentError(f"{path} holds weights that are not finite")
+    return weights
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"no checkpoint {repository!r}: it is not a folder here, and the Hugging Face hub "
+            f"did not give it: {reason}"
+        ) from error

@@ -1,0 +1,268 @@
+"""Texts: what is evaluated, what is trained on, and what keeps the two apart.
+
+Evaluation texts exist on every machine (the standard library, its English help) or are the
+user's own. Training texts are installed packages and folders of files. A training file that
+repeats the standard library is dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .errors import ContentError, UsageError
+
+NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
+OVERLAP_LINE = 25
+"""Lines longer than this many characters count when two files are compared."""
+OVERLAP_SHARE = 0.30
+"""A training file that shares this share of its counted lines is dropped."""
+MAX_FILE_BYTES = 1_000_000
+"""Larger files in an installed package are generated tables."""
+SNIFF_BYTES = 8192
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, never a join of several; `name` is relative to its source."""
+
+    name: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed distribution that training text came from."""
+
+    name: str
+    version: str
+    licence: str
+    modules: tuple[str, ...]
+
+
+def evaluation_documents(source: str, stdin: Iterable[str] | None = None) -> list[Document]:
+    """The documents of `stdlib`, `prose`, `-` (standard input) or a path, sorted by name.
+
+    Raises:
+        UsageError: the path does not exist, or nothing in it is text.
+        ContentError: the file is binary, empty or unreadable.
+    """
+    if source == "stdlib":
+        return list(stdlib_documents())
+    if source == "prose":
+        return prose_documents()
+    if source == "-":
+        text = "".join(stdin or ())
+        if not text.strip():
+            raise ContentError("standard input is empty; pipe a text into it")
+        return [Document("standard input", text)]
+    return path_documents(Path(source).expanduser())
+
+
+def stdlib_root() -> Path:
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def stdlib_documents() -> Iterator[Document]:
+    """The interpreter's own `*.py` files, without tests and bundled tools."""
+    root = stdlib_root()
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root)
+        if not NOT_EVALUATED.intersection(relative.parts):
+            document = _read_if_text(path, relative.as_posix())
+            if document is not None:
+                yield document
+
+
+def prose_documents() -> list[Document]:
+    """The English of Python's built-in help, a document a topic."""
+    from pydoc_data.topics import topics
+
+    return [Document(f"pydoc/{name}", text) for name, text in sorted(topics.items())]
+
+
+def path_documents(path: Path) -> list[Document]:
+    """A file, or every text file below a folder.
+
+    Raises:
+        UsageError: nothing is there, or nothing in the folder is text.
+        ContentError: the file is binary, empty or unreadable.
+    """
+    if path.is_file():
+        return [_read_text(path, path.name)]
+    if not path.is_dir():
+        raise UsageError(
+            f"no text at {path}: it must be a file, a folder, stdlib, prose, or - for "
+            "standard input"
+        )
+    found = [
+        document
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not _hidden(file.relative_to(path))
+        if (document := _read_if_text(file, file.relative_to(path).as_posix())) is not None
+    ]
+    if not found:
+        raise UsageError(f"no text in the folder {path}: no file in it is UTF-8 text")
+    return found
+
+
+def training_documents(source: str) -> tuple[list[Document], list[Package]]:
+    """Documents to train on: `packages` (installed Python source), a file or a folder.
+
+    Returns:
+        The documents, without exact repeats, and the packages they are from.
+    """
+    if source == "packages":
+        documents, packages = package_documents()
+    else:
+        documents, packages = path_documents(Path(source).expanduser()), []
+    unique = {document.sha256: document for document in reversed(documents)}
+    return sorted(unique.values(), key=lambda document: document.name), packages
+
+
+def package_documents() -> tuple[list[Document], list[Package]]:
+    """Python source of every installed distribution, without tests, and the distributions."""
+    documents, packages = [], []
+    for distribution in sorted(metadata.distributions(), key=_distribution_name):
+        found = list(_distribution_documents(distribution))
+        if found:
+            documents += found
+            packages.append(_describe(distribution, found))
+    if not documents:
+        raise UsageError("no Python source in the installed packages; name a folder instead")
+    return documents, packages
+
+
+def _distribution_documents(distribution: metadata.Distribution) -> Iterator[Document]:
+    for file in distribution.files or ():
+        if file.suffix != ".py" or NOT_EVALUATED.intersection(file.parts) or ".." in file.parts:
+            continue
+        path = Path(str(distribution.locate_file(file)))
+        if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:
+            document = _read_if_text(path, file.as_posix())
+            if document is not None:
+                yield document
+
+
+def _distribution_name(distribution: metadata.Distribution) -> str:
+    return (distribution.metadata["Name"] or "").lower()
+
+
+def _describe(distribution: metadata.Distribution, found: Sequence[Document]) -> Package:
+    tops = {document.name.split("/")[0].removesuffix(".py") for document in found}
+    return Package(
+        name=distribution.metadata["Name"],
+        version=distribution.version,
+        licence=_licence(distribution),
+        modules=tuple(sorted(tops)),
+    )
+
+
+def _licence(distribution: metadata.Distribution) -> str:
+    """The licence as the distribution states it, in one short line."""
+    fields = distribution.metadata
+    given = fields.get_all("License-Expression") or fields.get_all("License") or [""]
+    stated = str(given[0])
+    classified = [
+        line.rsplit(" :: ", 1)[-1]
+        for line in fields.get_all("Classifier") or ()
+        if line.startswith("License ::")
+    ]
+    first = stated.strip().splitlines()[0].strip() if stated.strip() else ""
+    if first and len(first) <= 60:
+        return first
+    return "; ".join(classified) or first[:60] or "not stated"
+
+
+def counted_lines(text: str) -> list[str]:
+    """The lines that count when files are compared, without surrounding blanks."""
+    stripped = (line.strip() for line in text.splitlines())
+    return [line for line in stripped if len(line) > OVERLAP_LINE]
+
+
+def without_overlap(
+    documents: Iterable[Document], held_out: Iterable[Document]
+) -> tuple[list[Document], list[str]]:
+    """Drop documents that share 30 % or more of their counted lines with held-out text.
+
+    Returns:
+        The documents kept, and the names of those dropped.
+    """
+    forbidden = {line for document in held_out for line in counted_lines(document.text)}
+    kept, dropped = [], []
+    for document in documents:
+        lines = counted_lines(document.text)
+        shared = sum(line in forbidden for line in lines)
+        if lines and shared >= OVERLAP_SHARE * len(lines):
+            dropped.append(document.name)
+        else:
+            kept.append(document)
+    return kept, dropped
+
+
+def manifest(documents: Iterable[Document]) -> dict[str, str]:
+    """SHA-256 of every document's text, by name."""
+    return {document.name: document.sha256 for document in documents}
+
+
+def trained_on(path: Path, packages: Iterable[Package]) -> str | None:
+    """The listed package that the file at `path` belongs to, if any."""
+    parts = path.resolve().parts
+    for folder in ("site-packages", "dist-packages"):
+        if folder in parts and parts.index(folder) + 1 < len(parts):
+            top = parts[parts.index(folder) + 1].removesuffix(".py")
+            for package in packages:
+                if top in package.modules:
+                    return package.name
+    return None
+
+
+def packages_to_json(packages: Iterable[Package]) -> list[dict[str, object]]:
+    return [asdict(package) for package in packages]
+
+
+def packages_from_json(entries: Iterable[dict[str, object]]) -> list[Package]:
+    return [
+        Package(
+            name=str(entry["name"]),
+            version=str(entry["version"]),
+            licence=str(entry["licence"]),
+            modules=tuple(map(str, entry["modules"])),  # type: ignore[call-overload]
+        )
+        for entry in entries
+    ]
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+
+
+def _read_text(path: Path, name: str) -> Document:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ContentError(f"cannot read {path}: {error.strerror}") from error
+    if b"\0" in raw[:SNIFF_BYTES]:
+        raise ContentError(f"{path} is binary; it must be UTF-8 text")
+    try:
+        text = raw.decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ContentError(f"{path} is not UTF-8 text: byte {error.start} is not valid") from error
+    if not text.strip():
+        raise ContentError(f"{path} is empty; it must hold text")
+    return Document(name, text)
+
+
+def _read_if_text(path: Path, name: str) -> Document | None:
+    try:
+        return _read_text(path, name)
+    except ContentError:
+        return None

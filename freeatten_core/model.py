@@ -1,0 +1,196 @@
+"""A small decoder-only language model with any attention variant.
+
+RMSNorm before each block, rotary positions, SwiGLU, tied embeddings, no biases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import attention
+from .rope import Rope, rotate
+from .variants import Variant
+
+Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
+"""(query, key, value, variant) -> output, causal; all (B, H, L, D), fewer key heads allowed."""
+
+Observe = Callable[[int, Tensor, Tensor], None]
+"""Called with (layer, query, key) of every layer, after the rotation."""
+
+LOSS_TOKENS = 2048
+"""Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that shapes a model; `checkpoint` gives it its file format."""
+
+    variant: Variant
+    train_length: int
+    vocab_size: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp_width: int
+    rope_base: float
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        kv_width = config.head_dim * config.kv_heads
+        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.key = nn.Linear(config.width, kv_width, bias=False)
+        self.value = nn.Linear(config.width, kv_width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        query = self._split(self.query(hidden), self.config.heads)
+        key = self._split(self.key(hidden), self.config.kv_heads)
+        return rotate(query, *angles), rotate(key, *angles)
+
+    def mix(self, hidden: Tensor, query: Tensor, key: Tensor, attend: Attend) -> Tensor:
+        value = self._split(self.value(hidden), self.config.kv_heads)
+        mixed = attend(query, key, value, self.config.variant.attention)
+        joined: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return joined
+
+    @staticmethod
+    def _split(projected: Tensor, heads: int) -> Tensor:
+        batch, length, width = projected.shape
+        return projected.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate = nn.Linear(config.width, config.mlp_width, bias=False)
+        self.up = nn.Linear(config.width, config.mlp_width, bias=False)
+        self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        projected: Tensor = self.down(F.silu(self.gate(hidden)) * self.up(hidden))
+        return projected
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.attention = Attention(config)
+        self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.mlp = Mlp(config)
+
+
+class Model(nn.Module):
+    """Tokens (B, L) to logits (B, L, vocabulary).
+
+    `attend` is the attention operator used, `freeatten_core.attention` unless replaced.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.attend: Attend = grouped_attention
+        self.rope = Rope(config.head_dim, config.rope_base, config.train_length)
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+
+    def initialise(self, seed: int) -> None:
+        """Normal weights of deviation 0.02; those that write to the residual, less with depth."""
+        generator = torch.Generator().manual_seed(seed)
+        depth_scale = 1 / math.sqrt(2 * self.config.layers)
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if weight.ndim == 1:
+                    weight.fill_(1.0)
+                    continue
+                narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
+                deviation = 0.02 * (depth_scale if narrow else 1.0)
+                drawn = torch.randn(weight.shape, generator=generator) * deviation
+                weight.copy_(drawn)
+
+    def with_modifiers(self, variant: Variant, longest: int) -> Model:
+        """The same weights with a variant's modifiers, for texts of up to `longest` tokens."""
+        model = Model.__new__(Model)
+        model.__dict__.update(self.__dict__)
+        if any(modifier.name == "yarn" for modifier in variant.modifiers):
+            stretch = max(1.0, longest / self.config.train_length)
+            model.rope = replace(self.rope, stretch=stretch)
+        return model
+
+    def hidden(
+        self,
+        tokens: Tensor,
+        *,
+        angles: tuple[Tensor, Tensor] | None = None,
+        observe: Observe | None = None,
+    ) -> Tensor:
+        """The final hidden states (B, L, width), normalised.
+
+        Args:
+            tokens: (B, L).
+            angles: cos and sin of every position, when the caller keeps them.
+            observe: called with every layer's query and key.
+        """
+        hidden = self.embedding(tokens)
+        if angles is None:
+            angles = self.rope.table(tokens.shape[1], tokens.device)
+        for layer, block in enumerate(cast("list[Block]", list(self.blocks))):
+            normed = block.attention_norm(hidden)
+            query, key = block.attention.query_key(normed, angles)
+            if observe is not None:
+                observe(layer, query, key)
+            hidden = hidden + block.attention.mix(normed, query, key, self.attend)
+            hidden = hidden + block.mlp(block.mlp_norm(hidden))
+        final: Tensor = self.final_norm(hidden)
+        return final
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.embedding.weight)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.logits(self.hidden(tokens))
+
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target, float32 (B, L − start), for the targets from `start` on.
+
+        Args:
+            tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
+        """
+        hidden = self.hidden(tokens)[:, start:]
+        wanted = targets[:, start:]
+        losses = [
+            F.cross_entropy(self.logits(part).float(), goal, reduction="none")
+            for part, goal in zip(
+                torch.split(hidden.flatten(0, 1), LOSS_TOKENS),
+                torch.split(wanted.flatten(), LOSS_TOKENS),
+                strict=True,
+            )
+        ]
+        return torch.cat(losses).view(wanted.shape)
+
+
+def grouped_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    return attention(query, key, value, variant, enable_gqa=True)
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Every parameter's name and shape, without allocating any."""
+    with torch.device("meta"):
+        model = Model(config)
+    return {name: tuple(weight.shape) for name, weight in model.named_parameters()}

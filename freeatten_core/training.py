@@ -1,0 +1,467 @@
+"""How the shipped models were trained: the recipe as plain values, and the loop.
+
+The order of the data depends on the seed and the step alone, so every variant reads the same
+tokens and a run that was killed goes on as if it had not been.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from . import reference
+from .checkpoint import save_checkpoint
+from .devices import device_name
+from .errors import ContentError, UsageError
+from .files import replacing
+from .model import Model, ModelConfig
+from .tokens import Corpus, window_offsets, window_starts
+from .variants import Variant
+
+STATE = "training-state.safetensors"
+"""In the output folder while a run is under way; removed when it is done."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The shipped models' recipe; `freeatten train` can change each value."""
+
+    train_length: int = 512
+    width: int = 192
+    layers: int = 5
+    heads: int = 3
+    kv_heads: int = 3
+    mlp_width: int = 576
+    vocab_size: int = 4096
+    rope_base: float = 10_000.0
+    batch: int = 64
+    steps: int = 20_000
+    warmup: int = 300
+    learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
+    """With more than one, the best in short runs by validation loss is used."""
+    search_steps: int = 1_000
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    seed: int = 0
+    evaluate_every: int = 500
+    validation_windows: int = 256
+    save_every: int = 1_000
+
+    def changed(self, **values: Any) -> Recipe:
+        """A recipe with the values that are not None replaced.
+
+        `learning_rates` may be text, rates separated by commas.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        if isinstance(given.get("learning_rates"), str):
+            given["learning_rates"] = _rates(given["learning_rates"])
+        if "heads" in given:
+            given.setdefault("kv_heads", given["heads"])
+        if "width" in given:
+            given.setdefault("mlp_width", 3 * given["width"])
+        recipe = replace(self, **given)
+        if recipe.width % (2 * recipe.heads):
+            raise UsageError(
+                f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
+            )
+        return recipe
+
+    def config(self, variant: Variant) -> ModelConfig:
+        return ModelConfig(
+            variant=variant,
+            train_length=self.train_length,
+            vocab_size=self.vocab_size,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            mlp_width=self.mlp_width,
+            rope_base=self.rope_base,
+        )
+
+    def learning_rate(self, step: int, peak: float, steps: int) -> float:
+        """Linear warm-up, then linear to zero."""
+        warm = min(1.0, (step + 1) / max(1, min(self.warmup, steps // 4)))
+        return peak * warm * (1 - step / steps)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run reports: after every evaluation, and when a learning rate was tried."""
+
+    phase: str
+    """`search` or `train`."""
+    step: int
+    steps: int
+    learning_rate: float
+    loss: float
+    """Mean training loss since the last report, nats per token."""
+    validation: float
+    tokens_per_step: int
+    tokens_per_second: float
+
+
+@dataclass
+class _State:
+    """What a killed run needs to go on to the same weights."""
+
+    searched: dict[str, float] = field(default_factory=dict)
+    """Validation loss by learning rate."""
+    step: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 < rate < 1 for rate in rates):
+        raise UsageError(f"lr is {text!r}; it must be numbers between 0 and 1, such as 1e-3,3e-3")
+    return rates
+
+
+class Batches:
+    """Training and validation windows; every batch takes equal shares of the sources."""
+
+    def __init__(self, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+        self._recipe, self._device = recipe, device
+        size = recipe.train_length + 1
+        self._train = [_Pool(s.name, s.tokens, s.lengths, size, device) for s in corpus.sources]
+        self._validation = [
+            _Pool(s.name, s.validation_tokens, s.validation_lengths, size, device)
+            for s in corpus.sources
+        ]
+        if recipe.batch % len(self._train):
+            raise UsageError(
+                f"batch is {recipe.batch}; it must be a multiple of the "
+                f"{len(self._train)} text sources, which take equal shares"
+            )
+
+    def training(self, step: int) -> Tensor:
+        """The windows of one step, int64 (batch, train_length + 1)."""
+        return self._draw(self._train, self._recipe.batch, (self._recipe.seed, step))
+
+    def validation(self) -> list[Tensor]:
+        """The same windows every time, in batches of the training size."""
+        count = math.ceil(self._recipe.validation_windows / self._recipe.batch)
+        return [
+            self._draw(self._validation, self._recipe.batch, (1 << 32, index))
+            for index in range(count)
+        ]
+
+    @staticmethod
+    def _draw(pools: list[_Pool], batch: int, key: tuple[int, int]) -> Tensor:
+        share = batch // len(pools)
+        return torch.cat(
+            [
+                pool.draw(np.random.default_rng((*key, index)), share)
+                for index, pool in enumerate(pools)
+            ]
+        )
+
+
+class _Pool:
+    """Tokens of one source on the device, and where windows in it can start."""
+
+    def __init__(
+        self,
+        name: str,
+        tokens: np.ndarray[Any, np.dtype[np.uint16]],
+        lengths: np.ndarray[Any, np.dtype[np.int64]],
+        size: int,
+        device: torch.device,
+    ) -> None:
+        self._lengths, self._size = lengths, size
+        self._running, self._count = window_starts(lengths, size)
+        if self._count == 0:
+            raise UsageError(
+                f"no file of {name} is {size} tokens long; give longer texts or a shorter length"
+            )
+        self._tokens = torch.from_numpy(tokens.astype(np.int32)).to(device)
+        self._window = torch.arange(size, device=device)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Tensor:
+        drawn = rng.integers(0, self._count, size=count)
+        starts = window_offsets(self._lengths, self._running, drawn)
+        index = torch.from_numpy(starts).to(self._window.device)[:, None] + self._window
+        return self._tokens[index].long()
+
+
+def train(
+    variant: Variant,
+    corpus: Corpus,
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    command: str,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Path:
+    """Train one variant and save it as a checkpoint folder.
+
+    A run that finds its own state in `out` goes on from there; on a CPU to the same weights,
+    bit for bit.
+
+    Args:
+        variant: without modifiers.
+        corpus: prepared text; its tokenizer becomes the checkpoint's.
+        out: the checkpoint folder; it appears when training is done.
+        recipe: plain values.
+        device: CPU or CUDA.
+        command: how to run this again, for the model card.
+        report: called at every evaluation.
+
+    Raises:
+        UsageError: `out` is taken, or holds the state of another run.
+        ContentError: the disk is full, or a loss is not finite at the last step.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists; name a folder that does not")
+    recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
+    run = _Run(variant, corpus, out, recipe, device, report)
+    run.search()
+    run.train()
+    if not math.isfinite(run.state.curve[-1]["validation"]):
+        raise ContentError(f"{variant} diverged: its last validation loss is not finite")
+    about = {
+        "recipe": asdict(recipe),
+        "learning_rate": run.peak,
+        "searched": run.state.searched,
+        "curve": run.state.curve,
+        "seconds": round(run.state.seconds, 1),
+        "device": device_name(device),
+        "torch": torch.__version__,
+        "command": command,
+        "text": corpus.about,
+    }
+    from .cards import card
+
+    save_checkpoint(
+        out,
+        run.model,
+        corpus.tokenizer,
+        seed=recipe.seed,
+        steps=recipe.steps,
+        curve=about,
+        card=card(variant, about, results=[]),
+    )
+    run.state_path.unlink(missing_ok=True)
+    return out
+
+
+class _Run:
+    def __init__(
+        self,
+        variant: Variant,
+        corpus: Corpus,
+        out: Path,
+        recipe: Recipe,
+        device: torch.device,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.recipe, self.device, self.report = recipe, device, report
+        self.state_path = out.with_name(f".{out.name}.{STATE}")
+        self.batches = Batches(corpus, recipe, device)
+        self.model = Model(recipe.config(variant)).to(device)
+        self.state = _State()
+        self.identity = json.dumps(
+            {"variant": str(variant), "recipe": asdict(recipe), "text": corpus.about},
+            sort_keys=True,
+        )
+        self._loss = self._loss_function()
+        self.saved: dict[str, Tensor] = {}
+        if self.state_path.exists():
+            self._load_state()
+        out.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def peak(self) -> float:
+        """The learning rate chosen: the best searched, or the only one."""
+        if not self.state.searched:
+            return self.recipe.learning_rates[0]
+        finite = {k: v for k, v in self.state.searched.items() if math.isfinite(v)}
+        if not finite:
+            raise ContentError(f"every learning rate diverged: {self.state.searched}")
+        return float(min(finite, key=lambda rate: finite[rate]))
+
+    def search(self) -> None:
+        """Try each learning rate in a short run of its own schedule."""
+        if len(self.recipe.learning_rates) < 2:
+            return
+        for rate in self.recipe.learning_rates:
+            if repr(rate) in self.state.searched:
+                continue
+            self.model.initialise(self.recipe.seed)
+            optimizer = self._optimizer()
+            steps = self.recipe.search_steps
+            losses = []
+            started = time.perf_counter()
+            for step in range(steps):
+                losses.append(self._step(optimizer, step, rate, steps))
+            validation = self.validation_loss()
+            self.state.searched[repr(rate)] = validation
+            elapsed = time.perf_counter() - started
+            self._report("search", steps, steps, rate, losses, validation, elapsed)
+            self._save_state(None)
+
+    def train(self) -> None:
+        optimizer = self._optimizer()
+        self.model.initialise(self.recipe.seed)
+        if self.state.step:
+            self._restore(optimizer)
+        recipe = self.recipe
+        losses: list[Tensor] = []
+        started = time.perf_counter()
+        for step in range(self.state.step, recipe.steps):
+            losses.append(self._step(optimizer, step, self.peak, recipe.steps))
+            done = step + 1
+            if done % recipe.evaluate_every == 0 or done == recipe.steps:
+                validation = self.validation_loss()
+                elapsed = time.perf_counter() - started
+                entry = self._report(
+                    "train", done, recipe.steps, self.peak, losses, validation, elapsed
+                )
+                self.state.curve.append(entry)
+                self.state.seconds += elapsed
+                losses, started = [], time.perf_counter()
+                if done % recipe.save_every == 0 and done < recipe.steps:
+                    self.state.step = done
+                    self._save_state(optimizer)
+
+    def validation_loss(self) -> float:
+        """Mean nats per token over the fixed validation windows."""
+        # under grad mode, so that a compiled loss is not compiled a second time
+        losses = [self._loss(batch).detach() for batch in self.batches.validation()]
+        return float(torch.stack(losses).mean())
+
+    def _step(self, optimizer: torch.optim.Optimizer, step: int, peak: float, steps: int) -> Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate(step, peak, steps)
+        loss = self._loss(self.batches.training(step))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        optimizer.step()
+        return loss.detach()
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        matrices = [w for w in self.model.parameters() if w.ndim > 1]
+        vectors = [w for w in self.model.parameters() if w.ndim == 1]
+        return torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": self.recipe.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=self.peak if self.state.searched else self.recipe.learning_rates[0],
+            betas=self.recipe.betas,
+            fused=self.device.type == "cuda",
+        )
+
+    def _loss_function(self) -> Callable[[Tensor], Tensor]:
+        model = self.model
+        if self.device.type != "cuda":
+            return lambda windows: model.token_losses(windows[:, :-1], windows[:, 1:]).mean()
+        # weights and products in bfloat16, scores in float32 from TF32 products, which are
+        # exact for bfloat16 inputs: rounding scores to bfloat16 would cost p = 15 its meaning
+        torch.set_float32_matmul_precision("high")
+        model.attend = compiled_attention
+
+        angles = model.rope.table(self.recipe.train_length, self.device)
+
+        def loss(windows: Tensor) -> Tensor:
+            with torch.autocast("cuda", torch.bfloat16):
+                logits = model.logits(model.hidden(windows[:, :-1], angles=angles))
+            return torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1).float(), windows[:, 1:].flatten()
+            )
+
+        compiled: Callable[[Tensor], Tensor] = torch.compile(loss)
+        return compiled
+
+    def _report(
+        self,
+        phase: str,
+        step: int,
+        steps: int,
+        rate: float,
+        losses: list[Tensor],
+        validation: float,
+        elapsed: float,
+    ) -> dict[str, float]:
+        recipe = self.recipe
+        loss = float(torch.stack(losses).mean())
+        tokens = recipe.batch * recipe.train_length
+        speed = len(losses) * tokens / elapsed
+        self.report(Progress(phase, step, steps, rate, loss, validation, tokens, speed))
+        return {"step": step, "loss": round(loss, 5), "validation": round(validation, 5)}
+
+    def _save_state(self, optimizer: torch.optim.Optimizer | None) -> None:
+        tensors: dict[str, Tensor] = {}
+        if optimizer is not None:
+            for name, weight in self.model.named_parameters():
+                tensors[f"weight.{name}"] = weight.detach().contiguous()
+                for key, value in optimizer.state[weight].items():
+                    tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
+        meta = {"identity": self.identity, "state": json.dumps(asdict(self.state))}
+        with replacing(self.state_path) as temporary:
+            save_file(tensors, temporary, metadata=meta)
+
+    def _load_state(self) -> None:
+        try:
+            with safe_open(self.state_path, framework="pt") as file:
+                meta: Mapping[str, str] = file.metadata() or {}
+                self.saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self.state = _State(**json.loads(meta["state"]))
+        except Exception as error:
+            raise ContentError(
+                f"{self.state_path} is not a training state: {error}; remove it to start again"
+            ) from error
+        if meta["identity"] != self.identity:
+            raise UsageError(
+                f"{self.state_path} is the state of another run (variant, recipe or text "
+                "differ); finish that run, or remove the file to start again"
+            )
+
+    def _restore(self, optimizer: torch.optim.AdamW) -> None:
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                weight.copy_(self.saved[f"weight.{name}"])
+                optimizer.state[weight] = {
+                    key: self.saved[f"{key}.{name}"].to(
+                        self.device if self.device.type == "cuda" or key != "step" else "cpu"
+                    )
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                }
+        self.saved = {}
+
+
+def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    """Naive attention in float32, for `torch.compile` to fuse; memory grows with L².
+
+    Plain softmax goes to `scaled_dot_product_attention`.
+    """
+    if query.shape[1] != key.shape[1]:
+        groups = query.shape[1] // key.shape[1]
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    if variant == Variant():
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+    with torch.autocast(query.device.type, enabled=False):
+        mixed = reference.attention(query.float(), key.float(), value.float(), variant)
+        return mixed.to(value.dtype)

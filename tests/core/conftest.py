@@ -1,0 +1,14 @@
+import pytest
+from hypothesis import settings
+
+from freeatten_core.kernels import chunked
+
+settings.register_profile("core", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("core")
+
+
+@pytest.fixture
+def small_panels(monkeypatch):
+    """Cut even short sequences into many blocks of rows and of heads."""
+    monkeypatch.setattr(chunked, "PANEL_ELEMENTS", 600)
+    monkeypatch.setattr(chunked, "PANEL_ROWS", 23)

@@ -1,0 +1,140 @@
+"""Variants, calls and tolerances that the tests of the attention operator share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from freeatten_core import Variant, reference
+from freeatten_core.variants import PLAIN, SHARPENED
+
+POWERS = (1, 2, 3, 15, 64)
+VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS)]
+L1_VARIANTS = [name for name in VARIANTS if Variant.parse(name).normalise == "l1"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """Shapes and options of one call."""
+
+    query_length: int = 20
+    key_length: int = 20
+    dim: int = 8
+    value_dim: int = 5
+    batch: int = 2
+    heads: int = 2
+    groups: int = 1
+    is_causal: bool = True
+    window: int | None = None
+    head_scale: bool = False
+    distance_slope: bool = False
+
+    def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
+        """Random query, key and value."""
+        draw = torch.Generator().manual_seed(seed)
+        kv_heads = self.heads // self.groups
+        shapes = (
+            (self.batch, self.heads, self.query_length, self.dim),
+            (self.batch, kv_heads, self.key_length, self.dim),
+            (self.batch, kv_heads, self.key_length, self.value_dim),
+        )
+        return tuple(
+            torch.randn(shape, generator=draw, dtype=torch.float64).to(dtype) for shape in shapes
+        )
+
+    @property
+    def masking(self) -> dict:
+        """The options that `attention_weights` and `row_statistics` take too."""
+        return {"is_causal": self.is_causal, "enable_gqa": self.groups > 1}
+
+    @property
+    def options(self) -> dict:
+        steps = torch.arange(self.heads, dtype=torch.float64)
+        return self.masking | {
+            "window": self.window,
+            "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
+            "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
+        }
+
+
+CALLS = {
+    "one token": Call(1, 1),
+    "63 tokens": Call(63, 63, dim=10),
+    "111 tokens": Call(111, 111, dim=60, batch=1),
+    "200 tokens": Call(200, 200, dim=100, batch=1),
+    "not causal": Call(63, 63, is_causal=False),
+    "head size 1": Call(dim=1, value_dim=1),
+    "longer cache": Call(9, 63),
+    "longer cache, not causal": Call(9, 63, is_causal=False),
+    "one query": Call(1, 63),
+    "more queries than keys": Call(63, 9),
+    "more queries than keys, not causal": Call(63, 9, is_causal=False),
+    "grouped queries": Call(63, 63, heads=6, groups=3),
+    "one key head": Call(9, 31, heads=3, groups=3),
+    "head scale": Call(63, 63, head_scale=True),
+    "distance slope": Call(63, 63, distance_slope=True),
+    "window": Call(63, 63, window=10),
+    "window of one": Call(window=1),
+    "window beyond the length": Call(window=99),
+    "window, longer cache": Call(31, 63, window=40),
+    "window, more queries than keys": Call(63, 31, window=10),
+    "everything": Call(
+        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, window=30
+    ),
+}  # fmt: skip
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> Call:
+    """Any call the operator accepts, small."""
+    groups = draw(st.integers(1, 3))
+    is_causal = draw(st.booleans())
+    return Call(
+        query_length=draw(st.integers(1, 70)),
+        key_length=draw(st.integers(1, 70)),
+        dim=draw(st.integers(1, 12)),
+        value_dim=draw(st.integers(1, 9)),
+        batch=draw(st.integers(1, 2)),
+        heads=groups * draw(st.integers(1, 2)),
+        groups=groups,
+        is_causal=is_causal,
+        window=draw(st.none() | st.integers(1, 80)) if is_causal else None,
+        head_scale=draw(st.booleans()),
+        distance_slope=is_causal and draw(st.booleans()),
+    )
+
+
+def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> reference.Stages:
+    """The reference's stages in float64, with every key head repeated for its group."""
+    options = {name: value for name, value in options.items() if name != "enable_gqa"}
+    key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
+    return reference.stages(query.double(), key.double(), variant, **options)
+
+
+def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Tensor:
+    """`p·(1 + O/u_max)` of each row, (B, H, Lq, 1): how much sharpening amplifies rounding.
+
+    It is infinite within 1e-5 of the near-uniform threshold, where rounding decides `O`.
+    """
+    p = Variant.parse(variant).sharpen
+    if p is None:
+        return query.new_ones((*query.shape[:3], 1), dtype=torch.float64)
+    result = dense(query, key, variant, options)
+    count = result.visible.sum(-1, keepdim=True).double()
+    share = result.normalise * count
+    offset = reference.offset(share, count)
+    highest = share.amax(-1, keepdim=True)
+    undecided = (highest - 1 - reference.UNIFORM_TOLERANCE).abs() < 1e-5
+    undecided &= count > reference.FIRST_ROWS
+    above = torch.where(offset == 0, 1.0, highest - offset)
+    return p * (1 + offset / above).masked_fill(undecided, torch.inf)
+
+
+def assert_within(actual: Tensor, expected: Tensor, tolerance: Tensor | float) -> None:
+    """Every |actual − expected| is at most its tolerance; a NaN is never within one."""
+    error = (actual.double() - expected.double()).abs()
+    worst = (error / tolerance).nan_to_num(torch.inf).max() if error.isfinite().all() else torch.nan
+    assert (error <= tolerance).all(), f"error is {worst} times the tolerance"

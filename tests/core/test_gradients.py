@@ -1,0 +1,192 @@
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import CALLS, VARIANTS, Call, amplification, calls, dense
+
+from freeatten_core import Variant, attention, reference
+from freeatten_core.kernels import chunked
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def gradients(function, inputs, variant, options):
+    """Gradients of a fixed random mixture of the output."""
+    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+    output = function(*inputs, variant, **options)
+    draw = torch.Generator().manual_seed(1)
+    mixture = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output.dtype)
+    return torch.autograd.grad((output * mixture).sum(), inputs)
+
+
+def distance_to_kink(query, key, variant, options):
+    """How far the nearest score or share is from a point without a derivative."""
+    parsed = Variant.parse(variant)
+    result = dense(query, key, variant, options)
+    visible = result.visible.expand_as(result.score)
+    near = [torch.tensor(1.0)]
+    if parsed.positivity == "relu":
+        near.append(result.score[visible].abs().min())
+    if parsed.sharpen is not None:
+        count = result.visible.sum(-1, keepdim=True)
+        share = result.normalise * count
+        above = share - reference.offset(share, count)
+        rows = (count > reference.FIRST_ROWS) & visible
+        near.append(above[rows].abs().min() if rows.any() else near[0])
+        highest = share.amax(-1, keepdim=True)[..., reference.FIRST_ROWS :, :]
+        near.append((highest - 1).abs().min() if highest.numel() else near[0])
+    return min(x.item() for x in near)
+
+
+def smooth_inputs(call, variant):
+    """Random inputs at which every derivative exists."""
+    return next(
+        inputs
+        for inputs in (call.tensors(seed=seed) for seed in range(100))
+        if distance_to_kink(*inputs[:2], variant, call.options) > 2e-3
+    )
+
+
+def assert_equal_gradients(actual, expected, amplification=1.0):
+    for one, other in zip(actual, expected, strict=True):
+        scale = other.abs().max().clamp(min=1).item() * amplification
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-11 * scale)
+
+
+GRADCHECK_CALLS = {
+    "causal": Call(6, 6, dim=3, value_dim=2, batch=1, heads=1),
+    "all options": Call(
+        3,
+        6,
+        dim=3,
+        value_dim=1,
+        batch=1,
+        groups=2,
+        window=5,
+        head_scale=True,
+        distance_slope=True,
+    ),
+}
+
+
+@pytest.mark.parametrize("call", GRADCHECK_CALLS.values(), ids=GRADCHECK_CALLS.keys())
+@each_variant
+def test_gradcheck(variant, call):
+    inputs = [x.requires_grad_() for x in smooth_inputs(call, variant)]
+    assert torch.autograd.gradcheck(
+        lambda *x: attention(*x, variant, **call.options),
+        inputs,
+        atol=1e-6,
+        rtol=1e-4,
+        nondet_tol=0.0,
+    )
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@each_variant
+def test_equal_those_of_the_reference(variant, call):
+    inputs = call.tensors()
+    actual = gradients(attention, inputs, variant, call.options)
+    expected = gradients(reference.attention, inputs, variant, call.options)
+    assert_equal_gradients(actual, expected)
+
+
+@given(calls(), st.sampled_from(VARIANTS), st.integers(1, 40), st.integers(1, 5000))
+def test_equal_those_of_the_reference_for_any_call_and_panel(call, variant, rows, elements):
+    inputs = call.tensors(seed=rows)
+    expected = gradients(reference.attention, inputs, variant, call.options)
+    with (
+        patch.object(chunked, "PANEL_ROWS", rows),
+        patch.object(chunked, "PANEL_ELEMENTS", elements),
+    ):
+        actual = gradients(attention, inputs, variant, call.options)
+    assert_equal_gradients(actual, expected)
+
+
+@each_variant
+def test_at_zero_vectors_are_finite_and_as_defined(variant):
+    query, key, value = Call(12, 12).tensors()
+    query[:, :, 5], key[:, :, [0, 7]], query[0, 1] = 0.0, 0.0, 0.0
+    actual = gradients(attention, (query, key, value), variant, {})
+    expected = gradients(reference.attention, (query, key, value), variant, {})
+    assert_equal_gradients(actual, expected)
+    if Variant.parse(variant).score == "length-cosine":
+        assert (actual[0][:, :, 5] == 0).all()
+        assert (actual[1][:, :, [0, 7]] == 0).all()
+
+
+@each_variant
+def test_of_uniform_rows_are_as_defined(variant):
+    query, key, value = Call(12, 12).tensors()
+    key[:] = key[:, :, :1]
+    actual = gradients(attention, (query, key, value), variant, {})
+    expected = gradients(reference.attention, (query, key, value), variant, {})
+    assert_equal_gradients(actual, expected)
+
+
+@each_variant
+def test_of_rows_that_see_no_key_are_zero(variant):
+    query_grad = gradients(attention, Call(9, 4).tensors(), variant, {})[0]
+    assert (query_grad[:, :, :5] == 0).all()
+
+
+@pytest.mark.usefixtures("small_panels")
+@each_variant
+def test_are_bitwise_equal_when_repeated(variant):
+    inputs = Call(65, 65, heads=4, groups=2).tensors(torch.float32)
+    once, again = (gradients(attention, inputs, variant, {"enable_gqa": True}) for _ in "12")
+    for one, other in zip(once, again, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@each_variant
+def test_have_shape_and_type_of_the_inputs(variant, dtype):
+    inputs = Call(7, 9, heads=4, groups=2).tensors(dtype)
+    for grad, x in zip(
+        gradients(attention, inputs, variant, {"enable_gqa": True}), inputs, strict=True
+    ):
+        assert grad.shape == x.shape
+        assert grad.dtype == dtype
+        assert grad.isfinite().all()
+
+
+@each_variant
+def test_in_float32_are_close_to_the_reference(variant):
+    inputs = Call(100, 100, dim=64, value_dim=64).tensors(torch.float32)
+    actual = gradients(attention, inputs, variant, {})
+    exact = gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    amplified = amplification(*inputs[:2], variant, {}).max().item()
+    for one, other in zip(actual, exact, strict=True):
+        error = (one - other).abs().max() / other.abs().max()
+        assert error <= 16 * torch.finfo(torch.float32).eps * amplified
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@each_variant
+def test_in_low_precision_are_better_than_twice_the_eager_error(variant, dtype):
+    inputs = Call(100, 100, dim=64, value_dim=64).tensors(dtype)
+    actual = gradients(attention, inputs, variant, {})
+    eager = gradients(reference.attention, inputs, variant, {})
+    exact = gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    for one, other, true in zip(actual, eager, exact, strict=True):
+        assert (one - true).square().mean() <= 4 * (other - true).square().mean()
+
+
+def test_only_flow_where_they_are_asked_for():
+    query, key, value = Call().tensors()
+    attention(query, key.requires_grad_(), value, "lssar").sum().backward()
+    assert key.grad is not None
+    assert query.grad is None
+    assert value.grad is None
+
+
+def test_of_gradients_are_refused():
+    query, key, value = (x.requires_grad_() for x in Call().tensors())
+    (grad,) = torch.autograd.grad(
+        attention(query, key, value, "lssar").sum(), query, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()

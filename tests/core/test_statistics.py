@@ -1,0 +1,202 @@
+from dataclasses import fields
+from functools import cache
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import L1_VARIANTS, VARIANTS, Call, dense
+
+from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
+from freeatten_core.kernels import chunked
+from freeatten_core.kernels.statistics import RowStatistics
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+FIELDS = [field.name for field in fields(RowStatistics)]
+
+CALLS = {
+    "square": Call(40, 40),
+    "not causal": Call(20, 31, is_causal=False),
+    "longer cache": Call(9, 40),
+    "more queries than keys": Call(40, 9),
+    "grouped queries": Call(40, 40, heads=6, groups=3),
+    "one token": Call(1, 1),
+}
+
+
+@cache
+def dense_statistics(variant, call):
+    """Every field, from the dense matrices of the reference."""
+    parsed = Variant.parse(variant)
+    query, key, _ = call.tensors()
+    result = dense(query, key, variant, call.masking)
+    visible, weights = result.visible, result.weights
+    count = visible.sum(-1).double()
+    mass = weights.sum(-1)
+    shares = weights / torch.where(mass == 0, 1.0, mass)[..., None]
+    own = torch.arange(call.query_length) + call.key_length - call.query_length
+    distance = (own[:, None] - torch.arange(call.key_length)).double()
+
+    if parsed.positivity == "exp":
+        normaliser = result.score.masked_fill(~visible, -torch.inf).logsumexp(-1)
+    else:
+        normaliser = result.positivity.sum(-1)
+    u_max, offset, zero = result.positivity.amax(-1), torch.zeros_like(mass), weights == 0
+    if parsed.sharpen is not None:
+        share = result.normalise * count[:, None]
+        offset = reference.offset(share, count[:, None])
+        u_max, zero = (share - offset).amax(-1), share <= offset
+        offset = offset[..., 0]
+    return RowStatistics(
+        normaliser=normaliser,
+        u_max=u_max,
+        offset=offset,
+        entropy=-(shares * shares.clamp(min=1e-300).log()).sum(-1),
+        largest=weights.amax(-1),
+        first=weights[..., 0],
+        sum_squares=shares.square().sum(-1),
+        mean_distance=(shares * distance).sum(-1),
+        row_sum=mass,
+        zeros=(zero & visible).sum(-1) / count.clamp(min=1),
+    )
+
+
+@pytest.mark.usefixtures("small_panels")
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+@each_variant
+def test_equal_the_dense_reference(variant, call, field):
+    query, key, _ = call.tensors()
+    actual = getattr(row_statistics(query, key, variant, **call.masking), field)
+    expected = getattr(dense_statistics(variant, call), field)
+    assert actual.shape == (call.batch, call.heads, call.query_length)
+    unseen = call.query_length - call.key_length if call.is_causal else 0
+    seen = slice(max(0, unseen), None)
+    torch.testing.assert_close(actual[..., seen], expected[..., seen], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("field", ["entropy", "largest", "first", "sum_squares", "row_sum"])
+@each_variant
+def test_are_zero_on_rows_that_see_no_key(variant, field):
+    query, key, _ = Call(9, 4).tensors()
+    assert (getattr(row_statistics(query, key, variant), field)[..., :5] == 0).all()
+
+
+@each_variant
+def test_of_a_row_with_one_key(variant):
+    query, key, _ = Call(1, 1).tensors()
+    rows = row_statistics(query, key, variant)
+    assert (rows.mean_distance == 0).all()
+    assert (rows.first == rows.largest).all()
+    assert rows.entropy.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("variant", L1_VARIANTS)
+def test_of_a_uniform_row(variant):
+    query, key, _ = Call(32, 32).tensors(torch.float32)
+    rows = row_statistics(torch.zeros_like(query), key, variant)
+    count = torch.arange(1.0, 33.0).expand(2, 2, -1)
+    torch.testing.assert_close(rows.entropy, count.log())
+    torch.testing.assert_close(rows.sum_squares, 1 / count)
+    torch.testing.assert_close(rows.mean_distance, (count - 1) / 2)
+    assert (rows.zeros == 0).all()
+    assert (rows.offset == 0).all()
+
+
+def test_exact_zeros_do_not_count_powers_that_underflow():
+    """ "Exactly zero" is `u <= 0`: it depends on the scores and not on `p`."""
+    query, key, _ = Call(1, 400, dim=64).tensors(torch.float32)
+    low, high = (row_statistics(query, key, f"lssar:p={p}").zeros for p in (1, 64))
+    assert torch.equal(low, high)
+    assert 0.3 < low.mean() < 0.8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@each_variant
+def test_are_float32_below_float64(variant, dtype):
+    query, key, _ = Call().tensors(dtype)
+    rows = row_statistics(query, key, variant)
+    assert {getattr(rows, field).dtype for field in FIELDS} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_row_sum_shows_the_rounding_of_the_weights(dtype):
+    query, key, _ = Call(200, 200).tensors(dtype)
+    error = (row_statistics(query, key, "lssar").row_sum - 1).abs().max()
+    assert 0 < error <= torch.finfo(dtype).eps
+
+
+@st.composite
+def regions(draw):
+    """A call and a region of its matrix."""
+    groups = draw(st.integers(1, 2))
+    call = Call(
+        query_length=draw(st.integers(1, 50)),
+        key_length=draw(st.integers(1, 50)),
+        heads=2,
+        groups=groups,
+        is_causal=draw(st.booleans()),
+    )
+
+    def span(length):
+        start = draw(st.integers(0, length - 1))
+        return slice(start, draw(st.integers(start + 1, length)))
+
+    return call, span(call.query_length), span(call.key_length)
+
+
+@given(regions(), st.sampled_from(VARIANTS), st.integers(1, 40), st.integers(1, 3000))
+def test_weights_of_a_region_equal_the_dense_slice(region, variant, panel_rows, elements):
+    call, rows, cols = region
+    query, key, _ = call.tensors()
+    with (
+        patch.object(chunked, "PANEL_ROWS", panel_rows),
+        patch.object(chunked, "PANEL_ELEMENTS", elements),
+    ):
+        actual = attention_weights(query, key, variant, rows=rows, cols=cols, **call.masking)
+    expected = dense(query, key, variant, call.masking).weights[..., rows, cols]
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
+
+
+@each_variant
+def test_weights_times_values_are_the_attention(variant):
+    query, key, value = Call(30, 40, heads=4, groups=2).tensors()
+    weights = attention_weights(query, key, variant, enable_gqa=True)
+    output = attention(query, key, value, variant, enable_gqa=True)
+    torch.testing.assert_close(weights @ value.repeat_interleave(2, dim=1), output)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_weights_are_float32_below_float64(dtype):
+    query, key, _ = Call(60, 60).tensors(dtype)
+    weights = attention_weights(query, key, "lssar", rows=slice(20, 30))
+    assert weights.dtype == torch.float32
+    expected = dense(query, key, "lssar", {}).weights[:, :, 20:30]
+    torch.testing.assert_close(weights.double(), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rows", "cols"])
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        (slice(3, 3), "3:3"),
+        (slice(5, 2), "5:2"),
+        (slice(0, 99), "0:99"),
+        (slice(-4, None), "-4:20"),
+        (slice(0, 8, 2), "0:8:2"),
+        (slice(8, 0, -1), "8:0:-1"),
+    ],
+)
+def test_a_region_that_is_not_one_is_refused(name, wanted, shown):
+    query, key, _ = Call(20, 20).tensors()
+    with pytest.raises(ValueError, match=f"{name} is {shown};.*0 <= start < stop <= 20"):
+        attention_weights(query, key, **{name: wanted})
+
+
+@pytest.mark.parametrize("name", ["rows", "cols"])
+@pytest.mark.parametrize("wanted", [3, (0, 4), None])
+def test_a_region_is_given_by_slices(name, wanted):
+    query, key, _ = Call(20, 20).tensors()
+    with pytest.raises(TypeError, match=f"{name} .*slice"):
+        attention_weights(query, key, **{name: wanted})

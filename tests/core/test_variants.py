@@ -1,0 +1,178 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from freeatten_core import Variant
+from freeatten_core.variants import PLAIN, SHARPENED, SOURCES
+
+STAGES = {
+    "softmax": ("dot", "exp", "l1", None),
+    "softmax-ls": ("length-cosine", "exp", "l1", None),
+    "lssa": ("length-cosine", "softplus", "l1", None),
+    "lssar:p=15": ("length-cosine", "softplus", "l1", 15),
+    "lssar:p=3": ("length-cosine", "softplus", "l1", 3),
+    "sigmoid": ("dot-log-n", "sigmoid", "none", None),
+    "relu": ("dot", "relu", "count", None),
+    "softmax-r:p=2": ("dot", "exp", "l1", 2),
+    "softmax-ls-r:p=64": ("length-cosine", "exp", "l1", 64),
+    "softplus": ("dot", "softplus", "l1", None),
+    "softplus-r:p=1": ("dot", "softplus", "l1", 1),
+    "lssa-count": ("length-cosine", "softplus", "count", None),
+}
+
+powers = st.integers(1, 64)
+
+
+@st.composite
+def variants(draw):
+    normalise = draw(st.sampled_from(["l1", "count", "none"]))
+    variant = Variant(
+        score=draw(st.sampled_from(["dot", "length-cosine", "dot-log-n"])),
+        positivity=draw(st.sampled_from(["exp", "softplus", "sigmoid", "relu"])),
+        normalise=normalise,
+        sharpen=draw(st.none() | powers) if normalise == "l1" else None,
+    )
+    return Variant.parse(f"{variant}+yarn") if draw(st.booleans()) else variant
+
+
+@pytest.mark.parametrize(("name", "stages"), STAGES.items())
+def test_a_name_stands_for_four_stages(name, stages):
+    score, positivity, normalise, sharpen = stages
+    written = Variant(score=score, positivity=positivity, normalise=normalise, sharpen=sharpen)
+    assert Variant.parse(name) == written
+    assert str(written) == name
+
+
+def test_the_table_above_holds_every_name():
+    assert {name.split(":")[0] for name in STAGES} == {*PLAIN, *SHARPENED} == {*SOURCES}
+
+
+@pytest.mark.parametrize("name", SHARPENED)
+def test_p_is_15_unless_given_and_is_always_shown(name):
+    assert Variant.parse(name).sharpen == 15
+    assert str(Variant.parse(name)) == f"{name}:p=15"
+
+
+@given(variants())
+def test_str_parses_back(variant):
+    assert Variant.parse(str(variant)) == variant
+
+
+@given(variants())
+def test_stages_written_out_are_the_named_variant(variant):
+    power = "" if variant.sharpen is None else f":p={variant.sharpen}"
+    text = (
+        f"stages:score={variant.score}:positivity={variant.positivity}"
+        f":normalise={variant.normalise}{power}"
+    )
+    assert Variant.parse(text) == variant.attention
+
+
+@given(variants(), variants())
+def test_equal_stages_are_equal_values(one, other):
+    assert (one == other) == (dataclasses.astuple(one) == dataclasses.astuple(other))
+    assert (one == other) == (str(one) == str(other))
+    if one == other:
+        assert hash(one) == hash(other)
+
+
+def test_a_variant_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Variant.parse("lssar").sharpen = 3
+
+
+def test_a_variant_is_its_own_parse():
+    variant = Variant.parse("lssar:p=3")
+    assert Variant.parse(variant) is variant
+
+
+def test_spaces_around_a_name_do_not_matter():
+    assert Variant.parse(" lssar:p=3 ") == Variant.parse("lssar:p=3")
+
+
+def test_a_modifier_is_kept_apart_from_the_stages():
+    variant = Variant.parse("softmax+yarn")
+    assert str(variant) == "softmax+yarn"
+    assert variant != Variant.parse("softmax")
+    assert variant.attention == Variant.parse("softmax")
+    assert str(Variant.parse("lssar+yarn")) == "lssar:p=15+yarn"
+
+
+def test_lists_split_on_commas_in_order_without_repeats():
+    parsed = Variant.parse_list("lssar:p=3, softmax,softmax+yarn,lssar,lssar:p=15,")
+    assert [str(variant) for variant in parsed] == [
+        "lssar:p=3",
+        "softmax",
+        "softmax+yarn",
+        "lssar:p=15",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", " , "])
+def test_an_empty_list_is_refused(text):
+    with pytest.raises(ValueError, match="no variant given; name at least one, such as lssar:p=15"):
+        Variant.parse_list(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("sofmax", ["'sofmax'", "did you mean 'softmax'"]),
+        ("LSSAR", ["'LSSAR'", *PLAIN, *SHARPENED]),
+        ("lsar:p=3", ["'lsar'", "did you mean 'lssar'"]),
+        ("xyz", ["'xyz'", *PLAIN, *SHARPENED]),
+        ("", ["''", *PLAIN, *SHARPENED]),
+        ("lssar:p=0", ["'lssar:p=0'", "p is '0'", "from 1 to 64"]),
+        ("lssar:p=65", ["p is '65'", "from 1 to 64"]),
+        ("lssar:p=1.5", ["p is '1.5'", "whole number from 1 to 64"]),
+        ("lssar:p=-3", ["p is '-3'", "from 1 to 64"]),
+        ("lssar:p=³", ["p is '³'", "from 1 to 64"]),
+        ("lssar:p=", ["'lssar:p='", "p", "whole number from 1 to 64"]),
+        ("lssar:p", ["'p'", "key=value"]),
+        ("lssar:", ["''", "key=value"]),
+        ("lssar:p=3:p=3", ["'lssar:p=3:p=3'", "'p=3'", "appears once"]),
+        ("lssar:q=3", ["'lssar:q=3'", "does not take 'q'", "takes p"]),
+        ("lssa:p=3", ["lssa does not take 'p'", "no option"]),
+        ("stages:scores=dot", ["'scores'", "score, positivity, normalise, p"]),
+        ("stages:score=cosine", ["score is 'cosine'", "dot, length-cosine, dot-log-n"]),
+        ("stages:normalise=count:p=3", ["normalise='l1'", "normalise is 'count'"]),
+        ("softmax+yam", ["unknown modifier 'yam'", "did you mean 'yarn'"]),
+        ("softmax+", ["unknown modifier ''", "yarn"]),
+        ("softmax+yarn:factor=2", ["'softmax+yarn:factor=2'", "yarn takes no option"]),
+        ("softmax+yarn+yarn", ["yarn", "once"]),
+    ],
+)
+def test_an_error_names_the_value_and_what_is_legal(text, words):
+    with pytest.raises(ValueError, match=".") as caught:
+        Variant.parse(text)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ({"score": "cosine"}, ["score is 'cosine'", "dot, length-cosine, dot-log-n"]),
+        ({"positivity": "tanh"}, ["positivity is 'tanh'", "exp, softplus, sigmoid, relu"]),
+        ({"normalise": "l2"}, ["normalise is 'l2'", "l1, count, none"]),
+        ({"sharpen": 0}, ["p is 0", "from 1 to 64"]),
+        ({"sharpen": 65}, ["p is 65", "from 1 to 64"]),
+        ({"sharpen": 1.5}, ["p is 1.5", "whole number", "from 1 to 64"]),
+        ({"sharpen": True}, ["p is True", "whole number"]),
+        ({"sharpen": "3"}, ["p is '3'", "whole number"]),
+        ({"normalise": "none", "sharpen": 3}, ["normalise='l1'", "normalise is 'none'"]),
+    ],
+)
+def test_illegal_stages_are_refused(stages, words):
+    with pytest.raises(ValueError, match=".") as caught:
+        Variant(**stages)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 3, ["softmax"]])
+def test_only_a_name_or_a_variant_can_be_parsed(value):
+    with pytest.raises(TypeError, match=f"variant is a {type(value).__name__}; it must be a name"):
+        Variant.parse(value)
