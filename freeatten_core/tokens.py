@@ -135,6 +135,8 @@ def prepare(
                 f"every file of {name} repeats the standard library; nothing to train on"
             )
         report(f"{name}: {len(kept)} files kept, {len(dropped)} dropped as near copies")
+        for near_copy in dropped:
+            report(f"  dropped {near_copy}")
         held_back = [document for document in kept if _is_validation(document)] or kept[-1:]
         names = {document.name for document in held_back}
         training.append([d for d in kept if d.name not in names] or kept)
@@ -144,7 +146,7 @@ def prepare(
                 "source": Path(name).name,
                 "files": len(kept),
                 "bytes": sum(len(document.text.encode()) for document in kept),
-                "dropped": dropped,
+                "dropped": len(dropped),
                 "packages": packages_to_json(packages),
                 "documents": [] if packages else [document.name for document in kept],
             }

@@ -32,6 +32,9 @@ from .variants import Variant
 STATE = "training-state.safetensors"
 """In the output folder while a run is under way; removed when it is done."""
 
+DRAWN_AHEAD = 256
+"""Steps whose windows are drawn at once: a copy to the GPU every step waits for the step before."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -50,7 +53,7 @@ class Recipe:
     warmup: int = 300
     learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
     """With more than one, the best in short runs by validation loss is used."""
-    search_steps: int = 1_000
+    search_steps: int = 800
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
@@ -142,6 +145,7 @@ class Batches:
 
     def __init__(self, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
         self._recipe, self._device = recipe, device
+        self._ahead, self._starts = -1, list[Tensor]()
         size = recipe.train_length + 1
         self._train = [_Pool(s.name, s.tokens, s.lengths, size, device) for s in corpus.sources]
         self._validation = [
@@ -156,25 +160,31 @@ class Batches:
 
     def training(self, step: int) -> Tensor:
         """The windows of one step, int64 (batch, train_length + 1)."""
-        return self._draw(self._train, self._recipe.batch, (self._recipe.seed, step))
+        ahead = step // DRAWN_AHEAD
+        if ahead != self._ahead:
+            keys = [(self._recipe.seed, ahead * DRAWN_AHEAD + i) for i in range(DRAWN_AHEAD)]
+            share = self._recipe.batch // len(self._train)
+            self._starts = [
+                torch.stack([pool.starts(key, share) for key in keys]).to(self._device)
+                for pool in self._train
+            ]
+            self._ahead = ahead
+        at = step % DRAWN_AHEAD
+        return torch.cat(
+            [
+                pool.windows(starts[at])
+                for pool, starts in zip(self._train, self._starts, strict=True)
+            ]
+        )
 
     def validation(self) -> list[Tensor]:
         """The same windows every time, in batches of the training size."""
         count = math.ceil(self._recipe.validation_windows / self._recipe.batch)
+        share = self._recipe.batch // len(self._validation)
         return [
-            self._draw(self._validation, self._recipe.batch, (1 << 32, index))
+            torch.cat([pool.windows(pool.starts((index,), share)) for pool in self._validation])
             for index in range(count)
         ]
-
-    @staticmethod
-    def _draw(pools: list[_Pool], batch: int, key: tuple[int, int]) -> Tensor:
-        share = batch // len(pools)
-        return torch.cat(
-            [
-                pool.draw(np.random.default_rng((*key, index)), share)
-                for index, pool in enumerate(pools)
-            ]
-        )
 
 
 class _Pool:
@@ -197,10 +207,13 @@ class _Pool:
         self._tokens = torch.from_numpy(tokens.astype(np.int32)).to(device)
         self._window = torch.arange(size, device=device)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Tensor:
-        drawn = rng.integers(0, self._count, size=count)
-        starts = window_offsets(self._lengths, self._running, drawn)
-        index = torch.from_numpy(starts).to(self._window.device)[:, None] + self._window
+    def starts(self, key: tuple[int, ...], count: int) -> Tensor:
+        """`count` positions drawn with the key alone, (count,), on the CPU."""
+        drawn = np.random.default_rng(key).integers(0, self._count, size=count)
+        return torch.from_numpy(window_offsets(self._lengths, self._running, drawn))
+
+    def windows(self, starts: Tensor) -> Tensor:
+        index = starts.to(self._window.device)[:, None] + self._window
         return self._tokens[index].long()
 
 
