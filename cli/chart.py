@@ -2,10 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from freeatten_core.figures import Style, count, finite, number, row_names, style_of
+
+Points = tuple[Sequence[float], Sequence[float | None]]
+Color = tuple[int, int, int]
+HEIGHT, LEAST_WIDTH = 18, 30
+HIDDEN = "*"
+GREY: Color = (140, 140, 140)
 
 
 def line_chart(
-    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, width: int
+    lines: Mapping[str, Points],
+    title: str,
+    width: int,
+    *,
+    lengths: Sequence[int] = (),
+    mark: int | None = None,
+    color: bool | None = None,
+    height: int = HEIGHT,
 ) -> str:
-    return title
+    """Draw lines as text: title, chart, and a legend with the last value of each line.
+
+    Args:
+        lines: name (a variant's, for its usual colour and sign) → x and y; y may lack numbers.
+        title: the first line of the text.
+        width: columns of the text.
+        lengths: makes x a log2 axis with ticks at these.
+        mark: where to draw a vertical line.
+        color: whether to use colours; by default, unless NO_COLOR is set.
+        height: rows of the chart alone.
+    """
+    try:
+        import plotext
+    except ImportError as error:  # its compiled part exists for common machines only
+        return "\n".join([*textwrap.wrap(title, width), f"no chart: {error}".split("\n")[0]])
+    color = not os.environ.get("NO_COLOR") if color is None else color
+    width = max(width, LEAST_WIDTH)
+    drawn = {name: _points(points, bool(lengths)) for name, points in lines.items()}
+    if not any(drawn.values()):
+        return "\n".join([*textwrap.wrap(title, width), "no finite value to draw"])
+    # plotext draws on one figure for the whole process, and by default no larger than the
+    # terminal, which a pipe does not have.
+    plotext.terminal.limit(False, False)
+    figure = plotext.figure
+    figure.clear()
+    figure.theme("colorless")
+    figure.plot_size(width, height)
+    if mark is not None:
+        _draw_mark(plotext, _x(mark, bool(lengths)), drawn)
+    for name, points in reversed(drawn.items()):  # where lines meet, the first stays visible
+        _draw(plotext, points, _style(name), dots=bool(lengths))
+    _frame(figure, drawn, lengths)
+    body = figure.build().string(not color)
+    figure.clear()
+    rows = [row.rstrip() for row in body.rstrip("\n").split("\n")]
+    hidden = {
+        name
+        for name, points in drawn.items()
+        if lengths and points and _style(name).sign not in body
+    }
+    legend = _legend(lines, hidden, width, color)
+    return "\n".join([*textwrap.wrap(title, width), *rows, *legend])
+
+
+def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
+    """The chart that `freeatten compare` prints: mean loss against context length."""
+    lengths, rows = result["lengths"], result["variants"]
+    names = row_names(rows)
+    return line_chart(
+        {name: (lengths, row["loss"]) for name, row in zip(names, rows, strict=True)},
+        f"Mean loss by context length; ┊ trained up to {count(result['train_length'])} tokens",
+        width,
+        lengths=lengths,
+        mark=result["train_length"] if len(lengths) > 1 else None,
+        color=color,
+    )
+
+
+def _points(points: Points, log: bool) -> list[tuple[float, float]]:
+    pairs = zip(*points, strict=True)
+    return [(_x(x, log), y) for x, y in pairs if y is not None and finite(y)]
+
+
+def _x(value: float, log: bool) -> float:
+    return math.log2(value) if log else value
+
+
+def _style(name: str) -> Style:
+    return style_of(name.split(" [", maxsplit=1)[0])
+
+
+def _rgb(style: Style) -> Color:
+    red, green, blue = bytes.fromhex(style.color.removeprefix("#"))
+    return red, green, blue
+
+
+def _draw(plotext: Any, points: list[tuple[float, float]], style: Style, *, dots: bool) -> None:
+    if not points:
+        return
+    xs, ys = map(list, zip(*points, strict=True))
+    line = plotext.figure.signal(
+        xs, ys, marker=plotext.marker("braille", plotext.pixel(_rgb(style)))
+    )
+    if len(points) > 1:
+        line.lines()
+    plotext.figure.draw(line)
+    if dots:
+        sign = plotext.marker(style.sign, plotext.pixel(_rgb(style)))
+        plotext.figure.draw(plotext.figure.signal(xs, ys, marker=sign))
+
+
+def _draw_mark(plotext: Any, x: float, drawn: Mapping[str, list[tuple[float, float]]]) -> None:
+    values = [y for points in drawn.values() for _, y in points]
+    marker = plotext.marker("┊", plotext.pixel(GREY))
+    segment = plotext.figure.segment((x, x), (min(values), max(values)), marker=marker)
+    plotext.figure.draw(segment)
+
+
+def _frame(
+    figure: Any, drawn: Mapping[str, list[tuple[float, float]]], lengths: Sequence[int]
+) -> None:
+    values = [y for points in drawn.values() for _, y in points]
+    low, high = min(values), max(values)
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    figure.axes(False, axis="x", side="upper")
+    figure.axes(False, axis="y", side="right")
+    ticks = [low + (high - low) * step / 4 for step in range(5)]
+    figure.ruler("y", "left").lim(low, high)
+    figure.ruler("y", "left").ticks(ticks, [f"{tick:.2f}" for tick in ticks])
+    if lengths:
+        xs = [math.log2(length) for length in lengths]
+        room = 0.5 if len(xs) == 1 else 0.0
+        figure.ruler("x", "lower").lim(min(xs) - room, max(xs) + room)
+        figure.ruler("x", "lower").ticks(xs, [count(length) for length in lengths])
+    else:
+        ends = [x for points in drawn.values() for x, _ in points]
+        low, high = min(ends), max(ends)
+        ticks = [low + (high - low) * step / 4 for step in range(5)] if high > low else [low]
+        figure.ruler("x", "lower").ticks(ticks, [count(round(tick)) for tick in ticks])
+
+
+def _legend(
+    lines: Mapping[str, Points], hidden: Collection[str], width: int, color: bool
+) -> list[str]:
+    """`● softmax 4.92` for each line, as many in a row as fit, in columns."""
+    entries = [
+        f"{_style(name).sign} {name} {number(_last(ys), 2)}{HIDDEN * (name in hidden)}"
+        for name, (_, ys) in lines.items()
+    ]
+    size = min(max(map(len, entries)) + 3, width)
+    columns = max(1, (width + 3) // size)
+    cells = []
+    for entry, name in zip(entries, lines, strict=True):
+        text = entry if len(entry) <= width else entry[: width - 1] + "…"
+        padding = " " * (size - len(text))
+        cells.append((_colored(text, _style(name)) if color else text) + padding)
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    note = [f"{HIDDEN} lies behind another line"] if hidden else []
+    return ["".join(row).rstrip() for row in rows] + note
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    """The value at the end of a line; missing when it is not finite."""
+    return values[-1] if values else None
+
+
+def _colored(text: str, style: Style) -> str:
+    red, green, blue = _rgb(style)
+    return f"\x1b[38;2;{red};{green};{blue}m{text}\x1b[0m"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.text import Text
 
 from .chart import line_chart
 
@@ -39,7 +40,7 @@ class LearningView:
             steps, losses = zip(*self._curve, strict=True)
             title = f"{self._variant}: validation loss (nats per token) by step"
             chart = line_chart({str(self._variant): (steps, losses)}, title, self._console.width)
-            self._console.print(chart)
+            self._console.print(Text.from_ansi(chart))
         self.line(f"saved {out}")
 
     @staticmethod

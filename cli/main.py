@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import train
+from . import compare, train
 from .failures import guarded
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ def root() -> None:
     """How does attention behave as the context grows?"""
 
 
+app.command("compare")(guarded(compare.compare))
 app.command("train")(guarded(train.train))
 
 

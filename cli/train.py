@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-DEVICE_HELP = "auto takes the first GPU when there is one."
+from .command import command_line
+from .help import DEVICE
 
 
 def train(
@@ -45,7 +44,7 @@ def train(
         Path | None,
         typer.Option(help="Keep prepared text here, or take it from here if it exists."),
     ] = None,
-    device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     from freeatten_core.devices import choose_device
@@ -77,6 +76,5 @@ def train(
         texts = load_corpus(prepared)
     else:
         texts = prepare(text, prepared, vocab_size=recipe.vocab_size, report=view.line)
-    command = shlex.join(["freeatten", *sys.argv[1:]])
-    run(parsed, texts, out, recipe, device=chosen, command=command, report=view.progress)
+    run(parsed, texts, out, recipe, device=chosen, command=command_line(), report=view.progress)
     view.finish(out)

@@ -2,6 +2,7 @@
 
 from .attention import attention, attention_weights, row_statistics
 from .checkpoint import Checkpoint, load_checkpoint
+from .evaluation import loss_by_length
 from .variants import Variant
 
 __all__ = [
@@ -10,5 +11,6 @@ __all__ = [
     "attention",
     "attention_weights",
     "load_checkpoint",
+    "loss_by_length",
     "row_statistics",
 ]

@@ -203,6 +203,8 @@ def check(
         _check_constant(name, constant, heads)
     if distance_slope is not None and not is_causal:
         raise ValueError("distance_slope needs is_causal=True")
+    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
+        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
     if window is not None and (not is_causal or window < 1):
         raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return Problem(
@@ -241,6 +243,8 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
 def _check_constant(name: str, constant: Tensor | None, heads: int) -> None:
     if constant is None:
         return
+    if not isinstance(constant, Tensor):
+        raise TypeError(f"{name} is a {type(constant).__name__}; it must be a tensor, one a head")
     if tuple(constant.shape) != (heads,):
         raise ValueError(
             f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
@@ -250,11 +254,14 @@ def _check_constant(name: str, constant: Tensor | None, heads: int) -> None:
 
 
 def _span(name: str, wanted: slice, length: int) -> tuple[int, int]:
+    if not isinstance(wanted, slice):
+        raise TypeError(f"{name} is {wanted!r}; it must be a slice, such as slice(0, 8)")
     start = 0 if wanted.start is None else wanted.start
     stop = length if wanted.stop is None else wanted.stop
+    shown = f"{start}:{stop}" + ("" if wanted.step is None else f":{wanted.step}")
     if wanted.step not in (None, 1) or not 0 <= start < stop <= length:
         raise ValueError(
-            f"{name} is {start}:{stop}; it must be start:stop with "
+            f"{name} is {shown}; it must be start:stop with "
             f"0 <= start < stop <= {length} and no step"
         )
     return start, stop

@@ -12,18 +12,29 @@ from pathlib import Path
 from .errors import ContentError, UsageError
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
+def check_writable(path: Path) -> None:
+    """Whether a file can be made at `path`, before work is spent on what goes into it.
 
     Raises:
-        UsageError: the folder of `path` does not exist, or `path` is a folder.
-        ContentError: the disk is full or the folder cannot be written.
+        UsageError: its folder does not exist or is read-only, or `path` is a folder.
     """
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"cannot write {path}: the folder {path.parent} is read-only")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    Raises:
+        UsageError: as `check_writable`.
+        ContentError: the disk is full or the folder cannot be written.
+    """
+    check_writable(path)
     try:
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix

@@ -67,7 +67,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 def softplus(score: Tensor) -> Tensor:
     """`log(1 + e^s)` with full relative accuracy for very negative `s`."""
-    return score.clamp(min=0) + torch.log1p(torch.exp(-score.abs()))
+    return torch.logaddexp(score, torch.zeros_like(score))
 
 
 def stages(

@@ -65,7 +65,9 @@ class Variant:
         if self.sharpen is None:
             return
         if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
-            raise ValueError(f"p is {self.sharpen!r}; it must be a whole number")
+            raise ValueError(
+                f"p is {self.sharpen!r}; it must be a whole number from {P_MIN} to {P_MAX}"
+            )
         if not P_MIN <= self.sharpen <= P_MAX:
             raise ValueError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
         if self.normalise != "l1":
@@ -88,7 +90,10 @@ class Variant:
         head, *tails = text.strip().split("+")
         name, options = _split_options(head, text)
         variant = _from_name(name, options, text)
-        return replace(variant, modifiers=tuple(_parse_modifier(tail, text) for tail in tails))
+        modifiers = tuple(_parse_modifier(tail, text) for tail in tails)
+        if len(set(modifiers)) < len(modifiers):
+            raise ValueError(f"variant {text!r}: a modifier appears once at most")
+        return replace(variant, modifiers=modifiers)
 
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
@@ -171,7 +176,7 @@ def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
     options: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        if not (key and equals and value) or key in options:
+        if not (key and equals) or key in options:
             raise ValueError(
                 f"variant {whole!r}: {pair!r} is not a key=value that appears once, "
                 "as in lssar:p=15"

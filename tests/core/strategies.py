@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -138,3 +141,12 @@ def assert_within(actual: Tensor, expected: Tensor, tolerance: Tensor | float) -
     error = (actual.double() - expected.double()).abs()
     worst = (error / tolerance).nan_to_num(torch.inf).max() if error.isfinite().all() else torch.nan
     assert (error <= tolerance).all(), f"error is {worst} times the tolerance"
+
+
+@contextmanager
+def refused(error: type[Exception], words: list[str]) -> Iterator[None]:
+    """The block raises exactly this error, with every one of the words in its message."""
+    with pytest.raises(error) as caught:
+        yield
+    assert caught.type is error
+    assert [word for word in words if word not in str(caught.value)] == []

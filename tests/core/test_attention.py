@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls
+from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls, refused
 from torch.profiler import ProfilerActivity, profile
 
 from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
@@ -19,7 +19,7 @@ def expected_output(query, key, value, variant, options):
     return reference.attention(query.double(), key.double(), value.double(), variant, **options)
 
 
-def assert_matches_reference(call, variant, dtype=torch.float64, steps=500.0, seed=0):
+def assert_matches_reference(call, variant, dtype=torch.float64, steps=50.0, seed=0):
     """The error of a row is at most `steps · ε · p · (1 + O/u_max)`, times the largest value."""
     query, key, value = call.tensors(dtype, seed)
     output = attention(query, key, value, variant, **call.options)
@@ -59,7 +59,7 @@ def test_equals_the_reference_for_any_call_and_panel(call, variant, rows, elemen
 @each_variant
 def test_float32_error_grows_only_as_the_mathematics_says(variant):
     for call in (Call(200, 200, 64, 64), Call(16, 1000, 64, 64)):
-        assert_matches_reference(call, variant, torch.float32, steps=32.0)
+        assert_matches_reference(call, variant, torch.float32, steps=12.0)
 
 
 @pytest.mark.parametrize("dtype", LOW_PRECISION, ids=str)
@@ -97,8 +97,9 @@ def test_a_block_of_queries_against_a_cache_is_the_tail_of_the_sequence(variant,
 def test_hidden_keys_do_not_matter(variant):
     query, key, value = Call(30, 30).tensors()
     before = attention(query, key, value, variant, window=8)
-    key[:, :, 20:], value[:, :, 20:] = torch.nan, torch.nan
-    key[:, :, :3], value[:, :, :3] = torch.nan, torch.nan
+    for x in (key, value):
+        x[:, :, 20:] += 5
+        x[:, :, :3] -= 7
     after = attention(query, key, value, variant, window=8)
     torch.testing.assert_close(after[:, :, 10:20], before[:, :, 10:20], rtol=1e-9, atol=1e-9)
 
@@ -149,6 +150,24 @@ def test_a_variant_can_be_given_by_name_or_value(variant):
     assert torch.equal(attention(*inputs, variant), by_value)
 
 
+@pytest.fixture
+def poisoned_memory():
+    """Memory that is allocated without being written holds NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("poisoned_memory", "small_panels")
+@each_variant
+def test_scratch_memory_is_written_before_it_is_read(variant):
+    assert torch.empty(1).isnan()
+    inputs = [x.requires_grad_() for x in Call(50, 40, heads=4, groups=2).tensors()]
+    output = attention(*inputs, variant, enable_gqa=True)
+    for x in (output, *torch.autograd.grad(output.sum(), inputs)):
+        assert x.isfinite().all()
+
+
 def test_inputs_are_left_as_they_were():
     inputs = Call().tensors()
     before = [x.clone() for x in inputs]
@@ -192,7 +211,11 @@ ADVERSARIAL = {
     "zero keys": lambda: changed(key=torch.zeros_like),
     "zero queries and keys": lambda: changed(query=torch.zeros_like, key=torch.zeros_like),
     "one zero key": lambda: changed(key=lambda x: x.index_fill(2, torch.tensor([0, 50]), 0.0)),
-    "tiny vectors": lambda: changed(query=lambda x: x * 1e-7, key=lambda x: x * 1e-7),
+    "vectors too short to have a direction": lambda: changed(
+        query=lambda x: x * 1e-9, key=lambda x: x * 1e-9
+    ),
+    "short vectors": lambda: changed(query=lambda x: x * 0.05, key=lambda x: x * 0.05),
+    "long vectors": lambda: changed(query=lambda x: x * 20, key=lambda x: x * 20),
     "queries are keys": lambda: changed(key=lambda _: changed()[0]),
     "keys away": lambda: away(64),
     "1024 keys away": lambda: away(1024),
@@ -255,7 +278,7 @@ def peak_bytes(function):
     return int(held.cumsum(0).max())
 
 
-@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15", "sigmoid", "relu"])
+@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15"])
 def test_memory_stays_below_four_panels_forward_and_backward(variant):
     heads, length = 2, 4096
     inputs = Call(length, length, 64, 64, batch=1, heads=heads).tensors(torch.float32)
@@ -375,10 +398,8 @@ ERRORS = {
 @pytest.mark.parametrize(("change", "error", "words"), ERRORS.values(), ids=ERRORS.keys())
 def test_an_error_names_the_argument_its_value_and_what_is_legal(change, error, words):
     arguments = {name: of(2, 4, 6, 8) for name in ("query", "key", "value")}
-    with pytest.raises(error) as caught:
+    with refused(error, words):
         attention(**(arguments | change))
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("function", [attention_weights, row_statistics])
@@ -389,7 +410,5 @@ def test_an_error_names_the_argument_its_value_and_what_is_legal(change, error, 
 def test_weights_and_statistics_check_their_arguments_too(function, change, error, words):
     arguments = {"query": of(2, 4, 6, 8), "key": of(2, 4, 6, 8)} | change
     arguments.pop("value", None)
-    with pytest.raises(error) as caught:
+    with refused(error, words):
         function(**arguments)
-    for word in words:
-        assert word in str(caught.value)

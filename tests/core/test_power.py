@@ -12,7 +12,7 @@ class Operations(TorchDispatchMode):
         super().__init__()
         self.names = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ARG002
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names.append(func._schema.name)
         return func(*args, **(kwargs or {}))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import L1_VARIANTS, VARIANTS, Call, dense
+from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused
 
 from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
 from freeatten_core.kernels import chunked
@@ -190,7 +190,7 @@ def test_weights_are_float32_below_float64(dtype):
 )
 def test_a_region_that_is_not_one_is_refused(name, wanted, shown):
     query, key, _ = Call(20, 20).tensors()
-    with pytest.raises(ValueError, match=f"{name} is {shown};.*0 <= start < stop <= 20"):
+    with refused(ValueError, [f"{name} is {shown};", "0 <= start < stop <= 20"]):
         attention_weights(query, key, **{name: wanted})
 
 
@@ -198,5 +198,5 @@ def test_a_region_that_is_not_one_is_refused(name, wanted, shown):
 @pytest.mark.parametrize("wanted", [3, (0, 4), None])
 def test_a_region_is_given_by_slices(name, wanted):
     query, key, _ = Call(20, 20).tensors()
-    with pytest.raises(TypeError, match=f"{name} .*slice"):
+    with refused(TypeError, [name, str(wanted), "slice"]):
         attention_weights(query, key, **{name: wanted})

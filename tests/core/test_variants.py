@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.variants import PLAIN, SHARPENED, SOURCES
@@ -145,10 +146,8 @@ def test_an_empty_list_is_refused(text):
     ],
 )
 def test_an_error_names_the_value_and_what_is_legal(text, words):
-    with pytest.raises(ValueError, match=".") as caught:
+    with refused(ValueError, words):
         Variant.parse(text)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +165,8 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
     ],
 )
 def test_illegal_stages_are_refused(stages, words):
-    with pytest.raises(ValueError, match=".") as caught:
+    with refused(ValueError, words):
         Variant(**stages)
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 3, ["softmax"]])

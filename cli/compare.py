@@ -1,0 +1,236 @@
+"""`freeatten compare`: loss against length, with a verdict for every variant."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import command_line
+from .help import DEVICE, TEXT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from freeatten_core.comparison import Comparison, Request, Row
+
+FIRST_ROW_SECONDS = 3.0
+
+
+def compare(
+    len_: Annotated[
+        str,
+        typer.Option("--len", help="Context lengths: 16x (1x, 2x, … up to it), 8192, or 1x,4x."),
+    ] = "16x",
+    variants: Annotated[
+        str | None, typer.Option(help="Shipped variants, such as softmax+yarn,lssar:p=15.")
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder, shipped name or Hugging Face repository; can be repeated."),
+    ] = None,
+    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="float32, bfloat16 or float16; the last two report stability.")
+    ] = "float32",
+    control: Annotated[
+        str, typer.Option(help="restart, or swap: far context replaced by another file's.")
+    ] = "restart",
+    by: Annotated[
+        str | None, typer.Option(help="'position': also the loss at each position.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line a variant and length.")] = None,
+    npz: Annotated[Path | None, typer.Option(help="Write the loss of every token.")] = None,
+) -> None:
+    """Loss against context length for trained checkpoints, on real text."""
+    from rich.console import Console
+
+    from freeatten_core import comparison
+
+    _check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
+    _check_choice("dtype", dtype, tuple(comparison.DTYPES))
+    _check_choice("control", control, ("restart", "swap"))
+    _check_choice("by", by or "position", ("position",))
+    errors = Console(stderr=True)
+    request = _request(
+        len_=len_,
+        rows=_rows(variants, checkpoint),
+        text=text,
+        texts=texts,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        control=control,
+        by_position=by is not None,
+    )
+    _warn_trained_on(text, request, errors)
+    done = _run(request, errors)
+    if as_json:
+        sys.stdout.write(json.dumps(done.result) + "\n")
+    else:
+        _print(done.result)
+    _write_figures(done.result, (html, png, svg), by_position=by is not None)
+    if csv is not None:
+        from .exports import save_csv
+
+        save_csv(done.result, csv)
+    if npz is not None:
+        _save_losses(done, npz)
+
+
+def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
+    from freeatten_core.comparison import ROWS, load_rows
+    from freeatten_core.variants import Variant
+
+    if variants is not None:
+        wanted = Variant.parse_list(variants)
+    else:
+        wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
+    return load_rows(wanted, checkpoints or [])
+
+
+def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any) -> Request:
+    from freeatten_core.comparison import Request
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
+    from freeatten_core.lengths import parse_lengths
+
+    trained = list(dict.fromkeys(row.checkpoint.config.train_length for row in rows))
+    return Request(
+        rows=rows,
+        lengths=parse_lengths(len_, trained),
+        documents=evaluation_documents(text, sys.stdin),
+        source=text,
+        command=command_line(),
+        device=choose_device(device),
+        **rest,
+    )
+
+
+def _run(request: Request, console: Console) -> Comparison:
+    """Compare with a progress bar, and print each row's provisional losses as they come."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from freeatten_core.comparison import Watch
+    from freeatten_core.comparison import compare as run
+
+    from .tables import provisional_line
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+    )
+    task = progress.add_task("scoring", total=None)
+    shown = [0.0]
+
+    def row(entry: Mapping[str, Any], texts: int, of: int) -> None:
+        progress.update(task, description=str(entry["variant"]))
+        now = time.monotonic()
+        if texts == of or now - shown[0] > FIRST_ROW_SECONDS:
+            shown[0] = now
+            progress.console.print(provisional_line(entry, request.lengths, texts, of))
+
+    with progress:
+        watch = Watch(
+            total=lambda cost: progress.update(task, total=cost),
+            advance=lambda cost: progress.advance(task, cost),
+            row=row,
+        )
+        return run(request, watch)
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from .chart import loss_chart
+    from .tables import comparison_view
+
+    console = Console()
+    chart = Text.from_ansi(loss_chart(result, console.width))
+    console.print(comparison_view(result, console.width, chart=chart))
+
+
+def _write_figures(
+    result: Mapping[str, Any], paths: tuple[Path | None, ...], *, by_position: bool
+) -> None:
+    wanted = [path for path in paths if path is not None]
+    if not wanted:
+        return
+    from freeatten_core.figures import comparison_figure, position_figure
+
+    from .exports import save_figure
+
+    figure = position_figure(result) if by_position else comparison_figure(result)
+    for path in wanted:
+        save_figure(figure, path)
+
+
+def _save_losses(done: Comparison, path: Path) -> None:
+    import numpy as np
+
+    from freeatten_core.files import replacing
+
+    arrays: dict[str, Any] = {}
+    for name, losses in done.losses.items():
+        arrays |= {f"{name}/{length}": table for length, table in losses.by_length.items()}
+        arrays[f"{name}/restart"] = losses.restart
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+
+
+def _warn_trained_on(text: str, request: Request, console: Console) -> None:
+    from freeatten_core.corpus import packages_from_json, trained_on
+
+    path = Path(text).expanduser()
+    if not path.exists():
+        return
+    for row in request.rows:
+        for source in row.checkpoint.curve().get("text", {}).get("sources", []):
+            package = trained_on(path, packages_from_json(source.get("packages", [])))
+            if package is not None:
+                console.print(
+                    f"warning: {text} belongs to {package}, which {row.checkpoint.name} was "
+                    "trained on; its loss there says little",
+                    style="yellow",
+                )
+                return
+
+
+def _check_outputs(paths: Mapping[str, Path | None]) -> None:
+    """Refuse an output that cannot be written before minutes are spent on it."""
+    from freeatten_core.errors import UsageError
+    from freeatten_core.files import check_writable
+
+    for suffix, path in paths.items():
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"--{suffix[1:]} {path}: the name must end in {suffix}")
+        check_writable(path)
+
+
+def _check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:
+    from freeatten_core.errors import UsageError
+
+    if value not in legal:
+        raise UsageError(f"--{option} is {value!r}; it can be {', '.join(legal)}")

@@ -1,0 +1,163 @@
+"""Results as files: pictures, self-contained pages, CSV and JSON; whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.files import replacing, write_text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PICTURES = {".png": "png", ".svg": "svg"}
+PNG_SCALE = 2
+NO_BROWSER = (
+    "no Chromium or Chrome was found, which PNG and SVG need: install one (on Debian, "
+    "apt-get install chromium) or save the figure as .html"
+)
+MODE_BAR = {
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+}
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>body {{ margin: 0; background: {background}; overflow-x: auto; }}</style>
+</head>
+<body>
+{figure}
+</body>
+</html>
+"""
+
+
+def save_figure(figure: go.Figure, path: Path | str) -> None:
+    """Write a figure as .html (with plotly.js inside), .png or .svg, by the name's ending.
+
+    Raises:
+        UsageError: another ending, or a folder that does not exist.
+        ContentError: no browser for a picture, or the disk does not take the file.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix != ".html" and suffix not in PICTURES:
+        raise UsageError(f"cannot write {path}: name it .html, .png or .svg")
+    with replacing(path) as temporary:
+        if suffix == ".html":
+            temporary.write_text(_page(_painted(figure)), encoding="utf-8")
+        else:
+            temporary.write_bytes(_picture(_painted(figure), PICTURES[suffix]))
+
+
+def _painted(figure: go.Figure) -> go.Figure:
+    """A copy on its theme's paper: a file is shown on backgrounds that nobody chose."""
+    import plotly.graph_objects as go
+
+    copy = go.Figure(figure)
+    background = (copy.layout.meta or {}).get("background")
+    return copy.update_layout(paper_bgcolor=background) if background else copy
+
+
+def _page(figure: go.Figure) -> str:
+    part = figure.to_html(full_html=False, include_plotlyjs=True, config=MODE_BAR)
+    title = (figure.layout.title.text or "freeatten").replace("<b>", "").replace("</b>", "")
+    background = figure.layout.paper_bgcolor or "#ffffff"
+    return PAGE.format(title=html.escape(title), background=background, figure=part)
+
+
+def _picture(figure: go.Figure, kind: str) -> bytes:
+    import kaleido
+    from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
+
+    options = {
+        "format": kind,
+        "width": figure.layout.width,
+        "height": figure.layout.height,
+        "scale": PNG_SCALE if kind == "png" else 1,
+    }
+    try:
+        # MathJax would be fetched from the internet; Chromium's sandbox is off by default here.
+        picture = kaleido.calc_fig_sync(figure.to_dict(), opts=options, kopts={"mathjax": False})
+    except ChromeNotFoundError as error:
+        raise ContentError(NO_BROWSER) from error
+    except (BrowserClosedError, BrowserFailedError, TimeoutError) as error:
+        raise ContentError(
+            "the browser that draws PNG and SVG did not start or stopped; save the figure as "
+            f".html ({type(error).__name__})"
+        ) from error
+    return bytes(picture)
+
+
+def save_json(result: Mapping[str, Any], path: Path | str) -> None:
+    """Write a result as `--json` prints it; errors as `replacing`."""
+    text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
+    write_text(Path(path), text + "\n")
+
+
+def save_csv(result: Mapping[str, Any], path: Path | str) -> None:
+    """Write one line per variant and length, missing numbers empty; errors as `replacing`."""
+    lines = list(_csv_lines(result))
+    with (
+        replacing(Path(path)) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for row in result["variants"]:
+        for index, length in enumerate(result["lengths"]):
+            yield (
+                {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+                | {"length": length}
+                | _numbers(row, index)
+                | _of_row(row)
+                | _of_run(result)
+            )
+
+
+def _numbers(row: Mapping[str, Any], index: int) -> dict[str, Any]:
+    numbers: dict[str, Any] = {}
+    for key, interval in (
+        ("loss", "ci95"),
+        ("delta", "delta_ci95"),
+        ("swap_delta", "swap_delta_ci95"),
+    ):
+        numbers[key] = _item(row.get(key), index)
+        pair = _item(row.get(interval), index)
+        numbers[f"{key}_low"] = _item(pair, 0)
+        numbers[f"{key}_high"] = _item(pair, 1)
+    return numbers | {"bits_per_byte": _item(row.get("bits_per_byte"), index)}
+
+
+def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    nonfinite = row.get("nonfinite") or {}
+    keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation")
+    return {key: row.get(key) for key in keys} | {
+        "nonfinite_logits": nonfinite.get("logits"),
+        "nonfinite_losses": nonfinite.get("losses"),
+    }
+
+
+def _of_run(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: result[key] for key in ("texts", "seed", "device", "dtype")} | {
+        "text_source": result["text"]["source"],
+        "text_tokens": result["text"]["tokens"],
+        "text_sha256": result["text"]["sha256"],
+    }
+
+
+def _item(values: Sequence[Any] | None, index: int) -> Any:
+    return None if values is None else values[index]

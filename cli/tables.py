@@ -1,0 +1,359 @@
+"""What `freeatten compare` prints: tables, verdicts and where the numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from freeatten_core.figures import (
+    MISSING,
+    Interval,
+    count,
+    finite,
+    number,
+    plural,
+    row_names,
+    signed,
+    source_name,
+    with_half_width,
+)
+
+Result = Mapping[str, Any]
+Row = Mapping[str, Any]
+NAME_COLUMNS = 28
+HELPS, HURTS = "cyan", "red"
+HELPS_SIGN, HURTS_SIGN = "▼", "▲"
+
+
+# A table that fits
+
+
+@dataclass(frozen=True)
+class _Cell:
+    text: str
+    half: str = ""
+    """What follows the number: ± half of its interval."""
+    sign: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How much a table shows; the first layout that fits the width is taken."""
+
+    extras: bool = True
+    intervals: bool = True
+    gap: int = 2
+    multiples: bool = False
+    dropped: int = 0
+    """Lengths left out, from the second on."""
+
+    def cell(self, cell: _Cell) -> str:
+        return cell.sign + cell.text + (cell.half if self.intervals else "")
+
+    def heading(self, length: int, train_length: int) -> str:
+        if self.multiples and length % train_length == 0:
+            return f"{length // train_length}×"
+        return count(length)
+
+
+def _layouts(lengths: int) -> Iterator[_Layout]:
+    yield _Layout()
+    yield _Layout(extras=False)
+    yield _Layout(extras=False, gap=1)
+    plain = _Layout(extras=False, intervals=False)
+    yield plain
+    for dropped in range(max(lengths - 1, 1)):
+        for gap in (2, 1):
+            yield replace(plain, gap=gap, multiples=True, dropped=dropped)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    title: str
+    names: Sequence[str]
+    lengths: Sequence[int]
+    train_length: int
+    cells: Sequence[Sequence[_Cell]]
+    extras: Mapping[str, Sequence[str]]
+    """Heading → one text per row; shown when there is room."""
+
+    def columns(self, layout: _Layout) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Headings and, below each, (text, style)."""
+        kept = [0, *range(1 + layout.dropped, len(self.lengths))]
+        columns = [
+            (
+                layout.heading(self.lengths[index], self.train_length),
+                [(layout.cell(row[index]), row[index].style) for row in self.cells],
+            )
+            for index in kept
+        ]
+        if layout.extras:
+            columns += [
+                (head, [(text, "") for text in texts]) for head, texts in self.extras.items()
+            ]
+        return columns
+
+    def width(self, layout: _Layout) -> int:
+        columns = self.columns(layout)
+        widths = [max(len(head), *(len(text) for text, _ in cells)) for head, cells in columns]
+        return max(map(len, self.names)) + sum(widths) + layout.gap * len(widths)
+
+    def fitted(self, width: int) -> _Layout:
+        layouts = list(_layouts(len(self.lengths)))
+        return next((each for each in layouts if self.width(each) <= width), layouts[-1])
+
+    def renderable(self, width: int) -> RenderableType:
+        layout = self.fitted(width)
+        table = Table(box=None, padding=(0, layout.gap, 0, 0), pad_edge=False, header_style="dim")
+        table.add_column("", overflow="ellipsis", no_wrap=True)
+        columns = self.columns(layout)
+        for head, _ in columns:
+            table.add_column(head, justify="right", no_wrap=True)
+        for index, name in enumerate(self.names):
+            cells = [Text(*column[index]) for _, column in columns]
+            table.add_row(Text(name), *cells)
+        notes = [Text(line, style="dim") for line in self._left_out(layout)]
+        return Group(Text(self.title, style="bold"), table, *notes)
+
+    def _left_out(self, layout: _Layout) -> Iterator[str]:
+        if layout.multiples:
+            yield f"1× is {count(self.train_length)} tokens"
+        parts = []
+        if not layout.intervals and any(cell.half for row in self.cells for cell in row):
+            parts.append("the ± intervals")
+        if layout.dropped:
+            left = self.lengths[1 : 1 + layout.dropped]
+            parts.append(", ".join(layout.heading(each, self.train_length) for each in left))
+        if parts:
+            yield f"left out for want of width: {' and '.join(parts)}; --json and --csv have all"
+
+
+# The tables
+
+
+def loss_table(result: Result, width: int) -> RenderableType:
+    """Mean loss by variant and length; the lowest of each length bold."""
+    rows = result["variants"]
+    best = [
+        _lowest([row["loss"][index] for row in rows]) for index in range(len(result["lengths"]))
+    ]
+    cells = [
+        [
+            _cell(number, value, interval, style="bold" if value == least else "")
+            for value, interval, least in zip(row["loss"], row["ci95"], best, strict=True)
+        ]
+        for row in rows
+    ]
+    extras = {
+        "bits/byte": [number((row.get("bits_per_byte") or [None])[-1]) for row in rows],
+        "ratio": [number(row.get("ratio"), 2) for row in rows],
+    }
+    if len(result["lengths"]) == 1:
+        del extras["ratio"]
+    grid = _grid(result, "Mean loss, nats per token, by context length", cells, extras)
+    return grid.renderable(width)
+
+
+def delta_table(result: Result, width: int) -> RenderableType:
+    """Δ against the restart; marked only where the interval excludes 0."""
+    title = "Δ, loss minus that of the same model that forgets"
+    return _delta_grid(result, "delta", title).renderable(width)
+
+
+def swap_table(result: Result, width: int) -> RenderableType:
+    """Loss with everything older replaced by another text, minus the loss with it."""
+    title = "Swap, loss change when everything older is another text"
+    return _delta_grid(result, "swap_delta", title).renderable(width)
+
+
+def _delta_grid(result: Result, key: str, title: str) -> _Grid:
+    rows, lengths = result["variants"], result["lengths"]
+    nothing = [None] * len(lengths)
+    cells = []
+    for row in rows:
+        values, intervals = row.get(key) or nothing, row.get(f"{key}_ci95") or nothing
+        pairs = zip(lengths, values, intervals, strict=True)
+        cells.append([_delta_cell(row, *pair) for pair in pairs])
+    return _grid(result, title, cells, {})
+
+
+def _delta_cell(row: Row, length: int, value: float | None, interval: Interval) -> _Cell:
+    if length <= row["train_length"] or value is None:
+        return _Cell(signed(value))
+    low, high = interval or (None, None)
+    if low is not None and low > 0:
+        return _cell(signed, value, interval, style=HURTS, sign=HURTS_SIGN)
+    if high is not None and high < 0:
+        return _cell(signed, value, interval, style=HELPS, sign=HELPS_SIGN)
+    return _cell(signed, value, interval)
+
+
+def _cell(
+    form: Callable[[float | None], str],
+    value: float | None,
+    interval: Interval,
+    *,
+    style: str = "",
+    sign: str = "",
+) -> _Cell:
+    text = form(value)
+    return _Cell(text, with_half_width(text, interval).removeprefix(text), sign, style)
+
+
+def _names(result: Result) -> list[str]:
+    """Canonical names, a long checkpoint's middle left out."""
+    names = row_names(result["variants"])
+    half = NAME_COLUMNS // 2
+    return [
+        name if len(name) <= NAME_COLUMNS else f"{name[:half]}…{name[1 - half :]}" for name in names
+    ]
+
+
+def _lowest(values: Sequence[float | None]) -> float | None:
+    return min((value for value in values if value is not None and finite(value)), default=None)
+
+
+def _grid(
+    result: Result,
+    title: str,
+    cells: Sequence[Sequence[_Cell]],
+    extras: Mapping[str, Sequence[str]],
+) -> _Grid:
+    return _Grid(title, _names(result), result["lengths"], result["train_length"], cells, extras)
+
+
+# The sentences
+
+VERDICTS = {"uses": "uses the longer context", "harmless": "harmless", "unclear": "unclear"}
+
+
+def verdict_text(row: Row) -> str:
+    """The verdict in plain words."""
+    if row["verdict"] == "hurts":
+        start = row.get("hurts_from")
+        return "hurts" if start is None else f"hurts from {count(start)} tokens"
+    return VERDICTS.get(row["verdict"], MISSING)
+
+
+def verdict_table(result: Result) -> RenderableType:
+    """One line a variant: its verdict and Δ at the longest length."""
+    table = Table(
+        box=None,
+        show_header=False,
+        padding=(0, 2, 0, 0),
+        pad_edge=False,
+    )
+    styles = {"uses": HELPS, "hurts": HURTS}
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_column()
+    for row, name in zip(result["variants"], _names(result), strict=True):
+        interval = row["delta_ci95"][-1]
+        delta = with_half_width(signed(row["delta"][-1]), interval)
+        verdict = Text(verdict_text(row), styles.get(row["verdict"], ""))
+        table.add_row(Text(name), verdict, Text(f"Δ {delta}", "dim"))
+    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table)
+
+
+def text_line(result: Result) -> str:
+    """Which text, how much of it qualified, and whether stored results used the same."""
+    text, longest = result["text"], max(result["lengths"])
+    line = (
+        f"{plural(result['texts'], 'text')} from {plural(text['qualifying'], 'file')} of "
+        f"{source_name(text['source'])} that {'is' if text['qualifying'] == 1 else 'are'} at "
+        f"least {count(longest + 1)} tokens long ({plural(text['files'], 'file')} in all), "
+        f"{count(text['tokens'])} tokens scored at every length"
+    )
+    same = text.get("matches_stored")
+    if same is None:
+        return line
+    return f"{line}; these are {'' if same else 'not '}the files of the stored results"
+
+
+def number_lines(result: Result) -> list[str]:
+    """Non-finite values and row sums, where they were counted."""
+    named = list(zip(_names(result), result["variants"], strict=True))
+    lines = []
+    counts = {name: row["nonfinite"] for name, row in named if row.get("nonfinite")}
+    bad = [
+        f"{name} {count(each['logits'])} logits and {count(each['losses'])} losses"
+        for name, each in counts.items()
+        if each["logits"] or each["losses"]
+    ]
+    if counts:
+        lines.append(f"not finite in {result['dtype']}: {'; '.join(bad) or 'nothing'}")
+    sums = [
+        f"{name} {row['row_sum_deviation']:.1e}"
+        for name, row in named
+        if row.get("row_sum_deviation") is not None
+    ]
+    if sums:
+        lines.append(f"largest deviation of a row sum from 1: {'; '.join(sums)}")
+    return lines
+
+
+def reading_line(result: Result) -> str:
+    """What to look for."""
+    if not has_delta(result):
+        return "lower is better"
+    return (
+        "lower is better; Δ compares with the same model forgetting everything older than "
+        f"{count(result['train_length'])} tokens: below 0 ({HELPS_SIGN}) the longer context "
+        f"helps, above 0 ({HURTS_SIGN}) it hurts"
+    )
+
+
+def has_delta(result: Result) -> bool:
+    """Whether any length goes beyond what a model was trained on."""
+    longest = max(result["lengths"])
+    return any(longest > row["train_length"] for row in result["variants"])
+
+
+def comparison_view(
+    result: Result, width: int, *, chart: RenderableType | None = None
+) -> RenderableType:
+    """All that `freeatten compare` prints, for a console of `width` columns."""
+    parts: list[RenderableType] = [loss_table(result, width)]
+    if has_delta(result):
+        parts.append(delta_table(result, width))
+    if any(row.get("swap_delta") for row in result["variants"]):
+        parts.append(swap_table(result, width))
+    if chart is not None:
+        parts.append(chart)
+    if has_delta(result):
+        parts.append(verdict_table(result))
+    parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)])))
+    parts.append(Group(Text(text_line(result)), Text(_run_line(result)), _command(result)))
+    return Group(*_spaced(parts))
+
+
+def _run_line(result: Result) -> str:
+    seconds = number(result.get("seconds"), 0)
+    return f"{result['device']}, {result['dtype']}, seed {result['seed']}, {seconds} s"
+
+
+def _command(result: Result) -> Text:
+    return Text.assemble(("again: ", "dim"), result["command"], overflow="fold")
+
+
+def _spaced(parts: Sequence[RenderableType]) -> Iterator[RenderableType]:
+    for index, part in enumerate(parts):
+        if index:
+            yield Text("")
+        yield part
+
+
+def provisional_line(entry: Mapping[str, Any], lengths: Sequence[int], texts: int, of: int) -> str:
+    """A row before all its texts are scored: losses by length, and how many texts they rest on."""
+    losses = "  ".join(
+        f"{count(length)}: {number(value)}"
+        for length, value in zip(lengths, entry["loss"], strict=True)
+    )
+    state = "" if texts == of else f"  (provisional: {texts} of {of} texts)"
+    return f"{entry['variant']}  {losses}{state}"

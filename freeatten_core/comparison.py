@@ -1,0 +1,458 @@
+"""`compare`: rows, their losses, intervals and verdicts, as one JSON-ready result."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from .attention import row_statistics
+from .checkpoint import Checkpoint, assets, load_checkpoint, shipped, slug
+from .corpus import Document, manifest
+from .devices import device_name
+from .errors import UsageError
+from .evaluation import (
+    Losses,
+    Selection,
+    Text,
+    pass_cost,
+    score_texts,
+    scoring_cost,
+    select_texts,
+    swapped_losses,
+)
+from .model import Model
+from .tokens import token_bytes, tokenizer_id
+from .variants import Variant, nearest
+
+SCHEMA = 1
+HARMLESS = 0.02
+"""Nats per token: an interval of Δ inside ± this is harmless."""
+POSITION_BINS = 64
+
+ROWS = (
+    "softmax",
+    "softmax+yarn",
+    "softmax-ls",
+    "lssa",
+    "lssar:p=3",
+    "lssar:p=15",
+    "sigmoid",
+    "relu",
+)
+"""The rows of `compare` unless asked otherwise."""
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+Control = Literal["restart", "swap"]
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the comparison: a checkpoint, with its variant's modifiers."""
+
+    variant: Variant
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare. Fields as the options of `freeatten compare`."""
+
+    rows: Sequence[Row]
+    lengths: Sequence[int]
+    documents: Sequence[Document]
+    source: str
+    command: str
+    texts: int | None = 4
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: str = "float32"
+    control: Control = "restart"
+    by_position: bool = False
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Called while a comparison runs."""
+
+    total: Callable[[float], None] = lambda _: None
+    """The cost of the whole, before it starts."""
+    advance: Callable[[float], None] = lambda _: None
+    """The cost of what was just scored."""
+    row: Callable[[Mapping[str, Any], int, int], None] = lambda *_: None
+    """A row so far, with the number of texts it rests on and of all texts."""
+
+
+@dataclass
+class Comparison:
+    """The result, and the losses of every token for `--npz`."""
+
+    result: Result
+    losses: dict[str, Losses]
+
+
+def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
+    """Rows for shipped variants and for given checkpoints, each loaded once.
+
+    Raises:
+        UsageError: a variant that no shipped checkpoint has, or an unknown checkpoint.
+        ContentError: a checkpoint that cannot be used.
+    """
+    names = shipped()
+    load = cache(load_checkpoint)
+    rows = []
+    for variant in variants:
+        name = slug(variant)
+        if name not in names:
+            raise UsageError(
+                f"no shipped checkpoint of {variant}{nearest(name, names)}; train one with "
+                f"freeatten train --variant {variant.attention} and pass it with --checkpoint"
+            )
+        rows.append(Row(variant, load(name)))
+    for source in checkpoints:
+        checkpoint = load(source)
+        rows.append(Row(checkpoint.config.variant, checkpoint))
+    return rows
+
+
+def compare(request: Request, watch: Watch | None = None) -> Comparison:
+    """Score every row and sum up.
+
+    Returns:
+        The result in the schema of `--json` (see docs/results.md), and every token's loss.
+
+    Raises:
+        UsageError: no document is long enough.
+    """
+    watch = watch or Watch()
+    started = time.perf_counter()
+    selections = _select(request)
+    watch.total(sum(_row_cost(request, row, selections) for row in request.rows))
+    entries, losses = [], {}
+    for row in request.rows:
+        selection = selections[tokenizer_id(row.checkpoint.tokenizer)]
+        entry, row_losses = _score_row(request, row, selection, watch)
+        entries.append(entry)
+        losses[_row_name(row, request.rows)] = row_losses
+    result = _header(request, next(iter(selections.values())), time.perf_counter() - started)
+    result["tokenizers"] = len(selections)
+    if request.by_position:
+        result["positions"] = _position_edges(max(request.lengths))
+    result["variants"] = entries
+    return Comparison(_finite(result), losses)
+
+
+def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Mean and Student-t 95 % interval over texts; no interval (NaN) from one text."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def verdict(
+    lengths: Sequence[int], delta: Sequence[float], ci95: Sequence[Sequence[float]], trained: int
+) -> tuple[str, int | None]:
+    """What Δ at the longest length says, and from which length on it hurts.
+
+    `uses` when the interval is below 0, `harmless` inside ±0.02, `hurts` above 0, else `unclear`.
+    """
+    low, high = ci95[-1]
+    if lengths[-1] <= trained or not all(map(math.isfinite, (delta[-1], low, high))):
+        return "unclear", None
+    if low >= -HARMLESS and high <= HARMLESS:
+        return "harmless", None
+    if high < 0:
+        return "uses", None
+    if low <= 0:
+        return "unclear", None
+    hurts_from = lengths[-1]
+    for length, (bound, _) in zip(reversed(lengths), reversed(ci95), strict=True):
+        if length <= trained or not bound > 0:
+            break
+        hurts_from = length
+    return "hurts", hurts_from
+
+
+def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
+    """Whether the files scored are those of the stored results; None if none are stored."""
+    import json
+
+    stored: dict[str, str] = {}
+    for path in sorted((assets() / "results").glob("*.json")):
+        text = json.loads(path.read_text()).get("text", {})
+        if text.get("source") == source:
+            stored |= text.get("manifest", {})
+    if not stored:
+        return None
+    return all(stored.get(name) == digest for name, digest in manifest(documents).items())
+
+
+def _select(request: Request) -> dict[str, Selection]:
+    """Texts for every tokenizer in use, by its id."""
+    tokenizers = {
+        tokenizer_id(r.checkpoint.tokenizer): r.checkpoint.tokenizer for r in request.rows
+    }
+    return {
+        name: select_texts(
+            request.documents, tokenizer, max(request.lengths), request.texts, request.seed
+        )
+        for name, tokenizer in tokenizers.items()
+    }
+
+
+def _row_cost(request: Request, row: Row, selections: Mapping[str, Selection]) -> float:
+    texts = len(selections[tokenizer_id(row.checkpoint.tokenizer)].texts)
+    trained, longest = row.checkpoint.config.train_length, max(request.lengths)
+    cost = scoring_cost(texts, request.lengths, trained)
+    if request.control == "swap":
+        far = [length for length in request.lengths if length > trained]
+        cost += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
+    return cost
+
+
+def _score_row(
+    request: Request, row: Row, selection: Selection, watch: Watch
+) -> tuple[dict[str, Any], Losses]:
+    longest, trained = max(request.lengths), row.checkpoint.config.train_length
+    model = row.checkpoint.model.with_modifiers(row.variant, longest)
+    model = model.to(request.device, DTYPES[request.dtype])
+    parts: list[Losses] = []
+    # a text at a time on a CPU, so that a first result is on screen within seconds
+    step = 1 if request.device.type == "cpu" else len(selection.texts)
+    for start in range(0, len(selection.texts), step):
+        parts.append(
+            score_texts(
+                model.token_losses,
+                selection.texts[start : start + step],
+                request.lengths,
+                trained,
+                device=request.device,
+                advance=watch.advance,
+            )
+        )
+        losses = _join(parts)
+        entry = _summarise(request, row, selection, losses)
+        watch.row(entry, len(losses.restart), len(selection.texts))
+    if request.control == "swap":
+        entry |= _swap(request, trained, model, selection.texts, watch)
+    if request.dtype != "float32":
+        entry |= _stability(request, row, model, selection.texts, losses)
+    return entry, losses
+
+
+def _summarise(request: Request, row: Row, selection: Selection, losses: Losses) -> dict[str, Any]:
+    lengths, trained = list(request.lengths), losses.train_length
+    per_text = np.stack([losses.mean(length) for length in lengths], axis=1)
+    deltas = np.stack(
+        [
+            losses.delta(length) if length >= trained else np.full(len(per_text), np.nan)
+            for length in lengths
+        ],
+        axis=1,
+    )
+    loss, ci95 = _columns(per_text)
+    delta, delta_ci95 = _columns(deltas)
+    tokens_scored = per_text.shape[0] * max(lengths)
+    scored = sum(_scored_bytes(row, text) for text in selection.texts[: len(per_text)])
+    bits = [value * tokens_scored / (math.log(2) * scored) for value in loss]
+    says, hurts_from = verdict(lengths, delta, delta_ci95, trained)
+    entry = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": trained,
+        "loss": loss,
+        "ci95": ci95,
+        "restart_loss": float(losses.restart_mean().mean()),
+        "delta": delta,
+        "delta_ci95": delta_ci95,
+        "bits_per_byte": bits,
+        "ratio": loss[-1] / loss[lengths.index(trained)],
+        "verdict": says,
+        "hurts_from": hurts_from,
+        "loss_by_text": per_text.round(5).tolist(),
+        "delta_by_text": deltas.round(5).tolist(),
+    }
+    if request.by_position:
+        entry["loss_by_position"] = _by_position(losses)
+    return entry
+
+
+def _columns(table: NDArray[np.float64]) -> tuple[list[float], list[list[float]]]:
+    """Means and intervals of the columns of (texts, lengths)."""
+    summed = [interval(column) for column in table.T]
+    return [mean for mean, _, _ in summed], [[low, high] for _, low, high in summed]
+
+
+def _scored_bytes(row: Row, text: Text) -> int:
+    return int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum())
+
+
+@cache
+def _token_bytes(checkpoint: Checkpoint) -> NDArray[np.int64]:
+    return token_bytes(checkpoint.tokenizer)
+
+
+def _position_edges(longest: int) -> list[int]:
+    """The last position (from 1) of each bin."""
+    bins = math.gcd(longest, POSITION_BINS)
+    return [(index + 1) * longest // bins for index in range(bins)]
+
+
+def _by_position(losses: Losses) -> list[float]:
+    bins = len(_position_edges(losses.longest))
+    by_token = losses.by_length[losses.longest].mean(axis=0, dtype=np.float64)
+    means: list[float] = by_token.reshape(bins, -1).mean(axis=1).tolist()
+    return means
+
+
+def _join(parts: Sequence[Losses]) -> Losses:
+    return Losses(
+        parts[0].train_length,
+        {
+            length: np.concatenate([part.by_length[length] for part in parts])
+            for length in parts[0].by_length
+        },
+        np.concatenate([part.restart for part in parts]),
+    )
+
+
+def _swap(
+    request: Request, trained: int, model: Model, texts: Sequence[Text], watch: Watch
+) -> dict[str, Any]:
+    changes = swapped_losses(
+        model.token_losses,
+        texts,
+        request.lengths,
+        trained,
+        device=request.device,
+        advance=watch.advance,
+    )
+    nothing = np.full(len(texts), np.nan)
+    table = np.stack([changes.get(length, nothing) for length in request.lengths], axis=1)
+    change, ci95 = _columns(table)
+    return {"swap_delta": change, "swap_delta_ci95": ci95}
+
+
+@torch.inference_mode()
+def _stability(
+    request: Request, row: Row, model: Model, texts: Sequence[Text], losses: Losses
+) -> dict[str, Any]:
+    """Non-finite losses, and how far row sums are from 1 at the longest length."""
+    counts = {
+        str(length): int((~np.isfinite(table)).sum()) for length, table in losses.by_length.items()
+    }
+    worst = math.nan
+    if row.variant.normalise == "l1":
+        deviations: list[float] = []
+
+        def observe(_layer: int, query: Tensor, key: Tensor) -> None:
+            sums = row_statistics(query, key, row.variant.attention, enable_gqa=True).row_sum
+            deviations.append(float((sums - 1).abs().nan_to_num(nan=math.inf).max()))
+
+        for text in texts:
+            tokens = torch.from_numpy(text.tokens[None, :-1]).to(request.device)
+            model.hidden(tokens, observe=observe)
+        worst = max(deviations)
+    return {"nonfinite": counts, "row_sum_deviation": worst}
+
+
+def _header(request: Request, selection: Selection, seconds: float) -> Result:
+    train_lengths = [row.checkpoint.config.train_length for row in request.rows]
+    tokenizer = request.rows[0].checkpoint.tokenizer
+    digest = hashlib.sha256()
+    for text in selection.texts:
+        digest.update(tokenizer.decode(text.tokens.tolist()).encode())
+    return {
+        "schema": SCHEMA,
+        "train_length": train_lengths[0],
+        "lengths": list(request.lengths),
+        "texts": len(selection.texts),
+        "seed": request.seed,
+        "device": device_name(request.device),
+        "dtype": request.dtype,
+        "control": request.control,
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+        "command": request.command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
+        "text": {
+            "source": request.source,
+            "files": selection.files,
+            "qualifying": selection.qualifying,
+            "tokens": len(selection.texts) * max(request.lengths),
+            "sha256": digest.hexdigest(),
+            "matches_stored": matches_stored(request.source, selection.documents),
+            "manifest": manifest(selection.documents),
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    try:
+        own = metadata.version("freeatten")
+    except metadata.PackageNotFoundError:
+        own = "checkout"
+    return {"freeatten": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def commit() -> str | None:
+    """The commit of a checkout, or FREEATTEN_COMMIT where git is not at hand."""
+    given = os.environ.get("FREEATTEN_COMMIT")
+    if given:
+        return given
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
+
+
+def _row_name(row: Row, rows: Sequence[Row]) -> str:
+    """The variant, with its checkpoint where two rows share the variant."""
+    alike = [other for other in rows if other.variant == row.variant]
+    return str(row.variant) if len(alike) == 1 else f"{row.variant}@{row.checkpoint.name}"
+
+
+def _finite(value: Any) -> Any:
+    """The same with numbers rounded to 6 decimals and non-finite ones null, as JSON needs."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,305 @@
+"""Loss against length: the same tokens scored with more and more context, and with a restart.
+
+The protocol: a text is `M + 1` tokens of one file, `M` the longest length. For every length `ℓ`
+the text is cut into windows of `ℓ`, so lengths differ in context and not in text. The control
+is the same model that forgets: windows of the training length `L` at stride `L/2`, each scoring
+its last half, so that every token from `L/2` on has `L/2` to `L` tokens of context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .checkpoint import Checkpoint
+from .corpus import Document
+from .errors import UsageError
+from .tokens import encode
+
+Logits = Callable[[Tensor], Tensor]
+"""Tokens (B, L) to logits (B, L, vocabulary)."""
+
+Advance = Callable[[float], None]
+"""Told the cost of what was just scored; `scoring_cost` sums to the whole."""
+
+BATCH_TOKENS: Mapping[str, int] = {"cpu": 8192, "cuda": 65536}
+"""Tokens in one forward pass."""
+
+ATTENTION_COST_LENGTH = 2500
+"""The window at which attention takes as long as the rest of a shipped model, on two cores."""
+
+
+class Scorer(Protocol):
+    """Nats per target, (B, L − start), for tokens and targets (B, L)."""
+
+    def __call__(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Text:
+    """`M + 1` tokens of one document."""
+
+    name: str
+    tokens: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Texts drawn for an evaluation, and from how many."""
+
+    texts: list[Text]
+    files: int
+    qualifying: int
+    documents: list[Document]
+    """The documents that the texts are from, in the same order."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Nats per token; all arrays (texts, M), position `i` is the `i`-th target."""
+
+    train_length: int
+    by_length: Mapping[int, NDArray[np.float32]]
+    restart: NDArray[np.float32]
+    """NaN on the first `L/2` targets, which no restarted window scores."""
+
+    @property
+    def longest(self) -> int:
+        return max(self.by_length)
+
+    def mean(self, length: int) -> NDArray[np.float64]:
+        """Mean loss of each text, (texts,)."""
+        return np.asarray(self.by_length[length].mean(axis=1, dtype=np.float64))
+
+    def restart_mean(self) -> NDArray[np.float64]:
+        """Mean restarted loss of each text over its scored targets, (texts,)."""
+        scored = self.restart[:, self.train_length // 2 :]
+        return np.asarray(scored.mean(axis=1, dtype=np.float64))
+
+    def delta(self, length: int) -> NDArray[np.float64]:
+        """Δ of each text: the last half of each window minus the restart there, (texts,)."""
+        difference = self.by_length[length] - self.restart
+        windows = difference.reshape(len(difference), -1, length)
+        return np.asarray(windows[:, :, length // 2 :].mean(axis=(1, 2), dtype=np.float64))
+
+
+def select_texts(
+    documents: Sequence[Document], tokenizer: Tokenizer, longest: int, count: int | None, seed: int
+) -> Selection:
+    """Draw texts of `longest + 1` tokens, each from one document.
+
+    Args:
+        count: how many at most; None for all that qualify.
+
+    Raises:
+        UsageError: no document is long enough; says how long the longest is and what would fit.
+    """
+    # a token is at least one byte, so shorter documents cannot qualify
+    candidates = [d for d in documents if len(d.text.encode()) > longest]
+    encoded = tokenizer.encode_batch([d.text for d in candidates], add_special_tokens=False)
+    long_enough = [
+        (document, np.asarray(encoding.ids, dtype=np.int64))
+        for document, encoding in zip(candidates, encoded, strict=True)
+        if len(encoding.ids) > longest
+    ]
+    if not long_enough:
+        raise _too_short(documents, tokenizer, longest)
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(long_enough))[:count]
+    texts, drawn = [], []
+    for index in order:
+        document, tokens = long_enough[index]
+        start = int(rng.integers(0, len(tokens) - longest))
+        texts.append(Text(document.name, tokens[start : start + longest + 1]))
+        drawn.append(document)
+    return Selection(texts, len(documents), len(long_enough), drawn)
+
+
+def _too_short(documents: Sequence[Document], tokenizer: Tokenizer, longest: int) -> UsageError:
+    longest_document = max(documents, key=lambda document: len(document.text))
+    found = len(encode(tokenizer, longest_document.text))
+    which = longest_document.name if len(documents) == 1 else f"the longest of {len(documents)}"
+    return UsageError(
+        f"the text is too short: {which} has {found:,} tokens and {longest + 1:,} are needed; "
+        f"give a longer text, or --len {max(0, found - 1)} or less"
+    )
+
+
+def score_texts(
+    scorer: Scorer,
+    texts: Sequence[Text],
+    lengths: Sequence[int],
+    train_length: int,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> Losses:
+    """Score every text at every length and with a restart.
+
+    Args:
+        scorer: for example `Model.token_losses`.
+        texts: each of `max(lengths) + 1` tokens.
+        lengths: each divides the largest; those below `train_length` are scored too.
+        train_length: `L` of the restart; it divides the largest length.
+        device: where the scorer computes.
+        advance: called with the cost of each pass.
+    """
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    longest = tokens.shape[1] - 1
+    by_length = {}
+    for length in sorted({*lengths, train_length}):
+        losses = np.empty((len(texts), longest), dtype=np.float32)
+        for text, start, part in _windows(scorer, tokens, length, 0, 0, device, advance):
+            losses[text, start : start + length] = part
+        by_length[length] = losses
+    half = train_length // 2
+    restart = np.full((len(texts), longest), np.nan, dtype=np.float32)
+    aligned = by_length[train_length].reshape(len(texts), -1, train_length)
+    restart.reshape(aligned.shape)[:, :, half:] = aligned[:, :, half:]
+    for text, start, part in _windows(scorer, tokens, train_length, half, half, device, advance):
+        restart[text, start + half : start + train_length] = part
+    return Losses(train_length, {length: by_length[length] for length in lengths}, restart)
+
+
+@torch.inference_mode()
+def _windows(
+    scorer: Scorer,
+    tokens: Tensor,
+    length: int,
+    first: int,
+    scored_from: int,
+    device: torch.device,
+    advance: Advance,
+) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
+    """Yield (text, start, losses) of windows `length` apart, the first at `first`."""
+    places = [
+        (text, start)
+        for text in range(len(tokens))
+        for start in range(first, tokens.shape[1] - length, length)
+    ]
+    batch = max(1, BATCH_TOKENS[device.type] // length)
+    for at in range(0, len(places), batch):
+        part = places[at : at + batch]
+        windows = torch.stack([tokens[t, s : s + length + 1] for t, s in part]).to(device)
+        losses = scorer(windows[:, :-1], windows[:, 1:], scored_from).float().cpu().numpy()
+        advance(pass_cost(len(part), length))
+        for (text, start), row in zip(part, losses, strict=True):
+            yield text, start, row
+
+
+def pass_cost(windows: int, length: int) -> float:
+    """The cost of scoring some windows, in tokens of a model without attention."""
+    return windows * length * (1 + length / ATTENTION_COST_LENGTH)
+
+
+def scoring_cost(texts: int, lengths: Sequence[int], train_length: int) -> float:
+    """What `score_texts` reports to `advance` in all."""
+    longest = max(lengths)
+    whole = sum(pass_cost(texts * longest // length, length) for length in {*lengths, train_length})
+    return whole + pass_cost(texts * (longest // train_length - 1), train_length)
+
+
+def swapped_losses(
+    scorer: Scorer,
+    texts: Sequence[Text],
+    lengths: Sequence[int],
+    train_length: int,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> dict[int, NDArray[np.float64]]:
+    """How much the loss changes when far context is of another file, for every length.
+
+    Of each window of `ℓ > L`, everything older than its last `L` tokens is replaced by the same
+    stretch of the next text; the last `L/2` targets are scored with and without.
+
+    Returns:
+        For each length above `train_length`, swapped minus intact, (texts,).
+
+    Raises:
+        UsageError: with a single text there is nothing to swap in.
+    """
+    if len(texts) < 2:
+        raise UsageError("--control swap has 1 text; it needs at least 2, to swap context in")
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    other = tokens.roll(1, dims=0)
+    changes = {}
+    for length in lengths:
+        if length <= train_length:
+            continue
+        scored_from = length - train_length // 2
+        mixed = tokens.clone()
+        for start in range(0, tokens.shape[1] - length, length):
+            far = slice(start, start + length - train_length)
+            mixed[:, far] = other[:, far]
+        change = np.zeros(len(texts))
+        for sign, source in ((1, mixed), (-1, tokens)):
+            for text, _, part in _windows(scorer, source, length, 0, scored_from, device, advance):
+                change[text] += sign * float(part.mean())
+        changes[length] = change / (tokens.shape[1] // length)
+    return changes
+
+
+def loss_by_length(
+    model: Checkpoint | Logits,
+    texts: Sequence[str | NDArray[np.int64]],
+    lengths: Sequence[int],
+    *,
+    device: str | torch.device = "cpu",
+) -> NDArray[np.float64]:
+    """Mean loss of each text at each length, nats per token, (texts, lengths).
+
+    Args:
+        model: a checkpoint, or any callable from tokens (B, L) to logits (B, L, vocabulary).
+        texts: strings, for a checkpoint, or arrays of tokens; cut to the longest length + 1.
+        lengths: tokens; each divides the largest.
+        device: where the model computes.
+
+    Raises:
+        UsageError: a text shorter than the longest length + 1, or a length that does not divide.
+    """
+    longest = max(lengths)
+    for length in lengths:
+        if length < 1 or longest % length:
+            raise UsageError(f"length {length} does not divide the longest, {longest}")
+    prepared = [_cut(model, text, longest, index) for index, text in enumerate(texts)]
+    tokens = torch.from_numpy(np.stack(prepared))
+    scorer = model.model.token_losses if isinstance(model, Checkpoint) else _from_logits(model)
+    table = np.zeros((len(texts), len(lengths)))
+    for column, length in enumerate(lengths):
+        windows = _windows(scorer, tokens, length, 0, 0, torch.device(device), lambda _: None)
+        for text, _, losses in windows:
+            table[text, column] += float(losses.mean()) * length / longest
+    return table
+
+
+def _cut(
+    model: Checkpoint | Logits, text: str | NDArray[np.int64], longest: int, index: int
+) -> NDArray[np.int64]:
+    if isinstance(text, str):
+        if not isinstance(model, Checkpoint):
+            raise UsageError(f"text {index} is a string; a plain callable needs arrays of tokens")
+        text = encode(model.tokenizer, text)
+    if len(text) <= longest:
+        raise UsageError(
+            f"text {index} has {len(text):,} tokens; the longest length needs {longest + 1:,}"
+        )
+    return np.asarray(text[: longest + 1], dtype=np.int64)
+
+
+def _from_logits(model: Logits) -> Scorer:
+    def score(tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        logits, wanted = model(tokens)[:, start:], targets[:, start:]
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), wanted.flatten(), reduction="none"
+        )
+        return losses.view(wanted.shape)
+
+    return score

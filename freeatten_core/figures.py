@@ -1,0 +1,794 @@
+"""The Plotly figures that the command's exports and the app both show, and how they name things.
+
+Names, colours, dashes, markers and number formats of every output, the terminal's too, are
+defined here once. Plotly itself is loaded by the functions that return a figure and by nothing
+else, so the terminal can use the names without paying for it.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Result = Mapping[str, Any]
+"""What `freeatten compare --json` prints."""
+Row = Mapping[str, Any]
+"""One entry of a result's `variants`."""
+Interval = Sequence[float | None] | None
+Theme = Literal["light", "dark"]
+Element = dict[str, Any]
+"""A part of a Plotly figure in its JSON form."""
+
+
+# Names, colours and numbers
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a variant looks everywhere; the colours are legible on white and on black."""
+
+    label: str
+    color: str
+    dash: str
+    marker: str
+    sign: str
+    """The marker of charts in a terminal."""
+
+
+STYLES: Mapping[str, Style] = {
+    "softmax": Style("Softmax (standard)", "#d55e00", "solid", "circle", "●"),
+    "softmax+yarn": Style("Softmax + YaRN", "#c0569b", "dash", "square", "■"),
+    "softmax-ls": Style("Softmax + length scale", "#009e73", "dashdot", "diamond", "◆"),
+    "lssar:p=15": Style(
+        "Softplus + re-weighting<br>(LSSAR p=15)", "#0a7bc4", "solid", "triangle-up", "▲"
+    ),
+    "lssar:p=3": Style("lssar:p=3", "#7a6fd0", "dot", "triangle-down", "▼"),
+    "lssa": Style("lssa", "#2a9fd6", "longdash", "circle-open", "○"),
+    "sigmoid": Style("sigmoid", "#9a7b1c", "dot", "square-open", "□"),
+    "relu": Style("relu", "#7f7f7f", "longdashdot", "diamond-open", "◇"),
+    "softmax-r:p=15": Style("softmax-r:p=15", "#b0472f", "dot", "x", "x"),
+    "softmax-ls-r:p=15": Style("softmax-ls-r:p=15", "#3b8f5a", "dot", "cross", "+"),
+    "softplus": Style("softplus", "#5b84b1", "dash", "triangle-up-open", "△"),
+    "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
+    "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
+}
+_OTHER_COLOR = "#8c6d8c"
+MISSING = "–"
+
+
+def style_of(variant: str) -> Style:
+    """The style of a canonical name; one that the table lacks goes by its name."""
+    return STYLES.get(variant) or Style(variant, _OTHER_COLOR, "dash", "hexagon", "x")
+
+
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """Canonical names; rows that share a variant are told apart by their checkpoints."""
+    counts = Counter(row["variant"] for row in rows)
+    return [
+        row["variant"] if counts[row["variant"]] == 1 else f"{row['variant']} [{row['checkpoint']}]"
+        for row in rows
+    ]
+
+
+def row_labels(rows: Sequence[Row]) -> list[str]:
+    """Human names of rows, in Plotly's markup."""
+    return [
+        style_of(row["variant"]).label + name.removeprefix(row["variant"])
+        for row, name in zip(rows, row_names(rows), strict=True)
+    ]
+
+
+def finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`3.413`; a dash for a number that is missing."""
+    return MISSING if value is None or not finite(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """`+0.182`, `−0.030` and a plain `0` for exactly zero."""
+    if value is None or not finite(value):
+        return MISSING
+    return "0" if value == 0 else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: int) -> str:
+    """`8,192`."""
+    return f"{value:,}"
+
+
+def half_width(interval: Interval) -> float | None:
+    """Half of an interval: what follows ±."""
+    if interval is None or interval[0] is None or interval[1] is None:
+        return None
+    half = (interval[1] - interval[0]) / 2
+    return half if math.isfinite(half) else None
+
+
+def with_half_width(text: str, interval: Interval, digits: int = 3) -> str:
+    half = half_width(interval)
+    return text if half is None or text == MISSING else f"{text} ±{half:.{digits}f}"
+
+
+_SOURCES = {
+    "stdlib": "Python's standard library",
+    "prose": "the English of pydoc_data.topics",
+    "-": "standard input",
+}
+
+
+def source_name(source: str) -> str:
+    return _SOURCES.get(source, source)
+
+
+def plural(amount: int, noun: str) -> str:
+    return f"{count(amount)} {noun}" + ("" if amount == 1 else "s")
+
+
+# The look
+
+
+@dataclass(frozen=True)
+class _Look:
+    paper: str
+    text: str
+    soft: str
+    grid: str
+    veil: str
+    """Behind texts that a line may cross."""
+    hurts: str
+    helps: str
+
+
+_LOOKS: Mapping[str, _Look] = {
+    "light": _Look(
+        "#ffffff",
+        "#1f2328",
+        "#59636e",
+        "#e3e6ea",
+        "rgba(255,255,255,0.6)",
+        "rgba(213,94,0,0.07)",
+        "rgba(0,158,115,0.10)",
+    ),
+    "dark": _Look(
+        "#14171c",
+        "#e6e8eb",
+        "#a4acb6",
+        "#30363d",
+        "rgba(20,23,28,0.6)",
+        "rgba(213,94,0,0.13)",
+        "rgba(0,158,115,0.16)",
+    ),
+}
+_FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
+_CLEAR = "rgba(0,0,0,0)"
+_WIDTH, _PANEL_HEIGHT, _STACK_GAP = 1280, 400, 130
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 240, 136, 64
+_BETWEEN = _RIGHT + 65
+_LINE_HEIGHT, _LABEL_PADDING, _LABEL_REACH = 16, 4, 30
+_TITLE_SIZE, _TEXT_SIZE = 20, 13
+
+
+def _look(theme: str) -> _Look:
+    if theme not in _LOOKS:
+        raise ValueError(f"theme is {theme!r}; it can be light or dark")
+    return _LOOKS[theme]
+
+
+def _titled(axis: Element) -> Element:
+    return axis | {"title": {"font": {"size": _TEXT_SIZE}, "standoff": 8} | axis["title"]}
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One pair of axes: which, where (fractions of the plotting area), its title and ranges."""
+
+    key: str
+    x_domain: tuple[float, float]
+    y_domain: tuple[float, float]
+    heading: str
+    x_axis: Element
+    y_axis: Element
+
+    @property
+    def span(self) -> tuple[float, float]:
+        low, high = self.y_axis["range"]
+        return low, high
+
+    def pixel(self, value: float) -> float:
+        """How far below the upper edge a value lies."""
+        low, high = self.span
+        return (high - value) / (high - low) * _PANEL_HEIGHT
+
+    def axes(self, look: _Look) -> Element:
+        shared = {
+            "gridcolor": look.grid,
+            "linecolor": look.soft,
+            "tickcolor": look.soft,
+            "ticks": "outside",
+            "zeroline": False,
+            "zerolinecolor": look.text,
+            "tickfont": {"size": 12},
+        }
+        return {
+            f"xaxis{self.key}": {
+                **shared,
+                "domain": self.x_domain,
+                "anchor": f"y{self.key}",
+                "showgrid": False,
+                "showline": True,
+                **_titled(self.x_axis),
+            },
+            f"yaxis{self.key}": {
+                **shared,
+                "domain": self.y_domain,
+                "anchor": f"x{self.key}",
+                **_titled(self.y_axis),
+            },
+        }
+
+    def note(self, text: str, x: float, y: float, **options: Any) -> Element:
+        """A text at fractions of the panel, left-aligned unless told otherwise."""
+        place = {"xref": f"x{self.key} domain", "yref": f"y{self.key} domain", "x": x, "y": y}
+        return {"text": text, **place, "showarrow": False, "xanchor": "left", **options}
+
+    def title(self, look: _Look) -> Element:
+        return self.note(
+            self.heading, 0, 1, yanchor="bottom", yshift=8, align="left", font={"color": look.text}
+        )
+
+
+@dataclass(frozen=True)
+class _Line:
+    label: str
+    style: Style
+    x: Sequence[float]
+    y: Sequence[float | None]
+    intervals: Sequence[Interval]
+    hover: Sequence[str]
+
+    @property
+    def end(self) -> tuple[float, float] | None:
+        """The last point that has a number."""
+        points = [(x, y) for x, y in zip(self.x, self.y, strict=True) if y is not None]
+        points = [point for point in points if math.isfinite(point[1])]
+        return points[-1] if points else None
+
+    def values(self, reach: float = math.inf) -> list[float]:
+        """Every finite value, with its interval as far as `reach` from it."""
+        found = []
+        for value, interval in zip(self.y, self.intervals, strict=True):
+            if value is not None and math.isfinite(value):
+                half = min(half_width(interval) or 0.0, reach)
+                found += [value - half, value + half]
+        return found
+
+    def trace(self, panel: _Panel, *, markers: bool = True) -> Element:
+        half = [half_width(interval) for interval in self.intervals]
+        bars = {"array": half, "thickness": 1, "width": 3, "color": self.style.color}
+        trace = {
+            "type": "scatter",
+            "mode": "lines+markers" if markers else "lines",
+            "name": self.label.replace("<br>", " "),
+            "x": list(self.x),
+            "y": list(self.y),
+            "xaxis": f"x{panel.key}",
+            "yaxis": f"y{panel.key}",
+            "line": {"color": self.style.color, "dash": self.style.dash, "width": 2.2},
+            "hovertext": list(self.hover),
+            "hoverinfo": "text",
+        }
+        if markers:
+            trace["marker"] = {"symbol": self.style.marker, "size": 8, "color": self.style.color}
+        if any(value is not None for value in half):
+            trace["error_y"] = {"type": "data", **bars}
+        return trace
+
+
+def _spread(wanted: Sequence[float], heights: Sequence[float], room: float) -> list[float]:
+    """Centres of labels, near where they are wanted, in their order and without overlap."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    centres = list(wanted)
+    edge = -math.inf
+    for index in order:
+        centres[index] = max(centres[index], edge + heights[index] / 2, heights[index] / 2)
+        edge = centres[index] + heights[index] / 2
+    edge = max(room, sum(heights))
+    for index in reversed(order):
+        centres[index] = min(centres[index], edge - heights[index] / 2)
+        edge = centres[index] - heights[index] / 2
+    return centres
+
+
+def _end_labels(panel: _Panel, lines: Sequence[_Line], digits: int, sign: bool) -> list[Element]:
+    """A label in the line's colour at every line's end, joined to it by a thin stroke."""
+    placed = [(line, line.end) for line in lines]
+    shown = [(line, end) for line, end in placed if end is not None]
+    low, high = panel.span
+    texts = []
+    for line, (_, value) in shown:
+        arrow = "↑ " if value > high else "↓ " if value < low else ""
+        digits_here = 2 if arrow else digits
+        value_text = signed(value, digits_here) if sign else number(value, digits_here)
+        texts.append(f"{line.label} <b>{arrow}{value_text}</b>")
+    heights = [_LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING for text in texts]
+    # What is off the scale keeps its order among its like by a little of its distance.
+    aims = [_aim(panel, end[1]) for _, end in shown]
+    centres = _spread(aims, heights, _PANEL_HEIGHT)
+    return [
+        _end_label(panel, line, end, text, centre)
+        for (line, end), text, centre in zip(shown, texts, centres, strict=True)
+    ]
+
+
+def _aim(panel: _Panel, value: float) -> float:
+    low, high = panel.span
+    over = max(value - high, 0.0) - max(low - value, 0.0)
+    return panel.pixel(min(max(value, low), high)) - 0.1 * math.tanh(over)
+
+
+def _end_label(
+    panel: _Panel, line: _Line, end: tuple[float, float], text: str, centre: float
+) -> Element:
+    x, y = end
+    low, high = panel.span
+    at = math.log10(x) if panel.x_axis.get("type") == "log" else x
+    label: Element = {
+        "text": text,
+        "align": "left",
+        "xanchor": "left",
+        "font": {"color": line.style.color, "size": 12},
+    }
+    if low <= y <= high:
+        return label | {
+            "xref": f"x{panel.key}",
+            "yref": f"y{panel.key}",
+            "x": at,
+            "y": y,
+            "ax": _LABEL_REACH,
+            "ay": centre - panel.pixel(y),
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1,
+            "arrowcolor": line.style.color,
+            "standoff": 5,
+        }
+    return (
+        label
+        | panel.note(text, at, 1, yanchor="middle", yshift=-centre)
+        | {
+            "xref": f"x{panel.key}",
+            "xshift": _LABEL_REACH,
+        }
+    )
+
+
+def _missing_note(panel: _Panel, lines: Sequence[_Line]) -> list[Element]:
+    names = [line.label.replace("<br>", " ") for line in lines if line.end is None]
+    if not names:
+        return []
+    text = f"no finite value: {', '.join(names)}"
+    return [panel.note(text, 0.98, 0.02, xanchor="right", yanchor="bottom", font={"size": 12})]
+
+
+def _padded(values: Sequence[float], low: float = 0.06, high: float = 0.06) -> list[float]:
+    if not values:
+        return [0.0, 1.0]
+    least, most = min(values), max(values)
+    room = (most - least) or abs(most) or 1.0
+    return [least - low * room, most + high * room]
+
+
+def _length_axis(lengths: Sequence[int]) -> Element:
+    """A log axis with a tick at every length; doublings are equally far apart."""
+    edge = 0.04 if len(lengths) > 1 else 0.15
+    reach = math.log10(max(lengths) / min(lengths)) * edge if len(lengths) > 1 else edge
+    return {
+        "type": "log",
+        **_length_ticks(lengths),
+        "range": [math.log10(min(lengths)) - reach, math.log10(max(lengths)) + reach],
+        "title": {"text": "context length (tokens)"},
+    }
+
+
+def _length_ticks(lengths: Sequence[int]) -> Element:
+    shown = list(lengths)
+    while len(shown) > 8:  # labels would run into each other
+        shown = shown[::-2][::-1]
+    return {"tickvals": shown, "ticktext": [count(length) for length in shown]}
+
+
+def _trained_mark(panel: _Panel, lengths: Sequence[int], look: _Look) -> list[Element]:
+    return [
+        {
+            "type": "line",
+            "xref": f"x{panel.key}",
+            "yref": f"y{panel.key} domain",
+            "x0": length,
+            "x1": length,
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": look.soft, "dash": "dash", "width": 1.3},
+            "layer": "below",
+        }
+        for length in lengths
+    ]
+
+
+def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
+    return {
+        "text": "← trained up to here",
+        "xref": f"x{panel.key}",
+        "yref": f"y{panel.key} domain",
+        "x": math.log10(length),
+        "y": 1,
+        "xanchor": "left",
+        "yanchor": "top",
+        "xshift": 4,
+        "showarrow": False,
+        "font": {"color": look.soft, "size": 12},
+    }
+
+
+def _domains(panels: int, width: int, stacked: bool) -> list[tuple[Any, Any]]:
+    whole = (0.0, 1.0)
+    if panels == 1:
+        return [(whole, whole)]
+    if stacked:
+        share = _PANEL_HEIGHT / (2 * _PANEL_HEIGHT + _STACK_GAP)
+        return [(whole, (1 - share, 1.0)), (whole, (0.0, share))]
+    share = (1 - _BETWEEN / max(width - _LEFT - _RIGHT, 2 * _BETWEEN)) / 2
+    return [((0.0, share), whole), ((1 - share, 1.0), whole)]
+
+
+def _figure(
+    panels: Sequence[_Panel],
+    traces: Sequence[Element],
+    shapes: Sequence[Element],
+    notes: Sequence[Element],
+    *,
+    title: str,
+    subtitle: str,
+    look: _Look,
+    width: int,
+    stacked: bool,
+) -> go.Figure:
+    import plotly.graph_objects as go
+
+    rows = len(panels) if stacked else 1
+    headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * _TITLE_SIZE)))
+    details = textwrap.wrap(subtitle, int((width - _LEFT) / (0.64 * _TEXT_SIZE)))
+    top = _TOP + 26 * (len(headline) - 1) + 17 * (len(details) - 1)
+    height = rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP + top + _BOTTOM
+    layout: Element = {
+        "width": width,
+        "height": height,
+        "margin": {"l": _LEFT, "r": _RIGHT, "t": top, "b": _BOTTOM},
+        "paper_bgcolor": _CLEAR,
+        "plot_bgcolor": _CLEAR,
+        "font": {"family": _FONT, "size": _TEXT_SIZE, "color": look.text},
+        "title": {
+            "text": f"<b>{'<br>'.join(headline)}</b>",
+            "subtitle": {
+                "text": "<br>".join(line.removeprefix("· ") for line in details),
+                "font": {"size": _TEXT_SIZE, "color": look.soft},
+            },
+            "x": 0,
+            "xref": "paper",
+            "y": 1 - (22 + 14 * (len(headline) - 1)) / height,
+            "yref": "container",
+            "yanchor": "top",
+            "font": {"size": _TITLE_SIZE},
+        },
+        "showlegend": False,
+        "hovermode": "closest",
+        "shapes": list(shapes),
+        "annotations": [*(panel.title(look) for panel in panels), *notes],
+        "meta": {"background": look.paper},
+    }
+    for panel in panels:
+        layout |= panel.axes(look)
+    return go.Figure(data=list(traces), layout=layout)
+
+
+# Loss and Δ against length
+
+
+def comparison_figure(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = _WIDTH,
+    stacked: bool = False,
+) -> go.Figure:
+    """Loss against context length, and Δ against the model that forgets, enlarged near 0.
+
+    Args:
+        result: what `freeatten compare --json` prints; any number may be missing.
+        title: in place of the one made from the result.
+        theme: of the page behind the figure; its own background is clear.
+        width: in pixels; two panels side by side need about 1,100.
+        stacked: Δ below the loss, for narrow pages.
+    """
+    look = _look(theme)
+    rows: Sequence[Row] = result["variants"]
+    delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
+    domains = _domains(2 if delta else 1, width, stacked)
+    trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
+    trained = [length for length in trained if length <= max(result["lengths"])]
+    lines = _loss_lines(result)
+    loss_panel = _loss_panel(result, lines, *domains[0])
+    panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
+    shapes = _trained_mark(loss_panel, trained, look)
+    notes = _end_labels(loss_panel, lines, 2, sign=False)
+    notes += _missing_note(loss_panel, lines)
+    notes += [_trained_note(loss_panel, length, look) for length in trained]
+    if delta:
+        lines = _delta_lines(result)
+        panel = _delta_panel(result, lines, *domains[1])
+        panels.append(panel)
+        traces += [line.trace(panel) for line in lines]
+        shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
+        notes += _end_labels(panel, lines, 3, sign=True) + _region_notes(panel, look)
+        notes += _missing_note(panel, lines)
+    return _figure(
+        panels,
+        traces,
+        shapes,
+        notes,
+        title=title or comparison_title(result),
+        subtitle=comparison_subtitle(result),
+        look=look,
+        width=width,
+        stacked=stacked,
+    )
+
+
+def comparison_title(result: Result) -> str:
+    """The question that the result answers."""
+    longest, trained = max(result["lengths"]), result["train_length"]
+    rows = result["variants"]
+    if longest <= trained:
+        return f"Trained on {count(trained)} tokens, read at {count(longest)}"
+    asked = f"Trained on {count(trained)} tokens, asked to read {count(longest)}"
+    if len(rows) == 1:
+        return f"{asked}: does {row_labels(rows)[0].replace('<br>', ' ')} hold?"
+    return f"{asked}: which attention breaks?"
+
+
+def comparison_subtitle(result: Result) -> str:
+    parts = [_texts(result)]
+    if len(result["lengths"]) > 1:
+        parts.append("the same tokens scored at every length")
+    if any(half_width(pair) is not None for row in result["variants"] for pair in row["ci95"]):
+        parts.append("95 % intervals over texts")
+    return " · ".join([*parts, _machine(result)])
+
+
+def _texts(result: Result) -> str:
+    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+
+
+def _machine(result: Result) -> str:
+    return f"{result['device']}, {result['dtype']}"
+
+
+def _intervals(row: Row, key: str, length: int) -> list[Interval]:
+    return list(row.get(key) or [None] * length)
+
+
+def _loss_lines(result: Result) -> list[_Line]:
+    return _lines(result, "loss", "ci95", "nats per token", number)
+
+
+def _delta_lines(result: Result) -> list[_Line]:
+    return _lines(result, "delta", "delta_ci95", "nats against the restart", signed)
+
+
+def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) -> list[_Line]:
+    rows, lengths = result["variants"], result["lengths"]
+    lines = []
+    for row, label in zip(rows, row_labels(rows), strict=True):
+        intervals = _intervals(row, interval_key, len(lengths))
+        hover = [
+            f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
+            for length, value, interval in zip(lengths, row[key], intervals, strict=True)
+        ]
+        lines.append(_Line(label, style_of(row["variant"]), lengths, row[key], intervals, hover))
+    return lines
+
+
+def _loss_panel(result: Result, lines: Sequence[_Line], x_domain: Any, y_domain: Any) -> _Panel:
+    values = [value for line in lines for value in line.values(reach=0.5)]
+    return _Panel(
+        "",
+        x_domain,
+        y_domain,
+        "<b>Loss</b> against context length: lower is better",
+        _length_axis(result["lengths"]),
+        {"range": _padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
+    )
+
+
+_ZOOM = 0.5
+"""Lines whose Δ stays below this set the scale of the enlarged panel."""
+
+
+def _delta_panel(result: Result, lines: Sequence[_Line], x_domain: Any, y_domain: Any) -> _Panel:
+    near = [line for line in lines if max(map(abs, line.values(reach=0)), default=math.inf) < _ZOOM]
+    values = [value for line in (near or lines) for value in line.values(reach=0.1)]
+    high = max([*values, 0.05]) * 1.15
+    low = min(min(values, default=0.0) * 1.5, -0.35 * high)
+    length = count(result["train_length"])
+    heading = (
+        "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
+        f"0: same as forgetting everything older than {length} tokens"
+    )
+    if any(end is not None and not low <= end[1] <= high for end in (line.end for line in lines)):
+        heading += "; ↑ off the scale"
+    return _Panel(
+        "2",
+        x_domain,
+        y_domain,
+        heading,
+        _length_axis(result["lengths"]),
+        {
+            "range": [low, high],
+            "title": {"text": "Δ (nats per token)"},
+            "tickformat": "+.2f" if high < 1 else "+.1f",
+            "zeroline": True,
+            "zerolinewidth": 1.5,
+        },
+    )
+
+
+def _regions(panel: _Panel, look: _Look) -> list[Element]:
+    low, high = panel.span
+    place = {"xref": f"x{panel.key} domain", "yref": f"y{panel.key}", "x0": 0, "x1": 1}
+    area = {"type": "rect", "line": {"width": 0}, "layer": "below", **place}
+    return [
+        area | {"y0": 0, "y1": high, "fillcolor": look.hurts},
+        area | {"y0": low, "y1": 0, "fillcolor": look.helps},
+    ]
+
+
+def _region_notes(panel: _Panel, look: _Look) -> list[Element]:
+    strong = {"font": {"size": _TEXT_SIZE}, "bgcolor": look.veil, "borderpad": 1}
+    return [
+        panel.note("longer context <b>hurts</b>", 0.25, 0.98, yanchor="top", **strong),
+        panel.note("longer context <b>helps</b>", 0.06, 0.02, yanchor="bottom", **strong),
+    ]
+
+
+# Loss against position
+
+
+def position_figure(
+    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
+) -> go.Figure:
+    """Loss against position in one pass at the longest length.
+
+    Raises:
+        ValueError: the result was made without `--by position`.
+    """
+    if not result.get("positions"):
+        raise ValueError("this result has no loss by position; make it with --by position")
+    look = _look(theme)
+    rows, positions = result["variants"], result["positions"]
+    lines = []
+    for row, label in zip(rows, row_labels(rows), strict=True):
+        values = row.get("loss_by_position") or [None] * len(positions)
+        hover = [
+            f"{label}<br>up to position {count(position)}: {number(value)} nats per token"
+            for position, value in zip(positions, values, strict=True)
+        ]
+        none: list[Interval] = [None] * len(positions)
+        lines.append(_Line(label, style_of(row["variant"]), positions, values, none, hover))
+    panel = _position_panel(result, lines)
+    trained = sorted({row["train_length"] for row in rows})
+    longest = count(max(result["lengths"]))
+    return _figure(
+        [panel],
+        [line.trace(panel, markers=False) for line in lines],
+        _trained_mark(panel, trained, look),
+        _end_labels(panel, lines, 2, sign=False)
+        + _missing_note(panel, lines)
+        + [_trained_note(panel, length, look) for length in trained],
+        title=title or f"Where in {longest} tokens does the loss go up?",
+        subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _position_panel(result: Result, lines: Sequence[_Line]) -> _Panel:
+    positions = result["positions"]
+    first, last = math.log2(positions[0]), math.log2(positions[-1])
+    ticks = [2**power for power in range(math.ceil(first), math.floor(last) + 1)]
+    axis = _length_axis(positions) | _length_ticks(ticks)
+    axis["title"] = {"text": "position (tokens)"}
+    values = [value for line in lines for value in line.values()]
+    return _Panel(
+        "",
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "<b>Loss</b> against position in one long pass: lower is better",
+        axis,
+        {"range": _padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
+    )
+
+
+# Learning curves
+
+
+def curve_figure(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    title: str = "Learning curves of the checkpoints",
+    theme: Theme = "light",
+    width: int = 900,
+) -> go.Figure:
+    """Validation loss (and, thin, training loss) by step, for several variants.
+
+    Args:
+        curves: variant → points with `step`, `validation` and optionally `loss`.
+    """
+    look = _look(theme)
+    lines = [_curve(variant, points, "validation") for variant, points in curves.items()]
+    thin = [_curve(variant, points, "loss") for variant, points in curves.items()]
+    panel = _curve_panel(lines)
+    faint = [line.trace(panel, markers=False) for line in thin if line.end is not None]
+    for trace in faint:
+        trace["line"] |= {"width": 1, "dash": "solid"}
+        trace["opacity"] = 0.35
+    return _figure(
+        [panel],
+        [*faint, *(line.trace(panel, markers=False) for line in lines)],
+        [],
+        _end_labels(panel, lines, 3, sign=False) + _missing_note(panel, lines),
+        title=title,
+        subtitle="lines: validation · faint: training batches" if faint else "validation loss",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _curve(variant: str, points: Sequence[Mapping[str, Any]], key: str) -> _Line:
+    style = style_of(variant)
+    steps = [point["step"] for point in points]
+    values = [point.get(key) for point in points]
+    hover = [
+        f"{style.label}<br>step {count(step)}: {number(value, 4)} ({key})"
+        for step, value in zip(steps, values, strict=True)
+    ]
+    return _Line(style.label, style, steps, values, [None] * len(steps), hover)
+
+
+def _curve_panel(lines: Sequence[_Line]) -> _Panel:
+    last = max((step for line in lines for step in line.x), default=1)
+    late = [
+        value
+        for line in lines
+        for step, value in zip(line.x, line.y, strict=True)
+        if value is not None and math.isfinite(value) and step >= last / 20
+    ]
+    return _Panel(
+        "",
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "<b>Loss</b> against step; the first twentieth may lie above the frame",
+        {"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "step"}},
+        {"range": _padded(late), "title": {"text": "loss (nats per token)"}},
+    )

@@ -1,0 +1,66 @@
+"""Context lengths as people write them: `16x`, `8192`, `1x,4x,16x`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .errors import UsageError
+
+
+def parse_lengths(text: str, train_lengths: Sequence[int]) -> list[int]:
+    """Lengths in tokens, ascending; every training length is among them.
+
+    A single value means 1×, 2×, 4×, … up to it, as far as they divide it.
+
+    Raises:
+        UsageError: not a length, `×` with several training lengths, or one that does not divide
+            the largest.
+    """
+    entries = [_tokens(entry.strip(), text, train_lengths) for entry in text.split(",")]
+    longest, shortest = max(entries), min(train_lengths)
+    for train_length in train_lengths:
+        if longest % train_length:
+            raise UsageError(
+                f"--len {text}: the longest length, {longest}, is not a multiple of the "
+                f"training length {train_length}; {_next_multiple(longest, train_length)} would be"
+            )
+    if len(entries) == 1:
+        doubled, length = [], shortest
+        while length < longest:
+            doubled.append(length)
+            length *= 2
+        entries += [length for length in doubled if longest % length == 0]
+    for entry in entries:
+        if longest % entry:
+            raise UsageError(
+                f"--len {text}: {entry} tokens do not divide the longest, {longest}; "
+                "every length must, so that all of them score the same tokens"
+            )
+        if entry < shortest:
+            raise UsageError(
+                f"--len {text}: {entry} tokens are less than the training length, {shortest}; "
+                "lengths start at 1x"
+            )
+    return sorted({*entries, *train_lengths})
+
+
+def _tokens(entry: str, whole: str, train_lengths: Sequence[int]) -> int:
+    match = re.fullmatch(r"([0-9]{1,9})([xX×]?)", entry)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(
+            f"--len {whole!r}: {entry!r} is not a length; write 16x, 8192 or 1x,4x,16x"
+        )
+    number = int(match[1])
+    if not match[2]:
+        return number
+    if len(set(train_lengths)) > 1:
+        raise UsageError(
+            f"--len {whole}: the checkpoints were trained at {sorted(set(train_lengths))} tokens, "
+            "so × means nothing common; give lengths in tokens"
+        )
+    return number * train_lengths[0]
+
+
+def _next_multiple(longest: int, train_length: int) -> int:
+    return train_length * max(1, round(longest / train_length))

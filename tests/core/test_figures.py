@@ -1,0 +1,230 @@
+"""The figures, by what they hold: complete from a result alone, missing numbers included."""
+
+import json
+import math
+import re
+import sys
+from itertools import pairwise
+
+import pytest
+from sample_result import (
+    DELTA,
+    LENGTHS,
+    LOSS,
+    sample_curves,
+    sample_result,
+    with_positions,
+    without_intervals,
+)
+
+from freeatten_core import figures
+
+MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
+
+
+def panel(figure, key):
+    return [trace for trace in figure.data if trace.yaxis == key]
+
+
+def texts(figure):
+    return [note.text for note in figure.layout.annotations]
+
+
+def test_both_panels_hold_every_variant_at_every_length():
+    figure = figures.comparison_figure(sample_result())
+    for key, table in (("y", LOSS), ("y2", DELTA)):
+        traces = panel(figure, key)
+        assert [tuple(trace.y) for trace in traces] == list(table.values())
+        assert all(tuple(trace.x) == LENGTHS for trace in traces)
+
+
+def test_length_axes_are_log_with_a_tick_at_every_length():
+    figure = figures.comparison_figure(sample_result())
+    for axis in (figure.layout.xaxis, figure.layout.xaxis2):
+        assert axis.type == "log"
+        assert axis.ticktext == ("512", "1,024", "2,048", "4,096", "8,192")
+        assert axis.range[0] < math.log10(512) < math.log10(8192) < axis.range[1]
+
+
+def test_intervals_are_whiskers_and_may_be_missing():
+    trace = figures.comparison_figure(sample_result(["softmax"])).data[0]
+    assert trace.error_y.array == pytest.approx([0.11] * 5)
+    plain = figures.comparison_figure(without_intervals(sample_result()))
+    assert all(trace.error_y.array is None for trace in plain.data)
+    assert "interval" not in plain.layout.title.subtitle.text
+
+
+def test_lines_are_labelled_at_their_ends_instead_of_a_legend():
+    figure = figures.comparison_figure(sample_result(MAIN))
+    assert figure.layout.showlegend is False
+    assert "Softmax (standard) <b>4.92</b>" in texts(figure)
+    assert "Softplus + re-weighting<br>(LSSAR p=15) <b>+0.232</b>" in texts(figure)
+
+
+def test_delta_is_zoomed_and_what_is_off_the_scale_says_so():
+    figure = figures.comparison_figure(sample_result())
+    low, high = figure.layout.yaxis2.range
+    assert low < min(DELTA["lssar:p=15"])
+    assert max(DELTA["lssar:p=15"]) < high < 0.5
+    assert "Softmax (standard) <b>↑ +3.08</b>" in texts(figure)
+    assert any("off the scale" in text for text in texts(figure))
+    assert any("0: same as forgetting everything older than 512" in text for text in texts(figure))
+
+
+def test_nothing_is_off_the_scale_when_all_are_far_from_zero():
+    figure = figures.comparison_figure(sample_result(["softmax"]))
+    assert figure.layout.yaxis2.range[1] > 3.08
+    assert not any("off the scale" in text for text in texts(figure))
+
+
+def test_training_length_is_marked_in_both_panels():
+    marks = [s for s in figures.comparison_figure(sample_result()).layout.shapes if s.line.dash]
+    assert [(mark.x0, mark.x1) for mark in marks] == [(512, 512)] * 2
+
+
+def test_title_is_made_from_the_data():
+    assert figures.comparison_title(sample_result()) == (
+        "Trained on 512 tokens, asked to read 8,192: which attention breaks?"
+    )
+    alone = figures.comparison_title(sample_result(["lssar:p=15"]))
+    assert alone.endswith("does Softplus + re-weighting (LSSAR p=15) hold?")
+    subtitle = figures.comparison_figure(sample_result()).layout.title.subtitle.text
+    assert subtitle.startswith("4 texts of Python's standard library")
+    assert subtitle.endswith("cpu, float32")
+
+
+def test_missing_numbers_break_lines_and_are_named():
+    result = sample_result(["softmax", "relu"])
+    first, second = result["variants"]
+    first["loss"][-1] = first["delta"][-1] = first["ci95"][-1] = None
+    second["loss"] = second["delta"] = [None] * 5
+    second["ci95"] = second["delta_ci95"] = [[None, None]] * 5
+    figure = figures.comparison_figure(result)
+    assert figure.data[0].y[-1] is None
+    assert "Softmax (standard) <b>4.62</b>" in texts(figure)
+    assert texts(figure).count("no finite value: relu") == 2
+    assert "NaN" not in json.dumps(json.loads(figure.to_json()))
+
+
+@pytest.mark.parametrize("variants", [["relu"], MAIN])
+@pytest.mark.parametrize("missing", [False, True])
+def test_one_length_is_one_panel(variants, missing):
+    result = sample_result(variants, lengths=[512])
+    if missing:
+        for row in result["variants"]:
+            row["loss"] = [None]
+    figure = figures.comparison_figure(result)
+    assert {trace.yaxis for trace in figure.data} == {"y"}
+    low, high = figure.layout.xaxis.range
+    assert low < math.log10(512) < high
+
+
+def boxes(figure, key):
+    """Upper and lower edge of every end label, in pixels, from its place and its lines."""
+    low, high = figure.layout[f"yaxis{key}"].range
+    found = []
+    for note in figure.layout.annotations:
+        if note.xref != f"x{key}" or not re.search(r"<b>[↑↓+−\d ]", note.text):
+            continue
+        height = figures._LINE_HEIGHT * (note.text.count("<br>") + 1)
+        if note.showarrow:
+            centre = (high - note.y) / (high - low) * figures._PANEL_HEIGHT + note.ay
+        else:
+            centre = -note.yshift
+        found.append((centre - height / 2, centre + height / 2))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("variants", [tuple(LOSS), MAIN])
+def test_end_labels_never_overlap(variants):
+    figure = figures.comparison_figure(sample_result(variants))
+    for key in ("", "2"):
+        edges = boxes(figure, key)
+        assert len(edges) == len(variants)
+        for (_, lower), (upper, _) in pairwise(edges):
+            assert upper >= lower
+
+
+def test_a_variant_looks_the_same_in_every_figure():
+    alone = figures.comparison_figure(sample_result(["lssar:p=15"])).data[0].line
+    among = figures.comparison_figure(sample_result()).data[5].line
+    curve = figures.curve_figure(sample_curves(["lssar:p=15"])).data[-1].line
+    assert alone.color == among.color == curve.color == figures.STYLES["lssar:p=15"].color
+    looks = {(style.color, style.dash, style.marker) for style in figures.STYLES.values()}
+    assert len(looks) == len(figures.STYLES)
+    assert len({style.color for style in figures.STYLES.values()}) == len(figures.STYLES)
+
+
+def luminance(color):
+    linear = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (byte / 255 for byte in bytes.fromhex(color[1:]))
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_colour_is_legible_on_the_page(theme):
+    page = luminance(figures._LOOKS[theme].paper)
+    for style in figures.STYLES.values():
+        high, low = sorted([page, luminance(style.color)], reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 2.9, style.label
+
+
+def test_themes_differ_in_text_and_are_clear():
+    light = figures.comparison_figure(sample_result(), theme="light")
+    dark = figures.comparison_figure(sample_result(), theme="dark")
+    assert light.layout.font.color != dark.layout.font.color
+    assert light.layout.paper_bgcolor == dark.layout.paper_bgcolor == "rgba(0,0,0,0)"
+    with pytest.raises(ValueError, match="theme is 'blue'"):
+        figures.comparison_figure(sample_result(), theme="blue")
+
+
+def test_stacked_panels_lie_above_each_other():
+    layout = figures.comparison_figure(sample_result(), stacked=True, width=720).layout
+    assert layout.xaxis.domain == layout.xaxis2.domain == (0, 1)
+    assert layout.yaxis2.domain[1] < layout.yaxis.domain[0]
+
+
+def test_loss_by_position():
+    result = with_positions(sample_result(MAIN))
+    figure = figures.position_figure(result)
+    assert len(figure.data) == 4
+    assert tuple(figure.data[0].x) == tuple(result["positions"])
+    assert figure.layout.xaxis.type == "log"
+    assert "512" in figure.layout.xaxis.ticktext
+    with pytest.raises(ValueError, match="--by position"):
+        figures.position_figure(sample_result())
+
+
+def test_learning_curves_start_above_the_frame():
+    curves = sample_curves()
+    curves["relu"] = [{"step": 100, "loss": None, "validation": None}]
+    figure = figures.curve_figure(curves)
+    assert figure.layout.yaxis.range[1] < curves["softmax"][0]["validation"]
+    assert "no finite value: relu" in texts(figure)
+    assert figures.curve_figure({"softmax": []}).layout.title.text
+
+
+def test_rows_of_one_variant_are_told_apart_by_checkpoint():
+    result = sample_result(["relu", "relu"])
+    result["variants"][1]["checkpoint"] = "mine"
+    assert figures.row_names(result["variants"]) == ["relu [relu]", "relu [mine]"]
+
+
+def test_numbers():
+    assert figures.number(None) == figures.number(math.nan) == figures.signed(math.inf) == "–"
+    assert (figures.signed(0.0), figures.signed(-0.03), figures.signed(0.2)) == (
+        "0",
+        "−0.030",
+        "+0.200",
+    )
+    assert figures.half_width([1.0, None]) is None
+    assert figures.with_half_width("2.000", [1.0, 3.0]) == "2.000 ±1.000"
+
+
+def test_names_cost_no_plotly():
+    import subprocess
+
+    code = "import sys, freeatten_core.figures; sys.exit('plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
