@@ -1,0 +1,1 @@
+"""Shipped checkpoints and stored results, installed as `freeatten_assets`."""

@@ -1,0 +1,1 @@
+"""The `freeatten` command, installed as `freeatten_cli`."""

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from freeatten_core.figures import Style, count, finite, number, row_names, style_of
+from freeatten_core.figures import Style, style_of
+from freeatten_core.wording import count, finite, number, row_names
 
 Points = tuple[Sequence[float], Sequence[float | None]]
 Color = tuple[int, int, int]

@@ -195,7 +195,7 @@ def _save_losses(done: Comparison, path: Path) -> None:
         arrays |= {f"{name}/{length}": table for length, table in losses.by_length.items()}
         arrays[f"{name}/restart"] = losses.restart
     with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(temporary, **arrays)
 
 
 def _warn_trained_on(text: str, request: Request, console: Console) -> None:

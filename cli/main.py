@@ -1,28 +1,46 @@
-"""The `freeatten` command: one module a subcommand, imports inside them."""
+"""The `freeatten` command: one module a subcommand, slow imports inside them."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from . import compare, train
+from . import checkpoints, compare, report, train
 from .failures import guarded
 
 app = typer.Typer(
     name="freeatten",
-    help="How does attention behave as the context grows?",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"freeatten {version('freeatten')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
-    """How does attention behave as the context grows?"""
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """How does attention behave as the context grows? Start with: freeatten compare --len 16x"""
 
 
 app.command("compare")(guarded(compare.compare))
+app.command("checkpoints")(guarded(checkpoints.checkpoints))
 app.command("train")(guarded(train.train))
+app.command("report", hidden=True)(guarded(report.report))
 
 
 def main() -> None:
+    """The console script."""
     app()

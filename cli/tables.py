@@ -10,9 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from freeatten_core.figures import (
-    MISSING,
+from freeatten_core.wording import (
     Interval,
+    Result,
+    Row,
+    caveat,
     count,
     finite,
     number,
@@ -20,11 +22,10 @@ from freeatten_core.figures import (
     row_names,
     signed,
     source_name,
+    verdict_text,
     with_half_width,
 )
 
-Result = Mapping[str, Any]
-Row = Mapping[str, Any]
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
 HELPS_SIGN, HURTS_SIGN = "▼", "▲"
@@ -230,16 +231,6 @@ def _grid(
 
 # The sentences
 
-VERDICTS = {"uses": "uses the longer context", "harmless": "harmless", "unclear": "unclear"}
-
-
-def verdict_text(row: Row) -> str:
-    """The verdict in plain words."""
-    if row["verdict"] == "hurts":
-        start = row.get("hurts_from")
-        return "hurts" if start is None else f"hurts from {count(start)} tokens"
-    return VERDICTS.get(row["verdict"], MISSING)
-
 
 def verdict_table(result: Result) -> RenderableType:
     """One line a variant: its verdict and Δ at the longest length."""
@@ -258,6 +249,8 @@ def verdict_table(result: Result) -> RenderableType:
         delta = with_half_width(signed(row["delta"][-1]), interval)
         verdict = Text(verdict_text(row), styles.get(row["verdict"], ""))
         table.add_row(Text(name), verdict, Text(f"Δ {delta}", "dim"))
+        if caveat(result, row):
+            table.add_row("", Text(caveat(result, row), HURTS), "")
     return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table)
 
 

@@ -1,12 +1,189 @@
-"""Model cards: what a checkpoint is, how it was made and what was measured, from stored data."""
+"""Model cards and Markdown tables: what was made and measured, from stored data alone."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .variants import Variant
+from .variants import SOURCES, Variant
+from .wording import (
+    Result,
+    Row,
+    caveat,
+    count,
+    number,
+    plural,
+    row_names,
+    signed,
+    source_name,
+    verdict_text,
+    with_half_width,
+)
 
 
-def card(variant: Variant, about: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    return f"# {variant}\n"
+def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Stored results by name, such as `stdlib-16x`."""
+    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; numbers to the right, the first column to the left."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def loss_table(result: Result) -> str:
+    """Mean loss ± half of its 95 % interval, nats per token, variant × length."""
+    rows = [
+        [f"`{name}`", *_intervals(row, "loss", number), number(row["bits_per_byte"][-1])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["loss", *_headings(result), "bits per byte"], rows)
+
+
+def delta_table(result: Result) -> str:
+    """Δ ± half of its interval, with the verdict."""
+    rows = [
+        [f"`{name}`", *_intervals(row, "delta", signed), _verdict(result, row)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["Δ", *_headings(result), "verdict"], rows)
+
+
+def swap_table(result: Result) -> str:
+    """How much the loss rises when far context is another file's."""
+    rows = [
+        [f"`{name}`", *_intervals(row, "swap_delta", signed)[1:]]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["swapped − intact", *_headings(result)[1:]], rows)
+
+
+def provenance(result: Result) -> str:
+    """One line: text, machine, versions, command."""
+    text, versions = result["text"], result["versions"]
+    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
+    return (
+        f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
+        f"({plural(text['qualifying'], 'file')} of {count(text['files'])} long enough), "
+        f"{count(text['tokens'])} tokens scored at every length; {result['device']}, "
+        f"{result['dtype']}, torch {versions['torch']}, Python {versions['python']}, "
+        f"{result['date']}{commit}: `{result['command']}`"
+    )
+
+
+def card(variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]) -> str:
+    """The model card of a checkpoint.
+
+    Args:
+        variant: what was trained.
+        about: `curve.json`.
+        results: stored results by name; rows of other variants are left out.
+    """
+    return "\n".join(_card_lines(variant, about, results)) + "\n"
+
+
+def _card_lines(
+    variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]
+) -> Iterator[str]:
+    recipe, curve = about["recipe"], about["curve"]
+    name = str(variant).split(":")[0]
+    yield "---\nlicense: apache-2.0\nlibrary_name: freeatten\nlanguage: en\ntags: [attention]\n---"
+    yield f"\n# freeatten: `{variant}`\n"
+    yield (
+        f"A small language model with `{variant}` attention ({SOURCES.get(name, 'custom')}), "
+        f"trained at {count(recipe['train_length'])} tokens to see what happens at longer "
+        "contexts. It is an instrument for comparing attention variants, not a model to write "
+        "text with. The weights are this project's own, not those of any paper's authors."
+    )
+    yield f"\n## Measured\n\nNats per token; {_reading(recipe)}\n"
+    measured = list(_measured(variant, results))
+    yield "\n\n".join(measured) if measured else "Nothing has been stored for this checkpoint yet."
+    yield "\n## How it was made\n"
+    yield f"```\n{about['command']}\n```\n"
+    yield table(["recipe", "value"], [[k, _plain(v)] for k, v in recipe.items()])
+    yield (
+        f"\nLearning rate {about['learning_rate']:g}{_searched(about)}. The last validation loss "
+        f"is {number(curve[-1]['validation'])} nats per token after {count(curve[-1]['step'])} "
+        f"steps, {number(about['seconds'], 0)} s on {about['device']} with torch "
+        f"{about['torch']}; the whole curve is in `curve.json`."
+    )
+    yield "\n## Text it was trained on\n"
+    for source in about["text"]["sources"]:
+        yield from _source_lines(source)
+
+
+def _reading(recipe: Mapping[str, Any]) -> str:
+    return (
+        "Δ is the loss minus that of the same model forgetting everything older than "
+        f"{count(recipe['train_length'])} tokens."
+    )
+
+
+def _measured(variant: Variant, results: Mapping[str, Result]) -> Iterator[str]:
+    for result in results.values():
+        rows = [
+            row
+            for row in result["variants"]
+            if Variant.parse(row["variant"]).attention == variant.attention
+        ]
+        if rows:
+            own = {**result, "variants": rows}
+            yield f"{loss_table(own)}\n\n{delta_table(own)}\n\n{provenance(result)}"
+
+
+def _searched(about: Mapping[str, Any]) -> str:
+    if not about["searched"]:
+        return ""
+    tried = ", ".join(f"{rate}: {number(loss)}" for rate, loss in about["searched"].items())
+    return (
+        f", the best of short runs of {count(about['recipe']['search_steps'])} steps by "
+        f"validation loss ({tried})"
+    )
+
+
+def _source_lines(source: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"\n### {source['source']}\n\n{plural(source['files'], 'file')}, "
+        f"{count(source['bytes'])} bytes, {count(source['tokens'])} training tokens; "
+        f"{plural(source['dropped'], 'file')} dropped as near copies of the standard library.\n"
+    )
+    if source["packages"]:
+        yield table(
+            ["package", "version", "licence"],
+            [[p["name"], p["version"], _plain(p["licence"])] for p in source["packages"]],
+        )
+    elif source["documents"]:
+        yield "\n".join(f"- {_title(name)}" for name in source["documents"])
+
+
+def _title(name: str) -> str:
+    """`Hardy-Thomas/A-Book.txt` as `Hardy Thomas: A Book`."""
+    return name.removesuffix(".txt").replace("-", " ").replace("/", ": ")
+
+
+def _plain(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "/").replace("\n", " ")
+
+
+def _headings(result: Result) -> list[str]:
+    trained = result["train_length"]
+    return [
+        count(length) if length % trained else f"{length // trained}× ({count(length)})"
+        for length in result["lengths"]
+    ]
+
+
+def _intervals(row: Row, key: str, form: Any) -> list[str]:
+    bounds = row["ci95" if key == "loss" else f"{key}_ci95"]
+    return [
+        with_half_width(form(value), interval)
+        for value, interval in zip(row[key], bounds, strict=True)
+    ]
+
+
+def _verdict(result: Result, row: Row) -> str:
+    return ", ".join(filter(None, [verdict_text(row), caveat(result, row)]))

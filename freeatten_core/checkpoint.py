@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -88,9 +88,7 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
             extra tensors, wrong shapes, a weight file that is not safetensors.
     """
     name, folder = locate(source)
-    for file in FILES:
-        if not (folder / file).is_file():
-            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(FILES)}")
+    _check_files(name, folder, FILES)
     config = read_config(folder / CONFIG)
     weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
     with torch.device("meta"):
@@ -226,7 +224,7 @@ def _size(path: Path, values: Mapping[str, Any], name: str) -> int:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # a ValueError for any bad text
         raise ContentError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(values, dict):
         raise ContentError(f"{path} holds a {type(values).__name__}; it must be an object")
@@ -256,14 +254,26 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 
 def _download(repository: str) -> Path:
+    folder = _fetch(repository, [CONFIG])
+    _check_files(repository, folder, [CONFIG])
+    read_config(folder / CONFIG)  # before the weights of another model are fetched
+    return _fetch(repository, FILES)
+
+
+def _fetch(repository: str, files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return Path(snapshot_download(repository, allow_patterns=list(files)))
+    except Exception as error:  # the hub's types, and those of the HTTP library it uses
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UsageError(
             f"no checkpoint {repository!r}: it is not a folder here, and the Hugging Face hub "
             f"did not give it: {reason}"
         ) from error
+
+
+def _check_files(name: str, folder: Path, files: Sequence[str]) -> None:
+    for file in files:
+        if not (folder / file).is_file():
+            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(FILES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import os
@@ -9,7 +10,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -37,7 +38,7 @@ from .evaluation import (
     select_texts,
     swapped_losses,
 )
-from .model import Model
+from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
 
@@ -130,7 +131,8 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
                 f"no shipped checkpoint of {variant}{nearest(name, names)}; train one with "
                 f"freeatten train --variant {variant.attention} and pass it with --checkpoint"
             )
-        rows.append(Row(variant, load(name)))
+        # by its folder: one of the same name may lie in the current folder
+        rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
     for source in checkpoints:
         checkpoint = load(source)
         rows.append(Row(checkpoint.config.variant, checkpoint))
@@ -239,7 +241,8 @@ def _score_row(
 ) -> tuple[dict[str, Any], Losses]:
     longest, trained = max(request.lengths), row.checkpoint.config.train_length
     model = row.checkpoint.model.with_modifiers(row.variant, longest)
-    model = model.to(request.device, DTYPES[request.dtype])
+    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
+    model = copy.deepcopy(model).to(request.device, DTYPES[request.dtype])
     parts: list[Losses] = []
     # a text at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(selection.texts)
@@ -361,23 +364,23 @@ def _swap(
 def _stability(
     request: Request, row: Row, model: Model, texts: Sequence[Text], losses: Losses
 ) -> dict[str, Any]:
-    """Non-finite losses, and how far row sums are from 1 at the longest length."""
-    counts = {
-        str(length): int((~np.isfinite(table)).sum()) for length, table in losses.by_length.items()
+    """Values that are not finite, and how far row sums are from 1 at the longest length."""
+    variant, sums, bad_logits = row.variant.attention, [0.0], 0
+
+    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
+        found = row_statistics(query, key, variant, enable_gqa=True).row_sum
+        sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
+
+    for text in texts:
+        tokens = torch.from_numpy(text.tokens[None, :-1]).to(request.device)
+        hidden = model.hidden(tokens, observe=observe if variant.normalise == "l1" else None)
+        for part in torch.split(hidden[0], LOSS_TOKENS):
+            bad_logits += int((~model.logits(part).isfinite()).sum())
+    bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
+    return {
+        "nonfinite": {"logits": bad_logits, "losses": bad_losses},
+        "row_sum_deviation": max(sums) if variant.normalise == "l1" else None,
     }
-    worst = math.nan
-    if row.variant.normalise == "l1":
-        deviations: list[float] = []
-
-        def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-            sums = row_statistics(query, key, row.variant.attention, enable_gqa=True).row_sum
-            deviations.append(float((sums - 1).abs().nan_to_num(nan=math.inf).max()))
-
-        for text in texts:
-            tokens = torch.from_numpy(text.tokens[None, :-1]).to(request.device)
-            model.hidden(tokens, observe=observe)
-        worst = max(deviations)
-    return {"nonfinite": counts, "row_sum_deviation": worst}
 
 
 def _header(request: Request, selection: Selection, seconds: float) -> Result:

@@ -60,10 +60,7 @@ def evaluation_documents(source: str, stdin: Iterable[str] | None = None) -> lis
     if source == "prose":
         return prose_documents()
     if source == "-":
-        text = "".join(stdin or ())
-        if not text.strip():
-            raise ContentError("standard input is empty; pipe a text into it")
-        return [Document("standard input", text)]
+        return [_read_stdin(stdin or ())]
     return path_documents(Path(source).expanduser())
 
 
@@ -259,6 +256,19 @@ def _read_text(path: Path, name: str) -> Document:
     if not text.strip():
         raise ContentError(f"{path} is empty; it must hold text")
     return Document(name, text)
+
+
+def _read_stdin(stdin: Iterable[str]) -> Document:
+    try:
+        text = "".join(stdin)
+        text.encode()  # some locales let bytes that are not UTF-8 through as surrogates
+    except UnicodeError as error:
+        raise ContentError("standard input is not UTF-8 text") from error
+    if "\0" in text[:SNIFF_BYTES]:
+        raise ContentError("standard input is binary; it must be UTF-8 text")
+    if not text.strip():
+        raise ContentError("standard input is empty; pipe a text into it")
+    return Document("standard input", text)
 
 
 def _read_if_text(path: Path, name: str) -> Document | None:

@@ -160,11 +160,12 @@ def score_texts(
             losses[text, start : start + length] = part
         by_length[length] = losses
     half = train_length // 2
+    rest = train_length - half
     restart = np.full((len(texts), longest), np.nan, dtype=np.float32)
     aligned = by_length[train_length].reshape(len(texts), -1, train_length)
     restart.reshape(aligned.shape)[:, :, half:] = aligned[:, :, half:]
-    for text, start, part in _windows(scorer, tokens, train_length, half, half, device, advance):
-        restart[text, start + half : start + train_length] = part
+    for text, start, part in _windows(scorer, tokens, train_length, half, rest, device, advance):
+        restart[text, start + rest : start + train_length] = part
     return Losses(train_length, {length: by_length[length] for length in lengths}, restart)
 
 

@@ -1,33 +1,42 @@
-"""The Plotly figures that the command's exports and the app both show, and how they name things.
+"""The Plotly figures that the command's exports and the app both show, and how variants look.
 
-Names, colours, dashes, markers and number formats of every output, the terminal's too, are
-defined here once. Plotly itself is loaded by the functions that return a figure and by nothing
-else, so the terminal can use the names without paying for it.
+Colours, dashes and markers of every output, the terminal's too, are defined here once. Plotly
+itself is loaded by the functions that return a figure and by nothing else, so the terminal can
+use the styles without paying for it.
 """
 
 from __future__ import annotations
 
 import math
 import textwrap
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from .wording import (
+    Interval,
+    Result,
+    Row,
+    caveat,
+    count,
+    half_width,
+    number,
+    plural,
+    row_names,
+    signed,
+    source_name,
+    with_half_width,
+)
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-Result = Mapping[str, Any]
-"""What `freeatten compare --json` prints."""
-Row = Mapping[str, Any]
-"""One entry of a result's `variants`."""
-Interval = Sequence[float | None] | None
 Theme = Literal["light", "dark"]
 Element = dict[str, Any]
 """A part of a Plotly figure in its JSON form."""
 
 
-# Names, colours and numbers
+# Names and colours
 
 
 @dataclass(frozen=True)
@@ -59,22 +68,13 @@ STYLES: Mapping[str, Style] = {
     "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
 }
+WORSE_THAN_PLAIN = "<br>(plain, forgetting: better)"
 _OTHER_COLOR = "#8c6d8c"
-MISSING = "–"
 
 
 def style_of(variant: str) -> Style:
     """The style of a canonical name; one that the table lacks goes by its name."""
     return STYLES.get(variant) or Style(variant, _OTHER_COLOR, "dash", "hexagon", "x")
-
-
-def row_names(rows: Sequence[Row]) -> list[str]:
-    """Canonical names; rows that share a variant are told apart by their checkpoints."""
-    counts = Counter(row["variant"] for row in rows)
-    return [
-        row["variant"] if counts[row["variant"]] == 1 else f"{row['variant']} [{row['checkpoint']}]"
-        for row in rows
-    ]
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:
@@ -83,55 +83,6 @@ def row_labels(rows: Sequence[Row]) -> list[str]:
         style_of(row["variant"]).label + name.removeprefix(row["variant"])
         for row, name in zip(rows, row_names(rows), strict=True)
     ]
-
-
-def finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """`3.413`; a dash for a number that is missing."""
-    return MISSING if value is None or not finite(value) else f"{value:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """`+0.182`, `−0.030` and a plain `0` for exactly zero."""
-    if value is None or not finite(value):
-        return MISSING
-    return "0" if value == 0 else f"{value:+.{digits}f}".replace("-", "−")
-
-
-def count(value: int) -> str:
-    """`8,192`."""
-    return f"{value:,}"
-
-
-def half_width(interval: Interval) -> float | None:
-    """Half of an interval: what follows ±."""
-    if interval is None or interval[0] is None or interval[1] is None:
-        return None
-    half = (interval[1] - interval[0]) / 2
-    return half if math.isfinite(half) else None
-
-
-def with_half_width(text: str, interval: Interval, digits: int = 3) -> str:
-    half = half_width(interval)
-    return text if half is None or text == MISSING else f"{text} ±{half:.{digits}f}"
-
-
-_SOURCES = {
-    "stdlib": "Python's standard library",
-    "prose": "the English of pydoc_data.topics",
-    "-": "standard input",
-}
-
-
-def source_name(source: str) -> str:
-    return _SOURCES.get(source, source)
-
-
-def plural(amount: int, noun: str) -> str:
-    return f"{count(amount)} {noun}" + ("" if amount == 1 else "s")
 
 
 # The look
@@ -604,7 +555,8 @@ def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) ->
             f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
-        lines.append(_Line(label, style_of(row["variant"]), lengths, row[key], intervals, hover))
+        shown = label + (WORSE_THAN_PLAIN if key == "delta" and caveat(result, row) else "")
+        lines.append(_Line(shown, style_of(row["variant"]), lengths, row[key], intervals, hover))
     return lines
 
 

@@ -64,8 +64,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `path` when the block ends well.
 
     Raises:
-        ContentError: the disk is full or the parent cannot be written.
+        ContentError: the disk is full, the parent cannot be written, or `path` is a file.
     """
+    if path.is_file():
+        raise ContentError(f"cannot write {path}: it is a file, and a folder is to be made there")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +77,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         old = temporary.with_name(temporary.name + ".old")
         if path.exists():
             path.rename(old)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise ContentError(f"cannot write {path}: {error.strerror or error}") from error

@@ -118,11 +118,17 @@ def prepare(
 
     Args:
         sources: `packages`, files or folders; every batch takes equal shares of them.
-        folder: written whole or not at all.
+        folder: written whole or not at all; an earlier corpus there is replaced.
         vocab_size: of the tokenizer that is trained on the training part; at most 65,536.
         tokenizer: use this one instead of training one.
         report: called with a line on each step.
+
+    Raises:
+        UsageError: `folder` holds something else, or a source has no text to train on.
+        ContentError: the disk is full or the folder cannot be written.
     """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "corpus.json").is_file():
+        raise UsageError(f"{folder} holds other files; name a folder that does not exist")
     held_out = list(stdlib_documents())
     about: list[dict[str, Any]] = []
     training: list[list[Document]] = []
@@ -168,7 +174,7 @@ def prepare(
 
 
 def load_corpus(folder: Path) -> Corpus:
-    """Read what `prepare` wrote; token arrays are mapped, not read.
+    """Read what `prepare` wrote.
 
     Raises:
         ContentError: the folder is not a prepared corpus.
@@ -219,4 +225,7 @@ def _write_tokens(stem: Path, tokenizer: Tokenizer, documents: Sequence[Document
 
 def _read_tokens(stem: Path) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     tokens = np.fromfile(stem.with_suffix(stem.suffix + ".tokens"), dtype=np.uint16)
-    return tokens, np.load(stem.with_suffix(stem.suffix + ".lengths.npy"), allow_pickle=False)
+    lengths = np.load(stem.with_suffix(stem.suffix + ".lengths.npy"), allow_pickle=False)
+    if lengths.sum() != len(tokens):
+        raise ValueError(f"{stem.name}.tokens has {len(tokens)} of {lengths.sum()} tokens")
+    return tokens, lengths

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from .tokens import Corpus, window_offsets, window_starts
 from .variants import Variant
 
 STATE = "training-state.safetensors"
-"""In the output folder while a run is under way; removed when it is done."""
+"""Beside the output folder while a run is under way; removed when it is done."""
 
 DRAWN_AHEAD = 256
 """Steps whose windows are drawn at once: a copy to the GPU every step waits for the step before."""
@@ -81,6 +81,10 @@ class Recipe:
         if recipe.width % (2 * recipe.heads):
             raise UsageError(
                 f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
+            )
+        if recipe.heads % recipe.kv_heads:
+            raise UsageError(
+                f"kv_heads is {recipe.kv_heads} with {recipe.heads} heads; it must divide them"
             )
         return recipe
 
@@ -149,7 +153,13 @@ class Batches:
         size = recipe.train_length + 1
         self._train = [_Pool(s.name, s.tokens, s.lengths, size, device) for s in corpus.sources]
         self._validation = [
-            _Pool(s.name, s.validation_tokens, s.validation_lengths, size, device)
+            _Pool(
+                f"{s.name}'s validation part",
+                s.validation_tokens,
+                s.validation_lengths,
+                size,
+                device,
+            )
             for s in corpus.sources
         ]
         if recipe.batch % len(self._train):
@@ -242,11 +252,13 @@ def train(
         report: called at every evaluation.
 
     Raises:
-        UsageError: `out` is taken, or holds the state of another run.
+        UsageError: `out` is taken, its state is that of another run, or a modifier is given.
         ContentError: the disk is full, or a loss is not finite at the last step.
     """
     if out.exists():
         raise UsageError(f"{out} exists; name a folder that does not")
+    if variant.modifiers:
+        raise UsageError(f"{variant} is for inference; train {variant.attention}")
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
     run = _Run(variant, corpus, out, recipe, device, report)
     run.search()
@@ -256,7 +268,9 @@ def train(
     about = {
         "recipe": asdict(recipe),
         "learning_rate": run.peak,
-        "searched": run.state.searched,
+        "searched": {
+            rate: loss if math.isfinite(loss) else None for rate, loss in run.state.searched.items()
+        },
         "curve": run.state.curve,
         "seconds": round(run.state.seconds, 1),
         "device": device_name(device),
@@ -273,7 +287,7 @@ def train(
         seed=recipe.seed,
         steps=recipe.steps,
         curve=about,
-        card=card(variant, about, results=[]),
+        card=card(variant, about, results={}),
     )
     run.state_path.unlink(missing_ok=True)
     return out
@@ -354,7 +368,8 @@ class _Run:
                 self.state.curve.append(entry)
                 self.state.seconds += elapsed
                 losses, started = [], time.perf_counter()
-                if done % recipe.save_every == 0 and done < recipe.steps:
+                due = done // recipe.save_every > self.state.step // recipe.save_every
+                if due and done < recipe.steps:
                     self.state.step = done
                     self._save_state(optimizer)
 
@@ -382,7 +397,7 @@ class _Run:
                 {"params": matrices, "weight_decay": self.recipe.weight_decay},
                 {"params": vectors, "weight_decay": 0.0},
             ],
-            lr=self.peak if self.state.searched else self.recipe.learning_rates[0],
+            lr=0.0,  # every step sets its own
             betas=self.recipe.betas,
             fused=self.device.type == "cuda",
         )
@@ -434,7 +449,10 @@ class _Run:
                     tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
         meta = {"identity": self.identity, "state": json.dumps(asdict(self.state))}
         with replacing(self.state_path) as temporary:
-            save_file(tensors, temporary, metadata=meta)
+            try:
+                save_file(tensors, temporary, metadata=meta)
+            except SafetensorError as error:  # its own type for a full disk
+                raise ContentError(f"cannot write {self.state_path}: {error}") from error
 
     def _load_state(self) -> None:
         try:

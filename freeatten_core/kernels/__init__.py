@@ -1,0 +1,1 @@
+"""Attention kernels; `freeatten_core.attention` chooses among them."""

@@ -7,6 +7,8 @@ from freeatten_cli import tables
 from rich.console import Console
 from sample_result import LENGTHS, LOSS, sample_result, without_intervals
 
+from freeatten_core import wording
+
 
 def printed(renderable, width, *, color=False):
     console = Console(
@@ -113,7 +115,7 @@ def test_missing_numbers_are_dashes():
     ],
 )
 def test_verdicts_in_plain_words(verdict, start, words):
-    assert tables.verdict_text({"verdict": verdict, "hurts_from": start}) == words
+    assert wording.verdict_text({"verdict": verdict, "hurts_from": start}) == words
 
 
 def test_text_line():

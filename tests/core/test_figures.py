@@ -17,7 +17,7 @@ from sample_result import (
     without_intervals,
 )
 
-from freeatten_core import figures
+from freeatten_core import figures, wording
 
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
 
@@ -209,7 +209,7 @@ def test_learning_curves_start_above_the_frame():
 def test_rows_of_one_variant_are_told_apart_by_checkpoint():
     result = sample_result(["relu", "relu"])
     result["variants"][1]["checkpoint"] = "mine"
-    assert figures.row_names(result["variants"]) == ["relu [relu]", "relu [mine]"]
+    assert wording.row_names(result["variants"]) == ["relu [relu]", "relu [mine]"]
 
 
 def test_numbers():

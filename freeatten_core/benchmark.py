@@ -1,0 +1,297 @@
+"""Time and memory of attention forwards on the CPU, next to torch's softmax in the same run.
+
+Repetitions go round all peers, so that other load on the machine meets them alike. Memory is
+that of a fresh process: `python -m freeatten_core.benchmark '{…}'` measures one peer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from . import reference
+from .attention import attention
+from .comparison import versions
+from .errors import UsageError
+from .variants import Variant
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+Report = Callable[[str], None]
+
+SCHEMA = 1
+BASELINE = "sdpa softmax"
+SECONDS_A_PEER = 20.0
+"""A peer is repeated no more once its repetitions took this long together."""
+
+DENSE_COPIES = 7
+"""Copies of the (batch × heads × L × L) matrix that the naive form holds at its peak; measured at
+2048 tokens: NAIVE_MEASURED."""
+
+MISSING_COMPILER = "no C++ compiler"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured: causal float32 forwards of query, key and value (batch, heads, L, dim).
+
+    Raises:
+        UsageError: a number below 1, or no length.
+        ValueError: an unknown variant.
+    """
+
+    lengths: tuple[int, ...] = (2048, 8192)
+    heads: int = 8
+    batch: int = 1
+    dim: int = 64
+    variants: str = "lssar:p=15,lssa,softmax"
+    repeat: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.lengths:
+            raise UsageError("lengths is empty; give at least one, such as 2048")
+        for length in self.lengths:
+            if length < 1:
+                raise UsageError(f"lengths holds {length}; every length must be at least 1")
+        for name in ("heads", "batch", "dim", "repeat"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        Variant.parse_list(self.variants)
+
+    def inputs(self, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        draw = torch.Generator().manual_seed(0)
+        shape = (self.batch, self.heads, length, self.dim)
+        query, key, value = (torch.randn(shape, generator=draw) for _ in range(3))
+        return query, key, value
+
+    def operations(self, length: int) -> float:
+        """Nominal floating-point operations of one causal forward."""
+        return 2.0 * self.batch * self.heads * length * length * self.dim
+
+
+@dataclass(frozen=True)
+class Peer:
+    forward: Forward
+    dense: bool = False
+    """Whether it holds L×L matrices."""
+    compiled: bool = False
+
+
+@dataclass
+class Row:
+    """One peer at one length; what could not be measured is None and `note` says why."""
+
+    peer: str
+    length: int
+    ms: float | None = None
+    """Median of the repetitions."""
+    gflops: float | None = None
+    ratio: float | None = None
+    """Time divided by that of BASELINE at this length in this run."""
+    peak_mb: float | None = None
+    """Most memory above the inputs, output included; 10^6 bytes."""
+    note: str = ""
+
+
+def parse_lengths(text: str) -> tuple[int, ...]:
+    """`2048,8192` as numbers, each once.
+
+    Raises:
+        UsageError: something else.
+    """
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    for entry in entries:
+        if not (entry.isascii() and entry.isdigit()):
+            raise UsageError(
+                f"lengths holds {entry!r}; give whole numbers with commas, such as 2048,8192"
+            )
+    return tuple(dict.fromkeys(map(int, entries)))
+
+
+def peers(variants: list[Variant]) -> dict[str, Peer]:
+    """Everything that is compared, the baseline first; naive forms are of the first variant."""
+    naive = partial(reference.attention, variant=variants[0].attention)
+    return {
+        BASELINE: Peer(partial(scaled_dot_product_attention, is_causal=True)),
+        **{str(each): Peer(partial(attention, variant=each.attention)) for each in variants},
+        f"{variants[0]} naive": Peer(naive, dense=True),
+        f"{variants[0]} compiled": Peer(
+            torch.compile(naive, dynamic=False), dense=True, compiled=True
+        ),
+    }
+
+
+@torch.no_grad()
+def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, Any]:
+    """Measure every peer at every length.
+
+    Args:
+        settings: what to measure.
+        report: called with a line of progress.
+
+    Returns:
+        `{"schema", "device", "threads", "settings", "versions", "rows"}`, plain values.
+    """
+    rows: list[Row] = []
+    for length in settings.lengths:
+        rows += _measure_length(settings, length, report)
+    return {
+        "schema": SCHEMA,
+        "device": f"cpu, {_processor()}",
+        "threads": torch.get_num_threads(),
+        "settings": asdict(settings) | {"dtype": "float32", "is_causal": True},
+        "versions": versions(),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _measure_length(settings: Settings, length: int, report: Report) -> list[Row]:
+    known = peers(Variant.parse_list(settings.variants))
+    rows = {name: Row(name, length) for name in known}
+    for name, row in rows.items():
+        report(f"{length} tokens: memory of {name}")
+        row.note = _obstacle(known[name], settings, length)
+        if not row.note:
+            row.peak_mb, row.note = _peak_in_fresh_process(settings, name, length)
+    able = {name: peer.forward for name, peer in known.items() if not rows[name].note}
+    seconds = _interleaved(able, settings.inputs(length), settings.repeat, report)
+    for name, taken in seconds.items():
+        row, median = rows[name], statistics.median(taken)
+        row.ms = 1e3 * median
+        row.gflops = settings.operations(length) / median / 1e9
+        if BASELINE in seconds:
+            row.ratio = median / statistics.median(seconds[BASELINE])
+        if len(taken) < settings.repeat:
+            row.note = f"{len(taken)} of {settings.repeat} repetitions"
+    return list(rows.values())
+
+
+def _interleaved(
+    forwards: Mapping[str, Forward],
+    inputs: tuple[Tensor, Tensor, Tensor],
+    repeat: int,
+    report: Report,
+) -> dict[str, list[float]]:
+    """Seconds of each repetition, after one call that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in forwards}
+    for turn in range(repeat + 1):
+        report(f"{inputs[0].shape[2]} tokens: " + (f"round {turn}/{repeat}" if turn else "warm-up"))
+        for name, forward in forwards.items():
+            if sum(seconds[name]) > SECONDS_A_PEER:
+                continue
+            begin = time.perf_counter()
+            forward(*inputs)
+            if turn:
+                seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+# What cannot run
+
+
+def _obstacle(peer: Peer, settings: Settings, length: int) -> str:
+    """Why a peer cannot run here, or nothing."""
+    if peer.compiled and not has_compiler():
+        return MISSING_COMPILER
+    needed = DENSE_COPIES * 4 * settings.batch * settings.heads * length * length
+    if peer.dense and needed > available_bytes():
+        return f"out of memory: needs {needed / 1e9:.0f} GB"
+    return ""
+
+
+def has_compiler() -> bool:
+    """Whether torch.compile finds a C++ compiler for the CPU."""
+    names = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
+    return any(name and shutil.which(name) for name in names)
+
+
+def available_bytes() -> float:
+    """Memory that can be had without swapping; unlimited where the system does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return 1024.0 * int(line.split()[1])
+    return float("inf")
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+# Memory, one process a peer
+
+
+def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[float | None, str]:
+    """Peak in MB, and why the peer cannot run (or nothing)."""
+    task = json.dumps(asdict(settings) | {"peer": peer, "length": length})
+    paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        # glibc then returns every large tensor to the system when it is freed
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, task],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        peak = json.loads(done.stdout.splitlines()[-1])
+        return peak, ""
+    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    if done.returncode < 0 or "not enough memory" in done.stderr or "MemoryError" in said[-1]:
+        return None, "out of memory"
+    return None, f"failed: {said[-1]}"
+
+
+@torch.no_grad()
+def peak_mb(settings: Settings, peer: str, length: int) -> float | None:
+    """Most resident memory during one forward above that before it; None where not known."""
+    chosen = peers(Variant.parse_list(settings.variants))[peer]
+    inputs = settings.inputs(length)
+    warm = length if chosen.compiled else min(length, 64)  # loads code, which is no tensor
+    chosen.forward(*(x[:, :, :warm] for x in inputs))
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # peak = present, Linux
+    except OSError:
+        return None
+    before = _resident("VmRSS")
+    output = chosen.forward(*inputs)
+    peak = _resident("VmHWM") - before
+    del output
+    return peak / 1e6
+
+
+def _resident(field: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return 1024.0 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    name, tokens = given.pop("peer"), given.pop("length")
+    print(json.dumps(peak_mb(Settings(**given), name, tokens)))

@@ -1,0 +1,108 @@
+"""How results are worded, the same in tables, figures, cards and pages."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Result = Mapping[str, Any]
+"""What `freeatten compare --json` prints."""
+Row = Mapping[str, Any]
+"""One entry of a result's `variants`."""
+Interval = Sequence[float | None] | None
+
+MISSING = "–"
+VERDICTS = {"uses": "uses the longer context", "harmless": "harmless", "unclear": "unclear"}
+
+
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """Canonical names; rows that share a variant are told apart by their checkpoints."""
+    counts = Counter(row["variant"] for row in rows)
+    return [
+        row["variant"] if counts[row["variant"]] == 1 else f"{row['variant']} [{row['checkpoint']}]"
+        for row in rows
+    ]
+
+
+def finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`3.413`; a dash for a number that is missing."""
+    return MISSING if value is None or not finite(value) else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """`+0.182`, `−0.030` and a plain `0` for exactly zero."""
+    if value is None or not finite(value):
+        return MISSING
+    return "0" if value == 0 else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def count(value: int) -> str:
+    """`8,192`."""
+    return f"{value:,}"
+
+
+def half_width(interval: Interval) -> float | None:
+    """Half of an interval: what follows ±."""
+    if interval is None or interval[0] is None or interval[1] is None:
+        return None
+    half = (interval[1] - interval[0]) / 2
+    return half if math.isfinite(half) else None
+
+
+def with_half_width(text: str, interval: Interval, digits: int = 3) -> str:
+    half = half_width(interval)
+    return text if half is None or text == MISSING else f"{text} ±{half:.{digits}f}"
+
+
+_SOURCES = {
+    "stdlib": "Python's standard library",
+    "prose": "the English of pydoc_data.topics",
+    "-": "standard input",
+}
+
+
+def source_name(source: str) -> str:
+    return _SOURCES.get(source, source)
+
+
+def plural(amount: int, noun: str) -> str:
+    return f"{count(amount)} {noun}" + ("" if amount == 1 else "s")
+
+
+def verdict_text(row: Row) -> str:
+    """The verdict in plain words."""
+    if row["verdict"] == "hurts":
+        start = row.get("hurts_from")
+        return "hurts" if start is None else f"hurts from {count(start)} tokens"
+    return VERDICTS.get(row["verdict"], MISSING)
+
+
+def plain_restart(result: Result, row: Row) -> float | None:
+    """The restarted loss of the same checkpoint without the row's modifiers, where it was scored.
+
+    Δ compares a row with itself restarted. A modifier that costs loss at every length makes that
+    an easy opponent: the plain checkpoint that forgets is what a user would do instead.
+    """
+    if "+" not in row["variant"]:
+        return None
+    plain = row["variant"].split("+")[0]
+    for other in result["variants"]:
+        if other["variant"] == plain and other["checkpoint"] == row["checkpoint"]:
+            return float(other["restart_loss"])
+    return None
+
+
+def caveat(result: Result, row: Row) -> str:
+    """What a verdict leaves out: that the plain checkpoint, forgetting, has the lower loss."""
+    plain, loss = plain_restart(result, row), row["loss"][-1]
+    if plain is None or loss is None or row["verdict"] == "hurts" or loss <= plain:
+        return ""
+    return (
+        f"yet the plain checkpoint that forgets is better: {number(plain)} against {number(loss)}"
+    )
