@@ -67,7 +67,7 @@ def table(result: Mapping[str, Any]) -> Table:
         pad_edge=False,
     )
     view.add_column("tokens", justify="right")
-    view.add_column("")
+    view.add_column("", no_wrap=True)
     for heading in ("ms", "GFLOP/s", "ratio", "MB"):
         view.add_column(heading, justify="right", no_wrap=True)
     view.add_column("")

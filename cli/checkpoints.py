@@ -85,8 +85,11 @@ def _show_card(name: str) -> None:
     from rich.markdown import Markdown
 
     from freeatten_core.checkpoint import CARD, locate
+    from freeatten_core.errors import ContentError
 
     _, folder = locate(name)
-    text = (folder / CARD).read_text(encoding="utf-8")
+    if not (folder / CARD).is_file():
+        raise ContentError(f"{folder} has no {CARD}; a checkpoint's folder holds its card there")
+    text = (folder / CARD).read_text(encoding="utf-8", errors="replace")
     body = text.split("---\n", 2)[-1] if text.startswith("---\n") else text
     Console().print(Markdown(body))

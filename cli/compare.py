@@ -17,7 +17,9 @@ from .help import DEVICE, TEXT
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from freeatten_core.checkpoint import Checkpoint
     from freeatten_core.comparison import Comparison, Request, Row
+    from freeatten_core.corpus import Package
 
 FIRST_ROW_SECONDS = 3.0
 
@@ -100,7 +102,7 @@ def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
         wanted = Variant.parse_list(variants)
     else:
         wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
-    return load_rows(wanted, checkpoints or [])
+    return load_rows(wanted, list(dict.fromkeys(checkpoints or [])))
 
 
 def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any) -> Request:
@@ -199,21 +201,34 @@ def _save_losses(done: Comparison, path: Path) -> None:
 
 
 def _warn_trained_on(text: str, request: Request, console: Console) -> None:
-    from freeatten_core.corpus import packages_from_json, trained_on
+    from freeatten_core.corpus import trained_on
+    from freeatten_core.files import expanded
 
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.exists():
         return
     for row in request.rows:
-        for source in row.checkpoint.curve().get("text", {}).get("sources", []):
-            package = trained_on(path, packages_from_json(source.get("packages", [])))
-            if package is not None:
-                console.print(
-                    f"warning: {text} belongs to {package}, which {row.checkpoint.name} was "
-                    "trained on; its loss there says little",
-                    style="yellow",
-                )
-                return
+        package = trained_on(path, _packages(row.checkpoint))
+        if package is not None:
+            console.print(
+                f"warning: {text} belongs to {package}, which {row.checkpoint.name} was trained "
+                "on; its loss there says little",
+                style="yellow",
+                markup=False,
+                soft_wrap=True,
+            )
+            return
+
+
+def _packages(checkpoint: Checkpoint) -> list[Package]:
+    """The packages that a checkpoint lists; none where its curve is of another's making."""
+    from freeatten_core.corpus import packages_from_json
+
+    try:
+        sources = checkpoint.curve()["text"]["sources"]
+        return [package for each in sources for package in packages_from_json(each["packages"])]
+    except (LookupError, TypeError):
+        return []
 
 
 def _check_outputs(paths: Mapping[str, Path | None]) -> None:

@@ -22,7 +22,7 @@ class LearningView:
         self._curve: list[tuple[float, float]] = []
 
     def line(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False)
 
     def progress(self, progress: Progress) -> None:
         left = (progress.steps - progress.step) * self._seconds_a_step(progress)

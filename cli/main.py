@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import checkpoints, compare, report, train
+from . import bench, checkpoints, compare, report, train
 from .failures import guarded
 
 app = typer.Typer(
@@ -19,9 +19,13 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        typer.echo(f"freeatten {version('freeatten')}")
+        try:
+            number = version("freeatten")
+        except PackageNotFoundError:
+            number = "(a checkout, not installed)"
+        typer.echo(f"freeatten {number}")
         raise typer.Exit
 
 
@@ -38,6 +42,7 @@ def root(
 app.command("compare")(guarded(compare.compare))
 app.command("checkpoints")(guarded(checkpoints.checkpoints))
 app.command("train")(guarded(train.train))
+app.command("bench")(guarded(bench.bench))
 app.command("report", hidden=True)(guarded(report.report))
 
 

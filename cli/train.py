@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .command import command_line
 from .help import DEVICE
+
+if TYPE_CHECKING:
+    from freeatten_core.tokens import Corpus
 
 
 def train(
@@ -48,8 +53,7 @@ def train(
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     from freeatten_core.devices import choose_device
-    from freeatten_core.tokens import load_corpus, prepare
-    from freeatten_core.training import Recipe
+    from freeatten_core.training import Recipe, check_run
     from freeatten_core.training import train as run
     from freeatten_core.variants import Variant
 
@@ -70,11 +74,41 @@ def train(
         save_every=save_every,
     )
     chosen = choose_device(device)
-    prepared = corpus or out.with_name(f".{out.name}.corpus")
+    check_run(parsed, out)
     view = LearningView(parsed)
-    if (prepared / "corpus.json").is_file():
-        texts = load_corpus(prepared)
-    else:
-        texts = prepare(text, prepared, vocab_size=recipe.vocab_size, report=view.line)
+    texts = _texts(text, out, corpus, recipe.vocab_size, view.line)
     run(parsed, texts, out, recipe, device=chosen, command=command_line(), report=view.progress)
+    shutil.rmtree(_own_corpus(out), ignore_errors=True)
     view.finish(out)
+
+
+def _texts(
+    sources: list[str], out: Path, kept: Path | None, vocab: int, report: Callable[[str], None]
+) -> Corpus:
+    """Prepared text: what `--corpus` keeps, what a killed run of `out` left, or new.
+
+    Raises:
+        UsageError: `--corpus` keeps other text than was asked for.
+    """
+    from freeatten_core.errors import UsageError
+    from freeatten_core.tokens import load_corpus, prepare
+    from freeatten_core.training import state_path
+
+    folder = kept or _own_corpus(out)
+    # without a state to go on from, an own corpus is the leftover of a call that failed
+    if (folder / "corpus.json").is_file() and (kept or state_path(out).exists()):
+        corpus = load_corpus(folder)
+        found = [source["source"] for source in corpus.about["sources"]]
+        if found == [Path(source).name for source in sources]:
+            return corpus
+        if kept:
+            raise UsageError(
+                f"--corpus {folder} holds {', '.join(found)}, not {', '.join(sources)}; name "
+                "another folder, or remove it"
+            )
+    return prepare(sources, folder, vocab_size=vocab, report=report)
+
+
+def _own_corpus(out: Path) -> Path:
+    """Where prepared text is kept while a run goes on."""
+    return out.with_name(f".{out.name}.corpus")

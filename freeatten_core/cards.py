@@ -179,9 +179,10 @@ def _headings(result: Result) -> list[str]:
 
 def _intervals(row: Row, key: str, form: Any) -> list[str]:
     bounds = row["ci95" if key == "loss" else f"{key}_ci95"]
+    texts = [form(value) for value in row[key]]
     return [
-        with_half_width(form(value), interval)
-        for value, interval in zip(row[key], bounds, strict=True)
+        text if text == "0" else with_half_width(text, interval)
+        for text, interval in zip(texts, bounds, strict=True)
     ]
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from .errors import ContentError, UsageError
-from .files import replacing_folder
+from .files import expanded, replacing_folder
 from .model import Model, ModelConfig, parameter_shapes
 from .variants import Variant, nearest
 
@@ -139,7 +139,7 @@ def save_checkpoint(
 def locate(source: str | Path) -> tuple[str, Path]:
     """The name and the folder that `source` stands for; downloads a hub repository."""
     text = str(source)
-    path = Path(text).expanduser()
+    path = expanded(text)
     if path.is_dir():
         return text, path
     names = shipped()

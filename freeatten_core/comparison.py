@@ -32,6 +32,7 @@ from .evaluation import (
     Losses,
     Selection,
     Text,
+    check_swappable,
     pass_cost,
     score_texts,
     scoring_cost,
@@ -151,6 +152,9 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     watch = watch or Watch()
     started = time.perf_counter()
     selections = _select(request)
+    if request.control == "swap":
+        for selection in selections.values():
+            check_swappable(selection.texts)
     watch.total(sum(_row_cost(request, row, selections) for row in request.rows))
     entries, losses = [], {}
     for row in request.rows:
@@ -185,10 +189,10 @@ def verdict(
     low, high = ci95[-1]
     if lengths[-1] <= trained or not all(map(math.isfinite, (delta[-1], low, high))):
         return "unclear", None
-    if low >= -HARMLESS and high <= HARMLESS:
-        return "harmless", None
     if high < 0:
         return "uses", None
+    if low >= -HARMLESS and high <= HARMLESS:
+        return "harmless", None
     if low <= 0:
         return "unclear", None
     hurts_from = lengths[-1]
@@ -218,9 +222,15 @@ def _select(request: Request) -> dict[str, Selection]:
     tokenizers = {
         tokenizer_id(r.checkpoint.tokenizer): r.checkpoint.tokenizer for r in request.rows
     }
+    step = math.lcm(*(row.checkpoint.config.train_length for row in request.rows))
     return {
         name: select_texts(
-            request.documents, tokenizer, max(request.lengths), request.texts, request.seed
+            request.documents,
+            tokenizer,
+            max(request.lengths),
+            request.texts,
+            request.seed,
+            step=step,
         )
         for name, tokenizer in tokenizers.items()
     }

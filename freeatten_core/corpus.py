@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .errors import ContentError, UsageError
+from .files import expanded
 
 NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 OVERLAP_LINE = 25
@@ -61,7 +62,7 @@ def evaluation_documents(source: str, stdin: Iterable[str] | None = None) -> lis
         return prose_documents()
     if source == "-":
         return [_read_stdin(stdin or ())]
-    return path_documents(Path(source).expanduser())
+    return path_documents(expanded(source))
 
 
 def stdlib_root() -> Path:
@@ -120,7 +121,7 @@ def training_documents(source: str) -> tuple[list[Document], list[Package]]:
     if source == "packages":
         documents, packages = package_documents()
     else:
-        documents, packages = path_documents(Path(source).expanduser()), []
+        documents, packages = path_documents(expanded(source)), []
     unique = {document.sha256: document for document in reversed(documents)}
     return sorted(unique.values(), key=lambda document: document.name), packages
 

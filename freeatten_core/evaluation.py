@@ -91,12 +91,19 @@ class Losses:
 
 
 def select_texts(
-    documents: Sequence[Document], tokenizer: Tokenizer, longest: int, count: int | None, seed: int
+    documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    longest: int,
+    count: int | None,
+    seed: int,
+    *,
+    step: int = 1,
 ) -> Selection:
     """Draw texts of `longest + 1` tokens, each from one document.
 
     Args:
         count: how many at most; None for all that qualify.
+        step: what every longest length is a multiple of, for the message of what would fit.
 
     Raises:
         UsageError: no document is long enough; says how long the longest is and what would fit.
@@ -110,7 +117,7 @@ def select_texts(
         if len(encoding.ids) > longest
     ]
     if not long_enough:
-        raise _too_short(documents, tokenizer, longest)
+        raise _too_short(documents, tokenizer, longest, step)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(long_enough))[:count]
     texts, drawn = [], []
@@ -122,13 +129,16 @@ def select_texts(
     return Selection(texts, len(documents), len(long_enough), drawn)
 
 
-def _too_short(documents: Sequence[Document], tokenizer: Tokenizer, longest: int) -> UsageError:
+def _too_short(
+    documents: Sequence[Document], tokenizer: Tokenizer, longest: int, step: int
+) -> UsageError:
     longest_document = max(documents, key=lambda document: len(document.text))
     found = len(encode(tokenizer, longest_document.text))
     which = longest_document.name if len(documents) == 1 else f"the longest of {len(documents)}"
+    fits = max(0, found - 1) // step * step
     return UsageError(
         f"the text is too short: {which} has {found:,} tokens and {longest + 1:,} are needed; "
-        f"give a longer text, or --len {max(0, found - 1)} or less"
+        "give a longer text" + (f", or --len {fits} or less" if fits else "")
     )
 
 
@@ -178,8 +188,13 @@ def _windows(
     scored_from: int,
     device: torch.device,
     advance: Advance,
+    inputs: Tensor | None = None,
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield (text, start, losses) of windows `length` apart, the first at `first`."""
+    """Yield (text, start, losses) of windows `length` apart, the first at `first`.
+
+    `inputs`, if given, is read instead of `tokens`; targets are always of `tokens`.
+    """
+    read = tokens if inputs is None else inputs
     places = [
         (text, start)
         for text in range(len(tokens))
@@ -188,8 +203,9 @@ def _windows(
     batch = max(1, BATCH_TOKENS[device.type] // length)
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
-        windows = torch.stack([tokens[t, s : s + length + 1] for t, s in part]).to(device)
-        losses = scorer(windows[:, :-1], windows[:, 1:], scored_from).float().cpu().numpy()
+        context = torch.stack([read[t, s : s + length] for t, s in part]).to(device)
+        targets = torch.stack([tokens[t, s + 1 : s + length + 1] for t, s in part]).to(device)
+        losses = scorer(context, targets, scored_from).float().cpu().numpy()
         advance(pass_cost(len(part), length))
         for (text, start), row in zip(part, losses, strict=True):
             yield text, start, row
@@ -205,6 +221,16 @@ def scoring_cost(texts: int, lengths: Sequence[int], train_length: int) -> float
     longest = max(lengths)
     whole = sum(pass_cost(texts * longest // length, length) for length in {*lengths, train_length})
     return whole + pass_cost(texts * (longest // train_length - 1), train_length)
+
+
+def check_swappable(texts: Sequence[Text]) -> None:
+    """What `swapped_losses` needs, before anything is scored.
+
+    Raises:
+        UsageError: with a single text there is nothing to swap in.
+    """
+    if len(texts) < 2:
+        raise UsageError("--control swap has 1 text; it needs at least 2, to swap context in")
 
 
 def swapped_losses(
@@ -227,8 +253,7 @@ def swapped_losses(
     Raises:
         UsageError: with a single text there is nothing to swap in.
     """
-    if len(texts) < 2:
-        raise UsageError("--control swap has 1 text; it needs at least 2, to swap context in")
+    check_swappable(texts)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     other = tokens.roll(1, dims=0)
     changes = {}
@@ -241,8 +266,9 @@ def swapped_losses(
             far = slice(start, start + length - train_length)
             mixed[:, far] = other[:, far]
         change = np.zeros(len(texts))
-        for sign, source in ((1, mixed), (-1, tokens)):
-            for text, _, part in _windows(scorer, source, length, 0, scored_from, device, advance):
+        for sign, inputs in ((1, mixed), (-1, tokens)):
+            windows = _windows(scorer, tokens, length, 0, scored_from, device, advance, inputs)
+            for text, _, part in windows:
                 change[text] += sign * float(part.mean())
         changes[length] = change / (tokens.shape[1] // length)
     return changes

@@ -12,6 +12,14 @@ from pathlib import Path
 from .errors import ContentError, UsageError
 
 
+def expanded(text: str) -> Path:
+    """A path with `~` and `~user` resolved; one that names no user is a name like others."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def check_writable(path: Path) -> None:
     """Whether a file can be made at `path`, before work is spent on what goes into it.
 

@@ -168,7 +168,10 @@ def prepare(
             _write_tokens(temporary / f"{index}.validation", tokenizer, validation_part)
             about[index]["tokens"] = tokens
             report(f"{about[index]['source']}: {tokens:,} tokens")
-        tokenizer.save(str(temporary / "tokenizer.json"))
+        try:
+            tokenizer.save(str(temporary / "tokenizer.json"))
+        except Exception as error:  # the library's type for a full disk
+            raise ContentError(f"cannot write {folder}: {error}") from error
         (temporary / "corpus.json").write_text(json.dumps({"sources": about}))
     return load_corpus(folder)
 

@@ -255,10 +255,7 @@ def train(
         UsageError: `out` is taken, its state is that of another run, or a modifier is given.
         ContentError: the disk is full, or a loss is not finite at the last step.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists; name a folder that does not")
-    if variant.modifiers:
-        raise UsageError(f"{variant} is for inference; train {variant.attention}")
+    check_run(variant, out)
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
     run = _Run(variant, corpus, out, recipe, device, report)
     run.search()
@@ -293,6 +290,23 @@ def train(
     return out
 
 
+def check_run(variant: Variant, out: Path) -> None:
+    """What can be refused before text is prepared.
+
+    Raises:
+        UsageError: `out` is taken, or a modifier is given.
+    """
+    if out.exists():
+        raise UsageError(f"{out} exists; name a folder that does not")
+    if variant.modifiers:
+        raise UsageError(f"{variant} is for inference; train {variant.attention}")
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of a run is kept until it is done."""
+    return out.with_name(f".{out.name}.{STATE}")
+
+
 class _Run:
     def __init__(
         self,
@@ -304,7 +318,7 @@ class _Run:
         report: Callable[[Progress], None],
     ) -> None:
         self.recipe, self.device, self.report = recipe, device, report
-        self.state_path = out.with_name(f".{out.name}.{STATE}")
+        self.state_path = state_path(out)
         self.batches = Batches(corpus, recipe, device)
         self.model = Model(recipe.config(variant)).to(device)
         self.state = _State()

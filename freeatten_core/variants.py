@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from .errors import UsageError
+
 Score = Literal["dot", "length-cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
 Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
@@ -48,7 +50,7 @@ class Variant:
         modifiers: changes to the *model* at inference, such as `yarn`.
 
     Raises:
-        ValueError: a stage that does not exist, `p` out of range, or sharpening without `l1`.
+        UsageError: a stage that does not exist, `p` out of range, or sharpening without `l1`.
     """
 
     score: Score = "dot"
@@ -61,17 +63,17 @@ class Variant:
         for stage, legal in _STAGES.items():
             value = getattr(self, stage)
             if value not in legal:
-                raise ValueError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
+                raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
         if self.sharpen is None:
             return
         if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
-            raise ValueError(
+            raise UsageError(
                 f"p is {self.sharpen!r}; it must be a whole number from {P_MIN} to {P_MAX}"
             )
         if not P_MIN <= self.sharpen <= P_MAX:
-            raise ValueError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
+            raise UsageError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
         if self.normalise != "l1":
-            raise ValueError(
+            raise UsageError(
                 f"sharpening needs normalise='l1', because it compares N·a with 1; "
                 f"normalise is {self.normalise!r}"
             )
@@ -81,7 +83,7 @@ class Variant:
         """Read `name[:key=value]*[+modifier]*`, for example `lssar:p=3` or `softmax+yarn`.
 
         Raises:
-            ValueError: an unknown name (the message names the nearest), key or value.
+            UsageError: an unknown name (the message names the nearest), key or value.
         """
         if isinstance(text, Variant):
             return text
@@ -92,7 +94,7 @@ class Variant:
         variant = _from_name(name, options, text)
         modifiers = tuple(_parse_modifier(tail, text) for tail in tails)
         if len(set(modifiers)) < len(modifiers):
-            raise ValueError(f"variant {text!r}: a modifier appears once at most")
+            raise UsageError(f"variant {text!r}: a modifier appears once at most")
         return replace(variant, modifiers=modifiers)
 
     @classmethod
@@ -100,7 +102,7 @@ class Variant:
         """Read names separated by commas; a repeated variant is kept once."""
         names = [name for name in text.split(",") if name.strip()]
         if not names:
-            raise ValueError("no variant given; name at least one, such as lssar:p=15")
+            raise UsageError("no variant given; name at least one, such as lssar:p=15")
         return list(dict.fromkeys(cls.parse(name) for name in names))
 
     @property
@@ -177,7 +179,7 @@ def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not (key and equals) or key in options:
-            raise ValueError(
+            raise UsageError(
                 f"variant {whole!r}: {pair!r} is not a key=value that appears once, "
                 "as in lssar:p=15"
             )
@@ -188,7 +190,7 @@ def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
 def _take_power(options: dict[str, str], whole: str) -> int:
     text = options.pop("p", str(P_DEFAULT))
     if not text.isascii() or not text.isdigit() or not P_MIN <= int(text) <= P_MAX:
-        raise ValueError(
+        raise UsageError(
             f"variant {whole!r}: p is {text!r}; it must be a whole number from {P_MIN} to {P_MAX}"
         )
     return int(text)
@@ -206,12 +208,12 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     elif name in PLAIN:
         variant, unknown = PLAIN[name], set(options)
     else:
-        raise ValueError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
+        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
     if unknown:
         legal = "p" if name in SHARPENED else "no option"
         if name == "stages":
             legal = ", ".join([*_STAGES, "p"])
-        raise ValueError(
+        raise UsageError(
             f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
         )
     return variant
@@ -220,9 +222,9 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
 def _parse_modifier(text: str, whole: str) -> Modifier:
     name, options = _split_options(text, whole)
     if name not in MODIFIERS:
-        raise ValueError(
+        raise UsageError(
             f"variant {whole!r}: unknown modifier {name!r}{nearest(name, list(MODIFIERS))}"
         )
     if options:
-        raise ValueError(f"variant {whole!r}: {name} takes no option")
+        raise UsageError(f"variant {whole!r}: {name} takes no option")
     return Modifier(name)

@@ -8,6 +8,7 @@ weights rounded to the input's type before they meet the values, as fused kernel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,8 +19,27 @@ from ..reference import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
 from .power import power_
 from .problem import Problem
 
-PANEL_ELEMENTS = 1 << 19
+# Measured on 2 cores of an AMD EPYC (Zen 5), LSSAR p=15, float32, causal, 8 heads of 64, as the
+# ratio to scaled_dot_product_attention in the same run, at 2048 and 8192 tokens.
+
 PANEL_ROWS = 128
+"""1.45 at 2048; with 64 rows 1.60 (narrow products are slow), with 192 rows 1.49 (more scores
+above the diagonal)."""
+
+PANEL_ELEMENTS = 1 << 19
+"""Scores in a panel where five of them are alive: the backward, the statistics."""
+
+FORWARD_PANEL = 2
+"""The forward has two panels alive, so they can be larger by this factor: 1.45 and 1.67; factor 1
+gives 1.51 and 1.80 (more calls), factor 4 gives 1.57 and 1.59 (page faults, then fewer calls)."""
+
+GPU_PANEL_ELEMENTS, GPU_PANEL_ROWS = 1 << 26, 1024
+"""On a GPU a small panel is all launch cost. Not tuned: with these `compare --len 16x` scores 114
+texts by 8 rows in 41 s on an H200."""
+
+LOG2_E = math.log2(math.e)
+LARGEST_EXPONENT = 80.0
+"""Scores below this can go through `2^x` in float32 without a shift (it overflows at 88)."""
 
 
 @dataclass
@@ -79,21 +99,29 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def blocks(problem: Problem, head_count: int) -> Iterator[Block]:
-    """Cut the call into blocks whose panel holds about PANEL_ELEMENTS scores."""
-    start = problem.first_row
-    while start < problem.query_length:
-        rows = min(PANEL_ROWS, problem.query_length - start)
-        low, high = problem.key_range(start, start + rows)
+def blocks(problem: Problem, like: Tensor, enlarged: int = 1) -> Iterator[Block]:
+    """Cut a call on tensors like (B·Hkv, …) into blocks of about `enlarged` · PANEL_ELEMENTS scores.
+
+    The last rows come first: causal rows see most keys there, so that no panel has to grow.
+    The heads of a panel are a power of two: batched products give threads whole heads (three
+    heads on two threads cost 0.86 ns a score, two or four 0.70).
+    """
+    elements, most_rows = enlarged * PANEL_ELEMENTS, PANEL_ROWS
+    if like.is_cuda:
+        elements, most_rows = GPU_PANEL_ELEMENTS, GPU_PANEL_ROWS
+    stop = problem.query_length
+    while stop > problem.first_row:
+        start = max(problem.first_row, stop - most_rows)
+        low, high = problem.key_range(start, stop)
         width = problem.groups * max(1, high - low)
-        if rows * width > PANEL_ELEMENTS:
-            rows = min(rows, max(16, PANEL_ELEMENTS // width))
-            low, high = problem.key_range(start, start + rows)
-        per_panel = max(1, PANEL_ELEMENTS // (rows * width))
-        for head in range(0, head_count, per_panel):
-            heads = slice(head, min(head + per_panel, head_count))
-            yield Block(heads, start, start + rows, low, high)
-        start += rows
+        if (stop - start) * width > elements:
+            start = max(start, stop - max(16, elements // width))
+            low, high = problem.key_range(start, stop)
+        per_panel = 1 << max(0, (elements // ((stop - start) * width)).bit_length() - 1)
+        for head in range(0, len(like), per_panel):
+            heads = slice(head, min(head + per_panel, len(like)))
+            yield Block(heads, start, stop, low, high)
+        stop = start
 
 
 class Workspace:
@@ -127,6 +155,7 @@ class Operands:
         """query (B, H, Lq, D), key (B, Hkv, Lk, D), head_scale and distance_slope (H,)."""
         self.problem = problem
         dtype = compute_dtype(query)
+        self.narrow = query.dtype != dtype  # weights will be rounded to a narrower type
         batch = problem.batch * problem.kv_heads
         self.query = query.reshape(batch, problem.groups, problem.query_length, problem.dim).to(
             dtype
@@ -140,6 +169,22 @@ class Operands:
         self.head_scale = self._per_head(head_scale)
         self.distance_slope = self._per_head(distance_slope)
         self.count = problem.visible_count(0, problem.query_length, self.query)
+        self.scale = problem.score_scale(self.count)
+        self.base_2 = self._takes_base_2()
+        self.unit = LOG2_E if self.base_2 else 1.0
+
+    def _takes_base_2(self) -> bool:
+        """Whether panels hold score · log2 e, for `2^x` instead of `e^x`.
+
+        `exp2` costs 0.15 ns a score on one core, `exp` 0.65, `exp2` and `log1p` 0.67, `softplus`
+        1.12: LSSAR 1.45 and 1.58 instead of 1.62 and 1.76 on one core.
+        """
+        problem = self.problem
+        if problem.variant.positivity != "softplus":
+            return problem.variant.positivity == "exp"
+        plain = self.head_scale is None and self.distance_slope is None
+        largest = problem.log_dim * math.log(problem.key_length)
+        return plain and problem.variant.score == "length-cosine" and largest < LARGEST_EXPONENT
 
     def _per_head(self, values: Tensor | None) -> Tensor | None:
         if values is None:
@@ -149,7 +194,7 @@ class Operands:
 
     def row_scale(self, block: Block) -> Tensor:
         """What multiplies `q·k`, broadcastable to (heads, G, rows, 1)."""
-        scale = self.problem.score_scale(self.count[block.rows])[:, None]
+        scale = self.scale[block.rows, None]
         return scale if self.head_scale is None else scale * self.head_scale[block.heads]
 
     def scaled_query(self, block: Block) -> Tensor:
@@ -158,16 +203,17 @@ class Operands:
         return scaled.flatten(1, 2)
 
     def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
-        """The score panel (heads, G, rows, keys), −inf where a row does not see a key."""
+        """The panel of score · unit (heads, G, rows, keys), −inf where a row does not see a key."""
         query, key = self.scaled_query(block), self.key[block.heads, block.keys]
         panel = workspace.panel(name, len(query), query.shape[1], key.shape[1])
-        torch.bmm(query, key.mT, out=panel)
+        torch.baddbmm(panel, query, key.mT, beta=0, alpha=self.unit, out=panel)
         shaped = panel.view(len(query), self.problem.groups, block.stop - block.start, key.shape[1])
         if self.problem.variant.score == "dot-log-n":
-            shaped.sub_(self.count[block.rows].log()[:, None])
+            shaped.sub_(self.count[block.rows].log()[:, None] * self.unit)
         if self.distance_slope is not None:
             distance = self._last_key(block) - self._keys(block)
-            shaped.sub_(self.distance_slope[block.heads] * distance.to(shaped.dtype))
+            slope = self.distance_slope[block.heads] * self.unit
+            shaped.sub_(slope * distance.to(shaped.dtype))
         self._hide(shaped, block)
         return shaped
 
@@ -184,20 +230,25 @@ class Operands:
         if not self.problem.is_causal:
             return
         rows = block.stop - block.start
-        last = self._last_key(block)
-        ahead = max(0, panel.shape[-1] - rows)
-        keys = self._keys(block)
-        panel[..., ahead:].masked_fill_(keys[ahead:] > last, -torch.inf)
+        corner = panel[..., -rows:]
+        hidden = torch.ones(rows, corner.shape[-1], dtype=torch.bool, device=panel.device)
+        corner.masked_fill_(hidden.triu_(1 + corner.shape[-1] - rows), -torch.inf)
         if self.problem.window is not None:
-            panel[..., :rows].masked_fill_(keys[:rows] <= last - self.problem.window, -torch.inf)
+            before = self._keys(block)[:rows] <= self._last_key(block) - self.problem.window
+            panel[..., :rows].masked_fill_(before, -torch.inf)
 
 
-def make_positive_(problem: Problem, score: Tensor, shift: Tensor) -> Tensor:
-    """The positivity stage in place; `shift` (..., rows) is subtracted before `exp`."""
-    match problem.variant.positivity:
+def make_positive_(operands: Operands, score: Tensor, shift: Tensor) -> Tensor:
+    """The positivity stage of a panel of `scores`, in place.
+
+    `shift` (..., rows), a score, is subtracted before `exp`.
+    """
+    match operands.problem.variant.positivity:
         case "exp":
-            return score.sub_(shift[..., None]).exp_()
+            return score.sub_(shift[..., None] * LOG2_E).exp2_()
         case "softplus":
+            if operands.base_2:
+                return score.exp2_().log1p_()
             return torch.ops.aten.softplus.out(score, out=score)  # type: ignore[no-any-return]
         case "sigmoid":
             return score.sigmoid_()
@@ -211,19 +262,18 @@ def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tens
     highest = positive.amax(-1)
     if problem.variant.sharpen is None:
         return total, highest, torch.zeros_like(total)
-    uniform = count * highest <= (1 + UNIFORM_TOLERANCE) * total
-    offset = torch.where((count <= FIRST_ROWS) | uniform, 0.0, 1.0).to(total.dtype)
-    safe = torch.where(total == 0, torch.ones_like(total), total)
-    return total, count * highest / safe - offset, offset
+    peak = count * highest
+    offset = ((peak > (1 + UNIFORM_TOLERANCE) * total) & (count > FIRST_ROWS)).to(total.dtype)
+    return total, peak / total.masked_fill(total == 0, 1) - offset, offset
 
 
 def above_offset_(
     positive: Tensor, count: Tensor, total: Tensor, highest: Tensor, offset: Tensor
 ) -> Tensor:
     """`t = relu(N·a − O) / u_max` in place of `f`; in [0, 1], so no power of it overflows."""
-    safe = torch.where(total * highest == 0, torch.ones_like(total), total * highest)
-    slope = count / safe
-    rise = offset / torch.where(highest == 0, torch.ones_like(highest), highest)
+    scale = total * highest
+    slope = count / scale.masked_fill_(scale == 0, 1)
+    rise = offset / highest.masked_fill(highest == 0, 1)
     return positive.mul_(slope[..., None]).sub_(rise[..., None]).clamp_(min=0)
 
 
@@ -238,22 +288,27 @@ def weights_panel(
     panel = operands.scores(block, workspace, "score")
     at = (block.heads, slice(None), block.rows)
     if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
-        scalars.shift[at] = panel.amax(-1)
-    positive = make_positive_(problem, panel, scalars.shift[at])
+        scalars.shift[at] = panel.amax(-1) / LOG2_E
+    positive = make_positive_(operands, panel, scalars.shift[at])
     if problem.variant.normalise != "l1":
         return positive
     count = operands.count[block.rows]
     total, highest, offset = reduce_rows(problem, positive, count)
-    scalars.total[at] = torch.where(total == 0, torch.ones_like(total), total)
+    scalars.total[at] = total.masked_fill(total == 0, 1)
     scalars.highest[at], scalars.offset[at] = highest, offset
     if problem.variant.sharpen is None:
-        scalars.raised[at] = scalars.total[at]
+        divisor = scalars.total[at]
+        if operands.narrow:  # f can lie outside the range of float16, f / max f cannot
+            safe = highest.masked_fill(highest == 0, 1)
+            positive.div_(safe[..., None])
+            divisor = divisor / safe
+        scalars.raised[at] = divisor
         return positive
     above = above_offset_(positive, count, total, highest, offset)
     scratch = workspace.panel("power", *above.shape)
     weights, _ = power_(above, problem.variant.sharpen, scratch)
     raised = weights.sum(-1)
-    scalars.raised[at] = torch.where(raised == 0, torch.ones_like(raised), raised)
+    scalars.raised[at] = raised.masked_fill_(raised == 0, 1)
     return weights
 
 
@@ -287,7 +342,7 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     output = values.new_zeros(len(values), problem.groups, problem.query_length, value.shape[-1])
     scalars = RowScalars.empty(problem, output)
     workspace = Workspace(values)
-    for block in blocks(problem, len(values)):
+    for block in blocks(problem, values, FORWARD_PANEL):
         weights = weights_panel(operands, block, workspace, scalars)
         round_to_(weights, value.dtype)
         mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])

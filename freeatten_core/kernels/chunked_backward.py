@@ -48,7 +48,7 @@ def backward(
     grad_key = torch.zeros_like(operands.key)
     grad_value = torch.zeros_like(values)
     workspace = Workspace(values)
-    for block in blocks(problem, len(values)):
+    for block in blocks(problem, values):
         at = (block.heads, slice(None), block.rows)
         grad_rows = grad_output[at].flatten(1, 2)
         keys = (block.heads, block.keys)
@@ -66,9 +66,10 @@ def backward(
         through = torch.bmm(grad_score, operands.key[keys])
         grad_query[at] = through.view(grad_query[at].shape) * operands.row_scale(block)
 
+    del workspace  # its memory is needed below
     if problem.variant.score == "length-cosine":
-        grad_query = _through_norm(grad_query, operands.query, operands.query_norm)
-        grad_key = _through_norm(grad_key, operands.key, operands.key_norm)
+        grad_query = _through_norm_(grad_query, operands.query, operands.query_norm)
+        grad_key = _through_norm_(grad_key, operands.key, operands.key_norm)
     batch = problem.batch
     return (
         grad_query.view(batch, problem.heads, problem.query_length, -1),
@@ -94,7 +95,7 @@ def _undo_stages(
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
     slope = workspace.panel("slope", *score.shape)
-    positive = make_positive_(problem, score, scalars.shift[at])
+    positive = make_positive_(operands, score, scalars.shift[at])
     _positivity_slope(variant.positivity, positive, slope)
 
     if variant.sharpen is None:
@@ -149,9 +150,7 @@ def _powers(above: Tensor, p: int, workspace: Workspace) -> tuple[Tensor, Tensor
     return above.mul_(lower), lower
 
 
-def _through_norm(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:
-    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖`; 0 for vectors without a direction."""
+def _through_norm_(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:
+    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖` in place of `dx̂`; 0 for vectors without a direction."""
     along = (grad * direction).sum(-1, keepdim=True)
-    small = norm <= NORM_EPS
-    safe = torch.where(small, torch.ones_like(norm), norm)
-    return torch.where(small, torch.zeros_like(grad), (grad - direction * along) / safe)
+    return grad.sub_(direction * along).div_(norm).masked_fill_(norm <= NORM_EPS, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -18,15 +20,20 @@ from .chunked import (
     row_divisor,
     weights_panel,
 )
+from .power import power_
 from .problem import Problem
+
+SMALL = 1e-6
+"""`small` counts the weights below this."""
 
 
 @dataclass(frozen=True)
 class RowStatistics:
     """One number a row, each (B, H, Lq); weights `w` of a row that sees `N` keys.
 
-    Entropy, and `sum_squares` likewise, are of the row divided by its sum: rows of `sigmoid`,
-    `relu` and `count` variants do not sum to 1.
+    Entropy, `sum_squares` and `mean_distance` are of the row divided by its sum: rows of
+    `sigmoid`, `relu` and `count` variants do not sum to 1. The first four give the weights of
+    any keys back, at the cost of those keys alone.
     """
 
     normaliser: Tensor
@@ -35,6 +42,8 @@ class RowStatistics:
     """The largest `N·a − O`; for variants without sharpening the largest `f` (after the shift)."""
     offset: Tensor
     """`O` of the re-weighting, 0 or 1."""
+    raised: Tensor
+    """`R = Σ (relu(N·a − O) / u_max)^p`; 1 for variants without sharpening."""
     entropy: Tensor
     """`−Σ w log w`, in nats."""
     largest: Tensor
@@ -48,7 +57,10 @@ class RowStatistics:
     row_sum: Tensor
     """`Σ w`, of the weights as rounded to the input's type."""
     zeros: Tensor
-    """The share of visible keys whose weight is exactly 0."""
+    """The share of visible keys whose weight is exactly 0: `N·a <= O`, or `s <= 0` for `relu`. A
+    power or an exponential that underflows is not one."""
+    small: Tensor
+    """The share of visible keys whose weight is below 1e-6, zeros included."""
 
     @classmethod
     def empty(cls, problem: Problem, like: Tensor) -> RowStatistics:
@@ -59,27 +71,70 @@ class RowStatistics:
         )
         return cls(**{field.name: like.new_zeros(shape) for field in fields(cls)})
 
-    def ungrouped(self, problem: Problem) -> RowStatistics:
-        shape = (problem.batch, problem.heads, problem.query_length)
-        return RowStatistics(**{f.name: getattr(self, f.name).view(shape) for f in fields(self)})
+    def map(self, change: Callable[[Tensor], Tensor]) -> RowStatistics:
+        """The same with every tensor changed, for example moved or indexed."""
+        return RowStatistics(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
 
 
 @torch.no_grad()
-def statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
-    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
-    operands = Operands(problem, query, key, None, None)
+def statistics(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    advance: Callable[[int], None] = lambda _: None,
+) -> RowStatistics:
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D).
+
+    Args:
+        advance: called with the number of scores of every panel.
+    """
+    # With p = 1 the panel is t itself, which tells exact zeros from powers that underflow.
+    power = problem.variant.sharpen
+    shared = replace(
+        problem, variant=replace(problem.variant, sharpen=None if power is None else 1)
+    )
+    operands = Operands(shared, query, key, None, None)
     rows = RowStatistics.empty(problem, operands.key)
-    scalars = RowScalars.empty(problem, operands.key)
+    rows.raised.fill_(1)
+    scalars = RowScalars.empty(shared, operands.key)
     workspace = Workspace(operands.key)
-    for block in blocks(problem, len(operands.key)):
+    for block in blocks(shared, operands.key):
+        at = (block.heads, slice(None), block.rows)
         panel = weights_panel(operands, block, workspace, scalars)
+        scratch = workspace.panel("scratch", *panel.shape)
+        rows.zeros[at] = _zero_share(operands, block, scalars, panel, scratch)
+        if problem.variant.normalise != "l1":
+            scalars.total[at], scalars.highest[at] = panel.sum(-1), panel.amax(-1)
         divisor = row_divisor(operands, block, scalars)
-        _describe(rows, operands, block, panel, divisor, query.dtype)
+        if power is not None:
+            panel, scratch = power_(panel, power, scratch)
+            total = panel.sum(-1)
+            rows.raised[at] = divisor = total.masked_fill_(total == 0, 1)
+        _describe(rows, operands, block, panel, scratch, divisor, query.dtype)
+        advance(panel.numel())
     exponential = problem.variant.positivity == "exp"
     rows.normaliser.copy_(scalars.shift + scalars.total.log() if exponential else scalars.total)
     rows.u_max.copy_(scalars.highest)
     rows.offset.copy_(scalars.offset)
-    return rows.ungrouped(problem)
+    shape = (problem.batch, problem.heads, problem.query_length)
+    return rows.map(lambda tensor: tensor.view(shape))
+
+
+def _zero_share(
+    operands: Operands, block: Block, scalars: RowScalars, panel: Tensor, scratch: Tensor
+) -> Tensor:
+    """The share of exact zeros, (heads, G, rows); `panel` is `t`, or the weights before division.
+
+    Rows with `O = 0` have none: there `u = N·a`, which is positive.
+    """
+    variant = operands.problem.variant
+    if variant.sharpen is None and variant.positivity != "relu":
+        return panel.new_zeros(())
+    positive = torch.gt(panel, 0, out=scratch).sum(-1)
+    share = 1 - positive / operands.count[block.rows]
+    if variant.sharpen is None:
+        return share
+    return share * scalars.offset[block.heads, :, block.rows]
 
 
 def _describe(
@@ -87,25 +142,35 @@ def _describe(
     operands: Operands,
     block: Block,
     panel: Tensor,
+    scratch: Tensor,
     divisor: Tensor,
     dtype: torch.dtype,
 ) -> None:
+    """Fill a block of `rows` from its panel of weights times `divisor`; overwrites both panels."""
     at = (block.heads, slice(None), block.rows)
-    count = operands.count[block.rows]
-    rows.zeros[at] = ((panel > 0).sum(-1) / -count).add(1)
-    weights = panel / divisor[..., None]
-    mass = weights.sum(-1)
-    shares = weights / torch.where(mass == 0, torch.ones_like(mass), mass)[..., None]
-    rows.entropy[at] = torch.special.entr(shares).sum(-1)
-    rows.sum_squares[at] = shares.square().sum(-1)
-    rows.largest[at] = weights.amax(-1)
+    problem = operands.problem
+    mass = panel.sum(-1)
+    safe = mass.masked_fill(mass == 0, 1)
+
+    # H = log M − (1/M) Σ x log x for x = w · divisor, M = Σ x
+    torch.clamp(panel, min=torch.finfo(panel.dtype).tiny, out=scratch)
+    mean_log = scratch.log2_().mul_(panel).sum(-1) * math.log(2) / safe
+    rows.entropy[at] = (safe.log() - mean_log).clamp_(min=0)
+    rows.sum_squares[at] = (torch.linalg.vector_norm(panel, dim=-1) / safe).square()
+
+    rows.largest[at] = panel.amax(-1) / divisor
     if block.low == 0:
-        rows.first[at] = weights[..., 0]
+        rows.first[at] = panel[..., 0] / divisor
+    not_small = torch.ge(panel, (SMALL * divisor)[..., None], out=scratch).sum(-1)
+    rows.small[at] = 1 - not_small / operands.count[block.rows]
+
+    # counted back from the block's last row, so that short distances are exact in float32
+    shift = problem.key_length - problem.query_length
     keys = torch.arange(block.low, block.high, device=panel.device)
+    back = (block.stop - 1 + shift - keys).to(panel.dtype)
     own = torch.arange(block.start, block.stop, device=panel.device)
-    own = own + operands.problem.key_length - operands.problem.query_length
-    attended = (shares * keys).sum(-1)
-    rows.mean_distance[at] = torch.where(mass == 0, 0.0, own - attended)
+    mean_back = (panel @ back) / safe - (block.stop - 1 - own)
+    rows.mean_distance[at] = torch.where(mass == 0, 0.0, mean_back)
     rows.row_sum[at] = round_to_(panel, dtype).sum(-1) / divisor
 
 
@@ -131,7 +196,7 @@ def region_weights(
     region = operands.key.new_zeros(
         len(operands.key), part.groups, part.query_length, cols[1] - cols[0]
     )
-    for block in blocks(part, len(operands.key)):
+    for block in blocks(part, operands.key):
         panel = weights_panel(operands, block, workspace, scalars)
         panel /= row_divisor(operands, block, scalars)[..., None]
         low, high = max(cols[0], block.low), min(cols[1], block.high)

@@ -8,6 +8,7 @@ from strategies import CALLS, VARIANTS, Call, amplification, assert_within, call
 from torch.profiler import ProfilerActivity, profile
 
 from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
+from freeatten_core.errors import UsageError
 from freeatten_core.kernels import chunked
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)
@@ -388,8 +389,8 @@ ERRORS = {
         ValueError,
         ["distance_slope", "requires a gradient", "detach"],
     ),
-    "unknown variant": ({"variant": "lsar"}, ValueError, ["'lsar'", "did you mean 'lssar'"]),
-    "power": ({"variant": "lssar:p=65"}, ValueError, ["p is '65'", "from 1 to 64"]),
+    "unknown variant": ({"variant": "lsar"}, UsageError, ["'lsar'", "did you mean 'lssar'"]),
+    "power": ({"variant": "lssar:p=65"}, UsageError, ["p is '65'", "from 1 to 64"]),
     "variant is a number": ({"variant": 3}, TypeError, ["variant", "int", "name"]),
     "modifier": ({"variant": "lssar+yarn"}, ValueError, ["lssar:p=15+yarn", "pass lssar:p=15"]),
 }

@@ -43,15 +43,19 @@ def dense_statistics(variant, call):
     else:
         normaliser = result.positivity.sum(-1)
     u_max, offset, zero = result.positivity.amax(-1), torch.zeros_like(mass), weights == 0
+    raised = torch.ones_like(mass)
     if parsed.sharpen is not None:
         share = result.normalise * count[:, None]
         offset = reference.offset(share, count[:, None])
         u_max, zero = (share - offset).amax(-1), share <= offset
         offset = offset[..., 0]
+        above = torch.where(visible, share - offset[..., None], 0).clamp(min=0)
+        raised = ((above / u_max[..., None]) ** parsed.sharpen).sum(-1)
     return RowStatistics(
         normaliser=normaliser,
         u_max=u_max,
         offset=offset,
+        raised=raised,
         entropy=-(shares * shares.clamp(min=1e-300).log()).sum(-1),
         largest=weights.amax(-1),
         first=weights[..., 0],
@@ -59,6 +63,7 @@ def dense_statistics(variant, call):
         mean_distance=(shares * distance).sum(-1),
         row_sum=mass,
         zeros=(zero & visible).sum(-1) / count.clamp(min=1),
+        small=((weights < 1e-6) & visible).sum(-1) / count.clamp(min=1),
     )
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from strategies import refused
 
 from freeatten_core import Variant
+from freeatten_core.errors import UsageError
 from freeatten_core.variants import PLAIN, SHARPENED, SOURCES
 
 STAGES = {
@@ -146,7 +147,7 @@ def test_an_empty_list_is_refused(text):
     ],
 )
 def test_an_error_names_the_value_and_what_is_legal(text, words):
-    with refused(ValueError, words):
+    with refused(UsageError, words):
         Variant.parse(text)
 
 
@@ -165,7 +166,7 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
     ],
 )
 def test_illegal_stages_are_refused(stages, words):
-    with refused(ValueError, words):
+    with refused(UsageError, words):
         Variant(**stages)
 
 

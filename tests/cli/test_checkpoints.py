@@ -1,0 +1,87 @@
+"""`freeatten checkpoints`: what is shipped, and the card of one."""
+
+import json
+
+import pytest
+from freeatten_cli import checkpoints
+from terminal import freeatten, refusal
+
+from freeatten_core.cards import stored_results
+from freeatten_core.checkpoint import assets, shipped
+
+SHIPPED = {
+    "lssa": "lssa",
+    "lssar-p15": "lssar:p=15",
+    "lssar-p3": "lssar:p=3",
+    "relu": "relu",
+    "sigmoid": "sigmoid",
+    "softmax": "softmax",
+    "softmax-ls": "softmax-ls",
+}
+
+
+def test_seven_are_shipped_and_listed_with_their_measured_tables():
+    done = freeatten("checkpoints", columns=200)
+    assert (done.code, done.err) == (0, "")
+    for name, variant in SHIPPED.items():
+        assert f"{name}  {variant}, trained at 512 tokens, 6.4 MB" in done.out
+    results = stored_results(assets() / "results")
+    assert {"stdlib-16x", "books-16x"} <= set(results)
+    for name, result in results.items():
+        assert f"{name}, stored result" in done.out
+        for row in result["variants"]:
+            assert f"{row['loss'][-1]:.3f}" in done.out
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_list_fits_the_terminal(columns):
+    out = freeatten("checkpoints", columns=columns).out
+    assert max(map(len, out.splitlines())) <= columns
+
+
+def test_the_list_as_json_stands_alone():
+    done = freeatten("checkpoints", "--json")
+    assert (done.code, done.err) == (0, "")
+    entries = json.loads(done.out)
+    assert {entry["name"]: entry["variant"] for entry in entries} == SHIPPED
+    stored = stored_results(assets() / "results")["stdlib-16x"]
+    for entry in entries:
+        assert entry["train_length"] == 512
+        assert entry["bytes"] <= 6_500_000
+        (row,) = (row for row in stored["variants"] if row["variant"] == entry["variant"])
+        assert entry["measured"]["stdlib-16x"] == {
+            key: row[key] for key in ("loss", "delta", "verdict")
+        }
+
+
+@pytest.mark.parametrize("name", ["lssar-p15", "lssar:p=15", "lssar"])
+def test_a_name_or_a_variant_shows_the_card(name):
+    done = freeatten("checkpoints", name, columns=200)
+    assert (done.code, done.err) == (0, "")
+    assert "freeatten: lssar:p=15" in done.out
+    assert "Text it was trained on" in done.out
+    assert "license: apache-2.0" not in done.out  # the hub's front matter
+
+
+def test_a_folder_shows_its_card(model):
+    done = freeatten("checkpoints", model)
+    assert done.code == 0
+    assert "Nothing has been stored for this checkpoint yet." in done.out
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    sentence = refusal(2, "checkpoints", "softmx")
+    assert "no checkpoint 'softmx'" in sentence
+    assert "did you mean 'softmax'?" in sentence
+
+
+def test_a_folder_without_a_card_is_a_failure(tmp_path):
+    assert f"{tmp_path} has no README.md" in refusal(1, "checkpoints", str(tmp_path))
+
+
+def test_every_shipped_weight_file_can_go_to_a_space():
+    assert shipped() == sorted(SHIPPED)
+    for name in SHIPPED:
+        weights = assets() / "checkpoints" / name / "model.safetensors"
+        assert weights.stat().st_size <= 6_500_000
+    assert sum(entry["bytes"] for entry in checkpoints._entries()) < 45_000_000

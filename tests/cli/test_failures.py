@@ -1,0 +1,136 @@
+"""What a user can cause is one sentence and an exit code; a bug keeps its traceback."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import typer
+from freeatten_cli.failures import guarded
+from terminal import PROCESS, process_environment
+
+from freeatten_core import Variant
+from freeatten_core.errors import ContentError, UsageError
+
+
+def stopped(error, capsys):
+    """The exit code and the panel's sentence of a command that raises."""
+
+    def command():
+        raise error
+
+    with pytest.raises(typer.Exit) as exit_:
+        guarded(command)()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return exit_.value.exit_code, " ".join(line.strip("│ ") for line in err.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("no such thing; known: this, that"), 2),
+        (ContentError("weights are not whole"), 1),
+        (OSError(errno.EIO, "Input/output error", "notes.txt"), 1),
+    ],
+)
+def test_own_failures_are_their_sentence_and_a_code(error, code, capsys):
+    assert stopped(error, capsys) == (code, str(error))
+
+
+def test_an_interruption_is_130(capsys):
+    assert stopped(KeyboardInterrupt(), capsys) == (130, "stopped; nothing half-written was left")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 1099511627776 bytes."
+        ),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB."),
+    ],
+)
+def test_memory_that_ran_out_is_a_failure_with_a_remedy(error, capsys):
+    code, sentence = stopped(error, capsys)
+    assert code == 1
+    assert sentence.startswith("out of memory; use a shorter length")
+
+
+def test_torch_itself_runs_out_of_memory_like_that(capsys):
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert stopped(caught.value, capsys)[1].startswith("out of memory")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("operands could not be broadcast"), RuntimeError("bug"), KeyError("row")]
+)
+def test_a_bug_is_not_disguised(error):
+    def command():
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        guarded(command)()
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("text", ["sofmax", "lssar:p=0", "softmax+yam", ",", "stages:score=x"])
+def test_every_wrong_variant_is_a_wrong_call(text):
+    with pytest.raises(UsageError):
+        Variant.parse_list(text)
+
+
+@pytest.fixture
+def closed_pipe():
+    """The writing end of a pipe that nobody reads any more, as after `| head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("words", [["checkpoints"], ["checkpoints", "--json"]])
+def test_a_closed_pipe_ends_quietly(words, closed_pipe):
+    done = subprocess.run(
+        [*PROCESS, *words],
+        stdout=closed_pipe,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=process_environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")  # noqa: PTH110
+def test_a_full_disk_behind_standard_output_is_a_failure():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [*PROCESS, "checkpoints", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=process_environment(),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failing_process_exits_with_the_code():
+    done = subprocess.run(
+        [*PROCESS, "checkpoints", "gpt2"],
+        capture_output=True,
+        text=True,
+        env=process_environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    assert sys.executable not in done.stderr

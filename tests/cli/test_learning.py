@@ -1,0 +1,61 @@
+"""The learning curve in the terminal: on standard error, within its width."""
+
+import pytest
+from freeatten_cli.learning import LearningView
+
+from freeatten_core import Variant
+from freeatten_core.training import Progress
+
+
+def progress(step, validation, phase="train"):
+    return Progress(phase, step, 100, 3e-3, validation + 0.1, validation, 2048, 1024.0)
+
+
+def shown(capsys, columns, monkeypatch, entries, out="models/lssa"):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    view = LearningView(Variant.parse("lssa"))
+    for entry in entries:
+        view.progress(entry)
+    view.finish(out)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def test_a_report_says_where_the_run_is_and_what_is_left(capsys, monkeypatch):
+    err = shown(capsys, 120, monkeypatch, [progress(40, 3.25)])
+    assert err.splitlines()[0] == (
+        "lssa train 40/100  lr 0.003  loss 3.3500  validation 3.2500  1,024 tokens/s  120 s left"
+    )
+
+
+def test_the_curve_is_drawn_at_the_end_with_its_last_value(capsys, monkeypatch):
+    err = shown(capsys, 80, monkeypatch, [progress(step, 6 - step / 20) for step in (20, 60, 100)])
+    assert "lssa: validation loss (nats per token) by step" in err
+    assert "lssa 1.00" in err
+    assert "┤" in err
+    assert err.endswith("saved models/lssa\n")
+
+
+def test_the_search_of_learning_rates_is_no_part_of_the_curve(capsys, monkeypatch):
+    entries = [progress(10, 9.0, "search"), progress(50, 3.0), progress(100, 2.0)]
+    chart = shown(capsys, 80, monkeypatch, entries).split("by step\n")[1]
+    assert "3.00┤" in chart
+    assert "9.00" not in chart
+
+
+def test_one_point_is_no_curve(capsys, monkeypatch):
+    err = shown(capsys, 80, monkeypatch, [progress(100, 2.0)])
+    assert "┤" not in err
+    assert "saved models/lssa" in err
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch, columns):
+    entries = [progress(step, 6 - step / 20) for step in (20, 60, 100)]
+    err = shown(capsys, columns, monkeypatch, entries)
+    assert max(map(len, err.splitlines())) <= columns
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(capsys, monkeypatch):
+    assert shown(capsys, 80, monkeypatch, [], out="[red]/lssa").endswith("saved [red]/lssa\n")

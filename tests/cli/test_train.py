@@ -1,0 +1,213 @@
+"""`freeatten train`: a checkpoint that can be compared, a killed run that goes on."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from freeatten_cli import learning
+from terminal import QUICK, SIZES, Done, freeatten, listing, prose, refusal
+
+from freeatten_core import tokens, training
+from freeatten_core.checkpoint import FILES
+
+
+def train(books: Path, out: Path, *words: str | Path, variant: str = "lssa") -> Done:
+    return freeatten("train", "--variant", variant, "--text", books, "--out", out, *QUICK, *words)
+
+
+def train_refused(code: int, books: Path, out: Path, *words: str, variant: str = "lssa") -> str:
+    given = ["--variant", variant, "--text", books, "--out", out, *QUICK, *words]
+    return refusal(code, "train", *given)
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C at the report of one step; afterwards, calls run to their end."""
+
+    def run(step: int, *arguments, **options) -> Done:
+        show = learning.LearningView.progress
+
+        def stop(self, progress):
+            show(self, progress)
+            if (progress.phase, progress.step) == ("train", step):
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(learning.LearningView, "progress", stop)
+            return train(*arguments, **options)
+
+    return run
+
+
+def test_a_run_makes_a_checkpoint_that_compare_takes(books, tmp_path):
+    out = tmp_path / "new" / "model"
+    done = train(books, out)
+    assert (done.code, done.out) == (0, "")
+    assert listing(out) == sorted(FILES)
+    assert listing(out.parent) == ["model"]  # neither state nor prepared text is left
+    words = ("--checkpoint", out, "--text", books, "--len", "4x", "--json")
+    compared = freeatten("compare", *words)
+    assert compared.code == 0
+    (row,) = compared.result["variants"]
+    assert (row["variant"], row["train_length"]) == ("lssa", 32)
+    assert row["loss"][0] < 5.5  # below the entropy of 320 equal tokens, 5.77
+
+
+def test_what_made_it_is_in_the_curve_the_config_and_the_card(books, tmp_path):
+    out = tmp_path / "model"
+    train(books, out, "--seed", "3", variant="lssar:p=3")
+    config = json.loads((out / "config.json").read_text())
+    assert {key: config[key] for key in ("variant", "train_length", "width", "seed", "steps")} == {
+        "variant": "lssar:p=3",
+        "train_length": 32,
+        "width": 32,
+        "seed": 3,
+        "steps": 12,
+    }
+    curve = json.loads((out / "curve.json").read_text())
+    assert [point["step"] for point in curve["curve"]] == [4, 8, 12]
+    assert (curve["learning_rate"], curve["searched"]) == (0.01, {})
+    assert curve["text"]["sources"][0]["documents"] == [f"{index}.txt" for index in range(8)]
+    program, *words = shlex.split(curve["command"])
+    assert (program, words[:3]) == ("freeatten", ["train", "--variant", "lssar:p=3"])
+    card = (out / "README.md").read_text()
+    assert curve["command"] in card
+    assert "# freeatten: `lssar:p=3`" in card
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interrupted):
+    whole, out = tmp_path / "whole", tmp_path / "model"
+    assert train(books, whole).code == 0
+    stopped = interrupted(8, books, out)
+    assert (stopped.code, stopped.out) == (130, "")
+    assert stopped.sentence == "stopped; nothing half-written was left"
+    assert listing(tmp_path) == [".model.corpus", f".model.{training.STATE}", "whole"]
+    again = train(books, out)
+    assert again.code == 0
+    assert "train 4/12" not in again.err  # not from the beginning
+    assert "train 8/12" in again.err
+    assert listing(tmp_path) == ["model", "whole"]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, out)]
+    assert weights[0] == weights[1]
+    curves = [json.loads((folder / "curve.json").read_text())["curve"] for folder in (whole, out)]
+    assert curves[0] == curves[1]
+
+
+def test_the_state_of_another_run_is_refused(books, tmp_path, interrupted):
+    out = tmp_path / "model"
+    interrupted(8, books, out)
+    sentence = train_refused(2, books, out, "--seed", "9")
+    assert "is the state of another run (variant, recipe or text differ)" in sentence
+
+
+def test_of_several_learning_rates_the_best_is_used_and_all_are_kept(books, tmp_path):
+    out = tmp_path / "model"
+    done = train(books, out, "--lr", "1e-5,1e-2", "--search-steps", "6")
+    assert done.code == 0
+    assert "search 6/6  lr 1e-05" in done.err
+    assert "search 6/6  lr 0.01" in done.err
+    curve = json.loads((out / "curve.json").read_text())
+    assert list(curve["searched"]) == ["1e-05", "0.01"]
+    assert curve["searched"]["0.01"] < curve["searched"]["1e-05"]
+    assert curve["learning_rate"] == 0.01
+    assert "the best of short runs of 6 steps" in (out / "README.md").read_text()
+
+
+def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
+    short, out = tmp_path / "short", tmp_path / "model"
+    short.mkdir()
+    (short / "0.txt").write_text("a few words")
+    assert "no file of short is 33 tokens long" in train_refused(2, short, out)
+    assert train(books, out).code == 0
+    sources = json.loads((out / "curve.json").read_text())["text"]["sources"]
+    assert [source["source"] for source in sources] == ["books"]
+
+
+def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
+    corpus = ("--corpus", tmp_path / "corpus")
+    assert "tokenizer: " in train(books, tmp_path / "one", *corpus).err
+    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("prepared again"))
+    done = train(books, tmp_path / "two", *corpus, variant="relu")
+    assert done.code == 0
+    assert listing(tmp_path) == ["corpus", "one", "two"]
+
+
+def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
+    corpus = ("--corpus", str(tmp_path / "corpus"))
+    assert train(books, tmp_path / "one", *corpus).code == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.txt").write_text(prose(0, 400))
+    sentence = train_refused(2, other, tmp_path / "two", *corpus)
+    assert f"--corpus {tmp_path / 'corpus'} holds books, not {other}" in sentence
+
+
+WRONG = {
+    "--lr 0": ["lr is '0'", "between 0 and 1"],
+    "--lr abc": ["lr is 'abc'", "such as 1e-3,3e-3"],
+    "--lr 1e-3,": ["lr is '1e-3,'"],
+    "--lr nan": ["lr is 'nan'"],
+    "--heads 3": ["width is 32 with 3 heads"],
+    "--length 5000": ["no file of books is 5001 tokens long"],
+    "--length 4": ["--length", "greater than or equal to 8"],
+    "--steps 0": ["--steps", "greater than or equal to 1"],
+    "--vocab 100": ["--vocab", "greater than or equal to 256"],
+    "--device tpu": ["device is 'tpu'", "auto, cpu or cuda"],
+}
+
+
+@pytest.mark.parametrize("option", WRONG)
+def test_a_wrong_option_is_refused_with_its_value(books, tmp_path, option):
+    out = tmp_path / "model"
+    sentence = train_refused(2, books, out, *option.split(" "))
+    for words in WRONG[option]:
+        assert words in sentence
+    assert not out.exists()
+
+
+@pytest.fixture
+def unprepared(monkeypatch):
+    """Reading the training text fails the test."""
+    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("text was prepared"))
+
+
+@pytest.mark.usefixtures("unprepared")
+@pytest.mark.parametrize(
+    ("variant", "says"),
+    [
+        ("lsar", "did you mean 'lssar'?"),
+        ("lssar:p=0", "p is '0'"),
+        ("softmax+yarn", "softmax+yarn is for inference; train softmax"),
+    ],
+)
+def test_a_variant_that_cannot_be_trained_is_refused_at_once(books, tmp_path, variant, says):
+    assert says in train_refused(2, books, tmp_path / "model", variant=variant)
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.usefixtures("unprepared")
+def test_an_output_that_exists_is_refused_at_once(books, model):
+    assert train_refused(2, books, model) == f"{model} exists; name a folder that does not"
+
+
+def test_missing_text_and_text_that_repeats_the_standard_library_are_refused(tmp_path):
+    sentence = train_refused(2, tmp_path / "nowhere", tmp_path / "model")
+    assert f"no text at {tmp_path / 'nowhere'}" in sentence
+    copy = tmp_path / "shlex_copy.py"
+    copy.write_text(Path(shlex.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    sentence = train_refused_text(copy, tmp_path / "model")
+    assert f"every file of {copy} repeats the standard library" in sentence
+    assert listing(tmp_path) == ["shlex_copy.py"]
+
+
+def train_refused_text(text: Path, out: Path) -> str:
+    """What is said about a text after which nothing was prepared."""
+    done = freeatten("train", "--variant", "lssa", "--text", text, "--out", out, *SIZES)
+    assert done.code == 2
+    return done.sentence
+
+
+def test_a_batch_must_be_shared_evenly(books, tmp_path):
+    sentence = train_refused(2, books, tmp_path / "m", "--text", str(books), "--batch", "3")
+    assert sentence.startswith("batch is 3; it must be a multiple of the 2 text sources")

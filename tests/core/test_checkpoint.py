@@ -1,0 +1,390 @@
+"""The checkpoint format: five files, loaded strictly, and everything else refused."""
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import tiny
+import torch
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
+from strategies import refused
+
+from freeatten_core import Variant, checkpoint, load_checkpoint
+from freeatten_core.checkpoint import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS, shipped, slug
+from freeatten_core.corpus import stdlib_root
+from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.tokens import encode, tokenizer_id
+from freeatten_core.training import Recipe
+
+NAMES = ("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls")
+TOKENS = torch.arange(40)[None] * 7
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tiny.save(tmp_path / "mine")
+
+
+def rewrite(folder, **changes):
+    """Change values of the config; None removes one."""
+    values = json.loads((folder / CONFIG).read_text()) | changes
+    kept = {key: value for key, value in values.items() if value is not None}
+    (folder / CONFIG).write_text(json.dumps(kept))
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / WEIGHTS)
+    change(weights)
+    save_file(weights, folder / WEIGHTS)
+
+
+# round trip
+
+
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=3", "lssa-count", "softmax+yarn"])
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_a_saved_model_loads_with_equal_logits(tmp_path, variant, kv_heads):
+    built = tiny.model(variant, kv_heads=kv_heads)
+    loaded = load_checkpoint(tiny.save(tmp_path / "mine", built))
+    rounded = built.to(torch.bfloat16).float()
+    assert torch.equal(loaded.model(TOKENS), rounded(TOKENS))
+    assert loaded.config == built.config
+    assert {weight.dtype for weight in loaded.model.parameters()} == {torch.float32}
+    assert not any(weight.requires_grad for weight in loaded.model.parameters())
+
+
+def test_a_checkpoint_is_five_files(folder):
+    assert tiny.listing(folder) == sorted(FILES)
+    assert {weight.dtype for weight in load_file(folder / WEIGHTS).values()} == {torch.bfloat16}
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
+
+
+def test_what_comes_with_the_weights(folder):
+    loaded = load_checkpoint(folder)
+    assert (loaded.name, loaded.folder) == (str(folder), folder)
+    assert tokenizer_id(loaded.tokenizer) == tokenizer_id(tiny.tokenizer())
+    assert loaded.curve()["curve"] == [{"step": 1, "loss": 5.0, "validation": 5.0}]
+    values = json.loads((folder / CONFIG).read_text())
+    assert list(values) == [
+        *("format", "variant", "train_length", "vocab_size", "width", "layers", "heads"),
+        *("kv_heads", "mlp_width", "position", "seed", "steps"),
+    ]
+    assert values["position"] == {"kind": "rope", "base": 10_000.0}
+
+
+def test_an_earlier_checkpoint_is_replaced(folder):
+    tiny.save(folder, tiny.model("relu"))
+    assert load_checkpoint(folder).config.variant == Variant.parse("relu")
+    assert tiny.listing(folder.parent) == ["mine"]
+
+
+@pytest.mark.parametrize("room", [0, 2_000, 40_000], ids=str)
+def test_a_full_disk_leaves_nothing_of_a_checkpoint(tmp_path, room):
+    with refused(ContentError, [f"cannot write {tmp_path / 'mine'}"]), tiny.disk_full(room):
+        tiny.save(tmp_path / "mine", tiny.model(layers=8))
+    assert tiny.listing(tmp_path) == []
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(folder):
+    with refused(ContentError, [f"cannot write {folder}"]), tiny.disk_full():
+        tiny.save(folder, tiny.model("relu"))
+    assert load_checkpoint(folder).config.variant == Variant.parse("softmax")
+    assert tiny.listing(folder.parent) == ["mine"]
+
+
+# what is shipped
+
+
+def test_seven_checkpoints_are_shipped():
+    assert shipped() == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_checkpoint_predicts_python(name):
+    loaded = load_checkpoint(name)
+    tokens = encode(loaded.tokenizer, (stdlib_root() / "argparse.py").read_text())
+    tokens = torch.from_numpy(tokens[3000 : 3000 + 513])[None]
+    losses = loaded.model.token_losses(tokens[:, :-1], tokens[:, 1:])
+    assert float(losses.mean()) < 2.5  # a uniform guess is 8.3
+    assert (loaded.name, slug(loaded.config.variant)) == (name, name)
+
+
+def test_shipped_checkpoints_share_recipe_data_and_tokenizer():
+    loaded = [load_checkpoint(name) for name in NAMES]
+    about = [one.curve() for one in loaded]
+    assert len({tokenizer_id(one.tokenizer) for one in loaded}) == 1
+    assert [one.config for one in loaded] == [Recipe().config(o.config.variant) for o in loaded]
+    assert all(one["recipe"] == about[0]["recipe"] for one in about)
+    assert all(one["text"] == about[0]["text"] for one in about)
+
+
+def test_what_is_shipped_is_small():
+    sizes = {path: path.stat().st_size for path in checkpoint.assets().rglob("*") if path.is_file()}
+    weights = [size for path, size in sizes.items() if path.suffix == ".safetensors"]
+    assert len(weights) == 7
+    assert max(weights) <= 6_500_000
+    assert max(sizes.values()) <= 10_000_000
+
+
+# names
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("softmax", "softmax"),
+        ("lssar", "lssar-p15"),
+        ("lssar:p=3", "lssar-p3"),
+        ("softmax-ls", "softmax-ls"),
+        ("softmax+yarn", "softmax"),
+        ("softmax-ls-r:p=3", "softmax-ls-r-p3"),
+    ],
+)
+def test_a_variant_has_a_folder_name(variant, name):
+    assert slug(variant) == slug(Variant.parse(variant)) == name
+
+
+@pytest.mark.parametrize("source", ["lssar-p15", "lssar:p=15", "lssar", "lssar+yarn"])
+def test_a_shipped_checkpoint_is_found_by_its_name_or_its_variant(source):
+    name, folder = checkpoint.locate(source)
+    assert (name, folder) == ("lssar-p15", checkpoint.assets() / "checkpoints" / "lssar-p15")
+
+
+def test_a_folder_may_be_given_relative_or_from_home(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_checkpoint("mine").name == "mine"
+    assert load_checkpoint("~/mine").folder == folder
+    assert load_checkpoint(Path("mine")).config == tiny.CONFIG
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("softmx", ["no checkpoint 'softmx'", "did you mean 'softmax'?"]),
+        ("lssar-p51", ["no checkpoint 'lssar-p51'", "did you mean 'lssar-p15'?"]),
+        ("lssar:p=4", ["no checkpoint 'lssar:p=4'", "did you mean"]),
+        ("gpt2", ["no checkpoint 'gpt2'", "not a shipped name", "Face repository owner/name"]),
+        ("./missing/folder", ["no checkpoint './missing/folder'", "an existing folder"]),
+    ],
+)
+def test_an_unknown_name_is_one_sentence_with_the_nearest(name, words):
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(name)
+    assert [word for word in words if word not in str(caught.value)] == []
+    assert "\n" not in str(caught.value)
+
+
+# damaged files
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with refused(ContentError, [f"checkpoint {folder} lacks {name}", *FILES]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 8, 100, 0.5, -1])
+def test_truncated_weights_are_refused(folder, kept):
+    raw = (folder / WEIGHTS).read_bytes()
+    end = int(len(raw) * kept) if isinstance(kept, float) else kept
+    (folder / WEIGHTS).write_bytes(raw[:end])
+    with refused(ContentError, [f"{folder / WEIGHTS} is not a whole safetensors file"]):
+        load_checkpoint(folder)
+
+
+class Trap:
+    """Runs when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_refused_and_never_opened(folder, tmp_path):
+    torch.save({"weights": torch.ones(3), "trap": Trap(tmp_path / "sprung")}, folder / WEIGHTS)
+    with refused(ContentError, [f"{folder / WEIGHTS} is not a whole safetensors file"]):
+        load_checkpoint(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+EMBEDDING, NORM = "embedding.weight", "blocks.1.mlp_norm.weight"
+WRONG = {
+    "missing": (lambda w: w.pop(NORM), [f"lacks {NORM}", "exactly the model's tensors"]),
+    "extra": (lambda w: w.update(more=torch.ones(2)), ["has an extra more"]),
+    "one layer more": (lambda w: w.update({"blocks.2.x": torch.ones(2)}), ["extra blocks.2.x"]),
+    "flat": (
+        lambda w: w.update({EMBEDDING: w[EMBEDDING].flatten()}),
+        [f"{EMBEDDING} has shape (4800,); the config asks for (300, 16)"],
+    ),
+    "transposed": (
+        lambda w: w.update({EMBEDDING: w[EMBEDDING].T.contiguous()}),
+        [f"{EMBEDDING} has shape (16, 300); the config asks for (300, 16)"],
+    ),
+    "NaN": (lambda w: w[EMBEDDING][7].fill_(torch.nan), ["weights that are not finite"]),
+    "infinite": (lambda w: w[NORM][0].fill_(torch.inf), ["weights that are not finite"]),
+    "both infinite": (
+        lambda w: w[NORM][:2].copy_(torch.tensor([torch.inf, -torch.inf])),
+        ["weights that are not finite"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG.values(), ids=WRONG.keys())
+def test_other_tensors_than_the_models_are_refused(folder, change, words):
+    change_weights(folder, change)
+    with refused(ContentError, [str(folder / WEIGHTS), *words]):
+        load_checkpoint(folder)
+
+
+ABSURD = {
+    "layers": [10**12, 0, -1, "2", 2.0, True, None, [2], 1025],
+    "width": [-16, 10**12, "16", 15, 17],
+    "heads": [3, 16, 0, 10**12, False],
+    "kv_heads": [3, -1, 10**12],
+    "mlp_width": [0, 10**12, 1.5],
+    "vocab_size": [0, 10**12, None],
+    "train_length": [0, 10**12, "512"],
+    "variant": ["softmx", "lssar:p=0", 5, None, ["softmax"], {}],
+    "format": [2, 0, "1", None, []],
+    "position": [
+        *(None, "rope", {"kind": "alibi"}, {"kind": "rope"}, {"kind": "rope", "base": 0}),
+        *({"kind": "rope", "base": True}, {"kind": "rope", "base": "10000"}),
+        *({"kind": "rope", "base": 1e300}, {"kind": "rope", "base": float("nan")}),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key, values in ABSURD.items() for value in values],
+    ids=str,
+)
+def test_an_absurd_config_is_refused_before_memory_is_touched(folder, monkeypatch, key, value):
+    monkeypatch.setattr(checkpoint, "parameter_shapes", lambda _: pytest.fail("a model was made"))
+    rewrite(folder, **{key: value})
+    is_rope = isinstance(value, dict) and value.get("kind") == "rope"
+    with refused(ContentError, [str(folder / CONFIG), "RoPE base" if is_rope else key]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "value"),
+    [({"layers": 10**12}, "1000000000000"), ({"width": -16}, "-16"), ({"heads": "2"}, "'2'")],
+)
+def test_the_refused_value_is_named(folder, changes, value):
+    rewrite(folder, **changes)
+    with refused(ContentError, [value, "it must be"]):
+        load_checkpoint(folder)
+
+
+def test_the_largest_sizes_allowed_cost_no_memory(folder):
+    rewrite(folder, width=1 << 16, mlp_width=1 << 18, vocab_size=1 << 20, layers=64)
+    with refused(ContentError, [str(folder / WEIGHTS), "lacks blocks.10"]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "is not readable JSON"),
+        (b"{", "is not readable JSON"),
+        (b"\xff\xfe{}", "is not readable JSON"),
+        (b"[" * 100_000, "is not readable JSON"),
+        (b'{"format": 1' + b"0" * 5000 + b"}", "is not readable JSON"),
+        (b"[1]", "holds a list; it must be an object"),
+        (b"null", "holds a NoneType; it must be an object"),
+    ],
+)
+def test_a_config_that_is_no_object_is_refused(folder, raw, words):
+    (folder / CONFIG).write_bytes(raw)
+    with refused(ContentError, [f"{folder / CONFIG} {words}"]):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tmp_path):
+    folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=299))
+    with refused(ContentError, [f"checkpoint {folder}", "has 300 tokens, the model 299"]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"\0\1", b'{"model": 3}'])
+def test_a_file_that_is_no_tokenizer_is_refused(folder, raw):
+    (folder / TOKENIZER).write_bytes(raw)
+    with refused(ContentError, [f"{folder / TOKENIZER} is not a tokenizer file"]):
+        load_checkpoint(folder)
+
+
+def test_a_damaged_curve_is_named_when_it_is_read(folder):
+    (folder / CURVE).write_text("{")
+    with refused(ContentError, [f"{folder / CURVE} is not readable JSON"]):
+        load_checkpoint(folder).curve()
+
+
+# the Hugging Face hub
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the hub: what it was asked for, and what it answers."""
+
+    class Hub:
+        answer: object = None
+
+        def __init__(self):
+            self.asked = []
+
+        def download(self, repository, allow_patterns):
+            self.asked.append((repository, allow_patterns))
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return str(self.answer)
+
+    stand_in = Hub()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", stand_in.download)
+    return stand_in
+
+
+def test_a_repository_in_this_format_is_loaded(hub, folder):
+    hub.answer = folder
+    loaded = load_checkpoint("someone/small-model")
+    assert (loaded.name, loaded.config) == ("someone/small-model", tiny.CONFIG)
+    asked = [("someone/small-model", [CONFIG]), ("someone/small-model", list(FILES))]
+    assert hub.asked == asked
+
+
+FAILURES = {
+    "offline": LocalEntryNotFoundError("Name not known\nPlease check your connection."),
+    "no message": OSError(),
+    "http library": type("ProxyError", (Exception,), {})("the proxy\ndid not answer"),
+    "name": HFValidationError("Repo id must not contain '--'"),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())
+def test_a_failure_of_the_hub_is_one_sentence(hub, failure):
+    hub.answer = failure
+    with pytest.raises(UsageError, match=r"no checkpoint 'someone/model'.* hub did not") as caught:
+        load_checkpoint("someone/model")
+    assert "\n" not in str(caught.value)
+    assert not str(caught.value).endswith(": ")
+
+
+def test_another_model_is_refused_before_its_weights_are_fetched(hub, tmp_path):
+    hub.answer = tmp_path
+    (tmp_path / CONFIG).write_text('{"architectures": ["GPT2LMHeadModel"], "n_layer": 12}')
+    with refused(ContentError, ["format is None", "checkpoints written by freeatten train"]):
+        load_checkpoint("openai-community/gpt2")
+    assert hub.asked == [("openai-community/gpt2", [CONFIG])]
+
+
+def test_a_repository_without_a_config_is_refused(hub, tmp_path):
+    hub.answer = tmp_path
+    with refused(ContentError, ["someone/words lacks config.json"]):
+        load_checkpoint("someone/words")
+    assert len(hub.asked) == 1

@@ -1,0 +1,253 @@
+"""The tokenizer, and documents as arrays of tokens."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny
+from hypothesis import example, given
+from hypothesis import strategies as st
+from strategies import refused
+
+from freeatten_core import corpus, tokens
+from freeatten_core.checkpoint import TOKENIZER, assets, read_tokenizer
+from freeatten_core.errors import ContentError, UsageError
+
+SHIPPED = read_tokenizer(assets() / "checkpoints" / "softmax" / TOKENIZER)
+TOKENIZERS = {"tiny": tiny.tokenizer(), "shipped": SHIPPED}
+
+any_tokenizer = pytest.mark.parametrize("letters", TOKENIZERS.values(), ids=TOKENIZERS.keys())
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+@any_tokenizer
+@given(text=any_text)
+@example(text="")
+@example(text="\x00\x01\x1b[0m\x7f\x85\u2028\ufeff\uffff")
+@example(text="one\r\ntwo\rthree\n\n\n   four\t ")
+@example(text="👩‍👩‍👧‍👦🇨🇭 e\u0301 \U0010ffff עברית")
+@example(text="def f(x):\n        return x  # ×\n")
+def test_any_text_decodes_to_itself_and_bytes_add_up(letters, text):
+    ids = tokens.encode(letters, text)
+    assert letters.decode(ids.tolist()) == text
+    assert tokens.token_bytes(letters)[ids].sum() == len(text.encode())
+
+
+@any_tokenizer
+def test_every_token_stands_for_at_least_a_byte(letters):
+    lengths = tokens.token_bytes(letters)
+    assert len(lengths) == letters.get_vocab_size()
+    assert lengths.min() == 1
+    assert (lengths == 1).sum() == 256
+
+
+def test_the_vocabulary_is_as_large_as_asked_and_shortens_text():
+    text = tiny.prose(100, 400)
+    few, many = (tokens.train_tokenizer([text], size) for size in (260, 320))
+    assert (few.get_vocab_size(), many.get_vocab_size()) == (260, 320)
+    assert len(tokens.encode(many, text)) < len(tokens.encode(few, text)) < len(text)
+
+
+def test_tokenizers_that_cut_alike_have_the_same_id():
+    text = tiny.prose(100, 400)
+    one, same = (tokens.train_tokenizer([text], 280) for _ in range(2))
+    assert tokens.tokenizer_id(one) == tokens.tokenizer_id(same)
+    assert tokens.tokenizer_id(one) != tokens.tokenizer_id(tokens.train_tokenizer([text], 281))
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 9))
+@example([3, 0, 0, 3, 12], 3)
+def test_windows_are_exactly_those_inside_one_document(lengths, size):
+    counts = np.asarray(lengths)
+    firsts = np.cumsum(counts) - counts
+    running, total = tokens.window_starts(counts, size)
+    drawn = tokens.window_offsets(counts, running, np.arange(total))
+    inside = [first + at for first, n in zip(firsts, lengths, strict=True) for at in range(n)]
+    ends = np.repeat(firsts + counts, counts)
+    whole = [at for at, end in zip(inside, ends, strict=True) if at + size <= end]
+    assert drawn.tolist() == whole
+
+
+# prepared text
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Sixty texts of one's own, an exact repeat, and a near copy of a library module."""
+    folder = tiny.write_folder(tmp_path_factory.mktemp("texts") / "mine", files=60)
+    (folder / "again.txt").write_text((folder / "000.txt").read_text())
+    module = (corpus.stdlib_root() / "textwrap.py").read_text()
+    (folder / "near.py").write_text(module.replace("self", "this"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(folder, tmp_path_factory):
+    lines = []
+    out = tmp_path_factory.mktemp("prepared") / "corpus"
+    found = tokens.prepare([str(folder)], out, vocab_size=300, report=lines.append)
+    return out, found, lines
+
+
+def texts_of(letters, array, lengths):
+    parts = np.split(array, np.cumsum(lengths)[:-1])
+    return [letters.decode(part.tolist()) for part in parts]
+
+
+def test_every_document_is_in_exactly_one_part(folder, prepared):
+    _, found, _ = prepared
+    (source,) = found.sources
+    training = texts_of(found.tokenizer, source.tokens, source.lengths)
+    validation = texts_of(found.tokenizer, source.validation_tokens, source.validation_lengths)
+    expected = [path.read_text() for path in folder.glob("[0-9]*.txt")]
+    assert sorted(training + validation) == sorted(expected)
+    assert 0 < len(validation) < len(training) / 5
+
+
+def test_near_copies_are_dropped_and_named(folder, prepared):
+    lines = prepared[2]
+    assert "  dropped near.py" in lines
+    assert f"{folder}: 60 files kept, 1 dropped as near copies" in lines
+
+
+def test_what_the_text_was_is_kept(folder, prepared):
+    _, found, _ = prepared
+    (about,) = found.about["sources"]
+    assert (about["source"], about["files"], about["dropped"]) == ("mine", 60, 1)
+    assert about["tokens"] == len(found.sources[0].tokens)
+    kept = sorted(folder.glob("[0-9]*.txt"))
+    assert about["bytes"] == sum(path.stat().st_size for path in kept)
+    assert about["documents"] == [path.name for path in kept]
+
+
+def test_prepared_text_reads_back_the_same(prepared):
+    out, found, _ = prepared
+    again = tokens.load_corpus(out)
+    assert again.about == found.about
+    assert tokens.tokenizer_id(again.tokenizer) == tokens.tokenizer_id(found.tokenizer)
+    for one, other in zip(again.sources, found.sources, strict=True):
+        np.testing.assert_array_equal(one.tokens, other.tokens)
+        np.testing.assert_array_equal(one.validation_lengths, other.validation_lengths)
+
+
+def test_the_tokenizer_learns_from_training_text_only(folder, tmp_path, monkeypatch):
+    seen = []
+    train = tokens.train_tokenizer
+
+    def watch(texts, size):
+        seen.extend(texts)
+        return train(seen, size)
+
+    monkeypatch.setattr(tokens, "train_tokenizer", watch)
+    found = tokens.prepare([str(folder)], tmp_path / "corpus", vocab_size=300)
+    (source,) = found.sources
+    assert sorted(seen) == sorted(texts_of(found.tokenizer, source.tokens, source.lengths))
+
+
+def test_the_tokenizer_learns_equally_from_a_large_and_a_small_source(tmp_path, monkeypatch):
+    seen = []
+    large = tiny.write_folder(tmp_path / "large", files=100)
+    small = tiny.write_folder(tmp_path / "small", files=4)
+    share = sum(len(path.read_text()) for path in small.iterdir())
+    monkeypatch.setattr(tokens, "TOKENIZER_BYTES", 2 * share)
+    monkeypatch.setattr(
+        tokens, "train_tokenizer", lambda texts, _: seen.extend(texts) or tiny.tokenizer()
+    )
+    tokens.prepare([str(large), str(small)], tmp_path / "corpus", vocab_size=300)
+    from_small = sum(text in {path.read_text() for path in small.iterdir()} for text in seen)
+    assert from_small >= 3
+    assert sum(map(len, seen)) <= 3 * share
+
+
+def test_a_given_tokenizer_is_used(folder, tmp_path):
+    found = tokens.prepare(
+        [str(folder)], tmp_path / "corpus", vocab_size=999, tokenizer=tiny.tokenizer()
+    )
+    assert tokens.tokenizer_id(found.tokenizer) == tokens.tokenizer_id(tiny.tokenizer())
+
+
+def test_sources_are_kept_apart(folder, tmp_path):
+    other = tiny.write_folder(tmp_path / "other", files=8)
+    found = tokens.prepare([str(folder), str(other)], tmp_path / "corpus", vocab_size=300)
+    assert [source.name for source in found.sources] == ["mine", "other"]
+    assert [len(source.lengths) + len(source.validation_lengths) for source in found.sources] == [
+        60,
+        8,
+    ]
+
+
+def test_a_source_of_one_document_trains_on_it(tmp_path):
+    (tmp_path / "book.txt").write_text(tiny.prose())
+    found = tokens.prepare([str(tmp_path / "book.txt")], tmp_path / "corpus", vocab_size=300)
+    (source,) = found.sources
+    assert len(source.tokens) == len(source.validation_tokens) > 0
+
+
+def test_nothing_but_near_copies_is_refused(tmp_path):
+    copy = tmp_path / "copy.py"
+    copy.write_text((corpus.stdlib_root() / "textwrap.py").read_text())
+    with refused(UsageError, [f"every file of {copy} repeats the standard library"]):
+        tokens.prepare([str(copy)], tmp_path / "corpus", vocab_size=300)
+    assert tiny.listing(tmp_path) == ["copy.py"]
+
+
+@pytest.mark.parametrize("room", [0, 100, 3_000], ids=str)
+def test_a_full_disk_leaves_nothing(tmp_path, room):
+    (tmp_path / "book.txt").write_text(tiny.prose())
+    out = tmp_path / "corpus"
+    with refused(ContentError, [f"cannot write {out}"]), tiny.disk_full(room):
+        tokens.prepare([str(tmp_path / "book.txt")], out, vocab_size=300)
+    assert tiny.listing(tmp_path) == ["book.txt"]
+
+
+def test_a_full_disk_leaves_the_earlier_text(folder, tmp_path):
+    other = tiny.write_folder(tmp_path / "other", files=8)
+    out = tmp_path / "corpus"
+    before = tokens.prepare([str(other)], out, vocab_size=300)
+    with refused(ContentError, [f"cannot write {out}"]), tiny.disk_full():
+        tokens.prepare([str(folder)], out, vocab_size=300)
+    assert tokens.load_corpus(out).about == before.about
+    assert tiny.listing(tmp_path) == ["corpus", "other"]
+
+
+def test_a_folder_of_something_else_is_never_replaced(folder, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with refused(UsageError, [f"{tmp_path} holds other files"]):
+        tokens.prepare([str(folder)], tmp_path, vocab_size=300)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def copy_of(prepared, folder):
+    folder.mkdir()
+    for path in prepared[0].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+DAMAGE = {
+    "no list": ("corpus.json", lambda _: None),
+    "no tokenizer": ("tokenizer.json", lambda _: None),
+    "no tokens": ("0.train.tokens", lambda _: None),
+    "fewer tokens": ("0.train.tokens", lambda raw: raw[:-2]),
+    "no lengths": ("0.validation.lengths.npy", lambda _: None),
+    "cut list": ("corpus.json", lambda raw: raw[:-3]),
+    "another list": ("corpus.json", lambda _: json.dumps([1, 2]).encode()),
+    "cut tokenizer": ("tokenizer.json", lambda raw: raw[:50]),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_corpus_is_refused(prepared, tmp_path, name, damage):
+    folder = copy_of(prepared, tmp_path / "corpus")
+    raw = damage((folder / name).read_bytes())
+    (folder / name).unlink()
+    if raw is not None:
+        (folder / name).write_bytes(raw)
+    with refused(ContentError, [f"{folder} is not a prepared corpus"]):
+        tokens.load_corpus(folder)
+
+
+def test_another_folder_is_no_corpus(tmp_path):
+    for folder in (tmp_path, tmp_path / "missing", tiny.save(tmp_path / "checkpoint")):
+        with refused(ContentError, [f"{folder} is not a prepared corpus"]):
+            tokens.load_corpus(folder)

@@ -1,0 +1,190 @@
+"""The house: two commands, no large files, imports one way, and a README that is true."""
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from freeatten_cli.main import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = ("freeatten_core", "cli")
+FORBIDDEN = {
+    "freeatten_core": {"typer", "rich", "gradio", "freeatten_cli", "cli", "freeatten_app", "app"},
+    "cli": {"gradio", "freeatten_app", "app"},
+}
+FILE_BYTES = 10_000_000
+"""Above this, a Space needs LFS."""
+NO_TRITON = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "triton":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import torch
+import freeatten_core
+
+query, key, value = torch.randn(3, 1, 2, 9, 4).unbind()
+print(tuple(freeatten_core.attention(query, key, value, "lssar:p=15").shape))
+"""
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+# The two commands
+
+
+def test_ci_runs_exactly_the_test_command_of_the_readme():
+    if shutil.which("awk") is None:
+        pytest.skip("no awk here")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    program = re.search(r"test_command=\$\(awk '(.+)' README\.md\)", script)
+    assert program, "awk takes the command out of the README"
+    assert '-c "$test_command"' in script
+    done = subprocess.run(
+        ["awk", program[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    marked = re.search(
+        r"<!-- test command -->\n```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL
+    )
+    assert marked
+    assert done.stdout == marked[1]
+    assert done.stdout.count("\n") == 1
+    steps = done.stdout.strip().split(" && ")
+    assert steps == [
+        "python3 -m venv .venv",
+        ".venv/bin/pip install -c constraints.txt '.[test]'",
+        ".venv/bin/ruff check .",
+        ".venv/bin/ruff format --check .",
+        ".venv/bin/mypy",
+        ".venv/bin/pytest",
+    ]
+
+
+def test_the_first_command_installs_normally_and_compares():
+    install, *_ = blocks("sh")
+    assert "pip install -c constraints.txt ." in install
+    assert "-e" not in shlex.split(install)
+    assert install.strip().endswith(".venv/bin/freeatten compare --len 16x")
+
+
+def test_constraints_pin_everything_that_is_installed():
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert "torch==2.13.0" in lines
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    pinned = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lines}
+    project = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"^dependencies = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)
+    tests = re.search(r"^test = \[(.*?)\]", project, re.MULTILINE | re.DOTALL)
+    assert listed
+    assert tests
+    names = re.findall(r'"([\w-]+)', listed[1] + tests[1])
+    assert {name.lower() for name in names} <= pinned
+
+
+# The repository
+
+
+def test_no_tracked_file_is_large():
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    done = subprocess.run(
+        ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = [ROOT / name for name in done.stdout.split("\0") if name]
+    assert ROOT / "README.md" in files
+    sizes = {str(path): path.stat().st_size for path in files if path.is_file()}
+    assert {name: size for name, size in sizes.items() if size > FILE_BYTES} == {}
+
+
+def imported(path: Path) -> set[str]:
+    """The top names that a file imports anywhere, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package):
+    paths = sorted((ROOT / package).rglob("*.py"))
+    assert paths
+    found = {path.name: imported(path) & FORBIDDEN[package] for path in paths}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_the_library_works_without_triton():
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TRITON], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "(1, 2, 9, 4)\n"
+
+
+# The README
+
+
+@pytest.fixture
+def one_thread():
+    """Threads that wait for a busy core cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_python_example_runs():
+    (example,) = blocks("python")
+    for large, small in (("4096", "256"), ("4000", "160"), ("8192", "1024")):
+        assert large in example
+        example = example.replace(large, small)
+    assert example.count("\n") <= 10
+    names: dict[str, object] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(example, "README.md", "exec"), names)
+    out, tile = names["out"], names["tile"]
+    assert isinstance(out, torch.Tensor)
+    assert isinstance(tile, torch.Tensor)
+    assert (out.shape, tile.shape) == ((1, 8, 256, 64), (1, 8, 96, 64))
+    losses = [float(number) for number in re.findall(r"\d+\.\d+", printed.getvalue())]
+    assert len(losses) == 2  # 1x and 2x
+    assert all(0.5 < loss < 4 for loss in losses)
+
+
+def commands() -> list[str]:
+    lines = "\n".join(blocks("sh")).splitlines()
+    calls = (re.sub(r" +#.*", "", line) for line in lines)
+    return [call for call in calls if call.startswith("freeatten ")]
+
+
+def test_there_are_commands_in_the_readme():
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("call", commands())
+def test_every_command_of_the_readme_is_accepted(call):
+    _, name, *words = shlex.split(call)
+    command = typer.main.get_command(app).commands[name]
+    command.make_context(name, words)  # raises on an unknown option, or a value of a wrong type
