@@ -100,7 +100,7 @@ def compute_dtype(tensor: Tensor) -> torch.dtype:
 
 
 def blocks(problem: Problem, like: Tensor, enlarged: int = 1) -> Iterator[Block]:
-    """Cut a call on tensors like (B·Hkv, …) into blocks of about `enlarged` · PANEL_ELEMENTS scores.
+    """Cut a call on tensors like (B·Hkv, …) into blocks of `enlarged` · PANEL_ELEMENTS scores.
 
     The last rows come first: causal rows see most keys there, so that no panel has to grow.
     The heads of a panel are a power of two: batched products give threads whole heads (three
