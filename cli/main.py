@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, checkpoints, compare, report, train
+from . import bench, checkpoints, compare, entropy, map, report, stages, train
 from .failures import guarded
 
 app = typer.Typer(
@@ -41,6 +41,9 @@ def root(
 
 app.command("compare")(guarded(compare.compare))
 app.command("checkpoints")(guarded(checkpoints.checkpoints))
+app.command("map")(guarded(map.attention_map))
+app.command("entropy")(guarded(entropy.entropy))
+app.command("stages")(guarded(stages.stages))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))
 app.command("report", hidden=True)(guarded(report.report))

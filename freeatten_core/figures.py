@@ -31,6 +31,8 @@ from .wording import (
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from .analysis import Region
+
 Theme = Literal["light", "dark"]
 Element = dict[str, Any]
 """A part of a Plotly figure in its JSON form."""
@@ -744,3 +746,56 @@ def _curve_panel(lines: Sequence[_Line]) -> _Panel:
         {"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "step"}},
         {"range": _padded(late), "title": {"text": "loss (nats per token)"}},
     )
+
+
+# Maps
+
+
+def map_figure(region: Region, *, title: str, theme: Theme = "light", size: int = 820) -> go.Figure:
+    """A region of an attention map as a heatmap of log2 weights.
+
+    Args:
+        region: from `AttentionMap.region`.
+        title: what the map is of.
+        theme: colours of text and lines.
+        size: width in pixels.
+    """
+    import plotly.graph_objects as go
+
+    look = _look(theme)
+    scale, rows, columns = region.scale, *region.codes.shape
+    ticks = [
+        t for t in range(math.ceil(scale.floor_log2), math.floor(scale.top_log2) + 1) if t % 4 == 0
+    ]
+    heatmap = go.Heatmap(
+        z=region.codes,
+        x0=region.key_start + region.cell / 2,
+        dx=region.cell,
+        y0=region.query_start + region.cell / 2,
+        dy=region.cell,
+        zmin=0,
+        zmax=255,
+        colorscale="Cividis",
+        colorbar={
+            "title": {"text": "weight"},
+            "tickvals": [(t - scale.floor_log2) / scale.step for t in ticks],
+            "ticktext": [f"2<sup>{t}</sup>" for t in ticks],
+        },
+        hovertemplate="key %{x}<br>query %{y}<extra></extra>",
+    )
+    figure = go.Figure(heatmap)
+    figure.update_layout(
+        title={
+            "text": f"{title}<br><sup>a cell is the {region.pool} of {region.cell} × "
+            f"{region.cell} tokens</sup>"
+        },
+        width=size,
+        height=round(size * min(1.2, 0.25 + rows / columns * 0.75)),
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": look.text},
+        meta={"background": look.paper},
+        xaxis={"title": {"text": "key position"}, "constrain": "domain"},
+        yaxis={"title": {"text": "query position"}, "autorange": "reversed"},
+    )
+    return figure

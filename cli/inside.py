@@ -1,0 +1,100 @@
+"""What the commands that look inside a model share: which model, which text, one pass over it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from freeatten_core.analysis import Capture
+    from freeatten_core.comparison import Row
+
+HEAD_HELP = "Head, from 0."
+LAYER_HELP = "Layer, from 0."
+LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
+
+
+def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: str) -> list[Row]:
+    """Shipped variants and given checkpoints; the default when neither is named."""
+    from freeatten_core.comparison import load_rows
+    from freeatten_core.variants import Variant
+
+    names = variants if variants is not None else ("" if checkpoints else default)
+    return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
+
+
+def captures(
+    rows: Sequence[Row],
+    *,
+    text: str,
+    length: str,
+    seed: int,
+    device: str,
+    layers: Sequence[int] | None = None,
+) -> tuple[list[Capture], str]:
+    """One pass of every row over the same text, with progress; and the name of that text.
+
+    Raises:
+        UsageError: a text that is too short, rows with different tokenizers, too little memory.
+    """
+    import torch
+
+    from freeatten_core.analysis import capture
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
+    from freeatten_core.errors import UsageError
+    from freeatten_core.evaluation import select_texts
+    from freeatten_core.tokens import tokenizer_id
+
+    chosen = choose_device(device)
+    tokenizers = {tokenizer_id(row.checkpoint.tokenizer) for row in rows}
+    if len(tokenizers) > 1:
+        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
+    tokens = _tokens(length, rows[0].checkpoint.config.train_length)
+    documents = evaluation_documents(text, sys.stdin)
+    drawn = select_texts(documents, rows[0].checkpoint.tokenizer, tokens - 1, 1, seed).texts[0]
+    found = []
+    with _progress() as advance:
+        for row in rows:
+            found.append(
+                capture(
+                    row.checkpoint,
+                    torch.from_numpy(drawn.tokens),
+                    variant=row.variant,
+                    layers=layers,
+                    device=chosen,
+                    advance=advance(str(row.variant)),
+                )
+            )
+    return found, drawn.name
+
+
+def _tokens(text: str, train_length: int) -> int:
+    from freeatten_core.errors import UsageError
+
+    match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"--len is {text!r}; write 4x or a number of tokens such as 2048")
+    tokens = int(match[1]) * (train_length if match[2] else 1)
+    if tokens < 2:
+        raise UsageError(f"--len is {text}; there must be at least 2 tokens")
+    return tokens
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
+    """Gives a function from a name to a progress callback, each a bar on standard error."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def advance(name: str) -> Callable[[float, float], None]:
+            task = bar.add_task(name, total=None)
+            return lambda done, whole: bar.update(task, completed=done, total=whole)
+
+        yield advance

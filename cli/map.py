@@ -1,0 +1,195 @@
+"""`freeatten map`: where a head looks, from a whole text down to single tokens."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from .command import command_line
+from .help import DEVICE, TEXT
+from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from freeatten_core.analysis import AttentionMap, Capture, Region
+
+NOT_MAP_LINES = 8
+"""Lines of the window that title, axes and command take."""
+
+
+def attention_map(
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="A shipped name, folder or hub name; with --html can be repeated."),
+    ] = None,
+    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
+    query: Annotated[str | None, typer.Option(help="Queries start:stop; all by default.")] = None,
+    key: Annotated[str | None, typer.Option(help="Keys start:stop; all by default.")] = None,
+    pool: Annotated[str, typer.Option(help="max keeps needles visible; mean.")] = "max",
+    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "4x",
+    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="One page that zooms to single tokens, no server.")
+    ] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the region as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the region as SVG.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the cells here.")] = None,
+) -> None:
+    """A head's attention map that fits the window, or one page that zooms to single tokens."""
+    from rich.console import Console
+
+    from freeatten_core.analysis import AttentionMap
+    from freeatten_core.analysis.map import Pool
+    from freeatten_core.errors import UsageError
+    from freeatten_core.files import check_writable
+
+    for path in (html, png, svg, csv_file):
+        if path is not None:
+            check_writable(path)
+    if pool not in get_args(Pool):
+        raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
+    rows = rows_of(None, checkpoint or ["lssar-p15"], "")
+    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
+    length = found[0].length
+    spans = _span("--query", query, length), _span("--key", key, length)
+    console = Console()
+    if as_json:
+        sys.stdout.write(json.dumps(_result(maps[0].region(*spans[0], *spans[1]), found[0])) + "\n")
+    else:
+        _print(console, maps[0], found[0], spans, f"layer {layer}, head {head}", name)
+    if html is not None:
+        _save_page(maps, found, html, f"layer {layer}, head {head}", name)
+    region = maps[0].region(*spans[0], *spans[1])
+    _save_pictures(region, found[0], (png, svg))
+    if csv_file is not None:
+        _save_csv(region, csv_file)
+
+
+def _span(option: str, text: str | None, length: int) -> tuple[int, int]:
+    from freeatten_core.errors import UsageError
+
+    if text is None:
+        return 0, length
+    start, colon, stop = text.partition(":")
+    try:
+        span = int(start or 0), int(stop or length)
+    except ValueError:
+        span = (0, 0)
+    if not colon or not 0 <= span[0] < span[1] <= length:
+        raise UsageError(
+            f"{option} is {text!r}; write start:stop with 0 <= start < stop <= {length}"
+        )
+    return span
+
+
+def _print(
+    console: Console,
+    attention: AttentionMap,
+    capture: Capture,
+    spans: tuple[tuple[int, int], tuple[int, int]],
+    where: str,
+    name: str,
+) -> None:
+    from rich.text import Text
+
+    from .blocks import picture, token_grid
+
+    (q0, q1), (k0, k1) = spans
+    color = console.color_system is not None and not console.no_color
+    console.print(
+        Text(
+            f"{capture.variant}, {where}: queries {q0:,}–{q1 - 1:,} (down), keys {k0:,}–{k1 - 1:,} "
+            f"(across) of {name}, {capture.length:,} tokens"
+        )
+    )
+    rows = max(4, console.height - NOT_MAP_LINES)
+    if q1 - q0 <= rows and (k1 - k0) * 2 <= console.width - 14:
+        weights = attention.weights(q0, q1, k0, k1)
+        labels = capture.labels(q0, q1), capture.labels(k0, k1)
+        console.print(token_grid(weights.tolist(), labels, (q0, k0), color=color))
+    else:
+        cells = min(console.width - 2, 2 * rows)
+        region = attention.region(q0, q1, k0, k1, cells=cells - 1)
+        console.print(picture(region, color=color))
+        how = "the largest weight" if region.pool == "max" else "the mean weight"
+        console.print(f"a cell is {how} of {region.cell} × {region.cell} tokens, log scale")
+    strongest = attention.strongest(q1 - 1, 5)
+    labels_of = {key: capture.labels(key, key + 1)[0] for key, _ in strongest}
+    listed = ", ".join(f"{labels_of[key]!r} at {key:,}: {weight:.3g}" for key, weight in strongest)
+    own = capture.labels(q1 - 1, q1)[0]
+    console.print(Text(f"strongest for {own!r} at {q1 - 1:,}: {listed}"))
+    console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
+
+
+def _result(region: Region, capture: Capture) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "variant": str(capture.variant),
+        "checkpoint": capture.name,
+        "length": capture.length,
+        "command": command_line(),
+        "query_start": region.query_start,
+        "key_start": region.key_start,
+        "cell": region.cell,
+        "pool": region.pool,
+        "exact": region.exact,
+        "weights": [[float(f"{value:.4g}") for value in row] for row in region.values().tolist()],
+    }
+
+
+def _save_page(
+    maps: list[AttentionMap], found: list[Capture], path: Path, where: str, name: str
+) -> None:
+    from freeatten_core.mapview import HeadMap, write_page
+
+    items = [
+        HeadMap(str(capture.variant), each, head=where, train_length=capture.train_length)
+        for each, capture in zip(maps, found, strict=True)
+    ]
+    difference = (0, 1) if len(items) > 1 else None
+    write_page(
+        items,
+        path,
+        f"{', '.join(item.name for item in items)}: {where}",
+        tokens=found[0].labels(0, found[0].length),
+        about=f"{found[0].length:,} tokens of {name}",
+        command=command_line(),
+        difference=difference,
+    )
+
+
+def _save_pictures(region: Region, capture: Capture, paths: tuple[Path | None, ...]) -> None:
+    wanted = [path for path in paths if path is not None]
+    if not wanted:
+        return
+    from freeatten_core.figures import map_figure
+
+    from .exports import save_figure
+
+    figure = map_figure(region, title=f"{capture.variant} on {capture.length:,} tokens")
+    for path in wanted:
+        save_figure(figure, path)
+
+
+def _save_csv(region: Region, path: Path) -> None:
+    from freeatten_core.files import replacing
+
+    queries, keys = region.query_edges(), region.key_edges()
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "key", "cell", "weight"])
+        for query, row in zip(queries[:-1].tolist(), region.values().tolist(), strict=True):
+            for key, weight in zip(keys[:-1].tolist(), row, strict=True):
+                if key <= query + region.cell:
+                    writer.writerow([query, key, region.cell, f"{weight:.6g}"])

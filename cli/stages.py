@@ -1,0 +1,131 @@
+"""`freeatten stages`: one row of one head, from score to weight."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import command_line
+from .help import DEVICE, TEXT
+from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
+
+if TYPE_CHECKING:
+    from freeatten_core.analysis import Capture, RowStages
+
+
+def stages(
+    checkpoint: Annotated[str, typer.Option(help="A shipped name, folder or hub name.")] = (
+        "lssar-p15"
+    ),
+    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
+    position: Annotated[
+        int | None, typer.Option(min=0, help="The query's position; the last when left out.")
+    ] = None,
+    power: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Sharpen with this p instead.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, help="Let only the last so many keys be visible.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Keys shown, strongest first.")] = 12,
+    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "1x",
+    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,
+) -> None:
+    """What each stage does to one row: score, positivity, normalise, sharpen."""
+    from freeatten_core.analysis import row_stages
+    from freeatten_core.files import check_writable
+
+    if csv_file is not None:
+        check_writable(csv_file)
+    rows = rows_of(None, [checkpoint], "")
+    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    own = found[0].length - 1 if position is None else position
+    row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
+    result = _result(row, found[0], name)
+    if as_json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        _print(result, top)
+    if csv_file is not None:
+        _save_csv(result, csv_file)
+
+
+def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
+    first = row.position + 1 - row.count
+    return {
+        "schema": 1,
+        "variant": str(row.variant),
+        "checkpoint": capture.name,
+        "text": text,
+        "layer": row.layer,
+        "head": row.head,
+        "position": row.position,
+        "visible": row.count,
+        "offset": row.offset,
+        "uniform": row.uniform,
+        "command": command_line(),
+        "keys": row.keys.tolist(),
+        "tokens": capture.labels(first, row.position + 1),
+        "score": row.score.tolist(),
+        "positivity": row.positivity.tolist(),
+        "normalise": row.normalise.tolist(),
+        "weights": row.weights.tolist(),
+    }
+
+
+def _print(result: dict[str, Any], top: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    count = result["visible"]
+    token = result["tokens"][-1]
+    console.print(
+        Text(
+            f"{result['variant']}, layer {result['layer']}, head {result['head']}: query "
+            f"{token!r} at {result['position']:,} of {result['text']}, N = {count:,} visible keys"
+        )
+    )
+    table = Table(box=None, pad_edge=False)
+    for column in ("key", "token", "score", "positivity", "N·a", "weight"):
+        table.add_column(column, justify="left" if column == "token" else "right")
+    strongest = sorted(range(count), key=lambda i: -result["weights"][i])[:top]
+    for i in strongest:
+        table.add_row(
+            f"{result['keys'][i]:,}",
+            Text(repr(result["tokens"][i])),
+            f"{result['score'][i]:.3f}",
+            f"{result['positivity'][i]:.4g}",
+            f"{count * result['normalise'][i]:.4g}",
+            f"{result['weights'][i]:.4g}",
+        )
+    console.print(table)
+    zeros = sum(weight == 0 for weight in result["weights"])
+    rest = 1 - sum(result["weights"][i] for i in strongest) / (sum(result["weights"]) or 1)
+    console.print(
+        f"the other {count - len(strongest):,} keys hold {max(0.0, rest):.2%} of the weight; "
+        f"{zeros:,} get exactly 0",
+        highlight=False,
+    )
+    console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
+
+
+def _save_csv(result: dict[str, Any], path: Path) -> None:
+    from freeatten_core.files import replacing
+
+    columns = ("keys", "tokens", "score", "positivity", "normalise", "weights")
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(result[column] for column in columns), strict=True))

@@ -1,0 +1,49 @@
+"""See inside a model at any length, never with a matrix of length × length.
+
+`capture` keeps queries, keys and row statistics of one pass; `rows` reads them; `map` zooms into
+one head; `stages` follows one row from score to weight.
+"""
+
+from .capture import Capture, Forecast, LayerCapture, capture, forecast
+from .map import AttentionMap, ByteScale, DifferenceRegion, Payload, Region, difference
+from .rows import (
+    STATISTICS,
+    HeadRow,
+    HeadTable,
+    SinkRate,
+    UniformRule,
+    by_position,
+    entropy_note,
+    head_table,
+    sink_rate,
+    statistic,
+    uniform_rule_share,
+)
+from .stages import RowStages, row_stages
+
+__all__ = [
+    "STATISTICS",
+    "AttentionMap",
+    "ByteScale",
+    "Capture",
+    "DifferenceRegion",
+    "Forecast",
+    "HeadRow",
+    "HeadTable",
+    "LayerCapture",
+    "Payload",
+    "Region",
+    "RowStages",
+    "SinkRate",
+    "UniformRule",
+    "by_position",
+    "capture",
+    "difference",
+    "entropy_note",
+    "forecast",
+    "head_table",
+    "row_stages",
+    "sink_rate",
+    "statistic",
+    "uniform_rule_share",
+]

@@ -1,0 +1,108 @@
+"""One row from score to weight: what each stage of a variant does to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from ..errors import UsageError
+from ..variants import Variant
+from .capture import Capture
+from .map import check_whole
+
+
+@dataclass(frozen=True)
+class RowStages:
+    """The values of one query row after each stage, one a visible key; float64, on the CPU."""
+
+    variant: Variant
+    """As computed: with the power asked for, without modifiers."""
+    layer: int
+    head: int
+    position: int
+    keys: Tensor
+    """Positions of the visible keys, (N,) int64, ascending; the last is the row's own."""
+    tokens: Tensor
+    """Their token ids, (N,)."""
+    score: Tensor
+    """`s`, (N,)."""
+    positivity: Tensor
+    """`f`, (N,); for `exp` with `l1` it is `e^(s − max s)`, so that it stays finite."""
+    normalise: Tensor
+    """`a`, (N,)."""
+    weights: Tensor
+    """`w`, (N,): `a` where nothing is sharpened."""
+    offset: float
+    """`O`, what the re-weighting subtracts from `N·a`; 0 where nothing is sharpened."""
+    uniform: bool
+    """Whether `O` is 0 by the rule for near-uniform rows."""
+
+    @property
+    def count(self) -> int:
+        """`N`, the number of visible keys."""
+        return len(self.keys)
+
+
+def row_stages(
+    capture: Capture,
+    layer: int,
+    head: int,
+    position: int,
+    *,
+    power: int | Literal["own"] | None = "own",
+    last: int | None = None,
+) -> RowStages:
+    """The stages of one row, as `freeatten_core.reference.stages` has them.
+
+    Args:
+        capture: of any length; float64 from queries and keys as kept.
+        layer, head: which head.
+        position: the row, 0…L − 1; it sees the keys 0…position.
+        power: sharpen with this `p` instead of the variant's own; None for no sharpening.
+        last: let only the row's last so many keys be visible, its own included, which changes `N`
+            in every stage; None for all.
+
+    Raises:
+        UsageError: a layer, head, position, power or `last` out of range; sharpening for a variant
+            whose rows are not normalised by their sum.
+    """
+    query, key = capture.head(layer, head)
+    position = check_whole("position", position, 0, capture.length - 1)
+    count = position + 1 if last is None else check_whole("last", last, 1, position + 1)
+    variant = _with_power(capture.variant.attention, power)
+    start = position + 1 - count
+    row = query[position].cpu().double()[None, None, None]
+    seen = key[start : position + 1].cpu().double()[None, None]
+    result = reference.stages(row, seen, variant)
+    offset = 0.0
+    if variant.sharpen is not None:
+        visible = result.visible.sum(-1, keepdim=True).double()
+        offset = float(reference.offset(result.normalise * visible, visible))
+    sharpened = variant.sharpen is not None
+    return RowStages(
+        variant=variant,
+        layer=layer,
+        head=head,
+        position=position,
+        keys=torch.arange(start, position + 1),
+        tokens=capture.tokens[start : position + 1],
+        score=result.score[0, 0, 0],
+        positivity=result.positivity[0, 0, 0],
+        normalise=result.normalise[0, 0, 0],
+        weights=result.weights[0, 0, 0],
+        offset=offset,
+        uniform=sharpened and offset == 0 and count > reference.FIRST_ROWS,
+    )
+
+
+def _with_power(variant: Variant, power: int | Literal["own"] | None) -> Variant:
+    if power == "own":
+        return variant
+    try:
+        return replace(variant, sharpen=power)
+    except ValueError as error:
+        raise UsageError(str(error)) from error

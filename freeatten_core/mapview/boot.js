@@ -1,0 +1,58 @@
+// What other scripts may use, and the start of a page that carries its maps.
+
+const STATE_DELAY = 150;
+
+/** The maps of this page, decoded when first shown. @param {any} page @returns {MapEntry[]} */
+function carried(page) {
+  return page.maps.map((/** @type {any} */ map, /** @type {number} */ at) => ({
+    name: map.name,
+    head: map.head,
+    load: async () => {
+      const holder = /** @type {HTMLElement} */ (document.getElementById(`freeatten-map-${at}`));
+      const arrays = await unpacked(holder.textContent ?? "", map.directory);
+      holder.textContent = ""; // the arrays are kept, the text would double the memory
+      return new PayloadSource(arrays, map.metadata);
+    },
+  }));
+}
+
+/** Keeps a view in the address, and follows the address. @param {Options} options */
+function linked(options) {
+  let timer = 0;
+  const hash = () => location.hash.slice(1);
+  const write = (/** @type {string} */ state) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (state !== hash()) history.replaceState(null, "", `#${state}`);
+    }, STATE_DELAY);
+  };
+  return { ...options, state: hash(), onState: write };
+}
+
+/** Starts the page. */
+function start() {
+  const root = document.getElementById("freeatten-root");
+  const data = document.getElementById("freeatten-page");
+  if (!root || !data) return null;
+  const page = JSON.parse(data.textContent ?? "");
+  document.documentElement.dataset.freeatten = "page";
+  const { title, tokens, difference } = page;
+  const view = new MapView(root, linked({ maps: carried(page), title, tokens, difference }));
+  view.ready.catch((error) => {
+    root.append(element("p", { class: "fa-error", role: "alert", text: `The maps could not be read: ${error}` }));
+  });
+  window.addEventListener("hashchange", () => view.restore(location.hash.slice(1)));
+  return view;
+}
+
+const page = start();
+
+/** @type {any} */ (window).freeatten = {
+  MapView,
+  PayloadSource,
+  DifferenceSource,
+  unpacked,
+  page,
+  weight: (/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) =>
+    page?.weight(map, query, key),
+};

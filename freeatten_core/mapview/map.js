@@ -1,0 +1,515 @@
+// The component: panels with one view between them, a toolbar, and what is said about the cross.
+
+/**
+ * @typedef {object} MapEntry
+ * @property {string} name  of the variant
+ * @property {string} head  which head; maps of one head are shown together
+ * @property {() => Promise<Source>} load  called once, when first shown
+ *
+ * @typedef {object} Options
+ * @property {MapEntry[]} maps
+ * @property {string} [title]
+ * @property {string[] | null} [tokens]
+ * @property {[number, number] | null} [difference]  numbers of two maps of a head
+ * @property {string} [state]  as `state()` gave it
+ * @property {(state: string) => void} [onState]
+ * @property {"light" | "dark"} [theme]  the system's, and a button, without it
+ */
+
+const ZOOM_STEP = 0.5;
+/** How far an arrow moves, in views. */
+const ARROW_STEP = 0.125;
+/** Tokens in view after a jump to one source, at most. */
+const JUMP_SPAN = 48;
+/** @type {Record<string, [number, number]>} */
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
+class MapView {
+  /** @param {HTMLElement} root @param {Options} options */
+  constructor(root, options) {
+    this.root = root;
+    this.options = options;
+    this.tokens = options.tokens ?? null;
+    this.heads = [...new Set(options.maps.map((map) => map.head))];
+    this.head = this.heads[0];
+    this.difference = options.difference ?? null;
+    /** @type {Map<MapEntry, Promise<Source>>} */
+    this.loaded = new Map();
+    /** @type {Panel[]} */
+    this.panels = [];
+    /** @type {SourcesList[]} */
+    this.lists = [];
+    /** @type {{query: number, key: number} | null} */
+    this.cross = null;
+    /** @type {number | null} */
+    this.pin = null;
+    this.extent = 1;
+    this.keyLength = 1;
+    this.queryLength = 1;
+    this.view = wholeView(1);
+    /** @type {View | null} */
+    this.asked = null;
+    this.shared = { floor: -24, top: 0 };
+    this.drawing = 0;
+    /** @type {(() => void)[]} */
+    this.waiting = [];
+    this.build();
+    this.watch();
+    this.ready = this.restore(options.state ?? "");
+  }
+
+  // What is on the page
+
+  build() {
+    this.root.classList.add("freeatten-map");
+    if (this.options.theme) this.root.dataset.theme = this.options.theme;
+    this.grid = element("div", { class: "fa-grid" });
+    this.side = element("aside", { class: "fa-side", "aria-label": "strongest sources" });
+    this.legend = element("div", { class: "fa-legend" });
+    this.where = element("p", { class: "fa-where" });
+    this.live = element("p", { class: "fa-unseen", role: "status", "aria-live": "polite" });
+    this.sideTitle = element("h2", { class: "fa-side-title" });
+    this.lists_ = element("div", { class: "fa-lists" });
+    this.side.append(this.sideTitle, this.lists_);
+    this.root.replaceChildren(this.toolbar(), this.where,
+      element("div", { class: "fa-body" }, this.grid, this.side), this.live);
+  }
+
+  toolbar() {
+    const button = (/** @type {string} */ text, /** @type {string} */ label,
+      /** @type {() => void} */ click) => element("button", {
+      type: "button", class: "fa-button", text, title: label, "aria-label": label, on: { click },
+    });
+    const about = () => middle(this.view);
+    const bar = element("div", { class: "fa-toolbar", role: "toolbar", "aria-label": "view" },
+      button("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
+      button("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
+      button("Whole", "show the whole map (Home)", () => this.whole()));
+    this.headChoice = this.select("Head", this.heads.map((head) => [head, head]),
+      (value) => this.show(value, this.difference));
+    if (this.heads.length > 1) bar.append(this.headChoice.label);
+    this.differenceChoice = this.select("Difference", [["", "none"]], (value) =>
+      this.show(this.head, value ? pairOf(value) : null));
+    bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
+      button("Save PNG", "save this view as a picture", () => this.savePicture()));
+    if (!this.options.theme) bar.append(button("◐", "switch light and dark", () => this.switchTheme()));
+    return bar;
+  }
+
+  /** @param {string} name @param {[string, string][]} choices @param {(value: string) => void} chosen */
+  select(name, choices, chosen) {
+    const control = /** @type {HTMLSelectElement} */ (element("select", {
+      class: "fa-select", on: { change: () => chosen(control.value) },
+    }));
+    const label = element("label", { class: "fa-choice" }, element("span", { text: name }), control);
+    const fill = (/** @type {[string, string][]} */ list, /** @type {string} */ value) => {
+      control.replaceChildren(...list.map(([key, text]) => element("option", { value: key, text })));
+      control.value = value;
+    };
+    fill(choices, choices[0]?.[0] ?? "");
+    return { control, label, fill };
+  }
+
+  watch() {
+    this.sizes = new ResizeObserver(() => this.resized());
+    this.sizes.observe(this.grid);
+    this.dark = matchMedia("(prefers-color-scheme: dark)");
+    this.onTheme = () => this.recolour();
+    this.dark.addEventListener("change", this.onTheme);
+  }
+
+  /** Stops watching; for pages that take the component off again. */
+  destroy() {
+    this.sizes?.disconnect();
+    this.dark?.removeEventListener("change", this.onTheme);
+    cancelAnimationFrame(this.drawing);
+    this.root.replaceChildren();
+  }
+
+  // Which maps
+
+  /** @param {MapEntry} entry */
+  source(entry) {
+    const known = this.loaded.get(entry) ?? entry.load();
+    this.loaded.set(entry, known);
+    return known;
+  }
+
+  entries(head = this.head) {
+    return this.options.maps.filter((map) => map.head === head);
+  }
+
+  /** Shows the maps of one head. @param {string} head @param {[number, number] | null} pair */
+  async show(head, pair) {
+    this.head = head;
+    this.difference = pair;
+    this.root.dataset.settled = "false";
+    const entries = this.entries();
+    const sources = await Promise.all(entries.map((entry) => this.source(entry)));
+    if (head !== this.head || pair !== this.difference) return; // another was chosen meanwhile
+    const isPair = pair && pair[0] !== pair[1] && pair.every((at) => at < sources.length);
+    this.difference = isPair ? pair : null;
+    const shown = entries.map((entry, at) => this.panel(entry.name, sources[at]));
+    this.lists = shown.map((panel) => this.sourcesList(panel));
+    if (this.difference) shown.push(this.differencePanel(entries, sources, this.difference));
+    this.panels = shown;
+    this.measure(sources);
+    this.grid.replaceChildren(...shown.map((panel) => panel.root), this.legend);
+    this.root.dataset.panels = String(shown.length);
+    this.lists_.replaceChildren(...this.lists.map((list) => list.root));
+    this.fillChoices(entries);
+    this.resized();
+    this.recolour();
+    this.moved();
+    this.crossed();
+  }
+
+  /** @param {Source[]} sources */
+  measure(sources) {
+    this.keyLength = Math.max(...sources.map((source) => source.meta.keyLength));
+    this.queryLength = Math.max(...sources.map((source) => source.meta.queryLength));
+    const before = this.extent;
+    this.extent = Math.max(this.keyLength, this.queryLength);
+    this.shared = sharedScale(sources.map((source) => source.meta.scale));
+    if (before === 1) this.view = wholeView(this.extent);
+    this.view = clamped(this.view, this.extent);
+  }
+
+  /** @param {string} name @param {Source} source */
+  panel(name, source) {
+    return new Panel(name, source, (panel) => this.actions(panel), () => this.draw());
+  }
+
+  /** @param {MapEntry[]} entries @param {Source[]} sources @param {[number, number]} pair */
+  differencePanel(entries, sources, [first, second]) {
+    const name = `${entries[first].name} against ${entries[second].name}`;
+    const source = new DifferenceSource(sources[first], sources[second]);
+    return this.panel(name, /** @type {any} */ (source));
+  }
+
+  /** @param {Panel} panel */
+  sourcesList(panel) {
+    return new SourcesList(panel, (key) => this.jump(this.reader(), key), (key) => this.token(key));
+  }
+
+  /** @param {MapEntry[]} entries */
+  fillChoices(entries) {
+    /** @type {[string, string][]} */
+    const pairs = [["", "none"]];
+    entries.forEach((one, first) => entries.forEach((other, second) => {
+      if (first < second) pairs.push([`${first}-${second}`, `${one.name} against ${other.name}`]);
+    }));
+    this.differenceChoice.fill(pairs, this.difference ? this.difference.join("-") : "");
+    this.differenceChoice.label.hidden = pairs.length === 1;
+    this.headChoice.control.value = this.head;
+    this.fillLegend(entries);
+  }
+
+  /** @param {MapEntry[]} entries */
+  fillLegend(entries) {
+    const meta = this.panels[0].source.meta;
+    const parts = [colourBar("weight, the same scale in every map (logarithmic)", SEQUENTIAL,
+      weightTicks(this.shared))];
+    if (this.difference) {
+      const [first, second] = this.difference.map((at) => entries[at].name);
+      const label = `difference: blue where ${second} is larger, orange where ${first} is`;
+      parts.push(colourBar(label, DIVERGING[this.theme()], octaveTicks()));
+    }
+    this.legend.replaceChildren(...parts,
+      element("div", { class: "fa-notes" }, ...legendNotes(meta.pool, meta.trainLength, this.shared)));
+  }
+
+  // The view
+
+  /** @param {Panel} panel @returns {Actions} */
+  actions(panel) {
+    const token = (/** @type {number} */ x, /** @type {number} */ y) => panel.plot.at(x, y, this.view);
+    const scale = () => this.view.span / panel.plot.side;
+    return {
+      zoom: (factor, x, y) => this.zoom(factor, token(x, y)),
+      drag: (dx, dy) => this.look(panned(this.view, -dy * scale(), -dx * scale(), this.extent)),
+      point: (x, y) => this.point(panel.plot.holds(x, y) ? token(x, y) : null),
+      leave: () => this.point(null),
+      pick: (x, y) => this.pick(panel.plot.holds(x, y) ? token(x, y) : null),
+      press: (key, shift) => this.press(key, shift),
+    };
+  }
+
+  /** @param {number} factor @param {{query: number, key: number}} about */
+  zoom(factor, about) {
+    this.look(zoomed(this.view, factor, about, this.extent));
+  }
+
+  whole() {
+    this.look(wholeView(this.extent));
+  }
+
+  /** Shows a view in every panel. @param {View} view */
+  look(view) {
+    this.view = clamped(view, this.extent);
+    this.moved();
+  }
+
+  moved() {
+    for (const panel of this.panels) {
+      panel.want(this.view);
+      // a whole map has nowhere to go: a finger on it scrolls the page
+      panel.canvas.style.touchAction = isWhole(this.view, this.extent) ? "pan-y" : "none";
+    }
+    this.draw();
+    this.report();
+  }
+
+  /** @param {number} query @param {number} key */
+  jump(query, key) {
+    const span = Math.min(this.view.span, JUMP_SPAN);
+    this.cross = { query, key };
+    this.look(centred({ ...this.view, span }, query, key, this.extent));
+    this.crossed();
+  }
+
+  // The cross and the pin
+
+  /** @param {{query: number, key: number} | null} place */
+  point(place) {
+    const cross = this.inside(place);
+    if (cross?.query === this.cross?.query && cross?.key === this.cross?.key) return;
+    this.cross = cross;
+    this.crossed();
+  }
+
+  /** @param {{query: number, key: number} | null} place */
+  inside(place) {
+    if (!place) return null;
+    const [query, key] = [Math.floor(place.query), Math.floor(place.key)];
+    const isInside = query >= 0 && key >= 0 && query < this.queryLength && key < this.keyLength;
+    return isInside ? { query, key } : null;
+  }
+
+  /** Pins the query of a place; pins none when it was pinned already. */
+  pick(/** @type {{query: number, key: number} | null} */ place) {
+    const cross = this.inside(place);
+    if (!cross) return;
+    this.cross = cross;
+    this.pin = this.pin === cross.query ? null : cross.query;
+    this.crossed();
+    this.report();
+  }
+
+  /** The query whose sources are listed. */
+  reader() {
+    if (this.pin !== null) return Math.min(this.pin, this.queryLength - 1);
+    if (this.cross) this.latest = this.cross.query;
+    return Math.min(this.latest ?? Infinity, this.queryLength - 1);
+  }
+
+  crossed() {
+    const { cross } = this;
+    for (const panel of this.panels) panel.read(cross);
+    const query = this.reader();
+    for (const list of this.lists) list.show(query);
+    this.sideTitle.replaceChildren(
+      element("span", { text: "Strongest sources of query " }),
+      element("bdi", { class: "fa-token", text: this.token(query) }),
+      element("span", { class: "fa-position", text: ` at ${count(query)}${this.pin === null ? "" : ", pinned"}` }));
+    this.where.replaceChildren(...this.whereText());
+    this.draw();
+  }
+
+  /** Which pair the cross is on. */
+  whereText() {
+    if (!this.cross) return [element("span", { class: "fa-hint", text:
+      "Point at a map for the exact weight, click to pin a query. Zoom: wheel, pinch, + −. Move: drag, arrows." })];
+    const { query, key } = this.cross;
+    const part = (/** @type {string} */ name, /** @type {number} */ position) => [
+      element("span", { text: `${name} ` }), element("bdi", { class: "fa-token", text: this.token(position) }),
+      element("span", { class: "fa-position", text: ` at ${count(position)}` })];
+    const away = this.keyLength - this.queryLength + query - key;
+    const back = away > 0 ? `, ${count(away)} back` : away === 0 ? ", itself" : ", later";
+    return [...part("query", query), element("span", { text: "  reads  " }), ...part("key", key),
+      element("span", { class: "fa-position", text: back })];
+  }
+
+  /** @param {number} position */
+  token(position) {
+    const token = this.tokens?.[position];
+    return token === undefined ? "–" : tokenText(token);
+  }
+
+  // Keys
+
+  /** @param {string} key @param {boolean} shift */
+  press(key, shift) {
+    const arrow = ARROWS[key];
+    if (arrow && shift) this.step(arrow);
+    else if (arrow) {
+      const far = this.view.span * ARROW_STEP;
+      this.look(panned(this.view, arrow[0] * far, arrow[1] * far, this.extent));
+    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, middle(this.view));
+    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, middle(this.view));
+    else if (key === "Home") this.whole();
+    else if (key === "Enter") this.pick(this.cross);
+    else if (key === "Escape") this.letGo();
+    else return false;
+    return true;
+  }
+
+  letGo() {
+    this.pin = null;
+    this.cross = null;
+    this.crossed();
+    this.report();
+  }
+
+  /** Moves the cross by one drawn cell. @param {[number, number]} arrow */
+  step([down, right]) {
+    const cell = Math.max(1, Math.round(this.view.span / 64));
+    const from = this.cross ?? middle(this.view);
+    const within = (/** @type {number} */ value, /** @type {number} */ length) =>
+      Math.min(Math.max(Math.floor(value), 0), length - 1);
+    this.cross = {
+      query: within(from.query + down * cell, this.queryLength),
+      key: within(from.key + right * cell, this.keyLength),
+    };
+    this.follow();
+    this.crossed();
+    this.announce();
+  }
+
+  /** Moves the view when the cross has left it. */
+  follow() {
+    const { query, key } = /** @type {{query: number, key: number}} */ (this.cross);
+    const isOut = (/** @type {number} */ at, /** @type {number} */ start) =>
+      at < start || at + 1 > start + this.view.span;
+    if (isOut(query, this.view.query) || isOut(key, this.view.key)) {
+      this.look(centred(this.view, query, key, this.extent));
+    }
+  }
+
+  /** Says the pair and its weights to those who hear the page. */
+  async announce() {
+    const { cross } = this;
+    if (!cross) return;
+    const weights = await Promise.all(this.panels.map((panel) => panel.worded(cross)));
+    if (cross !== this.cross) return;
+    const said = this.panels.map((panel, at) => `${panel.name}: ${weights[at][1]}`);
+    this.live.textContent = `${this.where.textContent}. ${said.join("; ")}`;
+  }
+
+  // Drawing
+
+  resized() {
+    for (const panel of this.panels) panel.plot.fit();
+    for (const panel of this.panels) panel.want(this.view);
+    this.paintAll();
+  }
+
+  recolour() {
+    this.lookNow = this.readLook();
+    for (const panel of this.panels) panel.colour(this.shared, this.lookNow);
+    if (this.panels.length) this.fillLegend(this.entries());
+    this.draw();
+  }
+
+  /** @returns {"light" | "dark"} */
+  theme() {
+    const chosen = this.root.dataset.theme;
+    if (chosen === "light" || chosen === "dark") return chosen;
+    return this.dark?.matches ? "dark" : "light";
+  }
+
+  /** @param {"light" | "dark"} [theme] the other one without it */
+  switchTheme(theme = this.theme() === "dark" ? "light" : "dark") {
+    this.root.dataset.theme = theme;
+    if (document.documentElement.dataset.freeatten) document.documentElement.dataset.theme = theme;
+    this.recolour();
+  }
+
+  /** @returns {Look} the colours of the style sheet, for the canvas */
+  readLook() {
+    const style = getComputedStyle(this.root);
+    const of = (/** @type {string} */ name) => style.getPropertyValue(`--fa-${name}`).trim();
+    return {
+      theme: this.theme(), paper: of("paper"), text: of("text"), soft: of("soft"),
+      line: of("line"), hidden: of("hidden"), hatch: of("hatch"), pin: of("pin"),
+    };
+  }
+
+  /** Draws with the next frame. */
+  draw() {
+    this.root.dataset.settled = "false";
+    if (!this.drawing) this.drawing = requestAnimationFrame(() => this.paintAll());
+  }
+
+  paintAll() {
+    cancelAnimationFrame(this.drawing);
+    this.drawing = 0;
+    const { view, tokens, cross, pin } = this;
+    this.lookNow ??= this.readLook();
+    for (const panel of this.panels) panel.paint({ view, tokens, cross, pin, look: this.lookNow });
+    if (this.panels.some((panel) => panel.busy)) return;
+    this.root.dataset.settled = "true";
+    for (const resolve of this.waiting.splice(0)) resolve();
+  }
+
+  /** When everything asked for is drawn. @returns {Promise<void>} */
+  settled() {
+    if (this.root.dataset.settled === "true") return Promise.resolve();
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  savePicture() {
+    const title = this.options.title ?? "Attention map";
+    const canvas = picture(this.panels, title, this.shared, this.readLook());
+    return saved(canvas, "attention-map.png");
+  }
+
+  // Links
+
+  /** Which view, head, pin and difference are shown, as text for a link. */
+  state() {
+    const parts = new URLSearchParams();
+    const round = (/** @type {number} */ value) => String(Math.round(value * 100) / 100);
+    if (this.heads.length > 1) parts.set("head", this.head);
+    if (!isWhole(this.view, this.extent)) {
+      parts.set("q", round(this.view.query));
+      parts.set("k", round(this.view.key));
+      parts.set("span", round(this.view.span));
+    }
+    if (this.pin !== null) parts.set("pin", String(this.pin));
+    if (this.difference) parts.set("diff", this.difference.join("-"));
+    return parts.toString();
+  }
+
+  /** Shows what `state` wrote; what makes no sense in it is left out. @param {string} text */
+  async restore(text) {
+    const parts = new URLSearchParams(text);
+    const head = parts.get("head") ?? this.head;
+    const pair = parts.has("diff") ? pairOf(parts.get("diff") ?? "") : text ? null : this.difference;
+    await this.show(this.heads.includes(head) ? head : this.heads[0], pair);
+    const [query, key, span] = ["q", "k", "span"].map((name) => Number(parts.get(name) ?? NaN));
+    const pin = Number(parts.get("pin") ?? NaN);
+    this.pin = Number.isInteger(pin) && pin >= 0 && pin < this.queryLength ? pin : null;
+    this.look([query, key, span].every(Number.isFinite) ? { query, key, span } : wholeView(this.extent));
+    this.crossed();
+    await this.settled();
+  }
+
+  report() {
+    this.options.onState?.(this.state());
+  }
+
+  // For scripts
+
+  /** The exact weight of a query and a key in the map with this number. */
+  async weight(/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) {
+    const source = await this.source(this.options.maps[map]);
+    return (await source.weight(query, key)).value;
+  }
+}
+
+/** @param {string} text `0-1` @returns {[number, number] | null} */
+function pairOf(text) {
+  const found = /^(\d{1,3})-(\d{1,3})$/.exec(text);
+  return found ? [Number(found[1]), Number(found[2])] : null;
+}

@@ -1,0 +1,196 @@
+// A panel: one map with its name, canvas and the weight under the cross.
+
+/** The most cells along a side that are drawn. */
+const MOST_CELLS = 512;
+
+/** An element; `text` never becomes markup. */
+function element(/** @type {string} */ tag, /** @type {Record<string, any>} */ options = {},
+  /** @type {Node[]} */ ...children) {
+  const made = document.createElement(tag);
+  const { text, on, ...attributes } = options;
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) made.setAttribute(name, String(value));
+  }
+  if (text !== undefined) made.textContent = text;
+  for (const [name, handler] of Object.entries(on ?? {})) made.addEventListener(name, handler);
+  made.append(...children);
+  return made;
+}
+
+class Panel {
+  /**
+   * @param {string} name
+   * @param {Source} source
+   * @param {(panel: Panel) => Actions} actions
+   * @param {() => void} changed  something new can be drawn
+   */
+  constructor(name, source, actions, changed) {
+    this.name = name;
+    this.source = source;
+    this.changed = changed;
+    this.canvas = /** @type {HTMLCanvasElement} */ (element("canvas", {
+      class: "fa-canvas", tabindex: 0, role: "application",
+      "aria-roledescription": "attention map",
+      "aria-label": `Attention map of ${name}. Plus and minus zoom, arrows move, Home shows all, `
+        + "Shift with arrows moves the cross, Enter pins its query, Escape lets go.",
+    }));
+    this.readout = element("output", { class: "fa-weight", "data-weight": "", text: " " });
+    this.root = element("figure", { class: "fa-panel" },
+      element("figcaption", { class: "fa-caption" },
+        element("span", { class: "fa-name", title: name, text: name }), this.readout),
+      this.canvas);
+    this.plot = new Plot(this.canvas);
+    this.gestures = new Gestures(this.canvas, actions(this));
+    /** @type {Tile | null} */
+    this.overview = null;
+    /** @type {Tile | null} */
+    this.tile = null;
+    /** @type {View | null} */
+    this.wanted = null;
+    this.busy = false;
+    /** @type {{query: number, key: number} | null} */
+    this.reading = null;
+    /** @type {(region: Region) => (at: number) => number} */
+    this.colouring = () => () => 0;
+    this.controller = new AbortController();
+  }
+
+  get isDifference() {
+    return this.source.meta.kind === "difference";
+  }
+
+  /** Takes colours on, and paints the tiles it has anew. @param {LogScale} shared @param {Look} look */
+  colour(shared, look) {
+    const table = this.isDifference ? octaveColours(look.theme)
+      : byteColours(this.source.meta.scale, shared);
+    this.colouring = (region) => {
+      const { codes, octaves } = region;
+      return octaves ? (at) => table[octaveStep(octaves[at])] : (at) => table[codes[at]];
+    };
+    if (this.overview) this.overview = this.tiled(this.overview.region);
+    if (this.tile) this.tile = this.tiled(this.tile.region);
+  }
+
+  /** @param {Region} region */
+  tiled(region) {
+    return tileOf(region, this.source, this.colouring(region));
+  }
+
+  get cells() {
+    return Math.max(16, Math.min(MOST_CELLS, this.plot.pixels));
+  }
+
+  /** Loads what a view shows; the newest wish wins, one at a time. @param {View} view */
+  want(view) {
+    this.wanted = view;
+    if (this.busy) this.controller.abort();
+    else this.load();
+  }
+
+  async load() {
+    this.busy = true;
+    try {
+      if (!this.overview) await this.loadOverview();
+      while (this.wanted) {
+        const view = this.wanted;
+        this.wanted = null;
+        this.controller = new AbortController();
+        await this.loadView(view);
+      }
+      this.canvas.classList.remove("fa-failed");
+    } catch (error) {
+      this.wanted = null;
+      this.canvas.classList.add("fa-failed");
+      this.readout.textContent = "this view could not be loaded";
+      console.warn("freeatten: a region could not be loaded:", error);
+    } finally {
+      this.busy = false;
+      this.changed();
+    }
+  }
+
+  async loadOverview() {
+    const { queryLength, keyLength } = this.source.meta;
+    const region = await this.source.region(0, queryLength, 0, keyLength, this.cells);
+    if (!region) return;
+    this.overview = this.tiled(region);
+    this.changed();
+  }
+
+  /** @param {View} view */
+  async loadView(view) {
+    const { queryLength, keyLength } = this.source.meta;
+    const q0 = Math.min(Math.floor(view.query), queryLength);
+    const k0 = Math.min(Math.floor(view.key), keyLength);
+    const q1 = Math.min(Math.ceil(view.query + view.span), queryLength);
+    const k1 = Math.min(Math.ceil(view.key + view.span), keyLength);
+    if (q1 <= q0 || k1 <= k0) return;
+    const signal = this.controller.signal;
+    const region = await this.source.region(q0, q1, k0, k1, this.cells, signal);
+    if (!region) return;
+    this.tile = this.tiled(region);
+    if (this.reading) this.read(this.reading); // what a cell stands for is another now
+    this.changed();
+  }
+
+  /** @param {Omit<Scene, "tiles" | "meta" | "last">} scene */
+  paint(scene) {
+    const tiles = /** @type {Tile[]} */ ([this.overview, this.tile].filter(Boolean));
+    const { meta } = this.source;
+    this.plot.paint({ ...scene, tiles, meta, last: (query) => this.source.last(query) });
+  }
+
+  /** The colour shown at a token: its cell's pooled value. @param {number} query @param {number} key */
+  cellAt(query, key) {
+    const tile = this.tile ?? this.overview;
+    if (!tile) return null;
+    const row = Math.floor((query - tile.query_start) / tile.cell);
+    const column = Math.floor((key - tile.key_start) / tile.cell);
+    if (row < 0 || column < 0 || row >= tile.rows || column >= tile.columns) return null;
+    return { tile, at: row * tile.columns + column };
+  }
+
+  /** Writes the weight under the cross. @param {{query: number, key: number} | null} cross */
+  async read(cross) {
+    this.reading = cross;
+    if (!cross) {
+      this.show("", "");
+      return;
+    }
+    const [value, text] = await this.worded(cross);
+    if (this.reading === cross) this.show(value, text);
+  }
+
+  /** @param {string} value @param {string} text */
+  show(value, text) {
+    this.readout.dataset.weight = value;
+    this.readout.textContent = text || " ";
+    this.readout.title = text;
+  }
+
+  /** @returns {Promise<[string, string]>} the weight, and how it is shown */
+  async worded(/** @type {{query: number, key: number}} */ { query, key }) {
+    if (this.source instanceof DifferenceSource) return this.wordedPair(query, key);
+    const weight = await this.source.weight(query, key);
+    return [String(weight.value), `${weightText(weight)}${this.pooledText(query, key, weight)}`];
+  }
+
+  /** @returns {Promise<[string, string]>} */
+  async wordedPair(/** @type {number} */ query, /** @type {number} */ key) {
+    const source = /** @type {DifferenceSource} */ (this.source);
+    const [first, second] = await source.pair(query, key);
+    if (first.kind === "hidden") return ["", "not visible"];
+    const value = first.value - second.value;
+    return [String(value), `${weightText(first)} against ${weightText(second)}`];
+  }
+
+  /** What a cell of several tokens stands for. */
+  pooledText(/** @type {number} */ query, /** @type {number} */ key, /** @type {Weight} */ weight) {
+    const place = this.cellAt(query, key);
+    if (!place || place.tile.cell === 1 || weight.kind === "hidden") return "";
+    const { cell, region } = place.tile;
+    const code = region.codes[place.at];
+    const pooled = code ? number(Number((2 ** decodedLog2(code, this.source.meta.scale)).toPrecision(2))) : "~0";
+    return ` · ${this.source.meta.pool} of ${cell}×${cell}: ${pooled}`;
+  }
+}

@@ -1,0 +1,161 @@
+"""`freeatten map`, `entropy` and `stages`: what they print is what the library computes."""
+
+import csv
+import json
+
+import pytest
+import torch
+from terminal import freeatten
+
+from freeatten_core import load_checkpoint, reference
+from freeatten_core.analysis import capture, head_table
+from freeatten_core.corpus import path_documents
+from freeatten_core.evaluation import select_texts
+
+LENGTH = 96
+HEAD = ("--layer", "0", "--head", "0")
+
+
+@pytest.fixture
+def seen(model, books):
+    """The capture that the commands make of the same text."""
+    checkpoint = load_checkpoint(model)
+    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    return capture(checkpoint, torch.from_numpy(drawn.tokens))
+
+
+@pytest.fixture
+def dense(seen):
+    """The whole weight matrix, by the reference."""
+    query, key = seen.head(0, 0)
+    stages = reference.stages(query[None, None].double(), key[None, None].double(), seen.variant)
+    return stages.weights[0, 0]
+
+
+def inside(command, model, books, *words, **settings):
+    where = ("--checkpoint", model, "--text", books, "--len", str(LENGTH))
+    done = freeatten(command, *where, *words, **settings)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_a_map_as_json_holds_the_weights_of_the_region(model, books, dense):
+    words = (*HEAD, "--query", "40:60", "--key", "10:30", "--json")
+    result = inside("map", model, books, *words).result
+    assert (result["query_start"], result["key_start"], result["cell"]) == (40, 10, 1)
+    assert result["exact"]
+    wanted = dense[40:60, 10:30]
+    assert torch.allclose(torch.tensor(result["weights"]).double(), wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_a_map_as_csv_has_a_line_a_visible_cell(model, books, dense, tmp_path):
+    path = tmp_path / "map.csv"
+    inside("map", model, books, *HEAD, "--query", "5:9", "--key", "0:4", "--csv", path)
+    lines = list(csv.DictReader(path.open()))
+    assert len(lines) == 16
+    for line in lines:
+        weight = dense[int(line["query"]), int(line["key"])]
+        assert float(line["weight"]) == pytest.approx(float(weight), abs=1e-4)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_map_fits_the_window(model, books, columns):
+    out = inside("map", model, books, *HEAD, columns=columns).out
+    assert max(map(len, out.splitlines())) <= columns
+    assert "again: freeatten map" in out.replace("\n", " ")
+
+
+def test_a_close_map_shows_the_query_tokens(model, books, seen):
+    out = inside("map", model, books, *HEAD, "--query", "30:34", "--key", "20:34", columns=100).out
+    for label in seen.labels(30, 34):
+        assert label.strip()[:12] in out
+
+
+def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path):
+    path = tmp_path / "map.html"
+    other = ("--checkpoint", trained["softmax"])
+    inside("map", model, books, *other, *HEAD, "--html", path)
+    page = path.read_text()
+    assert "lssar:p=15" in page
+    assert "softmax" in page
+    assert 'src="http' not in page
+    assert [file.name for file in tmp_path.iterdir()] == ["map.html"]
+
+
+def test_entropy_as_json_holds_the_head_means(model, books, seen):
+    result = inside("entropy", model, books, "--json").result
+    (entry,) = result["variants"]
+    for head, wanted in zip(entry["heads"], head_table(seen), strict=True):
+        assert head["relative_entropy"] == pytest.approx(
+            wanted.values["relative_entropy"], abs=1e-5
+        )
+    assert len(result["positions"]) == len(entry["by_position"])
+
+
+def test_entropy_lists_heads_by_any_statistic(model, books):
+    done = inside("entropy", model, books, "--statistic", "largest", "--top", "1")
+    assert "largest weight" in done.out
+    assert "heads have a sink" in done.out
+
+
+def test_entropy_as_csv_has_a_line_a_head(model, trained, books, tmp_path):
+    path = tmp_path / "heads.csv"
+    inside("entropy", model, books, "--checkpoint", trained["softmax"], "--csv", path)
+    assert [line["variant"] for line in csv.DictReader(path.open())] == ["lssar:p=15", "softmax"]
+
+
+def test_stages_as_json_are_those_of_the_reference(model, books, dense):
+    result = inside("stages", model, books, *HEAD, "--position", "50", "--json").result
+    assert result["visible"] == 51
+    wanted = dense[50, :51]
+    assert torch.allclose(torch.tensor(result["weights"]).double(), wanted, atol=1e-5)
+    assert sum(result["weights"]) == pytest.approx(1)
+
+
+def test_stages_take_another_power(model, books):
+    sharp = inside("stages", model, books, *HEAD, "--power", "64", "--json").result
+    flat = inside("stages", model, books, *HEAD, "--power", "1", "--json").result
+    assert (sharp["variant"], flat["variant"]) == ("lssar:p=64", "lssar:p=1")
+    assert max(sharp["weights"]) > max(flat["weights"])
+
+
+def test_stages_print_the_strongest_keys_first(model, books):
+    out = inside("stages", model, books, *HEAD, "--top", "3").out
+    assert "N = 96 visible keys" in out
+    assert "the other 93 keys" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("map", "--query", "9:3"), "0 <= start < stop <= 96"),
+        (("map", "--key", "90:97"), "0 <= start < stop <= 96"),
+        (("map", "--layer", "7"), "layer"),
+        (("map", "--head", "7"), "head is 7"),
+        (("map", "--pool", "median"), "it can be max or mean"),
+        (("map", "--html", "/nowhere/map.html"), "does not exist"),
+        (("entropy", "--statistic", "entrop"), "did you mean 'entropy'"),
+        (("entropy", "--len", "0"), "--len is '0'"),
+        (("stages", "--position", "96"), "position"),
+        (("stages", "--last", "500"), "last"),
+    ],
+)
+def test_bad_input_gets_one_sentence(model, books, words, says):
+    command, *options = words
+    default = () if command == "entropy" or "--layer" in options else ("--layer", "0")
+    length = () if "--len" in options else ("--len", str(LENGTH))
+    done = freeatten(command, "--checkpoint", model, "--text", books, *length, *default, *options)
+    assert (done.code, done.out) == (2, "")
+    assert says in done.sentence
+
+
+def test_a_text_too_short_is_refused_with_what_would_fit(model, books):
+    done = freeatten("entropy", "--checkpoint", model, "--text", books, "--len", "100000")
+    assert done.code == 2
+    assert "too short" in done.sentence
+
+
+def test_json_has_no_number_that_json_lacks(model, books):
+    for command in ("map", "entropy", "stages"):
+        layer = () if command == "entropy" else ("--layer", "0")
+        json.loads(inside(command, model, books, *layer, "--json").out, parse_constant=pytest.fail)

@@ -1,0 +1,84 @@
+"""Captures of small random heads, and the dense matrices they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import tiny
+import torch
+from strategies import dense
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from freeatten_core import Variant, row_statistics
+from freeatten_core.analysis import Capture, LayerCapture
+from freeatten_core.checkpoint import Checkpoint
+from freeatten_core.reference import Stages
+
+HEADS, KV_HEADS, DIM = 4, 2, 8
+
+
+@cache
+def checkpoint(variant: str = "softmax", **changes: int) -> Checkpoint:
+    built = tiny.model(variant, **changes)
+    return Checkpoint(f"tiny {variant}", built.config, built, tiny.tokenizer(), Path())
+
+
+def text(length: int, seed: int = 0) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(tiny.CONFIG.vocab_size, (length,), generator=draw)
+
+
+@cache
+def random_capture(variant: str, length: int = 40, layers: tuple[int, ...] = (0, 2)) -> Capture:
+    """Random float64 queries and keys, grouped, as if a model had made them."""
+    draw = torch.Generator().manual_seed(length)
+    kept = {}
+    for layer in layers:
+        query = torch.randn(1, HEADS, length, DIM, generator=draw, dtype=torch.float64)
+        key = torch.randn(1, KV_HEADS, length, DIM, generator=draw, dtype=torch.float64)
+        rows = row_statistics(query, key, variant, enable_gqa=True).map(lambda tensor: tensor[0])
+        kept[layer] = LayerCapture(query[0], key[0], rows)
+    return Capture(
+        name="random",
+        variant=Variant.parse(variant),
+        train_length=16,
+        tokens=text(length),
+        tokenizer=tiny.tokenizer(),
+        tokenizer_id="letters",
+        layers=kept,
+        seconds=0.0,
+    )
+
+
+def dense_layer(capture: Capture, layer: int) -> Stages:
+    """The reference's matrices, (1, H, L, L)."""
+    found = capture.layers[layer]
+    return dense(found.query[None], found.key[None], str(capture.variant.attention), {})
+
+
+def with_query(capture: Capture, query: Tensor) -> Capture:
+    """The same with other queries (H, L, D) in every layer, and the statistics of those."""
+    kept = {}
+    for number, layer in capture.layers.items():
+        rows = row_statistics(query[None], layer.key[None], capture.variant, enable_gqa=True)
+        kept[number] = LayerCapture(query, layer.key, rows.map(lambda tensor: tensor[0]))
+    return replace(capture, layers=kept)
+
+
+class Largest(TorchDispatchMode):
+    """Records the largest tensor that any operation makes, in elements and in bytes."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
+        return result
