@@ -29,10 +29,10 @@ def bench(
     """Time and memory of each attention against torch's softmax, on the CPU."""
     from rich.console import Console
 
-    from freeatten_core.benchmark import Settings, benchmark, parse_lengths
+    from freeatten_core.benchmark import Settings, benchmark, parse_counts
 
     settings = Settings(
-        lengths=parse_lengths(lengths),
+        lengths=parse_counts(lengths),
         heads=heads,
         batch=batch,
         dim=dim,

@@ -196,8 +196,8 @@ def _save_losses(done: Comparison, path: Path) -> None:
     for name, losses in done.losses.items():
         arrays |= {f"{name}/{length}": table for length, table in losses.by_length.items()}
         arrays[f"{name}/restart"] = losses.restart
-    with replacing(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _warn_trained_on(text: str, request: Request, console: Console) -> None:

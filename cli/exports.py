@@ -1,16 +1,15 @@
-"""Results as files: pictures, self-contained pages, CSV and JSON; whole or absent."""
+"""Results as files: pictures, self-contained pages and CSV; whole or absent."""
 
 from __future__ import annotations
 
 import csv
 import html
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import replacing, write_text
+from freeatten_core.files import replacing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -96,12 +95,6 @@ def _picture(figure: go.Figure, kind: str) -> bytes:
             f".html ({type(error).__name__})"
         ) from error
     return bytes(picture)
-
-
-def save_json(result: Mapping[str, Any], path: Path | str) -> None:
-    """Write a result as `--json` prints it; errors as `replacing`."""
-    text = json.dumps(result, ensure_ascii=False, indent=1, allow_nan=False)
-    write_text(Path(path), text + "\n")
 
 
 def save_csv(result: Mapping[str, Any], path: Path | str) -> None:

@@ -32,7 +32,7 @@ def report(
     for page in sorted((root / "docs").glob("*.md")):
         fill_blocks(page, blocks(results))
     if pictures:
-        draw(root / "assets" / "images", results)
+        draw(root / "assets" / "images", results, learning_curves(root / "assets" / "checkpoints"))
 
 
 def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
@@ -78,13 +78,26 @@ def fill_blocks(page: Path, filled: Mapping[str, str]) -> None:
         write_text(page, replaced)
 
 
-def draw(folder: Path, results: Mapping[str, Any]) -> None:
-    from freeatten_core.figures import comparison_figure
+def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
+    from freeatten_core.figures import comparison_figure, curve_figure
 
     from .exports import save_figure
 
     folder.mkdir(exist_ok=True)
-    for name, stored in PICTURES.items():
-        for theme in ("light", "dark"):
+    for theme in ("light", "dark"):
+        for name, stored in PICTURES.items():
             figure = comparison_figure(results[stored], theme=theme)
             save_figure(figure, folder / f"{name}-{theme}.png")
+        save_figure(curve_figure(curves, theme=theme), folder / f"curves-{theme}.png")
+
+
+def learning_curves(checkpoints: Path) -> dict[str, Any]:
+    """The learning curve of every checkpoint, by its variant."""
+    import json
+
+    from freeatten_core.checkpoint import CONFIG, CURVE, read_config
+
+    return {
+        str(read_config(config).variant): json.loads((config.parent / CURVE).read_text())["curve"]
+        for config in sorted(checkpoints.glob(f"*/{CONFIG}"))
+    }

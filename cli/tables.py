@@ -249,9 +249,12 @@ def verdict_table(result: Result) -> RenderableType:
         delta = with_half_width(signed(row["delta"][-1]), interval)
         verdict = Text(verdict_text(row), styles.get(row["verdict"], ""))
         table.add_row(Text(name), verdict, Text(f"Δ {delta}", "dim"))
-        if caveat(result, row):
-            table.add_row("", Text(caveat(result, row), HURTS), "")
-    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table)
+    notes = [
+        Text(f"{name}: {caveat(result, row)}", HURTS)
+        for row, name in zip(result["variants"], _names(result), strict=True)
+        if caveat(result, row)
+    ]
+    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table, *notes)
 
 
 def text_line(result: Result) -> str:

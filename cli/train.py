@@ -43,7 +43,7 @@ def train(
         int | None, typer.Option(min=1, help="Steps between validations.")
     ] = None,
     save_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between saved states.")
+        int | None, typer.Option(min=1, help="Steps between saved states, at an evaluation.")
     ] = None,
     corpus: Annotated[
         Path | None,

@@ -96,10 +96,10 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
     model.load_state_dict(weights, strict=True, assign=True)
     model.requires_grad_(False).eval().to(device)
     tokenizer = read_tokenizer(folder / TOKENIZER)
-    if tokenizer.get_vocab_size() > config.vocab_size:
+    size = 1 + max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 < size <= config.vocab_size:
         raise ContentError(
-            f"checkpoint {name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, "
-            f"the model {config.vocab_size}"
+            f"checkpoint {name}: the tokenizer has {size} tokens, the model {config.vocab_size}"
         )
     return Checkpoint(name, config, model, tokenizer, folder)
 
@@ -192,7 +192,7 @@ def read_config(path: Path) -> ModelConfig:
     if not isinstance(position, dict) or position.get("kind") != "rope":
         raise ContentError(f"{path}: position is {position!r}; its kind must be 'rope'")
     if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
-        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be from 1 to 1e12")
+        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be above 1 and below 1e12")
     if sizes["width"] % (2 * sizes["heads"]) or sizes["heads"] % sizes["kv_heads"]:
         raise ContentError(
             f"{path}: width {sizes['width']}, heads {sizes['heads']}, kv_heads "

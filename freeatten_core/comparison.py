@@ -136,7 +136,9 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
         rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
     for source in checkpoints:
         checkpoint = load(source)
-        rows.append(Row(checkpoint.config.variant, checkpoint))
+        row = Row(checkpoint.config.variant, checkpoint)
+        if (row.variant, checkpoint.folder) not in {(r.variant, r.checkpoint.folder) for r in rows}:
+            rows.append(row)
     return rows
 
 
@@ -243,6 +245,8 @@ def _row_cost(request: Request, row: Row, selections: Mapping[str, Selection]) -
     if request.control == "swap":
         far = [length for length in request.lengths if length > trained]
         cost += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
+    if request.dtype != "float32":
+        cost += pass_cost(texts, longest)
     return cost
 
 
@@ -273,7 +277,7 @@ def _score_row(
     if request.control == "swap":
         entry |= _swap(request, trained, model, selection.texts, watch)
     if request.dtype != "float32":
-        entry |= _stability(request, row, model, selection.texts, losses)
+        entry |= _stability(request, row, model, selection.texts, losses, watch)
     return entry, losses
 
 
@@ -372,7 +376,7 @@ def _swap(
 
 @torch.inference_mode()
 def _stability(
-    request: Request, row: Row, model: Model, texts: Sequence[Text], losses: Losses
+    request: Request, row: Row, model: Model, texts: Sequence[Text], losses: Losses, watch: Watch
 ) -> dict[str, Any]:
     """Values that are not finite, and how far row sums are from 1 at the longest length."""
     variant, sums, bad_logits = row.variant.attention, [0.0], 0
@@ -386,6 +390,7 @@ def _stability(
         hidden = model.hidden(tokens, observe=observe if variant.normalise == "l1" else None)
         for part in torch.split(hidden[0], LOSS_TOKENS):
             bad_logits += int((~model.logits(part).isfinite()).sum())
+        watch.advance(pass_cost(1, len(text.tokens) - 1))
     bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
     return {
         "nonfinite": {"logits": bad_logits, "losses": bad_losses},

@@ -132,6 +132,8 @@ def select_texts(
 def _too_short(
     documents: Sequence[Document], tokenizer: Tokenizer, longest: int, step: int
 ) -> UsageError:
+    if not documents:
+        return UsageError("there is no text to score: no file was found")
     longest_document = max(documents, key=lambda document: len(document.text))
     found = len(encode(tokenizer, longest_document.text))
     which = longest_document.name if len(documents) == 1 else f"the longest of {len(documents)}"
@@ -200,7 +202,7 @@ def _windows(
         for text in range(len(tokens))
         for start in range(first, tokens.shape[1] - length, length)
     ]
-    batch = max(1, BATCH_TOKENS[device.type] // length)
+    batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
         context = torch.stack([read[t, s : s + length] for t, s in part]).to(device)
@@ -279,7 +281,7 @@ def loss_by_length(
     texts: Sequence[str | NDArray[np.int64]],
     lengths: Sequence[int],
     *,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
 ) -> NDArray[np.float64]:
     """Mean loss of each text at each length, nats per token, (texts, lengths).
 
@@ -287,7 +289,7 @@ def loss_by_length(
         model: a checkpoint, or any callable from tokens (B, L) to logits (B, L, vocabulary).
         texts: strings, for a checkpoint, or arrays of tokens; cut to the longest length + 1.
         lengths: tokens; each divides the largest.
-        device: where the model computes.
+        device: where the model computes; None for where a checkpoint's weights are, else the CPU.
 
     Raises:
         UsageError: a text shorter than the longest length + 1, or a length that does not divide.
@@ -298,10 +300,14 @@ def loss_by_length(
             raise UsageError(f"length {length} does not divide the longest, {longest}")
     prepared = [_cut(model, text, longest, index) for index, text in enumerate(texts)]
     tokens = torch.from_numpy(np.stack(prepared))
-    scorer = model.model.token_losses if isinstance(model, Checkpoint) else _from_logits(model)
+    if isinstance(model, Checkpoint):
+        scorer: Scorer = model.model.token_losses
+        where = torch.device(device or model.model.embedding.weight.device)
+    else:
+        scorer, where = _from_logits(model), torch.device(device or "cpu")
     table = np.zeros((len(texts), len(lengths)))
     for column, length in enumerate(lengths):
-        windows = _windows(scorer, tokens, length, 0, 0, torch.device(device), lambda _: None)
+        windows = _windows(scorer, tokens, length, 0, 0, where, lambda _: None)
         for text, _, losses in windows:
             table[text, column] += float(losses.mean()) * length / longest
     return table

@@ -13,11 +13,20 @@ from .errors import ContentError, UsageError
 
 
 def expanded(text: str) -> Path:
-    """A path with `~` and `~user` resolved; one that names no user is a name like others."""
+    """A path with `~` and `~user` resolved; one that names no user is a name like others.
+
+    Raises:
+        UsageError: no path can be that long.
+    """
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError:
-        return Path(text)
+        path = Path(text)
+    try:
+        path.exists()
+    except OSError as error:
+        raise UsageError(f"{text[:40]}… is not a path: {error.strerror}") from error
+    return path
 
 
 def check_writable(path: Path) -> None:

@@ -53,8 +53,9 @@ def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
 
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """How many bytes of text each token stands for, (vocabulary,)."""
-    lengths = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
-    for token, index in tokenizer.get_vocab().items():
+    vocabulary = tokenizer.get_vocab()
+    lengths = np.zeros(1 + max(vocabulary.values()), dtype=np.int64)
+    for token, index in vocabulary.items():
         lengths[index] = len(token)  # byte-level BPE writes every byte as one character
     return lengths
 

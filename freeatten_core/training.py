@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -294,10 +295,13 @@ def check_run(variant: Variant, out: Path) -> None:
     """What can be refused before text is prepared.
 
     Raises:
-        UsageError: `out` is taken, or a modifier is given.
+        UsageError: `out` is taken or cannot be made, or a modifier is given.
     """
     if out.exists():
         raise UsageError(f"{out} exists; name a folder that does not")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UsageError(f"cannot make {out}: {parent} is not a folder that can be written to")
     if variant.modifiers:
         raise UsageError(f"{variant} is for inference; train {variant.attention}")
 

@@ -86,6 +86,8 @@ def verdict_text(row: Row) -> str:
 def plain_restart(result: Result, row: Row) -> float | None:
     """The restarted loss of the same checkpoint without the row's modifiers, where it was scored.
 
+    It leaves out each text's first half training length, which no restart scores.
+
     Δ compares a row with itself restarted. A modifier that costs loss at every length makes that
     an easy opponent: the plain checkpoint that forgets is what a user would do instead.
     """
@@ -94,7 +96,8 @@ def plain_restart(result: Result, row: Row) -> float | None:
     plain = row["variant"].split("+")[0]
     for other in result["variants"]:
         if other["variant"] == plain and other["checkpoint"] == row["checkpoint"]:
-            return float(other["restart_loss"])
+            restarted = other["restart_loss"]
+            return None if restarted is None else float(restarted)
     return None
 
 

@@ -1,6 +1,6 @@
 """The zoomable map of one head: a pyramid of bytes for the far view, exact weights for the near.
 
-Nothing of length × length is ever held. The rows' scalars (KERNELS.md §2: with normaliser,
+Nothing of length × length is ever held. The rows' scalars (`RowStatistics`: with normaliser,
 `u_max`, `O` and `R` saved, any weights can be recomputed at the cost of those weights alone) are
 turned into one *recipe*, the same few operations for every variant:
 

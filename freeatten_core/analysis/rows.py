@@ -242,7 +242,7 @@ def sink_rate(
 
 @dataclass(frozen=True)
 class UniformRule:
-    """How often the rule for near-uniform rows (KERNELS.md §1, ours) fires."""
+    """How often the rule for near-uniform rows (`reference.UNIFORM_TOLERANCE`, ours) fires."""
 
     variant: Variant
     applies: bool

@@ -1,7 +1,6 @@
 """Files are complete, self-contained, and whole or absent."""
 
 import csv
-import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -128,14 +127,3 @@ def test_csv_leaves_missing_numbers_empty(tmp_path):
     lines = read_csv(tmp_path / "table.csv")
     assert lines[2]["loss"] == ""
     assert {line["loss_low"] for line in lines} == {""}
-
-
-def test_json_comes_back_equal(tmp_path):
-    result = sample_result()
-    result["variants"][0]["loss"][0] = None
-    exports.save_json(result, tmp_path / "result.json")
-    assert json.loads((tmp_path / "result.json").read_text(encoding="utf-8")) == result
-    result["seconds"] = float("nan")
-    with pytest.raises(ValueError, match="JSON compliant"):
-        exports.save_json(result, tmp_path / "other.json")
-    assert not (tmp_path / "other.json").exists()

@@ -8,7 +8,8 @@ import torch
 from strategies import refused
 
 from freeatten_core import benchmark as module
-from freeatten_core.benchmark import BASELINE, MISSING_COMPILER, Settings, benchmark, parse_lengths
+from freeatten_core.benchmark import BASELINE, MISSING_COMPILER, Settings, benchmark, parse_counts
+from freeatten_core.errors import UsageError
 
 TINY = Settings(lengths=(5, 16), heads=2, dim=8, repeat=2)
 PEERS = [
@@ -178,10 +179,15 @@ def test_an_unknown_variant_is_refused():
 
 
 def test_lengths_are_numbers_with_commas():
-    assert parse_lengths("2048, 8192,2048,") == (2048, 8192)
+    assert parse_counts("2048, 8192,2048,") == (2048, 8192)
 
 
 @pytest.mark.parametrize("text", ["2k", "1.5", "-3", "²"])
 def test_other_lengths_are_refused(text):
     with refused(module.UsageError, [repr(text), "such as 2048,8192"]):
-        parse_lengths(text)
+        parse_counts(text)
+
+
+def test_a_modifier_cannot_be_timed():
+    with pytest.raises(UsageError, match=r"softmax\+yarn; only softmax"):
+        Settings(lengths=(8,), variants="softmax+yarn")

@@ -1,6 +1,7 @@
 """The checkpoint format: five files, loaded strictly, and everything else refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -12,7 +13,16 @@ from safetensors.torch import load_file, save_file
 from strategies import refused
 
 from freeatten_core import Variant, checkpoint, load_checkpoint
-from freeatten_core.checkpoint import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS, shipped, slug
+from freeatten_core.checkpoint import (
+    CONFIG,
+    CURVE,
+    FILES,
+    TOKENIZER,
+    WEIGHTS,
+    assets,
+    shipped,
+    slug,
+)
 from freeatten_core.corpus import stdlib_root
 from freeatten_core.errors import ContentError, UsageError
 from freeatten_core.tokens import encode, tokenizer_id
@@ -388,3 +398,20 @@ def test_a_repository_without_a_config_is_refused(hub, tmp_path):
     with refused(ContentError, ["someone/words lacks config.json"]):
         load_checkpoint("someone/words")
     assert len(hub.asked) == 1
+
+
+def test_a_tokenizer_with_an_id_beyond_the_model_is_refused(tmp_path):
+    folder = tmp_path / "gap"
+    shutil.copytree(assets() / "checkpoints" / "lssa", folder)
+    path = folder / "tokenizer.json"
+    values = json.loads(path.read_text())
+    token = max(values["model"]["vocab"], key=values["model"]["vocab"].get)
+    values["model"]["vocab"][token] = 5000
+    path.write_text(json.dumps(values))
+    with pytest.raises(ContentError, match="the tokenizer has 5001 tokens, the model 4096"):
+        load_checkpoint(folder)
+
+
+def test_a_name_no_path_can_have_is_refused():
+    with pytest.raises(UsageError, match="is not a path"):
+        load_checkpoint("x" * 300)
