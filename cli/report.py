@@ -28,9 +28,10 @@ def report(
         raise UsageError(f"{root} is not a checkout of freeatten; name its folder")
     results = stored_results(root / "assets" / "results")
     write_cards(root / "assets" / "checkpoints", results)
-    fill_blocks(readme, blocks(results))
-    for page in sorted((root / "docs").glob("*.md")):
-        fill_blocks(page, blocks(results))
+    swapped = stored_results(root / "assets" / "results" / "swap")
+    filled = blocks(results | {f"swap/{name}": result for name, result in swapped.items()})
+    for page in (readme, *sorted((root / "docs").glob("*.md"))):
+        fill_blocks(page, filled)
     if pictures:
         draw(root / "assets" / "images", results, learning_curves(root / "assets" / "checkpoints"))
 
