@@ -33,7 +33,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except BrokenPipeError:  # the reader has seen enough, as in `| head`
             _discard_output()
             raise typer.Exit(FAILURE) from None
-        except Exception as error:
+        except Exception as error:  # sorted below; what is not ours is raised again
             from freeatten_core.errors import ContentError, UsageError
 
             if isinstance(error, UsageError):

@@ -478,7 +478,7 @@ class _Run:
                 meta: Mapping[str, str] = file.metadata() or {}
                 self.saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.state = _State(**json.loads(meta["state"]))
-        except Exception as error:
+        except Exception as error:  # damage shows as safetensors', JSON's or Python's own types
             raise ContentError(
                 f"{self.state_path} is not a training state: {error}; remove it to start again"
             ) from error
