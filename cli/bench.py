@@ -1,93 +1,216 @@
-"""`freeatten bench`: speed and memory of the attention forwards on this machine."""
+"""`freeatten bench`: speed and memory of the attention kernels on this machine."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .command import command_line
+from .help import DEVICE
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from freeatten_core.benchmark import Report
+    from freeatten_core.gpu_benchmark import GpuSettings
+
+ON_GPU_ONLY = ("passes", "dtype", "peers", "compiled_lengths")
+
 
 def bench(
-    lengths: Annotated[str, typer.Option(help="Tokens, with commas.")] = "2048,8192",
-    heads: Annotated[int, typer.Option(help="Attention heads.")] = 8,
-    batch: Annotated[int, typer.Option(help="Sequences.")] = 1,
-    dim: Annotated[int, typer.Option(help="Head size.")] = 64,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    lengths: Annotated[
+        str | None,
+        typer.Option(help="Tokens, with commas (2048,8192; GPU: 1024,2048,… up to 32768)."),
+    ] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads (8; GPU: 16).")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Sequences (1; GPU: as many as make 16,384 tokens).")
+    ] = None,
+    dim: Annotated[
+        str | None,
+        typer.Option(help="Head size (64); on a GPU several, with commas (64,128)."),
+    ] = None,
     variants: Annotated[
-        str, typer.Option(help="Variants, with commas; the naive forms are of the first.")
+        str, typer.Option(help="Variants, with commas; the dense forms are of the first.")
     ] = "lssar:p=15,lssa,softmax",
-    repeat: Annotated[int, typer.Option(help="Repetitions; the median counts.")] = 5,
+    repeat: Annotated[
+        int | None, typer.Option(help="Repetitions; the median counts (5; GPU: 20).")
+    ] = None,
+    passes: Annotated[
+        str | None, typer.Option(help="GPU: forward, backward, both, with commas (all).")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="GPU: bfloat16, float16 or float32 (bfloat16).")
+    ] = None,
+    peers: Annotated[
+        str | None,
+        typer.Option(help="GPU: cudnn, flex, compiled, naive, with commas, or none (all)."),
+    ] = None,
+    compiled_lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="GPU: lengths of flex and compiled, which compile for seconds a shape, or none "
+            "(up to three: all; more: every second)."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
-    """Time and memory of each attention against torch's softmax, on the CPU."""
+    """Time and memory of each attention against PyTorch's softmax, in the same run."""
     from rich.console import Console
 
-    from freeatten_core.benchmark import Settings, benchmark, parse_counts
+    from freeatten_core.devices import choose_device
 
-    settings = Settings(
-        lengths=parse_counts(lengths),
-        heads=heads,
-        batch=batch,
-        dim=dim,
-        variants=variants,
-        repeat=repeat,
-    )
+    from .exports import check_outputs
+
+    check_outputs({".html": html, ".png": png, ".svg": svg})
+    asked = {
+        "lengths": lengths,
+        "heads": heads,
+        "batch": batch,
+        "dim": dim,
+        "variants": variants,
+        "repeat": repeat,
+        "passes": passes,
+        "dtype": dtype,
+        "peers": peers,
+        "compiled_lengths": compiled_lengths,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
     with Console(stderr=True).status("starting") as status:
-        result = benchmark(settings, report=status.update)
+        result = measure(given, status.update)
     if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     else:
-        Console().print(table(result))
+        for view in tables(result):
+            Console().print(view, end="\n\n")
+    _write_figure(result, [path for path in (html, png, svg) if path is not None])
 
 
-def table(result: Mapping[str, Any]) -> Table:
+def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
+    from freeatten_core.benchmark import Settings, benchmark, parse_counts
+    from freeatten_core.errors import UsageError
+
+    for name in ON_GPU_ONLY:
+        if name in given:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is for a GPU; on the CPU float32 forwards are timed")
+    if "lengths" in given:
+        given["lengths"] = parse_counts(given["lengths"])
+    if "dim" in given:
+        dims = parse_counts(given["dim"], "dim")
+        if len(dims) != 1:
+            raise UsageError(f"dim is {given['dim']!r}; on the CPU it is one head size, such as 64")
+        (given["dim"],) = dims
+    return benchmark(Settings(**given), report=report)
+
+
+def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
+    from freeatten_core.gpu_benchmark import CudaMeter, gpu_benchmark
+
+    settings = gpu_settings(given)
+    return gpu_benchmark(settings, CudaMeter(), command=command_line(), report=report)
+
+
+def gpu_settings(given: Mapping[str, Any]) -> GpuSettings:
+    """The settings of a run on a GPU from the options that were given, as text where they list."""
+    from freeatten_core.benchmark import parse_counts
+    from freeatten_core.gpu_benchmark import GpuSettings
+
+    settings = {name: given[name] for name in given if name not in ("dim", "compiled_lengths")}
+    if "lengths" in given:
+        settings["lengths"] = parse_counts(given["lengths"])
+    if "dim" in given:
+        settings["dims"] = parse_counts(given["dim"], "dim")
+    if "compiled_lengths" in given:
+        none = given["compiled_lengths"].strip() == "none"
+        settings["compiled_lengths"] = (
+            () if none else parse_counts(given["compiled_lengths"], "compiled-lengths")
+        )
+    for name in ("passes", "peers"):
+        if name in given:
+            settings[name] = _names(given[name])
+    return GpuSettings(**settings)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return () if names == ["none"] else tuple(dict.fromkeys(names))
+
+
+def _write_figure(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
+    if not paths:
+        return
+    from freeatten_core.figures import speed_figure
+
+    from .exports import save_figure
+
+    figure = speed_figure(result)
+    for path in paths:
+        save_figure(figure, path)
+
+
+# Tables
+
+
+def tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    """One table a pass and head size."""
+    from freeatten_core.speed import PASSES, machine, panels, size
+
+    settings = result["settings"]
+    for (pass_name, dim), rows in panels(result).items():
+        title = (
+            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, {size(result)}, "
+            f"{settings['heads']} heads of {dim}\n{machine(result)}"
+        )
+        yield _table(title, result, rows)
+
+
+def _table(title: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
     """One line a peer and length; what could not be measured says why."""
     from rich.table import Table
 
-    shape, versions = result["settings"], result["versions"]
+    from freeatten_core.speed import baseline, on_gpu, three_digits
+
+    unit, scale, most = ("TFLOP/s", 1e-3, "at most ") if on_gpu(result) else ("GFLOP/s", 1.0, "")
     view = Table(
-        title=(
-            f"Causal attention forward, float32, batch {shape['batch']}, {shape['heads']} heads "
-            f"of {shape['dim']}\n{result['device']}, {result['threads']} threads, "
-            f"torch {versions['torch']}"
-        ),
+        title=title,
         caption=(
-            "ms: median of "
-            f"{shape['repeat']} · GFLOP/s: nominal · ratio: to sdpa softmax in this run · "
-            "MB: peak above the inputs"
+            f"ms: median of {most}{result['settings']['repeat']} · {unit}: nominal · "
+            f"ratio: to {baseline(result)} in this run · MB: peak above the inputs"
         ),
         box=None,
         pad_edge=False,
     )
     view.add_column("tokens", justify="right")
     view.add_column("", no_wrap=True)
-    for heading in ("ms", "GFLOP/s", "ratio", "MB"):
+    for heading in ("ms", unit, "ratio", "MB"):
         view.add_column(heading, justify="right", no_wrap=True)
     view.add_column("")
     previous = None
-    for row in result["rows"]:
+    for row in rows:
         first = row["length"] != previous
         previous = row["length"]
         if first and view.row_count:
-            view.add_section()
+            view.add_row()
         view.add_row(
             f"{row['length']:,}" if first else "",
             row["peer"],
-            _number(row["ms"], 1),
-            _number(row["gflops"], 0),
-            _number(row["ratio"], 2),
-            _number(row["peak_mb"], 1),
+            three_digits(row["ms"]),
+            three_digits(None if row["gflops"] is None else row["gflops"] * scale),
+            three_digits(row["ratio"], 2),
+            three_digits(row["peak_mb"]),
             row["note"],
         )
     return view
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"

@@ -86,6 +86,25 @@ def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = No
     )
 
 
+def retrieval_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
+    """The chart that `freeatten retrieve` prints: gain, or % right, against the length."""
+    lengths, rows, trained = result["lengths"], result["variants"], result["train_length"]
+    copy = result["task"] == "copy"
+    values = [
+        row["gain"] if copy else [None if v is None else 100 * v for v in row["accuracy"]]
+        for row in rows
+    ]
+    title = "Gain from copying (nats per token) by tokens in all" if copy else "% right by length"
+    return line_chart(
+        {name: (lengths, ys) for name, ys in zip(row_names(rows), values, strict=True)},
+        f"{title}; ┊ trained up to {count(trained)} tokens",
+        width,
+        lengths=lengths,
+        mark=trained if min(lengths) <= trained <= max(lengths) else None,
+        color=color,
+    )
+
+
 def _points(points: Points, log: bool) -> list[tuple[float, float]]:
     pairs = zip(*points, strict=True)
     return [(_x(x, log), y) for x, y in pairs if y is not None and finite(y)]

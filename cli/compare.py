@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from freeatten_core.checkpoint import Checkpoint
     from freeatten_core.comparison import Comparison, Request, Row
     from freeatten_core.corpus import Package
-
-FIRST_ROW_SECONDS = 3.0
 
 
 def compare(
@@ -63,10 +60,13 @@ def compare(
 
     from freeatten_core import comparison
 
-    _check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
-    _check_choice("dtype", dtype, tuple(comparison.DTYPES))
-    _check_choice("control", control, ("restart", "swap"))
-    _check_choice("by", by or "position", ("position",))
+    from .command import check_choice
+    from .exports import check_outputs
+
+    check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
+    check_choice("dtype", dtype, tuple(comparison.DTYPES))
+    check_choice("control", control, ("restart", "swap"))
+    check_choice("by", by or "position", ("position",))
     errors = Console(stderr=True)
     request = _request(
         len_=len_,
@@ -125,38 +125,14 @@ def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any)
 
 def _run(request: Request, console: Console) -> Comparison:
     """Compare with a progress bar, and print each row's provisional losses as they come."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from freeatten_core.comparison import Watch
     from freeatten_core.comparison import compare as run
 
     from .tables import provisional_line
+    from .watching import watched
 
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=console,
-        transient=True,
-    )
-    task = progress.add_task("scoring", total=None)
-    shown = [0.0]
-
-    def row(entry: Mapping[str, Any], texts: int, of: int) -> None:
-        progress.update(task, description=str(entry["variant"]))
-        now = time.monotonic()
-        if texts == of or now - shown[0] > FIRST_ROW_SECONDS:
-            shown[0] = now
-            progress.console.print(provisional_line(entry, request.lengths, texts, of))
-
-    with progress:
-        watch = Watch(
-            total=lambda cost: progress.update(task, total=cost),
-            advance=lambda cost: progress.advance(task, cost),
-            row=row,
-        )
+    with watched(
+        console, lambda entry, done, of: provisional_line(entry, request.lengths, done, of)
+    ) as watch:
         return run(request, watch)
 
 
@@ -229,23 +205,3 @@ def _packages(checkpoint: Checkpoint) -> list[Package]:
         return [package for each in sources for package in packages_from_json(each["packages"])]
     except (LookupError, TypeError):
         return []
-
-
-def _check_outputs(paths: Mapping[str, Path | None]) -> None:
-    """Refuse an output that cannot be written before minutes are spent on it."""
-    from freeatten_core.errors import UsageError
-    from freeatten_core.files import check_writable
-
-    for suffix, path in paths.items():
-        if path is None:
-            continue
-        if path.suffix.lower() != suffix:
-            raise UsageError(f"--{suffix[1:]} {path}: the name must end in {suffix}")
-        check_writable(path)
-
-
-def _check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:
-    from freeatten_core.errors import UsageError
-
-    if value not in legal:
-        raise UsageError(f"--{option} is {value!r}; it can be {', '.join(legal)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import replacing
+from freeatten_core.files import check_writable, replacing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -38,6 +38,23 @@ PAGE = """<!doctype html>
 </body>
 </html>
 """
+
+
+def check_outputs(paths: Mapping[str, Path | None]) -> None:
+    """Refuse an output that cannot be written before minutes are spent on it.
+
+    Args:
+        paths: by the ending that the name must have.
+
+    Raises:
+        UsageError: another ending, or a file that cannot be made there.
+    """
+    for suffix, path in paths.items():
+        if path is None:
+            continue
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"--{suffix[1:]} {path}: the name must end in {suffix}")
+        check_writable(path)
 
 
 def save_figure(figure: go.Figure, path: Path | str) -> None:
@@ -99,7 +116,11 @@ def _picture(figure: go.Figure, kind: str) -> bytes:
 
 def save_csv(result: Mapping[str, Any], path: Path | str) -> None:
     """Write one line per variant and length, missing numbers empty; errors as `replacing`."""
-    lines = list(_csv_lines(result))
+    save_lines(list(_csv_lines(result)), path)
+
+
+def save_lines(lines: Sequence[Mapping[str, Any]], path: Path | str) -> None:
+    """Write lines of the same keys as CSV, the keys first; errors as `replacing`."""
     with (
         replacing(Path(path)) as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,

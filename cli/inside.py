@@ -40,36 +40,17 @@ def captures(
     Raises:
         UsageError: a text that is too short, rows with different tokenizers, too little memory.
     """
-    import torch
-
-    from freeatten_core.analysis import capture
+    from freeatten_core.analysis.same_text import capture_rows
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
-    from freeatten_core.errors import UsageError
-    from freeatten_core.evaluation import select_texts
-    from freeatten_core.tokens import tokenizer_id
 
     chosen = choose_device(device)
-    tokenizers = {tokenizer_id(row.checkpoint.tokenizer) for row in rows}
-    if len(tokenizers) > 1:
-        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
     tokens = _tokens(length, rows[0].checkpoint.config.train_length)
     documents = evaluation_documents(text, sys.stdin)
-    drawn = select_texts(documents, rows[0].checkpoint.tokenizer, tokens - 1, 1, seed).texts[0]
-    found = []
     with _progress() as advance:
-        for row in rows:
-            found.append(
-                capture(
-                    row.checkpoint,
-                    torch.from_numpy(drawn.tokens),
-                    variant=row.variant,
-                    layers=layers,
-                    device=chosen,
-                    advance=advance(str(row.variant)),
-                )
-            )
-    return found, drawn.name
+        return capture_rows(
+            rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
+        )
 
 
 def _tokens(text: str, train_length: int) -> int:

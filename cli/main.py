@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, checkpoints, compare, entropy, map, report, stages, train
+from . import bench, checkpoints, compare, entropy, map, report, retrieve, stages, train
 from .failures import guarded
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ app.command("checkpoints")(guarded(checkpoints.checkpoints))
 app.command("map")(guarded(map.attention_map))
 app.command("entropy")(guarded(entropy.entropy))
 app.command("stages")(guarded(stages.stages))
+app.command("retrieve")(guarded(retrieve.retrieve))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))
 app.command("report", hidden=True)(guarded(report.report))

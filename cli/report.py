@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}
 """Pictures of the README by the stored result that they show."""
+SPEED = "speed/h200"
+"""The benchmark that docs/speed.md is of; while it is not stored, its blocks stay as they are."""
+RETRIEVE = ("retrieve/copy", "retrieve/recall")
+"""The same for docs/inside.md."""
 
 
 def report(
@@ -20,6 +24,7 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the pictures too (needs Chromium).")] = True,
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
+    from freeatten_core import speed
     from freeatten_core.cards import stored_results
     from freeatten_core.errors import UsageError
 
@@ -30,10 +35,37 @@ def report(
     write_cards(root / "assets" / "checkpoints", results)
     swapped = stored_results(root / "assets" / "results" / "swap")
     filled = blocks(results | {f"swap/{name}": result for name, result in swapped.items()})
+    speeds = benchmarks(root)
+    for name, result in speeds.items():
+        filled |= speed.blocks(name, result)
+    retrieved = retrievals(root)
+    write_recall_cards(root / "assets" / "recall", retrieved.get("retrieve/recall"))
+    filled |= retrieval_blocks(retrieved)
+    pending = {SPEED, *RETRIEVE} - speeds.keys() - retrieved.keys()
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
-        fill_blocks(page, filled)
+        fill_blocks(page, filled, pending=pending)
     if pictures:
-        draw(root / "assets" / "images", results, learning_curves(root / "assets" / "checkpoints"))
+        images = root / "assets" / "images"
+        draw(images, results, learning_curves(root / "assets" / "checkpoints"))
+        if SPEED in speeds:
+            draw_speed(images, speeds[SPEED])
+        draw_retrievals(images, retrieved)
+
+
+def benchmarks(root: Path) -> dict[str, Any]:
+    """Stored results of `freeatten bench`, such as `speed/h200`."""
+    from freeatten_core.cards import stored_results
+
+    found = stored_results(root / "assets" / "results" / "speed")
+    return {f"speed/{name}": result for name, result in found.items()}
+
+
+def retrievals(root: Path) -> dict[str, Any]:
+    """Stored results of `freeatten retrieve`: `retrieve/copy` and `retrieve/recall`."""
+    from freeatten_core.cards import stored_results
+
+    found = stored_results(root / "assets" / "results" / "retrieve")
+    return {f"retrieve/{name}": result for name, result in found.items()}
 
 
 def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
@@ -47,6 +79,35 @@ def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
         about = json.loads((config.parent / CURVE).read_text())
         variant = read_config(config).variant
         write_text(config.parent / CARD, card(variant, about, results))
+
+
+def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> None:
+    import json
+
+    from freeatten_core.cards import recall_card
+    from freeatten_core.checkpoint import CARD, CONFIG, CURVE, read_config
+    from freeatten_core.files import write_text
+
+    for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
+        about = json.loads((config.parent / CURVE).read_text())
+        variant = read_config(config).variant
+        write_text(config.parent / CARD, recall_card(variant, about, result))
+
+
+def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of `freeatten retrieve`, by name."""
+    from freeatten_core import cards
+
+    filled = {}
+    for name, result in results.items():
+        if result["task"] == "copy":
+            filled[f"{name} gain"] = cards.gain_table(result)
+            filled[f"{name} control"] = cards.control_table(result)
+        else:
+            filled[f"{name} accuracy"] = cards.accuracy_table(result)
+            filled[f"{name} distance"] = cards.distance_table(result)
+        filled[f"{name} provenance"] = cards.retrieval_provenance(result)
+    return filled
 
 
 def blocks(results: Mapping[str, Any]) -> dict[str, str]:
@@ -63,12 +124,20 @@ def blocks(results: Mapping[str, Any]) -> dict[str, str]:
     return filled
 
 
-def fill_blocks(page: Path, filled: Mapping[str, str]) -> None:
-    """Replace what stands between `<!-- report: NAME -->` and `<!-- end -->`."""
+def fill_blocks(page: Path, filled: Mapping[str, str], pending: Collection[str] = ()) -> None:
+    """Replace what stands between `<!-- report: NAME -->` and `<!-- end -->`.
+
+    Args:
+        page: a Markdown file.
+        filled: texts by name.
+        pending: results that are still to be made; their blocks stay as they are.
+    """
     from freeatten_core.errors import ContentError
     from freeatten_core.files import write_text
 
     def fill(match: re.Match[str]) -> str:
+        if match[1].split()[0] in pending:
+            return match[0]
         if match[1] not in filled:
             raise ContentError(f"{page} asks for {match[1]!r}, which no stored result gives")
         return f"<!-- report: {match[1]} -->\n{filled[match[1]]}\n<!-- end -->"
@@ -90,6 +159,27 @@ def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) ->
             figure = comparison_figure(results[stored], theme=theme)
             save_figure(figure, folder / f"{name}-{theme}.png")
         save_figure(curve_figure(curves, theme=theme), folder / f"curves-{theme}.png")
+
+
+def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
+    from freeatten_core.figures import speed_figure
+
+    from .exports import save_figure
+
+    for theme in ("light", "dark"):
+        save_figure(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
+
+
+def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
+    """`retrieve-copy-light.png` and the like."""
+    from freeatten_core.figures import copy_figure, recall_figure
+
+    from .exports import save_figure
+
+    for name, result in results.items():
+        make = copy_figure if result["task"] == "copy" else recall_figure
+        for theme in ("light", "dark"):
+            save_figure(make(result, theme=theme), folder / f"{name.replace('/', '-')}-{theme}.png")
 
 
 def learning_curves(checkpoints: Path) -> dict[str, Any]:

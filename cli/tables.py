@@ -18,8 +18,13 @@ from freeatten_core.wording import (
     count,
     finite,
     number,
+    percent,
+    percent_range,
     plural,
+    retrieval_reading,
+    retrieval_samples,
     row_names,
+    scaled,
     signed,
     source_name,
     verdict_text,
@@ -173,6 +178,93 @@ def swap_table(result: Result, width: int) -> RenderableType:
     return _delta_grid(result, "swap_delta", title).renderable(width)
 
 
+def gain_table(result: Result, width: int) -> RenderableType:
+    """What the first copy of a block is worth for the second, by variant and total length."""
+    cells = [
+        [
+            _cell(signed, value, pair, style=HELPS if _above_zero(pair) else "")
+            for value, pair in zip(row["gain"], row["gain_ci95"], strict=True)
+        ]
+        for row in result["variants"]
+    ]
+    title = "Gain from copying, nats per token, by tokens in all"
+    return _grid(result, title, cells, {}).renderable(width)
+
+
+def control_table(result: Result, width: int) -> RenderableType:
+    """The loss without the first copy, which a perfect copier would gain."""
+    cells = [
+        [_cell(number, *pair) for pair in zip(row["control"], row["control_ci95"], strict=True)]
+        for row in result["variants"]
+    ]
+    title = "Loss on the block without its first copy: the most there is to gain"
+    return _grid(result, title, cells, {}).renderable(width)
+
+
+def accuracy_table(result: Result, width: int) -> RenderableType:
+    """Share of queries answered right, by variant and length."""
+    cells = [
+        [
+            _cell(percent, value, scaled(pair, 100), digits=1)
+            for value, pair in zip(row["accuracy"], row["accuracy_ci95"], strict=True)
+        ]
+        for row in result["variants"]
+    ]
+    title = "Recall, % of queries answered right, by length"
+    return _grid(result, title, cells, {}).renderable(width)
+
+
+def distance_table(result: Result, width: int) -> RenderableType:
+    """The same at the longest length, by how far back the pair is."""
+    cells = [
+        [_range_cell(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
+        for row in result["variants"]
+    ]
+    longest = count(max(result["lengths"]))
+    title = f"The same at {longest} tokens, by the distance to the pair, up to"
+    by_distance = {**result, "lengths": result["distances"]}
+    return _grid(by_distance, title, cells, {}).renderable(width)
+
+
+def _range_cell(value: float | None, interval: Interval) -> _Cell:
+    text = percent(value)
+    return _Cell(text, percent_range(value, interval).removeprefix(text))
+
+
+def retrieval_line(key: str, lengths: Sequence[int]) -> Callable[[Row, int, int], str]:
+    """What writes a row of `freeatten retrieve` before all its samples are measured."""
+    form = signed if key == "gain" else percent
+
+    def line(entry: Row, samples: int, of: int) -> str:
+        values = "  ".join(
+            f"{count(length)}: {form(value)}"
+            for length, value in zip(lengths, entry[key], strict=True)
+        )
+        state = "" if samples == of else f"  (provisional: {samples} of {of} samples)"
+        return f"{entry['variant']}  {values}{state}"
+
+    return line
+
+
+def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> RenderableType:
+    """All that `freeatten retrieve` prints, for a console of `width` columns."""
+    makers = [gain_table, control_table] if result["task"] == "copy" else [accuracy_table]
+    if result["task"] == "recall" and max(result["lengths"]) > result["train_length"]:
+        makers.append(distance_table)
+    parts: list[RenderableType] = [maker(result, width) for maker in makers]
+    told = Group(
+        Text(retrieval_reading(result)),
+        Text(retrieval_samples(result)),
+        Text(_run_line(result)),
+        _command(result),
+    )
+    return Group(*_spaced([*parts[:1], chart, *parts[1:], told]))
+
+
+def _above_zero(interval: Interval) -> bool:
+    return interval is not None and interval[0] is not None and interval[0] > 0
+
+
 def _delta_grid(result: Result, key: str, title: str) -> _Grid:
     rows, lengths = result["variants"], result["lengths"]
     nothing = [None] * len(lengths)
@@ -202,9 +294,10 @@ def _cell(
     *,
     style: str = "",
     sign: str = "",
+    digits: int = 3,
 ) -> _Cell:
     text = form(value)
-    return _Cell(text, with_half_width(text, interval).removeprefix(text), sign, style)
+    return _Cell(text, with_half_width(text, interval, digits).removeprefix(text), sign, style)
 
 
 def _names(result: Result) -> list[str]:

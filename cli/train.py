@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import command_line
+from .command import check_choice, command_line
 from .help import DEVICE
 
 if TYPE_CHECKING:
+    import torch
+
     from freeatten_core.tokens import Corpus
+    from freeatten_core.training import Recipe
+    from freeatten_core.variants import Variant
+
+    from .learning import LearningView
 
 
 def train(
     variant: Annotated[str, typer.Option(help="What to train, such as lssar:p=15.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             help="A file or folder, or 'packages' for the installed Python packages; repeat it: "
             "every batch takes equal shares."
         ),
-    ],
-    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="text, or recall: key-value pairs, for freeatten retrieve.")
+    ] = "text",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
     length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
@@ -53,14 +63,20 @@ def train(
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     from freeatten_core.devices import choose_device
+    from freeatten_core.errors import UsageError
+    from freeatten_core.recall import RECIPE as RECALL_RECIPE
     from freeatten_core.training import Recipe, check_run
-    from freeatten_core.training import train as run
     from freeatten_core.variants import Variant
 
     from .learning import LearningView
 
+    check_choice("task", task, ("text", "recall"))
+    if task == "recall" and (text or corpus or vocab):
+        raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
+    if task == "text" and not text:
+        raise UsageError("--text is missing: name a file, a folder or packages to train on")
     parsed = Variant.parse(variant)
-    recipe = Recipe(seed=seed).changed(
+    recipe = replace(RECALL_RECIPE if task == "recall" else Recipe(), seed=seed).changed(
         steps=steps,
         batch=batch,
         train_length=length,
@@ -76,10 +92,38 @@ def train(
     chosen = choose_device(device)
     check_run(parsed, out)
     view = LearningView(parsed)
-    texts = _texts(text, out, corpus, recipe.vocab_size, view.line)
-    run(parsed, texts, out, recipe, device=chosen, command=command_line(), report=view.progress)
-    shutil.rmtree(_own_corpus(out), ignore_errors=True)
+    if task == "recall":
+        _train_recall(parsed, out, recipe, chosen, view)
+    else:
+        _train_text(parsed, text or [], out, recipe, chosen, view, corpus)
     view.finish(out)
+
+
+def _train_recall(
+    variant: Variant, out: Path, recipe: Recipe, device: torch.device, view: LearningView
+) -> None:
+    from freeatten_core.recall import RecallTask, train_recall
+
+    command = command_line()
+    train_recall(
+        variant, RecallTask(), out, recipe, device=device, command=command, report=view.progress
+    )
+
+
+def _train_text(
+    variant: Variant,
+    sources: list[str],
+    out: Path,
+    recipe: Recipe,
+    device: torch.device,
+    view: LearningView,
+    kept: Path | None,
+) -> None:
+    from freeatten_core.training import train as run
+
+    texts = _texts(sources, out, kept, recipe.vocab_size, view.line)
+    run(variant, texts, out, recipe, device=device, command=command_line(), report=view.progress)
+    shutil.rmtree(_own_corpus(out), ignore_errors=True)
 
 
 def _texts(

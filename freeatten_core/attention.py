@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,6 +16,13 @@ from .kernels.statistics import RowStatistics, region_weights, statistics
 from .variants import Variant
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+HAS_TRITON = False
+with suppress(ImportError):
+    HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+FUSED_DIMS = range(16, 257)
+"""Head sizes that the fused kernels take."""
 
 
 def attention(
@@ -29,6 +38,9 @@ def attention(
     window: int | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
+
+    CUDA tensors go through fused Triton kernels (head sizes 16 to 256, not float64), others, and
+    CUDA tensors without Triton, through panels.
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
@@ -64,6 +76,20 @@ def attention(
         distance_slope=distance_slope,
         window=window,
     )
+    if takes_fused(problem, query, value.shape[-1]):
+        from .kernels.fused.ops import fused_attention
+
+        output, _ = fused_attention(
+            query,
+            key,
+            value,
+            head_scale,
+            distance_slope,
+            str(problem.variant),
+            is_causal,
+            window,
+        )
+        return output
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         query, key, value, head_scale, distance_slope, problem
     )
@@ -115,7 +141,22 @@ def row_statistics(
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
     problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
+    if takes_fused(problem, query, problem.dim):
+        from .kernels.fused.ops import row_statistics as fused_statistics
+
+        return fused_statistics(problem, query, key)
     return statistics(problem, query, key)
+
+
+def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
+    """Whether the Triton kernels compute a call."""
+    return (
+        query.is_cuda
+        and HAS_TRITON
+        and query.dtype != torch.float64
+        and problem.dim in FUSED_DIMS
+        and value_dim in FUSED_DIMS
+    )
 
 
 class _Attention(torch.autograd.Function):

@@ -1,7 +1,8 @@
 """Time and memory of attention forwards on the CPU, next to torch's softmax in the same run.
 
 Repetitions go round all peers, so that other load on the machine meets them alike. Memory is
-that of a fresh process: `python -m freeatten_core.benchmark '{…}'` measures one peer.
+that of a fresh process: `python -m freeatten_core.benchmark '{…}'` measures one peer. What a
+measurement on a GPU shares with it, nominal operations, rows and rounds, is defined here once.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -33,11 +34,14 @@ from .variants import Variant
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 Report = Callable[[str], None]
+Pass = Literal["forward", "backward", "both"]
 
 SCHEMA = 1
+WORK: Mapping[Pass, float] = {"forward": 1.0, "backward": 2.5, "both": 3.5}
+"""Operations of a pass, as multiples of the forward's: two matrix products against five."""
 BASELINE = "sdpa softmax"
 SETTLING = 5.0
-"""Calls quicker than this many seconds are made twice, see `_interleaved`."""
+"""Calls quicker than this many seconds are made twice, see `_settled_seconds`."""
 SECONDS_A_PEER = 20.0
 """A peer is repeated no more once its repetitions took this long together."""
 
@@ -64,27 +68,16 @@ class Settings:
     repeat: int = 5
 
     def __post_init__(self) -> None:
-        if not self.lengths:
-            raise UsageError("lengths is empty; give at least one, such as 2048")
-        for length in self.lengths:
-            if length < 1:
-                raise UsageError(f"lengths holds {length}; every length must be at least 1")
+        check_each_positive("lengths", self.lengths, such_as=2048)
         for name in ("heads", "batch", "dim", "repeat"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for variant in Variant.parse_list(self.variants):
-            if variant.modifiers:
-                raise UsageError(f"variants holds {variant}; only {variant.attention} can be timed")
+            check_positive(name, getattr(self, name))
+        timed_variants(self.variants)
 
     def inputs(self, length: int) -> tuple[Tensor, Tensor, Tensor]:
         draw = torch.Generator().manual_seed(0)
         shape = (self.batch, self.heads, length, self.dim)
         query, key, value = (torch.randn(shape, generator=draw) for _ in range(3))
         return query, key, value
-
-    def operations(self, length: int) -> float:
-        """Nominal floating-point operations of one causal forward."""
-        return 2.0 * self.batch * self.heads * length * length * self.dim
 
 
 @dataclass(frozen=True)
@@ -111,7 +104,68 @@ class Row:
     note: str = ""
 
 
-def parse_counts(text: str) -> tuple[int, ...]:
+def operations(
+    *, batch: int, heads: int, length: int, dim: int, pass_name: Pass = "forward"
+) -> float:
+    """Nominal floating-point operations of a causal pass, the same for every peer.
+
+    `4·B·H·L²·D`, halved because the mask hides half of the scores; 2.5 times that for the
+    backward.
+    """
+    return 2.0 * WORK[pass_name] * batch * heads * length * length * dim
+
+
+def summarise(
+    rows: Mapping[str, Row],
+    seconds: Mapping[str, Sequence[float]],
+    *,
+    baseline: str,
+    work: float,
+) -> None:
+    """Enter median, rate and ratio in the row of every peer that was timed.
+
+    Args:
+        rows: by peer.
+        seconds: of every repetition, by peer.
+        baseline: the peer that the ratio is to.
+        work: nominal operations of the call.
+    """
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, median in medians.items():
+        row = rows[name]
+        row.ms = 1e3 * median
+        row.gflops = work / median / 1e9
+        if baseline in medians:
+            row.ratio = median / medians[baseline]
+
+
+def in_rounds(
+    timed: Mapping[str, Callable[[], float]],
+    repeat: int,
+    limit: float,
+    report: Report,
+) -> dict[str, list[float]]:
+    """Seconds of every repetition of every peer, the peers in turn.
+
+    Args:
+        timed: makes one call and returns its seconds.
+        repeat: how many rounds.
+        limit: seconds after which a peer is repeated no more.
+        report: called before every round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for turn in range(1, repeat + 1):
+        report(f"round {turn}/{repeat}")
+        for name, call in timed.items():
+            if sum(seconds[name]) <= limit:
+                seconds[name].append(call())
+    return seconds
+
+
+# What may be asked
+
+
+def parse_counts(text: str, option: str = "lengths") -> tuple[int, ...]:
     """`2048,8192` as numbers, each once.
 
     Raises:
@@ -121,9 +175,34 @@ def parse_counts(text: str) -> tuple[int, ...]:
     for entry in entries:
         if not (entry.isascii() and entry.isdigit()):
             raise UsageError(
-                f"lengths holds {entry!r}; give whole numbers with commas, such as 2048,8192"
+                f"{option} holds {entry!r}; give whole numbers with commas, such as 2048,8192"
             )
     return tuple(dict.fromkeys(map(int, entries)))
+
+
+def check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} is {value}; it must be at least 1")
+
+
+def check_each_positive(name: str, values: Sequence[int], *, such_as: int) -> None:
+    if not values:
+        raise UsageError(f"{name} is empty; give at least one, such as {such_as}")
+    for value in values:
+        if value < 1:
+            raise UsageError(f"{name} holds {value}; every one must be at least 1")
+
+
+def timed_variants(text: str) -> list[Variant]:
+    """The variants named, without a modifier, which would change a model and not the operator."""
+    variants = Variant.parse_list(text)
+    for variant in variants:
+        if variant.modifiers:
+            raise UsageError(f"variants holds {variant}; only {variant.attention} can be timed")
+    return variants
+
+
+# On the CPU
 
 
 def peers(variants: list[Variant]) -> dict[str, Peer]:
@@ -174,41 +253,32 @@ def _measure_length(settings: Settings, length: int, report: Report) -> list[Row
     able = {name: peer.forward for name, peer in known.items() if not rows[name].note}
     if not able:
         return list(rows.values())
-    seconds = _interleaved(able, settings.inputs(length), settings.repeat, report)
+    inputs = settings.inputs(length)
+    report(f"{length} tokens: warm-up")
+    for forward in able.values():
+        forward(*inputs)
+    seconds = in_rounds(
+        {name: partial(_settled_seconds, forward, inputs) for name, forward in able.items()},
+        settings.repeat,
+        SECONDS_A_PEER,
+        lambda line: report(f"{length} tokens: {line}"),
+    )
+    work = operations(batch=settings.batch, heads=settings.heads, length=length, dim=settings.dim)
+    summarise(rows, seconds, baseline=BASELINE, work=work)
     for name, taken in seconds.items():
-        row, median = rows[name], statistics.median(taken)
-        row.ms = 1e3 * median
-        row.gflops = settings.operations(length) / median / 1e9
-        if BASELINE in seconds:
-            row.ratio = median / statistics.median(seconds[BASELINE])
         if len(taken) < settings.repeat:
-            row.note = f"{len(taken)} of {settings.repeat} runs"
+            rows[name].note = f"{len(taken)} of {settings.repeat} runs"
     return list(rows.values())
 
 
-def _interleaved(
-    forwards: Mapping[str, Forward],
-    inputs: tuple[Tensor, Tensor, Tensor],
-    repeat: int,
-    report: Report,
-) -> dict[str, list[float]]:
-    """Seconds of each repetition, after a round that is not counted.
+def _settled_seconds(forward: Forward, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
+    """Seconds of a call; a quick one is made twice, and the second counts.
 
-    A quick call is made twice and counted once: after a peer that filled gigabytes, LSSAR at 8192
-    tokens took 2.27 times as long as softmax in the first call and 1.80 in the second.
+    After a peer that filled gigabytes, LSSAR at 8192 tokens took 2.27 times as long as softmax in
+    the first call and 1.80 in the second.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in forwards}
-    for turn in range(repeat + 1):
-        report(f"{inputs[0].shape[2]} tokens: " + (f"round {turn}/{repeat}" if turn else "warm-up"))
-        for name, forward in forwards.items():
-            if sum(seconds[name]) > SECONDS_A_PEER:
-                continue
-            taken = _seconds(forward, inputs)
-            if turn and taken < SETTLING:
-                taken = _seconds(forward, inputs)
-            if turn:
-                seconds[name].append(taken)
-    return seconds
+    taken = _seconds(forward, inputs)
+    return _seconds(forward, inputs) if taken < SETTLING else taken
 
 
 def _seconds(forward: Forward, inputs: tuple[Tensor, Tensor, Tensor]) -> float:

@@ -14,13 +14,20 @@ from .wording import (
     caveat,
     count,
     number,
+    percent,
+    percent_range,
     plural,
+    retrieval_reading,
+    retrieval_samples,
     row_names,
+    scaled,
     signed,
     source_name,
     verdict_text,
     with_half_width,
 )
+
+NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
@@ -63,15 +70,68 @@ def swap_table(result: Result) -> str:
 
 def provenance(result: Result) -> str:
     """One line: text, machine, versions, command."""
-    text, versions = result["text"], result["versions"]
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
+    text = result["text"]
     return (
         f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
         f"({plural(text['qualifying'], 'file')} of {count(text['files'])} long enough), "
-        f"{count(text['tokens'])} tokens scored at every length; {result['device']}, "
-        f"{result['dtype']}, torch {versions['torch']}, Python {versions['python']}, "
-        f"{result['date']}{commit}: `{result['command']}`"
+        f"{count(text['tokens'])} tokens scored at every length; {_machine(result)}"
     )
+
+
+def _machine(result: Result) -> str:
+    versions = result["versions"]
+    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
+    return (
+        f"{result['device']}, {result['dtype']}, torch {versions['torch']}, Python "
+        f"{versions['python']}, {result['date']}{commit}: `{result['command']}`"
+    )
+
+
+def gain_table(result: Result) -> str:
+    """What the first copy of a block is worth, nats per token, variant × tokens in all."""
+    rows = [
+        [f"`{name}`", *_pairs(row["gain"], row["gain_ci95"], signed)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["gain", *_headings(result)], rows)
+
+
+def control_table(result: Result) -> str:
+    """The loss on the block without its first copy, which a perfect copier would gain."""
+    rows = [
+        [f"`{name}`", *_pairs(row["control"], row["control_ci95"], number)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["loss without the copy", *_headings(result)], rows)
+
+
+def accuracy_table(result: Result) -> str:
+    """% of queries answered right ± half of the interval, variant × length."""
+    rows = [
+        [f"`{name}`", *_accuracies(row)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["% right", *_headings(result)], rows)
+
+
+def distance_table(result: Result) -> str:
+    """The same at the longest length, by how far back the pair is."""
+    edges = [f"≤ {count(edge)}" for edge in result["distances"]]
+    rows = [
+        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
+
+
+def _accuracies(row: Row) -> list[str]:
+    bounds = [scaled(pair, 100) for pair in row["accuracy_ci95"]]
+    return _pairs(row["accuracy"], bounds, percent, digits=1)
+
+
+def retrieval_provenance(result: Result) -> str:
+    """One line: what was measured, machine, versions, command."""
+    return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {_machine(result)}"
 
 
 def card(variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]) -> str:
@@ -85,34 +145,80 @@ def card(variant: Variant, about: Mapping[str, Any], results: Mapping[str, Resul
     return "\n".join(_card_lines(variant, about, results)) + "\n"
 
 
+def recall_card(variant: Variant, about: Mapping[str, Any], result: Result | None) -> str:
+    """The model card of a checkpoint of the recall task.
+
+    Args:
+        variant: what was trained.
+        about: `curve.json`.
+        result: the stored result of `freeatten retrieve --task recall`, if there is one.
+    """
+    return "\n".join(_recall_lines(variant, about, result)) + "\n"
+
+
+def _recall_lines(
+    variant: Variant, about: Mapping[str, Any], result: Result | None
+) -> Iterator[str]:
+    task, length = about["task"], count(about["recipe"]["train_length"])
+    yield _front_matter("[attention]")
+    yield f"\n# freeatten: `{variant}`, associative recall\n"
+    yield (
+        f"A model with `{variant}` attention ({_source(variant)}) that answers queries about "
+        f"{task['pairs']} key-value pairs among filler, trained at {length} tokens to see what is "
+        "still found in longer sequences. Its tokens are not text, so it has no tokenizer. "
+        f"{task['keys']} keys, {task['values']} values, a token for every pair of them, "
+        f"{task['fillers']} fillers; `freeatten_core/recall.py` makes the sequences."
+    )
+    yield "\n## Measured\n"
+    rows = [] if result is None else _rows_of(variant, result)
+    if result is not None and rows:
+        own = {**result, "variants": rows}
+        yield f"{accuracy_table(own)}\n\n{retrieval_provenance(result)}"
+    else:
+        yield NOTHING_STORED
+    yield from _made_lines(about, "query")
+
+
 def _card_lines(
     variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]
 ) -> Iterator[str]:
-    recipe, curve = about["recipe"], about["curve"]
-    name = str(variant).split(":")[0]
-    yield "---\nlicense: apache-2.0\nlibrary_name: freeatten\nlanguage: en\ntags: [attention]\n---"
+    recipe = about["recipe"]
+    yield _front_matter("[attention]", "language: en\n")
     yield f"\n# freeatten: `{variant}`\n"
     yield (
-        f"A small language model with `{variant}` attention ({SOURCES.get(name, 'custom')}), "
+        f"A small language model with `{variant}` attention ({_source(variant)}), "
         f"trained at {count(recipe['train_length'])} tokens to see what happens at longer "
         "contexts. It is an instrument for comparing attention variants, not a model to write "
         "text with. The weights are this project's own, not those of any paper's authors."
     )
     yield f"\n## Measured\n\nNats per token; {_reading(recipe)}\n"
     measured = list(_measured(variant, results))
-    yield "\n\n".join(measured) if measured else "Nothing has been stored for this checkpoint yet."
+    yield "\n\n".join(measured) if measured else NOTHING_STORED
+    yield from _made_lines(about, "token")
+    yield "\n## Text it was trained on\n"
+    for source in about["text"]["sources"]:
+        yield from _source_lines(source)
+
+
+def _front_matter(tags: str, language: str = "") -> str:
+    return f"---\nlicense: apache-2.0\nlibrary_name: freeatten\n{language}tags: {tags}\n---"
+
+
+def _source(variant: Variant) -> str:
+    return SOURCES.get(str(variant).split(":")[0], "custom")
+
+
+def _made_lines(about: Mapping[str, Any], unit: str) -> Iterator[str]:
+    recipe, curve = about["recipe"], about["curve"]
     yield "\n## How it was made\n"
     yield f"```\n{about['command']}\n```\n"
     yield table(["recipe", "value"], [[k, _plain(v)] for k, v in recipe.items()])
     yield (
         f"\nLearning rate {about['learning_rate']:g}{_searched(about)}. The last validation loss "
-        f"is {number(curve[-1]['validation'])} nats per token after {count(curve[-1]['step'])} "
+        f"is {number(curve[-1]['validation'])} nats per {unit} after {count(curve[-1]['step'])} "
         f"steps, {number(about['seconds'], 0)} s on {about['device']} with torch "
         f"{about['torch']}; the whole curve is in `curve.json`."
     )
-    yield "\n## Text it was trained on\n"
-    for source in about["text"]["sources"]:
-        yield from _source_lines(source)
 
 
 def _reading(recipe: Mapping[str, Any]) -> str:
@@ -124,14 +230,19 @@ def _reading(recipe: Mapping[str, Any]) -> str:
 
 def _measured(variant: Variant, results: Mapping[str, Result]) -> Iterator[str]:
     for result in results.values():
-        rows = [
-            row
-            for row in result["variants"]
-            if Variant.parse(row["variant"]).attention == variant.attention
-        ]
+        rows = _rows_of(variant, result)
         if rows:
             own = {**result, "variants": rows}
             yield f"{loss_table(own)}\n\n{delta_table(own)}\n\n{provenance(result)}"
+
+
+def _rows_of(variant: Variant, result: Result) -> list[Row]:
+    """The rows of a variant, with modifiers and without."""
+    return [
+        row
+        for row in result["variants"]
+        if Variant.parse(row["variant"]).attention == variant.attention
+    ]
 
 
 def _searched(about: Mapping[str, Any]) -> str:
@@ -178,10 +289,13 @@ def _headings(result: Result) -> list[str]:
 
 
 def _intervals(row: Row, key: str, form: Any) -> list[str]:
-    bounds = row["ci95" if key == "loss" else f"{key}_ci95"]
-    texts = [form(value) for value in row[key]]
+    return _pairs(row[key], row["ci95" if key == "loss" else f"{key}_ci95"], form)
+
+
+def _pairs(values: Sequence[Any], bounds: Sequence[Any], form: Any, digits: int = 3) -> list[str]:
+    texts = [form(value) for value in values]
     return [
-        text if text == "0" else with_half_width(text, interval)
+        text if text == "0" else with_half_width(text, interval, digits)
         for text, interval in zip(texts, bounds, strict=True)
     ]
 

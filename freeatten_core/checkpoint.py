@@ -30,6 +30,10 @@ CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
     "curve.json",
 )
 FILES = (CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE)
+TASK_FILES = (CONFIG, WEIGHTS, CARD, CURVE)
+"""Of a model that was trained on a synthetic task, whose tokens are not text."""
+MODELS, RECALL_MODELS = "checkpoints", "recall"
+"""Folders of `assets`."""
 
 _LIMITS: Mapping[str, int] = {
     "train_length": 1 << 20,
@@ -67,9 +71,9 @@ def assets() -> Path:
     return Path(str(import_module("freeatten_assets").__path__[0]))
 
 
-def shipped() -> list[str]:
-    """The names of the shipped checkpoints."""
-    return sorted(path.parent.name for path in assets().glob(f"checkpoints/*/{CONFIG}"))
+def shipped(kind: str = MODELS) -> list[str]:
+    """The names of the shipped checkpoints of a kind: `checkpoints` read text, `recall` answers."""
+    return sorted(path.parent.name for path in assets().glob(f"{kind}/*/{CONFIG}"))
 
 
 def slug(variant: Variant | str) -> str:
@@ -83,18 +87,20 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
     The weights are kept in float32 whatever the file holds.
 
     Raises:
-        UsageError: nothing of that name exists.
+        UsageError: nothing of that name exists, or it was trained on a task and reads no text.
         ContentError: it exists and is not a checkpoint in this format, strictly: missing or
             extra tensors, wrong shapes, a weight file that is not safetensors.
     """
     name, folder = locate(source)
-    _check_files(name, folder, FILES)
+    check_files(name, folder, [CONFIG])
+    if read_task(folder / CONFIG) is not None:
+        raise UsageError(
+            f"checkpoint {name} was trained on a task and reads no text; freeatten retrieve "
+            "--task recall measures it"
+        )
+    check_files(name, folder, FILES)
     config = read_config(folder / CONFIG)
-    weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
-    with torch.device("meta"):
-        model = Model(config)
-    model.load_state_dict(weights, strict=True, assign=True)
-    model.requires_grad_(False).eval().to(device)
+    model = load_model(folder, config, device)
     tokenizer = read_tokenizer(folder / TOKENIZER)
     size = 1 + max(tokenizer.get_vocab().values(), default=-1)
     if not 0 < size <= config.vocab_size:
@@ -104,17 +110,31 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
     return Checkpoint(name, config, model, tokenizer, folder)
 
 
+def load_model(folder: Path, config: ModelConfig, device: str | torch.device) -> Model:
+    """The model of a checkpoint folder, for inference; errors as `load_checkpoint`."""
+    weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
+    with torch.device("meta"):
+        model = Model(config)
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.requires_grad_(False).eval().to(device)
+
+
 def save_checkpoint(
     folder: Path,
     model: Model,
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | None,
     *,
     seed: int,
     steps: int,
     curve: Mapping[str, Any],
     card: str,
+    task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all five files, or none: the folder appears when it is complete.
+    """Write all files, or none: the folder appears when it is complete.
+
+    Args:
+        tokenizer: None for a model whose tokens are not text.
+        task: what it was trained on instead, for `config.json`.
 
     Raises:
         ContentError: the disk is full or the folder cannot be written.
@@ -126,29 +146,31 @@ def save_checkpoint(
     with replacing_folder(folder) as temporary:
         try:
             save_file(weights, temporary / WEIGHTS)
-            tokenizer.save(str(temporary / TOKENIZER))
+            if tokenizer is not None:
+                tokenizer.save(str(temporary / TOKENIZER))
         except Exception as error:  # both libraries raise types of their own for a full disk
             raise ContentError(f"cannot write {folder}: {error}") from error
         (temporary / WEIGHTS).chmod(0o644)
         config = config_json(model.config, seed=seed, steps=steps)
+        config |= {} if task is None else {"task": dict(task)}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         (temporary / CURVE).write_text(json.dumps(curve) + "\n")
         (temporary / CARD).write_text(card)
 
 
-def locate(source: str | Path) -> tuple[str, Path]:
+def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
     """The name and the folder that `source` stands for; downloads a hub repository."""
     text = str(source)
     path = expanded(text)
     if path.is_dir():
         return text, path
-    names = shipped()
+    names = shipped(kind)
     try:
         name = slug(text) if text not in names else text
     except ValueError:
         name = text
     if name in names:
-        return name, assets() / "checkpoints" / name
+        return name, assets() / kind / name
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
         return text, _download(text)
     raise UsageError(
@@ -205,6 +227,18 @@ def read_config(path: Path) -> ModelConfig:
     return ModelConfig(variant=variant, rope_base=float(base), **sizes)
 
 
+def read_task(path: Path) -> dict[str, Any] | None:
+    """What `config.json` says that the model was trained on instead of text; None for text.
+
+    Raises:
+        ContentError: not JSON, or a task that is not an object.
+    """
+    task = _read_json(path).get("task")
+    if task is not None and not isinstance(task, dict):
+        raise ContentError(f"{path}: task is {task!r}; it must be an object")
+    return task
+
+
 def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
@@ -255,7 +289,7 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
 
 def _download(repository: str) -> Path:
     folder = _fetch(repository, [CONFIG])
-    _check_files(repository, folder, [CONFIG])
+    check_files(repository, folder, [CONFIG])
     read_config(folder / CONFIG)  # before the weights of another model are fetched
     return _fetch(repository, FILES)
 
@@ -273,7 +307,14 @@ def _fetch(repository: str, files: Sequence[str]) -> Path:
         ) from error
 
 
-def _check_files(name: str, folder: Path, files: Sequence[str]) -> None:
+def check_files(
+    name: str, folder: Path, files: Sequence[str], needed: Sequence[str] = FILES
+) -> None:
+    """Whether a folder has some of the files that a checkpoint needs.
+
+    Raises:
+        ContentError: names the first that is missing.
+    """
     for file in files:
         if not (folder / file).is_file():
-            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(FILES)}")
+            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(needed)}")

@@ -169,7 +169,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     if request.by_position:
         result["positions"] = _position_edges(max(request.lengths))
     result["variants"] = entries
-    return Comparison(_finite(result), losses)
+    return Comparison(json_ready(result), losses)
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -291,8 +291,8 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
         ],
         axis=1,
     )
-    loss, ci95 = _columns(per_text)
-    delta, delta_ci95 = _columns(deltas)
+    loss, ci95 = intervals(per_text)
+    delta, delta_ci95 = intervals(deltas)
     tokens_scored = per_text.shape[0] * max(lengths)
     scored = sum(_scored_bytes(row, text) for text in selection.texts[: len(per_text)])
     bits = [value * tokens_scored / (math.log(2) * scored) for value in loss]
@@ -318,7 +318,7 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
     return entry
 
 
-def _columns(table: NDArray[np.float64]) -> tuple[list[float], list[list[float]]]:
+def intervals(table: NDArray[np.float64]) -> tuple[list[float], list[list[float]]]:
     """Means and intervals of the columns of (texts, lengths)."""
     summed = [interval(column) for column in table.T]
     return [mean for mean, _, _ in summed], [[low, high] for _, low, high in summed]
@@ -370,7 +370,7 @@ def _swap(
     )
     nothing = np.full(len(texts), np.nan)
     table = np.stack([changes.get(length, nothing) for length in request.lengths], axis=1)
-    change, ci95 = _columns(table)
+    change, ci95 = intervals(table)
     return {"swap_delta": change, "swap_delta_ci95": ci95}
 
 
@@ -410,14 +410,9 @@ def _header(request: Request, selection: Selection, seconds: float) -> Result:
         "lengths": list(request.lengths),
         "texts": len(selection.texts),
         "seed": request.seed,
-        "device": device_name(request.device),
         "dtype": request.dtype,
         "control": request.control,
-        "seconds": round(seconds, 1),
-        "versions": versions(),
-        "command": request.command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
+        **run_facts(request.device, request.command, seconds),
         "text": {
             "source": request.source,
             "files": selection.files,
@@ -427,6 +422,18 @@ def _header(request: Request, selection: Selection, seconds: float) -> Result:
             "matches_stored": matches_stored(request.source, selection.documents),
             "manifest": manifest(selection.documents),
         },
+    }
+
+
+def run_facts(device: torch.device, command: str, seconds: float) -> Result:
+    """Where, when, with which versions and by which command a result was made."""
+    return {
+        "device": device_name(device),
+        "seconds": round(seconds, 1),
+        "versions": versions(),
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": commit(),
     }
 
 
@@ -465,12 +472,12 @@ def _row_name(row: Row, rows: Sequence[Row]) -> str:
     return str(row.variant) if len(alike) == 1 else f"{row.variant}@{row.checkpoint.name}"
 
 
-def _finite(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
     """The same with numbers rounded to 6 decimals and non-finite ones null, as JSON needs."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [json_ready(item) for item in value]
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value

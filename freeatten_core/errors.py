@@ -1,5 +1,11 @@
 """The two kinds of failure a user can meet; both are one clear sentence."""
 
+from __future__ import annotations
+
+WRONG_CALL, FAILURE, INTERRUPTED = 2, 1, 130
+"""Exit codes."""
+OUT_OF_MEMORY = "out of memory; use a shorter length, fewer texts or a smaller model"
+
 
 class UsageError(ValueError):
     """What was asked for is wrong: an option, a name, a path, a text that is too short."""
@@ -7,3 +13,21 @@ class UsageError(ValueError):
 
 class ContentError(RuntimeError):
     """What was asked for exists and cannot be used: unreadable content, disk, memory."""
+
+
+def told(error: BaseException) -> tuple[str, int] | None:
+    """The sentence and exit code for what a user can cause; None for a bug."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; nothing half-written was left", INTERRUPTED
+    if isinstance(error, UsageError):
+        return str(error), WRONG_CALL
+    if _out_of_memory(error):
+        return OUT_OF_MEMORY, FAILURE
+    return (str(error), FAILURE) if isinstance(error, ContentError | OSError) else None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out: Python's own error, or what torch raises on a CPU or GPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

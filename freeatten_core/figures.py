@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from .speed import PASSES, baseline, facts, panels, peer_names, size, times
 from .wording import (
     Interval,
     Result,
@@ -21,8 +22,11 @@ from .wording import (
     count,
     half_width,
     number,
+    percent,
     plural,
+    retrieval_samples,
     row_names,
+    scaled,
     signed,
     source_name,
     with_half_width,
@@ -129,6 +133,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 240, 136, 64
 _BETWEEN = _RIGHT + 65
 _LINE_HEIGHT, _LABEL_PADDING, _LABEL_REACH = 16, 4, 30
 _TITLE_SIZE, _TEXT_SIZE = 20, 13
+_SLIM_LEFT, _SLIM_RIGHT, _SLIM_TICKS = 58, 14, 5
+"""Without labels at the ends of lines."""
 
 
 def _look(theme: str) -> _Look:
@@ -157,10 +163,14 @@ class _Panel:
         low, high = self.y_axis["range"]
         return low, high
 
-    def pixel(self, value: float) -> float:
-        """How far below the upper edge a value lies."""
+    def place(self, value: float) -> float:
+        """A value in units of the y axis: on a log axis its logarithm."""
+        return math.log10(value) if self.y_axis.get("type") == "log" else value
+
+    def pixel(self, place: float) -> float:
+        """How far below the upper edge a place lies."""
         low, high = self.span
-        return (high - value) / (high - low) * _PANEL_HEIGHT
+        return (high - place) / (high - low) * _PANEL_HEIGHT
 
     def axes(self, look: _Look) -> Element:
         shared = {
@@ -263,19 +273,25 @@ def _spread(wanted: Sequence[float], heights: Sequence[float], room: float) -> l
 
 
 def _end_labels(panel: _Panel, lines: Sequence[_Line], digits: int, sign: bool) -> list[Element]:
+    """A label with its last number at every line's end."""
+    low, high = panel.span
+
+    def form(value: float) -> str:
+        arrow = "↑ " if value > high else "↓ " if value < low else ""
+        digits_here = 2 if arrow else digits
+        return arrow + (signed(value, digits_here) if sign else number(value, digits_here))
+
+    return _labels(panel, lines, form)
+
+
+def _labels(panel: _Panel, lines: Sequence[_Line], form: Callable[[float], str]) -> list[Element]:
     """A label in the line's colour at every line's end, joined to it by a thin stroke."""
     placed = [(line, line.end) for line in lines]
     shown = [(line, end) for line, end in placed if end is not None]
-    low, high = panel.span
-    texts = []
-    for line, (_, value) in shown:
-        arrow = "↑ " if value > high else "↓ " if value < low else ""
-        digits_here = 2 if arrow else digits
-        value_text = signed(value, digits_here) if sign else number(value, digits_here)
-        texts.append(f"{line.label} <b>{arrow}{value_text}</b>")
+    texts = [f"{line.label} <b>{form(value)}</b>" for line, (_, value) in shown]
     heights = [_LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING for text in texts]
     # What is off the scale keeps its order among its like by a little of its distance.
-    aims = [_aim(panel, end[1]) for _, end in shown]
+    aims = [_aim(panel, panel.place(end[1])) for _, end in shown]
     centres = _spread(aims, heights, _PANEL_HEIGHT)
     return [
         _end_label(panel, line, end, text, centre)
@@ -292,7 +308,7 @@ def _aim(panel: _Panel, value: float) -> float:
 def _end_label(
     panel: _Panel, line: _Line, end: tuple[float, float], text: str, centre: float
 ) -> Element:
-    x, y = end
+    x, y = end[0], panel.place(end[1])
     low, high = panel.span
     at = math.log10(x) if panel.x_axis.get("type") == "log" else x
     label: Element = {
@@ -341,21 +357,21 @@ def _padded(values: Sequence[float], low: float = 0.06, high: float = 0.06) -> l
     return [least - low * room, most + high * room]
 
 
-def _length_axis(lengths: Sequence[int]) -> Element:
+def _length_axis(lengths: Sequence[int], most: int = 8) -> Element:
     """A log axis with a tick at every length; doublings are equally far apart."""
     edge = 0.04 if len(lengths) > 1 else 0.15
     reach = math.log10(max(lengths) / min(lengths)) * edge if len(lengths) > 1 else edge
     return {
         "type": "log",
-        **_length_ticks(lengths),
+        **_length_ticks(lengths, most),
         "range": [math.log10(min(lengths)) - reach, math.log10(max(lengths)) + reach],
         "title": {"text": "context length (tokens)"},
     }
 
 
-def _length_ticks(lengths: Sequence[int]) -> Element:
+def _length_ticks(lengths: Sequence[int], most: int = 8) -> Element:
     shown = list(lengths)
-    while len(shown) > 8:  # labels would run into each other
+    while len(shown) > most:  # labels would run into each other
         shown = shown[::-2][::-1]
     return {"tickvals": shown, "ticktext": [count(length) for length in shown]}
 
@@ -393,14 +409,25 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
 
 
 def _domains(panels: int, width: int, stacked: bool) -> list[tuple[Any, Any]]:
-    whole = (0.0, 1.0)
-    if panels == 1:
-        return [(whole, whole)]
-    if stacked:
-        share = _PANEL_HEIGHT / (2 * _PANEL_HEIGHT + _STACK_GAP)
-        return [(whole, (1 - share, 1.0)), (whole, (0.0, share))]
-    share = (1 - _BETWEEN / max(width - _LEFT - _RIGHT, 2 * _BETWEEN)) / 2
-    return [((0.0, share), whole), ((1 - share, 1.0), whole)]
+    return _grid(1, panels, width) if stacked else _grid(panels, 1, width)
+
+
+def _grid(columns: int, rows: int, width: int) -> list[tuple[Any, Any]]:
+    """The domains of panels in columns and rows, row by row from the top."""
+    across = _BETWEEN / max(width - _LEFT - _RIGHT, columns * _BETWEEN)
+    down = _STACK_GAP / (rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP)
+    return [
+        (_share(column, columns, across), _share(rows - 1 - row, rows, down))
+        for row in range(rows)
+        for column in range(columns)
+    ]
+
+
+def _share(index: int, parts: int, gap: float) -> tuple[float, float]:
+    """From where to where one of equal parts of 1 reaches, with gaps between them."""
+    size = (1 - (parts - 1) * gap) / parts
+    start = index * (size + gap)
+    return start, min(start + size, 1.0)
 
 
 def _figure(
@@ -414,22 +441,35 @@ def _figure(
     look: _Look,
     width: int,
     stacked: bool,
+    labels: bool = True,
 ) -> go.Figure:
     import plotly.graph_objects as go
 
-    rows = len(panels) if stacked else 1
+    left, right = (_LEFT, _RIGHT) if labels else (_SLIM_LEFT, _SLIM_RIGHT)
+    panels = [_with_short_lines(panel, width, left, right) for panel in panels]
+    rows = len({panel.y_domain for panel in panels})
     headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * _TITLE_SIZE)))
     details = textwrap.wrap(subtitle, int((width - _LEFT) / (0.64 * _TEXT_SIZE)))
     top = _TOP + 26 * (len(headline) - 1) + 17 * (len(details) - 1)
+    if not title:
+        uppermost = panels[:1] if stacked else panels
+        top = 16 + 17 * max(panel.heading.count("<br>") + 1 for panel in uppermost)
     height = rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP + top + _BOTTOM
     layout: Element = {
         "width": width,
         "height": height,
-        "margin": {"l": _LEFT, "r": _RIGHT, "t": top, "b": _BOTTOM},
+        "margin": {"l": left, "r": right, "t": top, "b": _BOTTOM},
         "paper_bgcolor": _CLEAR,
         "plot_bgcolor": _CLEAR,
         "font": {"family": _FONT, "size": _TEXT_SIZE, "color": look.text},
-        "title": {
+        "showlegend": False,
+        "hovermode": "closest",
+        "shapes": list(shapes),
+        "annotations": [*(panel.title(look) for panel in panels), *notes],
+        "meta": {"background": look.paper},
+    }
+    if title:
+        layout["title"] = {
             "text": f"<b>{'<br>'.join(headline)}</b>",
             "subtitle": {
                 "text": "<br>".join(line.removeprefix("· ") for line in details),
@@ -441,16 +481,18 @@ def _figure(
             "yref": "container",
             "yanchor": "top",
             "font": {"size": _TITLE_SIZE},
-        },
-        "showlegend": False,
-        "hovermode": "closest",
-        "shapes": list(shapes),
-        "annotations": [*(panel.title(look) for panel in panels), *notes],
-        "meta": {"background": look.paper},
-    }
+        }
     for panel in panels:
         layout |= panel.axes(look)
     return go.Figure(data=list(traces), layout=layout)
+
+
+def _with_short_lines(panel: _Panel, width: int, left: int, right: int) -> _Panel:
+    """The same with a heading that fits above it and the labels at its right."""
+    low, high = panel.x_domain
+    room = int(((width - left - right) * (high - low) + right) / (0.5 * _TEXT_SIZE))
+    lines = [part for line in panel.heading.split("<br>") for part in textwrap.wrap(line, room)]
+    return replace(panel, heading="<br>".join(lines))
 
 
 # Loss and Δ against length
@@ -463,15 +505,17 @@ def comparison_figure(
     theme: Theme = "light",
     width: int = _WIDTH,
     stacked: bool = False,
+    labels: bool = True,
 ) -> go.Figure:
     """Loss against context length, and Δ against the model that forgets, enlarged near 0.
 
     Args:
         result: what `freeatten compare --json` prints; any number may be missing.
-        title: in place of the one made from the result.
+        title: in place of the one made from the result; empty for none.
         theme: of the page behind the figure; its own background is clear.
         width: in pixels; two panels side by side need about 1,100.
         stacked: Δ below the loss, for narrow pages.
+        labels: names at the ends of the lines; without, the page must have a legend.
     """
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
@@ -480,30 +524,32 @@ def comparison_figure(
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     lines = _loss_lines(result)
-    loss_panel = _loss_panel(result, lines, *domains[0])
+    axis = _length_axis(result["lengths"], 8 if labels else _SLIM_TICKS)
+    loss_panel = _loss_panel(lines, axis, *domains[0])
     panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
     shapes = _trained_mark(loss_panel, trained, look)
-    notes = _end_labels(loss_panel, lines, 2, sign=False)
+    notes = _end_labels(loss_panel, lines, 2, sign=False) if labels else []
     notes += _missing_note(loss_panel, lines)
     notes += [_trained_note(loss_panel, length, look) for length in trained]
     if delta:
         lines = _delta_lines(result)
-        panel = _delta_panel(result, lines, *domains[1])
+        panel = _delta_panel(result, lines, axis, *domains[1])
         panels.append(panel)
         traces += [line.trace(panel) for line in lines]
         shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
-        notes += _end_labels(panel, lines, 3, sign=True) + _region_notes(panel, look)
-        notes += _missing_note(panel, lines)
+        notes += _end_labels(panel, lines, 3, sign=True) if labels else []
+        notes += _region_notes(panel, look) + _missing_note(panel, lines)
     return _figure(
         panels,
         traces,
         shapes,
         notes,
-        title=title or comparison_title(result),
+        title=comparison_title(result) if title is None else title,
         subtitle=comparison_subtitle(result),
         look=look,
         width=width,
         stacked=stacked,
+        labels=labels,
     )
 
 
@@ -562,14 +608,14 @@ def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) ->
     return lines
 
 
-def _loss_panel(result: Result, lines: Sequence[_Line], x_domain: Any, y_domain: Any) -> _Panel:
+def _loss_panel(lines: Sequence[_Line], axis: Element, x_domain: Any, y_domain: Any) -> _Panel:
     values = [value for line in lines for value in line.values(reach=0.5)]
     return _Panel(
         "",
         x_domain,
         y_domain,
         "<b>Loss</b> against context length: lower is better",
-        _length_axis(result["lengths"]),
+        axis,
         {"range": _padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
     )
 
@@ -578,7 +624,9 @@ _ZOOM = 0.5
 """Lines whose Δ stays below this set the scale of the enlarged panel."""
 
 
-def _delta_panel(result: Result, lines: Sequence[_Line], x_domain: Any, y_domain: Any) -> _Panel:
+def _delta_panel(
+    result: Result, lines: Sequence[_Line], axis: Element, x_domain: Any, y_domain: Any
+) -> _Panel:
     near = [line for line in lines if max(map(abs, line.values(reach=0)), default=math.inf) < _ZOOM]
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
@@ -595,7 +643,7 @@ def _delta_panel(result: Result, lines: Sequence[_Line], x_domain: Any, y_domain
         x_domain,
         y_domain,
         heading,
-        _length_axis(result["lengths"]),
+        axis,
         {
             "range": [low, high],
             "title": {"text": "Δ (nats per token)"},
@@ -745,6 +793,192 @@ def _curve_panel(lines: Sequence[_Line]) -> _Panel:
         "<b>Loss</b> against step; the first twentieth may lie above the frame",
         {"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "step"}},
         {"range": _padded(late), "title": {"text": "loss (nats per token)"}},
+    )
+
+
+# Speed
+
+_FORMS: Mapping[str, tuple[str, str]] = {
+    "flex": ("dash", "x"),
+    "compiled": ("dashdot", "cross"),
+    "naive": ("dot", "star"),
+}
+"""Dash and marker of what computes a variant otherwise than its own kernel."""
+_OTHERS: Mapping[str, Style] = {
+    "sdpa cudnn": Style("sdpa cudnn", "#a36a00", "solid", "square", "■"),
+    "sdpa flash": Style("sdpa flash", "#808080", "solid", "diamond", "◆"),
+    "sdpa softmax": Style("sdpa softmax", "#808080", "solid", "diamond", "◆"),
+}
+
+
+def peer_style(peer: str) -> Style:
+    """The look of a peer of the benchmark: its variant's colour, the dash of its form."""
+    if peer in _OTHERS:
+        return _OTHERS[peer]
+    variant, _, form = peer.partition(" ")
+    style = style_of(variant)
+    dash, marker = _FORMS.get(form, ("solid", style.marker))
+    return replace(style, label=peer, dash=dash, marker=marker)
+
+
+def speed_figure(
+    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = _WIDTH
+) -> go.Figure:
+    """Time relative to the baseline against length, a panel for every pass and head size.
+
+    Args:
+        result: what `freeatten bench --json` prints; any number may be missing.
+        title: in place of the one made from the result.
+        theme: of the page behind the figure; its own background is clear.
+        width: in pixels.
+    """
+    look = _look(theme)
+    found, settings = panels(result), result["settings"]
+    passes = list(dict.fromkeys(pass_name for pass_name, _ in found))
+    domains = _grid(len(found) // len(passes), len(passes), width)
+    drawn: list[_Panel] = []
+    traces: list[Element] = []
+    notes: list[Element] = []
+    for index, ((pass_name, dim), rows) in enumerate(found.items()):
+        lines = [_speed_line(result, rows, peer) for peer in peer_names(rows)]
+        heading = f"<b>{PASSES[pass_name].capitalize()}</b>, heads of {dim}"
+        panel = _speed_panel(f"{index + 1}" if index else "", domains[index], heading, lines)
+        drawn.append(panel)
+        traces += [line.trace(panel) for line in lines]
+        notes += _labels(panel, lines, times)
+        notes += _missing_note(panel, lines)
+    measured = f"causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}"
+    made_on = f"{result['device']}, torch {result['versions']['torch']}"
+    return _figure(
+        drawn,
+        traces,
+        [],
+        notes,
+        title=title or f"How long attention takes, relative to {baseline(result)}",
+        subtitle=f"medians, log scale: lower is faster · {measured} · {made_on}",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _speed_line(result: Result, rows: Sequence[Row], peer: str) -> _Line:
+    own = [row for row in rows if row["peer"] == peer]
+    none: list[Interval] = [None] * len(own)
+    hover = ["<br>".join(facts(row, baseline(result))) for row in own]
+    lengths = [row["length"] for row in own]
+    return _Line(peer, peer_style(peer), lengths, [row["ratio"] for row in own], none, hover)
+
+
+def _speed_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequence[_Line]) -> _Panel:
+    lengths = sorted({int(length) for line in lines for length in line.x})
+    ratios = [math.log10(value) for line in lines for value in line.values() if value > 0]
+    low, high = _padded(ratios)
+    ticks = [step * 10.0**power for power in range(-3, 5) for step in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    return _Panel(
+        key,
+        *domain,
+        heading,
+        _length_axis(lengths),
+        {
+            "type": "log",
+            "range": [low, high],
+            "tickvals": shown,
+            "ticktext": [f"{tick:g}×" for tick in shown],
+            "title": {"text": "time, relative"},
+        },
+    )
+
+
+# Retrieval
+
+
+def copy_figure(
+    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
+) -> go.Figure:
+    """What the first copy of a block is worth for the second, against the tokens in all.
+
+    Args:
+        result: what `freeatten retrieve --task copy --json` prints.
+    """
+    block = count(result["block"])
+    return _retrieval_figure(
+        result,
+        _lines(result, "gain", "gain_ci95", "nats a token gained", signed),
+        heading="<b>Gain</b> from the first copy: higher is better, 0 is not using it",
+        y_title="gain (nats per token)",
+        title=title or f"Does it copy {block} tokens from the start of the sequence?",
+        digits=2,
+        sign=True,
+        theme=theme,
+        width=width,
+    )
+
+
+def recall_figure(
+    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
+) -> go.Figure:
+    """Share of queries answered right, in %, against the length.
+
+    Args:
+        result: what `freeatten retrieve --task recall --json` prints.
+    """
+    in_percent = [
+        row
+        | {
+            "accuracy": [None if value is None else 100 * value for value in row["accuracy"]],
+            "accuracy_ci95": [scaled(pair, 100) for pair in row["accuracy_ci95"]],
+        }
+        for row in result["variants"]
+    ]
+    shown = {**result, "variants": in_percent}
+    pairs = count(result["recall"]["pairs"])
+    return _retrieval_figure(
+        shown,
+        _lines(shown, "accuracy", "accuracy_ci95", "% right", number),
+        heading=f"<b>Recall</b>: answered right (a guess: {percent(result['chance'])} %)",
+        y_title="queries answered right (%)",
+        title=title or f"Does it find one of {pairs} pairs among more and more filler?",
+        digits=0,
+        sign=False,
+        theme=theme,
+        width=width,
+    )
+
+
+def _retrieval_figure(
+    result: Result,
+    lines: Sequence[_Line],
+    *,
+    heading: str,
+    y_title: str,
+    title: str,
+    digits: int,
+    sign: bool,
+    theme: Theme,
+    width: int,
+) -> go.Figure:
+    look, lengths, whole = _look(theme), result["lengths"], (0.0, 1.0)
+    axis = _length_axis(lengths)
+    axis["title"] = {"text": "tokens in all"}
+    values = [0.0, *(value for line in lines for value in line.values())]
+    y_axis = {"range": _padded(values, high=0.1), "title": {"text": y_title}, "zeroline": True}
+    panel = _Panel("", whole, whole, heading, axis, y_axis)
+    trained = sorted({row["train_length"] for row in result["variants"]})
+    trained = [length for length in trained if min(lengths) <= length <= max(lengths)]
+    return _figure(
+        [panel],
+        [line.trace(panel) for line in lines],
+        _trained_mark(panel, trained, look),
+        _end_labels(panel, lines, digits, sign)
+        + _missing_note(panel, lines)
+        + [_trained_note(panel, length, look) for length in trained],
+        title=title,
+        subtitle=f"{retrieval_samples(result)} · 95 % intervals · {_machine(result)}",
+        look=look,
+        width=width,
+        stacked=False,
     )
 
 

@@ -45,6 +45,23 @@ def parse_lengths(text: str, train_lengths: Sequence[int]) -> list[int]:
     return sorted({*entries, *train_lengths})
 
 
+def parse_totals(text: str, train_lengths: Sequence[int]) -> list[int]:
+    """Lengths in tokens, ascending, of sequences made for a question: any length will do.
+
+    A single value means ½×, 1×, 2×, … the shortest training length up to it.
+
+    Raises:
+        UsageError: not a length, or `×` with several training lengths.
+    """
+    entries = [_tokens(entry.strip(), text, train_lengths) for entry in text.split(",")]
+    if len(entries) == 1:
+        length = max(1, min(train_lengths) // 2)
+        while length < entries[0]:
+            entries.append(length)
+            length *= 2
+    return sorted(set(entries))
+
+
 def _tokens(entry: str, whole: str, train_lengths: Sequence[int]) -> int:
     match = re.fullmatch(r"([0-9]{1,9})([xX×]?)", entry)
     if match is None or int(match[1]) == 0:

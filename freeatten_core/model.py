@@ -110,8 +110,8 @@ class Model(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
 
-    def initialise(self, seed: int) -> None:
-        """Normal weights of deviation 0.02; those that write to the residual, less with depth."""
+    def initialise(self, seed: int, deviation: float = 0.02) -> None:
+        """Normal weights of one deviation; those that write to the residual, less with depth."""
         generator = torch.Generator().manual_seed(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
@@ -120,8 +120,8 @@ class Model(nn.Module):
                     weight.fill_(1.0)
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
-                deviation = 0.02 * (depth_scale if narrow else 1.0)
-                drawn = torch.randn(weight.shape, generator=generator) * deviation
+                scale = deviation * (depth_scale if narrow else 1.0)
+                drawn = torch.randn(weight.shape, generator=generator) * scale
                 weight.copy_(drawn)
 
     def with_modifiers(self, variant: Variant, longest: int) -> Model:

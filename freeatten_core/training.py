@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import reference
+from .attention import FUSED_DIMS
 from .checkpoint import save_checkpoint
 from .devices import device_name
 from .errors import ContentError, UsageError
@@ -32,6 +33,9 @@ from .variants import Variant
 
 STATE = "training-state.safetensors"
 """Beside the output folder while a run is under way; removed when it is done."""
+
+UNSCORED = -100
+"""A target that does not count, as `cross_entropy` has it."""
 
 DRAWN_AHEAD = 256
 """Steps whose windows are drawn at once: a copy to the GPU every step waits for the step before."""
@@ -58,6 +62,7 @@ class Recipe:
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
+    initial_deviation: float = 0.02
     seed: int = 0
     evaluate_every: int = 500
     validation_windows: int = 256
@@ -145,6 +150,19 @@ def _rates(text: str) -> tuple[float, ...]:
     return rates
 
 
+class BatchSource(Protocol):
+    """What a model is trained on; the order depends on the seed and the step alone."""
+
+    def training(self, step: int) -> Tensor:
+        """What is drawn for one step."""
+
+    def validation(self) -> list[Tensor]:
+        """The same every time, in batches of the training size."""
+
+    def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and targets, (batch, train_length) each; targets of UNSCORED do not count."""
+
+
 class Batches:
     """Training and validation windows; every batch takes equal shares of the sources."""
 
@@ -196,6 +214,10 @@ class Batches:
             torch.cat([pool.windows(pool.starts((index,), share)) for pool in self._validation])
             for index in range(count)
         ]
+
+    def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Every token's target is the next."""
+        return drawn[:, :-1], drawn[:, 1:]
 
 
 class _Pool:
@@ -258,7 +280,58 @@ def train(
     """
     check_run(variant, out)
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
-    run = _Run(variant, corpus, out, recipe, device, report)
+    batches = Batches(corpus, recipe, device)
+    model, about = fit(
+        variant,
+        batches,
+        {"text": corpus.about},
+        out,
+        recipe,
+        device=device,
+        command=command,
+        report=report,
+    )
+    from .cards import card
+
+    save_checkpoint(
+        out,
+        model,
+        corpus.tokenizer,
+        seed=recipe.seed,
+        steps=recipe.steps,
+        curve=about,
+        card=card(variant, about, results={}),
+    )
+    state_path(out).unlink(missing_ok=True)
+    return out
+
+
+def fit(
+    variant: Variant,
+    source: BatchSource,
+    read: Mapping[str, Any],
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    command: str,
+    report: Callable[[Progress], None],
+) -> tuple[Model, dict[str, Any]]:
+    """Search a learning rate, train, and say how: what `train` does before it saves.
+
+    Args:
+        source: batches on `device`.
+        read: what the source draws from, as JSON; a state of another is refused.
+        out: where the checkpoint will be; the state of the run is kept beside it.
+
+    Returns:
+        The model, and what belongs into `curve.json`.
+
+    Raises:
+        UsageError: the state beside `out` is that of another run.
+        ContentError: the disk is full, or a loss is not finite at the last step.
+    """
+    run = _Run(variant, source, read, out, recipe, device, report)
     run.search()
     run.train()
     if not math.isfinite(run.state.curve[-1]["validation"]):
@@ -274,21 +347,9 @@ def train(
         "device": device_name(device),
         "torch": torch.__version__,
         "command": command,
-        "text": corpus.about,
+        **read,
     }
-    from .cards import card
-
-    save_checkpoint(
-        out,
-        run.model,
-        corpus.tokenizer,
-        seed=recipe.seed,
-        steps=recipe.steps,
-        curve=about,
-        card=card(variant, about, results={}),
-    )
-    run.state_path.unlink(missing_ok=True)
-    return out
+    return run.model, about
 
 
 def check_run(variant: Variant, out: Path) -> None:
@@ -315,7 +376,8 @@ class _Run:
     def __init__(
         self,
         variant: Variant,
-        corpus: Corpus,
+        source: BatchSource,
+        read: Mapping[str, Any],
         out: Path,
         recipe: Recipe,
         device: torch.device,
@@ -323,14 +385,16 @@ class _Run:
     ) -> None:
         self.recipe, self.device, self.report = recipe, device, report
         self.state_path = state_path(out)
-        self.batches = Batches(corpus, recipe, device)
+        self.source = source
         self.model = Model(recipe.config(variant)).to(device)
         self.state = _State()
         self.identity = json.dumps(
-            {"variant": str(variant), "recipe": asdict(recipe), "text": corpus.about},
+            {"variant": str(variant), "recipe": asdict(recipe), **read},
             sort_keys=True,
         )
         self._loss = self._loss_function()
+        kind = ReplayedGradients if device.type == "cuda" else FreshGradients
+        self._differentiate = kind(self._loss, list(self.model.parameters()))
         self.saved: dict[str, Tensor] = {}
         if self.state_path.exists():
             self._load_state()
@@ -353,7 +417,7 @@ class _Run:
         for rate in self.recipe.learning_rates:
             if repr(rate) in self.state.searched:
                 continue
-            self.model.initialise(self.recipe.seed)
+            self.model.initialise(self.recipe.seed, self.recipe.initial_deviation)
             optimizer = self._optimizer()
             steps = self.recipe.search_steps
             losses = []
@@ -368,7 +432,7 @@ class _Run:
 
     def train(self) -> None:
         optimizer = self._optimizer()
-        self.model.initialise(self.recipe.seed)
+        self.model.initialise(self.recipe.seed, self.recipe.initial_deviation)
         if self.state.step:
             self._restore(optimizer)
         recipe = self.recipe
@@ -394,18 +458,16 @@ class _Run:
     def validation_loss(self) -> float:
         """Mean nats per token over the fixed validation windows."""
         # under grad mode, so that a compiled loss is not compiled a second time
-        losses = [self._loss(batch).detach() for batch in self.batches.validation()]
+        losses = [self._loss(batch).detach() for batch in self.source.validation()]
         return float(torch.stack(losses).mean())
 
     def _step(self, optimizer: torch.optim.Optimizer, step: int, peak: float, steps: int) -> Tensor:
         for group in optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate(step, peak, steps)
-        loss = self._loss(self.batches.training(step))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._differentiate(self.source.training(step))
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         optimizer.step()
-        return loss.detach()
+        return loss
 
     def _optimizer(self) -> torch.optim.AdamW:
         matrices = [w for w in self.model.parameters() if w.ndim > 1]
@@ -421,21 +483,25 @@ class _Run:
         )
 
     def _loss_function(self) -> Callable[[Tensor], Tensor]:
-        model = self.model
+        model, split = self.model, self.source.split
         if self.device.type != "cuda":
-            return lambda windows: model.token_losses(windows[:, :-1], windows[:, 1:]).mean()
-        # weights and products in bfloat16, scores in float32 from TF32 products, which are
-        # exact for bfloat16 inputs: rounding scores to bfloat16 would cost p = 15 its meaning
-        torch.set_float32_matmul_precision("high")
-        model.attend = compiled_attention
 
+            def mean_loss(drawn: Tensor) -> Tensor:
+                tokens, targets = split(drawn)
+                return model.token_losses(tokens, targets)[targets != UNSCORED].mean()
+
+            return mean_loss
+        torch.set_float32_matmul_precision("high")
+        if model.config.head_dim not in FUSED_DIMS:
+            model.attend = compiled_attention
         angles = model.rope.table(self.recipe.train_length, self.device)
 
-        def loss(windows: Tensor) -> Tensor:
+        def loss(drawn: Tensor) -> Tensor:
+            tokens, targets = split(drawn)
             with torch.autocast("cuda", torch.bfloat16):
-                logits = model.logits(model.hidden(windows[:, :-1], angles=angles))
+                logits = model.logits(model.hidden(tokens, angles=angles))
             return torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1).float(), windows[:, 1:].flatten()
+                logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
             )
 
         compiled: Callable[[Tensor], Tensor] = torch.compile(loss)
@@ -501,10 +567,55 @@ class _Run:
         self.saved = {}
 
 
-def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-    """Naive attention in float32, for `torch.compile` to fuse; memory grows with L².
+class FreshGradients:
+    """A loss of a batch; calling it leaves the gradients in the parameters' `.grad`."""
 
-    Plain softmax goes to `scaled_dot_product_attention`.
+    def __init__(self, loss: Callable[[Tensor], Tensor], parameters: list[nn.Parameter]) -> None:
+        self._loss, self._parameters = loss, parameters
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        for weight in self._parameters:
+            weight.grad = None
+        value = self._loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+
+
+class ReplayedGradients(FreshGradients):
+    """The same as a CUDA graph: launched from Python, a step at 512 tokens waits for the launches.
+
+    Every batch has the shape of the first.
+    """
+
+    _graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        if self._graph is None:
+            self._capture(batch)
+        assert self._graph is not None
+        self._batch.copy_(batch)
+        self._graph.replay()
+        return self._value.clone()
+
+    def _capture(self, batch: Tensor) -> None:
+        self._batch = batch.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # what is compiled or allocated once must not be captured
+            for _ in range(3):
+                super().__call__(self._batch)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._value = super().__call__(self._batch)
+
+
+def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    """Naive attention, for `torch.compile` to fuse; memory grows with L².
+
+    Its scores are float32 from TF32 products, which are exact for bfloat16 inputs: rounding scores
+    to bfloat16 would cost p = 15 its meaning. Plain softmax goes to
+    `scaled_dot_product_attention`.
     """
     if query.shape[1] != key.shape[1]:
         groups = query.shape[1] // key.shape[1]

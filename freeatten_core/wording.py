@@ -42,6 +42,19 @@ def signed(value: float | None, digits: int = 3) -> str:
     return "0" if value == 0 else f"{value:+.{digits}f}".replace("-", "−")
 
 
+def percent(value: float | None) -> str:
+    """A share as `98.4`, without its sign: headings have it."""
+    return number(None if value is None else 100 * value, 1)
+
+
+def percent_range(value: float | None, interval: Interval) -> str:
+    """`97.3 (91–99)`: a share and its interval, which is not symmetric."""
+    low, high = interval or (None, None)
+    if value is None or low is None or high is None:
+        return percent(value)
+    return f"{percent(value)} ({number(100 * low, 0)}–{number(100 * high, 0)})"
+
+
 def count(value: int) -> str:
     """`8,192`."""
     return f"{value:,}"
@@ -53,6 +66,11 @@ def half_width(interval: Interval) -> float | None:
         return None
     half = (interval[1] - interval[0]) / 2
     return half if math.isfinite(half) else None
+
+
+def scaled(interval: Interval, factor: float) -> Interval:
+    """An interval in other units."""
+    return interval and [None if bound is None else factor * bound for bound in interval]
 
 
 def with_half_width(text: str, interval: Interval, digits: int = 3) -> str:
@@ -108,4 +126,29 @@ def caveat(result: Result, row: Row) -> str:
         return ""
     return (
         f"yet the plain checkpoint that forgets is better: {number(plain)} against {number(loss)}"
+    )
+
+
+def retrieval_reading(result: Result) -> str:
+    """What the numbers of `freeatten retrieve` say."""
+    if result["task"] == "copy":
+        return (
+            f"gain: how much lower the loss on a block of {count(result['block'])} tokens is "
+            "because its first copy stands at the start of the sequence; 0 means that it is not "
+            "used"
+        )
+    return (
+        f"{count(result['recall']['pairs'])} pairs and as many queries at every length; a guess "
+        f"is right in {percent(result['chance'])} %"
+    )
+
+
+def retrieval_samples(result: Result) -> str:
+    """How many sequences of what."""
+    if result["task"] == "recall":
+        return f"{plural(result['samples'], 'sequence')} at every length"
+    text = result["text"]
+    return (
+        f"{plural(result['samples'], 'sample')} of {source_name(text['source'])}, each block from "
+        f"another file; the same at every length ({plural(text['files'], 'file')} in all)"
     )

@@ -1,4 +1,4 @@
-"""From a checkout, `cli` and `assets` are importable under their installed names."""
+"""From a checkout, `cli`, `app` and `assets` are importable under their installed names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = {"freeatten_cli": "cli", "freeatten_assets": "assets"}
+FOLDERS = {"freeatten_cli": "cli", "freeatten_app": "app", "freeatten_assets": "assets"}
 
 for name, folder in FOLDERS.items():
     if importlib.util.find_spec(name) is None:

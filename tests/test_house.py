@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from freeatten_app.main import app as viz
 from freeatten_cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = ("freeatten_core", "cli")
+PACKAGES = ("freeatten_core", "cli", "app")
 FORBIDDEN = {
     "freeatten_core": {"typer", "rich", "gradio", "freeatten_cli", "cli", "freeatten_app", "app"},
     "cli": {"gradio", "freeatten_app", "app"},
+    "app": {"freeatten_cli", "cli"},
 }
 FILE_BYTES = 10_000_000
 """Above this, a Space needs LFS."""
@@ -176,7 +178,7 @@ def test_the_python_example_runs():
 def commands() -> list[str]:
     lines = "\n".join(blocks("sh")).splitlines()
     calls = (re.sub(r" +#.*", "", line) for line in lines)
-    return [call for call in calls if call.startswith("freeatten ")]
+    return [call for call in calls if call.startswith(("freeatten ", "freeatten-viz "))]
 
 
 def test_there_are_commands_in_the_readme():
@@ -185,6 +187,6 @@ def test_there_are_commands_in_the_readme():
 
 @pytest.mark.parametrize("call", commands())
 def test_every_command_of_the_readme_is_accepted(call):
-    _, name, *words = shlex.split(call)
-    command = typer.main.get_command(app).commands[name]
+    program, name, *words = shlex.split(call)
+    command = typer.main.get_command(viz if program == "freeatten-viz" else app).commands[name]
     command.make_context(name, words)  # raises on an unknown option, or a value of a wrong type

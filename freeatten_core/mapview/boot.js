@@ -52,6 +52,8 @@ const page = start();
   PayloadSource,
   DifferenceSource,
   unpacked,
+  sharedScale,
+  thumbnail,
   page,
   weight: (/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) =>
     page?.weight(map, query, key),

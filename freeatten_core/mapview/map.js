@@ -21,6 +21,8 @@ const ZOOM_STEP = 0.5;
 const ARROW_STEP = 0.125;
 /** Tokens in view after a jump to one source, at most. */
 const JUMP_SPAN = 48;
+/** Milliseconds after which a frame is no longer waited for. */
+const LONGEST_FRAME = 150;
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -50,7 +52,8 @@ class MapView {
     /** @type {View | null} */
     this.asked = null;
     this.shared = { floor: -24, top: 0 };
-    this.drawing = 0;
+    /** @type {(() => void) | null} */
+    this.drawing = null;
     /** @type {(() => void)[]} */
     this.waiting = [];
     this.build();
@@ -122,7 +125,7 @@ class MapView {
   destroy() {
     this.sizes?.disconnect();
     this.dark?.removeEventListener("change", this.onTheme);
-    cancelAnimationFrame(this.drawing);
+    this.drawing?.();
     this.root.replaceChildren();
   }
 
@@ -438,12 +441,12 @@ class MapView {
   /** Draws with the next frame. */
   draw() {
     this.root.dataset.settled = "false";
-    if (!this.drawing) this.drawing = requestAnimationFrame(() => this.paintAll());
+    this.drawing ??= nextFrame(() => this.paintAll());
   }
 
   paintAll() {
-    cancelAnimationFrame(this.drawing);
-    this.drawing = 0;
+    this.drawing?.();
+    this.drawing = null;
     const { view, tokens, cross, pin } = this;
     this.lookNow ??= this.readLook();
     for (const panel of this.panels) panel.paint({ view, tokens, cross, pin, look: this.lookNow });
@@ -512,4 +515,22 @@ class MapView {
 function pairOf(text) {
   const found = /^(\d{1,3})-(\d{1,3})$/.exec(text);
   return found ? [Number(found[1]), Number(found[2])] : null;
+}
+
+/**
+ * Works with the next frame, or without one: hidden pages and stalled displays have none.
+ * @param {() => void} work @returns {() => void} calls it off
+ */
+function nextFrame(work) {
+  const run = () => {
+    off();
+    work();
+  };
+  const frame = requestAnimationFrame(run);
+  const timer = setTimeout(run, LONGEST_FRAME);
+  const off = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
+  return off;
 }

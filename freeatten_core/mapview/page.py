@@ -37,6 +37,7 @@ SCRIPTS = (
     "panel.js",
     "side.js",
     "picture.js",
+    "thumbnail.js",
     "map.js",
     "boot.js",
 )
@@ -139,19 +140,17 @@ def render_page(
     """
     payloads = [_payload_of(item) for item in maps]
     _check(maps, payloads, tokens, difference)
-    packed = [_packed(payload.arrays) for payload in payloads]
+    packed = [
+        pack(payload, item.train_length) for item, payload in zip(maps, payloads, strict=True)
+    ]
+    texts = [each.pop("arrays") for each in packed]
     data = {
         "title": title,
         "tokens": None if tokens is None else list(tokens),
         "difference": difference,
         "maps": [
-            {
-                "name": item.name,
-                "head": item.head,
-                "metadata": _metadata(item, payload),
-                "directory": directory,
-            }
-            for item, payload, (_, directory) in zip(maps, payloads, packed, strict=True)
+            {"name": item.name, "head": item.head, **each}
+            for item, each in zip(maps, packed, strict=True)
         ],
     }
     style = component_style() + PAGE_STYLE
@@ -164,13 +163,25 @@ def render_page(
         footer=(
             f"<footer>Made by <code>{_inert_text(command)}</code></footer>\n" if command else ""
         ),
-        data=_inert_json(data),
+        data=inert_json(data),
         payloads="\n".join(
             f'<script type="text/plain" id="freeatten-map-{index}">{text}</script>'
-            for index, (text, _) in enumerate(packed)
+            for index, text in enumerate(texts)
         ),
         script=script,
     )
+
+
+def pack(payload: Payload, train_length: int | None = None) -> dict[str, Any]:
+    """A map as JSON, for the component: `arrays` is the text that its `unpacked` takes.
+
+    The other entries are that function's `directory`, and the `metadata` of a `PayloadSource`.
+    """
+    metadata = dict(payload.metadata)
+    if train_length is not None:
+        metadata["train_length"] = train_length
+    arrays, directory = _packed(payload.arrays)
+    return {"metadata": metadata, "directory": directory, "arrays": arrays}
 
 
 @cache
@@ -228,13 +239,6 @@ def _check_payload(name: str, payload: Payload) -> None:
         raise UsageError(f"the payload of {name} lacks {', '.join(missing)}")
 
 
-def _metadata(item: HeadMap, payload: Payload) -> dict[str, Any]:
-    metadata = dict(payload.metadata)
-    if item.train_length is not None:
-        metadata["train_length"] = item.train_length
-    return metadata
-
-
 def _packed(arrays: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     """Base64 of the compressed arrays, and where each of them lies."""
     compressor = zlib.compressobj(COMPRESSION)
@@ -261,7 +265,7 @@ def _inert_text(text: str) -> str:
     return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _inert_json(data: Any) -> str:
+def inert_json(data: Any) -> str:
     """JSON that no text in it can turn into markup: no <, > or &, and ASCII only."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

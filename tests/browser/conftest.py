@@ -2,8 +2,12 @@
 
 import os
 import shutil
+import signal
+import threading
+from contextlib import contextmanager
 
 import pytest
+from pages import ask
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -16,6 +20,45 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 LOCAL = ("file:", "data:", "blob:")
+TEST_LIMIT = 60
+"""Seconds after which a test's Chromium is ended, whatever call it is in."""
+NO_FRAMES = "window.requestAnimationFrame = () => 0;"
+
+
+class Chromium:
+    """A browser that is ended when a test hangs in it, and started anew for the next."""
+
+    def __init__(self, kind, path):
+        self._kind, self._path = kind, path
+        self._browser, self._process = None, 0
+        self.was_ended = False
+
+    def browser(self):
+        if self._browser is None or not self._browser.is_connected():
+            self._browser = self._kind.launch(
+                executable_path=self._path, args=ARGUMENTS, timeout=30_000
+            )
+            found = self._browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+            processes = found["processInfo"]
+            self._process = next(one["id"] for one in processes if one["type"] == "browser")
+        return self._browser
+
+    @contextmanager
+    def watched(self, seconds):
+        """Calls that hang fail after this long: some of Playwright's have no limit of their own."""
+        self.was_ended = False
+        timer = threading.Timer(seconds, self._end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _end(self):
+        self.was_ended = True
+        if self._process:
+            os.kill(self._process, signal.SIGKILL)
+            self._process = 0
 
 
 def refuse(reason):
@@ -24,7 +67,7 @@ def refuse(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # Playwright's event loop must not run during other tests
 def chromium():
     try:
         from playwright.sync_api import sync_playwright
@@ -34,9 +77,9 @@ def chromium():
     if path is None:
         refuse("no Chromium: on Debian, apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
+        chromium = Chromium(playwright.chromium, path)
+        yield chromium
+        chromium.browser().close()
 
 
 @pytest.fixture
@@ -44,22 +87,37 @@ def visit(chromium):
     """Opens a page; at the end nothing may be in its console and nothing may have left."""
     contexts, complaints, requests = [], [], []
 
-    def open_page(path, state="", *, width=1280, height=800, **options):
+    def open_page(
+        path,
+        state="",
+        *,
+        ready="freeatten.page.ready",
+        frames=True,
+        width=1280,
+        height=800,
+        **options,
+    ):
         options = {"viewport": {"width": width, "height": height}} | options
-        context = chromium.new_context(**options)
+        context = chromium.browser().new_context(**options)
         context.set_default_timeout(10_000)
         contexts.append(context)
+        if not frames:
+            context.add_init_script(NO_FRAMES)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri() + (f"#{state}" if state else ""))
-        page.evaluate("freeatten.page.ready")
+        ask(page, ready)
         return page
 
     open_page.complaints = complaints
-    yield open_page
-    for context in contexts:
-        context.close()
+    with chromium.watched(TEST_LIMIT):
+        yield open_page
+        if not chromium.was_ended:
+            for context in contexts:
+                context.close()
+    if chromium.was_ended:
+        pytest.fail(f"Chromium hung: it was ended after {TEST_LIMIT} s", pytrace=False)
     assert complaints == []
     assert [url for url in requests if not url.startswith(LOCAL)] == []

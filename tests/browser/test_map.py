@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pages import ask, boxes_of, overlapping, place, settled, shown, wait
 from torch import Tensor
 
 from freeatten_core import Variant, attention_weights, reference
@@ -82,30 +83,6 @@ def two(head, tmp_path_factory) -> Path:
 TWO = ["softmax", "lssar:p=15"]
 
 
-def settled(page):
-    page.evaluate("freeatten.page.settled()")
-
-
-WAIT = """([given]) => new Promise((resolve, reject) => {
-    const end = performance.now() + 10_000;
-    const check = () => {
-        if (CONDITION) resolve();
-        else if (performance.now() > end) reject(new Error("never"));
-        else requestAnimationFrame(check);
-    };
-    check();
-})"""
-
-
-def wait(page, condition, argument=None):
-    """Until a JavaScript expression of `given` holds.
-
-    Playwright's own `wait_for_function` evaluates a string in the page at every turn, which the
-    page's security policy refuses.
-    """
-    page.evaluate(WAIT.replace("CONDITION", condition), [argument])
-
-
 def view(page) -> dict[str, float]:
     return page.evaluate("({...freeatten.page.view})")
 
@@ -113,22 +90,6 @@ def view(page) -> dict[str, float]:
 def look(page, **wanted):
     page.evaluate("view => freeatten.page.look(view)", wanted)
     settled(page)
-
-
-def place(page, query, key, index=0) -> tuple[float, float]:
-    """Where the middle of a token's cell is drawn, in pixels of the page."""
-    canvas = page.locator("canvas").nth(index)
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    x, y = page.evaluate(
-        """([index, query, key]) => {
-            const { panels, view } = freeatten.page;
-            const { plot } = panels[index];
-            return [plot.x(key + 0.5, view), plot.y(query + 0.5, view)];
-        }""",
-        [index, query, key],
-    )
-    return box["x"] + x, box["y"] + y
 
 
 def colour(page, query, key, index=0) -> list[int]:
@@ -145,10 +106,6 @@ def colour(page, query, key, index=0) -> list[int]:
         }""",
         [index, query, key],
     )
-
-
-def shown(page, index=0) -> float:
-    return float(page.locator(".fa-weight").nth(index).get_attribute("data-weight"))
 
 
 # Numbers
@@ -170,7 +127,8 @@ def test_every_variant_is_recomputed(every_variant, visit):
     pairs = [(0, 0), (2, 1), (3, 3), (119, 0), (119, 119), (40, 41)]
     pairs += [(int(i), int(draw.integers(0, i + 1))) for i in draw.integers(4, 120, 60)]
     for index, variant in enumerate(VARIANTS):
-        found = page.evaluate(
+        found = ask(
+            page,
             "([map, pairs]) => Promise.all(pairs.map(([i, j]) => freeatten.weight(map, i, j)))",
             [index, pairs],
         )
@@ -192,7 +150,8 @@ def test_regions_match_the_library(shape, pool, tmp_path, visit):
     regions = [(0, queries, 0, keys, 8), (0, queries, 0, keys, 512), (7, 33, 5, 39, 512)]
     regions += [(7, 33, 5, 39, 17), (queries - 1, queries, 0, keys, 512), (3, 38, 2, 37, 9)]
     for bounds in regions:
-        found = page.evaluate(
+        found = ask(
+            page,
             """async (bounds) => {
                 const source = await freeatten.page.source(freeatten.page.options.maps[0]);
                 const region = await source.region(...bounds);
@@ -247,7 +206,8 @@ def test_zero_tiny_and_not_visible_are_told_apart(head, two, visit):
     weights = head.library("lssar:p=15")
     query = 500
     zero = int((weights[query] == 0).nonzero()[0])
-    texts = page.evaluate(
+    texts = ask(
+        page,
         """([query, keys]) => Promise.all(keys.map((key) =>
             freeatten.page.panels[1].worded({ query, key }).then(([, text]) => text)))""",
         [query, [zero, query + 1, int(weights[query].argmax())]],
@@ -449,9 +409,7 @@ def test_heads_are_a_choice(tmp_path, visit):
     page.locator("select").first.select_option("layer 0, head 1")
     wait(page, "freeatten.page.head === 'layer 0, head 1'")
     settled(page)
-    weight = page.evaluate(
-        "freeatten.page.panels[0].source.weight(50, 20).then(({ value }) => value)"
-    )
+    weight = ask(page, "freeatten.page.panels[0].source.weight(50, 20).then(({ value }) => value)")
     assert weight == pytest.approx(heads[1].library("softmax")[50, 20].item(), rel=1e-4)
     wait(page, "location.hash.includes('head+1')")
     again = visit(tmp_path / "map.html", page.evaluate("location.hash.slice(1)"))
@@ -464,16 +422,15 @@ def test_heads_are_a_choice(tmp_path, visit):
 SLOW = """async (fails) => {
     const inner = await freeatten.page.source(freeatten.page.options.maps[0]);
     window.release = [];
-    let calls = 0;
+    let isAway = false;
     const source = {
         meta: inner.meta,
         last: (query) => inner.last(query),
         weight: (...pair) => inner.weight(...pair),
         strongest: (...query) => inner.strongest(...query),
         region: async (...bounds) => {
-            calls += 1;
-            if (calls > 2 && fails) throw new Error("the server is away");
-            if (calls > 2) await new Promise((resolve) => window.release.push(resolve));
+            if (isAway && fails) throw new Error("the server is away");
+            if (isAway) await new Promise((resolve) => window.release.push(resolve));
             return inner.region(...bounds);
         },
     };
@@ -481,12 +438,13 @@ SLOW = """async (fails) => {
     const maps = [{ name: "slow", head: "", load: async () => source }];
     freeatten.page = new freeatten.MapView(document.getElementById("freeatten-root"), { maps });
     await freeatten.page.ready;
+    isAway = true;
 }"""
 
 
 def test_the_overview_stays_under_what_is_loading(two, visit):
     page = visit(two)
-    page.evaluate(SLOW, False)
+    ask(page, SLOW, False)
     page.evaluate("freeatten.page.look({ query: 300, key: 100, span: 64 })")
     wait(page, "window.release.length === 1")
     page.evaluate("freeatten.page.paintAll()")
@@ -504,52 +462,27 @@ def test_the_overview_stays_under_what_is_loading(two, visit):
 
 def test_a_failing_source_says_so(two, visit):
     page = visit(two)
-    page.evaluate(SLOW, True)
+    ask(page, SLOW, True)
     look(page, query=300, key=100, span=64)
     assert page.locator(".fa-weight").text_content() == "this view could not be loaded"
     assert [text for text in visit.complaints if "the server is away" in text]
     visit.complaints.clear()
 
 
+def test_a_page_without_frames_draws(two, visit):
+    page = visit(two, frames=False)
+    look(page, query=300, key=290, span=20)
+    assert page.evaluate("freeatten.page.panels[0].tile.cell") == 1
+    assert len({tuple(colour(page, 310, key)) for key in range(291, 309, 2)}) > 3
+
+
 # Looks
 
 
-BOXES = """() => [...document.querySelectorAll(
-    'h1, .fa-button, .fa-choice, .fa-where, .fa-caption, .fa-canvas, .fa-legend-part, .fa-notes, '
-    + '.fa-side-title, .fa-sources-of, .fa-tick, footer'
-)].filter((one) => one.offsetParent).map((one) => {
-    const { left, top, right, bottom } = one.getBoundingClientRect();
-    const inner = Boolean(one.closest('.fa-ticks'));
-    return { name: `${one.className || one.tagName} ${one.textContent.slice(0, 20)}`,
-        inner, left, top, right, bottom };
-})"""
-
-
-def overlap(a, b) -> bool:
-    wide = min(a["right"], b["right"]) - max(a["left"], b["left"])
-    high = min(a["bottom"], b["bottom"]) - max(a["top"], b["top"])
-    return wide > 0.5 and high > 0.5
-
-
-def boxes_of(page, width) -> list[dict]:
-    """Every box, after checking that none sticks out."""
-    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    settled(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    boxes = page.evaluate(BOXES)
-    assert len(boxes) > 10
-    assert [box for box in boxes if box["left"] < 0 or box["right"] > width] == []
-    return boxes
-
-
-def overlapping(boxes) -> list[tuple[str, str]]:
-    """Names of boxes that share space; the legend's ticks lie in its boxes and count apart."""
-    return [
-        (a["name"], b["name"])
-        for at, a in enumerate(boxes)
-        for b in boxes[:at]
-        if a["inner"] == b["inner"] and overlap(a, b)
-    ]
+BOXED = (
+    "h1, .fa-button, .fa-choice, .fa-where, .fa-caption, .fa-canvas, .fa-legend-part, .fa-notes, "
+    ".fa-side-title, .fa-sources-of, .fa-tick, footer"
+)
 
 
 @pytest.mark.parametrize("state", ["", "q=100&k=90&span=24&pin=110&diff=0-1"])
@@ -558,10 +491,10 @@ def test_nothing_overlaps_or_sticks_out(two, state, visit, tmp_path):
     page.mouse.move(*place(page, 112, 100))
     for width, height in [(1280, 800), (768, 1024), (390, 844)]:
         page.set_viewport_size({"width": width, "height": height})
-        assert overlapping(boxes_of(page, width)) == []
+        assert overlapping(boxes_of(page, BOXED, width)) == []
         for scheme, paper in [("dark", [20, 23, 28]), ("light", [255, 255, 255])]:
             page.emulate_media(color_scheme=scheme)
-            boxes_of(page, width)
+            boxes_of(page, BOXED, width)
             background = "getComputedStyle(document.documentElement).backgroundColor"
             assert page.evaluate(background) == f"rgb({', '.join(map(str, paper))})"
             picture = page.screenshot(path=tmp_path / f"{width}-{scheme}.png", full_page=True)

@@ -1,13 +1,21 @@
-"""The `bench` command: table, JSON, refusals."""
+"""The `bench` command: table, JSON, picture, refusals."""
 
+import io
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
+from freeatten_cli.bench import gpu_settings, tables
 from freeatten_cli.main import app
+from rich.console import Console
+from sample_speed import RATIOS, sample_speed
+from terminal import BOOTSTRAP, freeatten, process_environment, refusal
 from typer.testing import CliRunner
 
 from freeatten_core import benchmark as module
+from freeatten_core import devices, gpu_benchmark
 
 TINY = ["bench", "--lengths", "5,16", "--heads", "2", "--dim", "8", "--repeat", "1"]
 
@@ -65,3 +73,149 @@ def test_a_wrong_call_is_one_sentence(option, value, words):
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.replace("│", " ").split())
     assert result.stdout == ""
+
+
+def test_the_cpu_takes_one_head_size_and_no_option_of_a_gpu():
+    assert refusal(2, *TINY, "--dim", "64,128") == (
+        "dim is '64,128'; on the CPU it is one head size, such as 64"
+    )
+    for option in ("passes", "dtype", "peers", "compiled-lengths"):
+        assert refusal(2, *TINY, "--device", "cpu", f"--{option}", "none") == (
+            f"--{option} is for a GPU; on the CPU float32 forwards are timed"
+        )
+
+
+def test_a_picture_is_written(tmp_path):
+    path = tmp_path / "speed.html"
+    done = freeatten(*TINY, "--variants", "lssa", "--html", path)
+    assert done.code == 0
+    assert "relative to sdpa softmax" in path.read_text(encoding="utf-8")
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path):
+    path = tmp_path / "nowhere" / "speed.html"
+    sentence = refusal(2, *TINY, "--html", str(path))
+    assert sentence == f"cannot write {path}: the folder {path.parent} does not exist"
+
+
+# On a GPU
+
+
+class Meter:
+    """Every call takes a millisecond and a megabyte."""
+
+    device = torch.device("cpu")
+
+    def seconds(self, call):
+        call.run(call.prepare())
+        return 1e-3
+
+    def peak_bytes(self, _call):
+        return 1e6
+
+    def free_bytes(self):
+        return 1e12
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU is there, and is this machine's processor."""
+    monkeypatch.setattr(devices, "choose_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(gpu_benchmark, "CudaMeter", Meter)
+
+
+GPU = [
+    "bench", "--lengths", "8", "--heads", "2", "--dim", "4,8", "--batch", "1", "--repeat", "1",
+    "--dtype", "float32", "--peers", "naive",
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_gpu_is_measured_in_every_pass():
+    result = freeatten(*GPU, "--json").result
+    assert result["command"].startswith("freeatten bench --lengths 8")
+    assert [row["peer"] for row in result["rows"][:5]] == [
+        "sdpa flash",
+        "lssar:p=15",
+        "lssa",
+        "softmax",
+        "lssar:p=15 naive",
+    ]
+    assert {(row["pass_name"], row["dim"]) for row in result["rows"]} == {
+        (pass_name, dim) for pass_name in ("forward", "backward", "both") for dim in (4, 8)
+    }
+    assert {row["ms"] for row in result["rows"]} == {1.0}
+
+
+@pytest.mark.usefixtures("gpu")
+def test_there_is_a_table_for_every_pass_and_head_size():
+    done = freeatten(*GPU, "--passes", "forward,both", columns=80)
+    assert done.code == 0
+    text = " ".join(done.out.split())
+    for words in ("forward, float32", "forward + backward, float32", "heads of 4", "heads of 8"):
+        assert words in text
+    assert done.out.count("tokens  ") == 4
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--passes", "sideways", "passes holds 'sideways'; it can hold forward, backward, both"),
+        ("--peers", "flash", "peers holds 'flash'; it can hold cudnn, flex, compiled, naive"),
+        ("--dtype", "int8", "dtype is 'int8'; it can be float32, bfloat16, float16"),
+        ("--compiled-lengths", "1k", "compiled-lengths holds '1k'; give whole numbers"),
+        ("--dim", "0", "dims holds 0; every one must be at least 1"),
+        ("--lengths", "", "lengths is empty; give at least one"),
+    ],
+)
+def test_a_wrong_call_on_a_gpu_is_one_sentence(option, value, words):
+    assert refusal(2, *GPU, option, value).startswith(words)
+
+
+def test_options_become_settings():
+    settings = gpu_settings(
+        {
+            "lengths": "1024,2048",
+            "dim": "64",
+            "passes": "both,forward",
+            "peers": "none",
+            "compiled_lengths": "none",
+            "repeat": 3,
+        }
+    )
+    assert settings == gpu_benchmark.GpuSettings(
+        lengths=(1024, 2048),
+        dims=(64,),
+        passes=("both", "forward"),
+        peers=(),
+        compiled_lengths=(),
+        repeat=3,
+    )
+    assert gpu_settings({}) == gpu_benchmark.GpuSettings()
+    assert gpu_settings({"compiled_lengths": "512"}).compiled_lengths == (512,)
+
+
+def test_the_tables_of_a_gpu_fit_80_columns():
+    console = Console(width=80, file=io.StringIO())
+    for table in tables(sample_speed()):
+        console.print(table)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    for words in (*RATIOS, "TFLOP/s", "NVIDIA H200", "out of memory: needs 181 GB"):
+        assert words in " ".join(text.split())
+
+
+def test_measuring_loads_nothing_that_draws():
+    code = (
+        "import freeatten_cli.bench, freeatten_core.gpu_benchmark, freeatten_core.speed\n"
+        "print([name for name in ('plotly', 'plotext', 'kaleido') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", BOOTSTRAP + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=process_environment(),
+    )
+    assert done.stdout == "[]\n"

@@ -59,7 +59,7 @@ def test_the_version_is_one_line():
         (["comprae"], "'comprae'"),
         (["compare", "--lenn", "2x"], "--lenn"),
         (["compare", "--texts", "many"], "'--texts'"),
-        (["train", "--variant", "lssa"], "--text"),
+        (["train", "--variant", "lssa"], "--out"),
     ],
 )
 def test_a_wrong_call_is_told_what_is_wrong(words, says):

@@ -1,11 +1,21 @@
 """`freeatten report`: pages and cards are what the stored results say."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from freeatten_cli import exports
+from freeatten_cli.report import draw_retrievals, draw_speed
+from sample_retrieval import copy_result, recall_result
+from sample_speed import sample_speed
 from terminal import freeatten, refusal
+
+from freeatten_core import Variant
+from freeatten_core.recall import RECIPE, RecallTask, train_recall
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -37,7 +47,8 @@ def report(folder: Path) -> None:
 
 def test_the_pages_and_cards_of_the_repository_are_up_to_date(checkout):
     before = contents(checkout)
-    assert len([name for name in before if name.endswith("/README.md")]) == 7
+    cards = [name for name in before if re.fullmatch(r"assets/checkpoints/[^/]+/README.md", name)]
+    assert len(cards) == 7
     report(checkout)
     after = contents(checkout)
     assert [name for name in after if after[name] != before.get(name)] == []
@@ -67,6 +78,113 @@ def test_a_block_that_no_result_gives_is_refused(checkout):
     sentence = refusal(1, "report", str(checkout), "--no-pictures")
     assert sentence == f"{page} asks for 'moon-16x loss', which no stored result gives"
     assert page.read_text() == text
+
+
+@pytest.fixture
+def speed_folder(checkout):
+    """Where benchmarks are stored, emptied."""
+    folder = checkout / "assets" / "results" / "speed"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def test_while_no_benchmark_is_stored_its_page_stays_as_it_is(checkout, speed_folder):
+    page = checkout / "docs" / "speed.md"
+    before = page.read_text(encoding="utf-8")
+    assert "<!-- report: speed/h200 time forward -->" in before
+    report(checkout)
+    assert page.read_text(encoding="utf-8") == before
+    assert list(speed_folder.iterdir()) == []
+
+
+def test_a_stored_benchmark_fills_every_block_of_its_page(checkout, speed_folder):
+    (speed_folder / "h200.json").write_text(json.dumps(sample_speed()))
+    report(checkout)
+    text = (checkout / "docs" / "speed.md").read_text(encoding="utf-8")
+    found = re.findall(r"<!-- report: speed/h200 (.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    assert len(found) == 9
+    assert [name for name, block in found if not block.strip()] == []
+    assert "| `lssar:p=15` | 0.170 (1.42×) |" in dict(found)["time forward"]
+    assert "freeatten bench --device cuda --json" in dict(found)["provenance"]
+
+
+def test_a_block_that_the_stored_benchmark_lacks_is_refused(checkout, speed_folder):
+    (speed_folder / "h200.json").write_text(json.dumps(sample_speed(passes=("forward",))))
+    assert "'speed/h200 time backward', which no stored result gives" in refusal(
+        1, "report", str(checkout), "--no-pictures"
+    )
+
+
+def test_the_benchmark_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        exports, "save_figure", lambda figure, path: drawn.update({path.name: figure})
+    )
+    draw_speed(tmp_path, sample_speed())
+    assert list(drawn) == ["speed-light.png", "speed-dark.png"]
+    colors = [figure.layout.font.color for figure in drawn.values()]
+    assert colors[0] != colors[1]
+
+
+@pytest.fixture
+def retrieve_folder(checkout):
+    """Where results of `freeatten retrieve` are stored, emptied."""
+    folder = checkout / "assets" / "results" / "retrieve"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.usefixtures("retrieve_folder")
+def test_while_no_retrieval_is_stored_its_blocks_stay_as_they_are(checkout):
+    page = checkout / "docs" / "inside.md"
+    before = page.read_text(encoding="utf-8")
+    assert "<!-- report: retrieve/copy gain -->" in before
+    report(checkout)
+    assert page.read_text(encoding="utf-8") == before
+
+
+def test_stored_retrievals_fill_their_blocks(checkout, retrieve_folder):
+    (retrieve_folder / "copy.json").write_text(json.dumps(copy_result()))
+    (retrieve_folder / "recall.json").write_text(json.dumps(recall_result()))
+    report(checkout)
+    text = (checkout / "docs" / "inside.md").read_text(encoding="utf-8")
+    found = dict(re.findall(r"<!-- report: retrieve/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+    assert set(found) == {
+        *("copy gain", "copy control", "copy provenance"),
+        *("recall accuracy", "recall distance", "recall provenance"),
+    }
+    assert "| `lssar:p=15` | +2.540 ±0.050 |" in found["copy gain"]
+    assert "| `softmax` | 100.0 (44–100) |" in found["recall distance"]
+    assert "freeatten retrieve --task recall" in found["recall provenance"]
+
+
+def test_a_stored_recall_is_on_the_card_of_its_model(checkout, retrieve_folder):
+    (retrieve_folder / "recall.json").write_text(json.dumps(recall_result()))
+    folder = checkout / "assets" / "recall" / "softmax"
+    shutil.rmtree(folder, ignore_errors=True)
+    train_recall(
+        Variant(),
+        RecallTask(),
+        folder,
+        replace(RECIPE, steps=2, batch=2, learning_rates=(1e-3,), validation_windows=2),
+        device=torch.device("cpu"),
+        command="freeatten train --task recall",
+    )
+    assert "Nothing has been stored" in (folder / "README.md").read_text()
+    report(checkout)
+    assert "| `softmax` | 100.0 ±2.1 | 99.8 ±2.1 |" in (folder / "README.md").read_text()
+
+
+def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(exports, "save_figure", lambda _, path: drawn.append(path.name))
+    draw_retrievals(tmp_path, {"retrieve/copy": copy_result(), "retrieve/recall": recall_result()})
+    assert drawn == [
+        *("retrieve-copy-light.png", "retrieve-copy-dark.png"),
+        *("retrieve-recall-light.png", "retrieve-recall-dark.png"),
+    ]
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

@@ -1,8 +1,13 @@
+import os
+
 import pytest
 import torch
 from hypothesis import settings
 
 from freeatten_core.kernels import chunked
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 
 settings.register_profile("core", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("core")

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from strategies import refused
 
 from freeatten_core import Variant, checkpoint, load_checkpoint
+from freeatten_core.analysis.recalling import right_answers
 from freeatten_core.checkpoint import (
     CONFIG,
     CURVE,
@@ -25,6 +26,7 @@ from freeatten_core.checkpoint import (
 )
 from freeatten_core.corpus import stdlib_root
 from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.recall import TEST, draw, load_recall
 from freeatten_core.tokens import encode, tokenizer_id
 from freeatten_core.training import Recipe
 
@@ -132,10 +134,23 @@ def test_shipped_checkpoints_share_recipe_data_and_tokenizer():
 
 def test_what_is_shipped_is_small():
     sizes = {path: path.stat().st_size for path in checkpoint.assets().rglob("*") if path.is_file()}
-    weights = [size for path, size in sizes.items() if path.suffix == ".safetensors"]
-    assert len(weights) == 7
-    assert max(weights) <= 6_500_000
+    weights = [path for path in sizes if path.suffix == ".safetensors"]
+    text, recall = (
+        [sizes[path] for path in weights if path.parent.parent.name == kind]
+        for kind in ("checkpoints", "recall")
+    )
+    assert (len(text), len(text) + len(recall)) == (7, len(weights))
+    assert max(text) <= 6_500_000
+    assert max(recall, default=0) <= 2_000_000
     assert max(sizes.values()) <= 10_000_000
+
+
+@pytest.mark.parametrize("name", shipped("recall"))
+def test_a_shipped_recall_model_answers_at_its_training_length(name):
+    loaded = load_recall(checkpoint.assets() / "recall" / name)
+    drawn = draw(loaded.task, loaded.config.train_length, 8, (0, TEST, 0))
+    assert right_answers(loaded.model, drawn, device=torch.device("cpu")).mean() > 0.5
+    assert slug(loaded.config.variant) == name
 
 
 # names

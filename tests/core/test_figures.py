@@ -7,6 +7,7 @@ import sys
 from itertools import pairwise
 
 import pytest
+import torch
 from sample_result import (
     DELTA,
     LENGTHS,
@@ -18,6 +19,7 @@ from sample_result import (
 )
 
 from freeatten_core import figures, wording
+from freeatten_core.analysis import AttentionMap
 
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
 
@@ -186,6 +188,18 @@ def test_stacked_panels_lie_above_each_other():
     assert layout.yaxis2.domain[1] < layout.yaxis.domain[0]
 
 
+def test_a_figure_for_a_phone_leaves_title_and_labels_to_the_page():
+    result = sample_result(MAIN)
+    wide = figures.comparison_figure(result)
+    slim = figures.comparison_figure(result, title="", width=340, stacked=True, labels=False)
+    assert slim.layout.title.text is None
+    assert slim.layout.margin.r < 20
+    assert not any("Softmax (standard)" in text for text in texts(slim))
+    assert [trace.y for trace in slim.data] == [trace.y for trace in wide.data]
+    longest_line = max(len(line) for text in texts(slim) for line in text.split("<br>"))
+    assert longest_line < 50
+
+
 def test_loss_by_position():
     result = with_positions(sample_result(MAIN))
     figure = figures.position_figure(result)
@@ -204,6 +218,37 @@ def test_learning_curves_start_above_the_frame():
     assert figure.layout.yaxis.range[1] < curves["softmax"][0]["validation"]
     assert "no finite value: relu" in texts(figure)
     assert figures.curve_figure({"softmax": []}).layout.title.text
+
+
+@pytest.fixture(scope="module")
+def attention():
+    query, key = torch.randn(2, 80, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    return AttentionMap.build(query, key, "lssar:p=3")
+
+
+@pytest.mark.parametrize("bounds", [(0, 80, 0, 80), (20, 52, 7, 39)])
+def test_a_map_shows_every_cell_of_its_region_where_it_lies(attention, bounds):
+    region = attention.region(*bounds, cells=16)
+    figure = figures.map_figure(region, title="a head")
+    (heatmap,) = figure.data
+    assert (heatmap.z == region.codes).all()
+    assert heatmap.x0 - heatmap.dx / 2 == region.key_start
+    assert heatmap.y0 - heatmap.dy / 2 == region.query_start
+    assert heatmap.dx == heatmap.dy == region.cell
+    assert (heatmap.zmin, heatmap.zmax) == (0, 255)
+    assert figure.layout.yaxis.autorange == "reversed"  # the first query is on top
+    assert figure.layout.title.text.startswith("a head")
+    assert f"max of {region.cell} × {region.cell} tokens" in figure.layout.title.text
+
+
+def test_the_colours_of_a_map_are_labelled_with_their_weights(attention):
+    region = attention.region(0, 80, 0, 80)
+    (heatmap,) = figures.map_figure(region, title="a head").data
+    bar = heatmap.colorbar
+    assert len(bar.tickvals) >= 2
+    for code, label in zip(bar.tickvals, bar.ticktext, strict=True):
+        power = int(re.fullmatch(r"2<sup>(-?\d+)</sup>", label)[1])
+        assert region.scale.floor_log2 + code * region.scale.step == pytest.approx(power)
 
 
 def test_rows_of_one_variant_are_told_apart_by_checkpoint():

@@ -1,0 +1,1 @@
+"""freeatten in the browser, installed as `freeatten_app`."""

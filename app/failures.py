@@ -1,0 +1,33 @@
+"""Failures become one panel on standard error and an exit code."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn what a user can cause into a sentence; a bug keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
+            from freeatten_core.errors import told
+
+            found = told(error)
+            if found is None:
+                raise
+            sentence, code = found
+            panel = Panel(Text(sentence), title="freeatten-viz", border_style="red")
+            Console(stderr=True).print(panel)
+            raise typer.Exit(code) from None
+
+    return run

@@ -1,0 +1,28 @@
+"""The `freeatten-viz` command: slow imports inside its subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from . import export
+from .failures import guarded
+
+app = typer.Typer(
+    name="freeatten-viz",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root() -> None:
+    """freeatten in the browser. Start with: freeatten-viz export --out site"""
+
+
+app.command("export")(guarded(export.export))
+
+
+def main() -> None:
+    """The console script."""
+    app()

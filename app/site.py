@@ -1,0 +1,219 @@
+"""The static site: pages, scripts and data that open from disk and as a static Space.
+
+Pages opened from disk may not fetch, so every data file is a script that adds one entry to
+`window.freeattenData`; the page loads it when it is first shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from freeatten_core.analysis import STATISTICS, AttentionMap
+from freeatten_core.analysis.capture import Advance
+from freeatten_core.comparison import Row
+from freeatten_core.errors import UsageError
+from freeatten_core.figures import comparison_title, row_labels
+from freeatten_core.mapview import component_script, component_style, inert_json, pack
+from freeatten_core.wording import Result, count
+
+from . import stored
+from .heads import CHOICES, Choice, Picked, Seen
+
+PAGES = Path(__file__).parent / "pages"
+FIRST = "stdlib-16x"
+"""The stored result that the page opens with."""
+FILE_BYTES = 10_000_000
+"""A Space takes larger files only through LFS."""
+THUMBNAILS = ("softmax", "lssar:p=15")
+THUMBNAIL_CELLS = 256
+LEVEL_CELLS, LEAST_CELL = 1024, 8
+"""Cells along the finest level that a map carries at most, and tokens along such a cell at least;
+closer views are recomputed by the page."""
+ROW_BYTES = 7 * 4
+BASE64 = 4 / 3
+PLOTLY_BYTES = 5_000_000
+OTHER_BYTES = 7_000_000
+"""Plotly, the charts, the tokens and the page itself, at most."""
+SPACE_CARD = """---
+title: freeatten
+emoji: 🔭
+colorFrom: blue
+colorTo: yellow
+sdk: static
+app_file: index.html
+pinned: false
+license: apache-2.0
+short_description: Which attention holds at 16× its training length, and why
+tags: [attention, interpretability, long-context]
+---
+
+# freeatten
+
+$title A comparison of small language models that differ in nothing but the attention, and zoomable
+maps of where their heads look. Static: open `index.html` from disk, or push this folder to a
+static Space. Made by `$command`.
+"""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a site takes, at most."""
+
+    maps: int
+    largest: int
+    """Bytes of its largest file."""
+    whole: int
+
+
+def check_folder(out: Path) -> None:
+    """Whether a site can be made at `out`, before a minute is spent on it.
+
+    Raises:
+        UsageError: it is a file, a folder with something in it, or in a read-only place.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        what = "a file" if out.is_file() else "not empty"
+        raise UsageError(f"{out} is {what}; name a new or an empty folder")
+    parent = next(folder for folder in out.resolve().parents if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"cannot write {out}: the folder {parent} is read-only")
+
+
+def forecast(rows: Sequence[Row], length: int) -> Sizes:
+    """The size of a site with maps of so many tokens.
+
+    Raises:
+        UsageError: a map would be larger than a Space takes as one file.
+    """
+    dim = max(row.checkpoint.config.head_dim for row in rows)
+    levels = 4 / 3 * min(length, LEVEL_CELLS) ** 2
+    one = int(BASE64 * (length * (2 * 2 * dim + ROW_BYTES) + levels))
+    if one > FILE_BYTES:
+        raise UsageError(
+            f"a map of {length:,} tokens can take {one / 1e6:.1f} MB, and a Space takes files up "
+            f"to {FILE_BYTES / 1e6:.0f} MB; choose a shorter --len"
+        )
+    maps = len(CHOICES) * len(rows)
+    return Sizes(maps, max(one, PLOTLY_BYTES), maps * one + OTHER_BYTES)
+
+
+def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advance]) -> None:
+    """Write the site into an existing folder."""
+    results = stored.comparisons()
+    first = FIRST if FIRST in results else next(iter(results))
+    (folder / "data").mkdir()
+    thumbnails = _write_maps(folder, seen, advance("maps"))
+    for name, result in results.items():
+        _write_data(folder, f"compare-{name}", stored.comparison(result))
+    labels = seen.captures[0].labels(0, seen.captures[0].length)
+    _write_data(folder, "tokens", labels)
+    _write_data(folder, "site", _site(results, first, seen, thumbnails))
+    _write_pages(folder, results[first], command)
+
+
+# Parts that are no data
+
+
+def _write_pages(folder: Path, result: Result, command: str) -> None:
+    from plotly.offline import get_plotlyjs
+
+    words = {"title": comparison_title(result), "answer": stored.answer(stored.chosen(result)[0])}
+    words["command"] = command
+    safe = {name: html.escape(text) for name, text in words.items()}
+    page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
+    style = component_style() + (PAGES / "site.css").read_text(encoding="utf-8")
+    for name, text in {
+        "index.html": page.substitute(safe),
+        "README.md": Template(SPACE_CARD).substitute(words),
+        "site.css": style,
+        "site.js": (PAGES / "site.js").read_text(encoding="utf-8"),
+        "component.js": component_script(),
+        "plotly.min.js": get_plotlyjs(),
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _write_data(folder: Path, name: str, value: Any) -> None:
+    entry = f"(window.freeattenData ??= {{}})[{inert_json(name)}] = {inert_json(value)};\n"
+    (folder / "data" / f"{name}.js").write_text(entry, encoding="ascii")
+
+
+# Maps
+
+
+def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, Any]]:
+    """Write every map once; the thumbnails are of the first choice."""
+    distinct = {each.file: each for row in seen.picked for each in row}
+    shown = [each for each in seen.picked[0] if str(each.capture.variant) in THUMBNAILS]
+    small = {each.file for each in shown}
+    thumbnails = {}
+    for index, (name, each) in enumerate(distinct.items()):
+        attention = AttentionMap.of(each.capture, each.layer, each.head)
+        payload = attention.to_payload(_finest(attention))
+        _write_data(folder, name, pack(payload, each.capture.train_length))
+        if name in small:
+            thumbnails[name] = _thumbnail(attention, each)
+        advance(index + 1, len(distinct))
+    return [thumbnails[each.file] for each in shown]
+
+
+def _finest(attention: AttentionMap) -> int:
+    """The cell of the finest level that a map carries."""
+    least = max(LEAST_CELL, attention.query_length / LEVEL_CELLS)
+    return next(cell for cell in attention.levels if cell >= least)
+
+
+def _thumbnail(attention: AttentionMap, picked: Picked) -> dict[str, Any]:
+    length = attention.query_length
+    region = attention.region(0, length, 0, length, cells=THUMBNAIL_CELLS)
+    return {
+        "label": row_labels([{"variant": str(picked.capture.variant)}])[0].replace("<br>", " "),
+        "where": _where(picked),
+        "codes": base64.b64encode(region.codes.tobytes()).decode("ascii"),
+        "side": len(region.codes),
+        "scale": {"floor": region.scale.floor_log2, "top": region.scale.top_log2},
+        "trained": picked.capture.train_length / length,
+    }
+
+
+def _where(picked: Picked) -> str:
+    return f"layer {picked.layer}, head {picked.head}"
+
+
+def _site(
+    results: Mapping[str, Result], first: str, seen: Seen, thumbnails: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    order = sorted(results, key=lambda name: name != first)
+    return {
+        "results": [{"id": name, "label": stored.label(results[name])} for name in order],
+        "paper": stored.paper_table(),
+        "thumbnails": thumbnails,
+        "text": f"{count(seen.captures[0].length)} tokens of {seen.text}",
+        "choices": [
+            _choice(choice, picked) for choice, picked in zip(CHOICES, seen.picked, strict=True)
+        ],
+    }
+
+
+def _choice(choice: Choice, picked: Sequence[Picked]) -> dict[str, Any]:
+    statistic = STATISTICS[choice.statistic]
+    return {
+        "name": choice.name,
+        "rule": f"largest mean of {statistic.label}: {statistic.meaning}",
+        "maps": [
+            {
+                "variant": str(each.capture.variant),
+                "where": _where(each),
+                "value": choice.text(each.value),
+                "file": each.file,
+            }
+            for each in picked
+        ],
+    }

@@ -1,0 +1,200 @@
+"""`freeatten retrieve`: who finds again what was read long ago."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import check_choice, command_line
+from .help import DEVICE, TEXT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
+COPY_SAMPLES, RECALL_SAMPLES = 6, 32
+
+
+def retrieve(
+    task: Annotated[
+        str,
+        typer.Option(
+            help="copy: a block of text once more, after a gap of other text. recall: the value "
+            "of a key, by small models trained to answer."
+        ),
+    ] = "copy",
+    len_: Annotated[
+        str,
+        typer.Option("--len", help="Tokens in all: 16x (½x, 1x, 2x, … up to it), or 256,8192."),
+    ] = "16x",
+    variants: Annotated[str | None, typer.Option(help="Shipped variants, with commas.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help=f"For copy: {TEXT} By default stdlib.")] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(min=2, help="For copy: tokens of the block; an eighth of 1x by default."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help=f"Sequences at every length; {COPY_SAMPLES} at most for copy, "
+            f"{RECALL_SAMPLES} for recall by default.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which sequences.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line a variant and length.")] = None,
+) -> None:
+    """Copying across a gap of text, or recall of key-value pairs, against the length."""
+    from rich.console import Console
+
+    from .exports import check_outputs, save_figure, save_lines
+
+    check_choice("task", task, ("copy", "recall"))
+    check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv})
+    errors = Console(stderr=True)
+    common: dict[str, Any] = {
+        "len_": len_,
+        "variants": variants,
+        "checkpoints": checkpoint,
+        "seed": seed,
+        "device": device,
+        "console": errors,
+    }
+    if task == "copy":
+        result = _copy(text=text or "stdlib", block=block, samples=samples, **common)
+    else:
+        _refuse_for_recall({"--text": text, "--block": block})
+        result = _recall(samples=samples, **common)
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        _print(result)
+    for path in filter(None, (html, png, svg)):
+        save_figure(_figure(result), path)
+    if csv is not None:
+        save_lines(list(_csv_lines(result)), csv)
+
+
+def _copy(
+    *,
+    len_: str,
+    variants: str | None,
+    checkpoints: list[str] | None,
+    text: str,
+    block: int | None,
+    samples: int | None,
+    seed: int,
+    device: str,
+    console: Console,
+) -> dict[str, Any]:
+    from freeatten_core.analysis.copying import CopyRequest, copy_retrieval, default_block
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
+    from freeatten_core.lengths import parse_totals
+
+    from .inside import rows_of
+    from .tables import retrieval_line
+    from .watching import watched
+
+    rows = rows_of(variants, checkpoints, COPY_ROWS)
+    trained = [row.checkpoint.config.train_length for row in rows]
+    request = CopyRequest(
+        rows=rows,
+        lengths=parse_totals(len_, trained),
+        block=block or default_block(trained),
+        documents=evaluation_documents(text, sys.stdin),
+        source=text,
+        command=command_line(),
+        samples=samples or COPY_SAMPLES,
+        seed=seed,
+        device=choose_device(device),
+    )
+    with watched(console, retrieval_line("gain", request.lengths)) as watch:
+        return copy_retrieval(request, watch)
+
+
+def _recall(
+    *,
+    len_: str,
+    variants: str | None,
+    checkpoints: list[str] | None,
+    samples: int | None,
+    seed: int,
+    device: str,
+    console: Console,
+) -> dict[str, Any]:
+    from freeatten_core.analysis.recalling import RecallRequest, load_recall_rows, measure_recall
+    from freeatten_core.devices import choose_device
+    from freeatten_core.lengths import parse_totals
+    from freeatten_core.variants import Variant
+
+    from .tables import retrieval_line
+    from .watching import watched
+
+    wanted = None if variants is None else Variant.parse_list(variants)
+    rows = load_recall_rows(wanted, checkpoints or [])
+    trained = [row.checkpoint.config.train_length for row in rows]
+    request = RecallRequest(
+        rows=rows,
+        lengths=parse_totals(len_, trained),
+        command=command_line(),
+        samples=samples or RECALL_SAMPLES,
+        seed=seed,
+        device=choose_device(device),
+    )
+    with watched(console, retrieval_line("accuracy", request.lengths)) as watch:
+        return measure_recall(request, watch)
+
+
+def _refuse_for_recall(given: Mapping[str, Any]) -> None:
+    from freeatten_core.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option} is for --task copy; recall makes its own sequences")
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from .chart import retrieval_chart
+    from .tables import retrieval_view
+
+    console = Console()
+    chart = Text.from_ansi(retrieval_chart(result, console.width))
+    console.print(retrieval_view(result, console.width, chart=chart))
+
+
+def _figure(result: Mapping[str, Any]) -> Any:
+    from freeatten_core.figures import copy_figure, recall_figure
+
+    return (copy_figure if result["task"] == "copy" else recall_figure)(result)
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    measured = ("gain", "loss", "control") if result["task"] == "copy" else ("accuracy",)
+    of_run = {key: result[key] for key in ("samples", "seed", "device", "dtype")}
+    for row in result["variants"]:
+        for index, length in enumerate(result["lengths"]):
+            line = {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+            line["length"] = length
+            for key in measured:
+                low, high = row[f"{key}_ci95"][index]
+                line |= {key: row[key][index], f"{key}_low": low, f"{key}_high": high}
+            yield line | of_run

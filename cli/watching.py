@@ -1,0 +1,53 @@
+"""Progress on standard error while rows are measured: a bar, and each row so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from freeatten_core.comparison import Watch
+
+PROVISIONAL_SECONDS = 3.0
+"""Between two lines of a row that is not done."""
+
+Line = Callable[[Mapping[str, Any], int, int], str]
+"""A row, the number of texts it rests on and of all texts, in one line."""
+
+
+@contextmanager
+def watched(console: Console, line: Line) -> Iterator[Watch]:
+    """A watch that draws a bar and prints rows as they come."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from freeatten_core.comparison import Watch
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+    )
+    task = progress.add_task("scoring", total=None)
+    shown = [0.0]
+
+    def row(entry: Mapping[str, Any], done: int, of: int) -> None:
+        progress.update(task, description=str(entry["variant"]))
+        now = time.monotonic()
+        if done == of or now - shown[0] > PROVISIONAL_SECONDS:
+            shown[0] = now
+            progress.console.print(line(entry, done, of))
+
+    with progress:
+        yield Watch(
+            total=lambda cost: progress.update(task, total=cost),
+            advance=lambda cost: progress.advance(task, cost),
+            row=row,
+        )

@@ -1,0 +1,319 @@
+"""Copying across a gap: does a model use what it read long ago, when that is what comes now?
+
+A sequence is a block of one file, a gap of other files, and the same block again:
+
+    block | gap | block          the measured pass
+    other | gap | block          the control: as many tokens of another file in place of the first
+
+The gain is the control's loss minus the measured loss, over the same tokens of the last block at
+the same positions with the same gap before them: what the first copy is worth, and nothing else.
+It cannot exceed the control's loss, which a model that copied perfectly would gain. The last
+block's first token is not scored, because nothing says that the block begins.
+
+Of one sample, every length has the same block and ends its gap with the same tokens, so lengths
+differ in how far away the first copy is, and in how much other text is in view.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from ..comparison import Result, Row, Watch, intervals, json_ready, run_facts
+from ..corpus import Document, manifest
+from ..errors import UsageError
+from ..evaluation import BATCH_TOKENS, Advance, Scorer, pass_cost
+from ..tokens import encode, tokenizer_id
+
+SCHEMA = 1
+BLOCKS_PER_TRAINING_LENGTH = 8
+LEAST_BLOCK = 8
+
+Tokens = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the sequences of every length are made of."""
+
+    name: str
+    """The file of the block."""
+    block: Tokens
+    """(B,)."""
+    gap: Tokens
+    """(T − 2B,), T the longest length; a shorter length has its end."""
+    other: Tokens
+    """(B,), the control's first tokens."""
+
+    def sequence(self, length: int, *, copied: bool) -> Tokens:
+        """First block (or the other text), gap and block, (length,); 2B to T tokens."""
+        kept = len(self.gap) - (length - 2 * len(self.block))
+        return np.concatenate([self.block if copied else self.other, self.gap[kept:], self.block])
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Mean nats per token of the last block, (samples, lengths) each."""
+
+    copied: NDArray[np.float64]
+    control: NDArray[np.float64]
+
+    @property
+    def gain(self) -> NDArray[np.float64]:
+        return self.control - self.copied
+
+    def joined(self, more: Copies) -> Copies:
+        return Copies(
+            np.concatenate([self.copied, more.copied]), np.concatenate([self.control, more.control])
+        )
+
+
+@dataclass(frozen=True)
+class CopyRequest:
+    """What to measure. Fields as the options of `freeatten retrieve`."""
+
+    rows: Sequence[Row]
+    lengths: Sequence[int]
+    block: int
+    documents: Sequence[Document]
+    source: str
+    command: str
+    samples: int = 6
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def default_block(train_lengths: Sequence[int]) -> int:
+    """An eighth of the shortest training length."""
+    return max(LEAST_BLOCK, min(train_lengths) // BLOCKS_PER_TRAINING_LENGTH)
+
+
+def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> Result:
+    """Measure every row on the same samples.
+
+    Returns:
+        The result in the schema of `--json` (see docs/results.md).
+
+    Raises:
+        UsageError: a length that cannot hold the block twice, or too little text.
+    """
+    watch = watch or Watch()
+    started = time.perf_counter()
+    check_lengths(request.lengths, request.block)
+    samples = _samples(request)
+    asked = [samples[tokenizer_id(row.checkpoint.tokenizer)] for row in request.rows]
+    cost = sum(pass_cost(2, length) for length in request.lengths)
+    watch.total(cost * sum(map(len, asked)))
+    entries = [
+        _measure(request, row, drawn, watch) for row, drawn in zip(request.rows, asked, strict=True)
+    ]
+    first = next(iter(samples.values()))
+    facts = run_facts(request.device, request.command, time.perf_counter() - started)
+    return dict(json_ready(_header(request, first) | facts | {"variants": entries}))
+
+
+def check_lengths(lengths: Sequence[int], block: int) -> None:
+    """Whether every length holds the block twice.
+
+    Raises:
+        UsageError: the shortest does not.
+    """
+    if min(lengths) < 2 * block:
+        raise UsageError(
+            f"--len: {min(lengths)} tokens cannot hold a block of {block} twice; give lengths "
+            f"from {2 * block} on, or a smaller --block"
+        )
+
+
+def draw_samples(
+    documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    *,
+    longest: int,
+    block: int,
+    count: int,
+    seed: int,
+) -> list[Sample]:
+    """Draw samples, each with the block of another file; sample `i` is the same for any `count`.
+
+    The gap is of the other files in an order of its own for every sample, end to end; the
+    control's first tokens are what comes after it, of those files too. Files with equal text are
+    one file.
+
+    Args:
+        longest: tokens of the longest sequence.
+        block: tokens of the block.
+        count: how many at most; fewer when fewer files hold a block.
+
+    Raises:
+        UsageError: one file only, none as long as a block, or too little text for the gap.
+    """
+    files = list({document.sha256: document for document in documents}.values())
+    if len(files) < 2:
+        raise UsageError(
+            "copying needs at least 2 files, because the gap is of other files than the block; "
+            f"the text is {len(files)}"
+        )
+    encoded = cache(lambda index: encode(tokenizer, files[index].text))
+    samples: list[Sample] = []
+    for index in np.random.default_rng(seed).permutation(len(files)).tolist():
+        own = encoded(index)
+        if len(samples) == count:
+            break
+        if len(own) < block:
+            continue
+        rng = np.random.default_rng((seed, len(samples)))
+        start = int(rng.integers(0, len(own) - block + 1))
+        others = (
+            encoded(other) for other in rng.permutation(len(files)).tolist() if other != index
+        )
+        around = _stream(others, longest - block, rng)
+        _check_enough(files[index].name, len(around), longest, block)
+        gap, other = np.split(around, [longest - 2 * block])
+        samples.append(Sample(files[index].name, own[start : start + block], gap, other))
+    if not samples:
+        raise UsageError(f"the text is too short: no file has {block} tokens, which a block needs")
+    return samples
+
+
+def _check_enough(name: str, found: int, longest: int, block: int) -> None:
+    if found < longest - block:
+        raise UsageError(
+            f"the text is too short: the files other than {name} have {found:,} tokens and "
+            f"{longest - block:,} are needed for the gap and the control; give more text, or "
+            f"--len {found + block} or less"
+        )
+
+
+def _stream(texts: Iterator[Tokens], wanted: int, rng: np.random.Generator) -> Tokens:
+    """Texts end to end up to `wanted` tokens; of one longer than what is missing, any part."""
+    parts: list[Tokens] = []
+    missing = wanted
+    for text in texts:
+        start = int(rng.integers(0, max(0, len(text) - missing) + 1))
+        parts.append(text[start : start + missing])
+        missing -= len(parts[-1])
+        if missing == 0:
+            break
+    return np.concatenate(parts)
+
+
+@torch.inference_mode()
+def score_copies(
+    scorer: Scorer,
+    samples: Sequence[Sample],
+    lengths: Sequence[int],
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> Copies:
+    """Score the last block of every sample at every length, with its first copy and without.
+
+    Args:
+        scorer: for example `Model.token_losses`.
+        device: where the scorer computes.
+        advance: called with the cost of each pass.
+    """
+    means = np.zeros((len(lengths), 2, len(samples)))
+    block = len(samples[0].block)
+    for at, length in enumerate(lengths):
+        rows = [
+            sample.sequence(length, copied=copied) for copied in (True, False) for sample in samples
+        ]
+        sequences = torch.from_numpy(np.stack(rows))
+        batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+        losses = []
+        for part in torch.split(sequences, batch):
+            tokens, targets = part[:, :-1].to(device), part[:, 1:].to(device)
+            losses.append(scorer(tokens, targets, length - block).double().mean(dim=1).cpu())
+            advance(pass_cost(len(part), length))
+        means[at] = torch.cat(losses).view(2, -1).numpy()
+    return Copies(copied=means[:, 0].T, control=means[:, 1].T)
+
+
+def _samples(request: CopyRequest) -> dict[str, list[Sample]]:
+    """The samples for every tokenizer in use, by its id."""
+    tokenizers = {
+        tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in request.rows
+    }
+    return {
+        name: draw_samples(
+            request.documents,
+            tokenizer,
+            longest=max(request.lengths),
+            block=request.block,
+            count=request.samples,
+            seed=request.seed,
+        )
+        for name, tokenizer in tokenizers.items()
+    }
+
+
+def _measure(
+    request: CopyRequest, row: Row, samples: Sequence[Sample], watch: Watch
+) -> dict[str, Any]:
+    model = row.checkpoint.model.with_modifiers(row.variant, max(request.lengths))
+    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
+    model = copy.deepcopy(model).to(request.device)
+    # a sample at a time on a CPU, so that a first result is on screen within seconds
+    step = 1 if request.device.type == "cpu" else len(samples)
+    done: Copies | None = None
+    for start in range(0, len(samples), step):
+        part = score_copies(
+            model.token_losses,
+            samples[start : start + step],
+            request.lengths,
+            device=request.device,
+            advance=watch.advance,
+        )
+        done = part if done is None else done.joined(part)
+        entry = _summarise(row, done)
+        watch.row(entry, len(done.gain), len(samples))
+    return entry
+
+
+def _summarise(row: Row, copies: Copies) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+    }
+    tables = {"gain": copies.gain, "loss": copies.copied, "control": copies.control}
+    for name, table in tables.items():
+        entry[name], entry[f"{name}_ci95"] = intervals(table)
+    return entry | {"gain_by_sample": copies.gain.round(5).tolist()}
+
+
+def _header(request: CopyRequest, samples: Sequence[Sample]) -> Result:
+    digest = hashlib.sha256()
+    longest = max(request.lengths)
+    for sample in samples:
+        for copied in (True, False):
+            digest.update(sample.sequence(longest, copied=copied).tobytes())
+    blocks_of = {sample.name for sample in samples}
+    return {
+        "schema": SCHEMA,
+        "task": "copy",
+        "train_length": request.rows[0].checkpoint.config.train_length,
+        "lengths": list(request.lengths),
+        "block": request.block,
+        "samples": len(samples),
+        "seed": request.seed,
+        "dtype": "float32",
+        "text": {
+            "source": request.source,
+            "files": len(request.documents),
+            "sha256": digest.hexdigest(),
+            "manifest": manifest(d for d in request.documents if d.name in blocks_of),
+        },
+    }

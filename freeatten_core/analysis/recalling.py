@@ -1,0 +1,211 @@
+"""Accuracy of associative recall against length and distance, for models trained on the task."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from torch import Tensor
+
+from ..checkpoint import RECALL_MODELS, assets, shipped, slug
+from ..comparison import ROWS, Result, Watch, intervals, json_ready, run_facts
+from ..errors import UsageError
+from ..evaluation import BATCH_TOKENS, Advance, pass_cost
+from ..model import Model
+from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
+from ..variants import Variant, nearest
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class RecallRow:
+    """A line of the result: a checkpoint, with its variant's modifiers."""
+
+    variant: Variant
+    checkpoint: RecallCheckpoint
+
+
+@dataclass(frozen=True)
+class RecallRequest:
+    """What to measure. Fields as the options of `freeatten retrieve --task recall`."""
+
+    rows: Sequence[RecallRow]
+    lengths: Sequence[int]
+    command: str
+    samples: int = 32
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def load_recall_rows(
+    variants: Sequence[Variant] | None, checkpoints: Sequence[str]
+) -> list[RecallRow]:
+    """Rows for shipped variants and for given checkpoints; all shipped if nothing is named.
+
+    Raises:
+        UsageError: a variant without a shipped model, an unknown checkpoint, or none at all.
+        ContentError: a checkpoint that cannot be used.
+    """
+    names = shipped(RECALL_MODELS)
+    if variants is None:
+        known = [] if checkpoints else [Variant.parse(name) for name in ROWS]
+        variants = [each for each in known if not each.modifiers and slug(each) in names]
+        if not variants and not checkpoints:
+            raise UsageError(
+                "no recall model is shipped here; train one with freeatten train --task recall "
+                "--variant softmax --out NAME and pass it with --checkpoint NAME"
+            )
+    rows = []
+    for variant in variants:
+        name = slug(variant)
+        if name not in names:
+            raise UsageError(
+                f"no shipped recall model of {variant}{nearest(name, names) if names else ''}; "
+                f"train one with freeatten train --task recall --variant {variant.attention} and "
+                "pass it with --checkpoint"
+            )
+        # by its folder: one of the same name may lie in the current folder
+        found = load_recall(assets() / RECALL_MODELS / name)
+        rows.append(RecallRow(variant, replace(found, name=name)))
+    for source in dict.fromkeys(checkpoints):
+        checkpoint = load_recall(source)
+        rows.append(RecallRow(checkpoint.config.variant, checkpoint))
+    return rows
+
+
+def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result:
+    """Ask every row the same sequences.
+
+    Returns:
+        The result in the schema of `--json` (see docs/results.md).
+
+    Raises:
+        UsageError: checkpoints of different tasks, or a length too short for the task.
+    """
+    watch = watch or Watch()
+    started = time.perf_counter()
+    task = _common_task(request.rows)
+    drawn = {
+        length: draw(task, length, request.samples, (request.seed, TEST, length))
+        for length in request.lengths
+    }
+    cost = sum(pass_cost(request.samples, length) for length in request.lengths)
+    watch.total(cost * len(request.rows))
+    train_lengths = [row.checkpoint.config.train_length for row in request.rows]
+    edges = _distance_edges(min(train_lengths), max(request.lengths))
+    entries = [_measure(request, row, drawn, edges, watch) for row in request.rows]
+    result = {
+        "schema": SCHEMA,
+        "task": "recall",
+        "train_length": train_lengths[0],
+        "lengths": list(request.lengths),
+        "recall": task.as_json(),
+        "chance": 1 / task.values,
+        "samples": request.samples,
+        "seed": request.seed,
+        "dtype": "float32",
+        "distances": edges,
+        **run_facts(request.device, request.command, time.perf_counter() - started),
+        "variants": entries,
+    }
+    return dict(json_ready(result))
+
+
+@torch.inference_mode()
+def right_answers(
+    model: Model,
+    sequences: Sequences,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> NDArray[np.bool_]:
+    """Whether the likeliest token at each query is its answer, (count, pairs).
+
+    Args:
+        model: on `device`.
+        advance: called with the cost of each pass.
+    """
+    tokens, queries = torch.from_numpy(sequences.tokens), torch.from_numpy(sequences.queries)
+    length = tokens.shape[1]
+    batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+    found: list[Tensor] = []
+    for part, asked in zip(torch.split(tokens, batch), torch.split(queries, batch), strict=True):
+        hidden = model.hidden(part.to(device))
+        index = asked.to(device)[:, :, None].expand(-1, -1, hidden.shape[-1])
+        found.append(model.logits(hidden.gather(1, index)).argmax(dim=-1).cpu())
+        advance(pass_cost(len(part), length))
+    return np.asarray(torch.cat(found).numpy() == sequences.answers)
+
+
+def accuracy_by_distance(
+    right: NDArray[np.bool_], distances: NDArray[np.int64], edges: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Accuracy of the queries whose pair is at most so far away, and farther than the edge before.
+
+    Returns:
+        For each edge the `queries`, the share right and its 95 % Wilson interval; None for both
+        where nothing was asked.
+    """
+    entries = []
+    for low, high in zip([0, *edges], edges, strict=False):
+        chosen = right[(distances > low) & (distances <= high)]
+        entry: dict[str, Any] = {"queries": chosen.size, "accuracy": None, "ci95": [None, None]}
+        if chosen.size:
+            share = stats.binomtest(int(chosen.sum()), chosen.size).proportion_ci(method="wilson")
+            entry |= {"accuracy": float(chosen.mean()), "ci95": [share.low, share.high]}
+        entries.append(entry)
+    return entries
+
+
+def _common_task(rows: Sequence[RecallRow]) -> RecallTask:
+    tasks = {row.checkpoint.task for row in rows}
+    if len(tasks) > 1:
+        raise UsageError(
+            "the checkpoints were trained on recall of different sizes; measure them one at a time"
+        )
+    return tasks.pop()
+
+
+def _distance_edges(train_length: int, longest: int) -> list[int]:
+    """Half the training length, doubled up to the longest distance there is."""
+    edges = [train_length // 2]
+    while edges[-1] < longest:
+        edges.append(2 * edges[-1])
+    return edges
+
+
+def _measure(
+    request: RecallRequest,
+    row: RecallRow,
+    drawn: Mapping[int, Sequences],
+    edges: Sequence[int],
+    watch: Watch,
+) -> dict[str, Any]:
+    longest = max(request.lengths)
+    model = row.checkpoint.model.with_modifiers(row.variant, longest)
+    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
+    model = copy.deepcopy(model).to(request.device)
+    right = {
+        length: right_answers(model, sequences, device=request.device, advance=watch.advance)
+        for length, sequences in drawn.items()
+    }
+    shares = np.stack([right[length].mean(axis=1) for length in request.lengths], axis=1)
+    accuracy, ci95 = intervals(shares)
+    entry = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        "accuracy": accuracy,
+        "accuracy_ci95": ci95,
+        "by_distance": accuracy_by_distance(right[longest], drawn[longest].distances, edges),
+    }
+    watch.row(entry, request.samples, request.samples)
+    return entry

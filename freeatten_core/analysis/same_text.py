@@ -1,0 +1,52 @@
+"""Several models over the same text, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..comparison import Row
+from ..corpus import Document
+from ..errors import UsageError
+from ..evaluation import select_texts
+from ..tokens import tokenizer_id
+from .capture import Advance, Capture, capture, ignore
+
+
+def capture_rows(
+    rows: Sequence[Row],
+    documents: Sequence[Document],
+    tokens: int,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    layers: Sequence[int] | None = None,
+    advance: Callable[[str], Advance] = lambda _: ignore,
+) -> tuple[list[Capture], str]:
+    """One pass of every row over one text of `documents`, and that text's name.
+
+    Args:
+        tokens: length of the text.
+        seed: which text, and where in it.
+        device, layers: as for `capture`.
+        advance: gives the progress callback of a row by its variant.
+
+    Raises:
+        UsageError: no text is long enough, the rows have different tokenizers, too little memory.
+    """
+    if len({tokenizer_id(row.checkpoint.tokenizer) for row in rows}) > 1:
+        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
+    drawn = select_texts(documents, rows[0].checkpoint.tokenizer, tokens - 1, 1, seed).texts[0]
+    found = [
+        capture(
+            row.checkpoint,
+            torch.from_numpy(drawn.tokens),
+            variant=row.variant,
+            layers=layers,
+            device=device,
+            advance=advance(str(row.variant)),
+        )
+        for row in rows
+    ]
+    return found, drawn.name

@@ -1,0 +1,453 @@
+"""Time, memory and error of attention passes on a GPU, next to SDPA's Flash kernel in the same run.
+
+Passes are those of training: the forward keeps what the backward needs. Repetitions go round all
+peers of a shape, so that changes of the clock meet them alike. Every peer is checked, at the very
+shape that is timed, against the float64 reference before its time counts.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from importlib import metadata
+from typing import Any, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .benchmark import (
+    SCHEMA,
+    Forward,
+    Pass,
+    Report,
+    Row,
+    check_each_positive,
+    check_positive,
+    in_rounds,
+    operations,
+    summarise,
+    timed_variants,
+)
+from .comparison import DTYPES, run_facts
+from .errors import UsageError
+from .gpu_peers import BASELINE, COMPILED_GROUPS, GROUPS, Peer, peers
+from .variants import Variant
+
+SECONDS_A_CELL = 0.1
+"""A peer is repeated no more once its timed calls took this long together."""
+HEAD_START = 4_000_000
+"""Cycles, about 2 ms, that the GPU waits before a timed call: by then the host has queued it all,
+and the time is the GPU's, not the launches'."""
+CHECKED_ROWS = 128
+"""How many of the first and of the last rows of one head are compared with the reference."""
+WRONG = 0.2
+"""A relative error from which on a peer computes something else, and its time is not shown. The
+dense forms of LSSAR p=15 in bfloat16 reach 0.04, their gradients 0.06."""
+
+
+@dataclass(frozen=True)
+class GpuSettings:
+    """What is measured: causal passes over query, key and value (batch, heads, L, dim).
+
+    Raises:
+        UsageError: a number below 1, an empty list, an unknown name.
+    """
+
+    lengths: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768)
+    dims: tuple[int, ...] = (64, 128)
+    heads: int = 16
+    tokens: int = 16_384
+    """Of all sequences together, which gives the batch: at least one sequence."""
+    batch: int | None = None
+    """Sequences at every length, in place of `tokens`."""
+    variants: str = "lssar:p=15,lssa,softmax"
+    passes: tuple[str, ...] = get_args(Pass)
+    dtype: str = "bfloat16"
+    peers: tuple[str, ...] = GROUPS
+    compiled_lengths: tuple[int, ...] | None = None
+    """Lengths at which compiled peers are measured, for every shape costs seconds of compilation.
+    None is all of up to three lengths, and every second of more."""
+    repeat: int = 20
+
+    def __post_init__(self) -> None:
+        check_each_positive("lengths", self.lengths, such_as=2048)
+        check_each_positive("dims", self.dims, such_as=64)
+        for name in ("heads", "tokens", "repeat"):
+            check_positive(name, getattr(self, name))
+        if self.batch is not None:
+            check_positive("batch", self.batch)
+        if self.compiled_lengths:
+            check_each_positive("compiled_lengths", self.compiled_lengths, such_as=2048)
+        if not self.passes:
+            raise UsageError(f"passes is empty; it can hold {', '.join(get_args(Pass))}")
+        _check_known("passes", self.passes, get_args(Pass))
+        _check_known("peers", self.peers, GROUPS)
+        if self.dtype not in DTYPES:
+            raise UsageError(f"dtype is {self.dtype!r}; it can be {', '.join(DTYPES)}")
+        timed_variants(self.variants)
+
+    @property
+    def compiled_at(self) -> tuple[int, ...]:
+        if self.compiled_lengths is not None:
+            return self.compiled_lengths
+        return self.lengths if len(self.lengths) <= 3 else self.lengths[1::2]
+
+    def groups_at(self, length: int) -> list[str]:
+        """The groups of peers that are measured at a length."""
+        compiles = length in self.compiled_at
+        return [name for name in self.peers if compiles or name not in COMPILED_GROUPS]
+
+
+def _check_known(name: str, values: Sequence[str], legal: Sequence[str]) -> None:
+    for value in values:
+        if value not in legal:
+            raise UsageError(f"{name} holds {value!r}; it can hold {', '.join(legal)}")
+
+
+@dataclass
+class GpuRow(Row):
+    """One peer in one pass at one shape; what could not be measured is None, `note` says why."""
+
+    dim: int = 0
+    batch: int = 0
+    pass_name: Pass = "forward"
+    runs: int = 0
+    error: float | None = None
+    """Relative to the float64 reference: of the output in a forward, the largest of the three
+    gradients' in a backward, the larger of the two in both."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A pass: what comes before it, not timed, and the pass itself."""
+
+    prepare: Callable[[], Any]
+    run: Callable[[Any], object]
+    """Takes what `prepare` returned."""
+
+
+class Meter(Protocol):
+    """Measures calls on one device."""
+
+    device: torch.device
+
+    def seconds(self, call: Call) -> float:
+        """How long one run takes."""
+
+    def peak_bytes(self, call: Call) -> float:
+        """The most memory during a run above that before its preparation."""
+
+    def free_bytes(self) -> float:
+        """Memory that a call can have."""
+
+
+class CudaMeter:
+    """Times by CUDA events; memory is what PyTorch's allocator hands out."""
+
+    def __init__(self) -> None:
+        self.device = torch.device("cuda")
+        self._begin, self._end = _event(), _event()
+
+    def seconds(self, call: Call) -> float:
+        state = call.prepare()
+        torch.cuda._sleep(HEAD_START)  # type: ignore[no-untyped-call]
+        self._begin.record()
+        call.run(state)
+        self._end.record()
+        self._end.synchronize()
+        return float(self._begin.elapsed_time(self._end)) / 1e3
+
+    def peak_bytes(self, call: Call) -> float:
+        before = torch.cuda.memory_allocated()
+        state = call.prepare()
+        torch.cuda.reset_peak_memory_stats()
+        call.run(state)
+        return torch.cuda.max_memory_allocated() - before
+
+    def free_bytes(self) -> float:
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info()[0]
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+
+
+def gpu_benchmark(
+    settings: GpuSettings, meter: Meter, *, command: str, report: Report = lambda _: None
+) -> dict[str, Any]:
+    """Measure every pass of every peer at every shape.
+
+    Args:
+        settings: what to measure.
+        meter: measures a call.
+        command: what reproduces it.
+        report: called with a line of progress.
+
+    Returns:
+        `{"schema", "device", "seconds", "versions", "command", "date", "commit", "settings",
+        "rows"}`, plain values.
+    """
+    begin = time.monotonic()
+    rows = [
+        row
+        for dim in settings.dims
+        for length in settings.lengths
+        for row in _measure_shape(settings, Shape.of(settings, length, dim), meter, report)
+    ]
+    facts = run_facts(meter.device, command, time.monotonic() - begin)
+    return {
+        "schema": SCHEMA,
+        **facts,
+        "versions": facts["versions"] | gpu_versions(),
+        "settings": asdict(settings)
+        | {"compiled_lengths": settings.compiled_at, "is_causal": True},
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def gpu_versions() -> dict[str, str | None]:
+    """Versions of what lies under PyTorch; None where there is none."""
+    try:
+        triton = metadata.version("triton")
+    except metadata.PackageNotFoundError:
+        triton = None
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return {"triton": triton, "cuda": torch.version.cuda, "cudnn": str(cudnn) if cudnn else None}
+
+
+# Shapes and inputs
+
+
+@dataclass(frozen=True)
+class Shape:
+    batch: int
+    heads: int
+    length: int
+    dim: int
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, settings: GpuSettings, length: int, dim: int) -> Shape:
+        batch = settings.batch or max(1, settings.tokens // length)
+        return cls(batch, settings.heads, length, dim, DTYPES[settings.dtype])
+
+    @property
+    def matrix_bytes(self) -> int:
+        """One L×L matrix for every head."""
+        return self.batch * self.heads * self.length * self.length * self.dtype.itemsize
+
+    def inputs(self, device: torch.device) -> Inputs:
+        draw = torch.Generator(device).manual_seed(0)
+        size = (self.batch, self.heads, self.length, self.dim)
+        query, key, value, grad = (
+            torch.randn(size, generator=draw, device=device).to(self.dtype) for _ in range(4)
+        )
+        leaves = tuple(tensor.requires_grad_() for tensor in (query, key, value))
+        return Inputs(leaves, grad)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    leaves: tuple[Tensor, ...]
+    """Query, key and value, which require gradients."""
+    grad: Tensor
+    """Of the output."""
+
+    def call(self, forward: Forward, pass_name: Pass) -> Call:
+        """A pass over these inputs."""
+        if pass_name == "forward":
+            return Call(_nothing, lambda _: forward(*self.leaves))
+        if pass_name == "backward":
+            return Call(partial(forward, *self.leaves), self.gradients)
+        return Call(_nothing, lambda _: self.gradients(forward(*self.leaves)))
+
+    def gradients(self, output: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(output, self.leaves, self.grad)
+
+
+def _nothing() -> None: ...
+
+
+# One shape
+
+
+def _measure_shape(
+    settings: GpuSettings, shape: Shape, meter: Meter, report: Report
+) -> Iterator[GpuRow]:
+    # graphs of the last shape; past eight of one function torch.compile gives up
+    torch.compiler.reset()
+    known = peers(
+        timed_variants(settings.variants),
+        settings.groups_at(shape.length),
+        shape.length,
+        meter.device,
+    )
+    inputs = shape.inputs(meter.device)
+    judge = Judge(inputs)
+    for pass_name in get_args(Pass):
+        if pass_name in settings.passes:
+            cells = _Cells(shape, pass_name, meter, inputs, judge, report)
+            yield from cells.rows(known, settings.repeat)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """One pass at one shape: a cell for every peer."""
+
+    shape: Shape
+    pass_name: Pass
+    meter: Meter
+    inputs: Inputs
+    judge: Judge
+    tell: Report
+
+    def rows(self, known: Mapping[str, Peer], repeat: int) -> list[GpuRow]:
+        rows = {name: self._first(name, peer) for name, peer in known.items()}
+        able = {
+            name: partial(self.meter.seconds, self._call(peer))
+            for name, peer in known.items()
+            if not rows[name].note
+        }
+        seconds = in_rounds(able, repeat, SECONDS_A_CELL, self._report)
+        work = operations(
+            batch=self.shape.batch,
+            heads=self.shape.heads,
+            length=self.shape.length,
+            dim=self.shape.dim,
+            pass_name=self.pass_name,
+        )
+        summarise(rows, seconds, baseline=BASELINE, work=work)
+        return [replace(row, runs=len(seconds.get(name, ()))) for name, row in rows.items()]
+
+    def _report(self, line: str) -> None:
+        shape = self.shape
+        self.tell(f"{shape.length:,} tokens, heads of {shape.dim}, {self.pass_name}: {line}")
+
+    def _call(self, peer: Peer) -> Call:
+        return self.inputs.call(peer.forward, self.pass_name)
+
+    def _first(self, name: str, peer: Peer) -> GpuRow:
+        """The row of a peer before it is timed: its error and memory, or why it cannot run."""
+        self._report(name)
+        row = GpuRow(
+            name,
+            self.shape.length,
+            dim=self.shape.dim,
+            batch=self.shape.batch,
+            pass_name=self.pass_name,
+        )
+        row.note = self._obstacle(peer)
+        if row.note:
+            return row
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what they say is in the error, or harmless
+                row.error = self.judge.error(peer, self.pass_name)
+                row.peak_mb = self.meter.peak_bytes(self._call(peer)) / 1e6
+        except Exception as error:  # of code that is not ours; the others still run
+            row.note = obstacle_in(error)
+        else:
+            row.note = _wrong(row.error)
+        if row.note:
+            gc.collect()  # what an error's frames held
+        return row if math.isfinite(row.error or 0.0) else replace(row, error=None)
+
+    def _obstacle(self, peer: Peer) -> str:
+        needed = peer.dense_copies.get(self.pass_name, 0) * self.shape.matrix_bytes
+        if needed and needed > self.meter.free_bytes():
+            return f"out of memory: needs {needed / 1e9:.0f} GB"
+        return ""
+
+
+def _wrong(error: float) -> str:
+    return "" if error < WRONG else f"wrong result: relative error {error:.2g}"
+
+
+def obstacle_in(error: Exception) -> str:
+    """Why a peer failed, in one short phrase."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out of memory"
+    if "No available kernel" in text or "No viable backend" in text:
+        return "no kernel for these inputs"
+    if isinstance(error, NotImplementedError | ImportError):
+        return f"not supported by torch {torch.__version__.split('+')[0]}"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"failed: {type(error).__name__}: {first}"[:100]
+
+
+# Is it what it says?
+
+
+class Judge:
+    """Compares one head of a peer's output and gradients with the float64 reference.
+
+    The first and the last rows are compared, and gradients flow from those rows alone: so nothing
+    of size L×L is held in float64.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        length = inputs.grad.shape[2]
+        self._spans = [(0, length)]
+        if length > 2 * CHECKED_ROWS:
+            self._spans = [(0, CHECKED_ROWS), (length - CHECKED_ROWS, length)]
+        self._grad = torch.zeros_like(inputs.grad)
+        for start, stop in self._spans:
+            self._grad[:, :, start:stop] = inputs.grad[:, :, start:stop]
+        self._expected: dict[Variant, list[Tensor]] = {}
+
+    def error(self, peer: Peer, pass_name: Pass) -> float:
+        """Relative error of what a pass gives."""
+        output, *gradients = self._wanted(peer.variant)
+        found = peer.forward(*self._inputs.leaves)
+        errors = [_relative_error(self._rows(found), output)]
+        if pass_name == "forward":
+            return errors[0]
+        given = torch.autograd.grad(found, self._inputs.leaves, self._grad)
+        of_gradients = [
+            _relative_error(_head(grad), wanted)
+            for grad, wanted in zip(given, gradients, strict=True)
+        ]
+        return worst(of_gradients if pass_name == "backward" else errors + of_gradients)
+
+    def _wanted(self, variant: Variant) -> list[Tensor]:
+        if variant not in self._expected:
+            leaves = [_head(leaf).requires_grad_() for leaf in self._inputs.leaves]
+            query, key, value = leaves
+            rows = [
+                reference.attention(
+                    query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], variant
+                )
+                for start, stop in self._spans
+            ]
+            output = torch.cat(rows, dim=2)
+            gradients = torch.autograd.grad(output, leaves, self._rows(self._grad))
+            self._expected[variant] = [output.detach(), *gradients]
+        return self._expected[variant]
+
+    def _rows(self, tensor: Tensor) -> Tensor:
+        head = _head(tensor)
+        return torch.cat([head[:, :, start:stop] for start, stop in self._spans], dim=2)
+
+
+def _head(tensor: Tensor) -> Tensor:
+    return tensor.detach()[:1, :1].double()
+
+
+def _relative_error(found: Tensor, wanted: Tensor) -> float:
+    """`‖found − wanted‖ / ‖wanted‖`; a single token has gradients of zero, found exactly."""
+    difference = (found - wanted).norm()
+    return float(difference / wanted.norm()) if difference != 0 else 0.0
+
+
+def worst(errors: Sequence[float]) -> float:
+    """The largest; a NaN is worse than any number."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)

@@ -1,0 +1,523 @@
+"""The fused backward: a sweep over keys for the queries, then one over rows for keys and values.
+
+With `ds = f'(s) · h · (g − e)` of every variant: `g = dw − D` (times `t^(p−1)` when sharpened, and
+without `D` where rows are not normalised by their sum), `h` a factor of the row, and
+`e = O · Σ_j g / N`, which is known only after a sweep. So the first sweep accumulates
+`Σ f' g k̂`, `Σ f' k̂` and `Σ g`, combines them, and leaves `e` and the other values of the row for
+the second. Nothing is added by two programs: the result is the same, bit for bit, every time.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .forward import key_scales
+from .stages import (
+    NORM_EPS,
+    norm,
+    positive,
+    positive_slope,
+    positive_unit,
+    row_scale,
+    score,
+    two_powers,
+    unit_of,
+    unnormalised_factor,
+)
+from .tiles import (
+    keys_seen,
+    load_tile,
+    narrow,
+    product,
+    rows_seeing,
+    store_tile,
+    visible_count,
+)
+
+ROW_FIELDS = 10
+"""What the first sweep leaves of a row: scale, shift, rise, drop, weight factor, D, e, gradient
+factor, and for float16 1/‖q‖ and the lift of the slope."""
+
+
+@triton.jit
+def weights_and_slopes(
+    x,
+    grad_weight,
+    shift,
+    rise,
+    drop,
+    delta,
+    lift,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    DEGREE: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Of a tile: the unnormalised weight, `g` and `f'`."""
+    f = positive(x, 1.0, shift, POSITIVITY, DEGREE, False)
+    slope = positive_slope(x, f, lift, POSITIVITY)
+    g = grad_weight - delta
+    if MASKED:
+        g = tl.where(x == float("-inf"), 0.0, g)
+    if SHARPENED:
+        raised, lower = two_powers(tl.maximum(f * rise - drop, 0.0), POWER)
+        return raised, g * lower, slope
+    else:
+        return f, g, slope
+
+
+@triton.jit
+def unit_vectors(vectors, inverse, dtype: tl.constexpr):
+    """Vectors (n, D) times `inverse` (n,), in the type `dtype`."""
+    return narrow(vectors.to(tl.float32) * inverse[:, None], dtype)
+
+
+@triton.jit
+def through_norm(grad, vectors):
+    """`(I − x̂x̂ᵀ) y` of `y = dx̂ / ‖x‖`, (n, D); 0 for vectors without a direction."""
+    length = norm(vectors)
+    unit = vectors.to(tl.float32) / tl.maximum(length, NORM_EPS)[:, None]
+    along = tl.sum(grad * unit, 1)
+    return tl.where((length > NORM_EPS)[:, None], grad - unit * along[:, None], 0.0)
+
+
+@triton.jit
+def sweep_keys(
+    grad,
+    pull,
+    pushed,
+    low,
+    high,
+    q,
+    grad_output,
+    key_base,
+    key_scale,
+    key_token,
+    value_base,
+    value_token,
+    scale,
+    bias,
+    slope,
+    own,
+    shift,
+    rise,
+    drop,
+    delta,
+    lift,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    DEGREE: tl.constexpr,
+    HALF: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`Σ f' g k̂`, `Σ f' k̂` and `Σ g` of every row over keys low … high."""
+    for start in tl.range(low, high, KEYS, num_stages=STAGES):
+        k = load_tile(key_base, start, key_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
+        v = load_tile(
+            value_base, start, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
+        )
+        inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
+        x = score(
+            product(q, tl.trans(k), None), scale[:, None], inverse[None, :],
+            bias[:, None], slope, own[:, None], (start + tl.arange(0, KEYS))[None, :], key_length,
+            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, False, MASKED,
+        )  # fmt: skip
+        grad_weight = product(grad_output, tl.trans(v), None)
+        _, g, f_slope = weights_and_slopes(
+            x, grad_weight, shift[:, None], rise[:, None], drop[:, None], delta[:, None],
+            lift[:, None], POSITIVITY, POWER, SHARPENED, DEGREE, MASKED,
+        )  # fmt: skip
+        if SCORE == "length-cosine":
+            if HALF:  # 1/‖k‖ can lie outside the range of float16, k/‖k‖ cannot
+                k = unit_vectors(k, inverse, k.dtype)
+            else:
+                f_slope *= inverse[None, :]
+        if SHARPENED:
+            pull = product(narrow(f_slope, k.dtype), k, pull)
+            pushed += tl.sum(g, 1)
+        grad = product(narrow(f_slope * g, k.dtype), k, grad)
+    return grad, pull, pushed
+
+
+@triton.jit
+def query_kernel(
+    query,
+    key,
+    value,
+    output,
+    grad_output,
+    scalars,
+    rows,
+    grad_query,
+    key_scale,
+    head_scale,
+    distance_slope,
+    query_batch,
+    query_head,
+    query_token,
+    key_batch,
+    key_head,
+    key_token,
+    value_batch,
+    value_head,
+    value_token,
+    pairs,
+    heads,
+    groups,
+    query_length,
+    key_length,
+    window,
+    dim_log,
+    dot_scale,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    NORMALISE: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    POWER: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_HEAD_SCALE: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    DEGREE: tl.constexpr,
+    HALF: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Gradient of query (B, H, Lq, D), contiguous, and the rows' values for `key_kernel`.
+
+    Args:
+        output, grad_output: (B, H, Lq, Dv), contiguous.
+        scalars: of the forward, (5, B·H, Lq).
+        rows: written, (ROW_FIELDS, B·H, Lq) float32.
+    """
+    block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
+    pair = tl.program_id(0) % pairs
+    head = pair % heads
+    batch = (pair // heads).to(tl.int64)
+    key_pair = batch * (heads // groups) + head // groups
+    start = block * ROWS
+    row = start + tl.arange(0, ROWS)
+    inside = row < query_length
+
+    query_base = query + batch * query_batch + head.to(tl.int64) * query_head
+    key_base = key + batch * key_batch + (head // groups).to(tl.int64) * key_head
+    value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
+    first = pair.to(tl.int64) * query_length
+    key_scale += key_pair * key_length
+
+    q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
+    do = load_tile(
+        grad_output + first * VALUE_DIM, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE,
+        ROWS, True,
+    )  # fmt: skip
+    o = load_tile(
+        output + first * VALUE_DIM, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS,
+        True,
+    )  # fmt: skip
+
+    field = tl.cast(pairs, tl.int64) * query_length
+    at = scalars + first + row
+    shift = tl.load(at, inside, other=0.0)
+    total = tl.load(at + field, inside, other=1.0)
+    highest = tl.load(at + 2 * field, inside, other=1.0)
+    off = tl.load(at + 3 * field, inside, other=0.0)
+    raised = tl.load(at + 4 * field, inside, other=1.0)
+
+    count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
+    natural = row_scale(count, dim_log, dot_scale, SCORE)
+    if HAS_HEAD_SCALE:
+        natural *= tl.load(head_scale + head)
+    inverse = tl.full((ROWS,), 1.0, tl.float32)
+    if SCORE == "length-cosine":
+        inverse = 1 / tl.maximum(norm(q), NORM_EPS)
+    scale = natural * inverse * unit_of(POSITIVITY)
+    bias = tl.log2(tl.maximum(count, 1.0))
+    slope = 0.0
+    if HAS_SLOPE:
+        slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+    own = row + key_length - query_length
+
+    rise = tl.zeros((ROWS,), tl.float32)
+    drop = tl.zeros((ROWS,), tl.float32)
+    lift = tl.zeros((ROWS,), tl.float32)
+    delta = tl.zeros((ROWS,), tl.float32)
+    if NORMALISE == "l1":
+        delta = tl.sum(do.to(tl.float32) * o.to(tl.float32), 1)
+        factor = positive_unit(POSITIVITY) / total
+        weight = 1 / total
+    else:
+        weight = unnormalised_factor(count, POSITIVITY, NORMALISE)
+        factor = weight * positive_unit(POSITIVITY)
+    if SHARPENED:
+        safe = tl.where(highest == 0, 1.0, highest)
+        rise = count / (total * safe)
+        drop = off / safe
+        weight = 1 / raised
+        factor *= POWER * count / (safe * raised)
+    if HALF and POSITIVITY == "softplus" and NORMALISE == "l1":
+        # slopes below the range of float16 count when every one of the row is
+        top = highest
+        if SHARPENED:
+            top = (highest + off) * total / tl.maximum(count, 1.0)
+        lift = -tl.log2(tl.where(top == 0, 1.0, top))
+        factor *= tl.exp2(-lift)
+
+    low, full_low, full_high, high = keys_seen(
+        start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
+    )
+    grad = tl.zeros((ROWS, BLOCK_DIM), tl.float32)
+    pull = tl.zeros((ROWS, BLOCK_DIM), tl.float32) if SHARPENED else 0.0
+    pushed = tl.zeros((ROWS,), tl.float32)
+    if HAS_WINDOW:
+        grad, pull, pushed = sweep_keys(
+            grad, pull, pushed, low, full_low, q, do, key_base, key_scale, key_token, value_base,
+            value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
+            window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
+        )  # fmt: skip
+    grad, pull, pushed = sweep_keys(
+        grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token, value_base,
+        value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
+        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
+        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
+    )  # fmt: skip
+    grad, pull, pushed = sweep_keys(
+        grad, pull, pushed, full_high, high, q, do, key_base, key_scale, key_token, value_base,
+        value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
+        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
+        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
+    )  # fmt: skip
+
+    even = tl.zeros((ROWS,), tl.float32)
+    if SHARPENED:
+        even = off * pushed / tl.maximum(count, 1.0)
+        grad -= pull * even[:, None]
+    grad *= (factor * natural * inverse)[:, None]
+    if SCORE == "length-cosine":
+        grad = through_norm(grad, q)
+    store_tile(grad_query + first * DIM, grad, start, DIM, query_length, DIM, BLOCK_DIM, ROWS)
+
+    at = rows + first + row
+    tl.store(at, scale, inside)
+    tl.store(at + field, shift, inside)
+    tl.store(at + 2 * field, rise, inside)
+    tl.store(at + 3 * field, drop, inside)
+    tl.store(at + 4 * field, weight, inside)
+    tl.store(at + 5 * field, delta, inside)
+    tl.store(at + 6 * field, even, inside)
+    if HALF:
+        tl.store(at + 7 * field, factor * natural, inside)
+        tl.store(at + 8 * field, inverse, inside)
+        tl.store(at + 9 * field, lift, inside)
+    else:
+        tl.store(at + 7 * field, factor * natural * inverse, inside)
+
+
+@triton.jit
+def sweep_rows(
+    grad_key,
+    grad_value,
+    low,
+    high,
+    k,
+    v,
+    inverse,
+    keys,
+    query_base,
+    query_token,
+    do_base,
+    rows,
+    field,
+    slope,
+    query_length,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    DEGREE: tl.constexpr,
+    HALF: tl.constexpr,
+    ROWS: tl.constexpr,
+    STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`Σ ds q` and `Σ w do` of a block of keys over rows low … high."""
+    for start in tl.range(low, high, ROWS, num_stages=STAGES):
+        q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
+        do = load_tile(do_base, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS, True)
+        row = start + tl.arange(0, ROWS)
+        inside = row < query_length
+        at = rows + row
+        scale = tl.load(at, inside, other=0.0)
+        weight = tl.load(at + 4 * field, inside, other=0.0)
+        delta = tl.load(at + 5 * field, inside, other=0.0)
+        factor = tl.load(at + 7 * field, inside, other=0.0)
+        shift, rise, drop, even, lift = scale, scale, scale, delta, delta * 0
+        if POSITIVITY == "exp":
+            shift = tl.load(at + field, inside, other=0.0)
+        if SHARPENED:
+            rise = tl.load(at + 2 * field, inside, other=0.0)
+            drop = tl.load(at + 3 * field, inside, other=0.0)
+            even = tl.load(at + 6 * field, inside, other=0.0)
+        if HALF:
+            lift = tl.load(at + 9 * field, inside, other=0.0)
+        bias = scale
+        if SCORE == "dot-log-n":
+            count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
+            bias = tl.log2(tl.maximum(count, 1.0))
+        x = score(
+            product(k, tl.trans(q), None), scale[None, :], inverse[:, None],
+            bias[None, :], slope, (row + key_length - query_length)[None, :], keys[:, None],
+            key_length, window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, False, MASKED,
+        )  # fmt: skip
+        grad_weight = product(v, tl.trans(do), None)
+        w, g, f_slope = weights_and_slopes(
+            x, grad_weight, shift[None, :], rise[None, :], drop[None, :], delta[None, :],
+            lift[None, :], POSITIVITY, POWER, SHARPENED, DEGREE, MASKED,
+        )  # fmt: skip
+        w *= weight[None, :]
+        grad_value = product(narrow(w, do.dtype), do, grad_value)
+        if SHARPENED:
+            g -= even[None, :]
+        grad_score = g * f_slope * factor[None, :]
+        if HALF and SCORE == "length-cosine":
+            q = unit_vectors(q, tl.load(at + 8 * field, inside, other=0.0), q.dtype)
+        grad_key = product(narrow(grad_score, q.dtype), q, grad_key)
+    return grad_key, grad_value
+
+
+@triton.jit
+def key_kernel(
+    query,
+    key,
+    value,
+    grad_output,
+    rows,
+    grad_key,
+    grad_value,
+    distance_slope,
+    query_batch,
+    query_head,
+    query_token,
+    key_batch,
+    key_head,
+    key_token,
+    value_batch,
+    value_head,
+    value_token,
+    pairs,
+    heads,
+    groups,
+    query_length,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    DEGREE: tl.constexpr,
+    HALF: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Gradients of key and value (B, Hkv, Lk, …), contiguous, for KEYS keys of one key head.
+
+    Args:
+        grad_output: (B, H, Lq, Dv), contiguous.
+        rows: from `query_kernel`.
+    """
+    key_heads = heads // groups
+    key_pairs = pairs // groups
+    # the first keys first: causal rows that see them are most
+    start = tl.program_id(0) // key_pairs * KEYS
+    key_pair = tl.program_id(0) % key_pairs
+    key_head_index = (key_pair % key_heads).to(tl.int64)
+    batch = (key_pair // key_heads).to(tl.int64)
+    keys = start + tl.arange(0, KEYS)
+
+    key_base = key + batch * key_batch + key_head_index * key_head
+    value_base = value + batch * value_batch + key_head_index * value_head
+    k = load_tile(key_base, start, key_token, key_length, DIM, BLOCK_DIM, KEYS, True)
+    v = load_tile(value_base, start, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, True)
+    inverse = 1 / tl.maximum(norm(k), NORM_EPS)
+
+    low, full_low, full_high, high = rows_seeing(
+        start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
+    )
+    grad_k = tl.zeros((KEYS, BLOCK_DIM), tl.float32)
+    grad_v = tl.zeros((KEYS, BLOCK_VALUE), tl.float32)
+    field = tl.cast(pairs, tl.int64) * query_length
+    for member in range(groups):
+        head = key_head_index * groups + member
+        first = (batch * heads + head) * query_length
+        query_base = query + batch * query_batch + head * query_head
+        do_base = grad_output + first * VALUE_DIM
+        slope = 0.0
+        if HAS_SLOPE:
+            slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+        grad_k, grad_v = sweep_rows(
+            grad_k, grad_v, low, full_low, k, v, inverse, keys, query_base, query_token, do_base,
+            rows + first, field, slope, query_length, key_length, window, SCORE, POSITIVITY, POWER,
+            SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE,
+            DEGREE, HALF, ROWS, 1, True,
+        )  # fmt: skip
+        grad_k, grad_v = sweep_rows(
+            grad_k, grad_v, full_low, full_high, k, v, inverse, keys, query_base, query_token,
+            do_base, rows + first, field, slope, query_length, key_length, window, SCORE,
+            POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM,
+            BLOCK_VALUE, DEGREE, HALF, ROWS, STAGES, False,
+        )  # fmt: skip
+        if HAS_WINDOW:
+            grad_k, grad_v = sweep_rows(
+                grad_k, grad_v, full_high, high, k, v, inverse, keys, query_base, query_token,
+                do_base, rows + first, field, slope, query_length, key_length, window, SCORE,
+                POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM,
+                VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
+            )  # fmt: skip
+
+    if SCORE == "length-cosine":
+        grad_k = through_norm(grad_k * inverse[:, None], k)
+    store_tile(
+        grad_key + key_pair.to(tl.int64) * key_length * DIM, grad_k, start, DIM, key_length, DIM,
+        BLOCK_DIM, KEYS,
+    )  # fmt: skip
+    store_tile(
+        grad_value + key_pair.to(tl.int64) * key_length * VALUE_DIM, grad_v, start, VALUE_DIM,
+        key_length, VALUE_DIM, BLOCK_VALUE, KEYS,
+    )  # fmt: skip

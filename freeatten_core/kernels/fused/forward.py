@@ -1,0 +1,540 @@
+"""The fused forward: one sweep over the keys, or two where the row must be known first."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .stages import (
+    NORM_EPS,
+    nonzero,
+    norm,
+    offset,
+    positive,
+    positive_scale,
+    power,
+    row_scale,
+    score,
+    unit_of,
+    unnormalised_factor,
+)
+from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
+
+LOWEST = tl.constexpr(-1e30)
+"""A row maximum before any key; finite, so that differences with it are."""
+
+LEAST_SCALE = tl.constexpr(1e-30)
+"""Instead of the scale 0 of a row that sees one key: softplus is divided by it."""
+
+FAR = tl.constexpr(0.02)
+"""Below this mean of `f`, the keys point away from the query and `quick_softplus` is too coarse."""
+
+
+@triton.jit
+def key_norms_kernel(
+    key,
+    inverse,
+    stride_batch,
+    stride_head,
+    stride_token,
+    heads,
+    length,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+):
+    """`1 / max(‖k‖, eps)`, float32 (B·Hkv, Lk), of key (B, Hkv, Lk, D)."""
+    blocks = tl.cdiv(length, KEYS)
+    pair = (tl.program_id(0) // blocks).to(tl.int64)
+    start = tl.program_id(0) % blocks * KEYS
+    base = key + pair // heads * stride_batch + pair % heads * stride_head
+    vectors = load_tile(base, start, stride_token, length, DIM, BLOCK_DIM, KEYS, True)
+    index = start + tl.arange(0, KEYS)
+    largest = tl.maximum(norm(vectors), NORM_EPS)
+    tl.store(inverse + pair * length + index, 1 / largest, index < length)
+
+
+@triton.jit
+def key_scales(
+    key_scale, start, length, SCORE: tl.constexpr, KEYS: tl.constexpr, MASKED: tl.constexpr
+):
+    """`1/‖k‖` of keys start … start + KEYS, (KEYS,); 1 where scores are not cosines."""
+    if SCORE == "length-cosine":
+        index = start + tl.arange(0, KEYS)
+        if MASKED:
+            return tl.load(key_scale + index, index < length, other=0.0)
+        else:
+            return tl.load(key_scale + index)
+    else:
+        return tl.full((KEYS,), 1.0, tl.float32)
+
+
+@triton.jit
+def score_tile(
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    start,
+    scale,
+    bias,
+    slope,
+    own,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Scores of rows q (ROWS, D) against keys start … start + KEYS, (ROWS, KEYS)."""
+    k = load_tile(key_base, start, stride_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
+    dots = product(q, tl.trans(k), None)
+    inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
+    return score(
+        dots,
+        scale[:, None],
+        inverse[None, :],
+        bias[:, None],
+        slope,
+        own[:, None],
+        (start + tl.arange(0, KEYS))[None, :],
+        key_length,
+        window,
+        SCORE,
+        CAUSAL,
+        HAS_SLOPE,
+        HAS_WINDOW,
+        LATE,
+        MASKED,
+    )
+
+
+@triton.jit
+def add_up(
+    total,
+    highest,
+    shift,
+    low,
+    high,
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    scale,
+    late,
+    bias,
+    slope,
+    own,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    DEGREE: tl.constexpr,
+    QUICK: tl.constexpr,
+    STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`Σ f`, `max f` and the shift of every row over keys low … high."""
+    for start in tl.range(low, high, KEYS, num_stages=STAGES):
+        x = score_tile(
+            q, key_base, key_scale, stride_token, start, scale, bias, slope, own, key_length,
+            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS,
+            MASKED,
+        )  # fmt: skip
+        if POSITIVITY == "exp":
+            risen = tl.maximum(shift, tl.max(x, 1) * late)
+            f = positive(x, late[:, None], risen[:, None], POSITIVITY, DEGREE, QUICK)
+            total = total * tl.exp2(shift - risen) + tl.sum(f, 1)
+            shift = risen
+        else:
+            f = positive(x, late[:, None], 0.0, POSITIVITY, DEGREE, QUICK)
+            total += tl.sum(f, 1)
+            highest = tl.maximum(highest, tl.max(f, 1))
+    return total, highest, shift
+
+
+@triton.jit
+def add_up_row(
+    low,
+    full_low,
+    full_high,
+    high,
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    scale,
+    late,
+    bias,
+    slope,
+    own,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    DEGREE: tl.constexpr,
+    QUICK: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """`Σ f`, `max f` and the shift of every row over all its keys."""
+    total = tl.zeros((ROWS,), tl.float32)
+    highest = tl.zeros((ROWS,), tl.float32)
+    shift = tl.full((ROWS,), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)
+    if HAS_WINDOW:
+        total, highest, shift = add_up(
+            total, highest, shift, low, full_low, q, key_base, key_scale, stride_token, scale, late,
+            bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW,
+            LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
+        )  # fmt: skip
+    total, highest, shift = add_up(
+        total, highest, shift, full_low, full_high, q, key_base, key_scale, stride_token, scale,
+        late, bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE,
+        HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, STAGES, False,
+    )  # fmt: skip
+    total, highest, shift = add_up(
+        total, highest, shift, full_high, high, q, key_base, key_scale, stride_token, scale, late,
+        bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW,
+        LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
+    )  # fmt: skip
+    left_out = positive_scale(late, POSITIVITY, QUICK)
+    total *= left_out
+    if POSITIVITY == "exp":
+        highest = tl.where(total > 0, 1.0, 0.0)
+    else:
+        highest *= left_out
+    return total, highest, shift
+
+
+@triton.jit
+def mix(
+    mixed,
+    total,
+    shift,
+    low,
+    high,
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    value_base,
+    stride_value,
+    scale,
+    late,
+    bias,
+    slope,
+    own,
+    rise,
+    drop,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SWEEPS: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    KEYS: tl.constexpr,
+    DEGREE: tl.constexpr,
+    QUICK: tl.constexpr,
+    STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`Σ w v` and `Σ w` of every row over keys low … high, unnormalised."""
+    for start in tl.range(low, high, KEYS, num_stages=STAGES):
+        x = score_tile(
+            q, key_base, key_scale, stride_token, start, scale, bias, slope, own, key_length,
+            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS,
+            MASKED,
+        )  # fmt: skip
+        if POSITIVITY == "exp" and SWEEPS == 1:
+            risen = tl.maximum(shift, tl.max(x, 1) * late)
+            fallen = tl.exp2(shift - risen)
+            shift = risen
+            total *= fallen
+            mixed *= fallen[:, None]
+        w = positive(x, late[:, None], shift[:, None], POSITIVITY, DEGREE, QUICK)
+        if SWEEPS == 2:
+            w = power(tl.maximum(w * rise[:, None] - drop[:, None], 0.0), POWER)
+        total += tl.sum(w, 1)
+        if HAS_VALUE:
+            v = load_tile(
+                value_base, start, stride_value, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
+            )
+            if MASKED:
+                # 0 · NaN is NaN: a value that a row does not see must not reach it
+                broken = (v != v) | (tl.abs(v.to(tl.float32)) == float("inf"))
+                v = tl.where(broken, 0.0, v).to(value_base.dtype.element_ty)
+                seen = tl.where(x != float("-inf"), 1.0, 0.0).to(v.dtype)
+                reached = product(seen, tl.where(broken, 1.0, 0.0).to(v.dtype), None)
+                mixed = tl.where(reached > 0, float("nan"), mixed)
+            mixed = product(narrow(w, v.dtype), v, mixed)
+    return mixed, total, shift
+
+
+@triton.jit
+def mix_row(
+    low,
+    full_low,
+    full_high,
+    high,
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    value_base,
+    stride_value,
+    scale,
+    late,
+    bias,
+    slope,
+    own,
+    shift,
+    rise,
+    drop,
+    key_length,
+    window,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    POWER: tl.constexpr,
+    SWEEPS: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    DEGREE: tl.constexpr,
+    QUICK: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """`Σ w v`, `Σ w` and the shift of every row over all its keys."""
+    left_out = positive_scale(late, POSITIVITY, QUICK)
+    rise = rise * left_out
+    mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
+    total = tl.zeros((ROWS,), tl.float32)
+    if HAS_WINDOW:
+        mixed, total, shift = mix(
+            mixed, total, shift, low, full_low, q, key_base, key_scale, stride_token, value_base,
+            stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
+            POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
+        )  # fmt: skip
+    mixed, total, shift = mix(
+        mixed, total, shift, full_low, full_high, q, key_base, key_scale, stride_token, value_base,
+        stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
+        POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
+        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, STAGES, False,
+    )  # fmt: skip
+    mixed, total, shift = mix(
+        mixed, total, shift, full_high, high, q, key_base, key_scale, stride_token, value_base,
+        stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
+        POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
+        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
+    )  # fmt: skip
+    if SWEEPS == 1:
+        mixed *= left_out[:, None]
+        total *= left_out
+    return mixed, total, shift
+
+
+@triton.jit
+def forward_kernel(
+    query,
+    key,
+    value,
+    output,
+    scalars,
+    key_scale,
+    head_scale,
+    distance_slope,
+    query_batch,
+    query_head,
+    query_token,
+    key_batch,
+    key_head,
+    key_token,
+    value_batch,
+    value_head,
+    value_token,
+    pairs,
+    heads,
+    groups,
+    query_length,
+    key_length,
+    window,
+    dim_log,
+    dot_scale,
+    SCORE: tl.constexpr,
+    POSITIVITY: tl.constexpr,
+    NORMALISE: tl.constexpr,
+    SHARPENED: tl.constexpr,
+    POWER: tl.constexpr,
+    SWEEPS: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_HEAD_SCALE: tl.constexpr,
+    HAS_SLOPE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
+    LATE: tl.constexpr,
+    HAS_VALUE: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    DEGREE: tl.constexpr,
+    SUM_DEGREE: tl.constexpr,
+    QUICK: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `scalars` are those of `kernels.chunked.RowScalars`, of scores in base 2.
+    """
+    # the last rows first: causal ones see most keys, and short work fills the gaps at the end
+    block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
+    pair = tl.program_id(0) % pairs
+    head = pair % heads
+    batch = (pair // heads).to(tl.int64)
+    key_pair = batch * (heads // groups) + head // groups
+    start = block * ROWS
+    row = start + tl.arange(0, ROWS)
+
+    query_base = query + batch * query_batch + head.to(tl.int64) * query_head
+    key_base = key + batch * key_batch + (head // groups).to(tl.int64) * key_head
+    value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
+    key_scale += key_pair * key_length
+
+    q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
+    count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
+    scale = row_scale(count, dim_log, dot_scale, SCORE) * unit_of(POSITIVITY)
+    if SCORE == "length-cosine":
+        scale /= tl.maximum(norm(q), NORM_EPS)
+    if HAS_HEAD_SCALE:
+        scale *= tl.load(head_scale + head)
+    bias = tl.log2(tl.maximum(count, 1.0))
+    slope = 0.0
+    if HAS_SLOPE:
+        slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+    own = row + key_length - query_length
+    late = tl.full((ROWS,), 1.0, tl.float32)
+    if LATE:
+        scale = tl.maximum(scale, LEAST_SCALE)
+        late = scale
+
+    low, full_low, full_high, high = keys_seen(
+        start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
+    )
+    total = tl.zeros((ROWS,), tl.float32)
+    highest = tl.zeros((ROWS,), tl.float32)
+    shift = tl.full((ROWS,), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)
+    off = tl.zeros((ROWS,), tl.float32)
+    rise = tl.full((ROWS,), 1.0, tl.float32)
+    drop = tl.zeros((ROWS,), tl.float32)
+    if SWEEPS == 2:
+        total, highest, shift = add_up_row(
+            low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late, bias,
+            slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE,
+            DIM, BLOCK_DIM, ROWS, KEYS, SUM_DEGREE, QUICK, STAGES,
+        )  # fmt: skip
+        if QUICK:
+            if tl.min(total - count * FAR) < 0:
+                total, highest, shift = add_up_row(
+                    low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late,
+                    bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE,
+                    HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, SUM_DEGREE, False, 1,
+                )  # fmt: skip
+        if POSITIVITY == "exp" and NORMALISE != "l1":
+            total *= tl.exp2(shift)
+            highest *= tl.exp2(shift)
+        if SHARPENED:
+            off = offset(total, highest, count)
+            highest = count * highest / nonzero(total) - off
+            rise = count / (nonzero(total) * nonzero(highest))
+            drop = off / nonzero(highest)
+        else:
+            rise = 1 / nonzero(highest)
+
+    mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
+    raised = tl.zeros((ROWS,), tl.float32)
+    if HAS_VALUE or SHARPENED:
+        quick = QUICK
+        if QUICK and SWEEPS == 2:
+            quick = tl.min(total - count * FAR) >= 0
+        if quick:
+            mixed, raised, shift = mix_row(
+                low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
+                value_token, scale, late, bias, slope, own, shift, rise, drop, key_length, window,
+                SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE,
+                DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, True, STAGES,
+            )  # fmt: skip
+        if QUICK and SWEEPS == 1:
+            quick = tl.min(raised - count * FAR) >= 0
+        if not quick:
+            mixed, raised, shift = mix_row(
+                low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
+                value_token, scale, late, bias, slope, own, shift, rise, drop, key_length, window,
+                SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE,
+                DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, False,
+                1 if QUICK else STAGES,
+            )  # fmt: skip
+    if SWEEPS == 1:
+        total = raised
+    raised += total * 0  # a total that is not finite must reach the output
+
+    inverse = 1 / nonzero(raised)
+    if NORMALISE != "l1":
+        inverse = unnormalised_factor(count, POSITIVITY, NORMALISE)
+    if POSITIVITY == "exp" and NORMALISE != "l1":
+        inverse *= tl.exp2(shift)
+        shift *= 0
+
+    inside = row < query_length
+    field = tl.cast(pairs, tl.int64) * query_length
+    at = scalars + pair.to(tl.int64) * query_length + row
+    tl.store(at, tl.where(shift > LOWEST, shift, 0.0), inside)
+    if NORMALISE == "l1":
+        total = nonzero(total)
+    tl.store(at + field, total, inside)
+    tl.store(at + 2 * field, highest, inside)
+    tl.store(at + 3 * field, off, inside)
+    tl.store(at + 4 * field, nonzero(raised), inside)
+    if HAS_VALUE:
+        base = output + pair.to(tl.int64) * query_length * VALUE_DIM
+        store_tile(
+            base, mixed * inverse[:, None], start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE,
+            ROWS,
+        )  # fmt: skip

@@ -1,0 +1,361 @@
+"""From tensors to kernel launches: strides, tile sizes, what is compiled in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from ..problem import Problem
+from . import backward as backward_kernels
+from . import forward as forward_kernels
+from . import statistics as statistics_kernels
+
+NORM_KEYS = 128
+
+LARGEST_STRIDE = 2**31 // 512
+"""Of tokens, in elements; tiles are shorter than 512 tokens."""
+
+LARGEST_EXPONENT = 120.0
+"""Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows and keys of a tile, and how a program runs."""
+
+    rows: int
+    keys: int
+    warps: int = 4
+    stages: int = 2
+    registers: int | None = None
+
+
+def forward_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
+    """`width` is that of the wider of keys and values, rounded up to a power of two."""
+    if dtype == torch.float32:
+        return Tiles(16, 32) if width > 128 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(64, 64, 4, 3, 168)
+    if width <= 128:
+        return Tiles(64, 64, 4, 3)
+    return Tiles(64, 32, warps=8)
+
+
+def query_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
+    sharpened = problem.variant.sharpen is not None
+    if dtype == torch.float32:
+        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(64, 64, 4, 3) if sharpened else Tiles(64, 32, 4, 3)
+    if width <= 128:
+        return Tiles(64, 32, 4, 3) if sharpened else Tiles(64, 64, 4, 2)
+    return Tiles(32, 32, warps=8)
+
+
+def key_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
+    sharpened = problem.variant.sharpen is not None
+    if dtype == torch.float32:
+        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(32, 64, 4, 4, 168) if sharpened else Tiles(32, 64, 4, 3, 168)
+    if width <= 128:
+        return Tiles(32, 64, 4, 3)
+    return Tiles(32, 32, warps=8)
+
+
+class Call:
+    """The arguments that all kernels of one call share."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor | None,
+        head_scale: Tensor | None,
+        distance_slope: Tensor | None,
+    ) -> None:
+        """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv), the rest (H,)."""
+        self.problem = problem
+        self.query, self.key = _readable(query), _readable(key)
+        self.value = None if value is None else _readable(value)
+        self.head_scale, self.distance_slope = (
+            None if x is None else x.to(query.device, torch.float32)
+            for x in (head_scale, distance_slope)
+        )
+        self.dim, self.value_dim = problem.dim, problem.dim if value is None else value.shape[-1]
+        self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
+        self.width = max(self.block_dim, self.block_value)
+        self.pairs = problem.batch * problem.heads
+        self.key_scale = self._key_scale()
+
+    def empty_rows(self, fields: int) -> Tensor:
+        return torch.empty(
+            (fields, self.pairs, self.problem.query_length),
+            dtype=torch.float32,
+            device=self.query.device,
+        )
+
+    def _key_scale(self) -> Tensor:
+        """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
+        problem, key = self.problem, self.key
+        if problem.variant.score != "length-cosine":
+            return torch.empty(0, dtype=torch.float32, device=key.device)
+        pairs = problem.batch * problem.kv_heads
+        inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
+        forward_kernels.key_norms_kernel[(pairs * triton.cdiv(problem.key_length, NORM_KEYS),)](
+            key,
+            inverse,
+            *key.stride()[:3],
+            problem.kv_heads,
+            problem.key_length,
+            DIM=self.dim,
+            BLOCK_DIM=self.block_dim,
+            KEYS=NORM_KEYS,
+        )
+        return inverse
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of batch, head and token, of query, key and value."""
+        value = self.key if self.value is None else self.value
+        return *self.query.stride()[:3], *self.key.stride()[:3], *value.stride()[:3]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        problem = self.problem
+        return (
+            self.pairs,
+            problem.heads,
+            problem.groups,
+            problem.query_length,
+            problem.key_length,
+            problem.window or 0,
+        )
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        return math.log(self.dim), 1 / math.sqrt(self.dim)
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """What every kernel compiles in."""
+        variant = self.problem.variant
+        return {
+            "SCORE": variant.score,
+            "POSITIVITY": variant.positivity,
+            "SHARPENED": variant.sharpen is not None,
+            "POWER": variant.sharpen or 1,
+            "CAUSAL": self.problem.is_causal,
+            "DIM": self.dim,
+            "BLOCK_DIM": self.block_dim,
+            "DEGREE": 7 if self.query.dtype == torch.float32 else self.degree,
+        }
+
+    degree = 5
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "HAS_SLOPE": self.distance_slope is not None,
+            "HAS_WINDOW": self.problem.window is not None,
+            "VALUE_DIM": self.value_dim,
+            "BLOCK_VALUE": self.block_value,
+        }
+
+    @property
+    def late(self) -> bool:
+        """Whether a score is the product times a positive factor of the row."""
+        plain = self.head_scale is None and self.distance_slope is None
+        return plain and self.problem.variant.score != "dot-log-n"
+
+    @property
+    def quick(self) -> bool:
+        """Whether `2^x` of a softplus' score cannot overflow, and float32 accuracy is not asked."""
+        problem = self.problem
+        largest = math.log(self.dim) * math.log(max(2, problem.key_length)) * math.log2(math.e)
+        return (
+            self.late
+            and self.query.dtype != torch.float32
+            and (problem.variant.score, problem.variant.positivity) == ("length-cosine", "softplus")
+            and largest < LARGEST_EXPONENT
+        )
+
+    @property
+    def sweeps(self) -> int:
+        """2 where a row must be known before its weights: always with sharpening, and in float16,
+        where `f` can lie outside the range and `f / max f` cannot."""
+        variant = self.problem.variant
+        narrow = self.query.dtype == torch.float16 and variant.positivity != "exp"
+        return 2 if variant.sharpen or (narrow and variant.normalise == "l1") else 1
+
+
+def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
+    """Output (B, H, Lq, Dv), contiguous, and the rows' scalars (5, B·H, Lq).
+
+    Args:
+        scalars_only: no output is computed, and `highest` is filled for every variant.
+    """
+    problem, query = call.problem, call.query
+    shape = (problem.batch, problem.heads, problem.query_length, call.value_dim)
+    output = query.new_empty(0 if scalars_only else shape)
+    scalars = call.empty_rows(5)
+    tiles = forward_tiles(problem, call.width, query.dtype)
+    forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
+        query,
+        call.key,
+        call.key if call.value is None else call.value,
+        output,
+        scalars,
+        call.key_scale,
+        _or_any(call.head_scale, scalars),
+        _or_any(call.distance_slope, scalars),
+        *call.strides,
+        *call.sizes,
+        *call.scales,
+        SUM_DEGREE=call.stages["DEGREE"] if query.dtype == torch.float32 else 4,
+        NORMALISE=problem.variant.normalise,
+        SWEEPS=2 if scalars_only else call.sweeps,
+        HAS_HEAD_SCALE=call.head_scale is not None,
+        LATE=call.late,
+        QUICK=call.quick,
+        HAS_VALUE=not scalars_only,
+        **call.stages,
+        **call.options,
+        ROWS=tiles.rows,
+        KEYS=tiles.keys,
+        STAGES=tiles.stages,
+        num_warps=tiles.warps,
+        maxnreg=tiles.registers,
+    )
+    return output, scalars
+
+
+def backward(
+    call: Call, output: Tensor, scalars: Tensor, grad_output: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, contiguous, in their type.
+
+    Args:
+        output, scalars: of the forward.
+        grad_output: (B, H, Lq, Dv).
+    """
+    grad_output = grad_output.contiguous()
+    grad_query, rows = backward_query(call, output, scalars, grad_output)
+    return grad_query, *backward_key(call, rows, grad_output)
+
+
+def backward_query(
+    call: Call, output: Tensor, scalars: Tensor, grad_output: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The gradient of query, and what `backward_key` needs of every row."""
+    problem, query = call.problem, call.query
+    grad_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+    rows = call.empty_rows(backward_kernels.ROW_FIELDS)
+    tiles = query_tiles(problem, call.width, query.dtype)
+    backward_kernels.query_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
+        query,
+        call.key,
+        call.value,
+        output,
+        grad_output,
+        scalars,
+        rows,
+        grad_query,
+        call.key_scale,
+        _or_any(call.head_scale, scalars),
+        _or_any(call.distance_slope, scalars),
+        *call.strides,
+        *call.sizes,
+        *call.scales,
+        NORMALISE=problem.variant.normalise,
+        HAS_HEAD_SCALE=call.head_scale is not None,
+        HALF=query.dtype == torch.float16,
+        **call.stages,
+        **call.options,
+        ROWS=tiles.rows,
+        KEYS=tiles.keys,
+        STAGES=tiles.stages,
+        num_warps=tiles.warps,
+        maxnreg=tiles.registers,
+    )
+    return grad_query, rows
+
+
+def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of key and value."""
+    problem, key, value = call.problem, call.key, call.value
+    assert value is not None
+    grad_key = torch.empty_like(key, memory_format=torch.contiguous_format)
+    grad_value = torch.empty_like(value, memory_format=torch.contiguous_format)
+    tiles = key_tiles(problem, call.width, key.dtype)
+    key_pairs = problem.batch * problem.kv_heads
+    backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
+        call.query,
+        key,
+        value,
+        grad_output,
+        rows,
+        grad_key,
+        grad_value,
+        _or_any(call.distance_slope, rows),
+        *call.strides,
+        *call.sizes,
+        HALF=key.dtype == torch.float16,
+        **call.stages,
+        **call.options,
+        ROWS=tiles.rows,
+        KEYS=tiles.keys,
+        STAGES=tiles.stages,
+        num_warps=tiles.warps,
+        maxnreg=tiles.registers,
+    )
+    return grad_key, grad_value
+
+
+def describe(call: Call, scalars: Tensor) -> Tensor:
+    """`statistics.FIELDS` of every row, (len(FIELDS), B·H, Lq), from the forward's scalars."""
+    problem, query = call.problem, call.query
+    described = call.empty_rows(len(statistics_kernels.FIELDS))
+    tiles = query_tiles(problem, call.width, query.dtype)
+    statistics_kernels.statistics_kernel[
+        (call.pairs * triton.cdiv(problem.query_length, tiles.rows),)
+    ](
+        query,
+        call.key,
+        scalars,
+        described,
+        call.key_scale,
+        *call.strides[:6],
+        *call.sizes[:5],
+        *call.scales,
+        NORMALISE=problem.variant.normalise,
+        SCALED=call.sweeps == 2,
+        **call.stages,
+        ROWS=tiles.rows,
+        KEYS=tiles.keys,
+        num_warps=tiles.warps,
+        maxnreg=tiles.registers,
+    )
+    return described
+
+
+def _block(width: int) -> int:
+    """The tile width: matrix units take powers of two from 16."""
+    return max(16, triton.next_power_of_2(width))
+
+
+def _readable(tensor: Tensor) -> Tensor:
+    """The tensor in a layout that kernels can read: offsets inside a tile are 32-bit."""
+    near = tensor.stride(-1) == 1 and tensor.stride(-2) < LARGEST_STRIDE
+    return tensor if near else tensor.contiguous()
+
+
+def _or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:
+    """A pointer for an argument that the kernel does not read."""
+    return instead if tensor is None else tensor

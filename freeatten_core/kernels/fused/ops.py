@@ -1,0 +1,143 @@
+"""The fused kernels as PyTorch operators: autograd, `torch.compile`, one call for statistics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...variants import Variant
+from ..problem import Problem
+from ..statistics import RowStatistics
+from . import launch
+from .statistics import FIELDS
+
+
+@torch.library.custom_op("freeatten::fused_attention", mutates_args=())
+def fused_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+    variant: str,
+    is_causal: bool,
+    window: int | None,
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, Lq, Dv), contiguous, and the rows' scalars (5, B·H, Lq) for the backward.
+
+    Arguments as checked by `freeatten_core.attention`.
+    """
+    problem = _problem(query, key, variant, is_causal, window)
+    return launch.forward(launch.Call(problem, query, key, value, head_scale, distance_slope))
+
+
+@fused_attention.register_fake
+def _(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+    variant: str,
+    is_causal: bool,
+    window: int | None,
+) -> tuple[Tensor, Tensor]:
+    batch, heads, length, _ = query.shape
+    output = value.new_empty((batch, heads, length, value.shape[-1]))
+    return output, value.new_empty((5, batch * heads, length), dtype=torch.float32)
+
+
+@torch.library.custom_op("freeatten::fused_attention_backward", mutates_args=())
+def fused_attention_backward(
+    grad_output: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scalars: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+    variant: str,
+    is_causal: bool,
+    window: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, contiguous."""
+    problem = _problem(query, key, variant, is_causal, window)
+    call = launch.Call(problem, query, key, value, head_scale, distance_slope)
+    return launch.backward(call, output, scalars, grad_output)
+
+
+@fused_attention_backward.register_fake
+def _(
+    grad_output: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scalars: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+    variant: str,
+    is_causal: bool,
+    window: int | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    query, key, value = (x.new_empty(x.shape) for x in (query, key, value))
+    return query, key, value
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, head_scale, distance_slope, *ctx.options = inputs
+    ctx.save_for_backward(query, key, value, *output, head_scale, distance_slope)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    grads = fused_attention_backward(grad_output, *ctx.saved_tensors, *ctx.options)
+    return (*grads, None, None, None, None, None)
+
+
+fused_attention.register_autograd(_backward, setup_context=_save)
+
+
+@torch.no_grad()
+def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
+    call = launch.Call(problem, query, key, None, None, None)
+    _, scalars = launch.forward(call, scalars_only=True)
+    described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
+    shift, total, highest, offset, raised = scalars
+    variant = problem.variant
+    if variant.positivity == "exp":
+        normaliser = (shift + total.log2()) * math.log(2)
+    else:
+        unit = math.log(2) if variant.positivity == "softplus" else 1.0
+        normaliser = total * unit
+        if variant.sharpen is None:
+            highest = highest * unit
+    if variant.sharpen is None:
+        raised = torch.ones_like(raised)
+    rows = RowStatistics(
+        normaliser=normaliser, u_max=highest, offset=offset, raised=raised, **described
+    )
+    shape = (problem.batch, problem.heads, problem.query_length)
+    return rows.map(lambda tensor: tensor.view(shape))
+
+
+def _problem(
+    query: Tensor, key: Tensor, variant: str, is_causal: bool, window: int | None
+) -> Problem:
+    batch, heads, query_length, dim = query.shape
+    return Problem(
+        variant=Variant.parse(variant),
+        batch=batch,
+        heads=heads,
+        kv_heads=key.shape[1],
+        query_length=query_length,
+        key_length=key.shape[2],
+        dim=dim,
+        is_causal=is_causal,
+        window=window,
+    )

@@ -1,0 +1,204 @@
+"""How a benchmark is read: its panels, its numbers in words, its tables in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from .cards import table
+from .wording import MISSING, Result, Row, count
+
+PASSES: Mapping[str, str] = {
+    "forward": "forward",
+    "backward": "backward",
+    "both": "forward + backward",
+}
+SUMMARY_LENGTH = 8192
+"""The length that the summary is of, where it was measured."""
+
+Panel = tuple[str, int]
+"""A pass and a head size."""
+
+
+def panels(result: Result) -> dict[Panel, list[Row]]:
+    """The rows of every pass and head size, in the order of PASSES and of the result.
+
+    A result of the CPU has one: the forward.
+    """
+    found: dict[Panel, list[Row]] = {}
+    for row in result["rows"]:
+        panel = (row.get("pass_name", "forward"), row.get("dim", result["settings"].get("dim")))
+        found.setdefault(panel, []).append(row)
+    order = list(PASSES)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
+
+
+def peer_names(rows: Sequence[Row]) -> list[str]:
+    """Every peer of a panel once: in the order of the length that has most of them."""
+    by_length: dict[int, list[str]] = {}
+    for row in rows:
+        by_length.setdefault(row["length"], []).append(row["peer"])
+    return max(by_length.values(), key=len, default=[])
+
+
+def baseline(result: Result) -> str:
+    """The peer that ratios are to: the first."""
+    return str(result["rows"][0]["peer"])
+
+
+def on_gpu(result: Result) -> bool:
+    return "threads" not in result
+
+
+def size(result: Result) -> str:
+    """`batch 1`, or how many tokens a call holds when the batch follows from them."""
+    settings = result["settings"]
+    if settings["batch"] is None:
+        return f"{count(settings['tokens'])} tokens a call"
+    return f"batch {settings['batch']}"
+
+
+def machine(result: Result) -> str:
+    """Device and versions."""
+    versions = result["versions"]
+    parts = [result["device"]]
+    if not on_gpu(result):
+        parts.append(f"{result['threads']} threads")
+    parts.append(f"torch {versions['torch']}")
+    for name, shown in (("triton", "Triton"), ("cuda", "CUDA"), ("cudnn", "cuDNN")):
+        if versions.get(name):
+            parts.append(f"{shown} {versions[name]}")
+    return ", ".join(parts)
+
+
+def three_digits(value: float | None, most: int = 4) -> str:
+    """`0.0951`, `1.52`, `76.3`, `1,234`; a dash for a number that is missing.
+
+    Args:
+        value: the number.
+        most: how many digits behind the point at most.
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{min(max(digits, 0), most)}f}"
+
+
+def times(ratio: float | None) -> str:
+    """`0.63×`, `1.42×`, `76.0×`."""
+    return MISSING if ratio is None else f"{three_digits(ratio, 2)}×"
+
+
+# Markdown
+
+
+def blocks(name: str, result: Result) -> dict[str, str]:
+    """The generated blocks of a stored result, by their names in the pages."""
+    filled = {f"{name} provenance": provenance(result)}
+    filled[f"{name} errors"] = error_table(result)
+    filled[f"{name} summary"] = summary(result)
+    for measure, cell in _CELLS.items():
+        for pass_name in dict.fromkeys(pass_name for pass_name, _ in panels(result)):
+            filled[f"{name} {measure} {pass_name}"] = length_tables(result, pass_name, cell)
+    return filled
+
+
+def length_tables(result: Result, pass_name: str, cell: Callable[[Row], str]) -> str:
+    """One table a head size: peer × length."""
+    parts = [
+        f"Heads of {dim}:\n\n{_length_table(rows, cell)}"
+        for (shown, dim), rows in panels(result).items()
+        if shown == pass_name
+    ]
+    return "\n\n".join(parts)
+
+
+def _length_table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
+    lengths = list(dict.fromkeys(row["length"] for row in rows))
+    cells = {(row["peer"], row["length"]): _cell(row, cell) for row in rows}
+    lines = [
+        [f"`{peer}`", *(cells.get((peer, length), "") for length in lengths)]
+        for peer in peer_names(rows)
+    ]
+    return table(["", *map(count, lengths)], lines)
+
+
+def _cell(row: Row, cell: Callable[[Row], str]) -> str:
+    """A number, or why there is none."""
+    return str(row["note"]).replace("|", "/") or cell(row)
+
+
+def _time_cell(row: Row) -> str:
+    ratio = "" if row["ratio"] is None else f" ({times(row['ratio'])})"
+    return three_digits(row["ms"]) + ratio
+
+
+def _rate_cell(row: Row) -> str:
+    return three_digits(None if row["gflops"] is None else row["gflops"] / 1e3)
+
+
+def _memory_cell(row: Row) -> str:
+    return three_digits(row["peak_mb"])
+
+
+_CELLS: Mapping[str, Callable[[Row], str]] = {
+    "time": _time_cell,
+    "throughput": _rate_cell,
+    "memory": _memory_cell,
+}
+
+
+def error_table(result: Result) -> str:
+    """The largest relative error of every peer over the lengths, by pass and head size."""
+    found = panels(result)
+    names = list(dict.fromkeys(name for rows in found.values() for name in peer_names(rows)))
+    lines = [[f"`{name}`", *(_error(rows, name) for rows in found.values())] for name in names]
+    return table(["", *map(_heading, found)], lines)
+
+
+def _heading(panel: Panel) -> str:
+    return f"{PASSES[panel[0]]}, heads of {panel[1]}"
+
+
+def _error(rows: Sequence[Row], peer: str) -> str:
+    errors = [row["error"] for row in rows if row["peer"] == peer and row["error"] is not None]
+    return f"{max(errors):.1e}" if errors else MISSING
+
+
+def summary(result: Result) -> str:
+    """Every peer at one length: a sentence and a table."""
+    lengths = result["settings"]["lengths"]
+    length = SUMMARY_LENGTH if SUMMARY_LENGTH in lengths else max(lengths)
+    shown = {
+        panel: {row["peer"]: _cell(row, _time_cell) for row in rows if row["length"] == length}
+        for panel, rows in panels(result).items()
+        if panel[0] != "backward"
+    }
+    names = list(dict.fromkeys(name for cells in shown.values() for name in cells))
+    lines = [[f"`{name}`", *(cells.get(name, "") for cells in shown.values())] for name in names]
+    settings = result["settings"]
+    sentence = (
+        f"{count(length)} tokens, causal, {settings['dtype']}, {settings['heads']} heads, "
+        f"{size(result)}, on {result['device']}: milliseconds, and the ratio to "
+        f"`{baseline(result)}` in the same run."
+    )
+    return f"{sentence}\n\n{table(['', *map(_heading, shown)], lines)}"
+
+
+def provenance(result: Result) -> str:
+    """One line: what was measured, machine, versions, command."""
+    settings = result["settings"]
+    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
+    return (
+        f"Causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}, medians of at "
+        f"most {settings['repeat']} calls; {machine(result)}, Python "
+        f"{result['versions']['python']}, {result['date']}{commit}, "
+        f"{result['seconds']:.0f} s: `{result['command']}`"
+    )
+
+
+def facts(row: Row, baseline: str) -> Iterator[str]:
+    """What is known of a peer at one length, a line each."""
+    yield f"{row['peer']}, {count(row['length'])} tokens"
+    yield f"{three_digits(row['ms'])} ms, {times(row['ratio'])} {baseline}"
+    yield f"{_rate_cell(row)} TFLOP/s, {_memory_cell(row)} MB"

@@ -1,0 +1,320 @@
+"""`freeatten-viz export`: a whole site or none, its numbers the stored and the library's own."""
+
+import argparse
+import base64
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from freeatten_app import heads, site, stored
+from freeatten_app.main import app
+from sample_result import LOSS, sample_result
+from typer.testing import CliRunner
+
+from freeatten_core import attention_weights
+from freeatten_core.analysis import head_table
+from freeatten_core.analysis.same_text import capture_rows
+from freeatten_core.checkpoint import assets
+from freeatten_core.corpus import path_documents
+
+LENGTH = 512
+HOSTILE = "# </script><img src=x onerror=alert(1)> $title ${answer} \\ \u2028\n"
+PAGES = {
+    "README.md",
+    "component.js",
+    "index.html",
+    "plotly.min.js",
+    "site.css",
+    "site.js",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for a busy core cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def viz(*words):
+    return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
+
+
+def sentence(done):
+    """What the panel on standard error says."""
+    assert done.stdout == ""
+    return " ".join(line.strip("│ ") for line in done.stderr.splitlines() if line.startswith("│"))
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "<b>argparse.py"
+    lines = inspect.getsource(argparse).splitlines(keepends=True)[:200]
+    path.write_text(HOSTILE.join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(text, tmp_path_factory):
+    """A site of short maps, and how the command ended."""
+    out = tmp_path_factory.mktemp("new") / "deep" / "site"
+    done = viz("export", "--out", out, "--len", "1x", "--text", text)
+    assert done.exit_code == 0, done.stderr
+    return out, done
+
+
+def read(out, name):
+    """What a data file adds to the page."""
+    text = (out / "data" / f"{name}.js").read_text(encoding="ascii")
+    found = re.fullmatch(r'\(window\.freeattenData \?\?= \{\}\)\["(.+?)"\] = (.*);\n', text)
+    assert found
+    assert found[1] == name
+    return json.loads(found[2])
+
+
+def maps(out):
+    return [item for choice in read(out, "site")["choices"] for item in choice["maps"]]
+
+
+# The folder
+
+
+def test_the_site_is_whole_and_no_file_is_large(exported):
+    out, _ = exported
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    results = {path.stem for path in assets().glob("results/*.json")}
+    data = {f"compare-{name}" for name in stored.comparisons()} | {"site", "tokens"}
+    assert {"stdlib-16x", "books-16x"} <= set(stored.comparisons()) <= results
+    data |= {item["file"] for item in maps(out)}
+    assert files == PAGES | {f"data/{name}.js" for name in data}
+    assert max(path.stat().st_size for path in out.rglob("*")) <= site.FILE_BYTES
+
+
+def test_size_and_progress_are_told_on_standard_error(exported):
+    out, done = exported
+    assert done.stdout == ""
+    told = re.search(r"up to 12 maps of 512 tokens: at most (\d+) MB in", done.stderr)
+    whole = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert whole <= int(told[1]) * 1e6
+    assert f"open {out / 'index.html'} in a browser" in done.stderr
+
+
+def test_it_is_a_static_space(exported):
+    out, _ = exported
+    card = (out / "README.md").read_text(encoding="utf-8")
+    front = dict(re.findall(r"^(\w+): (.+)$", card.split("---\n")[1], re.MULTILINE))
+    assert front["sdk"] == "static"
+    assert front["app_file"] == "index.html"
+    assert len(front["short_description"]) <= 60
+
+
+def test_nothing_is_from_elsewhere_and_no_folder_is_told(exported, text):
+    out, _ = exported
+    for name in PAGES - {"plotly.min.js", "component.js"}:
+        page = (out / name).read_text(encoding="utf-8")
+        addresses = re.findall(r"(?:https?:)?//[\w.]+\.\w+", page)
+        assert set(addresses) <= {"http://www.w3.org"}, name
+    for path in out.rglob("*.*"):
+        assert str(text.parent) not in path.read_text(encoding="utf-8"), path
+
+
+def test_text_and_its_name_stay_text(exported):
+    out, _ = exported
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "<b>argparse" not in page
+    assert "&lt;b&gt;argparse" in page
+    tokens = read(out, "tokens")
+    assert len(tokens) == LENGTH
+    assert HOSTILE.strip() in "".join(tokens)
+    for path in (out / "data").iterdir():
+        assert not set("<>&\u2028") & set(path.read_text(encoding="ascii"))
+
+
+@pytest.mark.parametrize("kind", ["file", "full"])
+def test_what_is_there_is_left_alone(kind, tmp_path):
+    out = tmp_path / "site"
+    if kind == "full":
+        out.mkdir()
+    kept = out / "notes.txt" if kind == "full" else out
+    kept.write_text("mine")
+    done = viz("export", "--out", out)
+    assert done.exit_code == 2
+    what = "a file" if kind == "file" else "not empty"
+    assert sentence(done) == f"{out} is {what}; name a new or an empty folder"
+    assert kept.read_text() == "mine"
+
+
+def test_a_map_too_large_for_a_space_is_refused_at_once(tmp_path):
+    done = viz("export", "--out", tmp_path / "site", "--len", "64x")
+    assert done.exit_code == 2
+    assert "a map of 32,768 tokens can take" in sentence(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "full"), 1)])
+def test_what_ends_early_leaves_nothing(error, code, text, tmp_path, monkeypatch):
+    def write(folder, *_):
+        (folder / "index.html").write_text("half")
+        raise error
+
+    monkeypatch.setattr(site, "write", write)
+    done = viz("export", "--out", tmp_path / "site", "--len", "1x", "--text", text)
+    assert done.exit_code == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_that_is_too_short_is_a_sentence(tmp_path):
+    short = tmp_path / "short.py"
+    short.write_text("pass\n")
+    done = viz("export", "--out", tmp_path / "site", "--text", short)
+    assert done.exit_code == 2
+    assert "8192" in sentence(done).replace(",", "")
+
+
+def test_help_costs_no_torch():
+    root = Path(__file__).resolve().parent.parent
+    code = (
+        f"import runpy, sys; runpy.run_path({str(root / 'conftest.py')!r});"
+        "import freeatten_app.main; sys.exit('torch' in sys.modules or 'plotly' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The maps
+
+
+@pytest.fixture(scope="module")
+def captures(text):
+    found, _ = capture_rows(heads.load(), path_documents(text), LENGTH)
+    return {str(capture.variant): capture for capture in found}
+
+
+def test_every_model_shows_its_first_head_by_each_statistic(exported, captures):
+    out, _ = exported
+    choices = read(out, "site")["choices"]
+    assert [choice["name"] for choice in choices] == [choice.name for choice in heads.CHOICES]
+    for choice, shown in zip(heads.CHOICES, choices, strict=True):
+        assert [item["variant"] for item in shown["maps"]] == list(heads.VARIANTS)
+        for item in shown["maps"]:
+            table = {
+                f"layer {head.layer}, head {head.head}": head.values[choice.statistic]
+                for head in head_table(captures[item["variant"]])
+            }
+            assert table[item["where"]] == max(table.values())
+            assert item["value"] == choice.text(max(table.values()))
+
+
+def unpacked(packed):
+    raw = zlib.decompress(base64.b64decode(packed["arrays"]))
+    arrays = {}
+    for entry in packed["directory"]:
+        size = int(np.prod(entry["shape"]))
+        flat = np.frombuffer(raw, np.dtype(entry["dtype"]), size, entry["offset"])
+        arrays[entry["name"]] = flat.reshape(entry["shape"])
+    return arrays
+
+
+def test_a_map_holds_the_queries_and_keys_of_its_head(exported, captures):
+    out, _ = exported
+    item = maps(out)[0]
+    layer, head = map(int, re.findall(r"\d+", item["where"]))
+    packed = read(out, item["file"])
+    arrays, capture = unpacked(packed), captures["softmax"]
+    assert packed["metadata"]["train_length"] == capture.train_length
+    query, key = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("query", "key"))
+    scores = (query @ key.T) * torch.from_numpy(arrays["scale"].copy())[:, None]
+    scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+    wanted = attention_weights(*(x[None, None] for x in capture.head(layer, head)), "softmax")
+    assert torch.allclose(scores.softmax(-1), wanted[0, 0], atol=2e-3)
+
+
+def test_thumbnails_are_the_maps_seen_from_afar(exported):
+    out, _ = exported
+    thumbnails = read(out, "site")["thumbnails"]
+    assert [one["label"].split(" ")[0] for one in thumbnails] == ["Softmax", "Softplus"]
+    for one, at in zip(thumbnails, (0, 3), strict=True):
+        codes = np.frombuffer(base64.b64decode(one["codes"]), np.uint8)
+        codes = codes.reshape(one["side"], one["side"])
+        level = unpacked(read(out, maps(out)[at]["file"]))["level_8"]
+        times = one["side"] // len(level)
+        pooled = codes.reshape(len(level), times, len(level), times).max((1, 3))
+        assert np.abs(pooled.astype(int) - level).max() <= 1
+
+
+# The comparison
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_charts_hold_the_stored_numbers(exported, theme):
+    out, _ = exported
+    stored_result = json.loads((assets() / "results" / "stdlib-16x.json").read_text())
+    rows = {row["variant"]: row for row in stored_result["variants"]}
+    shown = read(out, "compare-stdlib-16x")
+    for part, names in (("main", stored.MAIN), ("all", tuple(rows))):
+        for layout in stored.LAYOUTS:
+            figure = shown[part]["figures"][theme][layout]
+            traces = [trace["y"] for trace in figure["data"]]
+            wanted = [rows[name][key] for key in ("loss", "delta") for name in names]
+            assert traces == wanted
+            assert figure["layout"]["xaxis"]["type"] == "log"
+            assert "title" not in figure["layout"]
+
+
+def test_lines_without_labels_have_a_legend_on_the_page(exported):
+    out, _ = exported
+    shown = read(out, "compare-stdlib-16x")["main"]
+    figure = shown["figures"]["light"]["phone"]
+    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figure["data"][:4]]
+    assert [(line["color"], line["dash"]) for line in shown["lines"]] == styles
+    assert figure["layout"]["width"] <= 360
+
+
+def test_the_answer_is_made_from_the_data():
+    result = sample_result(["softmax", "relu", "lssar:p=15"])
+    assert LOSS["softmax"][-1] - LOSS["softmax"][0] < LOSS["relu"][-1] - LOSS["relu"][0]
+    assert stored.answer(result).startswith(
+        "At 8,192 tokens Softmax (standard) and relu lost 2.6 nats or more; "
+        "Softplus + re-weighting (LSSAR p=15) stayed within 0.02 of the loss at 512. "
+    )
+    alone = stored.answer(sample_result(["lssar:p=15"]))
+    assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
+
+
+def test_a_verdict_with_a_caveat_is_not_shown_as_good():
+    result = sample_result(["softmax", "softmax+yarn"])
+    plain, yarn = result["variants"]
+    yarn |= {"verdict": "uses", "checkpoint": plain["checkpoint"]}
+    line = stored.comparison(_with_provenance(result))["main"]["lines"][1]
+    assert "yet the plain checkpoint that forgets is better" in line["verdict"]
+    assert line["kind"] == ""
+
+
+def _with_provenance(result):
+    return result | {"date": "2026-01-01", "commit": None}
+
+
+def test_second_hand_numbers_say_so(exported):
+    out, _ = exported
+    paper = read(out, "site")["paper"]
+    assert "second-hand" in paper["caption"]
+    assert ["LSSAR p=15", "3.19", "3.19", "3.23", "3.32"] in paper["rows"]
+    assert "second-hand" in (out / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_read_only_place_is_a_sentence(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root writes everywhere")
+    tmp_path.chmod(0o500)
+    done = viz("export", "--out", tmp_path / "site")
+    assert done.exit_code == 2
+    assert "is read-only" in sentence(done)

@@ -1,0 +1,161 @@
+"""Accuracy of recall: counted right, on the same sequences for every model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from strategies import refused
+
+from freeatten_core import Variant
+from freeatten_core.analysis import recalling
+from freeatten_core.analysis.recalling import (
+    RecallRequest,
+    RecallRow,
+    accuracy_by_distance,
+    load_recall_rows,
+    measure_recall,
+    right_answers,
+)
+from freeatten_core.errors import UsageError
+from freeatten_core.model import Model
+from freeatten_core.recall import RECIPE, RecallCheckpoint, RecallTask, draw
+
+CPU = torch.device("cpu")
+TASK = RecallTask(keys=8, values=4, fillers=5, pairs=4)
+RECIPE_HERE = replace(RECIPE, train_length=32, width=16, mlp_width=32, vocab_size=TASK.vocab_size)
+
+
+class Knowing:
+    """Answers from the pairs at most `reach` tokens back, else with a filler."""
+
+    def __init__(self, reach):
+        self.reach = reach
+
+    def hidden(self, tokens):
+        likeliest = torch.zeros_like(tokens)
+        for row, at in (tokens >= TASK.first_query).nonzero().tolist():
+            key = int(tokens[row, at]) - TASK.first_query
+            for back in range(1, min(at, self.reach) + 1):
+                index = int(tokens[row, at - back]) - TASK.first_pair
+                if 0 <= index < TASK.keys * TASK.values and index // TASK.values == key:
+                    likeliest[row, at] = TASK.first_answer + index % TASK.values
+        return torch.nn.functional.one_hot(likeliest, TASK.vocab_size).float()
+
+    def logits(self, hidden):
+        return hidden
+
+
+def test_a_model_that_knows_is_right_everywhere():
+    drawn = draw(TASK, 64, 6, (0,))
+    right = right_answers(Knowing(10**6), drawn, device=CPU)
+    assert right.shape == (6, 4)
+    assert right.all()
+
+
+def test_a_model_that_sees_so_far_is_right_so_far():
+    drawn = draw(TASK, 64, 6, (0,))
+    right = right_answers(Knowing(30), drawn, device=CPU)
+    assert np.array_equal(right, drawn.distances <= 30)
+    assert 0 < right.mean() < 1
+
+
+def test_accuracy_by_distance_counts_each_query_once():
+    drawn = draw(TASK, 64, 20, (0,))
+    right = right_answers(Knowing(32), drawn, device=CPU)
+    near, middle, far, none = accuracy_by_distance(right, drawn.distances, [16, 32, 64, 128])
+    assert near["queries"] + middle["queries"] + far["queries"] == 80
+    assert (near["accuracy"], middle["accuracy"], far["accuracy"]) == (1.0, 1.0, 0.0)
+    assert none == {"queries": 0, "accuracy": None, "ci95": [None, None]}
+    wilson = stats.binomtest(0, far["queries"]).proportion_ci(method="wilson")
+    assert far["ci95"] == [wilson.low, wilson.high]
+
+
+# the result
+
+
+def row(variant="softmax", task=TASK, seed=0):
+    config = replace(RECIPE_HERE, vocab_size=task.vocab_size).config(Variant.parse(variant))
+    model = Model(config)
+    model.initialise(seed, 0.1)
+    checkpoint = RecallCheckpoint(variant, config, model.requires_grad_(False), task, None)
+    return RecallRow(config.variant, checkpoint)
+
+
+def measured(*rows, **changes):
+    values = {"lengths": [16, 32, 128], "samples": 8, "command": "freeatten retrieve"}
+    return measure_recall(RecallRequest(rows=rows, **values | changes))
+
+
+def test_the_result_has_accuracy_with_intervals_over_sequences(monkeypatch):
+    drawn = {}
+    count = recalling.right_answers
+
+    def watched(_, sequences, **options):
+        drawn[sequences.tokens.shape[1]] = count(Knowing(40), sequences, device=CPU)
+        options["advance"](0.0)
+        return drawn[sequences.tokens.shape[1]]
+
+    monkeypatch.setattr(recalling, "right_answers", watched)
+    (entry,) = measured(row())["variants"]
+    for length, mean, (low, high) in zip(
+        [16, 32, 128], entry["accuracy"], entry["accuracy_ci95"], strict=True
+    ):
+        shares = drawn[length].mean(axis=1)
+        half = stats.t.ppf(0.975, 7) * shares.std(ddof=1) / np.sqrt(8)
+        assert (mean, low, high) == pytest.approx(
+            (shares.mean(), shares.mean() - half, shares.mean() + half), abs=1e-5
+        )
+    assert [part["accuracy"] for part in entry["by_distance"][:2]] != [None, None]
+
+
+def test_the_result_says_what_was_asked():
+    result = measured(row(), row("lssa"))
+    assert (result["task"], result["samples"], result["chance"]) == ("recall", 8, 0.25)
+    assert (result["lengths"], result["train_length"]) == ([16, 32, 128], 32)
+    assert result["distances"] == [16, 32, 64, 128]
+    assert result["recall"]["pairs"] == 4
+    assert [entry["variant"] for entry in result["variants"]] == ["softmax", "lssa"]
+    assert all(len(entry["by_distance"]) == 4 for entry in result["variants"])
+
+
+def test_every_model_is_asked_the_same_sequences(monkeypatch):
+    seen = []
+    count = recalling.right_answers
+    monkeypatch.setattr(
+        recalling,
+        "right_answers",
+        lambda model, drawn, **o: seen.append(drawn.tokens.tobytes()) or count(model, drawn, **o),
+    )
+    measured(row(), row("lssa"))
+    assert seen[:3] == seen[3:]
+    assert len(set(seen)) == 3
+
+
+def test_the_seed_chooses_the_sequences():
+    one, same, other = (measured(row(), seed=seed)["variants"] for seed in (0, 0, 1))
+    assert one == same
+    assert one[0]["by_distance"] != other[0]["by_distance"]
+
+
+def test_models_of_different_tasks_are_not_compared():
+    other = row(task=replace(TASK, pairs=3))
+    with refused(UsageError, ["recall of different sizes", "one at a time"]):
+        measured(row(), other)
+
+
+def test_a_length_too_short_for_the_task_is_refused():
+    with refused(UsageError, ["at least 8 tokens", "the length is 7"]):
+        measured(row(), lengths=[7, 32])
+
+
+def test_a_variant_without_a_model_is_refused():
+    with refused(UsageError, ["no shipped recall model of softplus", "train --task recall"]):
+        load_recall_rows([Variant.parse("softplus")], [])
+
+
+def test_without_shipped_models_the_command_to_train_one_is_given(monkeypatch):
+    monkeypatch.setattr(recalling, "shipped", lambda _: [])
+    with refused(UsageError, ["no recall model is shipped", "train --task recall", "--out"]):
+        load_recall_rows(None, [])

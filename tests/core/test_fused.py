@@ -1,0 +1,352 @@
+"""The Triton kernels: on a GPU where there is one, else in Triton's interpreter."""
+
+import os
+import sys
+import warnings
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from adversarial import ADVERSARIAL, away, peaked
+from strategies import CALLS, VARIANTS, Call, amplification, assert_within
+
+from freeatten_core import Variant, attention, reference
+from freeatten_core.attention import check
+from freeatten_core.kernels import statistics as chunked_statistics
+
+ops = pytest.importorskip(
+    "freeatten_core.kernels.fused.ops", reason="Triton is not installed", exc_type=ImportError
+)
+launch = pytest.importorskip("freeatten_core.kernels.fused.launch")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
+
+FAMILIES = ("softmax", "lssa", "lssar:p=3", "sigmoid", "softmax-r:p=15")
+"""Every score, positivity and normalisation, one and two sweeps."""
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_family = pytest.mark.parametrize("variant", FAMILIES)
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+LOW_PRECISION = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+
+
+@pytest.fixture(autouse=True)
+def quiet_numpy():
+    """The interpreter computes with NumPy, which warns where a GPU gives an infinity."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """Cut even short sequences into many tiles."""
+    for name in ("forward_tiles", "query_tiles", "key_tiles"):
+        monkeypatch.setattr(launch, name, lambda *_: launch.Tiles(16, 32))
+
+
+@pytest.fixture
+def poisoned_memory():
+    """Memory that is allocated without being written holds NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def one_head(call):
+    """The same call with the fewest heads, for the interpreter."""
+    return replace(call, batch=1, heads=call.groups)
+
+
+def fused(query, key, value, variant, *, is_causal=True, window=None, enable_gqa=False, **options):
+    problem = check(
+        query, key, value, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+    )
+    named = {"head_scale": None, "distance_slope": None} | options
+    output, _ = ops.fused_attention(
+        query,
+        key,
+        value,
+        *named.values(),
+        str(problem.variant),
+        is_causal,
+        window,
+    )
+    return output
+
+
+def forward_and_gradients(function, inputs, variant, options):
+    """Output and the gradients of a fixed random mixture of it."""
+    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+    output = function(*inputs, variant, **options)
+    draw = torch.Generator().manual_seed(1)
+    mixture = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
+    return output.detach(), *torch.autograd.grad(output, inputs, mixture)
+
+
+def on_device(call, dtype, seed=0):
+    inputs = [x.to(DEVICE) for x in call.tensors(dtype, seed)]
+    options = {
+        name: x.to(DEVICE) if isinstance(x, torch.Tensor) else x
+        for name, x in call.options.items()
+    }
+    return inputs, options
+
+
+def assert_matches_reference(call, variant, steps=12.0):
+    """In float32: rows to `steps · ε · p (1 + O/u_max)`, gradients to 4 times that of the worst."""
+    inputs, options = on_device(call, torch.float32)
+    actual = forward_and_gradients(fused, inputs, variant, options)
+    exact = forward_and_gradients(reference.attention, [x.double() for x in inputs], variant, options)
+    amplified = amplification(*inputs[:2], variant, options)
+    step = steps * torch.finfo(torch.float32).eps
+    assert actual[0].shape == exact[0].shape
+    assert_within(actual[0], exact[0], step * inputs[2].abs().max() * amplified)
+    worst = amplified.max().item()
+    for one, other in zip(actual[1:], exact[1:], strict=True):
+        assert_within(one, other, 4 * step * worst * max(1.0, other.abs().max().item()))
+
+
+@pytest.mark.usefixtures("small_tiles")
+@each_variant
+def test_every_variant_equals_the_reference(variant):
+    assert_matches_reference(Call(45, 50, 20, 17, batch=1, heads=1), variant)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@each_call
+@each_family
+def test_every_call_equals_the_reference(variant, call):
+    assert_matches_reference(one_head(call), variant)
+
+
+@pytest.mark.parametrize("variant", ["lssar:p=15", "softmax"])
+@pytest.mark.parametrize(
+    ("dim", "length"), [(16, 63), (60, 111), (64, 129), (100, 70), (128, 65), (256, 33)]
+)
+def test_tiles_as_shipped_equal_the_reference(variant, dim, length):
+    assert_matches_reference(Call(length, length, dim, dim, batch=1, heads=1), variant)
+
+
+@pytest.mark.parametrize("groups", [2, 3])
+def test_grouped_heads_of_a_batch_equal_the_reference(groups):
+    assert_matches_reference(Call(20, 20, 16, 16, heads=2 * groups, groups=groups), "lssar:p=3")
+
+
+@LOW_PRECISION
+@each_variant
+def test_low_precision_is_better_than_twice_the_eager_error(variant, dtype):
+    inputs, _ = on_device(Call(70, 70, 64, 64, batch=1, heads=1), dtype)
+    actual = forward_and_gradients(fused, inputs, variant, {})
+    eager = forward_and_gradients(reference.attention, inputs, variant, {})
+    exact = forward_and_gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    for one, other, true in zip(actual, eager, exact, strict=True):
+        assert one.dtype == dtype
+        assert (one - true).square().mean() <= 4 * (other - true).square().mean()
+    assert (actual[0] - exact[0]).abs().max() <= 2 * (eager[0] - exact[0]).abs().max()
+
+
+@pytest.mark.usefixtures("small_tiles", "poisoned_memory")
+@each_family
+def test_all_that_is_allocated_is_written(variant):
+    assert torch.empty(1).isnan()
+    inputs, options = on_device(Call(35, 20, 20, 17, batch=1, groups=2), torch.float32)
+    for x in forward_and_gradients(fused, inputs, variant, options):
+        assert x.isfinite().all()
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("case", ADVERSARIAL)
+@pytest.mark.parametrize("variant", ["lssa", "lssar:p=15"])
+def test_nothing_is_lost_or_non_finite_on_adversarial_rows(variant, case, dtype):
+    inputs = [x[:, :1, -64:].to(DEVICE, dtype) for x in ADVERSARIAL[case]()]
+    ones = torch.ones_like(inputs[2])
+    output, *grads = forward_and_gradients(fused, (*inputs[:2], ones), variant, {})
+    assert_within(output, ones, 2 * torch.finfo(dtype).eps + 1e-5)
+    for x in (*grads, *forward_and_gradients(fused, inputs, variant, {})):
+        assert x.isfinite().all()
+
+
+@LOW_PRECISION
+@pytest.mark.parametrize("variant", ["lssa", "lssar:p=1"])
+def test_keys_that_all_point_away_share_the_row_equally(variant, dtype):
+    """Every score is below −15: `quick_softplus` would give 0, the kernel must not use it."""
+    query, key, value = (x.to(DEVICE, dtype) for x in away(256))
+    mean = value.double().cumsum(2) / torch.arange(1, 257, device=DEVICE)[:, None]
+    output = fused(query, key, value, variant)
+    assert_within(output, mean, torch.finfo(dtype).eps * value.abs().max().double())
+
+
+@LOW_PRECISION
+def test_a_peaked_row_does_not_overflow(dtype):
+    query, key, value = (x.to(DEVICE, dtype) for x in peaked(1024))
+    last = fused(query[:, :, -1:], key, value, "lssar:p=64")
+    torch.testing.assert_close(last, value[:, :, 512:513])
+
+
+@pytest.mark.usefixtures("small_tiles")
+@each_family
+def test_gradients_are_bitwise_equal_when_repeated(variant):
+    inputs, options = on_device(Call(40, 40, 16, 16, batch=1, groups=2), torch.float32)
+    once, again = (forward_and_gradients(fused, inputs, variant, options) for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_strided_inputs_equal_contiguous_ones():
+    plain, options = on_device(Call(20, 30, 16, 16, heads=4, groups=2), torch.float32)
+    expected = forward_and_gradients(fused, plain, "lssar:p=3", options)
+    layouts = {
+        "by token": [x.transpose(1, 2).contiguous().transpose(1, 2) for x in plain],
+        "reversed": [x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0) for x in plain],
+        "every other": [x.repeat_interleave(2, dim=2)[:, :, ::2] for x in plain],
+    }
+    for name, inputs in layouts.items():
+        assert not inputs[0].is_contiguous(), name
+        leaves = [x.detach().requires_grad_() for x in inputs]
+        output = fused(*leaves, "lssar:p=3", **options)
+        assert torch.equal(output, expected[0]), name
+
+
+def test_one_key_shared_without_memory_of_its_own():
+    query, key, value = (x.to(DEVICE) for x in Call(6, 6, 16, 16).tensors(torch.float32))
+    key, value = (x[:, :1, :1].expand(-1, 2, 6, -1) for x in (key, value))
+    torch.testing.assert_close(fused(query, key, value, "lssar:p=15"), value)
+
+
+@pytest.mark.parametrize("axis", ["head", "token"])
+def test_offsets_beyond_two_billion_elements_are_reached(axis):
+    """Untouched pages of the 5 GB take no memory on a CPU."""
+    head, token = (2**31 + 64, 16) if axis == "head" else (16, 2**26 + 16)
+    count = head + 34 * token if axis == "head" else 34 * token + 32
+    storage = torch.empty(count, dtype=torch.float16, device=DEVICE)
+    length = 34
+    query, key, value = (x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16))
+    far = storage.as_strided((1, 2, length, 16), (0, head, token, 1))
+    far.copy_(key)
+    near = fused(query, key, value, "lssa")
+    assert torch.equal(fused(query, far, value, "lssa"), near)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("broken", ["query", "key", "value"])
+@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15", "sigmoid", "relu"])
+def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(variant, broken, bad):
+    inputs, _ = on_device(Call(40, 40, 16, 16, batch=1, heads=1), torch.float32)
+    where = {"query": 0, "key": 1, "value": 2}[broken]
+    inputs[where][:, :, 21] = bad
+    finite = fused(*inputs, variant)[0, 0].isfinite().all(-1)
+    reached = torch.arange(40) == 21 if broken == "query" else torch.arange(40) >= 21
+    assert finite[~reached].all()
+    if torch.tensor(bad).isnan() or variant.startswith("lss"):
+        assert not finite[reached].any()
+
+
+# PyTorch
+
+
+def operator_inputs(dtype=torch.float32):
+    inputs, _ = on_device(Call(20, 20, 16, 16, batch=1, heads=2), dtype)
+    return [x.requires_grad_() for x in inputs]
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_the_operators_pass_opcheck():
+    inputs = operator_inputs()
+    scale = torch.ones(2, device=DEVICE)
+    options = (scale, None, "lssar:p=3", True, 7)
+    torch.library.opcheck(ops.fused_attention, (*inputs, *options))
+    detached = [x.detach() for x in inputs]
+    output, scalars = ops.fused_attention(*detached, *options)
+    torch.library.opcheck(
+        ops.fused_attention_backward, (output, *detached, output, scalars, *options)
+    )
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_compiles_without_a_graph_break_to_the_same_values(monkeypatch):
+    module = sys.modules["freeatten_core.attention"]  # the package has a function of this name
+    monkeypatch.setattr(module, "takes_fused", lambda *_: True)
+    inputs = operator_inputs()
+    eager = attention(*inputs, "lssar:p=3")
+    torch.compiler.reset()
+    compiled = torch.compile(
+        lambda *x: attention(*x, "lssar:p=3"), fullgraph=True, backend="aot_eager"
+    )
+    output = compiled(*inputs)
+    torch.testing.assert_close(output, eager)
+    mixture = torch.ones_like(output)
+    for one, other in zip(
+        torch.autograd.grad(output, inputs, mixture),
+        torch.autograd.grad(eager, inputs, mixture),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_of_gradients_are_refused():
+    inputs = operator_inputs()
+    loss = fused(*inputs, "lssa").square().sum()
+    (grad,) = torch.autograd.grad(loss, inputs[0], create_graph=True)
+    with pytest.raises(RuntimeError):
+        grad.sum().backward()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+def test_cuda_tensors_take_the_fused_path_and_the_rest_the_chunked_one():
+    for dim, dtype, count in ((16, torch.float32, 1), (8, torch.float32, 0), (16, torch.float64, 0)):
+        inputs = [x.to(DEVICE) for x in Call(9, 9, dim, 16).tensors(dtype)]
+        with torch.profiler.profile() as run:
+            attention(*inputs, "lssa")
+        names = [event.key for event in run.key_averages()]
+        assert names.count("freeatten::fused_attention") == count
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15"])
+def test_a_call_of_131072_tokens_works_in_linear_memory(variant):
+    length = 131_072
+    draw = torch.Generator(DEVICE).manual_seed(0)
+    inputs = [
+        torch.randn(1, 1, length, 64, device=DEVICE, generator=draw, dtype=torch.bfloat16)
+        for _ in range(3)
+    ]
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    output, *grads = forward_and_gradients(fused, inputs, variant, {})
+    assert torch.cuda.max_memory_allocated() - before < 40 * inputs[0].nbytes
+    last = [inputs[0][:, :, -8:], *inputs[1:]]
+    exact = reference.attention(*(x.double() for x in last), variant)
+    torch.testing.assert_close(output[:, :, -8:].double(), exact, rtol=0, atol=2e-2)
+    assert all(grad.isfinite().all() for grad in grads)
+
+
+# Row statistics
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("is_causal", [True, False])
+@each_variant
+def test_statistics_equal_those_of_the_chunked_path(variant, is_causal):
+    query, key, _ = Call(40, 40, 16, 16, batch=1, groups=2).tensors(torch.float32)
+    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=True)
+    actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
+    exact = chunked_statistics.statistics(problem, query.double(), key.double())
+    options = {"is_causal": is_causal, "enable_gqa": True}
+    amplified = amplification(query, key, variant, options)[..., 0]
+    for field in fields(actual):
+        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
+        largest = 40 if field.name == "mean_distance" else other.abs().clamp(min=1)
+        assert_within(one, other, 2e-6 * amplified * largest)
+
+
+def test_statistics_of_low_precision_describe_the_weights_as_rounded():
+    query, key, _ = Call(60, 60, 16, 16, batch=1, heads=1).tensors(torch.bfloat16)
+    problem = check(query, key, None, "lssar:p=15", is_causal=True, enable_gqa=False)
+    sums = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE)).row_sum
+    assert (sums - 1).abs().max() < 2 * torch.finfo(torch.bfloat16).eps
+    assert Variant.parse("lssar:p=15").normalise == "l1"
+    assert not torch.equal(sums, torch.ones_like(sums))

@@ -1,0 +1,121 @@
+"""Figures and Markdown of `freeatten retrieve`, by what they hold."""
+
+import json
+import math
+
+import pytest
+from sample_retrieval import ACCURACY, GAIN, LENGTHS, copy_result, recall_result
+
+from freeatten_core import cards, wording
+from freeatten_core.figures import copy_figure, recall_figure
+
+MAKERS = {copy_figure: copy_result, recall_figure: recall_result}
+
+
+def notes(figure):
+    return [note.text for note in figure.layout.annotations]
+
+
+def test_the_gain_of_every_variant_is_drawn_at_every_length():
+    figure = copy_figure(copy_result())
+    assert [tuple(trace.y) for trace in figure.data] == list(GAIN.values())
+    assert all(tuple(trace.x) == LENGTHS for trace in figure.data)
+    assert figure.data[0].error_y.array == pytest.approx([0.05] * 4)
+    assert "Softmax (standard) <b>+0.02</b>" in notes(figure)
+    low, high = figure.layout.yaxis.range
+    assert low < -0.019 < 2.54 < high
+
+
+def test_accuracy_is_drawn_in_percent():
+    figure = recall_figure(recall_result())
+    drawn = [value for trace in figure.data for value in trace.y]
+    wanted = [100 * value for values in ACCURACY.values() for value in values]
+    assert drawn == pytest.approx(wanted)
+    assert figure.data[0].error_y.array == pytest.approx([2.1] * 4)
+    assert any("a guess: 6.2 %" in text for text in notes(figure))
+
+
+@pytest.mark.parametrize(("make", "result"), MAKERS.items())
+def test_the_length_axis_is_log_and_the_training_length_marked(make, result):
+    result = result()
+    figure = make(result)
+    assert figure.layout.xaxis.type == "log"
+    assert figure.layout.xaxis.ticktext == ("256", "512", "1,024", "2,048")
+    (mark,) = (shape for shape in figure.layout.shapes if shape.line.dash)
+    assert (mark.x0, mark.x1) == (result["train_length"],) * 2
+    (note,) = (n for n in figure.layout.annotations if n.text == "← trained up to here")
+    assert note.x == pytest.approx(math.log10(result["train_length"]))
+
+
+@pytest.mark.parametrize(("make", "result"), MAKERS.items())
+def test_a_training_length_off_the_axis_is_not_marked(make, result):
+    figure = make(result() | {"variants": [r | {"train_length": 64} for r in result()["variants"]]})
+    assert [shape for shape in figure.layout.shapes if shape.line.dash] == []
+
+
+@pytest.mark.parametrize(("make", "result"), MAKERS.items())
+def test_missing_intervals_and_numbers_are_left_out(make, result):
+    result = result()
+    key = "gain" if result["task"] == "copy" else "accuracy"
+    for row in result["variants"]:
+        row[f"{key}_ci95"] = [[None, None]] * 4
+        row[key][-1] = None
+    figure = make(result)
+    assert all(trace.error_y.array is None for trace in figure.data)
+    assert all(trace.y[-1] is None for trace in figure.data)
+    assert "NaN" not in json.dumps(json.loads(figure.to_json()))
+
+
+@pytest.mark.parametrize(("make", "result"), MAKERS.items())
+def test_both_themes_have_their_own_paper(make, result):
+    papers = {make(result(), theme=theme).layout.meta["background"] for theme in ("light", "dark")}
+    assert len(papers) == 2
+
+
+def test_markdown_tables_hold_the_numbers():
+    gain = cards.gain_table(copy_result()).splitlines()
+    assert gain[0] == "| gain | 256 | 1× (512) | 2× (1,024) | 4× (2,048) |"
+    assert gain[3].startswith("| `lssar:p=15` | +2.540 ±0.050 |")
+    assert gain[3].endswith("| −0.019 ±0.050 |")
+    assert "| 6.380 ±0.400 |" in cards.control_table(copy_result())
+    accuracy = cards.accuracy_table(recall_result()).splitlines()
+    assert accuracy[2] == "| `softmax` | 100.0 ±2.1 | 99.8 ±2.1 | 46.7 ±2.1 | 10.2 ±2.1 |"
+    distance = cards.distance_table(recall_result()).splitlines()
+    assert distance[0] == "| % right at 2,048, distance | ≤ 128 | ≤ 256 | ≤ 2,048 |"
+    assert distance[2] == "| `softmax` | 100.0 (44–100) | – | 10.0 (6–16) |"
+
+
+@pytest.mark.parametrize("result", MAKERS.values())
+def test_the_provenance_holds_what_repeats_it(result):
+    line = cards.retrieval_provenance(result())
+    assert "8 s" in line  # samples, or sequences
+    assert line.endswith(
+        f"torch 2.13.0, Python 3.11.7, 2026-01-02, commit {'ab' * 5}: `{result()['command']}`"
+    )
+
+
+def test_a_card_shows_the_rows_of_its_own_variant():
+    about = {
+        "task": recall_result()["recall"],
+        "recipe": {"train_length": 256, "search_steps": 5},
+        "curve": [{"step": 10, "validation": 0.01}],
+        "learning_rate": 1e-3,
+        "searched": {},
+        "seconds": 20.0,
+        "device": "cpu",
+        "torch": "2.13.0",
+        "command": "freeatten train --task recall",
+    }
+    from freeatten_core import Variant
+
+    card = cards.recall_card(Variant.parse("softmax"), about, recall_result())
+    assert "| `softmax` | 100.0 ±2.1 |" in card
+    assert "lssar" not in card
+    other = cards.recall_card(Variant.parse("relu"), about, recall_result())
+    assert "Nothing has been stored" in other
+
+
+def test_shares_without_a_number_are_a_dash():
+    assert wording.percent(None) == wording.MISSING
+    assert wording.percent_range(None, [None, None]) == wording.MISSING
+    assert wording.percent_range(0.5, None) == "50.0"
