@@ -79,7 +79,7 @@ def attention(
     if takes_fused(problem, query, value.shape[-1]):
         from .kernels.fused.ops import fused_attention
 
-        output, _ = fused_attention(
+        output: Tensor = fused_attention(
             query,
             key,
             value,
@@ -88,7 +88,7 @@ def attention(
             str(problem.variant),
             is_causal,
             window,
-        )
+        )[0]
         return output
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
         query, key, value, head_scale, distance_slope, problem

@@ -599,7 +599,7 @@ class ReplayedGradients(FreshGradients):
 
     def _capture(self, batch: Tensor) -> None:
         self._batch = batch.clone()
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # what is compiled or allocated once must not be captured
             for _ in range(3):

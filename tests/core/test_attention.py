@@ -2,9 +2,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from adversarial import ADVERSARIAL, away, peaked
 from hypothesis import example, given
 from hypothesis import strategies as st
-from adversarial import ADVERSARIAL, away, peaked
 from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls, refused
 from torch.profiler import ProfilerActivity, profile
 

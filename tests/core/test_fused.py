@@ -18,6 +18,7 @@ ops = pytest.importorskip(
     "freeatten_core.kernels.fused.ops", reason="Triton is not installed", exc_type=ImportError
 )
 launch = pytest.importorskip("freeatten_core.kernels.fused.launch")
+tuning = pytest.importorskip("freeatten_core.kernels.fused.tuning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -43,7 +44,7 @@ def quiet_numpy():
 def small_tiles(monkeypatch):
     """Cut even short sequences into many tiles."""
     for name in ("forward_tiles", "query_tiles", "key_tiles"):
-        monkeypatch.setattr(launch, name, lambda *_: launch.Tiles(16, 32))
+        monkeypatch.setattr(launch, name, lambda *_: tuning.Tiles(16, 32))
 
 
 @pytest.fixture
@@ -88,8 +89,7 @@ def forward_and_gradients(function, inputs, variant, options):
 def on_device(call, dtype, seed=0):
     inputs = [x.to(DEVICE) for x in call.tensors(dtype, seed)]
     options = {
-        name: x.to(DEVICE) if isinstance(x, torch.Tensor) else x
-        for name, x in call.options.items()
+        name: x.to(DEVICE) if isinstance(x, torch.Tensor) else x for name, x in call.options.items()
     }
     return inputs, options
 
@@ -98,7 +98,9 @@ def assert_matches_reference(call, variant, steps=12.0):
     """In float32: rows to `steps · ε · p (1 + O/u_max)`, gradients to 4 times that of the worst."""
     inputs, options = on_device(call, torch.float32)
     actual = forward_and_gradients(fused, inputs, variant, options)
-    exact = forward_and_gradients(reference.attention, [x.double() for x in inputs], variant, options)
+    exact = forward_and_gradients(
+        reference.attention, [x.double() for x in inputs], variant, options
+    )
     amplified = amplification(*inputs[:2], variant, options)
     step = steps * torch.finfo(torch.float32).eps
     assert actual[0].shape == exact[0].shape
@@ -223,7 +225,9 @@ def test_offsets_beyond_two_billion_elements_are_reached(axis):
     count = head + 34 * token if axis == "head" else 34 * token + 32
     storage = torch.empty(count, dtype=torch.float16, device=DEVICE)
     length = 34
-    query, key, value = (x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16))
+    query, key, value = (
+        x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16)
+    )
     far = storage.as_strided((1, 2, length, 16), (0, head, token, 1))
     far.copy_(key)
     near = fused(query, key, value, "lssa")
@@ -297,7 +301,11 @@ def test_gradients_of_gradients_are_refused():
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 def test_cuda_tensors_take_the_fused_path_and_the_rest_the_chunked_one():
-    for dim, dtype, count in ((16, torch.float32, 1), (8, torch.float32, 0), (16, torch.float64, 0)):
+    for dim, dtype, count in (
+        (16, torch.float32, 1),
+        (8, torch.float32, 0),
+        (16, torch.float64, 0),
+    ):
         inputs = [x.to(DEVICE) for x in Call(9, 9, dim, 16).tensors(dtype)]
         with torch.profiler.profile() as run:
             attention(*inputs, "lssa")

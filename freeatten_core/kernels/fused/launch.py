@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from ..problem import Problem
 from . import backward as backward_kernels
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels
+from .tuning import forward_tiles, key_tiles, query_tiles
 
 NORM_KEYS = 128
 
@@ -22,50 +22,6 @@ LARGEST_STRIDE = 2**31 // 512
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
-
-
-@dataclass(frozen=True)
-class Tiles:
-    """Rows and keys of a tile, and how a program runs."""
-
-    rows: int
-    keys: int
-    warps: int = 4
-    stages: int = 2
-    registers: int | None = None
-
-
-def forward_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
-    """`width` is that of the wider of keys and values, rounded up to a power of two."""
-    if dtype == torch.float32:
-        return Tiles(16, 32) if width > 128 else Tiles(32, 32)
-    if width <= 64:
-        return Tiles(64, 64, 4, 3, 168)
-    if width <= 128:
-        return Tiles(64, 64, 4, 3)
-    return Tiles(64, 32, warps=8)
-
-
-def query_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
-    sharpened = problem.variant.sharpen is not None
-    if dtype == torch.float32:
-        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
-    if width <= 64:
-        return Tiles(64, 64, 4, 3) if sharpened else Tiles(64, 32, 4, 3)
-    if width <= 128:
-        return Tiles(64, 32, 4, 3) if sharpened else Tiles(64, 64, 4, 2)
-    return Tiles(32, 32, warps=8)
-
-
-def key_tiles(problem: Problem, width: int, dtype: torch.dtype) -> Tiles:
-    sharpened = problem.variant.sharpen is not None
-    if dtype == torch.float32:
-        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
-    if width <= 64:
-        return Tiles(32, 64, 4, 4, 168) if sharpened else Tiles(32, 64, 4, 3, 168)
-    if width <= 128:
-        return Tiles(32, 64, 4, 3)
-    return Tiles(32, 32, warps=8)
 
 
 class Call:
@@ -154,10 +110,18 @@ class Call:
             "CAUSAL": self.problem.is_causal,
             "DIM": self.dim,
             "BLOCK_DIM": self.block_dim,
-            "DEGREE": 7 if self.query.dtype == torch.float32 else self.degree,
+            "DEGREE": self.degree,
         }
 
-    degree = 5
+    @property
+    def degree(self) -> int:
+        """Of the softplus' polynomial for a weight; see `stages.softplus`."""
+        return 7 if self.query.dtype == torch.float32 else 5
+
+    @property
+    def sum_degree(self) -> int:
+        """Of the polynomial for a sum over a row, where errors of both signs meet."""
+        return 7 if self.query.dtype == torch.float32 else 4
 
     @property
     def options(self) -> dict[str, Any]:
@@ -205,7 +169,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     shape = (problem.batch, problem.heads, problem.query_length, call.value_dim)
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
-    tiles = forward_tiles(problem, call.width, query.dtype)
+    tiles = forward_tiles(call.width, query.dtype)
     forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
         query,
         call.key,
@@ -218,7 +182,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         *call.strides,
         *call.sizes,
         *call.scales,
-        SUM_DEGREE=call.stages["DEGREE"] if query.dtype == torch.float32 else 4,
+        SUM_DEGREE=call.sum_degree,
         NORMALISE=problem.variant.normalise,
         SWEEPS=2 if scalars_only else call.sweeps,
         HAS_HEAD_SCALE=call.head_scale is not None,
@@ -257,7 +221,7 @@ def backward_query(
     problem, query = call.problem, call.query
     grad_query = torch.empty_like(query, memory_format=torch.contiguous_format)
     rows = call.empty_rows(backward_kernels.ROW_FIELDS)
-    tiles = query_tiles(problem, call.width, query.dtype)
+    tiles = query_tiles(problem.variant, call.width, query.dtype)
     backward_kernels.query_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
         query,
         call.key,
@@ -293,7 +257,7 @@ def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor,
     assert value is not None
     grad_key = torch.empty_like(key, memory_format=torch.contiguous_format)
     grad_value = torch.empty_like(value, memory_format=torch.contiguous_format)
-    tiles = key_tiles(problem, call.width, key.dtype)
+    tiles = key_tiles(problem.variant, call.width, key.dtype)
     key_pairs = problem.batch * problem.kv_heads
     backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
         call.query,
@@ -322,7 +286,7 @@ def describe(call: Call, scalars: Tensor) -> Tensor:
     """`statistics.FIELDS` of every row, (len(FIELDS), B·H, Lq), from the forward's scalars."""
     problem, query = call.problem, call.query
     described = call.empty_rows(len(statistics_kernels.FIELDS))
-    tiles = query_tiles(problem, call.width, query.dtype)
+    tiles = query_tiles(problem.variant, call.width, query.dtype)
     statistics_kernels.statistics_kernel[
         (call.pairs * triton.cdiv(problem.query_length, tiles.rows),)
     ](
@@ -347,7 +311,7 @@ def describe(call: Call, scalars: Tensor) -> Tensor:
 
 def _block(width: int) -> int:
     """The tile width: matrix units take powers of two from 16."""
-    return max(16, triton.next_power_of_2(width))
+    return max(16, 1 << (width - 1).bit_length())
 
 
 def _readable(tensor: Tensor) -> Tensor:

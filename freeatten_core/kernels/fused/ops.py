@@ -31,20 +31,13 @@ def fused_attention(
     Arguments as checked by `freeatten_core.attention`.
     """
     problem = _problem(query, key, variant, is_causal, window)
-    return launch.forward(launch.Call(problem, query, key, value, head_scale, distance_slope))
+    with torch.cuda.device_of(query):  # Triton launches on the current device
+        return launch.forward(launch.Call(problem, query, key, value, head_scale, distance_slope))
 
 
 @fused_attention.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    head_scale: Tensor | None,
-    distance_slope: Tensor | None,
-    variant: str,
-    is_causal: bool,
-    window: int | None,
-) -> tuple[Tensor, Tensor]:
+def _(query: Tensor, key: Tensor, value: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    del key, options  # only shapes count
     batch, heads, length, _ = query.shape
     output = value.new_empty((batch, heads, length, value.shape[-1]))
     return output, value.new_empty((5, batch * heads, length), dtype=torch.float32)
@@ -66,24 +59,16 @@ def fused_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, contiguous."""
     problem = _problem(query, key, variant, is_causal, window)
-    call = launch.Call(problem, query, key, value, head_scale, distance_slope)
-    return launch.backward(call, output, scalars, grad_output)
+    with torch.cuda.device_of(query):
+        call = launch.Call(problem, query, key, value, head_scale, distance_slope)
+        return launch.backward(call, output, scalars, grad_output)
 
 
 @fused_attention_backward.register_fake
 def _(
-    grad_output: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
-    scalars: Tensor,
-    head_scale: Tensor | None,
-    distance_slope: Tensor | None,
-    variant: str,
-    is_causal: bool,
-    window: int | None,
+    grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, *others: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
+    del grad_output, others
     query, key, value = (x.new_empty(x.shape) for x in (query, key, value))
     return query, key, value
 
@@ -105,9 +90,10 @@ fused_attention.register_autograd(_backward, setup_context=_save)
 @torch.no_grad()
 def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
     """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
-    call = launch.Call(problem, query, key, None, None, None)
-    _, scalars = launch.forward(call, scalars_only=True)
-    described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
+    with torch.cuda.device_of(query):
+        call = launch.Call(problem, query, key, None, None, None)
+        _, scalars = launch.forward(call, scalars_only=True)
+        described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
     shift, total, highest, offset, raised = scalars
     variant = problem.variant
     if variant.positivity == "exp":

@@ -151,9 +151,7 @@ def quick_softplus(y):
 
 
 @triton.jit
-def positive(
-    x, scale, shift, POSITIVITY: tl.constexpr, DEGREE: tl.constexpr, QUICK: tl.constexpr
-):
+def positive(x, scale, shift, POSITIVITY: tl.constexpr, DEGREE: tl.constexpr, QUICK: tl.constexpr):
     """The positivity of `x · scale`, divided by what `positive_scale` returns.
 
     `shift` (of a row) is subtracted before `exp`.
@@ -235,7 +233,7 @@ def offset(total, highest, count):
         total, highest: of a row, Σ f and max f.
         count: `N`, float32.
     """
-    apart = (count > FIRST_ROWS) & (count * highest > UNIFORM * total)
+    apart = (count > FIRST_ROWS) & (count * highest > total * UNIFORM)
     return tl.where(apart, 1.0, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What every row's weights look like: one more sweep over the keys, with the row's scalars known."""
+"""What every row's weights look like: one more sweep over the keys, with the scalars known."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import triton.language as tl
 
 from .forward import score_tile
 from .stages import (
+    LN_2,
     NORM_EPS,
     nonzero,
     norm,
@@ -171,11 +172,12 @@ def statistics_kernel(
 
     _, _, full_high, high = keys_seen(start, query_length, key_length, 0, CAUSAL, False, ROWS, KEYS)
     nothing = tl.zeros((ROWS,), tl.float32)
-    least = SMALL * divisor
+    least = divisor * SMALL
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
-        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, full_high * 0,
-        full_high, q, key_base, key_scale, key_token, scale, bias, own, shift, rise, drop, least,
-        key_length, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DIM, BLOCK_DIM, KEYS, DEGREE, False,
+        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
+        full_high * 0, full_high, q, key_base, key_scale, key_token, scale, bias, own, shift, rise,
+        drop, least, key_length, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DIM, BLOCK_DIM, KEYS,
+        DEGREE, False,
     )  # fmt: skip
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
         mass, logs, squares, distances, rounded, largest, first, zeros, small, full_high, high, q,
@@ -186,7 +188,7 @@ def statistics_kernel(
     safe = nonzero(mass)
     seen = tl.maximum(count, 1.0)
     at = described + pair.to(tl.int64) * query_length + row
-    tl.store(at, tl.maximum(tl.log(safe) - logs / safe * 0.6931471805599453, 0.0), inside)
+    tl.store(at, tl.maximum(tl.log(safe) - logs / safe * LN_2, 0.0), inside)
     tl.store(at + field, largest / divisor, inside)
     tl.store(at + 2 * field, first / divisor, inside)
     tl.store(at + 3 * field, squares / (safe * safe), inside)

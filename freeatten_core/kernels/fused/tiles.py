@@ -5,7 +5,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 

@@ -1,0 +1,73 @@
+"""How large tiles are. Times are medians of one H200: bfloat16, causal, B = 2, H = 16, 8192 tokens.
+
+`width` is that of the wider of keys and values, rounded up to a power of two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...variants import Variant
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows and keys of a tile, and how a program runs."""
+
+    rows: int
+    keys: int
+    warps: int = 4
+    stages: int = 2
+    """How many tiles are loaded ahead, this one included."""
+    registers: int | None = None
+    """A limit for each thread, so that more programs share a multiprocessor."""
+
+
+def forward_tiles(width: int, dtype: torch.dtype) -> Tiles:
+    """LSSAR p = 15, D = 64: 1.69 ms; with 128 registers 2.00, with 2 stages and 128 registers 1.83,
+    with 128 keys 1.94, without a limit on registers 1.94 to 2.2, with 128 rows and 8 warps 2.2.
+    LSSA 0.83 (128 registers: 1.01), softmax 0.68 (128 rows, 8 warps: the same).
+
+    D = 128: 2.73, 1.30 and 1.12 ms; with 128 rows and 8 warps 2.94, 1.67 and 1.15, with 32 keys
+    2.91, 1.38 and 1.44. float32, 3 heads: every tile from 32×32 to 64×64 within 10 %.
+    """
+    if dtype == torch.float32:
+        return Tiles(16, 32) if width > 128 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(64, 64, 4, 3, 168)
+    if width <= 128:
+        return Tiles(64, 64, 4, 3)
+    return Tiles(64, 32, warps=8)
+
+
+def query_tiles(variant: Variant, width: int, dtype: torch.dtype) -> Tiles:
+    """LSSAR p = 15, D = 64: 1.98 ms; with 2 stages 2.08, with 32 keys 2.18, with 128 rows 2.42.
+    D = 128: 3.44 ms; with 128×64 and 8 warps 3.57 to 3.72, with 64 keys 4.13.
+
+    Softmax: 0.75 and 1.49 ms; with 64 keys 0.77 (D = 64), with 32 keys 1.68 (D = 128).
+    """
+    sharpened = variant.sharpen is not None
+    if dtype == torch.float32:
+        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(64, 64, 4, 3) if sharpened else Tiles(64, 32, 4, 3)
+    if width <= 128:
+        return Tiles(64, 32, 4, 3) if sharpened else Tiles(64, 64, 4, 2)
+    return Tiles(32, 32, warps=8)
+
+
+def key_tiles(variant: Variant, width: int, dtype: torch.dtype) -> Tiles:
+    """LSSAR p = 15, D = 64: 2.73 ms; with 3 stages 2.69 to 3.01, with 64 rows 3.11.
+    D = 128: 4.30 to 4.42 ms; with 2 stages 4.92 to 5.12, with 64 rows 4.97, with 128 keys 4.63.
+
+    Softmax: 1.64 and 2.97 ms; with 64 rows 1.68 (D = 64), with 128 keys 3.15 (D = 128).
+    """
+    if dtype == torch.float32:
+        return Tiles(16, 16) if width > 64 else Tiles(32, 32)
+    if width <= 64:
+        return Tiles(32, 64, 4, 3 if variant.sharpen is None else 4, 168)
+    if width <= 128:
+        return Tiles(32, 64, 4, 3)
+    return Tiles(32, 32, warps=8)

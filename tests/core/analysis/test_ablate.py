@@ -1,0 +1,239 @@
+"""What is undone past the training length is undone exactly, and the result says what it did."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from strategies import VARIANTS, refused
+
+from freeatten_core import Variant, load_checkpoint, reference
+from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate, undone, windowed
+from freeatten_core.comparison import Row, Watch
+from freeatten_core.errors import UsageError
+from freeatten_core.evaluation import score_texts, select_texts
+from freeatten_core.rope import Rope, rotate
+
+HEADS, KV_HEADS, LENGTH, DIM, TRAINED = 4, 2, 40, 8, 12
+ROPE = Rope(DIM, 10_000.0, TRAINED)
+CPU = torch.device("cpu")
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def vectors(length=LENGTH):
+    """Query, key and value before any rotation, float64."""
+    draw = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(1, heads, length, DIM, generator=draw, dtype=torch.float64)
+        for heads in (HEADS, KV_HEADS, KV_HEADS)
+    ]
+
+
+def turned(tensor, positions, rope=ROPE):
+    """(B, H, L, D) rotated to positions (L,) in float64."""
+    angle = torch.outer(positions.double(), rope.frequencies())
+    first, second = tensor.chunk(2, dim=-1)
+    cos, sin = angle.cos() * rope.temperature, angle.sin() * rope.temperature
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+def row_by_row(variant, factor=lambda _: 1.0, farthest=LENGTH, rope=ROPE):
+    """Attention of unrotated vectors by the reference, a row at a time.
+
+    Args:
+        factor: what multiplies the score of a row with so many keys.
+        farthest: the distance that farther keys are turned as.
+    """
+    query, key, value = vectors()
+    outputs = []
+    for row in range(LENGTH):
+        distance = row - torch.arange(row + 1)
+        keys = turned(key[:, :, : row + 1], -distance.clamp(max=farthest), rope)
+        outputs.append(
+            reference.attention(
+                query[:, :, row : row + 1] * rope.temperature,
+                keys,
+                value[:, :, : row + 1],
+                variant,
+                enable_gqa=True,
+                head_scale=torch.full((HEADS,), factor(row + 1), dtype=torch.float64),
+            )
+        )
+    return torch.cat(outputs, dim=2)
+
+
+def other_growth(variant):
+    if Variant.parse(variant).score == "length-cosine":
+        return lambda n: math.log(min(n, TRAINED)) / math.log(n) if n > 1 else 1.0
+    return lambda n: math.log(max(n, TRAINED)) / math.log(TRAINED)
+
+
+def attended(attend, variant, rope=ROPE):
+    """`attend` as a model calls it: on rotated queries and keys."""
+    query, key, value = vectors()
+    position = torch.arange(LENGTH)
+    query, key = turned(query, position, rope), turned(key, position, rope)
+    return attend(query, key, value, Variant.parse(variant))
+
+
+# what is undone
+
+
+@each_variant
+@pytest.mark.usefixtures("small_panels")
+def test_far_keys_are_scored_as_the_farthest_of_training(variant):
+    actual = attended(undone(ROPE, TRAINED, rotation=True, scale=False), variant)
+    expected = row_by_row(variant, farthest=TRAINED - 1)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(actual[:, :, :TRAINED], row_by_row(variant)[:, :, :TRAINED])
+
+
+@each_variant
+def test_the_growth_with_the_number_of_keys_is_the_other_one(variant):
+    actual = attended(undone(ROPE, TRAINED, rotation=False, scale=True), variant)
+    expected = row_by_row(variant, factor=other_growth(variant))
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(actual[:, :, :TRAINED], row_by_row(variant)[:, :, :TRAINED])
+
+
+@each_variant
+def test_both_are_undone_together(variant):
+    actual = attended(undone(ROPE, TRAINED, rotation=True, scale=True), variant)
+    expected = row_by_row(variant, factor=other_growth(variant), farthest=TRAINED - 1)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_yarn_keeps_its_temperature_when_far_keys_are_turned():
+    rope = replace(ROPE, stretch=4.0)
+    actual = attended(undone(rope, TRAINED, rotation=True, scale=False), "softmax", rope)
+    expected = row_by_row("softmax", farthest=TRAINED - 1, rope=rope)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15", "sigmoid"])
+def test_a_window_is_set_for_the_chosen_heads_of_each_layer(variant):
+    query, key, value = vectors()
+    heads = torch.tensor([[True, False, False, True], [False] * 4, [True] * 4])
+    attend = windowed(heads, TRAINED)
+    for _ in range(2):  # a second pass begins with the first layer again
+        for chosen in heads:
+            found = attend(query, key, value, Variant.parse(variant))
+            for head in range(HEADS):
+                window = TRAINED if chosen[head] else None
+                expected = reference.attention(
+                    query, key, value, variant, enable_gqa=True, window=window
+                )
+                torch.testing.assert_close(found[:, head], expected[:, head])
+
+
+# the result
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    names = ("softmax", "lssar:p=15")
+    saved = [tiny.save(folder / str(i), tiny.model(name)) for i, name in enumerate(names)]
+    loaded = [load_checkpoint(path) for path in saved]
+    return [Row(one.config.variant, one) for one in loaded]
+
+
+def measured(rows, watch=None, **changes):
+    request = {"length": 64, "documents": tiny.documents(4), "texts": 3}
+    return ablate(
+        AblateRequest(rows=rows, source="texts", command="freeatten ablate", **request | changes),
+        watch,
+    )
+
+
+def test_deltas_and_changes_are_those_of_the_passes_themselves(rows):
+    texts = select_texts(tiny.documents(4), tiny.tokenizer(), 64, 3, 0).texts
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    for row, entry in zip(rows, measured(rows)["variants"], strict=True):
+        model = row.checkpoint.model.with_modifiers(row.variant, 64)
+        losses = score_texts(model.token_losses, texts, [64], 16, device=CPU)
+        intact = losses.by_length[64][:, 32:].mean()
+        assert entry["loss"] == pytest.approx(intact, abs=1e-4)
+        assert entry["delta"]["intact"] == pytest.approx(losses.delta(64).mean(), abs=1e-4)
+        ways = {
+            "window": windowed(torch.ones(2, 2, dtype=torch.bool), 16),
+            "rotation": undone(model.rope, 16, rotation=True, scale=False),
+            "scale": undone(model.rope, 16, rotation=False, scale=True),
+            "rotation+scale": undone(model.rope, 16, rotation=True, scale=True),
+        }
+        assert list(ways) == list(UNDONE)
+        for name, attend in ways.items():
+            model.attend = attend
+            changed = model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 32:].mean()
+            wanted = entry["delta"]["intact"] + float(changed) - intact
+            assert entry["delta"][name] == pytest.approx(wanted, abs=1e-4)
+        assert [(head["layer"], head["head"]) for head in entry["heads"]] == [
+            (0, 0), (0, 1), (1, 0), (1, 1),
+        ]  # fmt: skip
+        for head in entry["heads"]:
+            alone = torch.zeros(2, 2, dtype=torch.bool)
+            alone[head["layer"], head["head"]] = True
+            model.attend = windowed(alone, 16)
+            changed = model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 32:].mean()
+            assert head["change"] == pytest.approx(float(changed) - intact, abs=1e-4)
+
+
+def test_the_models_are_left_as_they_were(rows):
+    attends = [row.checkpoint.model.attend for row in rows]
+    measured(rows)
+    assert [row.checkpoint.model.attend for row in rows] == attends
+
+
+def test_single_heads_can_be_left_out(rows):
+    assert all("heads" not in entry for entry in measured(rows, heads=False)["variants"])
+
+
+def test_one_text_has_no_interval(rows):
+    (entry, _) = measured(rows, texts=1)["variants"]
+    assert entry["loss_ci95"] == [None, None]
+    assert list(entry["delta_ci95"].values()) == [[None, None]] * 5
+    assert {tuple(head["change_ci95"]) for head in entry["heads"]} == {(None, None)}
+
+
+def test_the_result_says_what_was_measured(rows):
+    result = measured(rows)
+    assert (result["length"], result["train_length"], result["texts"]) == (64, 16, 3)
+    assert result["text"]["tokens"] == 3 * 32
+    assert len(result["text"]["manifest"]) == 3
+    assert result["command"] == "freeatten ablate"
+    assert [entry["variant"] for entry in result["variants"]] == ["softmax", "lssar:p=15"]
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_progress_adds_up_to_what_was_announced(rows, heads):
+    totals, done, seen = [], [], []
+    watch = Watch(totals.append, done.append, lambda _, n, of: seen.append((n, of)))
+    measured(rows, watch, heads=heads)
+    assert sum(done) == pytest.approx(sum(totals))
+    assert seen == [(1, 3), (2, 3), (3, 3)] * 2
+
+
+# what is refused
+
+
+@pytest.mark.parametrize("length", [16, 40])
+def test_a_length_without_whole_windows_beyond_the_training_length_is_refused(rows, length):
+    with refused(UsageError, [f"--len is {length}", "2 or more times the training length, 16"]):
+        measured(rows, length=length)
+
+
+def test_different_tokenizers_are_refused(rows, tmp_path):
+    other = tiny.save(tmp_path / "other", tiny.model(vocab_size=290), tiny.tokenizer(290))
+    loaded = load_checkpoint(other)
+    with refused(UsageError, ["different tokenizers"]):
+        measured([*rows, Row(loaded.config.variant, loaded)])
+
+
+def test_rotations_of_the_tests_are_those_of_the_model():
+    query = vectors()[0].float()
+    position = torch.arange(LENGTH)
+    torch.testing.assert_close(
+        turned(query.double(), position).float(), rotate(query, *ROPE.table(LENGTH, CPU))
+    )
