@@ -1,7 +1,12 @@
-"""What every request passes: a limit on its size, and a policy that lets nothing leave."""
+"""What every request passes: which routes there are, a limit on its size, a policy for the page.
+
+Gradio brings many routes that this app has no use for (uploads, files, the queue, its editor):
+what is closed needs no further care.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +14,14 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 8_000_000
 """Of a request: a pasted text in JSON, where one character can take six bytes, and some more."""
-TOO_LARGE = b'{"detail": "the request is too large"}'
+OPEN = {"/", "/login", "/login/", "/logout", "/config", "/theme.css", "/favicon.ico"}
+OPEN_BELOW = (
+    "/assets/",
+    "/static/",
+    "/gradio_api/component_server",
+    "/gradio_api/login_check",
+    "/gradio_api/startup-events",
+)
 HEADERS = {
     "content-security-policy": (
         "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; base-uri 'self'; "
@@ -33,6 +45,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if not (scope["path"] in OPEN or scope["path"].startswith(OPEN_BELOW)):
+            await _refuse(send, 404, "there is nothing here")
             return
         size = 0
         has_begun = False
@@ -60,7 +75,7 @@ class Guard:
         except _TooLargeError:
             if has_begun:
                 raise
-            await _refuse(guarded)
+            await _refuse(guarded, 413, "the request is too large")
 
 
 def _declared(scope: Scope) -> int:
@@ -71,7 +86,7 @@ def _declared(scope: Scope) -> int:
     return 0
 
 
-async def _refuse(send: Send) -> None:
+async def _refuse(send: Send, status: int, reason: str) -> None:
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": TOO_LARGE})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"detail": reason}).encode()})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import export
+from . import export, serve
 from .failures import guarded
 
 app = typer.Typer(
@@ -17,9 +17,10 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """freeatten in the browser. Start with: freeatten-viz export --out site"""
+    """freeatten in the browser. Start with: freeatten-viz serve"""
 
 
+app.command("serve")(guarded(serve.serve))
 app.command("export")(guarded(export.export))
 
 

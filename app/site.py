@@ -24,11 +24,10 @@ from freeatten_core.mapview import component_script, component_style, inert_json
 from freeatten_core.wording import Result, count
 
 from . import stored
+from .compare import FIRST
 from .heads import CHOICES, Choice, Picked, Seen
+from .markup import read, script, section
 
-PAGES = Path(__file__).parent / "pages"
-FIRST = "stdlib-16x"
-"""The stored result that the page opens with."""
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
 THUMBNAILS = ("softmax", "lssar:p=15")
@@ -127,13 +126,12 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
     words = {"title": comparison_title(result), "answer": stored.answer(stored.chosen(result)[0])}
     words["command"] = command
     safe = {name: html.escape(text) for name, text in words.items()}
-    page = Template((PAGES / "index.html").read_text(encoding="utf-8"))
-    style = component_style() + (PAGES / "site.css").read_text(encoding="utf-8")
+    safe["compare"] = section(words["title"], words["answer"])
     for name, text in {
-        "index.html": page.substitute(safe),
+        "index.html": Template(read("index.html")).substitute(safe),
         "README.md": Template(SPACE_CARD).substitute(words),
-        "site.css": style,
-        "site.js": (PAGES / "site.js").read_text(encoding="utf-8"),
+        "site.css": component_style() + read("site.css"),
+        "site.js": script("elements.js", "compare.js", "site.js"),
         "component.js": component_script(),
         "plotly.min.js": get_plotlyjs(),
     }.items():
@@ -156,7 +154,7 @@ def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, An
     thumbnails = {}
     for index, (name, each) in enumerate(distinct.items()):
         attention = AttentionMap.of(each.capture, each.layer, each.head)
-        payload = attention.to_payload(_finest(attention))
+        payload = attention.to_payload(finest(attention))
         _write_data(folder, name, pack(payload, each.capture.train_length))
         if name in small:
             thumbnails[name] = _thumbnail(attention, each)
@@ -164,7 +162,7 @@ def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, An
     return [thumbnails[each.file] for each in shown]
 
 
-def _finest(attention: AttentionMap) -> int:
+def finest(attention: AttentionMap) -> int:
     """The cell of the finest level that a map carries."""
     least = max(LEAST_CELL, attention.query_length / LEVEL_CELLS)
     return next(cell for cell in attention.levels if cell >= least)

@@ -1,27 +1,8 @@
 // The static site: two views of stored data. Data files are scripts, because a page opened from
 // disk may not fetch; each adds an entry to `freeattenData`.
-(() => {
-"use strict";
-
-const WIDE = 1060;
-const STACKED = 620;
-const CHART = { displayModeBar: false, showSendToCloud: false, scrollZoom: false, doubleClick: false };
-/** Lengths of a line's dashes, in its widths. */
-const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: "7 3 2 3", longdashdot: "10 3 2 3" };
-const KINDS = { hurts: ["▲", "site-hurts"], uses: ["▼", "site-uses"] };
 
 const data = window.freeattenData;
 const site = data.site;
-const byId = (id) => document.getElementById(id);
-
-/** An element; texts never become markup. */
-function make(tag, attributes = {}, ...children) {
-  const svg = tag === "svg" || tag === "line" || tag === "text";
-  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
 
 // Files
 
@@ -74,81 +55,18 @@ function theme() {
 function themed() {
   document.documentElement.dataset.theme = theme();
   maps?.then((view) => view.switchTheme(theme()));
-  drawChart();
+  compare.draw();
 }
 
 // Compare
 
-let shown = null;
-
-function table({ caption, header, rows }) {
-  const head = make("tr", {}, make("td"), ...header.map((text) => make("th", { scope: "col" }, text)));
-  const body = rows.map(([label, ...cells]) => make("tr", {},
-    make("th", { scope: "row" }, label), ...cells.map((text) => make("td", {}, text))));
-  return make("div", {}, make("p", { class: "site-caption" }, caption),
-    make("div", { class: "site-scroll", tabindex: "0", role: "group", "aria-label": caption },
-      make("table", { "aria-label": caption }, make("thead", {}, head), make("tbody", {}, ...body))));
-}
-
-/** How a variant is drawn in the charts. */
-function swatch({ color, dash, sign }) {
-  return make("svg", { width: "40", height: "16", "aria-hidden": "true" },
-    make("line", { x1: "1", x2: "39", y1: "8", y2: "8", stroke: color, "stroke-width": "2.2", "stroke-dasharray": DASHES[dash] ?? "" }),
-    make("text", { x: "20", y: "13", "text-anchor": "middle", fill: color, "font-size": "15" }, sign));
-}
-
-function line(row) {
-  const [mark, style] = KINDS[row.kind] ?? ["", ""];
-  return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),
-    make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
-    make("span", { class: `site-verdict ${style}` }, `${mark} ${row.verdict} (Δ\u00a0${row.delta})`.trim()));
-}
-
-async function compare(state) {
-  const asked = new URLSearchParams(state);
-  const known = site.results.map(({ id }) => id);
-  const id = known.includes(asked.get("result")) ? asked.get("result") : known[0];
-  byId("result").value = id;
-  byId("all").checked = asked.get("all") === "1";
-  await Promise.all([compared(id), run("plotly.min.js").then(drawChart)]);
-}
-
-async function compared(id) {
-  const result = await read(`compare-${id}`);
-  const rows = result[byId("all").checked ? "all" : "main"];
-  byId("title").textContent = document.title = result.title;
-  byId("answer").textContent = result.answer;
-  byId("provenance").textContent = result.provenance;
-  byId("command").textContent = result.command;
-  byId("lines").replaceChildren(...rows.lines.map(line));
-  byId("tables").replaceChildren(byId("tables").firstElementChild, ...rows.tables.map(table));
-  byId("chart").setAttribute("aria-label", `Loss and Δ against context length. ${result.answer}`);
-  shown = rows.figures;
-  drawChart();
-}
-
-function layout(width) {
-  if (width >= WIDE) return "wide";
-  return width >= STACKED ? "stacked" : "phone";
-}
-
-/** Draws the figure that fits; its width is the page's. */
-function drawChart() {
-  const chart = byId("chart");
-  const width = chart.clientWidth;
-  if (!shown || !width || !window.Plotly) return;
-  const name = layout(width);
-  const figure = structuredClone(shown[theme()][name]);
-  chart.dataset.drawn = `${name} ${theme()}`;
-  window.Plotly.react(chart, figure.data, { ...figure.layout, width }, CHART);
-}
-
-function chosen() {
-  const state = new URLSearchParams({ result: byId("result").value });
-  if (byId("all").checked) state.set("all", "1");
-  remember("compare", state.toString());
-  return compared(byId("result").value);
-}
+const compare = new Compare({
+  ...site,
+  read: (id) => read(`compare-${id}`),
+  library: () => run("plotly.min.js"),
+  theme,
+  remember: (state) => remember("compare", state),
+});
 
 function thumbnails() {
   const scale = freeatten.sharedScale(site.thumbnails.map((one) => one.scale));
@@ -235,15 +153,11 @@ async function show() {
     if (name === tab) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  await (tab === "map" ? map(state) : compare(state));
+  await (tab === "map" ? map(state) : compare.show(state));
 }
 
 function start() {
-  byId("result").append(...site.results.map(({ id, label }) => make("option", { value: id }, label)));
-  byId("result").addEventListener("change", chosen);
-  byId("all").addEventListener("change", chosen);
   byId("thumbnails").append(...thumbnails());
-  byId("paper").append(table(site.paper));
   byId("map-about").textContent = `${site.text}, read by four models that differ in nothing but the attention.`;
   byId("chosen").append(...site.choices.map(({ name, rule, maps: list }) => table({
     caption: `${name}: ${rule}`,
@@ -255,11 +169,9 @@ function start() {
     themed();
   });
   dark.addEventListener("change", themed);
-  new ResizeObserver(drawChart).observe(byId("chart"));
   window.addEventListener("hashchange", () => show().catch(failed));
   return show();
 }
 
 window.freeattenSite = { ready: start() };
 window.freeattenSite.ready.catch(failed);
-})();

@@ -20,7 +20,8 @@
  * @property {Float32Array | null} [weights]  exact
  * @property {Float32Array} [octaves]  of a difference
  *
- * @typedef {{value: number, kind: "weight"|"zero"|"hidden"}} Weight
+ * @typedef {{value: number, kind: "weight"|"zero"|"hidden", least?: number}} Weight
+ * `least`: smaller weights cannot be told from 0.
  *
  * @typedef {object} Source
  * @property {Meta} meta

@@ -25,10 +25,10 @@ function number(value) {
 }
 
 /** @param {Weight} weight */
-function weightText({ value, kind }) {
+function weightText({ value, kind, least = TINIEST }) {
   if (kind === "hidden") return "not visible";
   if (kind === "zero") return "exactly 0";
-  return value < TINIEST ? `below ${powerOfTen(-300)}` : number(value);
+  return value < least ? `below ${powerOfTen(Math.round(Math.log10(least)))}` : number(value);
 }
 
 /** One character that can be seen, for any character. @param {string} character */

@@ -107,11 +107,13 @@ def visit(chromium):
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri() + (f"#{state}" if state else ""))
+        address = path if isinstance(path, str) else path.as_uri()
+        page.goto(address + (f"#{state}" if state else ""))
         ask(page, ready)
         return page
 
     open_page.complaints = complaints
+    open_page.homes = list(LOCAL)
     with chromium.watched(TEST_LIMIT):
         yield open_page
         if not chromium.was_ended:
@@ -120,4 +122,4 @@ def visit(chromium):
     if chromium.was_ended:
         pytest.fail(f"Chromium hung: it was ended after {TEST_LIMIT} s", pytrace=False)
     assert complaints == []
-    assert [url for url in requests if not url.startswith(LOCAL)] == []
+    assert [url for url in requests if not url.startswith(tuple(open_page.homes))] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def fused_attention(
     Arguments as checked by `freeatten_core.attention`.
     """
     problem = _problem(query, key, variant, is_causal, window)
-    with torch.cuda.device_of(query):  # Triton launches on the current device
+    with _on_device_of(query):
         return launch.forward(launch.Call(problem, query, key, value, head_scale, distance_slope))
 
 
@@ -59,7 +60,7 @@ def fused_attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of query, key and value, contiguous."""
     problem = _problem(query, key, variant, is_causal, window)
-    with torch.cuda.device_of(query):
+    with _on_device_of(query):
         call = launch.Call(problem, query, key, value, head_scale, distance_slope)
         return launch.backward(call, output, scalars, grad_output)
 
@@ -90,7 +91,7 @@ fused_attention.register_autograd(_backward, setup_context=_save)
 @torch.no_grad()
 def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
     """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
-    with torch.cuda.device_of(query):
+    with _on_device_of(query):
         call = launch.Call(problem, query, key, None, None, None)
         _, scalars = launch.forward(call, scalars_only=True)
         described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
@@ -110,6 +111,11 @@ def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistic
     )
     shape = (problem.batch, problem.heads, problem.query_length)
     return rows.map(lambda tensor: tensor.view(shape))
+
+
+def _on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Triton launches on the current device."""
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
 
 
 def _problem(

@@ -1,0 +1,54 @@
+"""The tab About: the variants, and the cards of the checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .answers import Answer
+
+
+def functions() -> list[Callable[..., Answer]]:
+    """What the page can call."""
+    return [about]
+
+
+def about() -> Answer:
+    """The variants as rows of a table, and every shipped card as HTML."""
+    from freeatten_core.checkpoint import assets, shipped
+    from freeatten_core.variants import PLAIN, SHARPENED, SOURCES, Variant
+
+    variants = {**PLAIN, **{name: Variant.parse(name) for name in SHARPENED}}
+    return {
+        "variants": [
+            [
+                str(variant),
+                variant.score,
+                variant.positivity,
+                variant.normalise,
+                "–" if variant.sharpen is None else f"p = {variant.sharpen}",
+                SOURCES[name],
+            ]
+            for name, variant in variants.items()
+        ],
+        "cards": [
+            {
+                "name": name,
+                "html": markdown(
+                    (assets() / "checkpoints" / name / "README.md").read_text(encoding="utf-8")
+                ),
+            }
+            for name in shipped()
+        ],
+    }
+
+
+def markdown(text: str) -> str:
+    """A card as HTML, without its front matter; markup in it is shown as text."""
+    from markdown_it import MarkdownIt
+
+    if text.startswith("---\n"):
+        text = text.partition("\n---\n")[2]
+    made: str = (
+        MarkdownIt("commonmark", {"html": False}).enable("table").disable("image").render(text)
+    )
+    return made

@@ -1,0 +1,50 @@
+"""The tab Compare: stored results, and the chart library that draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .answers import Answer, choice_of
+from .markup import stronger
+
+FIRST = "stdlib-16x"
+"""The stored result that a page opens with."""
+
+
+def functions() -> list[Callable[..., Answer]]:
+    """What the page can call."""
+    return [component, results, comparison, plotly]
+
+
+def component() -> Answer:
+    """The style and script of maps and thumbnails."""
+    from freeatten_core.mapview import component_script, component_style
+
+    return {"style": stronger(component_style()), "script": component_script()}
+
+
+def results() -> Answer:
+    """The stored results, the first one to be shown first, and the paper's."""
+    from . import stored
+
+    found = stored.comparisons()
+    order = sorted(found, key=lambda name: name != FIRST)
+    return {
+        "results": [{"id": name, "label": stored.label(found[name])} for name in order],
+        "paper": stored.paper_table(),
+    }
+
+
+def comparison(name: str) -> Answer:
+    """One stored result as figures, lines and tables."""
+    from . import stored
+
+    found = stored.comparisons()
+    return stored.comparison(found[choice_of("the result", name, list(found))])
+
+
+def plotly() -> Answer:
+    """The chart library: as an answer it is behind the same login as everything else."""
+    from plotly.offline import get_plotlyjs
+
+    return {"script": get_plotlyjs()}

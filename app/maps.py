@@ -1,0 +1,167 @@
+"""The tab Map: heads by their statistics, regions and rows of one head, and its downloads."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .analyses import Analyses, Analysis
+from .answers import Answer, wrong
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from freeatten_core.analysis import AttentionMap
+
+MOST_CELLS = 1024
+MOST_MAPS = 8
+"""Side by side, in a download."""
+
+
+def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
+    """What the page can call."""
+
+    def heads(id: str) -> Answer:
+        """Every head with its means."""
+        from freeatten_core.analysis import head_table
+
+        table = head_table(analyses.get(id).capture)
+        return {
+            "note": table.note,
+            "heads": [
+                {"layer": each.layer, "head": each.head, "values": _numbers(each.values)}
+                for each in table
+            ],
+        }
+
+    def open_map(id: str, layer: int, head: int) -> Answer:
+        """What the page must know of a map before it asks for regions."""
+        found = analyses.map(id, layer, head)
+        return {
+            "queryLength": found.query_length,
+            "keyLength": found.key_length,
+            "scale": {"floor": found.scale.floor_log2, "top": found.scale.top_log2},
+            "pool": found.pool,
+            "trainLength": analyses.get(id).capture.train_length,
+            "kind": "weights",
+        }
+
+    def region(
+        id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
+    ) -> Answer:
+        """A region as bytes."""
+        found = analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
+        rows, columns = found.codes.shape
+        return {
+            "codes": _text(found.codes),
+            "rows": rows,
+            "columns": columns,
+            "cell": found.cell,
+            "query_start": found.query_start,
+            "key_start": found.key_start,
+        }
+
+    def row(id: str, layer: int, head: int, query: int) -> Answer:
+        """The exact weights of all keys that a query sees."""
+        found = analyses.map(id, layer, head)
+        weights = found.weights(query, query + 1, 0, found.key_length)[0, : query + 1]
+        return {"weights": _text(weights.float().cpu().numpy()), "zeros": _has_zeros(found)}
+
+    def view_command(
+        ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+    ) -> Answer:
+        """The command that shows the first map in a terminal, and saves all as a page."""
+        found = _several(analyses, ids)
+        words = [*_checkpoints(found), "--layer", str(int(layer)), "--head", str(int(head))]
+        words += ["--query", f"{int(q0)}:{int(q1)}", "--key", f"{int(k0)}:{int(k1)}"]
+        return {"command": command("map", words, analyses, found[0])}
+
+    def page(ids: list[str], layer: int, head: int) -> Answer:
+        """The maps of a head as one page that needs no server."""
+        from freeatten_core.mapview import HeadMap, render_page
+
+        from .site import finest
+
+        found = _several(analyses, ids)
+        where = f"layer {layer}, head {head}"
+        maps = [analyses.map(id, layer, head) for id in ids]
+        items = [
+            HeadMap(
+                str(each.capture.variant),
+                attention.to_payload(finest(attention)),
+                head=where,
+                train_length=each.capture.train_length,
+            )
+            for each, attention in zip(found, maps, strict=True)
+        ]
+        first = found[0].capture
+        words = [*_checkpoints(found), "--layer", str(layer), "--head", str(head)]
+        text = render_page(
+            items,
+            f"{', '.join(item.name for item in items)}: {where}",
+            tokens=first.labels(0, first.length),
+            about=f"{first.length:,} tokens of {found[0].text}",
+            command=command("map", [*words, "--html", "map.html"], analyses, found[0]),
+            difference=(0, 1) if len(items) > 1 else None,
+        )
+        return {"page": text}
+
+    def cells_csv(id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> Answer:
+        """A region as CSV, as `freeatten map --csv` writes it."""
+        found = analyses.map(id, layer, head).region(q0, q1, k0, k1, 256)
+        queries, keys = found.query_edges(), found.key_edges()
+        file = io.StringIO()
+        writer = csv.writer(file)
+        writer.writerow(["query", "key", "cell", "weight"])
+        for query, line in zip(queries[:-1].tolist(), found.values().tolist(), strict=True):
+            for key, weight in zip(keys[:-1].tolist(), line, strict=True):
+                if key <= query + found.cell:
+                    writer.writerow([query, key, found.cell, f"{weight:.6g}"])
+        return {"csv": file.getvalue()}
+
+    return [heads, open_map, region, row, view_command, page, cells_csv]
+
+
+def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
+    """What to type for the same view; an own text is named by its file."""
+    asked = analysis.asked
+    text = analyses.texts.option(asked.text)
+    tail = ["--len", str(analysis.capture.length), "--text", text, "--seed", str(asked.seed)]
+    return shlex.join(["freeatten", name, *words, *tail])
+
+
+def _several(analyses: Analyses, ids: Any) -> list[Analysis]:
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MAPS:
+        raise wrong(f"ids must be a list of 1 to {MOST_MAPS} analyses")
+    return [analyses.get(id) for id in ids]
+
+
+def _checkpoints(found: list[Analysis]) -> list[str]:
+    return [word for each in found for word in ("--checkpoint", each.asked.checkpoint)]
+
+
+def _cells(cells: Any) -> int:
+    from freeatten_core.analysis.map import check_whole
+
+    return check_whole("cells", cells, 1, MOST_CELLS)
+
+
+def _has_zeros(attention: AttentionMap) -> bool:
+    """Whether a weight of 0 is exactly that, and not one that float32 cannot hold."""
+    return attention.variant.sharpen is not None or attention.variant.positivity == "relu"
+
+
+def _text(array: NDArray[Any] | NDArray[np.uint8]) -> str:
+    """The bytes of an array, little-endian."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return base64.b64encode(little.tobytes()).decode("ascii")
+
+
+def _numbers(values: Mapping[Any, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

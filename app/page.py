@@ -1,0 +1,59 @@
+"""The page: one component that is all of it, with the functions it calls."""
+
+from __future__ import annotations
+
+from string import Template
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from . import about, compare, entropy, maps, retrieval, setup, stages
+from .answers import answering
+from .markup import read, script, section, stronger
+
+if TYPE_CHECKING:
+    from .analyses import Analyses
+
+SCRIPTS = (
+    "elements.js",
+    "compare.js",
+    "calls.js",
+    "setup.js",
+    "charts.js",
+    "maps.js",
+    "entropy.js",
+    "stages.js",
+    "reading.js",
+    "app.js",
+)
+"""In the order in which they are put together."""
+ON_LOAD = "window.freeattenApp.start(element, server);"
+
+
+def build(analyses: Analyses) -> gr.Blocks:
+    """The app, not yet listening."""
+    markup = Template(read("app.html")).substitute(compare=section("", ""))
+    offered = [
+        *compare.functions(),
+        *setup.functions(analyses),
+        *maps.functions(analyses),
+        *entropy.functions(analyses),
+        *stages.functions(analyses),
+        *retrieval.functions(),
+        *about.functions(),
+    ]
+    app = gr.Blocks(title="freeatten", analytics_enabled=False)
+    with app:
+        gr.HTML(
+            html_template=markup,
+            js_on_load=ON_LOAD,
+            apply_default_css=False,
+            server_functions=[answering(function) for function in offered],
+        )
+    return app
+
+
+def head() -> str:
+    """Styles and scripts of the page's head: Gradio would rewrite those of a component."""
+    style = stronger(read("site.css") + read("app.css"))
+    return f"<style>{style}</style>\n<script>{script(*SCRIPTS)}</script>"

@@ -1,0 +1,81 @@
+// Calls to the server: one object in, one object out, a failure as an error with its sentence.
+
+let server = null;
+
+/** An analysis that the server no longer keeps. */
+class GoneError extends Error {}
+
+async function call(name, given = {}) {
+  const answer = await server[`ask_${name}`](given).catch(() => undefined);
+  if (!answer) throw new Error("the server did not answer; is it still running?");
+  if (answer.gone) throw new GoneError("the server no longer keeps this analysis");
+  if (answer.error) throw new Error(answer.error);
+  return answer;
+}
+
+const asked = new Map();
+
+/** What a call without changing arguments answered, asked once. */
+function once(name, given = {}) {
+  const key = `${name} ${JSON.stringify(given)}`;
+  const known = asked.get(key) ?? call(name, given).catch((error) => {
+    asked.delete(key);
+    throw error;
+  });
+  asked.set(key, known);
+  return known;
+}
+
+let library = null;
+
+/** Loads the chart library. */
+function loadPlotly() {
+  library ??= call("plotly").then(({ script }) => {
+    document.head.append(make("script", {}, script));
+  }).catch((error) => {
+    library = null;
+    throw error;
+  });
+  return library;
+}
+
+let component = null;
+
+/** Loads the maps' component. */
+function loadComponent() {
+  component ??= call("component").then(({ style, script }) => {
+    document.head.prepend(make("style", {}, style));
+    document.head.append(make("script", {}, script));
+  }).catch((error) => {
+    component = null;
+    throw error;
+  });
+  return component;
+}
+
+/** Bytes of base64. */
+function bytesOf(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+/** Runs a task for the newest wish only, one at a time; older wishes are dropped. */
+function newest(task) {
+  let wish = null;
+  let running = null;
+  const work = async () => {
+    try {
+      while (wish) {
+        const given = wish;
+        wish = null;
+        await task(...given);
+      }
+    } finally {
+      running = null;
+    }
+  };
+  return (...given) => {
+    wish = given;
+    running ??= work();
+    return running;
+  };
+}

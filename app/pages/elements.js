@@ -1,0 +1,38 @@
+// What every part of a page is made with.
+
+const byId = (id) => document.getElementById(id);
+
+/** An element; texts never become markup. */
+function make(tag, attributes = {}, ...children) {
+  const svg = tag === "svg" || tag === "line" || tag === "text";
+  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function table({ caption, header, rows }) {
+  const head = make("tr", {}, make("td"), ...header.map((text) => make("th", { scope: "col" }, text)));
+  const body = rows.map(([label, ...cells]) => make("tr", {},
+    make("th", { scope: "row" }, label), ...cells.map((text) => make("td", {}, text))));
+  return make("div", {}, make("p", { class: "site-caption" }, caption),
+    make("div", { class: "site-scroll", tabindex: "0", role: "group", "aria-label": caption },
+      make("table", { "aria-label": caption }, make("thead", {}, head), make("tbody", {}, ...body))));
+}
+
+/** Saves a text as a file. */
+function save(text, name, type) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+/** Lines as CSV; a cell that a spreadsheet would run as a formula is quoted with '. */
+function csvOf(lines) {
+  const cell = (value) => {
+    const text = String(value ?? "");
+    const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return lines.map((one) => one.map(cell).join(",")).join("\n") + "\n";
+}

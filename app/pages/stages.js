@@ -1,0 +1,143 @@
+// The tab Stages: one row from score to weight, with sliders.
+
+const STAGE_NAMES = ["score", "positivity", "normalise", "sharpen"];
+const STAGE_HEIGHT = 220;
+
+class StagesTab {
+  constructor(setup, remember) {
+    Object.assign(this, { setup, remember });
+    this.row = null;
+    for (const id of ["stage-layer", "stage-head"]) byId(id).addEventListener("change", () => this.moved());
+    byId("stage-model").addEventListener("change", () => { this.power = 0; this.limits(); this.moved(); });
+    for (const id of ["position", "last", "power"]) byId(id).addEventListener("input", () => this.slid(id));
+    byId("stages-csv").addEventListener("click", () => this.saveCsv());
+    byId("stage-charts").append(...STAGE_NAMES.map((name) => make("figure", {},
+      make("figcaption", {}, make("b", {}, name), " ", make("code", {})), make("div", { class: "site-plot", role: "img", "aria-label": name }))));
+    this.fetch = newest(() => this.load());
+  }
+
+  async show(parts) {
+    const analyses = this.setup.analyses;
+    byId("stages-about").textContent = this.setup.about();
+    byId("stages-shown").hidden = false;
+    if (this.shown !== analyses) this.fill(analyses);
+    this.restore(parts);
+    await loadPlotly();
+    await this.fetch();
+    this.draw();
+  }
+
+  fill(analyses) {
+    this.shown = analyses;
+    const option = (value) => make("option", { value }, String(value));
+    byId("stage-model").replaceChildren(...analyses.map((one, at) => make("option", { value: at }, one.variant)));
+    byId("stage-model").value = String(analyses.length - 1);
+    byId("stage-layer").replaceChildren(...analyses[0].layers.map(option));
+    byId("stage-head").replaceChildren(...Array.from({ length: analyses[0].heads }, (_, head) => option(head)));
+    byId("stage-layer").value = String(analyses[0].layers[Math.floor(analyses[0].layers.length / 2)]);
+    byId("position").max = String(analyses[0].length - 1);
+    byId("position").value = byId("position").max;
+    byId("power").value = "0";
+    this.limits();
+    byId("last").value = byId("last").max;
+  }
+
+  restore(parts) {
+    for (const [id, name] of [["stage-model", "m"], ["stage-layer", "layer"], ["stage-head", "head"]]) {
+      if ([...byId(id).options].some(({ value }) => value === parts.get(name))) byId(id).value = parts.get(name);
+    }
+    if (parts.has("position")) byId("position").value = parts.get("position");
+    this.limits();
+    byId("last").value = parts.get("last") ?? byId("last").max;
+    byId("power").value = parts.get("p") ?? "0";
+    this.tell();
+  }
+
+  get analysis() {
+    return this.shown[Number(byId("stage-model").value)];
+  }
+
+  /** The keys that can be visible end with the query. */
+  limits() {
+    const isAll = byId("last").value === byId("last").max;
+    byId("last").max = String(Number(byId("position").value) + 1);
+    if (isAll) byId("last").value = byId("last").max;
+  }
+
+  slid(id) {
+    if (id === "position") this.limits();
+    this.moved();
+  }
+
+  moved() {
+    this.tell();
+    this.remember();
+    this.fetch().catch((error) => this.setup.say(error.message, true));
+  }
+
+  /** Power 0 on the slider is the variant's own. */
+  asked() {
+    const [position, last, power] = ["position", "last", "power"].map((id) => Number(byId(id).value));
+    return {
+      layer: Number(byId("stage-layer").value), head: Number(byId("stage-head").value), position,
+      power: power || null, last: last === position + 1 ? null : last,
+    };
+  }
+
+  tell() {
+    const { position, power, last } = this.asked();
+    byId("position-value").textContent = position.toLocaleString("en");
+    byId("last-value").textContent = last === null ? `all ${(position + 1).toLocaleString("en")}` : last.toLocaleString("en");
+    byId("power-value").textContent = power === null ? "its own" : power;
+  }
+
+  async load() {
+    const { analysis } = this;
+    this.row = await analysis.call("stages", this.asked());
+    this.draw();
+  }
+
+  draw() {
+    const { row } = this;
+    if (!row || !window.Plotly || byId("stages").hidden) return;
+    byId("power-label").hidden = !row.sharpens;
+    [...byId("stage-charts").children].forEach((figure, at) => {
+      figure.querySelector("code").textContent = row.formulas[at];
+      const [x, y] = row.stages[at];
+      lineChart(figure.lastElementChild, {
+        lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: "", height: STAGE_HEIGHT,
+      });
+    });
+    byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, shownToken(row.token)),
+      ` sees N = ${row.count.toLocaleString("en")} keys; ${row.zeros.toLocaleString("en")} get a weight of exactly 0.`);
+    byId("stage-table").replaceChildren(table({
+      caption: "The keys that are read most",
+      header: ["token", "score s", "positivity f", "N·a", "weight w"],
+      rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), shownToken(token), ...values.map(short)]),
+    }));
+    byId("stages-command").textContent = row.command;
+    byId("stage-charts").dataset.drawn = JSON.stringify(this.asked());
+  }
+
+  state() {
+    const { layer, head, position, power, last } = this.asked();
+    const parts = new URLSearchParams({ m: byId("stage-model").value, layer, head, position });
+    if (power !== null) parts.set("p", power);
+    if (last !== null) parts.set("last", last);
+    return parts;
+  }
+
+  saveCsv() {
+    const lines = this.row.strongest.map(({ key, token, values }) => [key, token, ...values]);
+    save(csvOf([["key", "token", "score", "positivity", "N·a", "weight"], ...lines]), "freeatten-stages.csv", "text/csv");
+  }
+
+  themed() {
+    this.draw();
+  }
+}
+
+/** A token in which blanks and control characters can be seen. */
+function shownToken(token) {
+  return JSON.stringify(token).slice(1, -1).replaceAll('\\"', '"').replace(/^ +| +$/g, (blanks) => "·".repeat(blanks.length)) || "∅";
+}

@@ -1,0 +1,204 @@
+"""`freeatten-viz serve`: the instrument in a browser."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import webbrowser
+from pathlib import Path
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .answers import wrong
+
+if TYPE_CHECKING:
+    from .analyses import Analyses
+
+MOST_PORTS = 100
+UPLOAD_BYTES = "1kb"
+"""Gradio's own upload has no use here: texts come with the calls, within their own bounds."""
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="A shipped name, folder or hub name to look into; repeatable."),
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A file or folder to look at, beside the built-in texts.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    auth: Annotated[str | None, typer.Option(help="USER:PASS that a visitor must know.")] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+) -> None:
+    """Open the instrument in a browser. Ctrl-C stops it."""
+    from .analyses import Analyses
+    from .models import Models
+    from .texts import Texts
+
+    login = login_of(auth)
+    check_text(text)
+    check_device(device)
+    check_port(host, port)
+    local = is_loopback(host)
+    models = Models(tuple(checkpoint or ()), local=local)
+    analyses = Analyses(models, Texts(text, local=local), device)
+    try:
+        _run(analyses, host, port, login, browser)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped", err=True)
+    finally:
+        analyses.close()
+
+
+def _run(
+    analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, browser: bool
+) -> None:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    app = launch(analyses, host, port, login)
+    try:
+        address = f"http://{_shown(host)}:{port}"
+        typer.echo(f"freeatten is at {address} (Ctrl-C stops it)")
+        Thread(target=warm, daemon=True).start()
+        if browser:
+            webbrowser.open(address)
+        Event().wait()
+    finally:
+        app.close(verbose=False)
+
+
+def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None):  # type: ignore[no-untyped-def]  # Gradio's, imported here only
+    """Starts listening, and returns the app, which `close` stops."""
+    import gradio as gr
+    from starlette.middleware import Middleware
+
+    from .guard import Guard
+    from .page import build, head
+
+    app = build(analyses)
+    app.launch(
+        server_name=host,
+        server_port=port,
+        auth=login,
+        head=head(),
+        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        app_kwargs={
+            "middleware": [Middleware(Guard)],
+            "docs_url": None,
+            "redoc_url": None,
+            "openapi_url": None,
+        },
+        max_file_size=UPLOAD_BYTES,
+        footer_links=[],
+        prevent_thread_lock=True,
+        quiet=True,
+        share=False,
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+    )
+    return app
+
+
+def warm() -> None:
+    """Imports what the first screen needs while the browser starts."""
+    from . import stored
+
+    stored.comparison(next(iter(stored.comparisons().values())))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def login_of(text: str | None) -> tuple[str, str] | None:
+    """`USER:PASS` as a pair.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    if text is None:
+        return None
+    user, _, password = text.partition(":")
+    if not user or not password:
+        raise wrong("--auth needs a name and a password, as in --auth me:secret")
+    return user, password
+
+
+def check_text(text: str | None) -> None:
+    """Whether the text that the page is to offer is there.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if (
+        text is not None
+        and text not in ("stdlib", "prose")
+        and not Path(text).expanduser().exists()
+    ):
+        raise wrong(f"no text at {text}: it must be a file, a folder, stdlib or prose")
+
+
+def check_device(device: str) -> None:
+    """The name of a device; whether there is one shows when it is needed.
+
+    Raises:
+        UsageError: another name.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise wrong(f"device is {device!r}; it can be auto, cpu or cuda")
+
+
+def check_port(host: str, port: int) -> None:
+    """Whether the server can listen there.
+
+    Raises:
+        UsageError: the port is taken (the message names the next that is free), or the address
+            is none of this machine.
+    """
+    try:
+        if _is_free(host, port):
+            return
+    except OSError as error:
+        raise wrong(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    after = range(port + 1, min(port + MOST_PORTS, 65536))
+    free = next((each for each in after if _is_free(host, each)), None)
+    proposal = "" if free is None else f"; --port {free} is free"
+    raise wrong(f"port {port} is taken{proposal}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def _shown(host: str) -> str:
+    """An address that a browser on this machine can open."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

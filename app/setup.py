@@ -1,0 +1,71 @@
+"""What is looked into: models, a text, a length; and the analyses of them, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .analyses import LONGEST, Analyses
+from .answers import Answer
+from .texts import MOST_CHARACTERS
+
+LENGTHS = tuple(512 * 2**power for power in range(7))
+FIRST_LENGTH = 2048
+
+
+def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
+    """What the page can call."""
+
+    def choices() -> Answer:
+        """What the page offers."""
+        from freeatten_core.analysis import STATISTICS
+
+        kinds = analyses.texts.kinds()
+        return {
+            "models": analyses.models.choices(),
+            "texts": [{"id": kind, "label": label} for kind, label in kinds.items()],
+            "lengths": [length for length in LENGTHS if length <= LONGEST],
+            "length": FIRST_LENGTH,
+            "characters": MOST_CHARACTERS,
+            "folders": analyses.models.local,
+            "statistics": [
+                {"id": name, "label": each.label, "unit": each.unit, "meaning": each.meaning}
+                for name, each in STATISTICS.items()
+            ],
+        }
+
+    def start(checkpoint: str, text: Mapping[str, Any], length: int, seed: int) -> Answer:
+        """Begins an analysis."""
+        return {"job": analyses.start(analyses.asked(checkpoint, text, length, seed))}
+
+    def progress(job: str) -> Answer:
+        """How far it is; what was made, when it is done."""
+        found = analyses.job(job)
+        told = {"state": found.state, "share": found.share, "error": found.error}
+        return told | (described(found.analysis) if found.state == "done" else {})
+
+    def described(name: str) -> Answer:
+        analysis = analyses.get(name)
+        capture = analysis.capture
+        return {
+            "id": name,
+            "variant": str(capture.variant),
+            "length": capture.length,
+            "trained": capture.train_length,
+            "layers": list(capture.layers),
+            "heads": capture.heads,
+            "text": analysis.text,
+            "tokenizer": capture.tokenizer_id,
+        }
+
+    def cancel(job: str) -> Answer:
+        """Gives an analysis up."""
+        analyses.job(job).stop.set()
+        return {}
+
+    def tokens(id: str) -> Answer:
+        """The text of every token."""
+        capture = analyses.get(id).capture
+        return {"tokens": capture.labels(0, capture.length)}
+
+    return [choices, start, progress, cancel, tokens]

@@ -1,0 +1,93 @@
+"""The tab Stages: one row from score to weight, with other powers and fewer keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .analyses import Analyses
+from .answers import Answer
+from .maps import command
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from freeatten_core.variants import Variant
+
+MOST_POINTS = 600
+STRONGEST = 12
+SCORES = {
+    "dot": "s = q·k / √D",
+    "length-cosine": "s = log D · log N · cos(q, k)",
+    "dot-log-n": "s = q·k / √D − log N",
+}
+POSITIVITIES = {
+    "exp": "f = eˢ",
+    "softplus": "f = log(1 + eˢ)",
+    "sigmoid": "f = 1 / (1 + e⁻ˢ)",
+    "relu": "f = max(s, 0)",
+}
+NORMALISATIONS = {"l1": "a = f / Σ f", "count": "a = f / N", "none": "a = f"}
+
+
+def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
+    """What the page can call."""
+
+    def stages(
+        id: str, layer: int, head: int, position: int, power: int | None, last: int | None
+    ) -> Answer:
+        """A row's values after every stage."""
+        from freeatten_core.analysis import row_stages
+
+        analysis = analyses.get(id)
+        capture = analysis.capture
+        row = row_stages(
+            capture, layer, head, position, power="own" if power is None else power, last=last
+        )
+        words = ["--checkpoint", analysis.asked.checkpoint, "--layer", str(layer)]
+        words += ["--head", str(head), "--position", str(position)]
+        words += [] if power is None else ["--power", str(power)]
+        words += [] if last is None else ["--last", str(last)]
+        first, count = position + 1 - row.count, row.count
+        shown = row.score, row.positivity, count * row.normalise, row.weights
+        return {
+            "variant": str(row.variant),
+            "count": count,
+            "token": capture.labels(position, position + 1)[0],
+            "formulas": _formulas(row.variant),
+            "stages": [_binned(stage, first) for stage in shown],
+            "zeros": int((row.weights == 0).sum()),
+            "strongest": [
+                {
+                    "key": first + at,
+                    "token": capture.labels(first + at, first + at + 1)[0],
+                    "values": [float(stage[at]) for stage in shown],
+                }
+                for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
+            ],
+            "sharpens": row.variant.normalise == "l1",
+            "own": capture.variant.sharpen,
+            "command": command("stages", words, analyses, analysis),
+        }
+
+    return [stages]
+
+
+def _formulas(variant: Variant) -> list[str]:
+    last = "w = a"
+    if variant.sharpen is not None:
+        last = f"w ∝ max(0, N·a − O)^{variant.sharpen}, Σ w = 1"
+    normalised = f"{NORMALISATIONS[variant.normalise]}, shown as N·a"
+    return [SCORES[variant.score], POSITIVITIES[variant.positivity], normalised, last]
+
+
+def _binned(values: Tensor, first: int) -> list[list[float | None]]:
+    """Key positions, and the largest value of each stretch: peaks stay visible."""
+    import torch
+
+    size = math.ceil(len(values) / MOST_POINTS)
+    parts = torch.split(values, size)
+    places = [first + at * size + int(part.argmax()) for at, part in enumerate(parts)]
+    tops = [float(part.max()) for part in parts]
+    return [list(places), [top if math.isfinite(top) else None for top in tops]]

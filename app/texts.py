@@ -1,0 +1,129 @@
+"""Which texts an analysis can be of, and the tokens of one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answers import choice_of, object_of, text_of, wrong
+from .cache import BoundedCache
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+    from freeatten_core.corpus import Document
+
+MOST_CHARACTERS = 1_000_000
+"""Of a pasted text or a file."""
+NAME_CHARACTERS = 200
+KEPT_SELECTIONS, SELECTION_BYTES = 64, 32_000_000
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A source that every session can name, or one session's own text."""
+
+    kind: str
+    """`stdlib`, `prose`, `given` (with the command) or `own`."""
+    name: str = ""
+    content: str = ""
+    """Of an `own` text."""
+
+    @classmethod
+    def of(cls, value: Any, kinds: Mapping[str, str]) -> TextSource:
+        """What a page asks for.
+
+        Raises:
+            UsageError: a source that there is not, or an own text that is empty or too long.
+        """
+        asked = object_of("text", value, ("kind", "name", "content"))
+        kind = choice_of("the text's source", asked["kind"], [*kinds, "own"])
+        if kind != "own":
+            return cls(kind)
+        content = text_of("the text", asked["content"], MOST_CHARACTERS)
+        if not content.strip():
+            raise wrong("the text is empty; paste one, or choose a file")
+        name = text_of("the text's name", asked["name"], NAME_CHARACTERS) or "pasted text"
+        return cls(kind, name, content.replace("\r\n", "\n"))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(f"{self.kind}\0{self.name}\0{self.content}".encode()).hexdigest()
+
+
+class Texts:
+    """The sources of one server, and the tokens drawn from them."""
+
+    def __init__(self, given: str | None, *, local: bool = True) -> None:
+        """Args: what the command names, and whether only this machine is served."""
+        self.given, self.local = given, local
+        self._drawn: BoundedCache[tuple[torch.Tensor, str]] = BoundedCache(
+            KEPT_SELECTIONS, SELECTION_BYTES
+        )
+
+    def kinds(self) -> dict[str, str]:
+        """The sources that can be named, with how they are called; the first is shown first."""
+        from freeatten_core.wording import source_name
+
+        given = {} if self.given is None else {"given": Path(self.given).name}
+        return given | {kind: source_name(kind) for kind in ("stdlib", "prose")}
+
+    def option(self, source: TextSource) -> str:
+        """The command's `--text` for a source; folders are nobody's business elsewhere."""
+        if source.kind == "own":
+            return source.name
+        path = self._path(source)
+        return path if self.local else Path(path).name
+
+    def _path(self, source: TextSource) -> str:
+        return (self.given or "") if source.kind == "given" else source.kind
+
+    def tokens(
+        self, source: TextSource, tokenizer: Tokenizer, length: int, seed: int
+    ) -> tuple[torch.Tensor, str]:
+        """The tokens of one text, and its name; an own text that is shorter is taken whole.
+
+        Raises:
+            UsageError: no text of the source is long enough.
+        """
+        from freeatten_core.tokens import tokenizer_id
+
+        key = source.digest, tokenizer_id(tokenizer), length, seed
+        found = self._drawn.get(key)
+        if found is None:
+            found = self._draw(source, tokenizer, length, seed)
+            self._drawn.put(key, found, found[0].nbytes)
+        return found
+
+    def _draw(
+        self, source: TextSource, tokenizer: Tokenizer, length: int, seed: int
+    ) -> tuple[torch.Tensor, str]:
+        import torch
+
+        from freeatten_core.evaluation import select_texts
+        from freeatten_core.tokens import encode
+
+        if source.kind == "own":
+            length = min(length, max(2, len(encode(tokenizer, source.content))))
+        documents = self._documents(source)
+        drawn = select_texts(documents, tokenizer, length - 1, 1, seed).texts[0]
+        return torch.from_numpy(drawn.tokens), drawn.name
+
+    def _documents(self, source: TextSource) -> list[Document]:
+        from freeatten_core.corpus import Document
+
+        if source.kind == "own":
+            return [Document(source.name, source.content)]
+        return _read(self._path(source))
+
+
+@lru_cache(maxsize=3)
+def _read(source: str) -> list[Document]:
+    from freeatten_core.corpus import evaluation_documents
+
+    return evaluation_documents(source)

@@ -1,0 +1,517 @@
+"""`freeatten-viz serve`: bounds, checked arguments, sentences, and a login on every route."""
+
+import asyncio
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from freeatten_app import about, analyses, guard, maps, serve, setup, stages
+from freeatten_app.analyses import Analyses
+from freeatten_app.answers import BUG, GoneError, answering
+from freeatten_app.cache import BoundedCache
+from freeatten_app.main import app
+from freeatten_app.models import Models
+from freeatten_app.texts import MOST_CHARACTERS, Texts, TextSource
+from typer.testing import CliRunner
+
+from freeatten_core import attention_weights, load_checkpoint
+from freeatten_core.analysis import capture
+from freeatten_core.checkpoint import assets
+from freeatten_core.errors import UsageError
+from freeatten_core.files import expanded
+
+LENGTH = 128
+WORDS = "".join(f"word {number} follows {number - 1}.\n" for number in range(80))
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = """
+import sys
+sys.path.insert(0, "tests")
+import conftest
+from freeatten_app.main import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads that wait for a busy core cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "words.txt"
+    path.write_text(WORDS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(path):
+    made = Analyses(Models((), local=True), Texts(str(path)), "cpu")
+    yield made
+    made.close()
+
+
+GIVEN = {"kind": "given", "name": "", "content": ""}
+REQUEST = {"checkpoint": "softmax", "text": GIVEN, "length": 64, "seed": 0}
+
+
+def own(content, name=""):
+    return {"kind": "own", "name": name, "content": content}
+
+
+def ask(server, name, **given):
+    """What the page gets from a function."""
+    modules = setup, maps, stages
+    offered = {each.__name__: each for module in modules for each in module.functions(server)}
+    return answering(offered[name])(given)
+
+
+def analysed(server, checkpoint="lssar-p15", text=GIVEN, length=LENGTH):
+    """The id of a finished analysis."""
+    asked = server.asked(checkpoint, text, length, 0)
+    job = server.job(server.start(asked))
+    while job.is_open:
+        job.stop.wait(0.01)
+    assert job.error == ""
+    return job.analysis
+
+
+# The cache
+
+
+def test_a_cache_drops_what_was_used_longest_ago():
+    cache = BoundedCache(entries=2, size=100)
+    cache.put("a", 1, 10)
+    cache.put("b", 2, 10)
+    assert cache.get("a") == 1
+    cache.put("c", 3, 10)
+    assert [cache.get(key) for key in "abc"] == [1, None, 3]
+    assert (len(cache), cache.bytes) == (2, 20)
+
+
+def test_a_cache_is_bounded_in_bytes_and_keeps_its_newest():
+    cache = BoundedCache(entries=9, size=100)
+    for key in "abcd":
+        cache.put(key, key, 40)
+        assert cache.bytes <= 100
+    cache.put("large", 0, 1000)
+    assert (len(cache), cache.get("large")) == (1, 0)
+    cache.put("large", 1, 50)
+    assert cache.bytes == 50
+
+
+# Analyses
+
+
+def test_numbers_are_the_librarys(server):
+    name = analysed(server)
+    checkpoint = load_checkpoint("lssar-p15")
+    tokens, _ = server.texts.tokens(
+        server.asked("x", GIVEN, LENGTH, 0).text, checkpoint.tokenizer, LENGTH, 0
+    )
+    found = capture(checkpoint, tokens)
+    vectors = (each[None, None] for each in found.head(2, 1))
+    expected = attention_weights(*vectors, found.variant)[0, 0]
+    row = ask(server, "row", id=name, layer=2, head=1, query=100)
+    weights = np.frombuffer(base64.b64decode(row["weights"]), dtype="<f4")
+    assert row["zeros"]
+    np.testing.assert_allclose(weights, expected[100, :101], rtol=1e-4, atol=1e-7)
+    region = ask(server, "region", id=name, layer=2, head=1, q0=0, q1=64, k0=0, k1=64, cells=64)
+    codes = np.frombuffer(base64.b64decode(region["codes"]), dtype=np.uint8).reshape(64, 64)
+    own_codes = server.map(name, 2, 1).region(0, 64, 0, 64, 64).codes
+    assert (codes == own_codes).all()
+
+
+def test_an_own_text_is_read_from_its_start_and_whole(server):
+    name = analysed(server, text=own("one two three\nfour", "mine.txt"), length=2048)
+    tokens = ask(server, "tokens", id=name)["tokens"]
+    assert "".join(tokens) == "one two three\nfour"
+    assert server.get(name).text == "mine.txt"
+
+
+def test_an_id_belongs_to_what_was_asked(server, path):
+    first = server.asked("softmax", own("a text"), 64, 0)
+    other = server.asked("softmax", own("another text"), 64, 0)
+    assert server.id_of(first) != server.id_of(other)
+    assert server.id_of(first) == server.id_of(server.asked("softmax", own("a text"), 64, 0))
+    second = Analyses(Models((), local=True), Texts(str(path)), "cpu")
+    assert second.id_of(first) != server.id_of(first)  # a digest alone does not give it away
+    second.close()
+
+
+def test_what_is_dropped_is_gone_and_comes_again(server):
+    name = analysed(server)
+    server.kept = BoundedCache(server.kept.entries, server.kept.size)
+    assert ask(server, "tokens", id=name) == {"gone": True}
+    assert ask(server, "region", id=name, layer=0, head=0, q0=0, q1=9, k0=0, k1=9, cells=9) == {
+        "gone": True
+    }
+    assert analysed(server) == name
+    assert len(ask(server, "tokens", id=name)["tokens"]) == LENGTH
+
+
+def test_analyses_and_maps_stay_in_bounds(path):
+    small = Analyses(Models((), local=True), Texts(str(path)), "cpu", entries=3, size=3_000_000)
+    name = analysed(small)
+    for layer in range(5):
+        for head in range(3):
+            if ask(small, "open_map", id=name, layer=layer, head=head) == {"gone": True}:
+                name = analysed(small)
+            assert len(small.kept) <= 3
+            assert small.kept.bytes <= 3_000_000
+    small.close()
+
+
+def test_jobs_wait_are_cancelled_and_are_bounded(server, monkeypatch):
+    free = threading.Event()
+
+    def slow(*_, advance, **__):
+        free.wait(20)
+        advance(1, 2)
+        raise AssertionError("it should have been cancelled")
+
+    monkeypatch.setattr("freeatten_core.analysis.capture", slow)
+    names = [ask(server, "start", **REQUEST)["job"] for _ in range(analyses.AT_ONCE)]
+    told = [ask(server, "start", **REQUEST | {"text": own(f"text {at}")}) for at in range(30)]
+    names += [each["job"] for each in told if "job" in each]
+    assert "the server is busy" in told[-1]["error"]
+    assert len(names) <= analyses.MOST_WAITING + 2 * analyses.AT_ONCE
+    for name in names:
+        assert ask(server, "cancel", job=name) == {}
+    free.set()
+    for name in names:
+        job = server.job(name)
+        while job.is_open:
+            job.stop.wait(0.01)
+        assert ask(server, "progress", job=name)["state"] == "cancelled"
+
+
+def test_an_abandoned_job_ends(server, monkeypatch):
+    job = analyses.Job(server.asked("softmax", GIVEN, 64, 0))
+    job.advance(1, 2)
+    assert job.share == 0.5
+    monkeypatch.setattr(analyses, "ABANDONED", -1)
+    with pytest.raises(analyses.CancelledError):
+        job.advance(1, 2)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"length": 1}, "length is 1"),
+        ({"length": 10**9}, "length is 1000000000"),
+        ({"length": "9"}, "length is '9'"),
+        ({"length": True}, "whole number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"checkpoint": ["x"]}, "must be text"),
+        ({"checkpoint": "x" * 500}, "500 characters"),
+        ({"text": None}, "text is None"),
+        ({"text": {"kind": "given"}}, "must have kind, name, content"),
+        ({"text": {"kind": "/etc/passwd", "name": "", "content": ""}}, "it can be given, stdlib"),
+        ({"text": own("  \n")}, "the text is empty"),
+        ({"text": own("a", "b" * 300)}, "300 characters"),
+        ({"text": own("a" * (MOST_CHARACTERS + 1))}, "at most 1,000,000"),
+        ({"extra": 1}, "does not fit"),
+    ],
+)
+def test_a_wrong_request_is_told(server, wrong, told):
+    answer = ask(server, "start", **(REQUEST | wrong))
+    assert told in answer["error"]
+    assert list(answer) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"layer": 5}, "layer is 5"),
+        ({"layer": -1}, "layer is -1"),
+        ({"head": 1.5}, "head is 1.5"),
+        ({"head": "0"}, "head is '0'"),
+        ({"q1": 0}, "empty"),
+        ({"q1": LENGTH + 1}, "outside"),
+        ({"k0": 9, "k1": 3}, "reversed"),
+        ({"k0": None}, "key range"),
+        ({"cells": 10**6}, "cells is 1000000"),
+        ({"id": 3}, "must be text"),
+    ],
+)
+def test_a_wrong_region_is_told(server, wrong, told):
+    right = {"id": analysed(server), "layer": 0, "head": 0, "cells": 9}
+    right |= {"q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    assert told in ask(server, "region", **(right | wrong))["error"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"position": LENGTH}, "position is"),
+        ({"power": 65}, "65"),
+        ({"power": "3"}, "'3'"),
+        ({"last": 0}, "last is 0"),
+        ({"last": 70}, "last is 70"),
+    ],
+)
+def test_a_wrong_row_is_told(server, wrong, told):
+    right = {"id": analysed(server), "layer": 0, "head": 0, "position": 50}
+    right |= {"power": None, "last": None}
+    assert told in ask(server, "stages", **(right | wrong))["error"]
+
+
+@pytest.mark.parametrize("given", [None, 3, "x", [1], {"unknown": 1}])
+def test_a_call_of_another_form_is_told(given):
+    def function(name: str) -> dict[str, str]:
+        return {"name": name}
+
+    assert "the call" in answering(function)(given)["error"]
+
+
+def test_a_bug_is_logged_and_not_told(caplog):
+    def function():
+        raise KeyError("a secret path")
+
+    assert answering(function)([]) == {"error": BUG}
+    assert "a secret path" in caplog.text
+
+
+def test_gone_is_an_answer():
+    def function():
+        raise GoneError
+
+    assert answering(function)({}) == {"gone": True}
+
+
+def test_a_command_quotes_the_name_of_a_text(server):
+    name = analysed(server, text=own(WORDS, "my; rm -rf $HOME.txt"))
+    given = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    command = ask(server, "view_command", **given)["command"]
+    assert command.endswith("--text 'my; rm -rf $HOME.txt' --seed 0")
+    assert "error" in ask(server, "view_command", **(given | {"q0": "0; x"}))
+    assert "error" in ask(server, "view_command", **(given | {"ids": [name] * 9}))
+
+
+# Checkpoints and cards
+
+
+def test_other_machines_cannot_name_folders(tmp_path):
+    public = Models((str(tmp_path / "mine"),), local=False)
+    for source in (str(tmp_path), "../..", "/etc", "~", "tests/app", ".", "a/b/c"):
+        with pytest.raises(UsageError, match="not open to this page"):
+            public.get(source)
+    assert public.get("softmax").name == "softmax"
+    with pytest.raises(UsageError, match="no checkpoint"):
+        public.get(str(tmp_path / "mine"))  # allowed, and not there
+
+
+def test_other_machines_see_no_folders(path, tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(assets() / "checkpoints" / "relu", folder)
+    public = Models((str(folder),), local=False)
+    last = public.choices()[-1]
+    assert last == {"id": "mine (folder)", "label": "mine (folder)", "first": True}
+    assert str(public.get("mine (folder)").config.variant) == "relu"
+    texts = Texts(str(path), local=False)
+    source = TextSource("given")
+    assert texts.option(source) == path.name
+    assert texts.tokens(source, public.get("softmax").tokenizer, 9, 0)[1] == path.name
+
+
+def test_a_shipped_name_is_not_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "softmax").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert expanded("softmax").is_dir()
+    assert str(Models((), local=True).get("softmax").config.variant) == "softmax"
+
+
+def test_a_card_can_neither_run_nor_fetch():
+    card = "---\nx: 1\n---\n# T\n<script>a</script> <img src=x> ![p](http://x/y) [l](javascript:a)"
+    text = about.markdown(card)
+    assert "<h1>T</h1>" in text
+    assert not any(word in text for word in ("<script", "<img", "x: 1", 'href="javascript'))
+
+
+# The command
+
+
+def viz(*words):
+    return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
+
+
+def test_a_taken_port_is_told_with_the_next():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = viz("serve", "--no-browser", "--port", port)
+    assert done.exit_code == 2
+    assert f"port {port} is taken; --port " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--auth", "me"], "a name and a password"),
+        (["--text", "/nowhere/at/all"], "no text at /nowhere/at/all"),
+        (["--device", "tpu"], "device is 'tpu'"),
+        (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+    ],
+)
+def test_a_wrong_call_is_told(words, told):
+    done = viz("serve", "--no-browser", "--port", "7999", *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("x.org", False)],
+)
+def test_what_is_only_this_machine(host, local):
+    assert serve.is_loopback(host) is local
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_command_prints_its_address_and_stops_on_ctrl_c(port):
+    words = [sys.executable, "-c", COMMAND, "serve", "--no-browser", "--port", str(port)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT.parent)}
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT.parent,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stdout.readline()
+        assert line == f"freeatten is at http://127.0.0.1:{port} (Ctrl-C stops it)\n"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            assert b"freeattenApp" in answer.read()
+            assert "default-src 'self'" in answer.headers["content-security-policy"]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert err.strip() == "stopped"
+    assert out == ""
+
+
+# The routes
+
+
+class Visitor:
+    """Requests with cookies."""
+
+    def __init__(self, address):
+        self.address = address
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+
+    def send(self, path, body=None, kind="application/json"):
+        """The status and the text of an answer."""
+        request = urllib.request.Request(
+            self.address + path, data=body, headers={"content-type": kind} if body else {}
+        )
+        try:
+            with self.opener.open(request, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def call(self, component, name, given):
+        body = {"session_hash": "s", "component_id": component, "fn_name": name, "data": given}
+        return self.send("gradio_api/component_server/", json.dumps(body).encode())
+
+
+@pytest.fixture(scope="module")
+def locked(server):
+    """A served app with a login: its address, and the number of its component."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    served = serve.launch(server, "127.0.0.1", port, ("me", "secret"))
+    component = next(id for id, block in served.blocks.items() if hasattr(block, "ask_start"))
+    yield f"http://127.0.0.1:{port}/", component
+    served.close(verbose=False)
+
+
+def test_nothing_answers_without_a_login(locked):
+    address, component = locked
+    stranger = Visitor(address)
+    assert stranger.call(component, "ask_choices", {})[0] == 401
+    assert "ask_choices" not in stranger.send("")[1]
+    assert stranger.send("config")[0] == 401
+
+
+def test_a_login_opens_the_functions(locked):
+    address, component = locked
+    visitor = Visitor(address)
+    form = urllib.parse.urlencode({"username": "me", "password": "wrong"}).encode()
+    assert visitor.send("login", form, "application/x-www-form-urlencoded")[0] == 400
+    form = urllib.parse.urlencode({"username": "me", "password": "secret"}).encode()
+    assert visitor.send("login", form, "application/x-www-form-urlencoded")[0] == 200
+    status, text = visitor.call(component, "ask_choices", {})
+    assert status == 200
+    assert [each["id"] for each in json.loads(text)["texts"]] == ["given", "stdlib", "prose"]
+    assert visitor.call(component, "asked", {})[0] == 404
+
+
+def test_a_request_that_is_too_large_is_refused(locked):
+    address, _ = locked
+    server = http.client.HTTPConnection(urllib.parse.urlsplit(address).netloc, timeout=20)
+    server.putrequest("POST", "/gradio_api/component_server/")
+    server.putheader("content-length", str(guard.MOST_BYTES + 1))
+    server.endheaders()
+    assert server.getresponse().status == 413
+    server.close()
+
+
+def test_a_request_that_hides_its_size_is_refused():
+    async def reads_all(_scope, receive, _send):
+        while (await receive())["more_body"]:
+            pass
+
+    async def more():
+        return {"type": "http.request", "body": b"x" * 1_000_000, "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    sent: list[dict] = []
+    scope = {"type": "http", "path": "/login", "headers": []}
+    asyncio.run(guard.Guard(reads_all)(scope, more, send))
+    assert [message.get("status") for message in sent] == [413, None]
+
+
+@pytest.mark.parametrize(
+    "route", ["gradio_api/upload", "gradio_api/file=/etc/passwd", "gradio_api/queue/join", "docs"]
+)
+def test_routes_without_a_use_are_closed(locked, route):
+    assert Visitor(locked[0]).send(route)[0] == 404
+    assert Visitor(locked[0]).send(route, b"{}")[0] == 404
