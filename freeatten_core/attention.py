@@ -241,7 +241,7 @@ def check(
         ("head_scale", head_scale),
         ("distance_slope", distance_slope),
     ):
-        _check_constant(name, constant, heads)
+        _check_constant(name, constant, heads, query)
     if distance_slope is not None and not is_causal:
         raise ValueError("distance_slope needs is_causal=True")
     if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
@@ -281,7 +281,7 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
 
 
-def _check_constant(name: str, constant: Tensor | None, heads: int) -> None:
+def _check_constant(name: str, constant: Tensor | None, heads: int, query: Tensor) -> None:
     if constant is None:
         return
     if not isinstance(constant, Tensor):
@@ -290,6 +290,8 @@ def _check_constant(name: str, constant: Tensor | None, heads: int) -> None:
         raise ValueError(
             f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
         )
+    if constant.device != query.device:
+        raise ValueError(f"{name} is on {constant.device}, query on {query.device}; one device")
     if constant.requires_grad:
         raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")
 

@@ -335,6 +335,11 @@ ERRORS = {
         ["distance_slope", "(2,)", "(4,)"],
     ),
     "head_scale is a number": ({"head_scale": 2.0}, TypeError, ["head_scale", "float", "tensor"]),
+    "device of head_scale": (
+        {"head_scale": of(4).to("meta")},
+        ValueError,
+        ["head_scale is on meta", "query on cpu"],
+    ),
     "gradient of head_scale": (
         {"head_scale": of(4).requires_grad_()},
         ValueError,

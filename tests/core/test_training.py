@@ -20,7 +20,7 @@ from freeatten_core import Variant, load_checkpoint, training
 from freeatten_core.checkpoint import CURVE, FILES, WEIGHTS
 from freeatten_core.errors import ContentError, UsageError
 from freeatten_core.tokens import load_corpus, prepare
-from freeatten_core.training import Batches, Recipe, train
+from freeatten_core.training import Batches, FreshGradients, Recipe, ReplayedGradients, train
 
 CPU = torch.device("cpu")
 STATE = ".mine.training-state.safetensors"
@@ -475,3 +475,22 @@ def test_a_recipe_changes_what_is_given():
 def test_a_value_out_of_range_is_refused(changes, words):
     with refused(UsageError, words):
         Recipe().changed(**changes)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_replayed_gradients_are_those_of_fresh_ones():
+    weight = torch.nn.Parameter(torch.randn(8, 8, device="cuda"))
+
+    def loss(batch):
+        return (batch @ weight).square().mean()
+
+    fresh, replayed = (kind(loss, [weight]) for kind in (FreshGradients, ReplayedGradients))
+    for seed in range(3):
+        draw = torch.Generator("cuda").manual_seed(seed)
+        batch = torch.randn(4, 8, device="cuda", generator=draw)
+        expected = fresh(batch), weight.grad.clone()
+        found = replayed(batch), weight.grad.clone()
+        torch.testing.assert_close(found, expected)
+        with torch.no_grad():
+            weight.add_(0.1)
+        weight.grad = None if seed == 0 else weight.grad

@@ -80,7 +80,7 @@ def through_norm(grad, vectors):
     length = norm(vectors)
     unit = vectors.to(tl.float32) / tl.maximum(length, NORM_EPS)[:, None]
     along = tl.sum(grad * unit, 1)
-    return tl.where((length > NORM_EPS)[:, None], grad - unit * along[:, None], 0.0)
+    return tl.where((length <= NORM_EPS)[:, None], 0.0, grad - unit * along[:, None])
 
 
 @triton.jit
@@ -382,7 +382,8 @@ def sweep_rows(
         factor = tl.load(at + 7 * field, inside, other=0.0)
         shift, rise, drop, even, lift = scale, scale, scale, delta, delta * 0
         if POSITIVITY == "exp":
-            shift = tl.load(at + field, inside, other=0.0)
+            # padding must not overflow: a negative slope makes its scores large
+            shift = tl.load(at + field, inside, other=float("inf"))
         if SHARPENED:
             rise = tl.load(at + 2 * field, inside, other=0.0)
             drop = tl.load(at + 3 * field, inside, other=0.0)

@@ -23,7 +23,7 @@ from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_co
 LOWEST = tl.constexpr(-1e30)
 """A row maximum before any key; finite, so that differences with it are."""
 
-LEAST_SCALE = tl.constexpr(1e-30)
+LEAST_SCALE = tl.constexpr(1e-9)
 """Instead of the scale 0 of a row that sees one key: softplus is divided by it."""
 
 FAR = tl.constexpr(0.02)
@@ -414,7 +414,6 @@ def forward_kernel(
     VALUE_DIM: tl.constexpr,
     BLOCK_VALUE: tl.constexpr,
     DEGREE: tl.constexpr,
-    SUM_DEGREE: tl.constexpr,
     QUICK: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
@@ -422,7 +421,8 @@ def forward_kernel(
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
 
-    `scalars` are those of `kernels.chunked.RowScalars`, of scores in base 2.
+    `scalars` are the fields of `kernels.chunked.RowScalars`, of scores in base 2, as far as the
+    backward of the variant reads them.
     """
     # the last rows first: causal ones see most keys, and short work fills the gaps at the end
     block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
@@ -441,6 +441,8 @@ def forward_kernel(
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
     count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
     scale = row_scale(count, dim_log, dot_scale, SCORE) * unit_of(POSITIVITY)
+    if LATE:
+        scale = tl.maximum(scale, LEAST_SCALE)
     if SCORE == "length-cosine":
         scale /= tl.maximum(norm(q), NORM_EPS)
     if HAS_HEAD_SCALE:
@@ -452,7 +454,6 @@ def forward_kernel(
     own = row + key_length - query_length
     late = tl.full((ROWS,), 1.0, tl.float32)
     if LATE:
-        scale = tl.maximum(scale, LEAST_SCALE)
         late = scale
 
     low, full_low, full_high, high = keys_seen(
@@ -464,18 +465,21 @@ def forward_kernel(
     off = tl.zeros((ROWS,), tl.float32)
     rise = tl.full((ROWS,), 1.0, tl.float32)
     drop = tl.zeros((ROWS,), tl.float32)
+    inside = row < query_length
+    quick = QUICK
     if SWEEPS == 2:
         total, highest, shift = add_up_row(
             low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late, bias,
             slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE,
-            DIM, BLOCK_DIM, ROWS, KEYS, SUM_DEGREE, QUICK, STAGES,
+            DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, QUICK, STAGES,
         )  # fmt: skip
         if QUICK:
-            if tl.min(total - count * FAR) < 0:
+            quick = tl.min(tl.where(inside, total - count * FAR, 0.0)) >= 0
+            if not quick:
                 total, highest, shift = add_up_row(
                     low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late,
                     bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE,
-                    HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, SUM_DEGREE, False, 1,
+                    HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, False, 1,
                 )  # fmt: skip
         if POSITIVITY == "exp" and NORMALISE != "l1":
             total *= tl.exp2(shift)
@@ -491,9 +495,6 @@ def forward_kernel(
     mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
     raised = tl.zeros((ROWS,), tl.float32)
     if HAS_VALUE or SHARPENED:
-        quick = QUICK
-        if QUICK and SWEEPS == 2:
-            quick = tl.min(total - count * FAR) >= 0
         if quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
@@ -502,7 +503,7 @@ def forward_kernel(
                 DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, True, STAGES,
             )  # fmt: skip
         if QUICK and SWEEPS == 1:
-            quick = tl.min(raised - count * FAR) >= 0
+            quick = tl.min(tl.where(inside, raised - count * FAR, 0.0)) >= 0
         if not quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
@@ -522,7 +523,6 @@ def forward_kernel(
         inverse *= tl.exp2(shift)
         shift *= 0
 
-    inside = row < query_length
     field = tl.cast(pairs, tl.int64) * query_length
     at = scalars + pair.to(tl.int64) * query_length + row
     tl.store(at, tl.where(shift > LOWEST, shift, 0.0), inside)

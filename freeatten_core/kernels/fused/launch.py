@@ -41,7 +41,7 @@ class Call:
         self.query, self.key = _readable(query), _readable(key)
         self.value = None if value is None else _readable(value)
         self.head_scale, self.distance_slope = (
-            None if x is None else x.to(query.device, torch.float32)
+            None if x is None else x.to(torch.float32).contiguous()
             for x in (head_scale, distance_slope)
         )
         self.dim, self.value_dim = problem.dim, problem.dim if value is None else value.shape[-1]
@@ -115,13 +115,9 @@ class Call:
 
     @property
     def degree(self) -> int:
-        """Of the softplus' polynomial for a weight; see `stages.softplus`."""
+        """Of the softplus' polynomial, see `stages.softplus`. The same in both sweeps: sharpening
+        would amplify any difference between them."""
         return 7 if self.query.dtype == torch.float32 else 5
-
-    @property
-    def sum_degree(self) -> int:
-        """Of the polynomial for a sum over a row, where errors of both signs meet."""
-        return 7 if self.query.dtype == torch.float32 else 4
 
     @property
     def options(self) -> dict[str, Any]:
@@ -134,9 +130,12 @@ class Call:
 
     @property
     def late(self) -> bool:
-        """Whether a score is the product times a positive factor of the row."""
+        """Whether a score is the product times a positive factor of the row, and the positivity
+        may come divided by it: in float16 only where rows are divided by their sum."""
+        variant = self.problem.variant
         plain = self.head_scale is None and self.distance_slope is None
-        return plain and self.problem.variant.score != "dot-log-n"
+        narrow = self.query.dtype == torch.float16 and variant.normalise != "l1"
+        return plain and not narrow and variant.score != "dot-log-n"
 
     @property
     def quick(self) -> bool:
@@ -182,12 +181,11 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         *call.strides,
         *call.sizes,
         *call.scales,
-        SUM_DEGREE=call.sum_degree,
         NORMALISE=problem.variant.normalise,
         SWEEPS=2 if scalars_only else call.sweeps,
         HAS_HEAD_SCALE=call.head_scale is not None,
         LATE=call.late,
-        QUICK=call.quick,
+        QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
         HAS_VALUE=not scalars_only,
         **call.stages,
         **call.options,

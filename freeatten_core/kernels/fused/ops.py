@@ -106,6 +106,7 @@ def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistic
             highest = highest * unit
     if variant.sharpen is None:
         raised = torch.ones_like(raised)
+    normaliser[:, : problem.first_row] = float(variant.positivity != "exp")
     rows = RowStatistics(
         normaliser=normaliser, u_max=highest, offset=offset, raised=raised, **described
     )
