@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from .command import command_line
+from .command import check_choice, command_line
 from .help import DEVICE, TEXT
-from .inside import LENGTH_HELP, captures, rows_of
-
-if TYPE_CHECKING:
-    from freeatten_core.analysis import Capture
+from .inside import LENGTH_HELP, progress, rows_of, tokens_of
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
-POINTS = 64
 
 
 def entropy(
@@ -44,7 +38,12 @@ def entropy(
     ] = False,
     len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "4x",
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
-    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
+    texts: Annotated[int, typer.Option(min=1, help="Means over how many texts at most.")] = 1,
+    by: Annotated[
+        str | None,
+        typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[
@@ -53,82 +52,41 @@ def entropy(
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
     from freeatten_core.analysis import STATISTICS
+    from freeatten_core.analysis.rows import Name
+    from freeatten_core.analysis.survey import SurveyRequest, survey
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
     from freeatten_core.files import check_writable
     from freeatten_core.variants import nearest
 
     if statistic not in STATISTICS:
         raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
+    if by is not None:
+        check_choice("by", by, ("length",))
     if csv_file is not None:
         check_writable(csv_file)
     rows = rows_of(variants, checkpoint, DEFAULT)
-    found, name = captures(rows, text=text, length=len_, seed=seed, device=device)
-    result = _result(found, name, statistic)
+    request = SurveyRequest(
+        rows=rows,
+        documents=evaluation_documents(text, sys.stdin),
+        source=text,
+        length=tokens_of(len_, rows[0].checkpoint.config.train_length),
+        command=command_line(),
+        statistic=cast(Name, statistic),
+        texts=texts,
+        by_length=by == "length",
+        seed=seed,
+        device=choose_device(device),
+    )
+    with progress() as advance:
+        result = survey(request, advance)
     if as_json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     else:
         _print(result, top=top, lowest=lowest, sinks=sinks)
     if csv_file is not None:
         _save_csv(result, csv_file)
-
-
-def _result(found: Sequence[Capture], text: str, name: Any) -> dict[str, Any]:
-    from freeatten_core.analysis import STATISTICS, by_position, head_table, sink_rate
-    from freeatten_core.analysis import uniform_rule_share as uniform
-
-    shown = STATISTICS[name]
-    entries = []
-    for capture in found:
-        curves = [by_position(capture, name, layer, POINTS) for layer in capture.layers]
-        mean = [
-            sum(column) / len(column) for column in zip(*(_rows(c) for _, c in curves), strict=True)
-        ]
-        sink = sink_rate(capture) if capture.length >= 64 else None
-        entries.append(
-            {
-                "variant": str(capture.variant),
-                "checkpoint": capture.name,
-                "heads": [
-                    {
-                        "layer": head.layer,
-                        "head": head.head,
-                        "sink": head.sink,
-                        **_plain(head.values),
-                    }
-                    for head in head_table(capture)
-                ],
-                "sink_rate": None if sink is None else sink.share,
-                "uniform_rule": uniform(capture).share,
-                "by_position": [_number(value) for value in mean],
-            }
-        )
-    positions = by_position(found[0], name, next(iter(found[0].layers)), POINTS)[0]
-    return {
-        "schema": 1,
-        "text": text,
-        "length": found[0].length,
-        "train_length": found[0].train_length,
-        "statistic": name,
-        "label": shown.label,
-        "unit": shown.unit,
-        "meaning": shown.meaning,
-        "command": command_line(),
-        "positions": positions.tolist(),
-        "variants": entries,
-    }
-
-
-def _rows(curve: Any) -> list[float]:
-    """The mean over heads at every position."""
-    return list(curve.nanmean(0).tolist())
-
-
-def _plain(values: Any) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in values.items()}
-
-
-def _number(value: float) -> float | None:
-    return round(value, 6) if math.isfinite(value) else None
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
@@ -141,7 +99,7 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     unit = f" ({result['unit']})" if result["unit"] else ""
     console.print(
         f"[bold]{result['label']}{unit}[/]: {result['meaning']}\n"
-        f"{result['length']:,} tokens of {result['text']}, mean over all rows",
+        f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
         highlight=False,
     )
     for entry in result["variants"]:
@@ -151,6 +109,9 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
         else:
             console.print(_table(entry, result))
         console.print(Text(_note(entry), style="dim"))
+    if "lengths" in result:
+        console.print()
+        console.print(_by_length(result))
     curves = {
         entry["variant"]: (result["positions"], entry["by_position"])
         for entry in result["variants"]
@@ -159,6 +120,50 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     console.print()
     console.print(Text.from_ansi(line_chart(curves, title, console.width)))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
+
+
+def _texts(result: dict[str, Any]) -> str:
+    names = result["text"]["names"]
+    if len(names) == 1:
+        return str(names[0])
+    from freeatten_core.wording import source_name
+
+    return f"{len(names)} texts of {source_name(result['text']['source'])}"
+
+
+def _by_length(result: dict[str, Any]) -> Any:
+    """Means over heads by how much text a row has before it."""
+    from rich.table import Table
+
+    from freeatten_core.wording import (
+        MEASURE_TITLES,
+        measure_digits,
+        number,
+        row_names,
+        with_half_width,
+    )
+
+    table = Table(
+        title="rows ℓ/2 to ℓ, mean over layers and heads",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("")
+    table.add_column("")
+    for length in result["lengths"]:
+        table.add_column(f"{length:,}", justify="right")
+    shown = [name for name in (result["statistic"], "far", "received") if name in MEASURE_TITLES]
+    for name in shown:
+        digits = measure_digits(name)
+        for entry, label in zip(result["variants"], row_names(result["variants"]), strict=True):
+            found = entry["by_length"]
+            cells = [
+                with_half_width(number(value, digits), interval, digits)
+                for value, interval in zip(found[name], found[f"{name}_ci95"], strict=True)
+            ]
+            table.add_row(MEASURE_TITLES[name], label, *cells)
+    return table
 
 
 def _table(entry: dict[str, Any], result: dict[str, Any]) -> Any:
@@ -207,7 +212,7 @@ def _cell(value: float | None) -> str:
 def _note(entry: dict[str, Any]) -> str:
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
-    parts = [] if sink is None else [f"{round(sink * heads)} of {heads} heads have a sink"]
+    parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]
     if ":p=" in entry["variant"]:
         parts.append(f"the near-uniform rule fired on {entry['uniform_rule']:.2%} of rows")
     return "; ".join(parts)
@@ -217,7 +222,8 @@ def _save_csv(result: dict[str, Any], path: Path) -> None:
     from freeatten_core.files import replacing
 
     lines = [
-        {"variant": entry["variant"], "checkpoint": entry["checkpoint"], **head}
+        {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
+        | {key: value for key, value in head.items() if key != "by_length"}
         for entry in result["variants"]
         for head in entry["heads"]
     ]

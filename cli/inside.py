@@ -45,15 +45,16 @@ def captures(
     from freeatten_core.devices import choose_device
 
     chosen = choose_device(device)
-    tokens = _tokens(length, rows[0].checkpoint.config.train_length)
+    tokens = tokens_of(length, rows[0].checkpoint.config.train_length)
     documents = evaluation_documents(text, sys.stdin)
-    with _progress() as advance:
+    with progress() as advance:
         return capture_rows(
             rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
         )
 
 
-def _tokens(text: str, train_length: int) -> int:
+def tokens_of(text: str, train_length: int) -> int:
+    """`4x` or a number in tokens, 2 or more."""
     from freeatten_core.errors import UsageError
 
     match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
@@ -66,7 +67,7 @@ def _tokens(text: str, train_length: int) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
+def progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
     """Gives a function from a name to a progress callback, each a bar on standard error."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

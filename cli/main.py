@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import bench, checkpoints, compare, entropy, map, report, retrieve, stages, train
+from . import ablate, bench, checkpoints, compare, entropy, map, report, retrieve, stages, train
 from .failures import guarded
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("compare")(guarded(compare.compare))
 app.command("checkpoints")(guarded(checkpoints.checkpoints))
 app.command("map")(guarded(map.attention_map))
 app.command("entropy")(guarded(entropy.entropy))
+app.command("ablate")(guarded(ablate.ablate))
 app.command("stages")(guarded(stages.stages))
 app.command("retrieve")(guarded(retrieve.retrieve))
 app.command("train")(guarded(train.train))

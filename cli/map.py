@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from .command import command_line
+from .command import check_choice, command_line
 from .help import DEVICE, TEXT
 from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
+    from freeatten_core.figures import Theme
 
 NOT_MAP_LINES = 8
 """Lines of the window that title, axes and command take."""
@@ -43,6 +44,10 @@ def attention_map(
     ] = None,
     png: Annotated[Path | None, typer.Option(help="Write the region as PNG.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the region as SVG.")] = None,
+    cells: Annotated[
+        int, typer.Option(min=8, max=2048, help="Of PNG, SVG and CSV: at most so many a side.")
+    ] = 512,
+    theme: Annotated[str, typer.Option(help="Of PNG and SVG: light or dark.")] = "light",
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the cells here.")] = None,
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
@@ -58,6 +63,7 @@ def attention_map(
             check_writable(path)
     if pool not in get_args(Pool):
         raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
+    check_choice("theme", theme, ("light", "dark"))
     rows = rows_of(None, checkpoint or ["lssar-p15"], "")
     found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
@@ -70,8 +76,9 @@ def attention_map(
         _print(console, maps[0], found[0], spans, f"layer {layer}, head {head}", name)
     if html is not None:
         _save_page(maps, found, html, f"layer {layer}, head {head}", name)
-    region = maps[0].region(*spans[0], *spans[1])
-    _save_pictures(region, found[0], (png, svg))
+    region = maps[0].region(*spans[0], *spans[1], cells=cells)
+    title = f"{found[0].variant}, layer {layer}, head {head}"
+    _save_pictures(region, title, cast(Any, theme), (png, svg))
     if csv_file is not None:
         _save_csv(region, csv_file)
 
@@ -169,7 +176,9 @@ def _save_page(
     )
 
 
-def _save_pictures(region: Region, capture: Capture, paths: tuple[Path | None, ...]) -> None:
+def _save_pictures(
+    region: Region, title: str, theme: Theme, paths: tuple[Path | None, ...]
+) -> None:
     wanted = [path for path in paths if path is not None]
     if not wanted:
         return
@@ -177,7 +186,7 @@ def _save_pictures(region: Region, capture: Capture, paths: tuple[Path | None, .
 
     from .exports import save_figure
 
-    figure = map_figure(region, title=f"{capture.variant} on {capture.length:,} tokens")
+    figure = map_figure(region, title=title, theme=theme)
     for path in wanted:
         save_figure(figure, path)
 

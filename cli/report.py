@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}
 """Pictures of the README by the stored result that they show."""
-SPEED = "speed/h200"
-"""The benchmark that docs/speed.md is of; while it is not stored, its blocks stay as they are."""
+SPEED, COMPILED = "speed/h200", "speed/h200-compiled"
+"""What docs/speed.md is of; blocks of what is not stored stay as they are."""
 RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
+INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books")
+"""What `freeatten entropy --by length` and `freeatten ablate` gave; for docs/inside.md too."""
+INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
+"""Whose loss against position docs/inside.md shows."""
 
 
 def report(
@@ -35,13 +39,15 @@ def report(
     write_cards(root / "assets" / "checkpoints", results)
     swapped = stored_results(root / "assets" / "results" / "swap")
     filled = blocks(results | {f"swap/{name}": result for name, result in swapped.items()})
-    speeds = benchmarks(root)
+    speeds = of_folder(root, "speed")
     for name, result in speeds.items():
         filled |= speed.blocks(name, result)
-    retrieved = retrievals(root)
+    retrieved = of_folder(root, "retrieve")
     write_recall_cards(root / "assets" / "recall", retrieved.get("retrieve/recall"))
     filled |= retrieval_blocks(retrieved)
-    pending = {SPEED, *RETRIEVE} - speeds.keys() - retrieved.keys()
+    inside = of_folder(root, "inside")
+    filled |= inside_blocks(inside)
+    pending = {SPEED, COMPILED, *RETRIEVE, *INSIDE} - speeds.keys() - retrieved.keys() - inside.keys()
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -50,22 +56,15 @@ def report(
         if SPEED in speeds:
             draw_speed(images, speeds[SPEED])
         draw_retrievals(images, retrieved)
+        draw_inside(images, inside, results)
 
 
-def benchmarks(root: Path) -> dict[str, Any]:
-    """Stored results of `freeatten bench`, such as `speed/h200`."""
+def of_folder(root: Path, folder: str) -> dict[str, Any]:
+    """Stored results of a folder, such as `inside/heads`."""
     from freeatten_core.cards import stored_results
 
-    found = stored_results(root / "assets" / "results" / "speed")
-    return {f"speed/{name}": result for name, result in found.items()}
-
-
-def retrievals(root: Path) -> dict[str, Any]:
-    """Stored results of `freeatten retrieve`: `retrieve/copy` and `retrieve/recall`."""
-    from freeatten_core.cards import stored_results
-
-    found = stored_results(root / "assets" / "results" / "retrieve")
-    return {f"retrieve/{name}": result for name, result in found.items()}
+    found = stored_results(root / "assets" / "results" / folder)
+    return {f"{folder}/{name}": result for name, result in found.items()}
 
 
 def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
@@ -107,6 +106,27 @@ def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
             filled[f"{name} accuracy"] = cards.accuracy_table(result)
             filled[f"{name} distance"] = cards.distance_table(result)
         filled[f"{name} provenance"] = cards.retrieval_provenance(result)
+    return filled
+
+
+def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of `freeatten entropy` and `freeatten ablate`, by name."""
+    from freeatten_core import cards
+    from freeatten_core.wording import MEASURE_TITLES
+
+    filled = {}
+    for name, result in results.items():
+        if "statistic" in result:
+            for measure in MEASURE_TITLES:
+                filled[f"{name} {measure}"] = cards.measure_table(result, measure)
+            filled[f"{name} sinks"] = cards.sink_table(result)
+            filled[f"{name} heads"] = cards.far_table(result)
+            filled[f"{name} provenance"] = cards.survey_provenance(result)
+        else:
+            filled[f"{name} delta"] = cards.ablation_table(result)
+            filled[f"{name} provenance"] = cards.ablation_provenance(result)
+            if "heads" in result["variants"][0]:
+                filled[f"{name} heads"] = cards.ablation_heads_table(result)
     return filled
 
 
@@ -180,6 +200,27 @@ def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
         make = copy_figure if result["task"] == "copy" else recall_figure
         for theme in ("light", "dark"):
             save_figure(make(result, theme=theme), folder / f"{name.replace('/', '-')}-{theme}.png")
+
+
+def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
+    """`inside-entropy-light.png` and the like, as far as results are stored."""
+    from freeatten_core.figures import position_figure
+    from freeatten_core.inside_figures import distance_figure, entropy_figure, heads_figure
+
+    from .exports import save_figure
+
+    stored = results["stdlib-16x"]
+    rows = [row for row in stored["variants"] if row["variant"] in INSIDE_ROWS]
+    heads, ablated = inside.get("inside/heads"), inside.get("inside/ablate")
+    for theme in ("light", "dark"):
+        figures = {"position": position_figure({**stored, "variants": rows}, theme=theme)}
+        if heads is not None:
+            figures["entropy"] = entropy_figure(heads, theme=theme)
+            figures["distance"] = distance_figure(heads, theme=theme)
+        if heads is not None and ablated is not None:
+            figures["heads"] = heads_figure(heads, ablated, theme=theme)
+        for name, figure in figures.items():
+            save_figure(figure, folder / f"inside-{name}-{theme}.png")
 
 
 def learning_curves(checkpoints: Path) -> dict[str, Any]:

@@ -9,10 +9,16 @@ from typing import Any
 
 from .variants import SOURCES, Variant
 from .wording import (
+    HEADS_SHOWN,
+    MEASURE_TITLES,
+    UNDONE_TITLES,
     Result,
     Row,
+    ablation_texts,
     caveat,
     count,
+    head_name,
+    measure_digits,
     number,
     percent,
     percent_range,
@@ -23,10 +29,13 @@ from .wording import (
     scaled,
     signed,
     source_name,
+    strongest_heads,
     verdict_text,
     with_half_width,
 )
 
+LOCAL_PARTS = 16
+"""A head is local when its mean distance is below this part of the training length."""
 NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 
@@ -132,6 +141,113 @@ def _accuracies(row: Row) -> list[str]:
 def retrieval_provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
     return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {_machine(result)}"
+
+
+def measure_table(result: Result, name: str) -> str:
+    """One measure of `freeatten entropy --by length`, mean over heads, variant × length."""
+    digits = measure_digits(name)
+    rows = []
+    for row, label in zip(result["variants"], row_names(result["variants"]), strict=True):
+        found = row["by_length"]
+        cells = _pairs(
+            found[name], found[f"{name}_ci95"], lambda value: number(value, digits), digits
+        )
+        rows.append([f"`{label}`", *cells])
+    return table([MEASURE_TITLES[name], *_headings(result)], rows)
+
+
+def sink_table(result: Result) -> str:
+    """Sinks in the first 64 tokens, and the key that a head reads most at the ends."""
+    ends = [_heading(result, length) for length in (result["lengths"][0], result["lengths"][-1])]
+    rows = []
+    for row, label in zip(result["variants"], row_names(result["variants"]), strict=True):
+        heads = row["heads"]
+        sink = max(heads, key=lambda head: float(head["sink"]))
+        most = [max(heads, key=lambda head: _at(head, "received", end)) for end in (0, -1)]
+        rows.append(
+            [
+                f"`{label}`",
+                f"{row['sink_rate'] * len(heads):.3g} of {len(heads)}",
+                f"{head_name(sink)}: {number(sink['sink'])}",
+                *(
+                    f"{head_name(head)}: {number(_at(head, 'received', end))}"
+                    for head, end in zip(most, (0, -1), strict=True)
+                ),
+            ]
+        )
+    titles = [f"most on one key, {end}" for end in ends]
+    return table(["sinks", "heads with a sink, T = 64", "strongest of them", *titles], rows)
+
+
+def far_table(result: Result) -> str:
+    """Which heads read far tokens at the longest length, and what local heads do there."""
+    near, last = result["train_length"] // LOCAL_PARTS, result["lengths"][-1]
+    rows = []
+    for row, label in zip(result["variants"], row_names(result["variants"]), strict=True):
+        heads = row["heads"]
+        local = [head for head in heads if _at(head, "mean_distance", 0) < near]
+        shares = [_at(head, "far", -1) for head in local]
+        farthest = sorted(heads, key=lambda head: -_at(head, "far", -1))[:HEADS_SHOWN]
+        rows.append(
+            [
+                f"`{label}`",
+                str(sum(_at(head, "far", -1) > 0.5 for head in heads)),
+                str(sum(_at(head, "far", -1) < 0.1 for head in heads)),
+                f"{len(local)}: {number(sum(shares) / len(shares) if shares else None)}",
+                ", ".join(f"{head_name(head)} {number(_at(head, 'far', -1))}" for head in farthest),
+            ]
+        )
+    titles = ["heads above 0.5", "below 0.1", f"local at {_heading(result, result['lengths'][0])}"]
+    return table([f"share on far tokens at {count(last)}", *titles, "farthest heads"], rows)
+
+
+def _at(head: Row, name: str, end: int) -> float:
+    return float(head["by_length"][name][end])
+
+
+def survey_provenance(result: Result) -> str:
+    """One line: texts, machine, versions, command."""
+    text = result["text"]
+    return (
+        f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
+        f"({', '.join(text['names'])}); {_machine(result)}"
+    )
+
+
+def ablation_table(result: Result) -> str:
+    """Δ with one thing undone, variant × what."""
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                with_half_width(signed(row["delta"][key]), row["delta_ci95"][key])
+                for key in UNDONE_TITLES
+            ),
+        ]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table([f"Δ at {count(result['length'])}", *UNDONE_TITLES.values()], rows)
+
+
+def ablation_heads_table(result: Result) -> str:
+    """The heads whose far keys cost most, with the change of the loss when they are hidden."""
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                f"{head_name(head)}: {with_half_width(signed(head['change']), head['change_ci95'])}"
+                for head in strongest_heads(row)
+            ),
+        ]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    places = ["costs most", "second", "third"][:HEADS_SHOWN]
+    return table(["far keys hidden from one head", *places], rows)
+
+
+def ablation_provenance(result: Result) -> str:
+    """One line: texts, machine, versions, command."""
+    return f"{ablation_texts(result)}; {_machine(result)}"
 
 
 def card(variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]) -> str:
@@ -281,11 +397,12 @@ def _plain(value: object) -> str:
 
 
 def _headings(result: Result) -> list[str]:
+    return [_heading(result, length) for length in result["lengths"]]
+
+
+def _heading(result: Result, length: int) -> str:
     trained = result["train_length"]
-    return [
-        count(length) if length % trained else f"{length // trained}× ({count(length)})"
-        for length in result["lengths"]
-    ]
+    return count(length) if length % trained else f"{length // trained}× ({count(length)})"
 
 
 def _intervals(row: Row, key: str, form: Any) -> list[str]:

@@ -150,15 +150,28 @@ class Model(nn.Module):
         hidden = self.embedding(tokens)
         if angles is None:
             angles = self.rope.table(tokens.shape[1], tokens.device)
-        for layer, block in enumerate(cast("list[Block]", list(self.blocks))):
-            normed = block.attention_norm(hidden)
-            query, key = block.attention.query_key(normed, angles)
-            if observe is not None:
-                observe(layer, query, key)
-            hidden = hidden + block.attention.mix(normed, query, key, self.attend)
-            hidden = hidden + block.mlp(block.mlp_norm(hidden))
+        for layer in range(len(self.blocks)):
+            hidden = self.layer(layer, hidden, angles, self.attend, observe)
         final: Tensor = self.final_norm(hidden)
         return final
+
+    def layer(
+        self,
+        layer: int,
+        hidden: Tensor,
+        angles: tuple[Tensor, Tensor],
+        attend: Attend,
+        observe: Observe | None = None,
+    ) -> Tensor:
+        """One layer's hidden states from those of the layer below, (B, L, width) each."""
+        block = cast("Block", self.blocks[layer])
+        normed = block.attention_norm(hidden)
+        query, key = block.attention.query_key(normed, angles)
+        if observe is not None:
+            observe(layer, query, key)
+        hidden = hidden + block.attention.mix(normed, query, key, attend)
+        above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
+        return above
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.embedding.weight)
@@ -172,17 +185,19 @@ class Model(nn.Module):
         Args:
             tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
         """
-        hidden = self.hidden(tokens)[:, start:]
-        wanted = targets[:, start:]
+        return self.losses_of(self.hidden(tokens)[:, start:], targets[:, start:])
+
+    def losses_of(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Nats per target, float32 (B, L), from final hidden states (B, L, width)."""
         losses = [
             F.cross_entropy(self.logits(part).float(), goal, reduction="none")
             for part, goal in zip(
                 torch.split(hidden.flatten(0, 1), LOSS_TOKENS),
-                torch.split(wanted.flatten(), LOSS_TOKENS),
+                torch.split(targets.flatten(), LOSS_TOKENS),
                 strict=True,
             )
         ]
-        return torch.cat(losses).view(wanted.shape)
+        return torch.cat(losses).view(targets.shape)
 
 
 def grouped_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:

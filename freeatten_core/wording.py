@@ -152,3 +152,63 @@ def retrieval_samples(result: Result) -> str:
         f"{plural(result['samples'], 'sample')} of {source_name(text['source'])}, each block from "
         f"another file; the same at every length ({plural(text['files'], 'file')} in all)"
     )
+
+
+UNDONE_TITLES: Mapping[str, str] = {
+    "intact": "as it is",
+    "window": "far keys hidden",
+    "rotation": "known rotation",
+    "scale": "other scale",
+    "rotation+scale": "both",
+}
+"""What `freeatten ablate` undoes, in a word or two."""
+HEADS_SHOWN = 3
+
+
+def ablation_reading(result: Result) -> str:
+    """What the numbers of `freeatten ablate` say."""
+    trained = count(result["train_length"])
+    return (
+        "Δ: loss of the last half minus that of the same tokens by the model that forgets what "
+        f"is older than {trained} tokens. Far keys hidden: every head sees its last {trained} "
+        "tokens. Known rotation: what is farther away is turned as the farthest keys in training "
+        f"were. Other scale: the factor log N stops growing at {trained} keys; scores without it "
+        "get it there"
+    )
+
+
+def ablation_texts(result: Result) -> str:
+    """Which texts."""
+    return (
+        f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}, the last "
+        f"{count(result['length'] // 2)} of {count(result['length'])} tokens of each scored"
+    )
+
+
+def strongest_heads(row: Row, shown: int = HEADS_SHOWN) -> list[Row]:
+    """The heads from which hiding far keys lowers the loss most."""
+    return sorted(row["heads"], key=lambda head: float(head["change"]))[:shown]
+
+
+def head_name(head: Row) -> str:
+    """`3.1`: layer and head."""
+    return f"{head['layer']}.{head['head']}"
+
+
+MEASURE_TITLES: Mapping[str, str] = {
+    "entropy": "entropy (nats)",
+    "relative_entropy": "H / log N",
+    "effective_tokens": "1 / Σw² (tokens)",
+    "largest": "largest weight",
+    "first": "share on the first token",
+    "mean_distance": "mean distance (tokens)",
+    "zeros": "exact zeros",
+    "received": "share on the key read most",
+    "far": "share on far tokens",
+}
+"""What `freeatten entropy --by length` gives at every length, in words."""
+
+
+def measure_digits(name: str) -> int:
+    """Digits behind the point that a measure is worth."""
+    return {"entropy": 2, "effective_tokens": 1, "mean_distance": 0}.get(name, 3)

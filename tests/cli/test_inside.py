@@ -104,6 +104,28 @@ def test_entropy_as_csv_has_a_line_a_head(model, trained, books, tmp_path):
     assert [line["variant"] for line in csv.DictReader(path.open())] == ["lssar:p=15", "softmax"]
 
 
+def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):
+    result = inside("entropy", model, books, "--by", "length", "--json").result
+    assert result["lengths"] == [32, 64]
+    (entry,) = result["variants"]
+    for at, length in enumerate(result["lengths"]):
+        means = [head.values["largest"] for head in head_table(seen, length // 2, length)]
+        assert entry["by_length"]["largest"][at] == pytest.approx(sum(means) / len(means), abs=1e-5)
+    out = inside("entropy", model, books, "--by", "length", "--texts", "2").out
+    for words in ("96 tokens of 2 texts of", "share on far tokens", "share on the key read most"):
+        assert words in out
+
+
+def test_entropy_of_several_texts_is_their_mean(model, books):
+    one, two, both = (
+        inside("entropy", model, books, "--texts", count, "--json").result for count in "123"
+    )
+    assert [len(r["text"]["names"]) for r in (one, two, both)] == [1, 2, 3]
+    assert both["text"]["names"][:2] == two["text"]["names"]
+    first, mean = (r["variants"][0]["heads"][0]["entropy"] for r in (one, two))
+    assert first != mean
+
+
 def test_stages_as_json_are_those_of_the_reference(model, books, dense):
     result = inside("stages", model, books, *HEAD, "--position", "50", "--json").result
     assert result["visible"] == 51
@@ -136,6 +158,7 @@ def test_stages_print_the_strongest_keys_first(model, books):
         (("map", "--html", "/nowhere/map.html"), "does not exist"),
         (("entropy", "--statistic", "entrop"), "did you mean 'entropy'"),
         (("entropy", "--len", "0"), "--len is '0'"),
+        (("entropy", "--by", "width"), "--by is 'width'; it can be length"),
         (("stages", "--position", "96"), "position"),
         (("stages", "--last", "500"), "last"),
     ],

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from freeatten_cli import exports
-from freeatten_cli.report import draw_retrievals, draw_speed
+from freeatten_cli.report import draw_inside, draw_retrievals, draw_speed
+from sample_inside import ablate_result, survey_result
 from sample_retrieval import copy_result, recall_result
 from sample_speed import sample_speed
 from terminal import freeatten, refusal
@@ -185,6 +186,55 @@ def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
         *("retrieve-copy-light.png", "retrieve-copy-dark.png"),
         *("retrieve-recall-light.png", "retrieve-recall-dark.png"),
     ]
+
+
+@pytest.fixture
+def inside_folder(checkout):
+    """Where results of `freeatten entropy` and `freeatten ablate` are stored, emptied."""
+    folder = checkout / "assets" / "results" / "inside"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def inside_blocks(checkout):
+    text = (checkout / "docs" / "inside.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"<!-- report: inside/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+
+
+@pytest.mark.usefixtures("inside_folder")
+def test_while_nothing_is_stored_the_blocks_of_the_inside_stay_as_they_are(checkout):
+    before = inside_blocks(checkout)
+    assert "heads entropy" in before
+    report(checkout)
+    assert inside_blocks(checkout) == before
+
+
+def test_stored_surveys_and_ablations_fill_their_blocks(checkout, inside_folder):
+    (inside_folder / "heads.json").write_text(json.dumps(survey_result()))
+    (inside_folder / "ablate.json").write_text(json.dumps(ablate_result()))
+    (inside_folder / "ablate-books.json").write_text(json.dumps(ablate_result(heads=False)))
+    report(checkout)
+    found = inside_blocks(checkout)
+    assert "| `softmax` | 2.90 ±0.10 |" in found["heads entropy"]
+    assert "| `lssar:p=15` | +0.481 ±0.030 |" in found["ablate delta"]
+    assert "0.0: −0.250 ±0.020" in found["ablate heads"]
+    assert "freeatten ablate --len 4x" in found["ablate-books provenance"]
+    assert [name for name, block in found.items() if not block.strip()] == []
+
+
+def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(exports, "save_figure", lambda _, path: drawn.append(path.name))
+    stored = json.loads((ROOT / "assets" / "results" / "stdlib-16x.json").read_text())
+    results = {"stdlib-16x": stored}
+    draw_inside(tmp_path, {}, results)
+    assert drawn == ["inside-position-light.png", "inside-position-dark.png"]
+    drawn.clear()
+    inside = {"inside/heads": survey_result(), "inside/ablate": ablate_result()}
+    draw_inside(tmp_path, inside, results)
+    names = ("position", "entropy", "distance", "heads")
+    assert drawn == [f"inside-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

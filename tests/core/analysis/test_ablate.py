@@ -1,5 +1,6 @@
 """What is undone past the training length is undone exactly, and the result says what it did."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -10,7 +11,14 @@ import torch
 from strategies import VARIANTS, refused
 
 from freeatten_core import Variant, load_checkpoint, reference
-from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate, undone, windowed
+from freeatten_core.analysis.ablate import (
+    UNDONE,
+    AblateRequest,
+    SingleHeads,
+    ablate,
+    undone,
+    windowed,
+)
 from freeatten_core.comparison import Row, Watch
 from freeatten_core.errors import UsageError
 from freeatten_core.evaluation import score_texts, select_texts
@@ -112,20 +120,39 @@ def test_yarn_keeps_its_temperature_when_far_keys_are_turned():
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15", "sigmoid"])
-def test_a_window_is_set_for_the_chosen_heads_of_each_layer(variant):
+@each_variant
+def test_a_window_hides_what_is_older(variant):
     query, key, value = vectors()
-    heads = torch.tensor([[True, False, False, True], [False] * 4, [True] * 4])
-    attend = windowed(heads, TRAINED)
-    for _ in range(2):  # a second pass begins with the first layer again
-        for chosen in heads:
-            found = attend(query, key, value, Variant.parse(variant))
-            for head in range(HEADS):
-                window = TRAINED if chosen[head] else None
-                expected = reference.attention(
-                    query, key, value, variant, enable_gqa=True, window=window
-                )
-                torch.testing.assert_close(found[:, head], expected[:, head])
+    found = windowed(TRAINED)(query, key, value, Variant.parse(variant))
+    expected = reference.attention(query, key, value, variant, enable_gqa=True, window=TRAINED)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15", "sigmoid"])
+def test_one_head_is_windowed_and_all_else_is_as_it_was(variant):
+    model = tiny.model(variant, layers=3, heads=4, kv_heads=2)
+    tokens = torch.randint(300, (1, LENGTH + 1), generator=torch.Generator().manual_seed(2))
+    alone = SingleHeads(model, tokens, TRAINED)
+    for layer in range(3):
+        for head in range(4):
+            calls = []
+
+            def attend(query, key, value, variant, layer=layer, head=head, calls=calls):
+                windows = [None] * 4
+                if len(calls) == layer:
+                    windows[head] = TRAINED
+                calls.append(layer)
+                outputs = [
+                    reference.attention(query, key, value, variant, enable_gqa=True, window=w)
+                    for w in windows
+                ]
+                return torch.stack([outputs[h][:, h] for h in range(4)], dim=1)
+
+            changed = copy.copy(model)
+            changed.attend = attend
+            expected = changed.token_losses(tokens[:, :-1], tokens[:, 1:], 20)
+            found = alone.losses(layer, head, 20)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 # the result
@@ -152,13 +179,14 @@ def test_deltas_and_changes_are_those_of_the_passes_themselves(rows):
     texts = select_texts(tiny.documents(4), tiny.tokenizer(), 64, 3, 0).texts
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     for row, entry in zip(rows, measured(rows)["variants"], strict=True):
-        model = row.checkpoint.model.with_modifiers(row.variant, 64)
+        plain = row.checkpoint.model
+        model = plain.with_modifiers(row.variant, 64)
         losses = score_texts(model.token_losses, texts, [64], 16, device=CPU)
         intact = losses.by_length[64][:, 32:].mean()
         assert entry["loss"] == pytest.approx(intact, abs=1e-4)
         assert entry["delta"]["intact"] == pytest.approx(losses.delta(64).mean(), abs=1e-4)
         ways = {
-            "window": windowed(torch.ones(2, 2, dtype=torch.bool), 16),
+            "window": windowed(16),
             "rotation": undone(model.rope, 16, rotation=True, scale=False),
             "scale": undone(model.rope, 16, rotation=False, scale=True),
             "rotation+scale": undone(model.rope, 16, rotation=True, scale=True),
@@ -173,11 +201,10 @@ def test_deltas_and_changes_are_those_of_the_passes_themselves(rows):
             (0, 0), (0, 1), (1, 0), (1, 1),
         ]  # fmt: skip
         for head in entry["heads"]:
-            alone = torch.zeros(2, 2, dtype=torch.bool)
-            alone[head["layer"], head["head"]] = True
-            model.attend = windowed(alone, 16)
-            changed = model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 32:].mean()
-            assert head["change"] == pytest.approx(float(changed) - intact, abs=1e-4)
+            place = head["layer"], head["head"]
+            changed = [SingleHeads(plain, each[None], 16).losses(*place, 32) for each in tokens]
+            wanted = float(torch.cat(changed).mean()) - intact
+            assert head["change"] == pytest.approx(wanted, abs=1e-4)
 
 
 def test_the_models_are_left_as_they_were(rows):

@@ -1,0 +1,130 @@
+"""`freeatten ablate`: why the loss rises past the training length, and by which heads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import command_line
+from .help import DEVICE, TEXT
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
+LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192."
+
+
+def ablate(
+    variants: Annotated[str | None, typer.Option(help="Shipped variants, with commas.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
+    ] = None,
+    heads: Annotated[
+        bool, typer.Option(help="Hide far keys from every head on its own too.")
+    ] = True,
+    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "16x",
+    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+) -> None:
+    """Undo one thing that is new past the training length, and see what becomes of the loss."""
+    from rich.console import Console
+
+    from freeatten_core.analysis.ablate import AblateRequest
+    from freeatten_core.analysis.ablate import ablate as measure
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
+
+    from .inside import rows_of, tokens_of
+    from .watching import watched
+
+    rows = rows_of(variants, checkpoint, DEFAULT)
+    request = AblateRequest(
+        rows=rows,
+        length=tokens_of(len_, rows[0].checkpoint.config.train_length),
+        documents=evaluation_documents(text, sys.stdin),
+        source=text,
+        command=command_line(),
+        texts=texts,
+        heads=heads,
+        seed=seed,
+        device=choose_device(device),
+    )
+    with watched(Console(stderr=True), _line) as watch:
+        result = measure(request, watch)
+    if as_json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        _print(result)
+
+
+def _line(entry: Mapping[str, Any], done: int, of: int) -> str:
+    """A row so far."""
+    from freeatten_core.wording import UNDONE_TITLES, signed
+
+    found = "  ".join(
+        f"{title}: {signed(entry['delta'][name])}" for name, title in UNDONE_TITLES.items()
+    )
+    state = "" if done == of else f"  (provisional: {done} of {of} texts)"
+    return f"{entry['variant']}  Δ {found}{state}"
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from freeatten_core.wording import ablation_reading, ablation_texts
+
+    console = Console()
+    console.print(_deltas(result))
+    if "heads" in result["variants"][0]:
+        console.print()
+        console.print(_heads(result))
+    console.print()
+    console.print(Text(ablation_reading(result)))
+    console.print(Text(ablation_texts(result)))
+    console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
+
+
+def _deltas(result: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    from freeatten_core.wording import UNDONE_TITLES, row_names, signed, with_half_width
+
+    table = Table(
+        title=f"Δ at {result['length']:,} tokens", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("")
+    for title in UNDONE_TITLES.values():
+        table.add_column(title, justify="right")
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        cells = [
+            with_half_width(signed(row["delta"][key]), row["delta_ci95"][key])
+            for key in UNDONE_TITLES
+        ]
+        table.add_row(name, *cells)
+    return table
+
+
+def _heads(result: Mapping[str, Any]) -> Table:
+    from rich.table import Table
+
+    from freeatten_core.wording import head_name, row_names, signed, strongest_heads
+
+    table = Table(
+        title="the heads from which hiding far keys lowers the loss most",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        cells = [f"{head_name(head)} {signed(head['change'])}" for head in strongest_heads(row)]
+        table.add_row(name, *cells)
+    return table

@@ -1,0 +1,338 @@
+"""Why the loss rises past the training length: the same pass, with one thing undone at a time.
+
+A key is *far* when it is farther back than any that the model met in training, `L − 1` tokens.
+Three things are new to a row that sees far keys, and each can be undone in every head at once:
+
+- `window`: far keys are hidden, each head sees its last `L` tokens. All three are undone.
+- `rotation`: far keys stay, turned by the rotary embedding as if `L − 1` tokens away.
+- `scale`: the factor log N of `length-cosine` scores stops at log L. For other scores the other
+  way round: a row of N > L keys has its scores multiplied by log N / log L.
+
+What is left after `rotation` comes of the number of keys. The window is also set for single
+heads, which says which of them the loss rises by. Heads are not independent: what single heads
+give need not add up to what all give.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..attention import attention, check
+from ..comparison import Result, Row, Watch, interval, intervals, json_ready, run_facts
+from ..corpus import Document, manifest
+from ..errors import UsageError
+from ..evaluation import Selection, Text, pass_cost, score_texts, scoring_cost, select_texts
+from ..kernels import chunked
+from ..kernels.chunked import Block, Operands, Workspace
+from ..kernels.problem import Problem
+from ..model import Attend, Model, ModelConfig
+from ..rope import Rope, rotate
+from ..tokens import tokenizer_id
+from ..variants import Variant
+
+SCHEMA = 1
+UNDONE = ("window", "rotation", "scale", "rotation+scale")
+"""What is undone in every head, by its key in the result."""
+
+
+@dataclass(frozen=True)
+class AblateRequest:
+    """What to measure. Fields as the options of `freeatten ablate`."""
+
+    rows: Sequence[Row]
+    length: int
+    documents: Sequence[Document]
+    source: str
+    command: str
+    texts: int = 4
+    heads: bool = True
+    """Whether every head is windowed on its own too."""
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def ablate(request: AblateRequest, watch: Watch | None = None) -> Result:
+    """Measure every row on the same texts.
+
+    Returns:
+        The result in the schema of `--json` (see docs/results.md).
+
+    Raises:
+        UsageError: a length that is not a multiple of every training length, or that is one;
+            rows with different tokenizers; no text that is long enough.
+    """
+    watch = watch or Watch()
+    started = time.perf_counter()
+    _check_request(request)
+    step = math.lcm(*(row.checkpoint.config.train_length for row in request.rows))
+    selection = select_texts(
+        request.documents,
+        request.rows[0].checkpoint.tokenizer,
+        request.length,
+        request.texts,
+        request.seed,
+        step=step,
+    )
+    watch.total(sum(_cost(request, row, len(selection.texts)) for row in request.rows))
+    entries = [_measure(request, row, selection.texts, watch) for row in request.rows]
+    facts = run_facts(request.device, request.command, time.perf_counter() - started)
+    return dict(json_ready(_header(request, selection) | facts | {"variants": entries}))
+
+
+# What can be undone
+
+
+def windowed(window: int) -> Attend:
+    """Attention where every head sees its last `window` tokens alone, the row's own included."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        return attention(query, key, value, variant, enable_gqa=True, window=window)
+
+    return attend
+
+
+class SingleHeads:
+    """Losses of one text with one head windowed at a time.
+
+    What lies below that head's layer, and the layer's other heads, are computed once.
+    """
+
+    def __init__(self, model: Model, tokens: Tensor, window: int) -> None:
+        """tokens (1, L + 1)."""
+        self.window, self._model, self._targets = window, copy.copy(model), tokens[:, 1:]
+        self._angles = model.rope.table(tokens.shape[1] - 1, tokens.device)
+        self._hidden = [model.embedding(tokens[:, :-1])]
+        self._mixed: list[Tensor] = []
+        for layer in range(model.config.layers):
+            self._hidden.append(self._layer(layer, self._hidden[-1], self._remember))
+
+    def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
+        """Nats per target (1, L − start) with one head windowed."""
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+            shared = head // (query.shape[1] // key.shape[1])
+            mixed = self._mixed[layer].clone()
+            mixed[:, head] = attention(
+                query[:, [head]], key[:, [shared]], value[:, [shared]], variant, window=self.window
+            )[:, 0]
+            return mixed
+
+        hidden = self._layer(layer, self._hidden[layer], attend)
+        for above in range(layer + 1, self._model.config.layers):
+            hidden = self._layer(above, hidden, self._model.attend)
+        final = self._model.final_norm(hidden[:, start:])
+        return self._model.losses_of(final, self._targets[:, start:])
+
+    def _remember(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        self._mixed.append(self._model.attend(query, key, value, variant))
+        return self._mixed[-1]
+
+    def _layer(self, layer: int, hidden: Tensor, attend: Attend) -> Tensor:
+        return self._model.layer(layer, hidden, self._angles, attend)
+
+
+def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
+    """Attention with the rotation of far keys, or the growth of the score with N, undone."""
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
+        if rotation:
+            operands: Operands = _FamiliarRotation(problem, query, key, rope, train_length - 1)
+        else:
+            operands = Operands(problem, query, key, None, None)
+        if scale:
+            operands.scale = _other_scale(problem, operands.count, train_length)
+            if isinstance(operands, _FamiliarRotation):
+                operands.far.scale = operands.scale
+        return chunked.forward(operands, value)[0]
+
+    return attend
+
+
+class _FamiliarRotation(Operands):
+    """Queries and keys whose scores beyond a distance are as if they were that far apart."""
+
+    def __init__(
+        self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
+    ) -> None:
+        super().__init__(problem, query, key, None, None)
+        self.distance = distance
+        position = torch.arange(problem.key_length)
+        far_query, far_key = _turn(query, distance - position, rope), _turn(key, -position, rope)
+        self.far = Operands(problem, far_query, far_key, None, None)
+
+    def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
+        panel = super().scores(block, workspace, name)
+        if block.stop - 1 - block.low <= self.distance:
+            return panel
+        far = self.far.scores(block, workspace, f"{name} far")
+        beyond = self._last_key(block) - self._keys(block) > self.distance
+        return torch.where(beyond, far, panel, out=panel)
+
+
+def _turn(vectors: Tensor, steps: Tensor, rope: Rope) -> Tensor:
+    """Rotate (B, H, L, D) on by so many positions each, steps (L,)."""
+    angle = torch.outer(steps.double(), rope.frequencies())
+    cos, sin = (part.float().to(vectors.device) for part in (angle.cos(), angle.sin()))
+    return rotate(vectors, cos, sin)
+
+
+def _other_scale(problem: Problem, count: Tensor, train_length: int) -> Tensor:
+    """What a row multiplies its scores by when the growth with N is the other one, (L,)."""
+    known = count.clamp(max=train_length)
+    if problem.variant.score == "length-cosine":
+        return problem.score_scale(known)
+    growth = count.clamp(min=train_length).log() / math.log(train_length)
+    return problem.score_scale(count) * growth
+
+
+# Measuring
+
+
+def _check_request(request: AblateRequest) -> None:
+    if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
+        raise UsageError("the checkpoints have different tokenizers; take them one at a time")
+    for row in request.rows:
+        trained = row.checkpoint.config.train_length
+        if request.length % trained or request.length == trained:
+            raise UsageError(
+                f"--len is {request.length}; it must be 2 or more times the training length, "
+                f"{trained}, because what lies beyond that is undone"
+            )
+
+
+def _passes(request: AblateRequest, row: Row) -> float:
+    """Whole passes over a text, the intact one left out; a pass of two rotations counts twice."""
+    config = row.checkpoint.config
+    alone = config.heads * sum(map(_share, [config] * config.layers, range(config.layers)))
+    return len(UNDONE) + 2 + (1 + alone if request.heads else 0)
+
+
+def _share(config: ModelConfig, layer: int) -> float:
+    """Of a pass, what windowing one head of a layer takes."""
+    return (config.layers - layer) / config.layers
+
+
+def _cost(request: AblateRequest, row: Row, texts: int) -> float:
+    trained = row.checkpoint.config.train_length
+    undoing = _passes(request, row) * pass_cost(texts, request.length)
+    return scoring_cost(texts, [request.length], trained) + undoing
+
+
+def _measure(
+    request: AblateRequest, row: Row, texts: Sequence[Text], watch: Watch
+) -> dict[str, Any]:
+    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
+    model = row.checkpoint.model.with_modifiers(row.variant, request.length)
+    model = copy.deepcopy(model).to(request.device)
+    found: dict[str, list[float]] = {}
+    for done, text in enumerate(texts, start=1):
+        for name, value in _measure_text(request, row, model, text, watch.advance):
+            found.setdefault(name, []).append(value)
+        entry = _summarise(row, {name: np.array(values) for name, values in found.items()})
+        watch.row(entry, done, len(texts))
+    return entry
+
+
+def _measure_text(
+    request: AblateRequest, row: Row, model: Model, text: Text, advance: Callable[[float], None]
+) -> Iterator[tuple[str, float]]:
+    """Mean loss of the text's last half: intact, restarted, and with everything undone."""
+    length, trained = request.length, row.checkpoint.config.train_length
+    losses = score_texts(
+        model.token_losses, [text], [length], trained, device=request.device, advance=advance
+    )
+    intact = float(losses.by_length[length][0, length // 2 :].mean(dtype=np.float64))
+    yield "intact", intact
+    yield "restart", intact - float(losses.delta(length)[0])
+    tokens = torch.from_numpy(text.tokens)[None].to(request.device)
+    for name, attend in _attempts(trained, model.rope):
+        changed = copy.copy(model)
+        changed.attend = attend
+        with torch.inference_mode():
+            found = changed.token_losses(tokens[:, :-1], tokens[:, 1:], length // 2)
+        advance((1 + name.startswith("rotation")) * pass_cost(1, length))
+        yield name, float(found.double().mean())
+    if request.heads:
+        yield from _single_heads(request, row, model, tokens, advance)
+
+
+@torch.inference_mode()
+def _single_heads(
+    request: AblateRequest,
+    row: Row,
+    model: Model,
+    tokens: Tensor,
+    advance: Callable[[float], None],
+) -> Iterator[tuple[str, float]]:
+    config, length = row.checkpoint.config, request.length
+    alone = SingleHeads(model, tokens, config.train_length)
+    advance(pass_cost(1, length))
+    for layer, head in np.ndindex(config.layers, config.heads):
+        found = alone.losses(layer, head, length // 2)
+        advance(_share(config, layer) * pass_cost(1, length))
+        yield f"{layer}.{head}", float(found.double().mean())
+
+
+def _attempts(trained: int, rope: Rope) -> Iterator[tuple[str, Attend]]:
+    yield "window", windowed(trained)
+    for name in UNDONE[1:]:
+        parts = name.split("+")
+        yield name, undone(rope, trained, rotation="rotation" in parts, scale="scale" in parts)
+
+
+def _summarise(row: Row, found: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    """An entry from the losses by text of everything measured."""
+    entry: dict[str, Any] = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+    }
+    entry["loss"], *entry["loss_ci95"] = interval(found["intact"])
+    whole = ("intact", *UNDONE)
+    values, ranges = intervals(np.stack([found[n] - found["restart"] for n in whole], axis=1))
+    entry["delta"] = dict(zip(whole, values, strict=True))
+    entry["delta_ci95"] = dict(zip(whole, ranges, strict=True))
+    heads = [name for name in found if "." in name]
+    if heads:
+        values, ranges = intervals(np.stack([found[n] - found["intact"] for n in heads], axis=1))
+        entry["heads"] = [
+            {"layer": layer, "head": head, "change": value, "change_ci95": bounds}
+            for (layer, head), value, bounds in zip(
+                (map(int, name.split(".")) for name in heads), values, ranges, strict=True
+            )
+        ]
+    return entry
+
+
+def _header(request: AblateRequest, selection: Selection) -> Result:
+    digest = hashlib.sha256()
+    for text in selection.texts:
+        digest.update(text.tokens.tobytes())
+    return {
+        "schema": SCHEMA,
+        "train_length": request.rows[0].checkpoint.config.train_length,
+        "length": request.length,
+        "texts": len(selection.texts),
+        "seed": request.seed,
+        "dtype": "float32",
+        "text": {
+            "source": request.source,
+            "files": selection.files,
+            "qualifying": selection.qualifying,
+            "tokens": len(selection.texts) * request.length // 2,
+            "sha256": digest.hexdigest(),
+            "manifest": manifest(selection.documents),
+        },
+    }

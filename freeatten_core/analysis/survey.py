@@ -1,0 +1,237 @@
+"""Every head of several models over several texts: means by head, position and length.
+
+Attention is causal, so a text's first ℓ tokens are read as a text of ℓ tokens is. "At length ℓ"
+means the rows ℓ/2…ℓ: those whose loss `compare` measures Δ by, in the text's first window.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..comparison import Result, Row, intervals, json_ready, run_facts
+from ..corpus import Document, manifest
+from ..errors import UsageError
+from ..evaluation import Text, select_texts
+from ..tokens import tokenizer_id
+from .capture import Advance, Capture, capture, ignore
+from .reach import doubling_edges, reach
+from .rows import (
+    SINK_LENGTH,
+    STATISTICS,
+    Name,
+    by_position,
+    head_table,
+    sink_rate,
+    uniform_rule_share,
+)
+
+SCHEMA = 2
+POINTS = 64
+BY_LENGTH: Sequence[Name] = (
+    "entropy",
+    "relative_entropy",
+    "effective_tokens",
+    "largest",
+    "first",
+    "mean_distance",
+    "zeros",
+)
+"""The statistics that are given by length; `received` and `far` of `reach` are added."""
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SurveyRequest:
+    """What to look at. Fields as the options of `freeatten entropy`."""
+
+    rows: Sequence[Row]
+    documents: Sequence[Document]
+    source: str
+    length: int
+    command: str
+    statistic: Name = "relative_entropy"
+    """What is given by position."""
+    texts: int = 1
+    by_length: bool = False
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def survey(request: SurveyRequest, advance: Callable[[str], Advance] = lambda _: ignore) -> Result:
+    """Pass every text through every row.
+
+    Args:
+        advance: gives the progress callback of a pass by what it is of.
+
+    Returns:
+        The result in the schema of `--json` (see docs/results.md).
+
+    Raises:
+        UsageError: no text is long enough, rows with different tokenizers, too little memory.
+    """
+    started = time.perf_counter()
+    if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
+        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
+    tokenizer = request.rows[0].checkpoint.tokenizer
+    drawn = select_texts(
+        request.documents, tokenizer, request.length - 1, request.texts, request.seed
+    )
+    entries = [_measure(request, row, drawn.texts, advance) for row in request.rows]
+    text = {
+        "source": request.source,
+        "files": drawn.files,
+        "qualifying": drawn.qualifying,
+        "names": [text.name for text in drawn.texts],
+        "manifest": manifest(drawn.documents),
+    }
+    facts = run_facts(request.device, request.command, time.perf_counter() - started)
+    return dict(
+        json_ready(_header(request, len(drawn.texts), text) | facts | {"variants": entries})
+    )
+
+
+def lengths_of(length: int, train_length: int) -> list[int]:
+    """1×, 2×, 4×, … up to a length; the length itself when it is below 1×."""
+    found = [train_length]
+    while 2 * found[-1] <= length:
+        found.append(2 * found[-1])
+    return found if train_length <= length else [length]
+
+
+def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Result:
+    shown = STATISTICS[request.statistic]
+    count = min(POINTS, request.length)
+    edges = [index * request.length // count for index in range(count + 1)]
+    header: dict[str, Any] = {
+        "schema": SCHEMA,
+        "train_length": request.rows[0].checkpoint.config.train_length,
+        "length": request.length,
+        "texts": texts,
+        "seed": request.seed,
+        "dtype": "float32",
+        "text": text,
+        "statistic": request.statistic,
+        "label": shown.label,
+        "unit": shown.unit,
+        "meaning": shown.meaning,
+        "positions": [(a + b - 1) / 2 for a, b in pairwise(edges)],
+    }
+    if request.by_length:
+        lengths = _lengths(request)
+        header |= {"lengths": lengths, "distances": doubling_edges(lengths[-1])}
+    return header
+
+
+def _lengths(request: SurveyRequest) -> list[int]:
+    return lengths_of(request.length, request.rows[0].checkpoint.config.train_length)
+
+
+def _measure(
+    request: SurveyRequest, row: Row, texts: Sequence[Text], advance: Callable[[str], Advance]
+) -> dict[str, Any]:
+    found: dict[str, list[Values]] = {}
+    for at, text in enumerate(texts, start=1):
+        name = str(row.variant) + (f", text {at} of {len(texts)}" if len(texts) > 1 else "")
+        seen = capture(
+            row.checkpoint,
+            torch.from_numpy(text.tokens),
+            variant=row.variant,
+            device=request.device,
+            advance=advance(name),
+        )
+        for key, value in _measure_text(request, seen):
+            found.setdefault(key, []).append(value)
+    return _summarise(request, row, {key: np.stack(values) for key, values in found.items()})
+
+
+def _measure_text(request: SurveyRequest, seen: Capture) -> Iterator[tuple[str, Values]]:
+    """Arrays by head (layers · H), with further dimensions where there is more than one number."""
+    table = head_table(seen)
+    for name in STATISTICS:
+        yield name, np.array([head.values[name] for head in table])
+    if seen.length >= SINK_LENGTH:
+        yield "sink", np.array([head.sink for head in table])
+        yield "sink_rate", np.array(sink_rate(seen).share)
+    yield "uniform_rule", np.array(uniform_rule_share(seen).share)
+    curves = [by_position(seen, request.statistic, layer, POINTS)[1] for layer in seen.layers]
+    yield "by_position", torch.cat(curves).double().cpu().numpy()
+    if request.by_length:
+        yield from _by_length(seen, _lengths(request))
+
+
+def _by_length(seen: Capture, lengths: Sequence[int]) -> Iterator[tuple[str, Values]]:
+    """Arrays heads × lengths; `length by_distance` heads × lengths × bins."""
+    bins = len(doubling_edges(lengths[-1]))
+    tables = [head_table(seen, length // 2, length) for length in lengths]
+    for name in BY_LENGTH:
+        columns = [[head.values[name] for head in table] for table in tables]
+        yield f"length {name}", np.array(columns).T
+    far, received, distance = [], [], []
+    for length in lengths:
+        found = [reach(seen, layer, length // 2, length) for layer in seen.layers]
+        far.append(torch.cat([each.beyond(seen.train_length) for each in found]))
+        received.append(torch.cat([each.received for each in found]))
+        shares = torch.cat([each.doublings() for each in found])
+        distance.append(torch.nn.functional.pad(shares, (0, bins - shares.shape[-1])))
+    for measure, parts in (("far", far), ("received", received), ("by_distance", distance)):
+        yield f"length {measure}", torch.stack(parts, dim=1).numpy()
+
+
+def _summarise(request: SurveyRequest, row: Row, found: Mapping[str, Values]) -> dict[str, Any]:
+    """An entry from arrays whose first dimension is the text."""
+    config = row.checkpoint.config
+    entry: dict[str, Any] = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": config.train_length,
+        "heads": [
+            _head(config.heads, index, found) for index in range(config.layers * config.heads)
+        ],
+        "sink_rate": float(found["sink_rate"].mean()) if "sink_rate" in found else None,
+        "uniform_rule": float(found["uniform_rule"].mean()),
+        "by_position": _nanmean(found["by_position"], (0, 1)).tolist(),
+    }
+    if request.by_length:
+        by_length: dict[str, Any] = {}
+        for measure in _length_names(found):
+            by_length[measure], by_length[f"{measure}_ci95"] = intervals(
+                _nanmean(found[f"length {measure}"], 1)
+            )
+        entry["by_length"] = by_length
+        entry["by_distance"] = found["length by_distance"].mean(axis=(0, 1)).tolist()
+    return entry
+
+
+def _head(heads: int, index: int, found: Mapping[str, Values]) -> dict[str, Any]:
+    """Means of one head over texts."""
+    layer, head = divmod(index, heads)
+    sink = float(found["sink"][:, index].mean()) if "sink" in found else None
+    entry: dict[str, Any] = {"layer": layer, "head": head, "sink": sink}
+    entry |= {name: float(_nanmean(found[name][:, index], 0)) for name in STATISTICS}
+    if "length far" in found:
+        entry["by_length"] = {
+            name: _nanmean(found[f"length {name}"][:, index], 0).tolist()
+            for name in _length_names(found)
+        }
+    return entry
+
+
+def _length_names(found: Mapping[str, Values]) -> list[str]:
+    names = [key.removeprefix("length ") for key in found if key.startswith("length ")]
+    return [name for name in names if name != "by_distance"]
+
+
+def _nanmean(values: Values, axes: int | tuple[int, ...]) -> Values:
+    """The mean of what is not NaN; NaN, without a warning, where all is."""
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0).sum(axis=axes), known.sum(axis=axes)
+    return np.asarray(np.where(count == 0, np.nan, total / np.maximum(count, 1)))

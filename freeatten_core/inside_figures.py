@@ -1,0 +1,297 @@
+"""The figures of docs/inside.md: what rows and heads do as the text before them grows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from .figures import (
+    Element,
+    Theme,
+    _domains,
+    _end_labels,
+    _figure,
+    _length_axis,
+    _Line,
+    _Look,
+    _look,
+    _padded,
+    _Panel,
+    _trained_mark,
+    _trained_note,
+    row_labels,
+    style_of,
+)
+from .wording import (
+    MEASURE_TITLES,
+    Interval,
+    Result,
+    Row,
+    count,
+    head_name,
+    measure_digits,
+    number,
+    plural,
+    signed,
+    source_name,
+)
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_WIDTH = 1280
+_SHADES = "rgba(213,94,0,0)", "rgba(213,94,0,0.75)"
+_LOG_N = "even spread: log N"
+
+
+# Entropy against length
+
+
+def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH) -> go.Figure:
+    """Entropy, and entropy as a share of the largest possible, against length.
+
+    Args:
+        result: what `freeatten entropy --by length --json` prints.
+        theme: of the page behind the figure; its own background is clear.
+        width: in pixels.
+    """
+    domains = _domains(2, width, stacked=False)
+    look = _look(theme)
+    even = _even_spread(result, look)
+    plain = _measure_panel(result, "", domains[0], "entropy", [even])
+    share = _measure_panel(result, "2", domains[1], "relative_entropy", [])
+    lines = _measure_lines(result, "entropy"), _measure_lines(result, "relative_entropy")
+    return _figure(
+        [plain, share],
+        [
+            even.trace(plain, markers=False),
+            *(line.trace(plain) for line in lines[0]),
+            *(line.trace(share) for line in lines[1]),
+        ],
+        _trained(plain, result, look) + _trained(share, result, look),
+        _end_labels(plain, [even, *lines[0]], 2, sign=False)
+        + _end_labels(share, lines[1], 2, sign=False)
+        + _trained_notes([plain, share], result, look),
+        title="Does entropy stay the same as the text grows?",
+        subtitle=f"mean over heads of the rows ℓ/2 to ℓ · {_texts(result)} · 95 % intervals",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _even_spread(result: Result, look: _Look) -> _Line:
+    """log N, the largest entropy there is, in the middle of the rows of every length."""
+    lengths = result["lengths"]
+    values = [math.log(0.75 * length) for length in lengths]
+    style = replace(style_of(_LOG_N), color=look.soft, dash="dot")
+    none: list[Interval] = [None] * len(lengths)
+    return _Line(_LOG_N, style, lengths, values, none, [number(value, 2) for value in values])
+
+
+def _measure_lines(result: Result, name: str) -> list[_Line]:
+    rows, digits = result["variants"], measure_digits(name)
+    lines = []
+    for row, label in zip(rows, row_labels(rows), strict=True):
+        values, intervals = row["by_length"][name], row["by_length"][f"{name}_ci95"]
+        hover = [
+            f"{label}<br>{count(length)} tokens: {number(value, digits)}"
+            for length, value in zip(result["lengths"], values, strict=True)
+        ]
+        lines.append(
+            _Line(label, style_of(row["variant"]), result["lengths"], values, intervals, hover)
+        )
+    return lines
+
+
+def _measure_panel(
+    result: Result, key: str, domain: tuple[Any, Any], name: str, more: Sequence[_Line]
+) -> _Panel:
+    headings = {
+        "entropy": "<b>Entropy</b> of a row",
+        "relative_entropy": "<b>H / log N</b>: 1 is an even spread over all N keys",
+    }
+    lines = [*_measure_lines(result, name), *more]
+    values = [0.0, *(value for line in lines for value in line.values())]
+    axis = _length_axis(result["lengths"])
+    axis["title"] = {"text": "ℓ (tokens)"}
+    y_axis = {"range": _padded(values), "title": {"text": MEASURE_TITLES[name]}}
+    return _Panel(key, *domain, headings[name], axis, y_axis)
+
+
+# Weight against distance
+
+
+def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH) -> go.Figure:
+    """Share of the weight by distance, at the shortest length and at the longest.
+
+    Args:
+        result: what `freeatten entropy --by length --json` prints.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look, domains = _look(theme), _domains(2, width, stacked=False)
+    drawn = []
+    for at, (key, domain) in zip((0, -1), zip(("", "2"), domains, strict=True), strict=True):
+        lines = _distance_lines(result, at)
+        drawn.append((_distance_panel(result, key, domain, at), lines))
+    panels = [panel for panel, _ in drawn]
+    return _figure(
+        panels,
+        [line.trace(panel) for panel, lines in drawn for line in lines],
+        [mark for panel in panels for mark in _trained(panel, result, look)],
+        [note for panel, lines in drawn for note in _end_labels(panel, lines, 0, sign=False)]
+        + _trained_notes(panels, result, look),
+        title="How far back does the weight lie?",
+        subtitle="each point is the share of all distances above the point before it, up to its "
+        f"own · mean over heads · {_texts(result)}",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _distance_lines(result: Result, at: int) -> list[_Line]:
+    rows, length = result["variants"], result["lengths"][at]
+    shown = [edge for edge in result["distances"] if edge < length]
+    none: list[Interval] = [None] * len(shown)
+    lines = []
+    for row, label in zip(rows, row_labels(rows), strict=True):
+        values = [100 * share for share in row["by_distance"][at][: len(shown)]]
+        hover = [
+            f"{label}<br>up to {count(edge)} back: {number(value, 1)} %"
+            for edge, value in zip(shown, values, strict=True)
+        ]
+        ends = [edge + 1 for edge in shown]
+        lines.append(_Line(label, style_of(row["variant"]), ends, values, none, hover))
+    return lines
+
+
+def _distance_panel(result: Result, key: str, domain: tuple[Any, Any], at: int) -> _Panel:
+    length = result["lengths"][at]
+    every = [line for which in (0, -1) for line in _distance_lines(result, which)]
+    values = [0.0, *(value for line in every for value in line.values())]
+    axis = _length_axis([edge + 1 for edge in result["distances"]])
+    axis["title"] = {"text": "tokens back"}
+    heading = f"<b>Rows {count(length // 2)} to {count(length)}</b>"
+    y_axis = {"range": _padded(values), "title": {"text": "share of the weight (%)"}}
+    return _Panel(key, *domain, heading, axis, y_axis)
+
+
+# Heads
+
+
+def heads_figure(
+    seen: Result, ablated: Result, *, theme: Theme = "light", width: int = _WIDTH
+) -> go.Figure:
+    """Every head: its share on far tokens, and what of Δ hiding them from it takes away.
+
+    Args:
+        seen: what `freeatten entropy --by length --json` prints.
+        ablated: what `freeatten ablate --json` prints, of the same variants.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look, rows = _look(theme), ablated["variants"]
+    far = {row["variant"]: row for row in seen["variants"]}
+    panels, traces = [], []
+    for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
+        cells = _far_cells(far[row["variant"]]), _change_cells(row)
+        headings = f"<b>{label}</b><br>weight on far tokens", "loss when they are hidden"
+        for line, (heading, found) in enumerate(zip(headings, cells, strict=True)):
+            key = index + line * len(rows)
+            domain = _cell_domain(index, len(rows), line)
+            panels.append(_head_panel(str(key + 1) if key else "", domain, row, heading))
+            traces.append(_head_cells(panels[-1], row, *found, look))
+    length, trained = count(seen["lengths"][-1]), count(seen["train_length"])
+    return _figure(
+        panels,
+        traces,
+        [],
+        [],
+        title=f"Which heads read far tokens at {length}, and which lose by it?",
+        subtitle=f"far: {trained} or more tokens back · above: share of the weight, "
+        f"{_texts(seen)} · below: change of the loss when one head alone sees its last {trained} "
+        f"tokens, as strong as its share of Δ, {_texts(ablated)}",
+        look=look,
+        width=width,
+        stacked=False,
+        labels=False,
+    )
+
+
+def _far_cells(row: Row) -> tuple[list[float], list[str]]:
+    """How strong a cell is, 0 to 1, and its text, by head."""
+    shares = [head["by_length"]["far"][-1] for head in row["heads"]]
+    return shares, [f"{number(100 * share, 0)} %" for share in shares]
+
+
+def _change_cells(row: Row) -> tuple[list[float], list[str]]:
+    changes = [head["change"] for head in row["heads"]]
+    whole = abs(row["delta"]["intact"]) or 1.0
+    return [max(0.0, -change) / whole for change in changes], [signed(each) for each in changes]
+
+
+def _cell_domain(column: int, columns: int, line: int) -> tuple[Any, Any]:
+    across, down = 0.05, 0.14
+    width, height = (1 - (columns - 1) * across) / columns, (1 - down) / 2
+    left, low = column * (width + across), (1 - line) * (height + down)
+    return (left, min(1.0, left + width)), (low, min(1.0, low + height))
+
+
+def _head_panel(key: str, domain: tuple[Any, Any], row: Row, heading: str) -> _Panel:
+    layers = 1 + max(head["layer"] for head in row["heads"])
+    heads = 1 + max(head["head"] for head in row["heads"])
+    axis = {"tickvals": list(range(heads)), "title": {"text": "head"}, "range": [-0.5, heads - 0.5]}
+    y_axis = {
+        "tickvals": list(range(layers)),
+        "title": {"text": "layer"},
+        "range": [layers - 0.5, -0.5],
+        "showgrid": False,
+    }
+    return _Panel(key, *domain, heading, axis, y_axis)
+
+
+def _head_cells(
+    panel: _Panel, row: Row, strength: Sequence[float], texts: Sequence[str], look: _Look
+) -> Element:
+    heads = 1 + max(head["head"] for head in row["heads"])
+
+    def in_layers(cells: Sequence[Any]) -> list[list[Any]]:
+        return [list(cells[at : at + heads]) for at in range(0, len(cells), heads)]
+
+    names = [f"layer and head {head_name(head)}: " for head in row["heads"]]
+    return {
+        "type": "heatmap",
+        "z": in_layers(strength),
+        "text": in_layers(texts),
+        "hovertext": in_layers([name + text for name, text in zip(names, texts, strict=True)]),
+        "hoverinfo": "text",
+        "texttemplate": "%{text}",
+        "textfont": {"color": look.text, "size": 12},
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": [[0, _SHADES[0]], [1, _SHADES[1]]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "xaxis": f"x{panel.key}",
+        "yaxis": f"y{panel.key}",
+    }
+
+
+# What the figures share
+
+
+def _trained(panel: _Panel, result: Result, look: _Look) -> list[Element]:
+    return _trained_mark(panel, [result["train_length"]], look)
+
+
+def _trained_notes(panels: Sequence[_Panel], result: Result, look: _Look) -> list[Element]:
+    return [_trained_note(panel, result["train_length"], look) for panel in panels]
+
+
+def _texts(result: Result) -> str:
+    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"

@@ -1,0 +1,62 @@
+"""`freeatten ablate` prints what the library measures, and bad input is a sentence."""
+
+import pytest
+from terminal import freeatten, refusal
+
+from freeatten_core import load_checkpoint
+from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate
+from freeatten_core.comparison import Row
+from freeatten_core.corpus import path_documents
+from freeatten_core.wording import UNDONE_TITLES
+
+
+def ablated(model, books, *words):
+    where = ("--checkpoint", model, "--text", books, "--len", "4x", "--texts", "2")
+    done = freeatten("ablate", *where, *words)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_json_is_what_the_library_measures(model, books):
+    result = ablated(model, books, "--json").result
+    checkpoint = load_checkpoint(model)
+    wanted = ablate(
+        AblateRequest(
+            rows=[Row(checkpoint.config.variant, checkpoint)],
+            length=128,
+            documents=path_documents(books),
+            source=str(books),
+            command="freeatten ablate",
+            texts=2,
+        )
+    )
+    assert (result["length"], result["texts"]) == (128, 2)
+    assert result["text"] == wanted["text"]
+    (entry,), (expected,) = result["variants"], wanted["variants"]
+    assert entry["delta"] == pytest.approx(expected["delta"], abs=1e-4)
+    for head, other in zip(entry["heads"], expected["heads"], strict=True):
+        assert head["change"] == pytest.approx(other["change"], abs=1e-4)
+
+
+def test_prints_every_undoing_the_heads_and_how_to_repeat_it(model, books):
+    out = ablated(model, books).out
+    for words in ("Δ at 128 tokens", *UNDONE_TITLES.values(), "0.0 ", "again: freeatten ablate"):
+        assert words in out
+    assert "hiding far keys lowers the loss most" not in ablated(model, books, "--no-heads").out
+
+
+def test_everything_that_is_undone_has_a_title():
+    assert list(UNDONE_TITLES) == ["intact", *UNDONE]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--len", "1x"), "--len is 32; it must be 2 or more times the training length, 32"),
+        (("--len", "100"), "--len is 100; it must be 2 or more times"),
+        (("--len", "0"), "--len is '0'"),
+        (("--len", "4000x"), "the text is too short"),
+    ],
+)
+def test_bad_input_gets_one_sentence(model, books, words, says):
+    assert says in refusal(2, "ablate", "--checkpoint", str(model), "--text", str(books), *words)
