@@ -47,7 +47,8 @@ def report(
     filled |= retrieval_blocks(retrieved)
     inside = of_folder(root, "inside")
     filled |= inside_blocks(inside)
-    pending = {SPEED, COMPILED, *RETRIEVE, *INSIDE} - speeds.keys() - retrieved.keys() - inside.keys()
+    given = speeds.keys() | retrieved.keys() | inside.keys()
+    pending = {SPEED, COMPILED, *RETRIEVE, *INSIDE} - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
