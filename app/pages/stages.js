@@ -93,7 +93,12 @@ class StagesTab {
 
   async load() {
     const { analysis } = this;
-    this.row = await analysis.call("stages", this.asked());
+    const asked = this.asked();
+    const row = await analysis.call("stages", asked);
+    const key = JSON.stringify(asked);
+    if (key !== JSON.stringify(this.asked())) return; // a slider has moved on, its answer comes
+    this.row = row;
+    this.rowOf = key;
     this.draw();
   }
 
@@ -116,7 +121,7 @@ class StagesTab {
       rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), shownToken(token), ...values.map(short)]),
     }));
     byId("stages-command").textContent = row.command;
-    byId("stage-charts").dataset.drawn = JSON.stringify(this.asked());
+    byId("stage-charts").dataset.drawn = this.rowOf;
   }
 
   state() {
