@@ -165,9 +165,9 @@ class Analyses:
             GoneError: it is not kept.
         """
         found = self.kept.get(text_of("the analysis", name, ID_CHARACTERS))
-        if found is None:
+        if not isinstance(found, Analysis):
             raise GoneError
-        return found  # type: ignore[no-any-return]
+        return found
 
     def map(self, name: Any, layer: Any, head: Any) -> AttentionMap:
         """The zoomable map of a head of an analysis.
@@ -203,7 +203,7 @@ class Analyses:
             job.share, job.state = 1.0, "done"
         except CancelledError:
             job.state = "cancelled"
-        except Exception as error:  # told to the page; a bug is logged
+        except Exception as error:  # else the thread ends unheard and the page asks for ever
             job.error, job.state = sentence_of(error), "failed"
 
     def _analysed(self, asked: Asked, advance: Callable[[float, float], None]) -> str:

@@ -34,7 +34,7 @@ def answering(function: Callable[..., Answer]) -> Callable[[Any], Answer]:
             return function(**_keywords(signature, given))
         except GoneError:
             return {"gone": True}
-        except Exception as error:  # nothing but a sentence may reach the page
+        except Exception as error:  # Gradio turns what escapes into `undefined` in the page
             return {"error": sentence_of(error)}
 
     answer.__name__ = PREFIX + function.__name__

@@ -16,6 +16,8 @@ import typer
 from .answers import wrong
 
 if TYPE_CHECKING:
+    import gradio as gr
+
     from .analyses import Analyses
 
 MOST_PORTS = 100
@@ -76,7 +78,7 @@ def _run(
         app.close(verbose=False)
 
 
-def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None):  # type: ignore[no-untyped-def]  # Gradio's, imported here only
+def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
     """Starts listening, and returns the app, which `close` stops."""
     import gradio as gr
     from starlette.middleware import Middleware

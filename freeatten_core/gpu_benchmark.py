@@ -156,7 +156,7 @@ class CudaMeter:
 
     def seconds(self, call: Call) -> float:
         state = call.prepare()
-        torch.cuda._sleep(HEAD_START)  # type: ignore[no-untyped-call]
+        torch.cuda._sleep(HEAD_START)  # type: ignore[no-untyped-call]  # PyTorch gives no types
         self._begin.record()
         call.run(state)
         self._end.record()
@@ -176,7 +176,7 @@ class CudaMeter:
 
 
 def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # the same
 
 
 def gpu_benchmark(
@@ -218,7 +218,7 @@ def gpu_versions() -> dict[str, str | None]:
         triton = metadata.version("triton")
     except metadata.PackageNotFoundError:
         triton = None
-    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # no types
     return {"triton": triton, "cuda": torch.version.cuda, "cudnn": str(cudnn) if cudnn else None}
 
 
@@ -351,7 +351,7 @@ class _Cells:
                 warnings.simplefilter("ignore")  # what they say is in the error, or harmless
                 row.error = self.judge.error(peer, self.pass_name)
                 row.peak_mb = self.meter.peak_bytes(self._call(peer)) / 1e6
-        except Exception as error:  # of code that is not ours; the others still run
+        except Exception as error:  # Inductor, Triton, cuDNN: any type; the row names it
             row.note = obstacle_in(error)
         else:
             row.note = _wrong(row.error)
@@ -377,7 +377,7 @@ def obstacle_in(error: Exception) -> str:
         return "out of memory"
     if "No available kernel" in text or "No viable backend" in text:
         return "no kernel for these inputs"
-    if isinstance(error, NotImplementedError | ImportError):
+    if isinstance(error, NotImplementedError | ImportError):  # FlexAttention before torch 2.9
         return f"not supported by torch {torch.__version__.split('+')[0]}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return f"failed: {type(error).__name__}: {first}"[:100]

@@ -544,7 +544,7 @@ class _Run:
                 meta: Mapping[str, str] = file.metadata() or {}
                 self.saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self.state = _State(**json.loads(meta["state"]))
-        except Exception as error:  # damage shows as safetensors', JSON's or Python's own types
+        except Exception as error:  # a damaged file: SafetensorError, JSON's, KeyError, TypeError
             raise ContentError(
                 f"{self.state_path} is not a training state: {error}; remove it to start again"
             ) from error
@@ -577,7 +577,7 @@ class FreshGradients:
         for weight in self._parameters:
             weight.grad = None
         value = self._loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # no types in PyTorch
         return value.detach()
 
 
@@ -599,7 +599,7 @@ class ReplayedGradients(FreshGradients):
 
     def _capture(self, batch: Tensor) -> None:
         self._batch = batch.clone()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # no types in PyTorch
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # what is compiled or allocated once must not be captured
             for _ in range(3):

@@ -116,7 +116,7 @@ def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistic
 
 def _on_device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """Triton launches on the current device."""
-    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]  # no types in PyTorch
 
 
 def _problem(
