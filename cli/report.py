@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}
 """Pictures of the README by the stored result that they show."""
-SPEED, COMPILED = "speed/h200", "speed/h200-compiled"
+SPEED = "speed/h200"
 """What docs/speed.md is of; blocks of what is not stored stay as they are."""
 RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
@@ -48,7 +48,7 @@ def report(
     inside = of_folder(root, "inside")
     filled |= inside_blocks(inside)
     given = speeds.keys() | retrieved.keys() | inside.keys()
-    pending = {SPEED, COMPILED, *RETRIEVE, *INSIDE} - given
+    pending = {SPEED, *RETRIEVE, *INSIDE} - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -172,35 +172,35 @@ def fill_blocks(page: Path, filled: Mapping[str, str], pending: Collection[str] 
 def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
     from freeatten_core.figures import comparison_figure, curve_figure
 
-    from .exports import save_figure
+    from .exports import save_page_picture
 
     folder.mkdir(exist_ok=True)
     for theme in ("light", "dark"):
         for name, stored in PICTURES.items():
             figure = comparison_figure(results[stored], theme=theme)
-            save_figure(figure, folder / f"{name}-{theme}.png")
-        save_figure(curve_figure(curves, theme=theme), folder / f"curves-{theme}.png")
+            save_page_picture(figure, folder / f"{name}-{theme}.png")
+        save_page_picture(curve_figure(curves, theme=theme), folder / f"curves-{theme}.png")
 
 
 def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
     from freeatten_core.figures import speed_figure
 
-    from .exports import save_figure
+    from .exports import save_page_picture
 
     for theme in ("light", "dark"):
-        save_figure(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
+        save_page_picture(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
     """`retrieve-copy-light.png` and the like."""
     from freeatten_core.figures import copy_figure, recall_figure
 
-    from .exports import save_figure
+    from .exports import save_page_picture
 
     for name, result in results.items():
         make = copy_figure if result["task"] == "copy" else recall_figure
         for theme in ("light", "dark"):
-            save_figure(make(result, theme=theme), folder / f"{name.replace('/', '-')}-{theme}.png")
+            save_page_picture(make(result, theme=theme), folder / f"{name.replace('/', '-')}-{theme}.png")
 
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
@@ -208,7 +208,7 @@ def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, A
     from freeatten_core.figures import position_figure
     from freeatten_core.inside_figures import distance_figure, entropy_figure, heads_figure
 
-    from .exports import save_figure
+    from .exports import save_page_picture
 
     stored = results["stdlib-16x"]
     rows = [row for row in stored["variants"] if row["variant"] in INSIDE_ROWS]
@@ -221,7 +221,7 @@ def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, A
         if heads is not None and ablated is not None:
             figures["heads"] = heads_figure(heads, ablated, theme=theme)
         for name, figure in figures.items():
-            save_figure(figure, folder / f"inside-{name}-{theme}.png")
+            save_page_picture(figure, folder / f"inside-{name}-{theme}.png")
 
 
 def learning_curves(checkpoints: Path) -> dict[str, Any]:

@@ -341,12 +341,12 @@ def _end_label(
     )
 
 
-def _missing_note(panel: _Panel, lines: Sequence[_Line]) -> list[Element]:
+def _missing_note(panel: _Panel, lines: Sequence[_Line], height: float = 0.02) -> list[Element]:
     names = [line.label.replace("<br>", " ") for line in lines if line.end is None]
     if not names:
         return []
     text = f"no finite value: {', '.join(names)}"
-    return [panel.note(text, 0.98, 0.02, xanchor="right", yanchor="bottom", font={"size": 12})]
+    return [panel.note(text, 0.98, height, xanchor="right", yanchor="bottom", font={"size": 12})]
 
 
 def _padded(values: Sequence[float], low: float = 0.06, high: float = 0.06) -> list[float]:
@@ -846,7 +846,7 @@ def speed_figure(
         drawn.append(panel)
         traces += [line.trace(panel) for line in lines]
         notes += _labels(panel, lines, times)
-        notes += _missing_note(panel, lines)
+        notes += _missing_note(panel, lines, height=0.7)
     measured = f"causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}"
     made_on = f"{result['device']}, torch {result['versions']['torch']}"
     return _figure(

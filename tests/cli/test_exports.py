@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 from freeatten_cli import exports
+from PIL import Image
 from sample_result import sample_result, without_intervals
 
 from freeatten_core.errors import ContentError, UsageError
@@ -62,6 +63,16 @@ def test_pictures(figure, tmp_path):
     assert svg.startswith("<svg")
     assert "Softmax (standard)" in svg
     assert not re.search(r'(?:href|src)="http', svg)
+
+
+@needs_browser
+def test_a_picture_for_a_page_has_few_colours_and_the_same_size(figure, tmp_path):
+    exports.save_figure(figure, tmp_path / "whole.png")
+    exports.save_page_picture(figure, tmp_path / "small.png")
+    whole, small = Image.open(tmp_path / "whole.png"), Image.open(tmp_path / "small.png")
+    assert small.size == whole.size
+    assert small.mode == "P"
+    assert (tmp_path / "small.png").stat().st_size < (tmp_path / "whole.png").stat().st_size / 2
 
 
 def fail_with(monkeypatch, error):

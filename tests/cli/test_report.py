@@ -120,7 +120,7 @@ def test_a_block_that_the_stored_benchmark_lacks_is_refused(checkout, speed_fold
 def test_the_benchmark_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        exports, "save_figure", lambda figure, path: drawn.update({path.name: figure})
+        exports, "save_page_picture", lambda figure, path: drawn.update({path.name: figure})
     )
     draw_speed(tmp_path, sample_speed())
     assert list(drawn) == ["speed-light.png", "speed-dark.png"]
@@ -180,7 +180,7 @@ def test_a_stored_recall_is_on_the_card_of_its_model(checkout, retrieve_folder):
 
 def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(exports, "save_figure", lambda _, path: drawn.append(path.name))
+    monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
     draw_retrievals(tmp_path, {"retrieve/copy": copy_result(), "retrieve/recall": recall_result()})
     assert drawn == [
         *("retrieve-copy-light.png", "retrieve-copy-dark.png"),
@@ -225,7 +225,7 @@ def test_stored_surveys_and_ablations_fill_their_blocks(checkout, inside_folder)
 
 def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(exports, "save_figure", lambda _, path: drawn.append(path.name))
+    monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
     stored = json.loads((ROOT / "assets" / "results" / "stdlib-16x.json").read_text())
     results = {"stdlib-16x": stored}
     draw_inside(tmp_path, {}, results)

@@ -121,6 +121,13 @@ def test_a_failure_cannot_break_a_table():
     assert lines(text)["sdpa cudnn"] == ["failed: a/b"]
 
 
+def test_of_an_error_a_table_tells_the_kind():
+    result = sample_speed(lengths=(2048,), dims=(64,), passes=("forward",))
+    result["rows"][1] |= {"note": "failed: InductorError: Lowering:\n'x'", "ms": None}
+    text = speed.blocks("x", result)["x time forward"]
+    assert lines(text)["sdpa cudnn"] == ["failed: InductorError"]
+
+
 def test_errors_are_the_largest_over_the_lengths():
     result = sample_speed(dims=(64,), passes=("forward", "backward"))
     for row in result["rows"]:
