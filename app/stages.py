@@ -20,6 +20,8 @@ STRONGEST = 12
 SCORES = {
     "dot": "s = q·k / √D",
     "length-cosine": "s = log D · log N · cos(q, k)",
+    "dim-cosine": "s = log D · cos(q, k)",
+    "count-cosine": "s = log N · cos(q, k)",
     "dot-log-n": "s = q·k / √D − log N",
 }
 POSITIVITIES = {

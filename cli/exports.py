@@ -84,9 +84,9 @@ def save_page_picture(figure: go.Figure, path: Path) -> None:
     """
     from PIL import Image
 
-    with replacing(path) as temporary:
-        with Image.open(BytesIO(_picture(_painted(figure), "png"))) as picture:
-            picture.convert("RGB").quantize(256).save(temporary, "png", optimize=True)
+    drawn = BytesIO(_picture(_painted(figure), "png"))
+    with replacing(path) as temporary, Image.open(drawn) as picture:
+        picture.convert("RGB").quantize(256).save(temporary, "png", optimize=True)
 
 
 def _painted(figure: go.Figure) -> go.Figure:

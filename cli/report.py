@@ -19,6 +19,8 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books")
 """What `freeatten entropy --by length` and `freeatten ablate` gave; for docs/inside.md too."""
+APP = ("app/start", "app/redraw", "app/soak")
+"""What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Whose loss against position docs/inside.md shows."""
 
@@ -28,7 +30,7 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the pictures too (needs Chromium).")] = True,
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
-    from freeatten_core import speed
+    from freeatten_core import app_measures, speed
     from freeatten_core.cards import stored_results
     from freeatten_core.errors import UsageError
 
@@ -47,8 +49,11 @@ def report(
     filled |= retrieval_blocks(retrieved)
     inside = of_folder(root, "inside")
     filled |= inside_blocks(inside)
-    given = speeds.keys() | retrieved.keys() | inside.keys()
-    pending = {SPEED, *RETRIEVE, *INSIDE} - given
+    measured = of_folder(root, "app")
+    for name, result in measured.items():
+        filled |= app_measures.blocks(name, result)
+    given = speeds.keys() | retrieved.keys() | inside.keys() | measured.keys()
+    pending = {SPEED, *RETRIEVE, *INSIDE, *APP} - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -200,7 +205,8 @@ def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
     for name, result in results.items():
         make = copy_figure if result["task"] == "copy" else recall_figure
         for theme in ("light", "dark"):
-            save_page_picture(make(result, theme=theme), folder / f"{name.replace('/', '-')}-{theme}.png")
+            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            save_page_picture(make(result, theme=theme), picture)
 
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:

@@ -218,7 +218,7 @@ def check(
     if variant.modifiers:
         raise ValueError(
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
-            f"attention operator; pass {variant.attention}"
+            f"attention operator; pass {variant.trained}"
         )
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
     for name, tensor in named.items():

@@ -198,7 +198,7 @@ def timed_variants(text: str) -> list[Variant]:
     variants = Variant.parse_list(text)
     for variant in variants:
         if variant.modifiers:
-            raise UsageError(f"variants holds {variant}; only {variant.attention} can be timed")
+            raise UsageError(f"variants holds {variant}; only {variant.trained} can be timed")
     return variants
 
 
@@ -207,10 +207,10 @@ def timed_variants(text: str) -> list[Variant]:
 
 def peers(variants: list[Variant]) -> dict[str, Peer]:
     """Everything that is compared, the baseline first; naive forms are of the first variant."""
-    naive = partial(reference.attention, variant=variants[0].attention)
+    naive = partial(reference.attention, variant=variants[0].trained)
     return {
         BASELINE: Peer(partial(scaled_dot_product_attention, is_causal=True)),
-        **{str(each): Peer(partial(attention, variant=each.attention)) for each in variants},
+        **{str(each): Peer(partial(attention, variant=each.trained)) for each in variants},
         f"{variants[0]} naive": Peer(naive, NAIVE_COPIES),
         f"{variants[0]} compiled": Peer(
             torch.compile(naive, dynamic=False), COMPILED_COPIES, compiled=True

@@ -357,7 +357,7 @@ def _rows_of(variant: Variant, result: Result) -> list[Row]:
     return [
         row
         for row in result["variants"]
-        if Variant.parse(row["variant"]).attention == variant.attention
+        if Variant.parse(row["variant"]).trained == variant.trained
     ]
 
 

@@ -78,7 +78,7 @@ def shipped(kind: str = MODELS) -> list[str]:
 
 def slug(variant: Variant | str) -> str:
     """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
-    return str(Variant.parse(variant).attention).replace(":", "-").replace("=", "")
+    return str(Variant.parse(variant).trained).replace(":", "-").replace("=", "")
 
 
 def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from .alignment import FITTED_ON, fit_temperatures
 from .attention import row_statistics
 from .checkpoint import Checkpoint, assets, load_checkpoint, shipped, slug
 from .corpus import Document, manifest
@@ -39,6 +40,7 @@ from .evaluation import (
     select_texts,
     swapped_losses,
 )
+from .files import expanded
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
@@ -118,6 +120,8 @@ class Comparison:
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
     """Rows for shipped variants and for given checkpoints, each loaded once.
 
+    A checkpoint can have modifiers behind its name, as a variant can: `my-folder+yarn`.
+
     Raises:
         UsageError: a variant that no shipped checkpoint has, or an unknown checkpoint.
         ContentError: a checkpoint that cannot be used.
@@ -130,16 +134,36 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
         if name not in names:
             raise UsageError(
                 f"no shipped checkpoint of {variant}{nearest(name, names)}; train one with "
-                f"freeatten train --variant {variant.attention} and pass it with --checkpoint"
+                f"freeatten train --variant {variant.trained} and pass it with --checkpoint"
             )
         # by its folder: one of the same name may lie in the current folder
         rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
     for source in checkpoints:
-        checkpoint = load(source)
-        row = Row(checkpoint.config.variant, checkpoint)
-        if (row.variant, checkpoint.folder) not in {(r.variant, r.checkpoint.folder) for r in rows}:
+        name, modifiers = split_modifiers(source)
+        row = modified_row(load(name), modifiers)
+        known = {(each.variant, each.checkpoint.folder) for each in rows}
+        if (row.variant, row.checkpoint.folder) not in known:
             rows.append(row)
     return rows
+
+
+def split_modifiers(source: str) -> tuple[str, str]:
+    """`softmax+yarn` as `softmax` and `+yarn`; the name of a folder can have a plus too."""
+    ends = [len(source), *(at for at, character in enumerate(source) if character == "+")]
+    for end in sorted(ends, reverse=True):
+        if expanded(source[:end]).is_dir():
+            return source[:end], source[end:]
+    name, plus, modifiers = source.partition("+")
+    return name, plus + modifiers
+
+
+def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:
+    """A checkpoint as it is, or with modifiers such as `+yarn`.
+
+    Raises:
+        UsageError: modifiers that do not exist, or not for its variant.
+    """
+    return Row(Variant.parse(f"{checkpoint.config.variant}{modifiers}"), checkpoint)
 
 
 def compare(request: Request, watch: Watch | None = None) -> Comparison:
@@ -254,9 +278,15 @@ def _score_row(
     request: Request, row: Row, selection: Selection, watch: Watch
 ) -> tuple[dict[str, Any], Losses]:
     longest, trained = max(request.lengths), row.checkpoint.config.train_length
-    model = row.checkpoint.model.with_modifiers(row.variant, longest)
     # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    model = copy.deepcopy(model).to(request.device, DTYPES[request.dtype])
+    plain = copy.deepcopy(row.checkpoint.model).to(request.device, DTYPES[request.dtype])
+    temperatures = None
+    if row.variant.modifier("align") is not None:
+        other = _fitting_texts(request, row, selection)
+        temperatures = fit_temperatures(
+            plain, row.variant, other, request.lengths, device=request.device
+        )
+    model = plain.with_modifiers(row.variant, longest, temperatures)
     parts: list[Losses] = []
     # a text at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(selection.texts)
@@ -274,11 +304,29 @@ def _score_row(
         losses = _join(parts)
         entry = _summarise(request, row, selection, losses)
         watch.row(entry, len(losses.restart), len(selection.texts))
+    if temperatures is not None:
+        entry["temperatures"] = temperatures
     if request.control == "swap":
         entry |= _swap(request, trained, model, selection.texts, watch)
     if request.dtype != "float32":
         entry |= _stability(request, row, model, selection.texts, losses, watch)
     return entry, losses
+
+
+def _fitting_texts(request: Request, row: Row, selection: Selection) -> list[Text]:
+    """Texts of files that are not scored."""
+    scored = {document.sha256 for document in selection.documents}
+    others = [document for document in request.documents if document.sha256 not in scored]
+    try:
+        drawn = select_texts(
+            others, row.checkpoint.tokenizer, max(request.lengths), FITTED_ON, request.seed
+        )
+    except UsageError:
+        raise UsageError(
+            f"{row.variant}: every file of {max(request.lengths):,} tokens or more is scored, and "
+            f"align is fitted on others; score at most {max(0, selection.qualifying - 1)} texts"
+        ) from None
+    return drawn.texts
 
 
 def _summarise(request: Request, row: Row, selection: Selection, losses: Losses) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import attention
+from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
 from .rope import Rope, rotate
 from .variants import Variant
 
@@ -105,6 +106,7 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.attend: Attend = grouped_attention
+        self.query_factor: QueryFactor | None = None
         self.rope = Rope(config.head_dim, config.rope_base, config.train_length)
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -124,13 +126,26 @@ class Model(nn.Module):
                 drawn = torch.randn(weight.shape, generator=generator) * scale
                 weight.copy_(drawn)
 
-    def with_modifiers(self, variant: Variant, longest: int) -> Model:
-        """The same weights with a variant's modifiers, for texts of up to `longest` tokens."""
+    def with_modifiers(
+        self, variant: Variant, longest: int, temperatures: Temperatures | None = None
+    ) -> Model:
+        """The same weights with a variant's modifiers.
+
+        Args:
+            variant: the model's own with modifiers.
+            longest: tokens of the longest text, which some modifiers are set for.
+            temperatures: what `align` was fitted to.
+
+        Raises:
+            UsageError: `align` without temperatures.
+        """
         model = Model.__new__(Model)
         model.__dict__.update(self.__dict__)
-        if any(modifier.name == "yarn" for modifier in variant.modifiers):
-            stretch = max(1.0, longest / self.config.train_length)
-            model.rope = replace(self.rope, stretch=stretch)
+        model.rope = scaled_rope(self.rope, variant, longest)
+        model.attend = modified_attention(self.attend, model.rope, variant)
+        model.query_factor = query_factor(
+            variant, self.config.train_length, self.config.head_dim, temperatures
+        )
         return model
 
     def hidden(
@@ -167,6 +182,8 @@ class Model(nn.Module):
         block = cast("Block", self.blocks[layer])
         normed = block.attention_norm(hidden)
         query, key = block.attention.query_key(normed, angles)
+        if self.query_factor is not None:
+            query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
             observe(layer, query, key)
         hidden = hidden + block.attention.mix(normed, query, key, attend)

@@ -102,9 +102,10 @@ def stages(
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
 
-    if variant.score == "length-cosine":
-        scale = math.log(dim) * count.clamp(min=1).log()
-        score = scale * (unit(query) @ unit(key).mT)
+    if variant.cosine:
+        dim_factor = 1.0 if variant.score == "count-cosine" else math.log(dim)
+        count_factor = 1.0 if variant.score == "dim-cosine" else count.clamp(min=1).log()
+        score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
     else:
         score = query @ key.mT / math.sqrt(dim)
     if head_scale is not None:

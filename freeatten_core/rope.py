@@ -1,12 +1,15 @@
-"""Rotary position embedding (arXiv 2104.09864) and its scaling at inference by YaRN."""
+"""Rotary position embedding (arXiv 2104.09864) and its scaling at inference."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Scaling = Literal["pi", "ntk", "dynamic-ntk", "yarn"]
 
 YARN_LOW, YARN_HIGH = 1.0, 32.0
 """α and β of YaRN (arXiv 2309.00071, section 3.2): a dimension that turns fewer than α times in
@@ -21,37 +24,58 @@ class Rope:
         dim: head size, even.
         base: 10000 in the original.
         train_length: tokens the model was trained at.
-        stretch: by how much YaRN stretches the training length; 1 is the plain embedding.
+        stretch: by how much the training length is stretched; 1 is the plain embedding.
+        scaling: how. `dynamic-ntk` takes the stretch from the length that is read instead.
     """
 
     dim: int
     base: float
     train_length: int
     stretch: float = 1.0
+    scaling: Scaling = "yarn"
 
-    def frequencies(self) -> Tensor:
-        """θ of every pair of dimensions, float64 (dim / 2,).
+    def frequencies(self, length: int) -> Tensor:
+        """θ of every pair of dimensions for a text of `length` tokens, float64 (dim / 2,).
 
-        YaRN ("NTK-by-parts", eqs. 21–23): `(1 − γ) θ / s + γ θ` with γ a ramp in the number of
-        turns `r = L θ / 2π` from 0 at α to 1 at β.
+        With `s` the stretch, `b` the base and `D` the head size:
+
+        - `pi` (arXiv 2306.15595): `θ / s`.
+        - `ntk`, `dynamic-ntk` (described in arXiv 2309.00071, eq. 16): the base `b · s^(D/(D−2))`,
+          so that the slowest pair is divided by `s` and the fastest is left.
+        - `yarn` (arXiv 2309.00071, eqs. 21–23): `(1 − γ) θ / s + γ θ` with γ a ramp in the number
+          of turns `r = L θ / 2π` from 0 at α to 1 at β.
         """
+        stretch = self.stretch_at(length)
         pair = torch.arange(0, self.dim, 2, dtype=torch.float64)
         theta = self.base ** (-pair / self.dim)
-        if self.stretch == 1:
+        if stretch == 1:
             return theta
+        if self.scaling == "pi":
+            return theta / stretch
+        if self.scaling in ("ntk", "dynamic-ntk"):
+            raised = self.base * stretch ** (self.dim / max(2, self.dim - 2))
+            return torch.pow(raised, -pair / self.dim)
         turns = self.train_length * theta / (2 * math.pi)
         ramp = ((turns - YARN_LOW) / (YARN_HIGH - YARN_LOW)).clamp(0, 1)
-        return theta * ((1 - ramp) / self.stretch + ramp)
+        return theta * ((1 - ramp) / stretch + ramp)
+
+    def stretch_at(self, length: int) -> float:
+        """By how much the training length is stretched for a text of `length` tokens."""
+        if self.scaling == "dynamic-ntk":
+            return max(1.0, length / self.train_length)
+        return self.stretch
 
     @property
     def temperature(self) -> float:
-        """What query and key are both multiplied with: `0.1 ln s + 1` (YaRN, eq. 25)."""
-        return 0.1 * math.log(self.stretch) + 1 if self.stretch > 1 else 1.0
+        """What YaRN multiplies both query and key with: `0.1 ln s + 1` (eq. 25); else 1."""
+        if self.scaling != "yarn" or self.stretch <= 1:
+            return 1.0
+        return 0.1 * math.log(self.stretch) + 1
 
     def table(self, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """cos and sin of positions 0…length − 1, float32 (length, dim / 2) each."""
         position = torch.arange(length, dtype=torch.float64)
-        angle = torch.outer(position, self.frequencies())
+        angle = torch.outer(position, self.frequencies(length))
         cos, sin = angle.cos() * self.temperature, angle.sin() * self.temperature
         return cos.float().to(device), sin.float().to(device)
 

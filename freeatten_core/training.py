@@ -364,7 +364,7 @@ def check_run(variant: Variant, out: Path) -> None:
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise UsageError(f"cannot make {out}: {parent} is not a folder that can be written to")
     if variant.modifiers:
-        raise UsageError(f"{variant} is for inference; train {variant.attention}")
+        raise UsageError(f"{variant} is for inference; train {variant.trained}")
 
 
 def state_path(out: Path) -> Path:

@@ -14,8 +14,9 @@ from typing import Literal, get_args
 
 from .errors import UsageError
 
-Score = Literal["dot", "length-cosine", "dot-log-n"]
-"""`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
+Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
+"""`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
+`dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
 Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
 Normalise = Literal["l1", "count", "none"]
 """`l1`: divide by the row sum. `count`: divide by N, the number of visible keys."""
@@ -23,19 +24,43 @@ Normalise = Literal["l1", "count", "none"]
 P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
 
 
+AlignBy = Literal["largest", "entropy"]
+
+MODIFIERS: Mapping[str, str] = {
+    "pi": "RoPE positions divided by longest / L, linear interpolation (arXiv 2306.15595)",
+    "ntk": "RoPE's base raised for the longest length, NTK-aware scaling (described in 2309.00071)",
+    "dynamic-ntk": "NTK-aware scaling for each length on its own (described in 2309.00071)",
+    "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071)",
+    "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
+    "logn": "queries of N > L keys times log N / log L (as in Qwen)",
+    "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
+    "window": "a row sees its last L keys alone",
+    "swap": "another variant's attention on the same weights, to=VARIANT",
+}
+"""What a modifier does at inference; L is the training length, N the number of visible keys. What
+is set for the longest length asked holds at every length; `dynamic-ntk` and `align` depend on the
+length that is read."""
+
+ROTATIONS = ("pi", "ntk", "dynamic-ntk", "yarn", "rerope")
+TEMPERATURES = ("logn", "infoscale", "align")
+
+
 @dataclass(frozen=True)
 class Modifier:
     """A change to a model at inference, written `+name:key=value` behind a variant's name."""
 
     name: str
+    target: Variant | None = None
+    """Of `swap`: the variant whose attention is computed."""
+    by: AlignBy = "largest"
+    """Of `align`: what is kept as it is at the training length, the mean of the rows' largest
+    weights or of their entropies."""
 
     def __str__(self) -> str:
-        return self.name
-
-
-MODIFIERS: Mapping[str, str] = {
-    "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071)",
-}
+        if self.name == "swap":
+            return f"swap:to={self.target}"
+        return f"{self.name}:by={self.by}" if self.by != "largest" else self.name
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,8 @@ class Variant:
         modifiers: changes to the *model* at inference, such as `yarn`.
 
     Raises:
-        UsageError: a stage that does not exist, `p` out of range, or sharpening without `l1`.
+        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`, or
+            modifiers that cannot go together.
     """
 
     score: Score = "dot"
@@ -64,6 +90,11 @@ class Variant:
             value = getattr(self, stage)
             if value not in legal:
                 raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
+        self._check_sharpening()
+        if self.modifiers:
+            _check_modifiers(self)
+
+    def _check_sharpening(self) -> None:
         if self.sharpen is None:
             return
         if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
@@ -92,10 +123,7 @@ class Variant:
         head, *tails = text.strip().split("+")
         name, options = _split_options(head, text)
         variant = _from_name(name, options, text)
-        modifiers = tuple(_parse_modifier(tail, text) for tail in tails)
-        if len(set(modifiers)) < len(modifiers):
-            raise UsageError(f"variant {text!r}: a modifier appears once at most")
-        return replace(variant, modifiers=modifiers)
+        return replace(variant, modifiers=tuple(_parse_modifier(tail, text) for tail in tails))
 
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
@@ -106,14 +134,29 @@ class Variant:
         return list(dict.fromkeys(cls.parse(name) for name in names))
 
     @property
-    def attention(self) -> Variant:
-        """The same variant without its modifiers: what the attention operator computes."""
+    def trained(self) -> Variant:
+        """The same variant without its modifiers: what a model was trained with."""
         return replace(self, modifiers=())
+
+    @property
+    def attention(self) -> Variant:
+        """What the attention operator computes: the variant as trained, or what `swap` puts in."""
+        swap = self.modifier("swap")
+        return self.trained if swap is None or swap.target is None else swap.target
+
+    @property
+    def cosine(self) -> bool:
+        """Whether scores are cosines, which do not depend on the query's or key's length."""
+        return self.score.endswith("cosine")
+
+    def modifier(self, name: str) -> Modifier | None:
+        """Its modifier of a name, if it has one."""
+        return next((each for each in self.modifiers if each.name == name), None)
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
         power = f":p={self.sharpen}" if self.sharpen is not None else ""
-        plain = replace(self.attention, sharpen=None)
+        plain = replace(self.trained, sharpen=None)
         names = SHARPENED if self.sharpen is not None else PLAIN
         for name, variant in names.items():
             if variant == plain:
@@ -225,6 +268,54 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
         raise UsageError(
             f"variant {whole!r}: unknown modifier {name!r}{nearest(name, list(MODIFIERS))}"
         )
+    if name == "swap":
+        target = options.pop("to", "")
+        if not target:
+            raise UsageError(
+                f"variant {whole!r}: swap needs the variant to put in, as in swap:to=lssar:p=15"
+            )
+        return Modifier(name, target=_from_name(target, options, whole))
+    by = options.pop("by", "largest") if name == "align" else "largest"
+    if by not in get_args(AlignBy):
+        raise UsageError(f"variant {whole!r}: by is {by!r}; it can be largest or entropy")
     if options:
-        raise UsageError(f"variant {whole!r}: {name} takes no option")
-    return Modifier(name)
+        legal = "by" if name == "align" else "no option"
+        raise UsageError(
+            f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes {legal}"
+        )
+    return Modifier(name, by=by)  # type: ignore[arg-type]  # checked above
+
+
+def _check_modifiers(variant: Variant) -> None:
+    """Refuse what cannot go together, with the reason."""
+    names = [modifier.name for modifier in variant.modifiers]
+    rotations = [name for name in names if name in ROTATIONS]
+    temperatures = [name for name in names if name in TEMPERATURES]
+    attention = variant.attention
+
+    def refuse(why: str) -> UsageError:
+        return UsageError(f"variant {variant}: {why}")
+
+    if len(set(names)) < len(names):
+        raise refuse("a modifier appears once at most")
+    if len(rotations) > 1:
+        raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")
+    if len(temperatures) > 1:
+        raise refuse(f"{' and '.join(temperatures)} both set the temperature; take one")
+    if "window" in names and (rotations or temperatures):
+        other = (rotations + temperatures)[0]
+        raise refuse(
+            f"a window of the training length shows nothing that training did not, so {other} "
+            "has nothing to do"
+        )
+    if "swap" in names and attention == variant.trained:
+        raise refuse("swap puts in the variant that is there already")
+    if not temperatures:
+        return
+    if attention.cosine:
+        raise refuse(
+            f"{temperatures[0]} makes queries longer, and the score {attention.score} does not "
+            "depend on their length"
+        )
+    if attention.positivity == "relu":
+        raise refuse(f"{temperatures[0]} scales relu's weights and changes no ratio between them")

@@ -21,23 +21,21 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..attention import attention, check
+from ..attention import attention
 from ..comparison import Result, Row, Watch, interval, intervals, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import Selection, Text, pass_cost, score_texts, scoring_cost, select_texts
-from ..kernels import chunked
-from ..kernels.chunked import Block, Operands, Workspace
-from ..kernels.problem import Problem
+from ..far_keys import undone
 from ..model import Attend, Model, ModelConfig
-from ..rope import Rope, rotate
+from ..rope import Rope, Scaling
 from ..tokens import tokenizer_id
 from ..variants import Variant
 
@@ -142,61 +140,6 @@ class SingleHeads:
         return self._model.layer(layer, hidden, self._angles, attend)
 
 
-def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
-    """Attention with the rotation of far keys, or the growth of the score with N, undone."""
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
-        if rotation:
-            operands: Operands = _FamiliarRotation(problem, query, key, rope, train_length - 1)
-        else:
-            operands = Operands(problem, query, key, None, None)
-        if scale:
-            operands.scale = _other_scale(problem, operands.count, train_length)
-            if isinstance(operands, _FamiliarRotation):
-                operands.far.scale = operands.scale
-        return chunked.forward(operands, value)[0]
-
-    return attend
-
-
-class _FamiliarRotation(Operands):
-    """Queries and keys whose scores beyond a distance are as if they were that far apart."""
-
-    def __init__(
-        self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
-    ) -> None:
-        super().__init__(problem, query, key, None, None)
-        self.distance = distance
-        position = torch.arange(problem.key_length)
-        far_query, far_key = _turn(query, distance - position, rope), _turn(key, -position, rope)
-        self.far = Operands(problem, far_query, far_key, None, None)
-
-    def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
-        panel = super().scores(block, workspace, name)
-        if block.stop - 1 - block.low <= self.distance:
-            return panel
-        far = self.far.scores(block, workspace, f"{name} far")
-        beyond = self._last_key(block) - self._keys(block) > self.distance
-        return torch.where(beyond, far, panel, out=panel)
-
-
-def _turn(vectors: Tensor, steps: Tensor, rope: Rope) -> Tensor:
-    """Rotate (B, H, L, D) on by so many positions each, steps (L,)."""
-    angle = torch.outer(steps.double(), rope.frequencies())
-    cos, sin = (part.float().to(vectors.device) for part in (angle.cos(), angle.sin()))
-    return rotate(vectors, cos, sin)
-
-
-def _other_scale(problem: Problem, count: Tensor, train_length: int) -> Tensor:
-    """What a row multiplies its scores by when the growth with N is the other one, (L,)."""
-    known = count.clamp(max=train_length)
-    if problem.variant.score == "length-cosine":
-        return problem.score_scale(known)
-    growth = count.clamp(min=train_length).log() / math.log(train_length)
-    return problem.score_scale(count) * growth
-
-
 # Measuring
 
 
@@ -204,6 +147,12 @@ def _check_request(request: AblateRequest) -> None:
     if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
         raise UsageError("the checkpoints have different tokenizers; take them one at a time")
     for row in request.rows:
+        beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
+        if beyond:
+            raise UsageError(
+                f"{row.variant}: what {beyond[0].name} does and what is undone here are not "
+                "independent; take a row without it"
+            )
         trained = row.checkpoint.config.train_length
         if request.length % trained or request.length == trained:
             raise UsageError(

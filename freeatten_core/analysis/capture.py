@@ -34,6 +34,8 @@ Advance = Callable[[float, float], None]
 KEPT_TYPES = (torch.float32, torch.bfloat16)
 STATISTICS_COST = 2.0
 """A score costs this much more in the statistics than in the forward pass: for progress only."""
+NOT_CAPTURED = ("window", "rerope", "align")
+"""Modifiers that weights recomputed from query and key alone would not have."""
 CHUNK_SCORES = 1 << 25
 """Scores computed between two calls of `advance`: about 50 ms on two cores."""
 PROBE_ROWS, PROBE_KEYS = 256, 2048
@@ -439,12 +441,20 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
 
 def _check_variant(checkpoint: Checkpoint, variant: Variant | None) -> Variant:
     own = checkpoint.config.variant
-    if variant is not None and variant.attention != own.attention:
+    if variant is not None and variant.trained != own.trained:
         raise UsageError(
-            f"variant is {variant}; checkpoint {checkpoint.name} computes {own.attention}: "
+            f"variant is {variant}; checkpoint {checkpoint.name} computes {own.trained}: "
             "only modifiers such as +yarn can be added to it"
         )
-    return own if variant is None else variant
+    if variant is None:
+        return own
+    for name in NOT_CAPTURED:
+        if variant.modifier(name) is not None:
+            raise UsageError(
+                f"variant is {variant}: maps and statistics do not show +{name}; freeatten "
+                "compare and freeatten retrieve measure it"
+            )
+    return variant
 
 
 def _check_type(dtype: torch.dtype) -> None:

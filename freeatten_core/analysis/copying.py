@@ -20,7 +20,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -29,10 +29,11 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from ..alignment import FITTED_ON, fit_temperatures
 from ..comparison import Result, Row, Watch, intervals, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
-from ..evaluation import BATCH_TOKENS, Advance, Scorer, pass_cost
+from ..evaluation import BATCH_TOKENS, Advance, Scorer, Selection, pass_cost, select_texts
 from ..tokens import encode, tokenizer_id
 
 SCHEMA = 1
@@ -110,12 +111,14 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> Result:
     watch = watch or Watch()
     started = time.perf_counter()
     check_lengths(request.lengths, request.block)
+    request, fitting = _fitting(request)
     samples = _samples(request)
     asked = [samples[tokenizer_id(row.checkpoint.tokenizer)] for row in request.rows]
     cost = sum(pass_cost(2, length) for length in request.lengths)
     watch.total(cost * sum(map(len, asked)))
     entries = [
-        _measure(request, row, drawn, watch) for row, drawn in zip(request.rows, asked, strict=True)
+        _measure(request, row, drawn, fitting, watch)
+        for row, drawn in zip(request.rows, asked, strict=True)
     ]
     first = next(iter(samples.values()))
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
@@ -259,12 +262,35 @@ def _samples(request: CopyRequest) -> dict[str, list[Sample]]:
     }
 
 
+def _fitting(request: CopyRequest) -> tuple[CopyRequest, Selection | None]:
+    """What `align` is fitted on where a row has it, and the request without that text."""
+    rows = [row for row in request.rows if row.variant.modifier("align") is not None]
+    if not rows:
+        return request, None
+    tokenizer = rows[0].checkpoint.tokenizer
+    drawn = select_texts(
+        request.documents, tokenizer, max(request.lengths), FITTED_ON, request.seed
+    )
+    fitted = {document.sha256 for document in drawn.documents}
+    rest = [document for document in request.documents if document.sha256 not in fitted]
+    return replace(request, documents=rest), drawn
+
+
 def _measure(
-    request: CopyRequest, row: Row, samples: Sequence[Sample], watch: Watch
+    request: CopyRequest,
+    row: Row,
+    samples: Sequence[Sample],
+    fitting: Selection | None,
+    watch: Watch,
 ) -> dict[str, Any]:
-    model = row.checkpoint.model.with_modifiers(row.variant, max(request.lengths))
     # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    model = copy.deepcopy(model).to(request.device)
+    plain = copy.deepcopy(row.checkpoint.model).to(request.device)
+    temperatures = None
+    if fitting is not None and row.variant.modifier("align") is not None:
+        temperatures = fit_temperatures(
+            plain, row.variant, fitting.texts, request.lengths, device=request.device
+        )
+    model = plain.with_modifiers(row.variant, max(request.lengths), temperatures)
     # a sample at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(samples)
     done: Copies | None = None

@@ -13,8 +13,8 @@ turned into one *recipe*, the same few operations for every variant:
 `Payload` carries exactly these arrays, so a page needs no other formula; `Payload.weights` is the
 reference for it. The recipe in terms of the variant's stages (N visible keys, S normaliser):
 
-    scale      1/√D, or log D · log N / max(‖q‖, 1e-6) for `length-cosine`
-    key_scale  1, or 1 / max(‖k‖, 1e-6) for `length-cosine`
+    scale      1/√D, or log D · log N / max(‖q‖, 1e-6) for `length-cosine` (and its ablations)
+    key_scale  1, or 1 / max(‖k‖, 1e-6) for cosines
     bias       −log Σ e^s for `exp` with `l1`, −log N for `dot-log-n`, their sum for both, else 0
     gain       1/S for `l1` (1 for `exp`, whose S is in the bias), 1/N for `count`, 1 for `none`;
                with sharpening times N / u_max
@@ -215,7 +215,7 @@ class _Recipe:
         variant, length = problem.variant, problem.query_length
         count = problem.visible_count(0, length, query)
         scale, key_scale = problem.score_scale(count), key.new_ones(len(key))
-        if variant.score == "length-cosine":
+        if variant.cosine:
             scale = scale / query.norm(dim=-1).clamp(min=NORM_EPS)
             key_scale = 1 / key.norm(dim=-1).clamp(min=NORM_EPS)
         bias, gain = torch.zeros_like(count), torch.ones_like(count)
@@ -508,8 +508,7 @@ class AttentionMap:
         problem, variant = self.problem, self.variant
         if variant.positivity != "softplus":
             return variant.positivity == "exp"
-        largest = problem.log_dim * math.log(problem.key_length)
-        return variant.score == "length-cosine" and largest < LARGEST_EXPONENT
+        return variant.cosine and problem.largest_scale < LARGEST_EXPONENT
 
     def _visible_until(self, row: int) -> int:
         """One past the last key that a row sees; 0 for padded rows."""

@@ -69,7 +69,7 @@ def load_recall_rows(
         if name not in names:
             raise UsageError(
                 f"no shipped recall model of {variant}{nearest(name, names) if names else ''}; "
-                f"train one with freeatten train --task recall --variant {variant.attention} and "
+                f"train one with freeatten train --task recall --variant {variant.trained} and "
                 "pass it with --checkpoint"
             )
         # by its folder: one of the same name may lie in the current folder

@@ -160,7 +160,7 @@ class Operands:
             dtype
         )
         self.key = key.reshape(batch, problem.key_length, problem.dim).to(dtype)
-        if problem.variant.score == "length-cosine":
+        if problem.variant.cosine:
             self.query_norm = self.query.norm(dim=-1, keepdim=True)
             self.key_norm = self.key.norm(dim=-1, keepdim=True)
             self.query = self.query / self.query_norm.clamp(min=NORM_EPS)
@@ -182,8 +182,7 @@ class Operands:
         if problem.variant.positivity != "softplus":
             return problem.variant.positivity == "exp"
         plain = self.head_scale is None and self.distance_slope is None
-        largest = problem.log_dim * math.log(problem.key_length)
-        return plain and problem.variant.score == "length-cosine" and largest < LARGEST_EXPONENT
+        return plain and problem.variant.cosine and problem.largest_scale < LARGEST_EXPONENT
 
     def _per_head(self, values: Tensor | None) -> Tensor | None:
         if values is None:

@@ -67,7 +67,7 @@ def backward(
         grad_query[at] = through.view(grad_query[at].shape) * operands.row_scale(block)
 
     del workspace  # its memory is needed below
-    if problem.variant.score == "length-cosine":
+    if problem.variant.cosine:
         grad_query = _through_norm_(grad_query, operands.query, operands.query_norm)
         grad_key = _through_norm_(grad_key, operands.key, operands.key_norm)
     batch = problem.batch

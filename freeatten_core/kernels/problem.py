@@ -58,11 +58,23 @@ class Problem:
         return low, min(self.key_length, stop + shift)
 
     @cached_property
-    def log_dim(self) -> float:
-        return math.log(self.dim)
+    def scale_slope(self) -> float:
+        """What a row multiplies `q·k` (or `cos`) with is `scale_slope · log N + scale_base`."""
+        return {"length-cosine": math.log(self.dim), "count-cosine": 1.0}.get(
+            self.variant.score, 0.0
+        )
+
+    @cached_property
+    def scale_base(self) -> float:
+        if self.scale_slope:
+            return 0.0
+        return math.log(self.dim) if self.variant.cosine else 1 / math.sqrt(self.dim)
+
+    @property
+    def largest_scale(self) -> float:
+        """Of any row of two keys or more: no cosine score is larger."""
+        return self.scale_slope * math.log(max(2, self.key_length)) + self.scale_base
 
     def score_scale(self, count: Tensor) -> Tensor:
         """What a row multiplies `q·k` (or `cos`) with, the shape of `count`."""
-        if self.variant.score == "length-cosine":
-            return self.log_dim * count.clamp(min=1).log()
-        return torch.full_like(count, 1 / math.sqrt(self.dim))
+        return self.scale_slope * count.clamp(min=1).log() + self.scale_base

@@ -15,7 +15,12 @@ from freeatten_core import Variant, reference
 from freeatten_core.variants import PLAIN, SHARPENED
 
 POWERS = (1, 2, 3, 15, 64)
-VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS)]
+FACTORS = [
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=3",
+    "stages:score=count-cosine:positivity=exp:normalise=l1",
+]
+"""The length-cosine score without one of its factors."""
+VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS), *FACTORS]
 L1_VARIANTS = [name for name in VARIANTS if Variant.parse(name).normalise == "l1"]
 
 

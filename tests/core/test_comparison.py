@@ -511,3 +511,13 @@ def test_a_checkpoint_that_cannot_be_used_is_refused(tmp_path):
         load_rows([], [str(tmp_path)])
     with refused(UsageError, ["no checkpoint 'softmx'"]):
         load_rows([], ["softmx"])
+
+
+def test_a_checkpoint_takes_modifiers_behind_its_name(tmp_path):
+    folder = str(tiny.save(tmp_path / "c++" / "mine+yarn", tiny.model("relu")))
+    found = load_rows([], ["softmax+yarn", "softmax", folder, f"{folder}+yarn"])
+    assert [str(row.variant) for row in found] == ["softmax+yarn", "softmax", "relu", "relu+yarn"]
+    assert [row.checkpoint.name for row in found] == ["softmax", "softmax", folder, folder]
+    assert found[0].checkpoint.model is found[1].checkpoint.model
+    with refused(UsageError, ["unknown modifier 'yorn'; did you mean 'yarn'?"]):
+        load_rows([], ["softmax+yorn"])

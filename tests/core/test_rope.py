@@ -20,7 +20,7 @@ def turned(vectors, rope, positions):
 
 
 def test_angles_of_the_plain_embedding():
-    assert PLAIN.frequencies().tolist() == pytest.approx([1.0, 0.01])
+    assert PLAIN.frequencies(512).tolist() == pytest.approx([1.0, 0.01])
     cos, sin = PLAIN.table(101, CPU)
     assert cos.shape == sin.shape == (101, 2)
     assert cos[0].tolist() == [1, 1]
@@ -69,7 +69,7 @@ def test_low_precision_stays_low_precision():
 
 def test_yarn_by_hand():
     """L = 512, base 10000, D = 64, s = 16: r = L θ / 2π, γ = (r − 1) / 31 held in 0…1."""
-    theta = Rope(64, 10_000.0, 512, stretch=16.0).frequencies()
+    theta = Rope(64, 10_000.0, 512, stretch=16.0).frequencies(512)
     # pair 0: θ = 1, r = 81.5 > 32: as it is. Pair 3: θ = 0.421697, r = 34.4: as it is
     assert theta[[0, 3]].tolist() == pytest.approx([1.0, 0.4216965], rel=1e-6)
     # pair 8: θ = 0.1, r = 8.148733, γ = 0.2306043; 0.1 · (0.7693957 / 16 + 0.2306043)
@@ -91,7 +91,7 @@ def test_the_temperature_of_yarn_multiplies_query_and_key():
 
 def test_a_stretch_of_1_is_the_plain_embedding():
     plain, stretched = Rope(64, 500.0, 32), Rope(64, 500.0, 32, stretch=1.0)
-    assert torch.equal(plain.frequencies(), stretched.frequencies())
+    assert torch.equal(plain.frequencies(512), stretched.frequencies(512))
     assert plain.temperature == stretched.temperature == 1
     cos, sin = stretched.table(10, CPU)
     torch.testing.assert_close(cos.square() + sin.square(), torch.ones(10, 32))
@@ -99,8 +99,8 @@ def test_a_stretch_of_1_is_the_plain_embedding():
 
 @given(st.floats(1.01, 100), st.integers(8, 4096))
 def test_yarn_slows_every_pair_by_at_most_the_stretch(stretch, train_length):
-    theta = Rope(32, 10_000.0, train_length).frequencies()
-    scaled = Rope(32, 10_000.0, train_length, stretch).frequencies()
+    theta = Rope(32, 10_000.0, train_length).frequencies(512)
+    scaled = Rope(32, 10_000.0, train_length, stretch).frequencies(512)
     turns = train_length * theta / (2 * math.pi)
     assert (scaled <= theta * (1 + 1e-12)).all()
     assert (scaled >= theta / stretch * (1 - 1e-12)).all()

@@ -138,11 +138,11 @@ def test_an_empty_list_is_refused(text):
         ("lssar:q=3", ["'lssar:q=3'", "does not take 'q'", "takes p"]),
         ("lssa:p=3", ["lssa does not take 'p'", "no option"]),
         ("stages:scores=dot", ["'scores'", "score, positivity, normalise, p"]),
-        ("stages:score=cosine", ["score is 'cosine'", "dot, length-cosine, dot-log-n"]),
+        ("stages:score=cosine", ["score is 'cosine'", "dot, length-cosine, dim-cosine"]),
         ("stages:normalise=count:p=3", ["normalise='l1'", "normalise is 'count'"]),
         ("softmax+yam", ["unknown modifier 'yam'", "did you mean 'yarn'"]),
         ("softmax+", ["unknown modifier ''", "yarn"]),
-        ("softmax+yarn:factor=2", ["'softmax+yarn:factor=2'", "yarn takes no option"]),
+        ("softmax+yarn:factor=2", ["'softmax+yarn:factor=2'", "yarn does not take 'factor'", "no option"]),
         ("softmax+yarn+yarn", ["yarn", "once"]),
     ],
 )
@@ -154,7 +154,7 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ({"score": "cosine"}, ["score is 'cosine'", "dot, length-cosine, dot-log-n"]),
+        ({"score": "cosine"}, ["score is 'cosine'", "dot, length-cosine, dim-cosine"]),
         ({"positivity": "tanh"}, ["positivity is 'tanh'", "exp, softplus, sigmoid, relu"]),
         ({"normalise": "l2"}, ["normalise is 'l2'", "l1, count, none"]),
         ({"sharpen": 0}, ["p is 0", "from 1 to 64"]),

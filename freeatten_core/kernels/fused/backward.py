@@ -142,7 +142,7 @@ def sweep_keys(
             x, grad_weight, shift[:, None], rise[:, None], drop[:, None], delta[:, None],
             lift[:, None], POSITIVITY, POWER, SHARPENED, DEGREE, MASKED,
         )  # fmt: skip
-        if SCORE == "length-cosine":
+        if SCORE == "cosine":
             if HALF:  # 1/‖k‖ can lie outside the range of float16, k/‖k‖ cannot
                 k = unit_vectors(k, inverse, k.dtype)
             else:
@@ -182,8 +182,8 @@ def query_kernel(
     query_length,
     key_length,
     window,
-    dim_log,
-    dot_scale,
+    scale_slope,
+    scale_base,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     NORMALISE: tl.constexpr,
@@ -244,11 +244,11 @@ def query_kernel(
     raised = tl.load(at + 4 * field, inside, other=1.0)
 
     count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
-    natural = row_scale(count, dim_log, dot_scale, SCORE)
+    natural = row_scale(count, scale_slope, scale_base)
     if HAS_HEAD_SCALE:
         natural *= tl.load(head_scale + head)
     inverse = tl.full((ROWS,), 1.0, tl.float32)
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         inverse = 1 / tl.maximum(norm(q), NORM_EPS)
     scale = natural * inverse * unit_of(POSITIVITY)
     bias = tl.log2(tl.maximum(count, 1.0))
@@ -313,7 +313,7 @@ def query_kernel(
         even = off * pushed / tl.maximum(count, 1.0)
         grad -= pull * even[:, None]
     grad *= (factor * natural * inverse)[:, None]
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         grad = through_norm(grad, q)
     store_tile(grad_query + first * DIM, grad, start, DIM, query_length, DIM, BLOCK_DIM, ROWS)
 
@@ -409,7 +409,7 @@ def sweep_rows(
         if SHARPENED:
             g -= even[None, :]
         grad_score = g * f_slope * factor[None, :]
-        if HALF and SCORE == "length-cosine":
+        if HALF and SCORE == "cosine":
             q = unit_vectors(q, tl.load(at + 8 * field, inside, other=0.0), q.dtype)
         grad_key = product(narrow(grad_score, q.dtype), q, grad_key)
     return grad_key, grad_value
@@ -512,7 +512,7 @@ def key_kernel(
                 VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
             )  # fmt: skip
 
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         grad_k = through_norm(grad_k * inverse[:, None], k)
     store_tile(
         grad_key + key_pair.to(tl.int64) * key_length * DIM, grad_k, start, DIM, key_length, DIM,

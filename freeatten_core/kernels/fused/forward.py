@@ -59,7 +59,7 @@ def key_scales(
     key_scale, start, length, SCORE: tl.constexpr, KEYS: tl.constexpr, MASKED: tl.constexpr
 ):
     """`1/‖k‖` of keys start … start + KEYS, (KEYS,); 1 where scores are not cosines."""
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         index = start + tl.arange(0, KEYS)
         if MASKED:
             return tl.load(key_scale + index, index < length, other=0.0)
@@ -395,8 +395,8 @@ def forward_kernel(
     query_length,
     key_length,
     window,
-    dim_log,
-    dot_scale,
+    scale_slope,
+    scale_base,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     NORMALISE: tl.constexpr,
@@ -440,10 +440,10 @@ def forward_kernel(
 
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
     count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
-    scale = row_scale(count, dim_log, dot_scale, SCORE) * unit_of(POSITIVITY)
+    scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if LATE:
         scale = tl.maximum(scale, LEAST_SCALE)
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         scale /= tl.maximum(norm(q), NORM_EPS)
     if HAS_HEAD_SCALE:
         scale *= tl.load(head_scale + head)

@@ -60,7 +60,7 @@ class Call:
     def _key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
         problem, key = self.problem, self.key
-        if problem.variant.score != "length-cosine":
+        if not problem.variant.cosine:
             return torch.empty(0, dtype=torch.float32, device=key.device)
         pairs = problem.batch * problem.kv_heads
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
@@ -96,14 +96,14 @@ class Call:
 
     @property
     def scales(self) -> tuple[float, float]:
-        return math.log(self.dim), 1 / math.sqrt(self.dim)
+        return self.problem.scale_slope, self.problem.scale_base
 
     @property
     def stages(self) -> dict[str, Any]:
         """What every kernel compiles in."""
         variant = self.problem.variant
         return {
-            "SCORE": variant.score,
+            "SCORE": "cosine" if variant.cosine else variant.score,
             "POSITIVITY": variant.positivity,
             "SHARPENED": variant.sharpen is not None,
             "POWER": variant.sharpen or 1,
@@ -141,11 +141,12 @@ class Call:
     def quick(self) -> bool:
         """Whether `2^x` of a softplus' score cannot overflow, and float32 accuracy is not asked."""
         problem = self.problem
-        largest = math.log(self.dim) * math.log(max(2, problem.key_length)) * math.log2(math.e)
+        largest = problem.largest_scale * math.log2(math.e)
         return (
             self.late
             and self.query.dtype != torch.float32
-            and (problem.variant.score, problem.variant.positivity) == ("length-cosine", "softplus")
+            and problem.variant.cosine
+            and problem.variant.positivity == "softplus"
             and largest < LARGEST_EXPONENT
         )
 

@@ -49,12 +49,9 @@ def norm(vectors):
 
 
 @triton.jit
-def row_scale(count, dim_log, dot_scale, SCORE: tl.constexpr):
+def row_scale(count, scale_slope, scale_base):
     """What multiplies `q·k` (or the cosine) of a row that sees `count` keys."""
-    if SCORE == "length-cosine":
-        return dim_log * tl.log(tl.maximum(count, 1.0))
-    else:
-        return tl.full(count.shape, dot_scale, tl.float32)
+    return scale_slope * tl.log(tl.maximum(count, 1.0)) + scale_base
 
 
 @triton.jit
@@ -84,7 +81,7 @@ def score(
         key_scale, keys: of a key, 1/‖k‖ (cosine scores) and its position.
     """
     x = product
-    if SCORE == "length-cosine":
+    if SCORE == "cosine":
         x *= key_scale
     if not LATE:
         x *= row_scale

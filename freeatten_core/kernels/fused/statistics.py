@@ -113,8 +113,8 @@ def statistics_kernel(
     groups,
     query_length,
     key_length,
-    dim_log,
-    dot_scale,
+    scale_slope,
+    scale_base,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     NORMALISE: tl.constexpr,
@@ -146,8 +146,8 @@ def statistics_kernel(
 
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
     count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
-    scale = row_scale(count, dim_log, dot_scale, SCORE) * unit_of(POSITIVITY)
-    if SCORE == "length-cosine":
+    scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
+    if SCORE == "cosine":
         scale /= tl.maximum(norm(q), NORM_EPS)
     bias = tl.log2(tl.maximum(count, 1.0))
     own = row + key_length - query_length

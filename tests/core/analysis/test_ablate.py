@@ -41,7 +41,7 @@ def vectors(length=LENGTH):
 
 def turned(tensor, positions, rope=ROPE):
     """(B, H, L, D) rotated to positions (L,) in float64."""
-    angle = torch.outer(positions.double(), rope.frequencies())
+    angle = torch.outer(positions.double(), rope.frequencies(512))
     first, second = tensor.chunk(2, dim=-1)
     cos, sin = angle.cos() * rope.temperature, angle.sin() * rope.temperature
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -1,0 +1,78 @@
+"""Attention to keys farther back than any that the model met in training, made familiar."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .attention import check
+from .kernels import chunked
+from .kernels.chunked import Block, Operands, Workspace
+from .kernels.problem import Problem
+from .rope import Rope, rotate
+from .variants import Variant
+
+if TYPE_CHECKING:
+    from .model import Attend
+
+
+def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
+    """Attention with the rotation of far keys, or the growth of the score with N, undone.
+
+    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
+    """
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
+        if rotation:
+            operands: Operands = _FamiliarRotation(problem, query, key, rope, train_length - 1)
+        else:
+            operands = Operands(problem, query, key, None, None)
+        if scale:
+            operands.scale = _other_scale(problem, operands.count, train_length)
+            if isinstance(operands, _FamiliarRotation):
+                operands.far.scale = operands.scale
+        return chunked.forward(operands, value)[0]
+
+    return attend
+
+
+class _FamiliarRotation(Operands):
+    """Queries and keys whose scores beyond a distance are as if they were that far apart."""
+
+    def __init__(
+        self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
+    ) -> None:
+        super().__init__(problem, query, key, None, None)
+        self.distance = distance
+        position = torch.arange(problem.key_length)
+        theta = rope.frequencies(problem.key_length)
+        far_query, far_key = _turn(query, distance - position, theta), _turn(key, -position, theta)
+        self.far = Operands(problem, far_query, far_key, None, None)
+
+    def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
+        panel = super().scores(block, workspace, name)
+        if block.stop - 1 - block.low <= self.distance:
+            return panel
+        far = self.far.scores(block, workspace, f"{name} far")
+        beyond = self._last_key(block) - self._keys(block) > self.distance
+        return torch.where(beyond, far, panel, out=panel)
+
+
+def _turn(vectors: Tensor, steps: Tensor, theta: Tensor) -> Tensor:
+    """Rotate (B, H, L, D) on by so many positions each, steps (L,)."""
+    angle = torch.outer(steps.double(), theta)
+    cos, sin = (part.float().to(vectors.device) for part in (angle.cos(), angle.sin()))
+    return rotate(vectors, cos, sin)
+
+
+def _other_scale(problem: Problem, count: Tensor, train_length: int) -> Tensor:
+    """What a row multiplies its scores by when the growth with N is the other one, (L,)."""
+    known = count.clamp(max=train_length)
+    if problem.scale_slope:
+        return problem.score_scale(known)
+    growth = count.clamp(min=train_length).log() / math.log(train_length)
+    return problem.score_scale(count) * growth

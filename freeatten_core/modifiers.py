@@ -1,0 +1,99 @@
+"""What each modifier of a variant's name does to a model at inference.
+
+`L` is the training length, `N` the number of keys that a row sees. Below `L` every modifier but
+`pi`, `ntk` and `yarn`, which are set for the longest length asked, leaves the model as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast, get_args
+
+import torch
+from torch import Tensor
+
+from .attention import attention
+from .errors import UsageError
+from .far_keys import undone
+from .rope import Rope, Scaling
+from .variants import Variant
+
+if TYPE_CHECKING:
+    from .model import Attend
+
+Temperatures = Mapping[int, float]
+"""What `align` multiplies queries with, by the length of the text in tokens."""
+
+QueryFactor = Callable[[int], Tensor]
+"""What the query of every position of a text of so many tokens is multiplied with, (length,)."""
+
+
+def scaled_rope(rope: Rope, variant: Variant, longest: int) -> Rope:
+    """The rotation under `pi`, `ntk`, `dynamic-ntk` or `yarn`, for texts up to `longest` tokens."""
+    for scaling in get_args(Scaling):
+        if variant.modifier(scaling) is not None:
+            stretch = max(1.0, longest / rope.train_length)
+            return replace(rope, stretch=stretch, scaling=cast("Scaling", scaling))
+    return rope
+
+
+def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
+    """The attention operator under `swap`, `window` and `rerope`."""
+    target, trained = variant.attention, rope.train_length
+    if variant.modifier("rerope") is not None:
+        familiar = undone(rope, trained, rotation=True, scale=False)
+        return lambda query, key, value, _: familiar(query, key, value, target)
+    if variant.modifier("window") is not None:
+        return lambda query, key, value, _: attention(
+            query, key, value, target, enable_gqa=True, window=trained
+        )
+    if variant.modifier("swap") is not None:
+        return lambda query, key, value, _: attend(query, key, value, target)
+    return attend
+
+
+def query_factor(
+    variant: Variant, train_length: int, dim: int, temperatures: Temperatures | None
+) -> QueryFactor | None:
+    """What queries are multiplied with under `logn`, `infoscale` and `align`.
+
+    Raises:
+        UsageError: `align` without temperatures, or later a text longer than any of them is for.
+    """
+    if variant.modifier("logn") is not None:
+        return lambda length: _known(length, train_length).log() / math.log(train_length)
+    if variant.modifier("infoscale") is not None:
+        return lambda length: (
+            _information(_known(length, train_length), dim)
+            / math.sqrt(1 - train_length ** (-2 / dim))
+        )
+    if variant.modifier("align") is None:
+        return None
+    if temperatures is None:
+        raise UsageError(
+            f"{variant}: align needs temperatures fitted on text; freeatten compare and "
+            "freeatten retrieve fit them"
+        )
+    fitted = {train_length: 1.0} | dict(temperatures)
+    return lambda length: torch.full((length,), _temperature(fitted, length))
+
+
+def _known(length: int, train_length: int) -> Tensor:
+    """N of every position, at least L."""
+    count = torch.arange(1, length + 1, dtype=torch.float64)
+    return count.clamp(min=train_length)
+
+
+def _information(count: Tensor, dim: int) -> Tensor:
+    """`√(1 − N^(−2/D))` (arXiv 2501.08570)."""
+    return (1 - count ** (-2 / dim)).sqrt()
+
+
+def _temperature(fitted: Temperatures, length: int) -> float:
+    """That of the shortest length that holds a text."""
+    longer = [each for each in fitted if each >= length]
+    if not longer:
+        raise UsageError(f"align was fitted up to {max(fitted):,} tokens; the text has {length:,}")
+    return fitted[min(longer)]
