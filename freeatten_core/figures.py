@@ -894,35 +894,55 @@ def _speed_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequenc
 # Retrieval
 
 
+def retrieval_title(result: Result) -> str:
+    """The question that a result of `freeatten retrieve` answers."""
+    if result["task"] == "copy":
+        return f"Does it copy {count(result['block'])} tokens from the start of the sequence?"
+    pairs = count(result["recall"]["pairs"])
+    return f"Does it find one of {pairs} pairs among more and more filler?"
+
+
 def copy_figure(
-    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 900,
+    labels: bool = True,
 ) -> go.Figure:
     """What the first copy of a block is worth for the second, against the tokens in all.
 
     Args:
         result: what `freeatten retrieve --task copy --json` prints.
+        title, theme, width, labels: as for `comparison_figure`.
     """
-    block = count(result["block"])
     return _retrieval_figure(
         result,
         _lines(result, "gain", "gain_ci95", "nats a token gained", signed),
         heading="<b>Gain</b> from the first copy: higher is better, 0 is not using it",
         y_title="gain (nats per token)",
-        title=title or f"Does it copy {block} tokens from the start of the sequence?",
+        title=retrieval_title(result) if title is None else title,
         digits=2,
         sign=True,
         theme=theme,
         width=width,
+        labels=labels,
     )
 
 
 def recall_figure(
-    result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 900,
+    labels: bool = True,
 ) -> go.Figure:
     """Share of queries answered right, in %, against the length.
 
     Args:
         result: what `freeatten retrieve --task recall --json` prints.
+        title, theme, width, labels: as for `comparison_figure`.
     """
     in_percent = [
         row
@@ -933,17 +953,17 @@ def recall_figure(
         for row in result["variants"]
     ]
     shown = {**result, "variants": in_percent}
-    pairs = count(result["recall"]["pairs"])
     return _retrieval_figure(
         shown,
         _lines(shown, "accuracy", "accuracy_ci95", "% right", number),
         heading=f"<b>Recall</b>: answered right (a guess: {percent(result['chance'])} %)",
         y_title="queries answered right (%)",
-        title=title or f"Does it find one of {pairs} pairs among more and more filler?",
+        title=retrieval_title(result) if title is None else title,
         digits=0,
         sign=False,
         theme=theme,
         width=width,
+        labels=labels,
     )
 
 
@@ -958,12 +978,19 @@ def _retrieval_figure(
     sign: bool,
     theme: Theme,
     width: int,
+    labels: bool,
 ) -> go.Figure:
     look, lengths, whole = _look(theme), result["lengths"], (0.0, 1.0)
-    axis = _length_axis(lengths)
+    axis = _length_axis(lengths, 8 if labels else _SLIM_TICKS)
     axis["title"] = {"text": "tokens in all"}
     values = [0.0, *(value for line in lines for value in line.values())]
-    y_axis = {"range": _padded(values, high=0.1), "title": {"text": y_title}, "zeroline": True}
+    y_axis = {
+        "range": _padded(values, high=0.1),
+        "title": {"text": y_title},
+        "zeroline": True,
+        "zerolinecolor": look.soft,
+        "zerolinewidth": 1,
+    }
     panel = _Panel("", whole, whole, heading, axis, y_axis)
     trained = sorted({row["train_length"] for row in result["variants"]})
     trained = [length for length in trained if min(lengths) <= length <= max(lengths)]
@@ -971,7 +998,7 @@ def _retrieval_figure(
         [panel],
         [line.trace(panel) for line in lines],
         _trained_mark(panel, trained, look),
-        _end_labels(panel, lines, digits, sign)
+        (_end_labels(panel, lines, digits, sign) if labels else [])
         + _missing_note(panel, lines)
         + [_trained_note(panel, length, look) for length in trained],
         title=title,
@@ -979,10 +1006,14 @@ def _retrieval_figure(
         look=look,
         width=width,
         stacked=False,
+        labels=labels,
     )
 
 
 # Maps
+
+_MAP_TEXT_SIZE = 17
+"""Larger than elsewhere: pages show maps side by side, at half their size."""
 
 
 def map_figure(region: Region, *, title: str, theme: Theme = "light", size: int = 820) -> go.Figure:
@@ -1011,25 +1042,40 @@ def map_figure(region: Region, *, title: str, theme: Theme = "light", size: int 
         zmax=255,
         colorscale="Cividis",
         colorbar={
-            "title": {"text": "weight"},
+            "title": {"text": "weight", "side": "right"},
             "tickvals": [(t - scale.floor_log2) / scale.step for t in ticks],
             "ticktext": [f"2<sup>{t}</sup>" for t in ticks],
         },
         hovertemplate="key %{x}<br>query %{y}<extra></extra>",
     )
     figure = go.Figure(heatmap)
+    axis = _map_axis(look)
     figure.update_layout(
         title={
-            "text": f"{title}<br><sup>a cell is the {region.pool} of {region.cell} × "
-            f"{region.cell} tokens</sup>"
+            "text": f"<b>{title}</b>",
+            "subtitle": {
+                "text": f"a cell is the {region.pool} of {region.cell} × {region.cell} tokens",
+                "font": {"size": _MAP_TEXT_SIZE, "color": look.soft},
+            },
+            "font": {"size": _TITLE_SIZE},
         },
         width=size,
-        height=round(size * min(1.2, 0.25 + rows / columns * 0.75)),
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": look.text},
+        height=round(size * min(1.2, 0.25 + rows / columns * 0.69)),
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        font={"family": _FONT, "size": _MAP_TEXT_SIZE, "color": look.text},
         meta={"background": look.paper},
-        xaxis={"title": {"text": "key position"}, "constrain": "domain"},
-        yaxis={"title": {"text": "query position"}, "autorange": "reversed"},
+        xaxis={**axis, "title": {"text": "key position"}, "constrain": "domain"},
+        yaxis={**axis, "title": {"text": "query position"}, "autorange": "reversed"},
     )
     return figure
+
+
+def _map_axis(look: _Look) -> Element:
+    return {
+        "showgrid": False,
+        "zeroline": False,
+        "tickformat": ",",
+        "ticks": "outside",
+        "tickcolor": look.soft,
+    }

@@ -133,6 +133,7 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
         width: in pixels.
     """
     look, domains = _look(theme), _domains(2, width, stacked=False)
+    before, last = result["distances"][-2:]
     drawn = []
     for at, (key, domain) in zip((0, -1), zip(("", "2"), domains, strict=True), strict=True):
         lines = _distance_lines(result, at)
@@ -145,8 +146,8 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
         [note for panel, lines in drawn for note in _end_labels(panel, lines, 0, sign=False)]
         + _trained_notes(panels, result, look),
         title="How far back does the weight lie?",
-        subtitle="each point is the share of all distances above the point before it, up to its "
-        f"own · mean over heads · {_texts(result)}",
+        subtitle=f"the point at {count(last + 1)} is the share of what lies {count(before + 1)} to "
+        f"{count(last)} tokens back, and so on · mean over heads · {_texts(result)}",
         look=look,
         width=width,
         stacked=False,
@@ -213,8 +214,8 @@ def heads_figure(
         [],
         title=f"Which heads read far tokens at {length}, and which lose by it?",
         subtitle=f"far: {trained} or more tokens back · above: share of the weight, "
-        f"{_texts(seen)} · below: change of the loss when one head alone sees its last {trained} "
-        f"tokens, as strong as its share of Δ, {_texts(ablated)}",
+        f"{_texts(seen)} · below: change of the loss when that head alone sees only its last "
+        f"{trained} tokens, shaded by its share of Δ, {_texts(ablated)}",
         look=look,
         width=width,
         stacked=False,

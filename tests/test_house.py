@@ -43,9 +43,9 @@ print(tuple(freeatten_core.attention(query, key, value, "lssar:p=15").shape))
 """
 
 
-def blocks(language: str) -> list[str]:
-    """The README's fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = README) -> list[str]:
+    """A page's fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 # The two commands
@@ -175,18 +175,24 @@ def test_the_python_example_runs():
     assert all(0.5 < loss < 4 for loss in losses)
 
 
-def commands() -> list[str]:
-    lines = "\n".join(blocks("sh")).splitlines()
-    calls = (re.sub(r" +#.*", "", line) for line in lines)
+def commands(page: str = README) -> list[str]:
+    """Calls of this project's programs, without comments and redirections."""
+    lines = "\n".join(blocks("sh", page)).splitlines()
+    calls = (re.sub(r" +[#>].*", "", line) for line in lines)
     return [call for call in calls if call.startswith(("freeatten ", "freeatten-viz "))]
+
+
+def commands_of_docs() -> list[str]:
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
+    return list(dict.fromkeys(call for page in pages for call in commands(page)))
 
 
 def test_there_are_commands_in_the_readme():
     assert len(commands()) >= 6
 
 
-@pytest.mark.parametrize("call", commands())
-def test_every_command_of_the_readme_is_accepted(call):
+@pytest.mark.parametrize("call", [*commands(), *commands_of_docs()])
+def test_every_command_of_the_pages_is_accepted(call):
     program, name, *words = shlex.split(call)
     command = typer.main.get_command(viz if program == "freeatten-viz" else app).commands[name]
     command.make_context(name, words)  # raises on an unknown option, or a value of a wrong type

@@ -237,8 +237,16 @@ def test_a_map_shows_every_cell_of_its_region_where_it_lies(attention, bounds):
     assert heatmap.dx == heatmap.dy == region.cell
     assert (heatmap.zmin, heatmap.zmax) == (0, 255)
     assert figure.layout.yaxis.autorange == "reversed"  # the first query is on top
-    assert figure.layout.title.text.startswith("a head")
-    assert f"max of {region.cell} × {region.cell} tokens" in figure.layout.title.text
+    assert figure.layout.title.text == "<b>a head</b>"
+    said = f"a cell is the max of {region.cell} × {region.cell} tokens"
+    assert figure.layout.title.subtitle.text == said
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_line_is_drawn_over_the_first_tokens_of_a_map(attention, theme):
+    layout = figures.map_figure(attention.region(0, 80, 0, 80), title="a head", theme=theme).layout
+    for axis in (layout.xaxis, layout.yaxis):
+        assert (axis.zeroline, axis.showgrid) == (False, False)
 
 
 def test_the_colours_of_a_map_are_labelled_with_their_weights(attention):

@@ -60,6 +60,8 @@ def test_distance_is_drawn_at_both_ends_up_to_what_rows_can_see():
     assert "<b>Rows 1,024 to 2,048</b>" in texts(figure)
     ranges = figure.layout.yaxis.range, figure.layout.yaxis2.range
     assert ranges[0] == ranges[1]
+    said = "the point at 2,048 is the share of what lies 1,024 to 2,047 tokens back"
+    assert said in figure.layout.title.subtitle.text.replace("<br>", " ")
 
 
 def test_every_head_has_its_far_share_above_and_its_change_below():

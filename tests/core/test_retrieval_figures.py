@@ -47,6 +47,13 @@ def test_the_length_axis_is_log_and_the_training_length_marked(make, result):
     assert note.x == pytest.approx(math.log10(result["train_length"]))
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("make", "result"), MAKERS.items())
+def test_the_line_at_zero_is_as_quiet_as_the_axes(make, result, theme):
+    axis = make(result(), theme=theme).layout.yaxis
+    assert axis.zerolinecolor == axis.tickcolor
+
+
 @pytest.mark.parametrize(("make", "result"), MAKERS.items())
 def test_a_training_length_off_the_axis_is_not_marked(make, result):
     figure = make(result() | {"variants": [r | {"train_length": 64} for r in result()["variants"]]})
