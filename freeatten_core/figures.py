@@ -78,9 +78,23 @@ WORSE_THAN_PLAIN = "<br>(plain, forgetting: better)"
 _OTHER_COLOR = "#8c6d8c"
 
 
+_MODIFIED = {
+    "rerope": ("dash", "star", "*"),
+    "window": ("dot", "square-open", "□"),
+    "yarn": ("dashdot", "square", "■"),
+    "align": ("longdash", "x", "x"),
+}
+"""Dash, marker and sign of a row with a modifier, which keeps the colour of its variant."""
+
+
 def style_of(variant: str) -> Style:
     """The style of a canonical name; one that the table lacks goes by its name."""
-    return STYLES.get(variant) or Style(variant, _OTHER_COLOR, "dash", "hexagon", "x")
+    if variant in STYLES:
+        return STYLES[variant]
+    base, _, modifiers = variant.partition("+")
+    shape = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
+    color = STYLES[base].color if modifiers and base in STYLES else _OTHER_COLOR
+    return Style(variant, color, *shape)
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:

@@ -73,7 +73,7 @@ def row_by_row(variant, factor=lambda _: 1.0, farthest=LENGTH, rope=ROPE):
 
 
 def other_growth(variant):
-    if Variant.parse(variant).score == "length-cosine":
+    if Variant.parse(variant).score in ("length-cosine", "count-cosine"):
         return lambda n: math.log(min(n, TRAINED)) / math.log(n) if n > 1 else 1.0
     return lambda n: math.log(max(n, TRAINED)) / math.log(TRAINED)
 

@@ -1,0 +1,241 @@
+"""The ablation cube: which models are trained by one recipe, and what becomes of their results.
+
+A cell is positivity × score × sharpening, or one step away from a cell: the normalisation, a
+factor of the length-cosine score, the seed, the training length. All are trained by `RECIPE`,
+shorter than that of the shipped models, and never compared with those. Weights are not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cards import table
+from .errors import ContentError
+from .training import Recipe
+from .variants import Variant
+from .wording import Result, count, number, plural, signed
+
+SCHEMA = 1
+RECIPE = Recipe(steps=2_000, learning_rates=(4e-3, 8e-3), search_steps=200)
+CEILING_LENGTH = 4096
+"""Softmax trained at this length shows what there is to gain from a longer context."""
+BY_TEXT = ("loss_by_text", "delta_by_text", "gain_by_sample")
+"""What is left out of the joined result: every text of every run."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model to train."""
+
+    variant: Variant
+    seed: int = 0
+    train_length: int = RECIPE.train_length
+
+    @property
+    def name(self) -> str:
+        """A folder's name that says what it is."""
+        text = str(self.variant).replace(":", "-").replace("=", "")
+        if self.train_length != RECIPE.train_length:
+            text += f"-{self.train_length}"
+        return f"{text}.{self.seed}"
+
+    @property
+    def options(self) -> list[str]:
+        """Of `freeatten train`, besides the text."""
+        rates = ",".join(f"{rate:g}" for rate in RECIPE.learning_rates)
+        found = ["--variant", str(self.variant), "--steps", str(RECIPE.steps), "--lr", rates]
+        found += ["--search-steps", str(RECIPE.search_steps), "--seed", str(self.seed)]
+        if self.train_length != RECIPE.train_length:
+            batch = RECIPE.batch * RECIPE.train_length // self.train_length
+            found += ["--length", str(self.train_length), "--batch", str(batch)]
+        return found
+
+
+CUBE = (
+    *("softmax", "softmax-r:p=3", "softmax-r:p=15", "softplus", "softplus-r:p=3"),
+    *("softplus-r:p=15", "softmax-ls", "softmax-ls-r:p=3", "softmax-ls-r:p=15"),
+    *("lssa", "lssar:p=3", "lssar:p=15"),
+)
+NORMALISED = (
+    "lssa-count",
+    "stages:score=length-cosine:positivity=exp:normalise=count",
+    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1",
+    "stages:score=dot:positivity=relu:normalise=l1",
+    "sigmoid",
+    "relu",
+)
+FACTORED = (
+    "stages:score=dim-cosine:positivity=exp:normalise=l1",
+    "stages:score=count-cosine:positivity=exp:normalise=l1",
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1",
+    "stages:score=count-cosine:positivity=softplus:normalise=l1",
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15",
+    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15",
+)
+SEEDED = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
+"""Trained with two further seeds."""
+
+
+def cells() -> list[Cell]:
+    """Every model of the cube, the most wanted first."""
+    first = [Cell(Variant.parse(name)) for name in (*CUBE, *NORMALISED, *FACTORED)]
+    seeds = [Cell(Variant.parse(name), seed) for seed in (1, 2) for name in SEEDED]
+    return [*first, *seeds, Cell(Variant(), train_length=CEILING_LENGTH)]
+
+
+def joined(runs: Sequence[Mapping[str, Any]]) -> Result:
+    """One result from those of single runs.
+
+    Args:
+        runs: each with `cell` (its name), `seed`, `curve` (the checkpoint's `curve.json`), and
+            the results of `freeatten compare` on `code` and `books` and of `freeatten retrieve`
+            as `copy`.
+
+    Raises:
+        ContentError: runs were scored on different texts, or at another precision.
+    """
+    header = runs[0]["code"]
+    for run in runs:
+        for part in ("code", "books", "copy"):
+            if _scored_on(run[part]) != _scored_on(runs[0][part]):
+                raise ContentError(f"{run['cell']} was scored on another {part} text; score again")
+    return {
+        "schema": SCHEMA,
+        "train_length": header["train_length"],
+        "device": header["device"],
+        "versions": header["versions"],
+        "date": header["date"],
+        "commit": header["commit"],
+        "text": {part: _scored_on(runs[0][part]) for part in ("code", "books", "copy")},
+        "runs": [_run(run) for run in runs],
+    }
+
+
+def _scored_on(result: Mapping[str, Any]) -> dict[str, Any]:
+    text = result["text"]
+    texts = result.get("texts", result.get("samples"))
+    return {"source": text["source"], "sha256": text["sha256"], "texts": texts} | {
+        key: result[key] for key in ("seed", "dtype")
+    }
+
+
+def _run(run: Mapping[str, Any]) -> dict[str, Any]:
+    curve = run["curve"]
+    found = {
+        "cell": run["cell"],
+        "seed": run["seed"],
+        "variant": run["code"]["variants"][0]["variant"],
+        "train_length": curve["recipe"]["train_length"],
+        "recipe": curve["recipe"],
+        "learning_rate": curve["learning_rate"],
+        "validation": curve["curve"][-1]["validation"],
+        "train_command": curve["command"],
+    }
+    for part in ("code", "books", "copy"):
+        row = {key: value for key, value in run[part]["variants"][0].items() if key not in BY_TEXT}
+        found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
+    return found
+
+
+# Markdown
+
+
+def blocks(name: str, result: Result) -> dict[str, str]:
+    """The generated blocks of the joined result, by their names in the pages."""
+    return {
+        f"{name} cells": cell_table(result),
+        f"{name} spread": spread_table(result),
+        f"{name} provenance": provenance(result),
+    }
+
+
+def cell_table(result: Result) -> str:
+    """A line a variant: means over its runs."""
+    header = ["", "runs", *("loss 1×", "4×", "16×", "Δ 16×"), "Δ 16×, books", "copies at 2×"]
+    lines = []
+    for variant, runs in by_variant(result).items():
+        code = [run["code"] for run in runs]
+        lines.append(
+            [
+                f"`{variant}`",
+                str(len(runs)),
+                *(number(_mean([_at(row, "loss", scale) for row in code])) for scale in (1, 4, 16)),
+                _spread([_at(row, "delta", 16) for row in code]),
+                _spread([_at(run["books"], "delta", 16) for run in runs]),
+                signed(_mean([_at(run["copy"], "gain", 2) for run in runs]), 2),
+            ]
+        )
+    return table(header, lines)
+
+
+def spread_table(result: Result) -> str:
+    """A line a run of what was trained more than once."""
+    header = ["", "seed", "learning rate", "loss 1×", "16×", "Δ 16×", "Δ 16×, books"]
+    lines = [
+        [
+            f"`{variant}`",
+            str(run["seed"]),
+            f"{run['learning_rate']:g}",
+            number(_at(run["code"], "loss", 1)),
+            number(_at(run["code"], "loss", 16)),
+            signed(_at(run["code"], "delta", 16)),
+            signed(_at(run["books"], "delta", 16)),
+        ]
+        for variant, runs in by_variant(result).items()
+        if variant in SEEDED
+        for run in runs
+    ]
+    return table(header, lines)
+
+
+def by_variant(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """Runs at the common training length, in the order of the cube."""
+    order = [str(cell.variant) for cell in cells()]
+    found = {
+        name: [
+            run
+            for run in result["runs"]
+            if run["variant"] == name and run["train_length"] == result["train_length"]
+        ]
+        for name in dict.fromkeys(order)
+    }
+    return {name: sorted(runs, key=lambda run: run["seed"]) for name, runs in found.items() if runs}
+
+
+def provenance(result: Result) -> str:
+    """One line: how the cells were made, on what, from which commit."""
+    recipe = result["runs"][0]["recipe"]
+    text = result["text"]
+    trained = [plural(len(result["runs"]), "run"), f"{count(recipe['steps'])} steps each"]
+    trained.append(f"{count(recipe['batch'] * recipe['train_length'])} tokens a step")
+    commit = f", commit {result['commit'][:10]}" if result["commit"] else ""
+    return (
+        f"{', '.join(trained)}, {result['device']}, torch {result['versions']['torch']}, "
+        f"{result['date']}{commit}; scored in {text['code']['dtype']} on "
+        f"{plural(text['code']['texts'], 'file')} of the standard library and "
+        f"{plural(text['books']['texts'], 'book')}, copying on "
+        f"{plural(text['copy']['texts'], 'sample')}"
+    )
+
+
+def _at(row: Mapping[str, Any], key: str, scale: int) -> float:
+    value = row[key][row["lengths"].index(scale * row["train_length"])]
+    return float(value)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _spread(values: Sequence[float]) -> str:
+    """One value, or the least and the largest."""
+    ends = list(_ends(values))
+    return " to ".join(signed(value, 2) for value in ends)
+
+
+def _ends(values: Sequence[float]) -> Iterator[float]:
+    yield min(values)
+    if len(values) > 1:
+        yield max(values)

@@ -1,0 +1,126 @@
+"""The figure of docs/softplus.md: the cube, a panel for every score and positivity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .cube import CUBE, by_variant
+from .figures import (
+    Element,
+    Style,
+    Theme,
+    _end_labels,
+    _figure,
+    _grid,
+    _length_axis,
+    _Line,
+    _look,
+    _padded,
+    _Panel,
+)
+from .variants import Variant
+from .wording import Interval, Result, count, number
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+_SHARPENED = {
+    None: Style("none", "#d55e00", "solid", "circle", "●"),
+    3: Style("p = 3", "#009e73", "dash", "diamond", "◆"),
+    15: Style("p = 15", "#0a7bc4", "solid", "triangle-up", "▲"),
+}
+_HEADINGS = {
+    ("dot", "exp"): "q·k / √D, <b>exp</b>",
+    ("length-cosine", "exp"): "log D · log N · cos, <b>exp</b>",
+    ("dot", "softplus"): "q·k / √D, <b>softplus</b>",
+    ("length-cosine", "softplus"): "log D · log N · cos, <b>softplus</b>",
+}
+
+
+def cube_figure(
+    result: Result, *, text: str = "code", theme: Theme = "light", width: int = 1280
+) -> go.Figure:
+    """Loss against length of every cell and run, sharpened or not.
+
+    Args:
+        result: `freeatten_core.cube.joined`.
+        text: `code` or `books`.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look = _look(theme)
+    known = {name: runs for name, runs in by_variant(result).items() if name in CUBE}
+    lines = {
+        place: [
+            line
+            for name, runs in known.items()
+            if _place(name) == place
+            for line in _lines(name, runs, text)
+        ]
+        for place in _HEADINGS
+    }
+    values = [value for drawn in lines.values() for line in drawn for value in line.values()]
+    panels, traces, notes = [], [], []
+    for index, (place, domain) in enumerate(zip(_HEADINGS, _grid(2, 2, width), strict=True)):
+        panel = _panel(f"{index + 1}" if index else "", domain, place, lines[place], values)
+        panels.append(panel)
+        traces += [line.trace(panel) for line in lines[place]]
+        notes += _end_labels(panel, _first_of_each(lines[place]), 2, sign=False)
+    trained = count(result["train_length"])
+    return _figure(
+        panels,
+        traces,
+        [],
+        notes,
+        title="Is it the softplus? One recipe, trained at " + trained + " tokens",
+        subtitle=f"loss against length, a line a run, {_of(text)} · colour: sharpening by "
+        "re-weighting · " + result["device"],
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _place(name: str) -> tuple[str, str]:
+    variant = Variant.parse(name)
+    return variant.score, variant.positivity
+
+
+def _of(text: str) -> str:
+    return "Python's standard library" if text == "code" else "held-out books"
+
+
+def _lines(name: str, runs: list[dict[str, Any]], text: str) -> list[_Line]:
+    style = _SHARPENED[Variant.parse(name).sharpen]
+    found = []
+    for run in runs:
+        row = run[text]
+        none: list[Interval] = [None] * len(row["lengths"])
+        hover = [
+            f"{name}, seed {run['seed']}<br>{count(length)} tokens: {number(loss)} nats per token"
+            for length, loss in zip(row["lengths"], row["loss"], strict=True)
+        ]
+        found.append(_Line(style.label, style, row["lengths"], row["loss"], none, hover))
+    return found
+
+
+def _first_of_each(lines: list[_Line]) -> list[_Line]:
+    """One line of each sharpening, to be labelled."""
+    return list({line.label: line for line in reversed(lines)}.values())
+
+
+def _panel(
+    key: str,
+    domain: tuple[Any, Any],
+    place: tuple[str, str],
+    lines: list[_Line],
+    values: list[float],
+) -> _Panel:
+    axis: Element = _length_axis([int(length) for length in lines[0].x])
+    return _Panel(
+        key,
+        *domain,
+        _HEADINGS[place],
+        axis,
+        {"range": _padded(values), "title": {"text": "loss (nats per token)"}},
+    )

@@ -1,0 +1,105 @@
+"""Trains and scores the ablation cube of docs/softplus.md, cell by cell, and joins the result.
+
+    python tests/measure/cube.py --out cube --text packages --text books --books held-out
+
+What the folder has already is not made again, so a run that was stopped goes on. On a GPU several
+cells at a time (`--jobs 4`) keep it busy while others compile. `--cells` names some, `--list` shows
+all. Written last: OUT/runs.json, which belongs into assets/results/cube.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from freeatten_core.cube import Cell, cells, joined
+from freeatten_core.files import write_text
+
+PROGRAM = Path(sys.executable).with_name("freeatten")
+LENGTHS = "512,1024,2048,4096,8192"
+COPY_LENGTHS = f"256,{LENGTHS}"
+
+
+def make(cell: Cell, given: argparse.Namespace) -> None:
+    """Train a cell, unless it is there, and make what is missing of its results."""
+    folder = given.out / cell.name
+    corpus = ["--corpus", str(given.out / "corpus")]
+    texts = [part for text in given.text for part in ("--text", text)]
+    if not folder.exists():
+        freeatten("train", *cell.options, *texts, *corpus, "--out", str(folder))
+    lengths = ",".join(length for length in LENGTHS.split(",") if int(length) >= cell.train_length)
+    scored = ["--checkpoint", str(folder), "--json"]
+    wanted = {
+        "code": ["compare", "--len", lengths, "--texts", "24"],
+        "books": ["compare", "--len", lengths, "--texts", "100", "--text", given.books],
+        "copy": ["retrieve", "--len", COPY_LENGTHS, "--block", "64", "--samples", "32"],
+    }
+    for part, command in wanted.items():
+        path = result_path(given.out, cell, part)
+        if not path.exists():
+            write_text(path, freeatten(*command, *scored))
+    print(cell.name, flush=True)
+
+
+def freeatten(*arguments: str) -> str:
+    done = subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout
+
+
+def result_path(out: Path, cell: Cell, part: str) -> Path:
+    return out / f"{cell.name}.{part}.json"
+
+
+def run_of(out: Path, cell: Cell) -> dict[str, Any]:
+    """What `joined` takes of a cell."""
+    parts = {
+        part: json.loads(result_path(out, cell, part).read_text())
+        for part in ("code", "books", "copy")
+    }
+    curve = json.loads((out / cell.name / "curve.json").read_text())
+    return {"cell": cell.name, "seed": cell.seed, "curve": curve, **parts}
+
+
+def chosen(names: str | None) -> list[Cell]:
+    known = {cell.name: cell for cell in cells()}
+    if names is None:
+        return list(known.values())
+    unknown = [name for name in names.split(",") if name not in known]
+    if unknown:
+        raise SystemExit(f"no cell is named {unknown[0]!r}; --list shows all")
+    return [known[name] for name in names.split(",")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("cube"))
+    parser.add_argument("--text", action="append", help="as for freeatten train; repeatable")
+    parser.add_argument("--books", default="books-heldout", help="folder of held-out books")
+    parser.add_argument("--cells", help="names, with commas; all by default")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time")
+    parser.add_argument("--list", action="store_true", help="print the names and stop")
+    given = parser.parse_args(arguments)
+    wanted = chosen(given.cells)
+    if given.list:
+        print("\n".join(cell.name for cell in wanted))
+        return
+    if not given.text:
+        raise SystemExit("--text is missing: name a file, a folder or packages to train on")
+    given.out.mkdir(parents=True, exist_ok=True)
+    first, *rest = wanted
+    make(first, given)  # alone: it prepares the text that all share
+    with ThreadPoolExecutor(given.jobs) as pool:
+        list(pool.map(partial(make, given=given), rest))
+    result = joined([run_of(given.out, cell) for cell in wanted])
+    write_text(given.out / "runs.json", json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
