@@ -46,6 +46,10 @@ def compare(
     by: Annotated[
         str | None, typer.Option(help="'position': also the loss at each position.")
     ] = None,
+    stored: Annotated[
+        str | None,
+        typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -68,19 +72,22 @@ def compare(
     check_choice("control", control, ("restart", "swap"))
     check_choice("by", by or "position", ("position",))
     errors = Console(stderr=True)
-    request = _request(
-        len_=len_,
-        rows=_rows(variants, checkpoint),
-        text=text,
-        texts=texts,
-        seed=seed,
-        device=device,
-        dtype=dtype,
-        control=control,
-        by_position=by is not None,
-    )
-    _warn_trained_on(text, request, errors)
-    done = _run(request, errors)
+    if stored is not None:
+        done = _stored(stored, variants, losses_wanted=npz is not None)
+    else:
+        request = _request(
+            len_=len_,
+            rows=_rows(variants, checkpoint),
+            text=text,
+            texts=texts,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            control=control,
+            by_position=by is not None,
+        )
+        _warn_trained_on(text, request, errors)
+        done = _run(request, errors)
     if as_json:
         sys.stdout.write(json.dumps(done.result) + "\n")
     else:
@@ -103,6 +110,29 @@ def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
     else:
         wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
     return load_rows(wanted, list(dict.fromkeys(checkpoints or [])))
+
+
+def _stored(name: str, variants: str | None, *, losses_wanted: bool) -> Comparison:
+    """A stored result, of the variants named if any are."""
+    from freeatten_core.cards import stored_comparisons
+    from freeatten_core.comparison import Comparison
+    from freeatten_core.errors import UsageError
+    from freeatten_core.variants import Variant, nearest
+
+    known = stored_comparisons()
+    if name not in known:
+        raise UsageError(f"no stored result is named {name!r}{nearest(name, list(known))}")
+    if losses_wanted:
+        raise UsageError("--npz needs the loss of every token, which stored results do not have")
+    result = known[name]
+    if variants is not None:
+        wanted = [str(variant) for variant in Variant.parse_list(variants)]
+        rows = {row["variant"]: row for row in result["variants"]}
+        missing = [each for each in wanted if each not in rows]
+        if missing:
+            raise UsageError(f"{name} has no row {missing[0]!r}{nearest(missing[0], list(rows))}")
+        result = {**result, "variants": [rows[each] for each in wanted]}
+    return Comparison(dict(result), {})
 
 
 def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any) -> Request:

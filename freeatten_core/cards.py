@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import assets
 from .variants import SOURCES, Variant
 from .wording import (
     HEADS_SHOWN,
@@ -42,6 +43,14 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+
+
+def stored_comparisons() -> dict[str, Result]:
+    """The stored results of `freeatten compare`, by names such as `stdlib-16x`, `systems/code`."""
+    folder = assets() / "results"
+    found = stored_results(folder)
+    found |= {f"systems/{name}": each for name, each in stored_results(folder / "systems").items()}
+    return {name: result for name, result in found.items() if "control" in result}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
