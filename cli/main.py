@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from . import ablate, bench, checkpoints, compare, entropy, map, report, retrieve, stages, train
+from . import (
+    ablate,
+    bench,
+    checkpoints,
+    compare,
+    entropy,
+    map,
+    report,
+    retrieve,
+    stability,
+    stages,
+    train,
+)
 from .failures import guarded
 
 app = typer.Typer(
@@ -48,6 +60,7 @@ app.command("stages")(guarded(stages.stages))
 app.command("retrieve")(guarded(retrieve.retrieve))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))
+app.command("stability")(guarded(stability.stability))
 app.command("report", hidden=True)(guarded(report.report))
 
 

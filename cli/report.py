@@ -21,6 +21,21 @@ INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books")
 """What `freeatten entropy --by length` and `freeatten ablate` gave; for docs/inside.md too."""
 APP = ("app/start", "app/redraw", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
+STABILITY = "stability/cpu"
+"""What `freeatten stability` gave; for docs/stability.md."""
+SYSTEMS = ("systems/code", "systems/books", "systems/copy")
+"""Rows with modifiers, for docs/softplus.md."""
+SYSTEM_ROWS = (
+    "softmax+yarn",
+    "softmax+window",
+    "softmax-ls",
+    "softmax-ls+window",
+    "lssar:p=15",
+    "lssar:p=15+rerope",
+)
+"""Of these, which are drawn."""
+CUBE = "cube/runs"
+"""The ablation cube, for docs/softplus.md too."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Whose loss against position docs/inside.md shows."""
 
@@ -30,7 +45,7 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the pictures too (needs Chromium).")] = True,
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
-    from freeatten_core import app_measures, speed
+    from freeatten_core import app_measures, cube, speed, stability_tables
     from freeatten_core.cards import stored_results
     from freeatten_core.errors import UsageError
 
@@ -52,8 +67,24 @@ def report(
     measured = of_folder(root, "app")
     for name, result in measured.items():
         filled |= app_measures.blocks(name, result)
-    given = speeds.keys() | retrieved.keys() | inside.keys() | measured.keys()
-    pending = {SPEED, *RETRIEVE, *INSIDE, *APP} - given
+    stable = of_folder(root, "stability")
+    for name, result in stable.items():
+        filled |= stability_tables.blocks(name, result)
+    systems = of_folder(root, "systems")
+    filled |= system_blocks(systems)
+    cubes = of_folder(root, "cube")
+    for name, result in cubes.items():
+        filled |= cube.blocks(name, result)
+    given = (
+        systems.keys()
+        | cubes.keys()
+        | speeds.keys()
+        | retrieved.keys()
+        | inside.keys()
+        | measured.keys()
+        | stable.keys()
+    )
+    pending = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *SYSTEMS, CUBE} - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -61,7 +92,10 @@ def report(
         draw(images, results, learning_curves(root / "assets" / "checkpoints"))
         if SPEED in speeds:
             draw_speed(images, speeds[SPEED])
+        if STABILITY in stable:
+            draw_stability(images, stable[STABILITY])
         draw_retrievals(images, retrieved)
+        draw_softplus(images, systems, cubes)
         draw_inside(images, inside, results)
 
 
@@ -113,6 +147,16 @@ def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
             filled[f"{name} distance"] = cards.distance_table(result)
         filled[f"{name} provenance"] = cards.retrieval_provenance(result)
     return filled
+
+
+def system_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of rows with modifiers, by name."""
+    from freeatten_core.systems import window_table
+
+    compared = {name: result for name, result in results.items() if "task" not in result}
+    copied = {name: result for name, result in results.items() if "task" in result}
+    windows = {f"{name} window": window_table(result) for name, result in compared.items()}
+    return blocks(compared) | windows | retrieval_blocks(copied)
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
@@ -194,6 +238,35 @@ def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
 
     for theme in ("light", "dark"):
         save_page_picture(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
+
+
+def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
+    from freeatten_core.stability_figures import length_figure, scale_figure
+
+    from .exports import save_page_picture
+
+    for theme in ("light", "dark"):
+        for name, make in (("scale", scale_figure), ("length", length_figure)):
+            picture = folder / f"stability-{name}-{theme}.png"
+            save_page_picture(make(result, theme=theme), picture)
+
+
+def draw_softplus(folder: Path, systems: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:
+    """`softplus-cube-light.png` and `softplus-systems-light.png`, as far as results are stored."""
+    from freeatten_core.cube_figures import cube_figure
+    from freeatten_core.figures import comparison_figure
+
+    from .exports import save_page_picture
+
+    for theme in ("light", "dark"):
+        if CUBE in cubes:
+            figure = cube_figure(cubes[CUBE], theme=theme)
+            save_page_picture(figure, folder / f"softplus-cube-{theme}.png")
+        if SYSTEMS[0] in systems:
+            stored = systems[SYSTEMS[0]]
+            rows = [row for row in stored["variants"] if row["variant"] in SYSTEM_ROWS]
+            figure = comparison_figure({**stored, "variants": rows}, theme=theme)
+            save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:

@@ -408,12 +408,12 @@ class Judge:
         """Relative error of what a pass gives."""
         output, *gradients = self._wanted(peer.variant)
         found = peer.forward(*self._inputs.leaves)
-        errors = [_relative_error(self._rows(found), output)]
+        errors = [relative_error(self._rows(found), output)]
         if pass_name == "forward":
             return errors[0]
         given = torch.autograd.grad(found, self._inputs.leaves, self._grad)
         of_gradients = [
-            _relative_error(_head(grad), wanted)
+            relative_error(_head(grad), wanted)
             for grad, wanted in zip(given, gradients, strict=True)
         ]
         return worst(of_gradients if pass_name == "backward" else errors + of_gradients)
@@ -442,7 +442,7 @@ def _head(tensor: Tensor) -> Tensor:
     return tensor.detach()[:1, :1].double()
 
 
-def _relative_error(found: Tensor, wanted: Tensor) -> float:
+def relative_error(found: Tensor, wanted: Tensor) -> float:
     """`‖found − wanted‖ / ‖wanted‖`; a single token has gradients of zero, found exactly."""
     difference = (found - wanted).norm()
     return float(difference / wanted.norm()) if difference != 0 else 0.0

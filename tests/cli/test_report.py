@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from freeatten_cli import exports
-from freeatten_cli.report import draw_inside, draw_retrievals, draw_speed
+from freeatten_cli.report import draw_inside, draw_retrievals, draw_speed, draw_stability
+from sample_app import redraw_result, soak_result, start_result
 from sample_inside import ablate_result, survey_result
 from sample_retrieval import copy_result, recall_result
 from sample_speed import sample_speed
+from sample_stability import stability_result
 from terminal import freeatten, refusal
 
 from freeatten_core import Variant
@@ -235,6 +237,94 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     draw_inside(tmp_path, inside, results)
     names = ("position", "entropy", "distance", "heads")
     assert drawn == [f"inside-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
+
+
+@pytest.fixture
+def app_folder(checkout):
+    """Where measurements of the browser app are stored, emptied."""
+    folder = checkout / "assets" / "results" / "app"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def app_blocks(checkout):
+    text = (checkout / "docs" / "app.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"<!-- report: app/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+
+
+@pytest.mark.usefixtures("app_folder")
+def test_while_the_app_is_not_measured_its_blocks_stay_as_they_are(checkout):
+    before = app_blocks(checkout)
+    assert "redraw table" in before
+    report(checkout)
+    assert app_blocks(checkout) == before
+
+
+def test_stored_measurements_of_the_app_fill_their_blocks(checkout, app_folder):
+    results = {"start": start_result(), "redraw": redraw_result(), "soak": soak_result()}
+    for name, result in results.items():
+        (app_folder / f"{name}.json").write_text(json.dumps(result))
+    report(checkout)
+    found = app_blocks(checkout)
+    assert (
+        "| first answer, s | 200 | 0.625 | 1.25 | 2.50 | largest ≤ 3: met |"
+        in (found["start table"])
+    )
+    assert "| region, ms | 200 | 125 | 250 | 500 | p95 ≤ 200: missed |" in found["redraw table"]
+    assert "| steps that failed | 0 | ≤ 0: met |" in found["soak facts"]
+    assert "| lines in the server's log | 2 | ≤ 0: missed |" in found["soak facts"]
+    assert "| minutes | 0.0 | 5.0 | 10.0 | 15.0 | 20.0 | 25.0 | 30.0 |" in found["soak memory"]
+    assert "| memory of the server, MB | 500 | 650 |" in found["soak memory"]
+    assert "a processor, 2 cores, 25.3 GB (load 0.04" in found["redraw provenance"]
+    assert [name for name, block in found.items() if not block.strip()] == []
+
+
+@pytest.fixture
+def stability_folder(checkout):
+    """Where results of `freeatten stability` are stored, emptied."""
+    folder = checkout / "assets" / "results" / "stability"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def stability_blocks(checkout):
+    text = (checkout / "docs" / "stability.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"<!-- report: stability/cpu (.+?) -->\n(.*?)<!-- end -->", text, re.S))
+
+
+@pytest.mark.usefixtures("stability_folder")
+def test_while_no_stability_is_stored_its_blocks_stay_as_they_are(checkout):
+    before = stability_blocks(checkout)
+    assert "random float16" in before
+    report(checkout)
+    assert stability_blocks(checkout) == before
+
+
+def test_a_stored_stability_fills_every_block_of_its_page(checkout, stability_folder):
+    result = stability_result()
+    result["settings"]["dtypes"].insert(1, "bfloat16")
+    for entry in result["variants"]:
+        entry["types"]["bfloat16"] = entry["types"]["float32"]
+    (stability_folder / "cpu.json").write_text(json.dumps(result))
+    report(checkout)
+    found = stability_blocks(checkout)
+    assert [name for name, block in found.items() if not block.strip()] == []
+    assert "| `softmax` | 5.0e-4 | 6.0e-4 |" in found["random float16"]
+    assert "| `softmax` | −4.84 … 4.5 |" in found["checkpoint scores"]
+    assert "freeatten stability --json" in found["provenance"]
+
+
+def test_stability_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
+    draw_stability(tmp_path, stability_result())
+    assert drawn == [
+        f"stability-{name}-{theme}.png"
+        for theme in ("light", "dark")
+        for name in ("scale", "length")
+    ]
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path):

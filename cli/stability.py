@@ -1,0 +1,216 @@
+"""`freeatten stability`: what low precision costs each attention, and where it overflows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .command import check_choice, command_line
+from .help import DEVICE, TEXT
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from freeatten_core.stability import Settings
+
+INPUTS = ("random", "checkpoint", "both")
+
+
+def stability(
+    variants: Annotated[
+        str | None, typer.Option(help="Variants, with commas; every named one by default.")
+    ] = None,
+    lengths: Annotated[str, typer.Option(help="Tokens, with commas.")] = "128,512,2048,8192",
+    scales: Annotated[
+        str, typer.Option(help="What query and key are multiplied by, with commas.")
+    ] = "1,4,16,64",
+    dtypes: Annotated[
+        str, typer.Option(help="float16, bfloat16, float32, with commas.")
+    ] = "float16,bfloat16,float32",
+    inputs: Annotated[
+        str,
+        typer.Option(help="random, checkpoint (queries and keys of the shipped models) or both."),
+    ] = "both",
+    text: Annotated[str, typer.Option(help=f"What the models read: {TEXT}")] = "stdlib",
+    seed: Annotated[int, typer.Option(min=0, help="Of random numbers, and which text.")] = 0,
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
+    ] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a line for every number type, form and cell.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+) -> None:
+    """Errors and overflow in float16, bfloat16 and float32 against float64, of every variant."""
+    from rich.console import Console
+
+    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.devices import choose_device
+    from freeatten_core.stability import flat, measure
+
+    from .exports import check_outputs, save_figure, save_lines
+
+    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
+    settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
+    chosen = choose_device(device)
+    documents = evaluation_documents(text, sys.stdin) if settings.with_checkpoints else []
+    with Console(stderr=True).status("starting") as status:
+        result = measure(
+            settings,
+            documents,
+            source=text,
+            device=chosen,
+            command=command_line(),
+            report=status.update,
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    else:
+        console = Console()
+        for view in views(result):
+            console.print(view, highlight=False)
+            console.print()
+    for path in filter(None, (html, png, svg)):
+        save_figure(_figure(result), path)
+    if csv is not None:
+        save_lines(list(flat(result)), csv)
+
+
+def _settings(
+    variants: str | None, lengths: str, scales: str, dtypes: str, inputs: str, seed: int
+) -> Settings:
+    from freeatten_core.benchmark import parse_counts
+    from freeatten_core.stability import KINDS, NAMED, Settings, parse_scales
+
+    check_choice("inputs", inputs, INPUTS)
+    return Settings(
+        variants=NAMED if variants is None else variants,
+        lengths=parse_counts(lengths),
+        scales=parse_scales(scales),
+        dtypes=tuple(dict.fromkeys(name.strip() for name in dtypes.split(",") if name.strip())),
+        inputs=KINDS if inputs == "both" else (inputs,),
+        seed=seed,
+    )
+
+
+def _figure(result: Mapping[str, Any]) -> Any:
+    from freeatten_core.stability_figures import scale_figure
+    from freeatten_core.stability_tables import kinds
+
+    return scale_figure(result, kind=kinds(result)[0])
+
+
+# Tables
+
+
+def views(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    """A table for every kind of inputs and type, one of gradients, and how to read them."""
+    from freeatten_core.stability_tables import kinds
+
+    for kind in kinds(result):
+        for dtype in result["settings"]["dtypes"]:
+            yield _error_table(result, kind, dtype)
+        yield _gradient_table(result, kind)
+    yield _reading(result)
+
+
+def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> RenderableType:
+    """Errors at the shortest and the longest length, and the scale from which rows are lost."""
+    from freeatten_core.stability_tables import (
+        FORM_TITLES,
+        KIND_TITLES,
+        entries,
+        error_text,
+        lost_from,
+    )
+    from freeatten_core.wording import count
+
+    lengths, scales = result["settings"]["lengths"], result["settings"]["scales"]
+    ends = [0, -1] if len(lengths) > 1 else [0]
+    title = f"{dtype}, {KIND_TITLES[kind]}: error of the output, scale {scales[0]:g}"
+    view = _table()
+    for form in FORM_TITLES:
+        for end in ends:
+            view.add_column(f"{form}\n{count(lengths[end])}", justify="right", no_wrap=True)
+    for form in FORM_TITLES:
+        view.add_column(f"lost\n{form}", justify="right", no_wrap=True)
+    for entry in entries(result, kind):
+        forms = entry["types"][dtype]
+        view.add_row(
+            entry["variant"],
+            *(error_text(forms[form], end, 0) for form in FORM_TITLES for end in ends),
+            *(lost_from(result, forms[form]) for form in FORM_TITLES),
+        )
+    return _titled(title, view)
+
+
+def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
+    """The largest error of the gradients of query, key and value, at the longest length."""
+    from freeatten_core.stability_tables import (
+        FORM_TITLES,
+        KIND_TITLES,
+        SHORT_TYPES,
+        entries,
+        gradient_text,
+    )
+    from freeatten_core.wording import count
+
+    settings = result["settings"]
+    title = (
+        f"{KIND_TITLES[kind].capitalize()}: largest error of a gradient, "
+        f"{count(settings['lengths'][-1])} tokens, scale {settings['scales'][0]:g}"
+    )
+    view = _table()
+    columns = [(dtype, form) for dtype in settings["dtypes"] for form in FORM_TITLES]
+    for dtype, form in columns:
+        view.add_column(f"{SHORT_TYPES[dtype]}\n{form}", justify="right", no_wrap=True)
+    for entry in entries(result, kind):
+        cells = (gradient_text(entry["types"][dtype][form]) for dtype, form in columns)
+        view.add_row(entry["variant"], *cells)
+    return _titled(title, view)
+
+
+def _table() -> Table:
+    from rich.table import Table
+
+    view = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    view.add_column("", no_wrap=True)
+    return view
+
+
+def _titled(title: str, view: Table) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(title, style="bold"), view)
+
+
+def _reading(result: Mapping[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from freeatten_core.speed import machine
+    from freeatten_core.stability_tables import FORM_TITLES, LOST, unmeasured
+    from freeatten_core.wording import count
+
+    longest = count(result["settings"]["lengths"][-1])
+    lines = [f"{form}: {words}" for form, words in FORM_TITLES.items()]
+    lines.append(
+        f"errors are relative to float64, ‖x − x₆₄‖ / ‖x₆₄‖; {LOST}: not finite (with a share: "
+        f"of the rows), or zero by mistake; lost: the scale of query and key from which some row "
+        f"is, at {longest} tokens"
+    )
+    if unmeasured(result):
+        lines.append(f"no shipped model of {', '.join(unmeasured(result))}: random inputs alone")
+    lines.append(f"{machine(result)}, {result['seconds']:.0f} s")
+    again = Text.assemble(("again: ", "dim"), result["command"], overflow="fold")
+    return Group(*map(Text, lines), again)

@@ -1,0 +1,57 @@
+"""Every variant as its formula is written, without what keeps it inside a number type's range.
+
+`freeatten_core.reference` subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
+function that neither overflows nor cancels, and divides by the row maximum before the power `p`.
+Here none of that is done, so that what it is worth can be measured. Causal calls alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from . import reference
+from .variants import Positivity, Variant
+
+WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
+    "exp": torch.exp,
+    "softplus": lambda score: torch.log(1 + torch.exp(score)),
+    "sigmoid": lambda score: 1 / (1 + torch.exp(-score)),
+    "relu": torch.relu,
+}
+"""The positivities; `torch.nn.functional.softplus` and `torch.sigmoid` have guards of their own."""
+
+
+def scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
+    """The score stage, (B, H, Lq, Lk) with 0 on hidden keys, and what is visible, (Lq, Lk)."""
+    cheapest = replace(variant, positivity="relu", normalise="none", sharpen=None)
+    stages = reference.stages(query, key, cheapest)
+    return stages.score, stages.visible
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    """`Σ_j w_ij v_j`, (B, H, Lq, Dv), every stage in the type of the inputs.
+
+    Args:
+        query: (B, H, Lq, D).
+        key, value: (B, H, Lk, D) and (B, H, Lk, Dv), Lk >= Lq.
+        variant: without modifiers.
+    """
+    score, visible = scores(query, key, variant)
+    positive = torch.where(visible, WRITTEN[variant.positivity](score), torch.zeros_like(score))
+    count = visible.sum(-1, keepdim=True).to(score.dtype)
+    if variant.normalise == "l1":
+        weights = positive / positive.sum(-1, keepdim=True)
+    elif variant.normalise == "count":
+        weights = positive / count
+    else:
+        weights = positive
+    if variant.sharpen is not None:
+        share = weights * count
+        above = torch.relu(share - reference.offset(share, count))
+        raised = above**variant.sharpen
+        weights = raised / raised.sum(-1, keepdim=True)
+    return weights @ value
