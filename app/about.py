@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .answers import Answer
+from .models import modifiers
 
 
 def functions() -> list[Callable[..., Answer]]:
@@ -30,6 +31,7 @@ def about() -> Answer:
             ]
             for name, variant in variants.items()
         ],
+        "modifiers": [[f"+{name}", meaning] for name, meaning in modifiers()],
         "cards": [
             {
                 "name": name,

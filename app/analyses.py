@@ -10,28 +10,22 @@ import hashlib
 import hmac
 import json
 import secrets
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from threading import Event, Lock, Semaphore
+from dataclasses import dataclass
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
-from .answers import GoneError, sentence_of, text_of, wrong
+from .answers import Answer, GoneError, text_of
 from .cache import BoundedCache
-from .models import Models
+from .jobs import AT_ONCE, Advance, Jobs
+from .models import SOURCE_CHARACTERS, Models
 from .texts import Texts, TextSource
 
 if TYPE_CHECKING:
-    from freeatten_core.analysis import AttentionMap, Capture
+    from torch import Tensor
 
-AT_ONCE = 2
-"""Analyses that are computed at the same time, so that one session does not block another."""
-MOST_WAITING = 16
-MOST_JOBS = 256
-ABANDONED = 60.0
-"""Seconds after which an analysis that no page asks about any more is given up."""
+    from freeatten_core.analysis import AttentionMap, Capture, Thumbnails
+    from freeatten_core.comparison import Row
+
 LONGEST, SHORTEST = 32_768, 2
 MOST_SEED = 1_000_000
 KEPT_ENTRIES, KEPT_BYTES = 256, 1_500_000_000
@@ -43,6 +37,7 @@ class Asked:
     """What an analysis is of."""
 
     checkpoint: str
+    """With modifiers, as in `softmax+yarn`."""
     text: TextSource
     length: int
     seed: int
@@ -57,39 +52,21 @@ class Analysis:
     text: str
     """The name of the text that was drawn."""
 
-
-class CancelledError(Exception):
-    """The page does not want the analysis any more."""
-
-
-@dataclass
-class Job:
-    """An analysis on its way."""
-
-    asked: Asked
-    state: str = "waiting"
-    """`waiting`, `running`, `done`, `failed` or `cancelled`."""
-    share: float = 0.0
-    error: str = ""
-    analysis: str = ""
-    """Its id, when done."""
-    stop: Event = field(default_factory=Event)
-    heard: float = field(default_factory=time.monotonic)
-    """When a page last asked about it."""
-
-    @property
-    def is_open(self) -> bool:
-        return self.state in ("waiting", "running")
-
-    def advance(self, done: float, whole: float) -> None:
-        """Progress; ends the work that nobody waits for."""
-        if self.stop.is_set() or time.monotonic() - self.heard > ABANDONED:
-            raise CancelledError
-        self.share = done / whole
+    def facts(self) -> Answer:
+        """What the page is told of it."""
+        return {
+            "variant": str(self.capture.variant),
+            "length": self.capture.length,
+            "trained": self.capture.train_length,
+            "layers": list(self.capture.layers),
+            "heads": self.capture.heads,
+            "text": self.text,
+            "tokenizer": self.capture.tokenizer_id,
+        }
 
 
 class Analyses:
-    """The jobs, the captures and the maps of one server."""
+    """What one server has: its models and texts, its jobs, and the captures and maps it keeps."""
 
     def __init__(
         self,
@@ -103,17 +80,13 @@ class Analyses:
         """Args: entries, size: bounds of what is kept."""
         self.models, self.texts, self.device = models, texts, device
         self.kept: BoundedCache[Any] = BoundedCache(entries, size)
+        self.jobs = Jobs()
         self._key = secrets.token_bytes(32)
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
-        self._lock = Lock()
-        self._workers = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="analysis")
         self._builders = Semaphore(AT_ONCE)
 
     def close(self) -> None:
         """Ends what is running."""
-        for job in list(self._jobs.values()):
-            job.stop.set()
-        self._workers.shutdown(cancel_futures=True)
+        self.jobs.close()
 
     def asked(self, checkpoint: Any, text: Any, length: Any, seed: Any) -> Asked:
         """A request, checked.
@@ -124,39 +97,19 @@ class Analyses:
         from freeatten_core.analysis.map import check_whole
 
         return Asked(
-            checkpoint=text_of("the checkpoint", checkpoint, 300).strip(),
+            checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),
             text=TextSource.of(text, self.texts.kinds()),
             length=check_whole("length", length, SHORTEST, LONGEST),
             seed=check_whole("seed", seed, 0, MOST_SEED),
         )
 
     def start(self, asked: Asked) -> str:
-        """Begins an analysis; the id of its job.
+        """Begins an analysis; the name of its job.
 
         Raises:
             UsageError: too many are waiting.
         """
-        job, name = Job(asked), secrets.token_urlsafe(16)
-        with self._lock:
-            if sum(each.state == "waiting" for each in self._jobs.values()) >= MOST_WAITING:
-                raise wrong("the server is busy with other analyses; try again in a minute")
-            while len(self._jobs) >= MOST_JOBS:
-                self._jobs.popitem(last=False)[1].stop.set()
-            self._jobs[name] = job
-        self._workers.submit(self._run, job)
-        return name
-
-    def job(self, name: Any) -> Job:
-        """A job by its id.
-
-        Raises:
-            GoneError: there is none.
-        """
-        job = self._jobs.get(text_of("the job", name, ID_CHARACTERS))
-        if job is None:
-            raise GoneError
-        job.heard = time.monotonic()
-        return job
+        return self.jobs.start("analysis", lambda advance: self._analysed(asked, advance))
 
     def get(self, name: Any) -> Analysis:
         """An analysis by its id.
@@ -190,37 +143,53 @@ class Analyses:
             self.kept.put(key, found, _map_bytes(found))
         return found
 
-    def id_of(self, asked: Asked) -> str:
-        """What an analysis is named by; nobody can guess it who cannot ask for it."""
-        said = [asked.checkpoint, asked.text.digest, asked.length, asked.seed]
+    def thumbnails(self, name: Any) -> Thumbnails:
+        """Small pictures of all heads of an analysis.
+
+        Raises:
+            GoneError: the analysis is not kept.
+        """
+        from freeatten_core.analysis import thumbnails
+
+        capture = self.get(name).capture
+        key = name, "thumbnails"
+        found: Thumbnails | None = self.kept.get(key)
+        if found is None:
+            with self._builders:
+                found = self.kept.get(key) or thumbnails(capture)
+            self.kept.put(key, found, sum(codes.nbytes for codes in found.codes.values()))
+        return found
+
+    def id_of(self, *said: Any) -> str:
+        """What something is named by; nobody can guess it who cannot ask for the same."""
         return hmac.new(self._key, json.dumps(said).encode(), hashlib.sha256).hexdigest()
 
-    def _run(self, job: Job) -> None:
-        try:
-            job.advance(0, 1)
-            job.state = "running"
-            job.analysis = self._analysed(job.asked, job.advance)
-            job.share, job.state = 1.0, "done"
-        except CancelledError:
-            job.state = "cancelled"
-        except Exception as error:  # else the thread ends unheard and the page asks for ever
-            job.error, job.state = sentence_of(error), "failed"
-
-    def _analysed(self, asked: Asked, advance: Callable[[float, float], None]) -> str:
+    def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
+        """A pass of a model over a text, on this server's device."""
         from freeatten_core.analysis import capture
         from freeatten_core.devices import choose_device
 
-        name = self.id_of(asked)
-        if self.kept.get(name) is None:
-            checkpoint = self.models.get(asked.checkpoint)
+        return capture(
+            row.checkpoint,
+            tokens,
+            variant=row.variant,
+            device=choose_device(self.device),
+            advance=advance,
+        )
+
+    def _analysed(self, asked: Asked, advance: Advance) -> Answer:
+        name = self.id_of(asked.checkpoint, asked.text.digest, asked.length, asked.seed)
+        found = self.kept.get(name)
+        if found is None:
+            row = self.models.row(asked.checkpoint)
             advance(0, 1)
             tokens, text = self.texts.tokens(
-                asked.text, checkpoint.tokenizer, asked.length, asked.seed
+                asked.text, row.checkpoint.tokenizer, asked.length, asked.seed
             )
-            device = choose_device(self.device)
-            found = capture(checkpoint, tokens, device=device, advance=advance)
-            self.kept.put(name, Analysis(asked, found, text), _capture_bytes(found))
-        return name
+            made = self.capture(row, tokens, advance)
+            found = Analysis(asked, made, text)
+            self.kept.put(name, found, _capture_bytes(made))
+        return {"id": name, **found.facts()}
 
 
 def _capture_bytes(capture: Capture) -> int:

@@ -1,19 +1,35 @@
-"""The tab Compare: stored results, and the chart library that draws them."""
+"""The tab Compare: stored results, new ones, and the chart library that draws them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from .answers import Answer, choice_of
+from .comparing import Comparisons
 from .markup import stronger
 
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
 
 
-def functions() -> list[Callable[..., Answer]]:
+def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
     """What the page can call."""
-    return [component, results, comparison, plotly]
+
+    def start_comparison(
+        checkpoints: list[str], text: Mapping[str, Any], longest: int, seed: int
+    ) -> Answer:
+        """Begins a comparison of chosen checkpoints on any text."""
+        asked = comparisons.asked(checkpoints, text, longest, seed)
+        return {"job": comparisons.start(asked)}
+
+    def made_comparison(id: str) -> Answer:
+        """What such a comparison found, as a stored result is shown."""
+        from . import stored
+
+        return stored.scored(comparisons.get(id))
+
+    return [component, results, comparison, start_comparison, made_comparison, plotly]
 
 
 def component() -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import export, serve
+from . import export, serve, space
 from .failures import guarded
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ def root() -> None:
 
 app.command("serve")(guarded(serve.serve))
 app.command("export")(guarded(export.export))
+app.command("space")(guarded(space.space))
 
 
 def main() -> None:

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from .analyses import Analyses, Analysis
 from .answers import Answer, wrong
+from .models import MOST_MODELS
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from freeatten_core.analysis import AttentionMap
+    from freeatten_core.analysis import AttentionMap, ByteScale
 
 MOST_CELLS = 1024
-MOST_MAPS = 8
-"""Side by side, in a download."""
 
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
@@ -40,15 +39,33 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
+    def thumbnails(id: str) -> Answer:
+        """A small picture of every head."""
+        found = analyses.thumbnails(id)
+        return {
+            "side": found.side,
+            "rows": found.rows,
+            "scale": _ends(found.scale),
+            "heads": [
+                {"layer": layer, "head": head, "codes": _text(codes)}
+                for layer, heads in found.codes.items()
+                for head, codes in enumerate(heads)
+            ],
+        }
+
     def open_map(id: str, layer: int, head: int) -> Answer:
         """What the page must know of a map before it asks for regions."""
+        from freeatten_core.figures import style_of
+
         found = analyses.map(id, layer, head)
+        capture = analyses.get(id).capture
         return {
+            "label": style_of(str(capture.variant)).label.replace("<br>", " "),
             "queryLength": found.query_length,
             "keyLength": found.key_length,
-            "scale": {"floor": found.scale.floor_log2, "top": found.scale.top_log2},
+            "scale": _ends(found.scale),
             "pool": found.pool,
-            "trainLength": analyses.get(id).capture.train_length,
+            "trainLength": capture.train_length,
             "kind": "weights",
         }
 
@@ -125,7 +142,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
                     writer.writerow([query, key, found.cell, f"{weight:.6g}"])
         return {"csv": file.getvalue()}
 
-    return [heads, open_map, region, row, view_command, page, cells_csv]
+    return [heads, thumbnails, open_map, region, row, view_command, page, cells_csv]
 
 
 def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
@@ -137,8 +154,8 @@ def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis)
 
 
 def _several(analyses: Analyses, ids: Any) -> list[Analysis]:
-    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MAPS:
-        raise wrong(f"ids must be a list of 1 to {MOST_MAPS} analyses")
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MODELS:
+        raise wrong(f"ids must be a list of 1 to {MOST_MODELS} analyses")
     return [analyses.get(id) for id in ids]
 
 
@@ -150,6 +167,11 @@ def _cells(cells: Any) -> int:
     from freeatten_core.analysis.map import check_whole
 
     return check_whole("cells", cells, 1, MOST_CELLS)
+
+
+def _ends(scale: ByteScale) -> dict[str, float]:
+    """log2 of the weights that the least and the largest byte stand for."""
+    return {"floor": scale.floor_log2, "top": scale.top_log2}
 
 
 def _has_zeros(attention: AttentionMap) -> bool:

@@ -13,8 +13,11 @@ from .answers import shortened, text_of, wrong
 
 if TYPE_CHECKING:
     from freeatten_core.checkpoint import Checkpoint
+    from freeatten_core.comparison import Row
 
 SOURCE_CHARACTERS = 300
+MOST_MODELS = 8
+"""Side by side."""
 HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 KEPT = 12
 FIRST = ("softmax", "lssar-p15")
@@ -52,6 +55,21 @@ class Models:
         others = [source for source in self.configured if source not in shipped()]
         return found + [{"id": each, "label": each, "first": True} for each in others]
 
+    def suggestions(self) -> list[str]:
+        """Shipped checkpoints with every modifier that needs no option, as one can write them."""
+        from freeatten_core.errors import UsageError
+        from freeatten_core.variants import Variant
+
+        found = []
+        for each in self.choices():
+            for name, _ in modifiers():
+                try:
+                    Variant.parse(f"{each['label']}+{name}")
+                except UsageError:  # a folder, an option that must be given, or no such pair
+                    continue
+                found.append(f"{each['id']}+{name}")
+        return found
+
     def get(self, source: Any) -> Checkpoint:
         """A checkpoint by its shipped name, folder or hub name.
 
@@ -63,6 +81,18 @@ class Models:
         self._check(source)
         with self._lock:  # two sessions must not load the same one twice
             return self._load(self.configured.get(source, source))
+
+    def row(self, source: str) -> Row:
+        """A checkpoint with the modifiers behind its name, as in `softmax+yarn`.
+
+        Raises:
+            UsageError, ContentError: as `get`; modifiers that it cannot have.
+        """
+        from freeatten_core.comparison import modified_row, split_modifiers
+
+        named = next((each for each in self.configured if f"{source}+".startswith(f"{each}+")), "")
+        name, modifiers = (named, source[len(named) :]) if named else split_modifiers(source)
+        return modified_row(self.get(name), modifiers)
 
     def _check(self, source: str) -> None:
         from freeatten_core.checkpoint import shipped
@@ -76,6 +106,13 @@ class Models:
                 "it can name shipped checkpoints, Hugging Face repositories (owner/name), and "
                 "what the server was started with (--checkpoint)"
             )
+
+
+def modifiers() -> list[tuple[str, str]]:
+    """What can be changed at inference: names, and what they do."""
+    from freeatten_core.variants import MODIFIERS
+
+    return [(name, str(meaning)) for name, meaning in MODIFIERS.items()]
 
 
 def _load(source: str) -> Checkpoint:

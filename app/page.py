@@ -9,6 +9,7 @@ import gradio as gr
 
 from . import about, compare, entropy, maps, retrieval, setup, stages
 from .answers import answering
+from .comparing import Comparisons
 from .markup import read, script, section, stronger
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ SCRIPTS = (
     "compare.js",
     "calls.js",
     "setup.js",
+    "scoring.js",
     "charts.js",
     "maps.js",
     "entropy.js",
@@ -27,14 +29,15 @@ SCRIPTS = (
     "app.js",
 )
 """In the order in which they are put together."""
+OWN = ' <a id="own-text" class="site-more" href="#compare&amp;result=own">Score your own text →</a>'
 ON_LOAD = "window.freeattenApp.start(element, server);"
 
 
 def build(analyses: Analyses) -> gr.Blocks:
     """The app, not yet listening."""
-    markup = Template(read("app.html")).substitute(compare=section("", ""))
+    markup = Template(read("app.html")).substitute(compare=section("", "", OWN))
     offered = [
-        *compare.functions(),
+        *compare.functions(Comparisons(analyses)),
         *setup.functions(analyses),
         *maps.functions(analyses),
         *entropy.functions(analyses),

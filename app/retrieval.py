@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from .answers import Answer
 
@@ -12,6 +12,11 @@ MAKE = (
     "freeatten retrieve --task copy --len 16x --json",
     "freeatten retrieve --task recall --len 16x --json",
 )
+LAYOUTS: Mapping[str, Mapping[str, Any]] = {
+    "wide": {"width": 620},
+    "phone": {"width": 340, "labels": False},
+}
+"""Arguments of the figures by the page's layout; the page stretches each to its own width."""
 
 
 def functions() -> list[Callable[..., Answer]]:
@@ -20,30 +25,76 @@ def functions() -> list[Callable[..., Answer]]:
 
 
 def retrieval() -> Answer:
-    """The stored results as figures, and the commands that make new ones."""
-    from freeatten_core.cards import retrieval_provenance, stored_results
+    """The stored results as figures and tables, and the commands that make new ones."""
+    from freeatten_core.cards import stored_results
     from freeatten_core.checkpoint import assets
+
+    stored = stored_results(assets() / "results" / "retrieve")
+    return {"make": list(MAKE), "results": [_shown(result) for result in stored.values()]}
+
+
+def _shown(result: Mapping[str, Any]) -> Answer:
+    from freeatten_core.cards import retrieval_provenance
+    from freeatten_core.figures import retrieval_title, row_labels, style_of
     from freeatten_core.wording import retrieval_reading
 
-    stored = stored_results(assets() / "results")
-    found = [result for result in stored.values() if "task" in result]
+    labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
+    styles = [style_of(row["variant"]) for row in result["variants"]]
     return {
-        "make": list(MAKE),
-        "results": [
-            {
-                "figures": {theme: _figure(result, theme) for theme in ("light", "dark")},
-                "reading": retrieval_reading(result),
-                "provenance": retrieval_provenance(result).replace("`", ""),
-            }
-            for result in found
+        "title": retrieval_title(result),
+        "reading": _sentence(retrieval_reading(result)),
+        "provenance": retrieval_provenance(result).replace("`", ""),
+        "figures": {
+            theme: {name: _figure(result, theme, options) for name, options in LAYOUTS.items()}
+            for theme in ("light", "dark")
+        },
+        "lines": [
+            {"label": label, "color": style.color, "dash": style.dash, "sign": style.sign}
+            for label, style in zip(labels, styles, strict=True)
         ],
+        "tables": _tables(result, labels),
     }
 
 
-def _figure(result: dict[str, Any], theme: Any) -> Any:
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _figure(result: Mapping[str, Any], theme: Any, options: Mapping[str, Any]) -> Any:
     from freeatten_core.figures import copy_figure, recall_figure
 
     draw = copy_figure if result["task"] == "copy" else recall_figure
-    figure = draw(result, theme=theme)
+    figure = draw(result, title="", theme=theme, **options)
     figure.update_layout(template="none", dragmode=False)
-    return json.loads(figure.to_json())
+    return json.loads(cast(str, figure.to_json()))
+
+
+def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:
+    from freeatten_core.wording import count, percent_range, signed, with_half_width
+
+    def table(caption: str, lengths: Sequence[int], cells: Sequence[Sequence[str]]) -> Answer:
+        rows = [[label, *texts] for label, texts in zip(labels, cells, strict=True)]
+        return {"caption": caption, "header": [count(each) for each in lengths], "rows": rows}
+
+    rows, lengths = result["variants"], result["lengths"]
+    if result["task"] == "copy":
+        cells = [
+            [with_half_width(signed(gain), pair) for gain, pair in _pairs(row, "gain")]
+            for row in rows
+        ]
+        return [table("Gain in nats per token, by tokens in all", lengths, cells)]
+    by_length = [[percent_range(*each) for each in _pairs(row, "accuracy")] for row in rows]
+    by_distance = [
+        [percent_range(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
+        for row in rows
+    ]
+    far = f"At {count(max(lengths))} tokens: % right, by tokens back to the pair, at most"
+    return [
+        table("% of queries answered right (95 % interval), by tokens in all", lengths, by_length),
+        table(far, result["distances"], by_distance),
+    ]
+
+
+def _pairs(row: Mapping[str, Any], key: str) -> zip[tuple[Any, Any]]:
+    """Values with their intervals."""
+    return zip(row[key], row[f"{key}_ci95"], strict=True)

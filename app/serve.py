@@ -53,19 +53,31 @@ def serve(
     local = is_loopback(host)
     models = Models(tuple(checkpoint or ()), local=local)
     analyses = Analyses(models, Texts(text, local=local), device)
+    run(analyses, host, port, login, browser=browser)
+
+
+def run(
+    analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, *, browser: bool
+) -> None:
+    """Serves until Ctrl-C."""
     try:
-        _run(analyses, host, port, login, browser)
+        _listen(analyses, host, port, login, browser)
     except KeyboardInterrupt:
         typer.echo("\nstopped", err=True)
     finally:
         analyses.close()
 
 
-def _run(
+def forbid_telemetry() -> None:
+    """Before Gradio is imported, which reads it then."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def _listen(
     analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, browser: bool
 ) -> None:
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    forbid_telemetry()
     app = launch(analyses, host, port, login)
     try:
         address = f"http://{_shown(host)}:{port}"

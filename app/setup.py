@@ -7,10 +7,13 @@ from typing import Any
 
 from .analyses import LONGEST, Analyses
 from .answers import Answer
+from .models import MOST_MODELS, modifiers
 from .texts import MOST_CHARACTERS
 
 LENGTHS = tuple(512 * 2**power for power in range(7))
 FIRST_LENGTH = 2048
+FIRST_LONGEST = 8192
+"""Of a comparison: what the stored results are of."""
 
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
@@ -26,6 +29,10 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             "texts": [{"id": kind, "label": label} for kind, label in kinds.items()],
             "lengths": [length for length in LENGTHS if length <= LONGEST],
             "length": FIRST_LENGTH,
+            "longest": FIRST_LONGEST,
+            "most": MOST_MODELS,
+            "modifiers": modifiers(),
+            "suggestions": analyses.models.suggestions(),
             "characters": MOST_CHARACTERS,
             "folders": analyses.models.local,
             "statistics": [
@@ -39,28 +46,14 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         return {"job": analyses.start(analyses.asked(checkpoint, text, length, seed))}
 
     def progress(job: str) -> Answer:
-        """How far it is; what was made, when it is done."""
-        found = analyses.job(job)
+        """How far a job is; its answer, when it is done."""
+        found = analyses.jobs.get(job)
         told = {"state": found.state, "share": found.share, "error": found.error}
-        return told | (described(found.analysis) if found.state == "done" else {})
-
-    def described(name: str) -> Answer:
-        analysis = analyses.get(name)
-        capture = analysis.capture
-        return {
-            "id": name,
-            "variant": str(capture.variant),
-            "length": capture.length,
-            "trained": capture.train_length,
-            "layers": list(capture.layers),
-            "heads": capture.heads,
-            "text": analysis.text,
-            "tokenizer": capture.tokenizer_id,
-        }
+        return told | (found.answer if found.state == "done" else {})
 
     def cancel(job: str) -> Answer:
-        """Gives an analysis up."""
-        analyses.job(job).stop.set()
+        """Gives a job up."""
+        analyses.jobs.get(job).stop.set()
         return {}
 
     def tokens(id: str) -> Answer:

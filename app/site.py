@@ -26,7 +26,7 @@ from freeatten_core.wording import Result, count
 from . import stored
 from .compare import FIRST
 from .heads import CHOICES, Choice, Picked, Seen
-from .markup import read, script, section
+from .markup import read, script, section, space_card
 
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
@@ -40,24 +40,10 @@ BASE64 = 4 / 3
 PLOTLY_BYTES = 5_000_000
 OTHER_BYTES = 7_000_000
 """Plotly, the charts, the tokens and the page itself, at most."""
-SPACE_CARD = """---
-title: freeatten
-emoji: 🔭
-colorFrom: blue
-colorTo: yellow
-sdk: static
-app_file: index.html
-pinned: false
-license: apache-2.0
-short_description: Which attention holds at 16× its training length, and why
-tags: [attention, interpretability, long-context]
----
-
-# freeatten
-
-$title A comparison of small language models that differ in nothing but the attention, and zoomable
-maps of where their heads look. Static: open `index.html` from disk, or push this folder to a
-static Space. Made by `$command`.
+SPACE = {"sdk": "static", "app_file": "index.html"}
+SPACE_TEXT = """$title A comparison of small language models that differ in nothing but the
+attention, and zoomable maps of where their heads look. Static: open `index.html` from disk, or
+push this folder to a static Space. Made by `$command`.
 """
 
 
@@ -129,7 +115,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
     safe["compare"] = section(words["title"], words["answer"])
     for name, text in {
         "index.html": Template(read("index.html")).substitute(safe),
-        "README.md": Template(SPACE_CARD).substitute(words),
+        "README.md": space_card(SPACE, Template(SPACE_TEXT).substitute(words)),
         "site.css": component_style() + read("site.css"),
         "site.js": script("elements.js", "compare.js", "site.js"),
         "component.js": component_script(),

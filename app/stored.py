@@ -1,4 +1,4 @@
-"""What the first screen shows, made from the stored results of `freeatten compare`."""
+"""What the first screen shows, made from results of `freeatten compare`: stored ones, or new."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from freeatten_core.checkpoint import assets
 from freeatten_core.figures import Theme, comparison_figure, comparison_title, row_labels, style_of
 from freeatten_core.wording import (
     Result,
+    Row,
     caveat,
     count,
     number,
@@ -52,15 +53,22 @@ def chosen(result: Result) -> tuple[Result, Result]:
 
 
 def comparison(result: Result) -> dict[str, Any]:
+    """A stored result: its rows of the first screen, and all."""
     main, whole = chosen(result)
-    made_by = provenance(result).removesuffix(f": `{result['command']}`")
+    return _about(main) | {"main": _shown(main), "all": _shown(whole)}
+
+
+def scored(result: Result) -> dict[str, Any]:
+    """A new result, whose rows were chosen one by one."""
+    return _about(result) | {"main": _shown(result)}
+
+
+def _about(result: Result) -> dict[str, Any]:
     return {
-        "title": comparison_title(main),
-        "answer": answer(main),
-        "provenance": made_by,
+        "title": comparison_title(result),
+        "answer": answer(result),
+        "provenance": provenance(result).removesuffix(f": `{result['command']}`"),
         "command": result["command"],
-        "main": _shown(main),
-        "all": _shown(whole),
     }
 
 
@@ -95,18 +103,33 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "color": style.color,
                 "dash": style.dash,
                 "sign": style.sign,
-                "loss": f"{number(row['loss'][0], 2)} → {number(row['loss'][-1], 2)}",
+                "loss": " → ".join(number(loss, 2) for loss in _ends(row["loss"])),
                 "delta": signed(row["delta"][-1], 2),
-                "verdict": ", ".join(filter(None, [verdict_text(row), but])),
+                "verdict": ", ".join(filter(None, [_verdict(result, row), but])),
                 "kind": "" if but else row["verdict"],
             }
         )
     return lines
 
 
+def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
+    """The first and the last, where there are two."""
+    return losses if len(losses) == 1 else (losses[0], losses[-1])
+
+
+def _verdict(result: Result, row: Row) -> str:
+    """One text has no interval, and no verdict without one."""
+    return verdict_text(row) if result["texts"] > 1 else ""
+
+
 def answer(result: Result) -> str:
     """Who breaks and who holds, from the data."""
     longest, trained = count(max(result["lengths"])), count(result["train_length"])
+    if longest == trained:
+        return (
+            f"Read at {trained} tokens only, the training length: a longer text shows what "
+            "happens beyond it."
+        )
     rises = {
         label: row["loss"][-1] - row["loss"][0]
         for row, label in zip(result["variants"], _labels(result), strict=True)
@@ -123,7 +146,8 @@ def answer(result: Result) -> str:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
-    return "; ".join(parts) + ". Δ tells whether the longer text helps: below 0 it does."
+    single = " One text has no interval, and so no verdict." if result["texts"] == 1 else ""
+    return f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does.{single}"
 
 
 def _listed(names: Sequence[str]) -> str:

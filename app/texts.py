@@ -76,7 +76,8 @@ class Texts:
     def option(self, source: TextSource) -> str:
         """The command's `--text` for a source; folders are nobody's business elsewhere."""
         if source.kind == "own":
-            return source.name
+            is_word = source.name in ("stdlib", "prose") or source.name.startswith("-")
+            return f"./{source.name}" if is_word else source.name
         path = self._path(source)
         return path if self.local else Path(path).name
 
@@ -110,11 +111,12 @@ class Texts:
 
         if source.kind == "own":
             length = min(length, max(2, len(encode(tokenizer, source.content))))
-        documents = self._documents(source)
+        documents = self.documents(source)
         drawn = select_texts(documents, tokenizer, length - 1, 1, seed).texts[0]
         return torch.from_numpy(drawn.tokens), drawn.name
 
-    def _documents(self, source: TextSource) -> list[Document]:
+    def documents(self, source: TextSource) -> list[Document]:
+        """The files of a source, or the one own text."""
         from freeatten_core.corpus import Document
 
         if source.kind == "own":

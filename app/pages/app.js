@@ -2,8 +2,7 @@
 
 const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
 const INSIDE = ["map", "entropy", "stages"];
-const SETUP_KEYS = ["models", "text", "len", "seed", "digest"];
-const FOREIGN = "This link is of a text that only the browser has in which it was pasted. Paste it here, or choose another text.";
+const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let wanted = null;
 
@@ -53,34 +52,76 @@ class App {
       if (name === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
-    byId("setup").hidden = !INSIDE.includes(tab);
+    if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     await loadComponent(); // with the colours of the page
     if (tab === "compare") await this.showCompare(parts);
-    else if (tab === "retrieval") await showRetrieval(theme());
+    else if (tab === "retrieval") await this.showRetrieval();
     else if (tab === "about") await showAbout();
     else await this.showInside(parts);
   }
 
   async showCompare(parts) {
-    this.tabs.compare ??= call("results").then((found) => new Compare({
-      ...found,
-      read: (name) => once("comparison", { name }),
-      library: loadPlotly,
-      theme,
-      remember: (state) => this.remember("compare", new URLSearchParams(state)),
-    })).catch((error) => {
+    this.tabs.compare ??= call("results").then((found) => this.buildCompare(found)).catch((error) => {
       this.tabs.compare = null;
       throw error;
     });
     await (await this.tabs.compare).show(parts);
   }
 
-  async showInside(parts) {
+  buildCompare(found) {
+    const compare = new Compare({
+      ...found,
+      read: (name) => once("comparison", { name }),
+      library: loadPlotly,
+      theme,
+      remember: (state) => this.remember("compare", new URLSearchParams(state)),
+      own: {
+        label: "a text of your own",
+        toggle: (isOwn) => {
+          byId("setup").hidden = !isOwn;
+          for (const id of ["own-text", "thumbnails"]) byId(id).hidden = isOwn;
+        },
+        show: async (parts) => {
+          await this.forms();
+          this.setup.setFor(true);
+          await this.scoring.show(parts);
+        },
+      },
+    });
+    this.compare = compare;
+    this.showWhy().catch(() => byId("thumbnails").replaceChildren()); // the rest stands without
+    return compare;
+  }
+
+  /** Under the first screen, what the tab Map opens with: made while the screen is read. */
+  async showWhy() {
+    byId("thumbnails").replaceChildren(...[1, 2].map(() => make("figure", {},
+      make("div", { class: "site-picture" }, make("canvas", { "aria-hidden": "true" })))));
+    await this.forms();
+    const analyses = await this.setup.firstAnalyses();
+    const [layer, head] = farthest((await analyses[0].call("heads")).heads);
+    const maps = await Promise.all(analyses.map((one) => smallMap(one, layer, head)));
+    byId("thumbnails").replaceChildren(...smallMaps(maps));
+  }
+
+  /** The form, and the tabs that it is for. */
+  forms() {
     this.inside ??= call("choices").then((choices) => this.build(choices)).catch((error) => {
       this.inside = null;
       throw error;
     });
-    await this.inside;
+    return this.inside;
+  }
+
+  async showRetrieval() {
+    this.retrieval ??= new Retrieval(await once("retrieval"), theme);
+    await loadPlotly();
+    this.retrieval.draw();
+  }
+
+  async showInside(parts) {
+    await this.forms();
+    this.setup.setFor(false);
     const isHere = this.setup.restore(parts);
     if (!isHere) {
       this.setup.say(FOREIGN, true);
@@ -94,11 +135,22 @@ class App {
 
   build(choices) {
     const { statistics } = choices;
-    this.setup = new Setup(choices, () => this.analysed());
+    const submit = () => (this.tab === "compare" ? this.scoring : this.setup).run();
+    this.setup = new Setup(choices, () => this.analysed(), submit);
+    this.scoring = new Scoring(this.setup, (...given) => this.compare.present(...given), (state) => this.scored(state));
     const remember = (tab) => () => { if (this.tab === tab) this.remember(tab, this.stateOf(tab)); };
     this.tabs.map = new MapTab(this.setup, statistics, theme, remember("map"));
     this.tabs.entropy = new EntropyTab(this.setup, statistics, remember("entropy"));
     this.tabs.stages = new StagesTab(this.setup, remember("stages"));
+  }
+
+  /** A text has been scored: the link says so, and the tabs that look inside go on with it. */
+  scored(state) {
+    this.remember("compare", new URLSearchParams([["result", OWN_RESULT], ...state]));
+    if (this.tab !== "compare") return;
+    const shared = new URLSearchParams([...state].filter(([name]) => SETUP_KEYS.includes(name)));
+    shared.set("len", byId("length").value);
+    this.shareSetup("compare", shared);
   }
 
   /** What the setup has analysed is shown in the tab that is open. */
@@ -128,12 +180,12 @@ class App {
   }
 
   /** The other tabs that look inside go on with the same models and text. */
-  shareSetup(tab) {
+  shareSetup(tab, setup = this.setup.current) {
     for (const other of INSIDE) {
       if (other === tab) continue;
       const link = byId(`${other}-tab`);
       const own = this.own(new URLSearchParams(link.getAttribute("href").split("&").slice(1).join("&")));
-      link.setAttribute("href", `#${other}&${new URLSearchParams([...this.setup.current, ...own])}`);
+      link.setAttribute("href", `#${other}&${new URLSearchParams([...setup, ...own])}`);
     }
   }
 
@@ -141,7 +193,7 @@ class App {
     document.documentElement.dataset.theme = theme();
     this.tabs.compare?.then((compare) => compare.draw());
     for (const name of INSIDE) this.tabs[name]?.themed();
-    if (this.tab === "retrieval") showRetrieval(theme());
+    this.retrieval?.draw();
   }
 }
 

@@ -5,6 +5,8 @@ const STACKED = 620;
 const CHART = { displayModeBar: false, showSendToCloud: false, scrollZoom: false, doubleClick: false };
 /** Lengths of a line's dashes, in its widths. */
 const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: "7 3 2 3", longdashdot: "10 3 2 3" };
+/** The choice of a result that is made on demand. */
+const OWN_RESULT = "own";
 const KINDS = { hurts: ["▲", "site-hurts"], uses: ["▼", "site-uses"] };
 
 /** How a variant is drawn in the charts. */
@@ -14,16 +16,38 @@ function swatch({ color, dash, sign }) {
     make("text", { x: "20", y: "13", "text-anchor": "middle", fill: color, "font-size": "15" }, sign));
 }
 
+/** Draws the figure of a layout and a theme as wide as its place. */
+function drawFigure(chart, figures, name, theme) {
+  const figure = structuredClone(figures[theme][name]);
+  chart.dataset.drawn = `${name} ${theme}`;
+  return window.Plotly.react(chart, figure.data, { ...figure.layout, width: chart.clientWidth }, CHART);
+}
+
 function line(row) {
-  const [mark, style] = KINDS[row.kind] ?? ["", ""];
+  const [mark, style] = (row.verdict && KINDS[row.kind]) || ["", ""];
+  const delta = `Δ\u00a0${row.delta}`;
+  const said = row.verdict ? `${row.verdict} (${delta})` : delta;
   return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
-    make("span", { class: `site-verdict ${style}` }, `${mark} ${row.verdict} (Δ\u00a0${row.delta})`.trim()));
+    make("span", { class: `site-verdict ${style}` }, `${mark} ${said}`.trim()));
 }
 
 function layout(width) {
   if (width >= WIDE) return "wide";
   return width >= STACKED ? "stacked" : "phone";
+}
+
+/** Maps as small pictures, on one scale, that lead to the large ones. */
+function smallMaps(maps) {
+  const scale = freeatten.sharedScale(maps.map((one) => one.scale));
+  return maps.map((one) => {
+    const canvas = make("canvas", { role: "img", "aria-label": `where a head of ${one.label} looks` });
+    freeatten.thumbnail(canvas, one, scale);
+    const trained = make("i", { style: `top: ${one.trained * 100}%` });
+    return make("figure", {}, make("a", { href: "#map" },
+      make("div", { class: "site-picture" }, canvas, ...(one.trained < 1 ? [trained] : [])),
+      make("figcaption", {}, one.label, make("span", {}, one.where))));
+  });
 }
 
 /** Saves a chart as it stands, on the page's paper. */
@@ -37,12 +61,14 @@ function savePicture(chart, filename) {
 class Compare {
   /**
    * `results` to choose from, the paper's table, `read` of one of them by its id, `library` that
-   * loads Plotly, `theme`, and `remember` of the state for a link.
+   * loads Plotly, `theme`, and `remember` of the state for a link. `own`, where there is a server,
+   * makes new results: its `label`, `toggle` of what asks for them, and `show` of a state.
    */
-  constructor({ results, paper, read, library, theme, remember }) {
-    Object.assign(this, { results, read, library, theme, remember });
+  constructor({ results, paper, read, library, theme, remember, own = null }) {
+    Object.assign(this, { results, read, library, theme, remember, own });
     this.figures = null;
-    byId("result").append(...results.map(({ id, label }) => make("option", { value: id }, label)));
+    const options = own ? [...results, { id: OWN_RESULT, label: own.label }] : results;
+    byId("result").append(...options.map(({ id, label }) => make("option", { value: id }, label)));
     byId("paper").append(table(paper));
     for (const id of ["result", "all"]) byId(id).addEventListener("change", () => this.chosen());
     byId("compare-png").addEventListener("click", () => savePicture(byId("chart"), "freeatten-compare"));
@@ -52,32 +78,44 @@ class Compare {
 
   async show(state) {
     const asked = new URLSearchParams(state);
-    const known = this.results.map(({ id }) => id);
-    const id = known.includes(asked.get("result")) ? asked.get("result") : known[0];
-    byId("result").value = id;
+    byId("result").value = asked.get("result");
+    if (!byId("result").value) byId("result").value = this.results[0].id;
     byId("all").checked = asked.get("all") === "1";
-    await Promise.all([this.fill(id), this.library().then(() => this.draw())]);
+    await Promise.all([this.fill(asked), this.library().then(() => this.draw())]);
   }
 
   chosen() {
     const state = new URLSearchParams({ result: byId("result").value });
     if (byId("all").checked) state.set("all", "1");
     this.remember(state.toString());
-    return this.fill(byId("result").value);
+    return this.fill(state);
   }
 
-  async fill(id) {
+  async fill(state) {
+    const id = byId("result").value;
+    byId("all").parentElement.hidden = id === OWN_RESULT;
+    this.own?.toggle(id === OWN_RESULT);
+    if (id === OWN_RESULT) {
+      await this.own.show(state);
+      return;
+    }
     const result = await this.read(id);
-    const rows = result[byId("all").checked ? "all" : "main"];
-    byId("title").textContent = document.title = result.title;
-    byId("answer").textContent = result.answer;
-    byId("provenance").textContent = result.provenance;
-    byId("command").textContent = result.command;
-    byId("lines").replaceChildren(...rows.lines.map(line));
-    byId("tables").replaceChildren(byId("tables").firstElementChild, ...rows.tables.map(table));
-    byId("chart").setAttribute("aria-label", `Loss and Δ against context length. ${result.answer}`);
-    this.figures = rows.figures;
-    this.tables = rows.tables;
+    if (id === byId("result").value) this.present(result, result[byId("all").checked ? "all" : "main"]);
+  }
+
+  /** Shows a result, or no more than a title and a sentence. */
+  present({ title, answer, provenance = "", command = "" }, rows = null) {
+    byId("title").textContent = document.title = title;
+    byId("answer").textContent = answer;
+    byId("provenance").textContent = provenance;
+    byId("command").textContent = command;
+    const parts = [byId("chart"), byId("provenance"), byId("command")].map((one) => one.parentElement);
+    for (const one of [...parts, byId("tables"), byId("compare-png"), byId("compare-csv")]) one.hidden = !rows;
+    byId("lines").replaceChildren(...(rows?.lines ?? []).map(line));
+    byId("tables").replaceChildren(byId("tables").firstElementChild, ...(rows?.tables ?? []).map(table));
+    byId("chart").setAttribute("aria-label", `Loss and Δ against context length. ${answer}`);
+    this.figures = rows?.figures ?? null;
+    this.tables = rows?.tables ?? [];
     this.draw();
   }
 
@@ -92,9 +130,6 @@ class Compare {
     const chart = byId("chart");
     const width = chart.clientWidth;
     if (!this.figures || !width || !window.Plotly) return;
-    const name = layout(width);
-    const figure = structuredClone(this.figures[this.theme()][name]);
-    chart.dataset.drawn = `${name} ${this.theme()}`;
-    window.Plotly.react(chart, figure.data, { ...figure.layout, width }, CHART);
+    drawFigure(chart, this.figures, layout(width), this.theme());
   }
 }

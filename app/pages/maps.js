@@ -2,6 +2,7 @@
 
 const KEPT_ROWS = 64;
 const COMMAND_DELAY = 300;
+const SMALL_CELLS = 256;
 /** The smallest weight that float32 holds with all its digits. */
 const LEAST = 1e-38;
 
@@ -56,8 +57,7 @@ class ServerSource {
   async strongest(query, count) {
     const row = await this.row(query);
     if (!row) return [];
-    const found = Array.from(row.weights, (value, key) => ({ key, value })).filter(({ value }) => value > 0);
-    return found.sort((a, b) => b.value - a.value).slice(0, count);
+    return freeatten.largest(row.weights, count);
   }
 }
 
@@ -66,9 +66,10 @@ class MapTab {
     Object.assign(this, { setup, statistics, theme, remember });
     this.view = null;
     this.shown = [];
+    this.pictures = [];
     byId("sort").append(make("option", { value: "" }, "layer and head"), ...statistics.map(({ id, label }) =>
       make("option", { value: id }, label)));
-    for (const id of ["sort", "sort-model"]) byId(id).addEventListener("change", () => { this.fillHeads(); this.changed(); });
+    for (const id of ["sort", "sort-model", "lowest"]) byId(id).addEventListener("change", () => { this.fillHeads(); this.changed(); });
     byId("save-page").addEventListener("click", () => this.guarded(() => this.savePage()));
     byId("save-csv").addEventListener("click", () => this.guarded(() => this.saveCsv()));
     this.tellCommand = newest(() => this.writeCommand());
@@ -79,18 +80,24 @@ class MapTab {
     byId("map-shown").hidden = false;
     if (this.shown !== analyses) await this.open(analyses, parts);
     else if (this.view && parts.toString() !== this.view.state()) await this.view.restore(parts.toString());
+    if (parts.has("sort")) {
+      this.restoreOrder(parts);
+      this.fillHeads();
+    }
     this.view.resized();
     byId("map-about").textContent = this.setup.about();
   }
 
   async open(analyses, parts) {
     const [first] = analyses;
+    this.setup.say("Making the maps");
     const { tokens } = await first.call("tokens");
     this.tables = await Promise.all(analyses.map((one) => one.call("heads")));
-    if (!parts.has("head")) parts.set("head", this.farthest());
+    const [layer, head] = farthest(this.tables[0].heads);
+    if (!parts.has("head")) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;
-    if ([...byId("sort").options].some(({ value }) => value === parts.get("sort"))) byId("sort").value = parts.get("sort");
+    this.pictures = [];
     this.fillModels(analyses);
     byId("maps").replaceChildren();
     const root = make("div");
@@ -101,14 +108,21 @@ class MapTab {
     });
     freeatten.page = this.view;
     await this.view.ready;
+    this.setup.say("");
     this.fillHeads();
     this.changed();
+    // not awaited: the maps come first
+    this.loadPictures(analyses).catch((error) => this.setup.say(error.message, true));
   }
 
-  /** The head of the first model that reads farthest back: a map worth a first look. */
-  farthest() {
-    const heads = [...this.tables[0].heads].sort((a, b) => b.values.mean_distance - a.values.mean_distance);
-    return nameOf(heads[0]);
+  /** Small pictures of all heads, a model at a time. */
+  async loadPictures(analyses) {
+    for (const one of analyses) {
+      const found = await one.call("thumbnails");
+      if (this.shown !== analyses) return;
+      this.pictures.push(found);
+      this.drawPictures();
+    }
   }
 
   entries(analyses) {
@@ -117,6 +131,13 @@ class MapTab {
       head: nameOf({ layer, head }),
       load: async () => new ServerSource(one, layer, head, await one.call("open_map", { layer, head })),
     })));
+  }
+
+  restoreOrder(parts) {
+    for (const [id, name] of [["sort", "sort"], ["sort-model", "of"]]) {
+      if ([...byId(id).options].some(({ value }) => value === parts.get(name))) byId(id).value = parts.get(name);
+    }
+    byId("lowest").checked = parts.get("lowest") === "1";
   }
 
   fillModels(analyses) {
@@ -130,13 +151,14 @@ class MapTab {
     const key = byId("sort").value;
     const model = Number(byId("sort-model").value) || 0;
     byId("sort-model").parentElement.hidden = !key || this.tables.length < 2;
-    const order = [...this.tables[model].heads];
-    if (key) order.sort((a, b) => (b.values[key] ?? -Infinity) - (a.values[key] ?? -Infinity));
+    byId("lowest").parentElement.hidden = !key;
     const shown = key || "relative_entropy";
+    const order = key ? sorted(this.tables[model].heads, key, byId("lowest").checked) : this.tables[model].heads;
     const { label, unit, meaning } = this.statistics.find(({ id }) => id === shown);
-    byId("heads-note").textContent = `Every head with its mean ${label}${unit ? ` (${unit})` : ""}: ${meaning}`;
+    this.note = `Every head with its mean ${label}${unit ? ` (${unit})` : ""}: ${meaning}`;
     byId("heads").replaceChildren(...order.map((one) => this.headButton(one, shown)));
     this.markHead();
+    this.drawPictures();
   }
 
   headButton({ layer, head }, key) {
@@ -144,9 +166,38 @@ class MapTab {
     const values = this.tables.map(({ heads }) => heads.find((one) => one.layer === layer && one.head === head)?.values[key]);
     const lines = values.map((value, at) => make("span", { class: "site-head-value" },
       make("span", {}, this.shown[at].variant), ` ${short(value)}`));
-    const button = make("button", { type: "button", class: "site-head", "data-head": name }, make("b", {}, name), ...lines);
-    button.addEventListener("click", () => this.view.show(name, this.view.difference).then(() => this.changed()));
+    const pictures = make("span", { class: "site-head-maps", "aria-hidden": "true" },
+      ...this.shown.map(({ variant }) => make("canvas", { title: variant })));
+    const button = make("button", { type: "button", class: "site-head", "data-head": name },
+      make("b", {}, name), pictures, ...lines);
+    button.addEventListener("click", () => this.guarded(() => this.showHead(name)));
     return button;
+  }
+
+  /** A map takes seconds to make at 32k tokens: what was clicked shows at once. */
+  async showHead(name) {
+    const shown = this.view.show(name, this.view.difference);
+    this.markHead();
+    this.setup.say(`Making the maps of ${name}`);
+    await shown;
+    if (this.view.head !== name) return; // another was clicked meanwhile
+    this.setup.say("");
+    this.changed();
+  }
+
+  drawPictures() {
+    const [first] = this.pictures;
+    const pooled = first && first.rows > 1 ? ` A cell is the largest weight in the last ${first.rows} of its rows.` : "";
+    byId("heads-note").textContent = `${this.note}.${first ? ` Pictures: ${first.side} × ${first.side} cells, the colours of the maps below.${pooled}` : ""}`;
+    if (!first) return;
+    const shared = freeatten.sharedScale(this.pictures.map(({ scale }) => scale));
+    for (const button of byId("heads").children) {
+      const canvases = button.querySelectorAll("canvas");
+      this.pictures.forEach(({ heads, side, scale }, at) => {
+        const { codes } = heads.find((one) => nameOf(one) === button.dataset.head);
+        freeatten.thumbnail(canvases[at], { codes, side, scale }, shared);
+      });
+    }
   }
 
   markHead() {
@@ -159,7 +210,10 @@ class MapTab {
 
   state() {
     const parts = new URLSearchParams(this.view?.state() ?? "");
-    if (byId("sort").value) parts.set("sort", byId("sort").value);
+    if (!byId("sort").value) return parts;
+    parts.set("sort", byId("sort").value);
+    if (byId("sort-model").value > 0) parts.set("of", byId("sort-model").value);
+    if (byId("lowest").checked) parts.set("lowest", "1");
     return parts;
   }
 
@@ -224,6 +278,27 @@ class MapTab {
   themed() {
     this.view?.switchTheme(this.theme());
   }
+}
+
+/** Layer and head of the one that reads farthest back: a map worth a first look. */
+function farthest(heads) {
+  const [{ layer, head }] = sorted(heads, "mean_distance", false);
+  return [layer, head];
+}
+
+/** The whole map of a head as a picture. */
+async function smallMap(analysis, layer, head) {
+  const { scale, trainLength, label } = await analysis.call("open_map", { layer, head });
+  const all = { q0: 0, q1: analysis.length, k0: 0, k1: analysis.length, cells: SMALL_CELLS };
+  const { codes, rows: side } = await analysis.call("region", { layer, head, ...all });
+  return { codes, side, scale, label, where: nameOf({ layer, head }), trained: trainLength / analysis.length };
+}
+
+/** Heads by their mean of a statistic; those without one last. */
+function sorted(heads, key, isLowestFirst) {
+  const sign = isLowestFirst ? 1 : -1;
+  const value = (one) => (one.values[key] === null ? Infinity : sign * one.values[key]);
+  return [...heads].sort((a, b) => value(a) - value(b));
 }
 
 function nameOf({ layer, head }) {

@@ -1,8 +1,11 @@
 // What is looked into: models, a text, a length. The same for the tabs that look inside.
 
 const POLL = 200;
+/** Milliseconds after which the time that is left is told. */
+const FIRST_GUESS = 4000;
 const OWN = "own";
 const OWN_KEY = "freeatten-own-text";
+const FOREIGN = "This link is of a text that only the browser has in which it was pasted. Paste it here, or choose another text.";
 
 /** An analysis that can be asked for again when the server has dropped it. */
 class Analysis {
@@ -27,7 +30,7 @@ class Analysis {
   }
 
   renew() {
-    this.renewing ??= finished(this.wanted, () => {}).then((told) => this.told(told))
+    this.renewing ??= finished("start", this.wanted, () => {}).then((told) => this.told(told))
       .finally(() => { this.renewing = null; });
     return this.renewing;
   }
@@ -35,9 +38,9 @@ class Analysis {
 
 class CancelledError extends Error {}
 
-/** Starts an analysis and waits for it. */
-async function finished(wanted, tell, began = () => {}) {
-  const { job } = await call("start", wanted);
+/** Starts a job of the server and waits for it. */
+async function finished(start, wanted, tell, began = () => {}) {
+  const { job } = await call(start, wanted);
   began(job);
   for (;;) {
     const told = await call("progress", { job });
@@ -50,12 +53,14 @@ async function finished(wanted, tell, began = () => {}) {
 }
 
 class Setup {
-  constructor(choices, changed) {
-    this.choices = choices;
-    this.changed = changed;
+  /** `changed` is called when analyses are there, `submit` when the form is sent. */
+  constructor(choices, changed, submit) {
+    Object.assign(this, { choices, changed, submit });
     this.analyses = [];
     this.done = new Map();
     this.job = null;
+    this.working = Promise.resolve();
+    this.running = null;
     this.shown = "";
     this.current = new URLSearchParams();
     this.build();
@@ -63,26 +68,43 @@ class Setup {
   }
 
   build() {
-    const ticks = this.choices.models.map(({ id, label, first }) => {
-      const box = make("input", { type: "checkbox", name: "model", value: id });
-      box.checked = first;
-      return make("label", {}, box, ` ${label}`);
-    });
-    byId("models").append(...ticks);
-    byId("other").placeholder = this.choices.folders ? "folder or owner/name" : "owner/name";
+    byId("models").append(...this.choices.models.map(({ id, label, first }) => tick(id, label, first)));
+    byId("other").placeholder = `${this.choices.suggestions[0] ?? ""}, ${this.choices.folders ? "folder, " : ""}owner/name`;
+    byId("suggestions").append(...this.choices.suggestions.map((value) => make("option", { value })));
+    byId("modifiers").append(table({
+      caption: "Written behind a checkpoint, as in softmax+yarn; several with commas.",
+      header: ["what it changes at inference"],
+      rows: this.choices.modifiers.map(([name, meaning]) => [`+${name}`, meaning]),
+    }));
     const options = [...this.choices.texts, { id: OWN, label: "your own text" }];
     byId("text").append(...options.map(({ id, label }) => make("option", { value: id }, label)));
-    byId("length").append(...this.choices.lengths.map((value) =>
-      make("option", { value }, value.toLocaleString("en"))));
-    byId("length").value = this.choices.length;
+    for (const id of ["length", "longest"]) {
+      byId(id).append(...this.choices.lengths.map((value) => make("option", { value }, value.toLocaleString("en"))));
+      byId(id).value = this.choices[id];
+    }
     byId("text").addEventListener("change", () => this.showOwn());
     byId("content").addEventListener("input", () => this.typed());
     byId("file").addEventListener("change", () => this.fileChosen());
     byId("cancel").addEventListener("click", () => this.cancel());
     byId("setup").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.run();
+      this.submit();
     });
+  }
+
+  /** The fields and the button for scoring a text, or for looking inside. */
+  setFor(isScoring) {
+    byId("length").parentElement.hidden = isScoring;
+    byId("longest").parentElement.hidden = !isScoring;
+    byId("look").textContent = isScoring ? "Score the text" : "Look inside";
+    if (!byId("look").disabled) this.say("");
+  }
+
+  askForText() {
+    byId("text").value = OWN;
+    this.showOwn();
+    byId("setup").scrollIntoView({ block: "nearest" });
+    byId("content").focus();
   }
 
   // The user's own text stays in this browser tab: a link names it by its digest alone.
@@ -131,8 +153,21 @@ class Setup {
 
   models() {
     const ticked = [...document.querySelectorAll("[name=model]:checked")].map((box) => box.value);
-    const other = byId("other").value.trim();
-    return [...new Set(other ? [...ticked, other] : ticked)];
+    return [...new Set([...ticked, ...this.others()])];
+  }
+
+  /** What is written beside the boxes. */
+  others() {
+    return byId("other").value.split(",").map((one) => one.trim()).filter(Boolean);
+  }
+
+  /** What was written, and works, becomes boxes of its own. */
+  adopt() {
+    const boxes = [...document.querySelectorAll("[name=model]")].map((box) => box.value);
+    const found = this.others();
+    byId("models").append(...found.filter((one) => !boxes.includes(one)).map((one) => tick(one, one, true)));
+    for (const box of document.querySelectorAll("[name=model]")) box.checked ||= found.includes(box.value);
+    byId("other").value = "";
   }
 
   state() {
@@ -147,7 +182,7 @@ class Setup {
   /** Shows what a link says; false when it is of a text that this browser does not have. */
   restore(parts) {
     if (parts.has("models")) this.restoreModels(parts.get("models").split(",").filter(Boolean));
-    for (const [id, name] of [["text", "text"], ["length", "len"]]) {
+    for (const [id, name] of [["text", "text"], ["length", "len"], ["longest", "longest"]]) {
       const value = parts.get(name);
       if ([...byId(id).options].some((option) => option.value === value)) byId(id).value = value;
     }
@@ -161,63 +196,118 @@ class Setup {
     const boxes = [...document.querySelectorAll("[name=model]")];
     for (const box of boxes) box.checked = wanted.includes(box.value);
     const known = boxes.map((box) => box.value);
-    byId("other").value = wanted.find((one) => !known.includes(one)) ?? "";
+    byId("other").value = wanted.filter((one) => !known.includes(one)).join(", ");
   }
 
   // Analyses
 
-  wanted() {
+  /** The models and the text that are chosen. */
+  chosen() {
+    const models = this.models();
     const kind = byId("text").value;
     const own = kind === OWN ? this.own : { name: "", content: "" };
-    const text = { kind, name: own.name, content: own.content };
-    const common = { text, length: Number(byId("length").value), seed: Number(byId("seed").value) };
-    return this.models().map((checkpoint) => ({ checkpoint, ...common }));
+    return { models, text: { kind, name: own.name, content: own.content }, seed: Number(byId("seed").value) };
   }
 
-  /** Analyses what is chosen, as far as it is not there yet; then the tab is shown anew. */
-  async run() {
-    if (this.running) return;
-    this.running = true;
+  check() {
+    const { length } = this.models();
+    if (!length) throw new Error("choose at least one model");
+    if (length > this.choices.most) throw new Error(`choose at most ${this.choices.most} models`);
+  }
+
+  /** What is asked of the server, model by model. */
+  wanted() {
+    const { models, text, seed } = this.chosen();
+    const length = Number(byId("length").value);
+    return models.map((checkpoint) => ({ checkpoint, text, length, seed }));
+  }
+
+  /** What a comparison is asked with. */
+  comparison() {
+    const { models: checkpoints, text, seed } = this.chosen();
+    return { checkpoints, text, longest: Number(byId("longest").value), seed };
+  }
+
+  comparisonState() {
+    const parts = this.state();
+    parts.delete("len");
+    parts.set("longest", byId("longest").value);
+    return parts;
+  }
+
+  /** Does what the form asks for, after what it is doing already, and tells how it ends. */
+  work(task) {
+    this.working = this.working.then(() => this.worked(task));
+    return this.working;
+  }
+
+  async worked(task) {
     byId("look").disabled = true;
     this.say("");
     try {
-      const [wanted, state] = [this.wanted(), this.state()];
-      if (!wanted.length) throw new Error("choose at least one model");
-      if (wanted.length > 8) throw new Error("choose at most 8 models");
-      const found = [];
-      for (const [at, one] of wanted.entries()) found.push(await this.analysed(one, at, wanted.length));
-      if (new Set(found.map((one) => one.tokenizer)).size > 1) {
-        throw new Error("these checkpoints cut the text into different tokens; look at them one at a time");
-      }
-      if (wanted[0].text.kind === OWN) this.keepOwn();
-      this.analyses = found;
-      this.shown = JSON.stringify(wanted);
-      this.current = state;
-      await this.changed();
+      this.check();
+      await task();
+      this.adopt();
     } catch (error) {
-      this.say(error instanceof CancelledError ? "Cancelled." : error.message, !(error instanceof CancelledError));
+      const isCancelled = error instanceof CancelledError;
+      this.say(isCancelled ? "Cancelled." : error.message, !isCancelled);
     } finally {
-      this.running = false;
       byId("look").disabled = false;
       for (const id of ["progress", "cancel"]) byId(id).hidden = true;
     }
+  }
+
+  /** Waits for a job, the `at`-th of `count`, and shows how far it is; `said` is what it does. */
+  waited(start, wanted, said, at = 0, count = 1) {
+    for (const id of ["progress", "cancel"]) byId(id).hidden = false;
+    let began = null;
+    return finished(start, wanted, ({ state, share }) => {
+      if (state === "running") began ??= performance.now();
+      byId("progress").value = (at + share) / count;
+      const waits = state === "waiting" ? ": waiting for other analyses" : "";
+      this.say(`${said}${waits}${timeLeft(began, share)}`);
+    }, (job) => { this.job = job; });
+  }
+
+  /** Analyses what is chosen, as far as it is not there yet; then the tab is shown anew. */
+  run() {
+    this.running ??= this.work(() => this.analyse()).finally(() => { this.running = null; });
+    return this.running;
+  }
+
+  async analyse() {
+    const [wanted, state] = [this.wanted(), this.state()];
+    const found = [];
+    for (const [at, one] of wanted.entries()) found.push(await this.analysed(one, at, wanted.length));
+    if (new Set(found.map((one) => one.tokenizer)).size > 1) {
+      throw new Error("these checkpoints cut the text into different tokens; look at them one at a time");
+    }
+    if (wanted[0].text.kind === OWN) this.keepOwn();
+    this.analyses = found;
+    this.shown = JSON.stringify(wanted);
+    this.current = state;
+    await this.changed();
   }
 
   async analysed(wanted, at, count) {
     const key = JSON.stringify(wanted);
     const known = this.done.get(key);
     if (known) return known;
-    for (const id of ["progress", "cancel"]) byId(id).hidden = false;
-    const told = await finished(wanted, ({ state, share }) => {
-      byId("progress").value = (at + share) / count;
-      const waits = state === "waiting" ? ": waiting for other analyses" : "";
-      this.say(`Reading with ${wanted.checkpoint} (${at + 1} of ${count})${waits}`);
-    }, (job) => { this.job = job; });
+    const said = `Reading with ${wanted.checkpoint} (${at + 1} of ${count})`;
+    const told = await this.waited("start", wanted, said, at, count);
     this.say("");
     const made = new Analysis(wanted, told);
     this.done.set(key, made);
     if (this.done.size > 32) this.done.delete(this.done.keys().next().value);
     return made;
+  }
+
+  /** Of the first two models that are ticked at the start, on the text that is chosen there. */
+  firstAnalyses() {
+    const models = this.choices.models.filter(({ first }) => first).slice(0, 2);
+    const text = { kind: this.choices.texts[0].id, name: "", content: "" };
+    const wanted = models.map(({ id }) => ({ checkpoint: id, text, length: this.choices.length, seed: 0 }));
+    return Promise.all(wanted.map(async (one) => new Analysis(one, await finished("start", one, () => {}))));
   }
 
   cancel() {
@@ -248,6 +338,21 @@ class Setup {
     const names = this.analyses.map((one) => one.variant).join(", ");
     return `${first.length.toLocaleString("en")} tokens of ${first.text}, read by ${names}; trained on ${first.trained.toLocaleString("en")}.`;
   }
+}
+
+/** `, about 3 min left`, once that can be told. */
+function timeLeft(began, share) {
+  const passed = began === null ? 0 : performance.now() - began;
+  if (passed < FIRST_GUESS || share < 0.02 || share === 1) return "";
+  const seconds = (passed / share) * (1 - share) / 1000;
+  return seconds < 90 ? `, about ${Math.ceil(seconds)} s left` : `, about ${Math.ceil(seconds / 60)} min left`;
+}
+
+/** A box that chooses a model. */
+function tick(value, label, isChecked) {
+  const box = make("input", { type: "checkbox", name: "model", value });
+  box.checked = isChecked;
+  return make("label", {}, box, ` ${label}`);
 }
 
 /** A short name of a text: enough to tell whether it is the one of a link. */

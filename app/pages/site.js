@@ -68,18 +68,6 @@ const compare = new Compare({
   remember: (state) => remember("compare", state),
 });
 
-function thumbnails() {
-  const scale = freeatten.sharedScale(site.thumbnails.map((one) => one.scale));
-  return site.thumbnails.map((one) => {
-    const canvas = make("canvas", { role: "img", "aria-label": `where a head of ${one.label} looks` });
-    freeatten.thumbnail(canvas, one, scale);
-    const trained = make("i", { style: `top: ${one.trained * 100}%` });
-    return make("figure", {}, make("a", { href: "#map" },
-      make("div", { class: "site-picture" }, canvas, ...(one.trained < 1 ? [trained] : [])),
-      make("figcaption", {}, one.label, make("span", {}, one.where))));
-  });
-}
-
 // Maps
 
 let maps = null;
@@ -157,7 +145,7 @@ async function show() {
 }
 
 function start() {
-  byId("thumbnails").append(...thumbnails());
+  byId("thumbnails").append(...smallMaps(site.thumbnails));
   byId("map-about").textContent = `${site.text}, read by four models that differ in nothing but the attention.`;
   byId("chosen").append(...site.choices.map(({ name, rule, maps: list }) => table({
     caption: `${name}: ${rule}`,

@@ -1,7 +1,7 @@
 """See inside a model at any length, never with a matrix of length × length.
 
 `capture` keeps queries, keys and row statistics of one pass; `rows` reads them; `map` zooms into
-one head; `stages` follows one row from score to weight.
+one head, `thumbnails` shows all of them small; `stages` follows one row from score to weight.
 """
 
 from .capture import Capture, Forecast, LayerCapture, capture, forecast
@@ -20,6 +20,7 @@ from .rows import (
     uniform_rule_share,
 )
 from .stages import RowStages, row_stages
+from .thumbnails import Thumbnails, thumbnails
 
 __all__ = [
     "STATISTICS",
@@ -35,6 +36,7 @@ __all__ = [
     "Region",
     "RowStages",
     "SinkRate",
+    "Thumbnails",
     "UniformRule",
     "by_position",
     "capture",
@@ -45,5 +47,6 @@ __all__ = [
     "row_stages",
     "sink_rate",
     "statistic",
+    "thumbnails",
     "uniform_rule_share",
 ]

@@ -54,6 +54,7 @@ const page = start();
   unpacked,
   sharedScale,
   thumbnail,
+  largest,
   page,
   weight: (/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) =>
     page?.weight(map, query, key),

@@ -15,24 +15,30 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 
 import numpy as np
 import pytest
 import torch
-from freeatten_app import about, analyses, guard, maps, serve, setup, stages
+from freeatten_app import about, compare, guard, jobs, maps, retrieval, serve, setup, stages
 from freeatten_app.analyses import Analyses
 from freeatten_app.answers import BUG, GoneError, answering
 from freeatten_app.cache import BoundedCache
+from freeatten_app.comparing import Comparisons, fitting_lengths
 from freeatten_app.main import app
 from freeatten_app.models import Models
 from freeatten_app.texts import MOST_CHARACTERS, Texts, TextSource
 from typer.testing import CliRunner
 
-from freeatten_core import attention_weights, load_checkpoint
-from freeatten_core.analysis import capture
+from freeatten_core import attention_weights, load_checkpoint, loss_by_length
+from freeatten_core.analysis import capture, thumbnails
 from freeatten_core.checkpoint import assets
+from freeatten_core.comparison import Comparison
+from freeatten_core.corpus import Document
 from freeatten_core.errors import UsageError
+from freeatten_core.evaluation import select_texts
 from freeatten_core.files import expanded
+from freeatten_core.variants import MODIFIERS
 
 LENGTH = 128
 WORDS = "".join(f"word {number} follows {number - 1}.\n" for number in range(80))
@@ -73,25 +79,44 @@ GIVEN = {"kind": "given", "name": "", "content": ""}
 REQUEST = {"checkpoint": "softmax", "text": GIVEN, "length": 64, "seed": 0}
 
 
+YARN = ("softmax", "softmax+yarn")
+
+
 def own(content, name=""):
     return {"kind": "own", "name": name, "content": content}
+
+
+LONG = own(
+    "".join(f"line {number} of it: {number * 7 % 97}\n" for number in range(130)), "mine.txt"
+)
 
 
 def ask(server, name, **given):
     """What the page gets from a function."""
     modules = setup, maps, stages
-    offered = {each.__name__: each for module in modules for each in module.functions(server)}
-    return answering(offered[name])(given)
+    offered = [each for module in modules for each in module.functions(server)]
+    offered += compare.functions(Comparisons(server))
+    return answering({each.__name__: each for each in offered}[name])(given)
 
 
 def analysed(server, checkpoint="lssar-p15", text=GIVEN, length=LENGTH):
     """The id of a finished analysis."""
     asked = server.asked(checkpoint, text, length, 0)
-    job = server.job(server.start(asked))
+    return finished(server, server.start(asked))["id"]
+
+
+def finished(server, name):
+    """The answer of a job that ends well."""
+    job = ended(server, name)
+    assert job.error == ""
+    return job.answer
+
+
+def ended(server, name):
+    job = server.jobs.get(name)
     while job.is_open:
         job.stop.wait(0.01)
-    assert job.error == ""
-    return job.analysis
+    return job
 
 
 # The cache
@@ -150,10 +175,12 @@ def test_an_own_text_is_read_from_its_start_and_whole(server):
 def test_an_id_belongs_to_what_was_asked(server, path):
     first = server.asked("softmax", own("a text"), 64, 0)
     other = server.asked("softmax", own("another text"), 64, 0)
-    assert server.id_of(first) != server.id_of(other)
-    assert server.id_of(first) == server.id_of(server.asked("softmax", own("a text"), 64, 0))
+    again = server.asked("softmax", own("a text"), 64, 0)
+    ids = [finished(server, server.start(asked))["id"] for asked in (first, other, again)]
+    assert ids[0] != ids[1]
+    assert ids[0] == ids[2]
     second = Analyses(Models((), local=True), Texts(str(path)), "cpu")
-    assert second.id_of(first) != server.id_of(first)  # a digest alone does not give it away
+    assert finished(second, second.start(first))["id"] != ids[0]  # a digest does not give it away
     second.close()
 
 
@@ -189,28 +216,212 @@ def test_jobs_wait_are_cancelled_and_are_bounded(server, monkeypatch):
         raise AssertionError("it should have been cancelled")
 
     monkeypatch.setattr("freeatten_core.analysis.capture", slow)
-    names = [ask(server, "start", **REQUEST)["job"] for _ in range(analyses.AT_ONCE)]
+    names = [ask(server, "start", **REQUEST)["job"] for _ in range(jobs.AT_ONCE)]
     told = [ask(server, "start", **REQUEST | {"text": own(f"text {at}")}) for at in range(30)]
     names += [each["job"] for each in told if "job" in each]
     assert "the server is busy" in told[-1]["error"]
-    assert len(names) <= analyses.MOST_WAITING + 2 * analyses.AT_ONCE
+    assert len(names) <= jobs.MOST_WAITING + 2 * jobs.AT_ONCE
     for name in names:
         assert ask(server, "cancel", job=name) == {}
     free.set()
     for name in names:
-        job = server.job(name)
-        while job.is_open:
-            job.stop.wait(0.01)
+        ended(server, name)
         assert ask(server, "progress", job=name)["state"] == "cancelled"
 
 
-def test_an_abandoned_job_ends(server, monkeypatch):
-    job = analyses.Job(server.asked("softmax", GIVEN, 64, 0))
+def test_an_abandoned_job_ends(monkeypatch):
+    job = jobs.Job()
     job.advance(1, 2)
     assert job.share == 0.5
-    monkeypatch.setattr(analyses, "ABANDONED", -1)
-    with pytest.raises(analyses.CancelledError):
+    monkeypatch.setattr(jobs, "ABANDONED", -1)
+    with pytest.raises(jobs.CancelledError):
         job.advance(1, 2)
+
+
+def test_pictures_of_heads_are_the_librarys(server):
+    name = analysed(server)
+    told = ask(server, "thumbnails", id=name)
+    expected = thumbnails(server.get(name).capture)
+    assert (told["side"], told["rows"], len(told["heads"])) == (64, 2, 15)
+    for each in told["heads"]:
+        codes = base64.b64decode(each["codes"])
+        assert codes == expected.codes[each["layer"]][each["head"]].tobytes()
+    server.kept = BoundedCache(server.kept.entries, server.kept.size)
+    assert ask(server, "thumbnails", id=name) == {"gone": True}
+
+
+# Modifiers
+
+
+def test_a_modifier_changes_what_is_seen(server):
+    plain, scaled = (analysed(server, name, length=1024, text=LONG) for name in YARN)
+    assert str(server.get(scaled).capture.variant) == "softmax+yarn"
+    keys = [server.get(name).capture.head(0, 0)[1] for name in (plain, scaled)]
+    assert not torch.allclose(*keys)
+    given = {"ids": [scaled], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    assert "--checkpoint softmax+yarn " in ask(server, "view_command", **given)["command"]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("softmax+yorn", "unknown modifier 'yorn'; did you mean 'yarn'?"),
+        ("softmax+yarn:x=1", "yarn"),
+        ("softmax+yarn+yarn", "a modifier appears once at most"),
+        ("softmax+", "unknown modifier ''"),
+        ("softmx+yarn", "no checkpoint 'softmx'"),
+    ],
+)
+def test_a_wrong_modifier_is_told(server, source, told):
+    job = ended(server, ask(server, "start", **REQUEST | {"checkpoint": source})["job"])
+    assert (job.state, told in job.error) == ("failed", True)
+
+
+def test_the_page_offers_every_modifier(server):
+    choices = ask(server, "choices")
+    assert [name for name, _ in choices["modifiers"]] == list(MODIFIERS)
+    assert "softmax+yarn" in choices["suggestions"]
+    for source in choices["suggestions"]:
+        assert str(server.models.row(source).variant).endswith(source[source.index("+") :])
+
+
+def test_a_folder_given_with_the_command_takes_modifiers_too(tmp_path):
+    folder = tmp_path / "c++"
+    shutil.copytree(assets() / "checkpoints" / "relu", folder)
+    public = Models((str(folder),), local=False)
+    assert str(public.row("c++ (folder)").variant) == "relu"
+    assert str(public.row("c++ (folder)+yarn").variant) == "relu+yarn"
+    with pytest.raises(UsageError, match="not open to this page"):
+        public.row(f"{folder}+yarn")
+
+
+# Comparisons
+
+
+def compared(server, **changes):
+    asked = {"checkpoints": ["softmax", "lssar-p15"], "text": LONG, "longest": 8192, "seed": 0}
+    return ask(server, "start_comparison", **asked | changes)
+
+
+def test_an_own_text_is_compared_at_the_lengths_that_fit(server):
+    name = finished(server, compared(server)["job"])["id"]
+    result = Comparisons(server).get(name)
+    assert result["lengths"] == [512, 1024]
+    checkpoint = load_checkpoint("softmax")
+    documents = [Document("mine.txt", LONG["content"])]
+    drawn = select_texts(documents, checkpoint.tokenizer, 1024, 4, 0).texts
+    expected = loss_by_length(checkpoint, [text.tokens for text in drawn], [512, 1024])
+    np.testing.assert_allclose(result["variants"][0]["loss"], expected[0], atol=1e-4)
+    told = ask(server, "made_comparison", id=name)
+    assert told["command"] == (
+        "freeatten compare --checkpoint softmax --checkpoint lssar-p15 --len 1024 "
+        "--text mine.txt --seed 0"
+    )
+    assert told["title"] == "Trained on 512 tokens, asked to read 1,024: which attention breaks?"
+    assert told["answer"].endswith("One text has no interval, and so no verdict.")
+    assert [line["verdict"] for line in told["main"]["lines"]] == ["", ""]
+    assert told["main"]["tables"][0]["rows"][0][0] == "Softmax (standard)"
+
+
+def test_a_comparison_stops_at_the_length_asked_for(server):
+    name = finished(server, compared(server, longest=512, checkpoints=["softmax+yarn"])["job"])
+    told = ask(server, "made_comparison", **name)
+    assert told["answer"].startswith("Read at 512 tokens only")
+    assert [line["label"] for line in told["main"]["lines"]] == ["Softmax + YaRN"]
+
+
+def test_a_text_too_short_to_compare_is_told_by_the_library(server):
+    job = ended(server, compared(server, text=own("far too short", "note.txt"))["job"])
+    assert job.error == (
+        "the text is too short: note.txt has 4 tokens and 513 are needed; give a longer text"
+    )
+
+
+def test_a_comparison_can_be_cancelled(server, monkeypatch):
+    free = threading.Event()
+
+    def endless(*_, watch, **__):
+        free.wait(20)
+        while True:
+            watch.advance(1.0)
+
+    monkeypatch.setattr("freeatten_core.comparison.compare", lambda _, watch: endless(watch=watch))
+    name = compared(server, seed=7)["job"]
+    assert ask(server, "cancel", job=name) == {}
+    free.set()
+    assert ended(server, name).state == "cancelled"
+
+
+def test_comparisons_do_not_hold_up_analyses(server, monkeypatch):
+    free = threading.Event()
+    result = {"lengths": []}
+
+    def slow(*_):
+        free.wait(20)
+        return Comparison(result, {})
+
+    monkeypatch.setattr("freeatten_core.comparison.compare", slow)
+    names = [compared(server, seed=10 + at)["job"] for at in range(jobs.AT_ONCE + 1)]
+    assert analysed(server, length=32)
+    assert ask(server, "progress", job=names[-1])["state"] == "waiting"
+    free.set()
+    assert all(ended(server, name).state == "done" for name in names)
+
+
+def test_a_comparison_is_gone_and_is_no_analysis(server):
+    for name in ("unknown", analysed(server)):
+        assert ask(server, "made_comparison", id=name) == {"gone": True}
+    made = finished(server, compared(server, longest=512)["job"])["id"]
+    assert ask(server, "tokens", id=made) == {"gone": True}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"checkpoints": []}, "list of 1 to 8 names"),
+        ({"checkpoints": ["softmax"] * 9}, "list of 1 to 8 names"),
+        ({"checkpoints": "softmax"}, "list of 1 to 8 names"),
+        ({"checkpoints": [3]}, "a checkpoint is 3; it must be text"),
+        ({"longest": 10**6}, "longest is 1000000"),
+        ({"longest": None}, "longest is None"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"text": own(" ")}, "the text is empty"),
+    ],
+)
+def test_a_wrong_comparison_is_told(server, wrong, told):
+    assert told in compared(server, **wrong)["error"]
+
+
+def test_training_lengths_without_a_common_one_are_told():
+    rows = [Namespace(checkpoint=Namespace(config=Namespace(train_length=n))) for n in (500, 513)]
+    with pytest.raises(UsageError, match="trained at 500 and 513 tokens, and no length up to"):
+        fitting_lengths(rows, [], 1024)
+
+
+def test_a_file_called_like_a_source_is_still_a_file(server):
+    for name in ("stdlib", "prose", "-"):
+        asked = server.asked("softmax", own("words", name), 64, 0)
+        assert server.texts.option(asked.text) == f"./{name}"
+
+
+# Retrieval
+
+
+def test_stored_retrieval_is_shown_as_it_is_stored():
+    folder = assets() / "results" / "retrieve"
+    stored = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    shown = {"copy": "Does it copy", "recall": "Does it find one of"}
+    told = retrieval.retrieval()["results"]
+    for each, name in zip(told, sorted(stored), strict=True):
+        assert each["title"].startswith(shown[name])
+        key = "gain" if name == "copy" else "accuracy"
+        row, scale = stored[name]["variants"][0], 1 if name == "copy" else 100
+        drawn = each["figures"]["dark"]["phone"]["data"][0]["y"]
+        assert drawn == pytest.approx([scale * value for value in row[key]])
+        assert len(each["lines"]) == len(each["tables"][0]["rows"]) == len(stored[name]["variants"])
+        assert each["reading"].endswith(".")
+        assert "freeatten retrieve" in each["provenance"]
+    assert len(told[1]["tables"][1]["header"]) == len(stored["recall"]["distances"])
 
 
 # Arguments

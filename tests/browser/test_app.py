@@ -1,7 +1,9 @@
 """The served app in a real browser: every tab, numbers, links, cancel, hostile text, sessions."""
 
+import re
 import socket
 
+import numpy as np
 import pytest
 import torch
 from freeatten_app.analyses import Analyses
@@ -11,8 +13,11 @@ from freeatten_app.serve import launch
 from freeatten_app.texts import Texts
 from pages import boxes_of, overlapping, place, settled, shown, wait
 
-from freeatten_core import attention_weights, load_checkpoint
-from freeatten_core.analysis import by_position, capture, row_stages
+from freeatten_core import attention_weights, load_checkpoint, loss_by_length
+from freeatten_core.analysis import by_position, capture, head_table, row_stages, thumbnails
+from freeatten_core.comparison import modified_row
+from freeatten_core.corpus import Document
+from freeatten_core.evaluation import select_texts
 
 LENGTH = 512
 MODELS = ("softmax", "lssar-p15")
@@ -30,7 +35,8 @@ LAYOUT = (
     ".site-setup label, .site-run, .site-choices label, .site-head, .site-caption, "
     ".site-downloads, .fa-button, .fa-choice, .fa-where, .fa-caption, .fa-canvas, "
     ".fa-side-title, .site-plot, "
-    ".site-sliders label, .site-command, .site-name, .site-loss, .site-verdict, footer"
+    ".site-sliders label, .site-command, .site-name, .site-loss, .site-verdict, "
+    ".site-page h2, .site-page summary, .site-own label, footer"
 )
 
 
@@ -75,15 +81,29 @@ def opened(served, visit):
 MAPS = "document.getElementById('map-command').textContent.includes('freeatten map')"
 CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"
-CONDITIONS = {"map": MAPS, "entropy": CURVES, "stages": STAGES}
+RETRIEVED = "document.querySelectorAll('#retrieval-shown .scatterlayer').length === 2"
+CARDS = "document.getElementById('cards').children.length === 7"
+CONDITIONS = {
+    "map": MAPS,
+    "entropy": CURVES,
+    "stages": STAGES,
+    "retrieval": RETRIEVED,
+    "about": CARDS,
+}
 
 
-def captured(analyses, index):
+PIXELS = """one => {
+    const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+    return [...new Uint32Array(data.buffer)];
+}"""
+
+
+def captured(analyses, index, *, length=LENGTH, modifiers=""):
     """The library's own pass over the text that the page shows."""
-    checkpoint = load_checkpoint(MODELS[index])
-    asked = analyses.asked("x", {"kind": "given", "name": "", "content": ""}, LENGTH, 0)
-    tokens, _ = analyses.texts.tokens(asked.text, checkpoint.tokenizer, LENGTH, 0)
-    return capture(checkpoint, tokens)
+    row = modified_row(load_checkpoint(MODELS[index]), modifiers)
+    asked = analyses.asked("x", {"kind": "given", "name": "", "content": ""}, length, 0)
+    tokens, _ = analyses.texts.tokens(asked.text, row.checkpoint.tokenizer, length, 0)
+    return capture(row.checkpoint, tokens, variant=row.variant)
 
 
 def status(page):
@@ -110,6 +130,20 @@ def test_compare_opens_with_a_result(opened):
     assert told.value.path().read_bytes().startswith(b"\x89PNG")
 
 
+def test_compare_shows_a_head_of_two_models(opened, served):
+    pictures = "#thumbnails figcaption"
+    page = opened("", f"document.querySelectorAll('{pictures}').length === 2")
+    found = captured(served[0], 0, length=2048)
+    farthest = head_table(found).sorted("mean_distance").heads[0]
+    name = f"layer {farthest.layer}, head {farthest.head}"
+    assert page.locator(pictures).first.text_content() == f"Softmax (standard){name}"
+    drawn = page.locator("#thumbnails canvas").last.evaluate(PIXELS)
+    assert len(set(drawn)) > 20
+    page.locator("#thumbnails a").last.click()
+    wait(page, MAPS, limit=READY)
+    assert page.evaluate("freeatten.page.head") == name
+
+
 def test_zoom_to_one_token_and_read_its_weight(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
     layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
@@ -133,19 +167,112 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     assert "go there" in sources.first.get_attribute("aria-label")
 
 
+def test_zoom_to_one_token_of_32k(opened, monkeypatch):
+    captures = []
+
+    def first_layer(*given, **options):
+        captures.append(capture(*given, **options, layers=[0]))  # all would take minutes
+        return captures[-1]
+
+    monkeypatch.setattr("freeatten_core.analysis.capture", first_layer)
+    page = opened(f"map&{SETUP.replace(',lssar-p15', '')}", MAPS)
+    page.locator("#length").select_option("32768")
+    page.locator("#text").select_option("own")
+    lines = (f"{number} comes after {number - 1}.\n" for number in range(4800))
+    file = {"name": "long.txt", "mimeType": "text/plain", "buffer": "".join(lines).encode()}
+    page.locator("#file").set_input_files(file)
+    wait(page, "document.getElementById('file-name').textContent.includes('long.txt')")
+    page.locator("#look").click()
+    about = "document.getElementById('map-about').textContent.startsWith('32,768 tokens')"
+    wait(page, about, limit=50)
+    page.evaluate("freeatten.page.look({ query: 30000, key: 29998, span: 5 })")
+    settled(page)
+    query, key = 30_002, 30_000
+    page.mouse.move(*place(page, query, key))
+    wait(page, "document.querySelector('.fa-weight').dataset.weight")
+    found = captures[-1]
+    layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
+    vectors = (each[None, None] for each in found.head(layer, head))
+    weights = attention_weights(*vectors, found.variant, rows=slice(query, query + 1))[0, 0, 0]
+    assert shown(page) == pytest.approx(weights[key].item(), rel=1e-3)
+    wait(page, "document.querySelector('.fa-side-title').textContent.includes('30,002')")
+    strongest = page.locator(".fa-source").first.get_attribute("aria-label")
+    assert strongest.startswith(f"key {int(weights.argmax()):,} ")
+
+
 def test_heads_are_sorted_and_chosen(opened):
     page = opened(f"map&{SETUP}", MAPS)
     assert page.locator(".site-head").count() == 15
     page.locator("#sort").select_option("largest")
-    numbers = page.locator(".site-head .site-head-value:nth-child(2)").all_text_contents()
-    values = [float(text.removeprefix("softmax")) for text in numbers]
+    values = first_values(page)
     assert values == sorted(values, reverse=True)
-    page.locator(".site-head").last.click()
+    page.locator("#lowest").check()
+    assert first_values(page) == sorted(values)
+    page.locator(".site-head").last.focus()
+    page.keyboard.press("Enter")
     chosen = page.locator(".site-head").last.get_attribute("data-head")
     wait(page, "freeatten.page.head === given", chosen)
     settled(page)
-    assert "sort=largest" in page.evaluate("location.hash")
+    state = page.evaluate("location.hash.slice(1)")
+    assert "sort=largest&lowest=1" in state
     assert page.locator(".site-head[aria-pressed=true]").get_attribute("data-head") == chosen
+    again = opened(state, MAPS)
+    assert again.locator(".site-head").last.get_attribute("data-head") == chosen
+    assert first_values(again) == sorted(values)
+
+
+def first_values(page):
+    """What the overview tells of the first model, head by head."""
+    numbers = page.locator(".site-head-maps + .site-head-value").all_text_contents()
+    return [float(text.removeprefix("softmax")) for text in numbers]
+
+
+def test_every_head_has_a_picture_of_each_model(opened, served):
+    drawn_all = (
+        "[...document.querySelectorAll('.site-head canvas')].every(({ width }) => width === 64)"
+    )
+    page = opened(f"map&{SETUP}", f"{MAPS} && {drawn_all}")
+    assert "64 × 64 cells" in page.locator("#heads-note").text_content()
+    found = page.locator(".site-head").nth(8).locator("canvas").last
+    assert found.get_attribute("title") == "lssar:p=15"
+    drawn = np.array(found.evaluate(PIXELS)).reshape(64, 64)
+    codes = thumbnails(captured(served[0], 1)).codes[2][2]
+    assert (drawn[np.triu_indices(64, 1)] == 0).all()  # a later token is not visible
+    seen = np.tril_indices(64)
+    colours = dict(zip(codes[seen].tolist(), drawn[seen].tolist(), strict=True))
+    assert [colours[code] for code in codes[seen].tolist()] == drawn[seen].tolist()
+    assert len(set(colours.values())) > 20
+
+
+def test_modifiers_are_written_behind_a_checkpoint(opened, served):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.locator("#modifiers summary").click()
+    assert "+yarn" in page.locator("#modifiers").text_content()
+    page.locator("#other").fill("softmax+yorn")
+    page.locator("#look").click()
+    wait(page, 'document.getElementById("status").textContent.includes("did you mean \'yarn\'")')
+    page.locator("#length").select_option("1024")
+    page.locator("#other").fill("softmax+yarn")
+    page.locator("#look").click()
+    names = "[...document.querySelectorAll('.fa-name')].map((one) => one.textContent).join()"
+    wait(page, f"{names} === 'softmax,lssar:p=15,softmax+yarn'", limit=READY)
+    settled(page)
+    page.evaluate("freeatten.page.point({ query: 900.5, key: 880.5 })")
+    wait(page, "document.querySelectorAll('.fa-weight')[2].dataset.weight")
+    layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
+    found = captured(served[0], 0, length=1024, modifiers="+yarn")
+    vectors = (each[None, None] for each in found.head(layer, head))
+    expected = attention_weights(*vectors, "softmax")[0, 0, 900, 880].item()
+    assert shown(page, 2) == pytest.approx(expected, rel=1e-3, abs=1e-7)
+    assert shown(page, 2) != pytest.approx(shown(page, 0), rel=1e-3)
+    assert page.locator("[name=model][value='softmax+yarn']").is_checked()
+    for tab in ("entropy", "stages"):
+        page.locator(f"#{tab}-tab").click()
+        wait(page, CONDITIONS[tab])
+    assert "--checkpoint softmax+yarn" in page.locator("#entropy-command").text_content()
+    again = opened(page.evaluate("location.hash.slice(1)"), STAGES)
+    models = again.locator("#stage-model option").all_text_contents()
+    assert models == ["softmax", "lssar:p=15", "softmax+yarn"]
 
 
 def test_a_link_restores_the_map_also_when_its_analysis_is_gone(opened, served):
@@ -208,16 +335,19 @@ def test_stages_follow_the_sliders(opened, served):
 
 def test_retrieval_and_about(opened):
     page = opened("retrieval", "document.getElementById('retrieval-shown').children.length")
-    assert "freeatten retrieve" in page.locator("#retrieval-shown").text_content()
+    wait(page, RETRIEVED)
+    assert "Does it copy" in page.locator("#retrieval-shown h2").first.text_content()
+    page.locator("#retrieval-shown summary").last.click()
+    assert "freeatten retrieve --task recall" in page.locator("#retrieval-shown").text_content()
     page.locator("#about-tab").click()
-    wait(page, "document.getElementById('cards').children.length === 7")
+    wait(page, CARDS)
     page.locator("#cards summary").first.click()
     assert page.locator("#cards table").first.is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-@pytest.mark.parametrize("tab", ["map", "entropy", "stages"])
+@pytest.mark.parametrize("tab", list(CONDITIONS))
 def test_every_tab_fits_every_page(opened, tab, width, height, scheme):
     options = {"width": width, "height": height, "color_scheme": scheme}
     page = opened(f"{tab}&{SETUP}", CONDITIONS[tab], **options)
@@ -311,6 +441,127 @@ def test_what_is_wrong_is_told(opened, tmp_path):
     look_at(page, "   ")
     wait(page, "document.getElementById('status').textContent.includes('the text is empty')")
     assert "Traceback" not in page.content()
+
+
+# One's own text in Compare
+
+PROSE = "".join(f"line {number} of it is {number * 7 % 97}.\n" for number in range(150))
+SCORED = "location.hash.includes('made=')"
+SCORED_LINK = re.compile("result=own&models=.+&made=[0-9a-f]{64}$")
+
+
+def scored(page, content=PROSE):
+    """Scores a text as a visitor does."""
+    page.locator("#own-text").click()
+    wait(page, "!document.getElementById('own').hidden")
+    page.locator("#content").fill(content)
+    page.locator("#look").click()
+    wait(page, SCORED, limit=READY)
+
+
+def test_an_own_text_is_scored_in_compare(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    scored(page)
+    title = page.locator("#title").text_content()
+    assert title == "Trained on 512 tokens, asked to read 1,024: which attention breaks?"
+    assert page.locator("#lines li").count() == 2
+    checkpoint = load_checkpoint("softmax")
+    (text,) = select_texts([Document("x", PROSE)], checkpoint.tokenizer, 1024, 1, 0).texts
+    losses = loss_by_length(checkpoint, [text.tokens], [512, 1024])[0]
+    first, last = page.locator(".site-loss").first.text_content().removeprefix("loss ").split(" → ")
+    assert [float(first), float(last)] == pytest.approx(losses.tolist(), abs=0.0051)
+    drawn = page.evaluate("[...document.getElementById('chart').data[0].y]")
+    assert drawn == pytest.approx(losses.tolist(), abs=1e-4)
+    page.locator("#tables summary").click()
+    assert (
+        page.locator("#tables th[scope=col]").all_text_contents()
+        == ["512 tokens", "1,024 tokens"] * 2
+    )
+    assert "--len 1024 --text 'pasted text'" in page.locator("#command").text_content()
+    page.locator("#result").select_option("stdlib-16x")
+    wait(page, "document.querySelectorAll('#lines li').length === 4")
+    assert page.locator("#setup").is_hidden()
+    page.locator("#result").select_option("own")
+    wait(page, "document.querySelectorAll('#lines li').length === 2")
+    assert SCORED_LINK.search(page.evaluate("location.hash"))
+
+
+def test_the_map_goes_on_with_the_text_that_was_scored(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    scored(page)
+    page.locator("a.site-more[href='#map']").click()
+    wait(page, "document.getElementById('map-about').textContent.includes('pasted')", limit=READY)
+    assert "".join(page.evaluate("freeatten.page.tokens")) == PROSE
+
+
+def test_a_link_restores_a_scored_text_as_long_as_the_server_has_it(opened, served):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    scored(page)
+    state = page.evaluate("location.hash.slice(1)")
+    shown_first = "document.querySelectorAll('#lines li').length === 2"
+    other = opened(state, shown_first)
+    assert other.locator("#content").input_value() == ""  # the result alone: no text travels
+    analyses, _ = served
+    analyses.kept = BoundedCache(analyses.kept.entries, analyses.kept.size)
+    late = opened(state, "document.getElementById('status').textContent")
+    assert "only the browser has in which it was pasted" in status(late)
+    assert late.locator("#chart").is_hidden()
+    page.reload()  # has the text, and asks for it anew
+    wait(page, f"window.freeattenApp?.ready && {shown_first}", limit=READY)
+
+
+def test_a_text_too_short_is_told_and_kept(opened):
+    page = opened("compare&result=own", "!document.getElementById('own').hidden")
+    page.locator("#content").fill("no more than a few words")
+    page.locator("#look").click()
+    wait(page, "document.getElementById('status').textContent.includes('and 513 are needed')")
+    assert page.locator("#content").input_value() == "no more than a few words"
+    assert page.locator("#status").get_attribute("class") == "site-status site-error"
+
+
+def test_a_hostile_file_is_only_text_in_compare(opened):
+    page = opened("compare&result=own", "!document.getElementById('own').hidden")
+    name = "<img src=x onerror='window.hacked = 1'>.txt"
+    content = (HOSTILE * 30).replace("\x00", "")
+    file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+    page.locator("#file").set_input_files(file)
+    wait(page, "document.getElementById('file-name').textContent.includes('onerror')")
+    page.locator("#look").click()
+    wait(page, SCORED, limit=READY)
+    page.locator("#tables summary").click()
+    assert name in page.locator("#provenance").text_content()
+    assert page.locator("#compare img").count() == 0
+    assert page.evaluate("window.hacked") is None
+
+
+def test_scoring_can_be_cancelled(opened, monkeypatch):
+    page = opened("compare&result=own", "!document.getElementById('own').hidden")
+
+    def endless(_, watch):
+        watch.total(4)
+        watch.advance(1)
+        while True:
+            watch.advance(0)
+
+    monkeypatch.setattr("freeatten_core.comparison.compare", endless)
+    text = f"{PROSE} And one line that no other text here has."
+    page.locator("#content").fill(text)
+    page.locator("#look").click()
+    wait(page, "document.getElementById('progress').value === 0.25")
+    assert status(page).startswith("Scoring the text")
+    page.locator("#cancel").click()
+    wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
+    assert page.locator("#look").is_enabled()
+    assert page.locator("#content").input_value() == text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_scored_text_fits_every_page(opened, width, height, scheme):
+    options = {"width": width, "height": height, "color_scheme": scheme}
+    page = opened("", "document.getElementById('chart').dataset.drawn", **options)
+    scored(page)
+    assert overlapping(boxes_of(page, LAYOUT, width)) == []
 
 
 def test_an_analysis_can_be_cancelled(opened, monkeypatch):

@@ -1,0 +1,160 @@
+"""Comparisons that a page asks for: chosen checkpoints on a text, at every length that fits it."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .analyses import ID_CHARACTERS, LONGEST, MOST_SEED, Analyses
+from .answers import Answer, GoneError, text_of, wrong
+from .jobs import Advance
+from .models import MOST_MODELS, SOURCE_CHARACTERS
+from .texts import TextSource
+
+if TYPE_CHECKING:
+    from freeatten_core.comparison import Request, Row, Watch
+    from freeatten_core.corpus import Document
+    from freeatten_core.wording import Result
+
+MOST_TEXTS = 4
+"""Of a source with several files, as `freeatten compare` takes them."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared."""
+
+    checkpoints: tuple[str, ...]
+    text: TextSource
+    longest: int
+    """In tokens; shorter where the text is."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A result, as `freeatten compare --json` prints it."""
+
+    result: Result
+
+
+class Comparisons:
+    """The comparisons of one server; they are kept beside its analyses."""
+
+    def __init__(self, analyses: Analyses) -> None:
+        self._server = analyses
+
+    def asked(self, checkpoints: Any, text: Any, longest: Any, seed: Any) -> Asked:
+        """A request, checked.
+
+        Raises:
+            UsageError: a sentence about what is wrong with it.
+        """
+        from freeatten_core.analysis.map import check_whole
+
+        if not isinstance(checkpoints, list) or not 1 <= len(checkpoints) <= MOST_MODELS:
+            raise wrong(f"checkpoints must be a list of 1 to {MOST_MODELS} names")
+        names = [text_of("a checkpoint", each, SOURCE_CHARACTERS).strip() for each in checkpoints]
+        return Asked(
+            checkpoints=tuple(dict.fromkeys(names)),
+            text=TextSource.of(text, self._server.texts.kinds()),
+            longest=check_whole("longest", longest, 1, LONGEST),
+            seed=check_whole("seed", seed, 0, MOST_SEED),
+        )
+
+    def start(self, asked: Asked) -> str:
+        """Begins a comparison; the name of its job.
+
+        Raises:
+            UsageError: too many are waiting.
+        """
+        return self._server.jobs.start("comparison", lambda advance: self._made(asked, advance))
+
+    def get(self, name: Any) -> Result:
+        """A result by its id.
+
+        Raises:
+            GoneError: it is not kept.
+        """
+        found = self._server.kept.get(text_of("the comparison", name, ID_CHARACTERS))
+        if not isinstance(found, Compared):
+            raise GoneError
+        return found.result
+
+    def _made(self, asked: Asked, advance: Advance) -> Answer:
+        from freeatten_core.comparison import compare
+
+        server = self._server
+        name = server.id_of(asked.checkpoints, asked.text.digest, asked.longest, asked.seed)
+        if server.kept.get(name) is None:
+            result = compare(self._request(asked, advance), _watch(advance)).result
+            server.kept.put(name, Compared(result), len(json.dumps(result)))
+        return {"id": name}
+
+    def _request(self, asked: Asked, advance: Advance) -> Request:
+        from freeatten_core.comparison import Request
+        from freeatten_core.devices import choose_device
+
+        rows = []
+        for source in asked.checkpoints:
+            rows.append(self._server.models.row(source))
+            advance(0, 1)
+        documents = self._server.texts.documents(asked.text)
+        lengths = fitting_lengths(rows, documents, asked.longest)
+        source = self._server.texts.option(asked.text)
+        named = [word for each in asked.checkpoints for word in ("--checkpoint", each)]
+        words = [*named, "--len", str(max(lengths)), "--text", source, "--seed", str(asked.seed)]
+        return Request(
+            rows=rows,
+            lengths=lengths,
+            documents=documents,
+            source=source,
+            command=shlex.join(["freeatten", "compare", *words]),
+            texts=MOST_TEXTS,
+            seed=asked.seed,
+            device=choose_device(self._server.device),
+        )
+
+
+def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest: int) -> list[int]:
+    """1×, 2×, 4×, … the training length, as far as the longest document and `longest` go.
+
+    A text that is too short for 1× is asked for 1×: the comparison says what it lacks.
+
+    Raises:
+        UsageError: training lengths that have no common multiple within the bounds of the page.
+    """
+    from freeatten_core.lengths import parse_lengths
+    from freeatten_core.tokens import encode, tokenizer_id
+
+    trained = sorted({row.checkpoint.config.train_length for row in rows})
+    length = math.lcm(*trained)
+    if length > LONGEST:
+        listed = " and ".join(f"{each:,}" for each in trained)
+        raise wrong(
+            f"these checkpoints were trained at {listed} tokens, and no length up to {LONGEST:,} "
+            "suits all of them; compare fewer"
+        )
+    text = max((document.text for document in documents), key=len, default="")
+    tokenizers = {tokenizer_id(each): each for each in (row.checkpoint.tokenizer for row in rows)}
+    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers.values())
+    while 2 * length <= min(longest, tokens - 1):
+        length *= 2
+    return parse_lengths(str(length), trained)
+
+
+def _watch(advance: Advance) -> Watch:
+    """Reports the share that is scored."""
+    from freeatten_core.analysis.capture import Meter
+    from freeatten_core.comparison import Watch
+
+    meter = Meter(1.0, advance)
+
+    def total(whole: float) -> None:
+        meter.whole = whole
+
+    return Watch(total=total, advance=meter.add)

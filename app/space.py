@@ -1,0 +1,120 @@
+"""`freeatten-viz space`: the browser instrument as a folder that a Hugging Face Space runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .markup import space_card
+
+MEGABYTE = 1_000_000
+PYTHON = "3.12.12"
+"""One of those that ZeroGPU has."""
+PROVIDED = ("gradio", "huggingface-hub")
+"""A Space installs these itself, `sdk_version` of the first: pins of its own would clash."""
+LEFT_OUT = frozenset({"images", "__pycache__"})
+"""Folders: pictures of the documents, and bytecode, which tells where it was compiled."""
+APP_FILE = "app.py"
+APP = '''"""The Space: freeatten in the browser."""
+
+from freeatten_app.hosted import main
+
+if __name__ == "__main__":
+    main()
+'''
+TEXT = """Small language models that differ in nothing but the attention: the stored comparison of
+their loss beyond the training length, and zoomable maps of where their heads look, on built-in
+texts or your own. It runs on a CPU; on ZeroGPU, analyses of more than {long:,} tokens ask for a
+GPU.
+
+Made by `{command}`. The library, the app, the checkpoints and the stored results
+are inside; code and weights are under Apache-2.0.
+"""
+
+
+def space(
+    out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+) -> None:
+    """Write the app as a folder to push to a Gradio Space, with all that it needs."""
+    from freeatten_core.files import replacing_folder
+
+    from .site import check_folder
+
+    check_folder(out)
+    with replacing_folder(out) as folder:
+        write(folder, shlex.join(["freeatten-viz", "space", "--out", out.resolve().name]))
+        written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    typer.echo(
+        f"wrote {written / MEGABYTE:.0f} MB; start it with python {APP_FILE} in {out}, or push it: "
+        f"hf upload OWNER/NAME {shlex.quote(str(out))} . --repo-type space",
+        err=True,
+    )
+
+
+def write(folder: Path, command: str) -> None:
+    """Write the Space into an existing folder."""
+    from freeatten_core.checkpoint import assets
+
+    from .zerogpu import LONG
+
+    settings = {
+        "sdk": "gradio",
+        "sdk_version": metadata.version("gradio"),
+        "python_version": f'"{PYTHON}"',
+        "app_file": APP_FILE,
+    }
+    for name, source in {
+        "freeatten_app": Path(__file__).parent,
+        "freeatten_core": _library(),
+        "freeatten_assets": assets(),
+    }.items():
+        _copy(source, folder / name)
+    for name, text in {
+        "README.md": space_card(settings, TEXT.format(command=command, long=LONG)),
+        APP_FILE: APP,
+        "requirements.txt": "".join(f"{each}\n" for each in requirements()),
+        "LICENSE": _licence(),
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def requirements() -> list[str]:
+    """What the project depends on, without what a Space brings."""
+    project = _library().parent / "pyproject.toml"
+    if project.is_file():
+        listed = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    else:
+        required = metadata.requires("freeatten") or []
+        listed = [each for each in required if "extra ==" not in each]
+    return [each for each in listed if re.split(r"[^\w.-]", each)[0] not in PROVIDED]
+
+
+def _copy(source: Path, target: Path) -> None:
+    for path in source.rglob("*"):
+        parts = path.relative_to(source).parts
+        is_hidden = any(part.startswith(".") for part in parts)
+        if path.is_file() and not is_hidden and LEFT_OUT.isdisjoint(parts):
+            copied = target.joinpath(*parts)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copied)
+
+
+def _licence() -> str:
+    file = _library().parent / "LICENSE"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    return metadata.distribution("freeatten").read_text("licenses/LICENSE") or ""
+
+
+def _library() -> Path:
+    """The folder of `freeatten_core`: in a checkout, or beside the other packages."""
+    import freeatten_core
+
+    return Path(next(iter(freeatten_core.__path__)))

@@ -1,0 +1,110 @@
+"""The pictures of the app in the README and in docs/tour.md, from the app on shipped checkpoints.
+
+    python tests/measure/screenshots.py [--out assets/images]
+
+Writes app-compare-light.png and the like: four tabs at desktop width, light and dark, and the map
+on a phone. Each has few colours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from served import DRAWN, HERE, READY, Server, browser, looking, tell
+
+from freeatten_core.files import replacing
+
+SETUP = looking(("softmax", "lssar-p15"), 8192)
+MOST_BYTES = 250_000
+COLOURS = 96
+DESKTOP = {"width": 1280, "height": 860}
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture."""
+
+    name: str
+    state: str
+    """The link's, behind the #."""
+    drawn: str
+    """Holds when the view is there."""
+    top: str
+    """The element that the picture begins with."""
+
+
+COMPARE = Shot("compare", "", "document.getElementById('chart').dataset.drawn", ".site-bar")
+MAP = Shot("map", f"map&{SETUP}", DRAWN, "#map-title")
+TOKENS = Shot(
+    "phone",
+    f"map&{SETUP}&head=layer+4%2C+head+2&q=6000&k=5990&span=16",
+    DRAWN,
+    "#maps",
+)
+STAGES = Shot(
+    "stages",
+    f"stages&{SETUP}&m=1&position=4000",
+    "document.getElementById('stage-charts').dataset.drawn",
+    "#stages-title",
+)
+ENTROPY = Shot(
+    "entropy",
+    f"entropy&{SETUP}&statistic=effective_tokens",
+    "document.querySelectorAll('#curves .scatterlayer .trace').length === 2",
+    "#entropy-title",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=HERE.parent.parent / "assets" / "images")
+    given = parser.parse_args()
+    with Server() as server, browser() as chromium:
+        server.first_answer()
+        for theme in ("light", "dark"):
+            for shot in (COMPARE, MAP, STAGES, ENTROPY):
+                picture = taken(chromium, server.address, shot, DESKTOP, theme)
+                write(given.out / f"app-{shot.name}-{theme}.png", picture)
+        phone = taken(chromium, server.address, TOKENS, PHONE, "dark")
+        write(given.out / f"app-{TOKENS.name}.png", phone)
+
+
+def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: str) -> bytes:
+    """A picture of the window, from the shot's first element on."""
+    from pages import wait
+
+    page = chromium.new_page(viewport=size, color_scheme=theme, device_scale_factor=1.5)
+    page.goto(f"{address}#{shot.state}")
+    wait(page, f"window.freeattenApp?.ready && {shot.drawn}", limit=READY)
+    page.locator(shot.top).evaluate(
+        "(one) => window.scrollTo(0, one.getBoundingClientRect().top - 8)"
+    )
+    found: bytes = page.screenshot()
+    page.close()
+    return found
+
+
+def write(path: Path, picture: bytes) -> None:
+    """With fewer colours, which takes a third of the bytes."""
+    from PIL import Image
+
+    few = (
+        Image.open(io.BytesIO(picture))
+        .convert("RGB")
+        .quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    )
+    with replacing(path) as temporary:
+        few.save(temporary, "PNG", optimize=True)
+    size = path.stat().st_size
+    tell(f"{path.name}: {size / 1000:.0f} kB")
+    if size > MOST_BYTES:
+        raise SystemExit(f"{path} has {size:,} bytes; at most {MOST_BYTES:,} belong into a README")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""The server of app_soak.py: the app as `freeatten-viz serve` starts it, and what it holds.
+
+    python tests/measure/watched_server.py --port 7860
+
+Prints a line of JSON about its memory every two seconds. Its cache is smaller than the app's own,
+so that it is full after the warm-up and what grows afterwards is a leak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+CACHE_BYTES = 400_000_000
+EVERY = 2.0
+
+
+def resident() -> float:
+    """MB of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    given = parser.parse_args()
+    from freeatten_app.analyses import Analyses
+    from freeatten_app.models import Models
+    from freeatten_app.serve import forbid_telemetry, launch, warm
+    from freeatten_app.texts import Texts
+
+    forbid_telemetry()
+    analyses = Analyses(Models((), local=True), Texts(None), "cpu", size=CACHE_BYTES)
+    app = launch(analyses, "127.0.0.1", given.port, None)
+    begun = time.monotonic()
+    warm()
+    try:
+        while True:
+            kept = analyses.kept
+            sample = {
+                "seconds": round(time.monotonic() - begun, 1),
+                "rss_mb": round(resident()),
+                "kept_mb": round(kept.bytes / 1e6),
+                "entries": len(kept),
+            }
+            print(json.dumps(sample), flush=True)
+            time.sleep(EVERY)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        app.close(verbose=False)
+        analyses.close()
+
+
+if __name__ == "__main__":
+    main()
