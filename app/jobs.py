@@ -20,7 +20,8 @@ Advance = Callable[[float, float], None]
 """Called with (cost done, cost in all); raises when the work is not wanted any more."""
 AT_ONCE = 2
 """Jobs of a kind that run at the same time, so that one session does not block another."""
-MOST_WAITING = 16
+MOST_WAITING = 64
+"""A page that opens asks for two, and many may open at once."""
 MOST_JOBS = 256
 ABANDONED = 60.0
 """Seconds after which a job that no page asks about any more is given up."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import ipaddress
 import os
 import socket
 import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,7 +95,8 @@ def _listen(
 
 def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
     """Starts listening, and returns the app, which `close` stops."""
-    import gradio as gr
+    with without_stubs():
+        import gradio as gr
     from starlette.middleware import Middleware
 
     from .guard import Guard
@@ -122,6 +126,24 @@ def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | No
         mcp_server=False,
     )
     return app
+
+
+@contextmanager
+def without_stubs() -> Iterator[None]:
+    """Importing Gradio takes half as long within.
+
+    At every import it parses the source of each of its components to keep a stub for editors
+    beside it. It spares classes that have no file, as `inspect` says by an `OSError`.
+    """
+
+    def no_file(object: Any) -> str:
+        raise OSError(f"the file of {object} is not looked for while Gradio is imported")
+
+    getfile, inspect.getfile = inspect.getfile, no_file
+    try:
+        yield
+    finally:
+        inspect.getfile = getfile
 
 
 def warm() -> None:

@@ -105,7 +105,7 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "sign": style.sign,
                 "loss": " → ".join(number(loss, 2) for loss in _ends(row["loss"])),
                 "delta": signed(row["delta"][-1], 2),
-                "verdict": ", ".join(filter(None, [_verdict(result, row), but])),
+                "verdict": _verdict(row, but, result["texts"]),
                 "kind": "" if but else row["verdict"],
             }
         )
@@ -117,9 +117,11 @@ def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
     return losses if len(losses) == 1 else (losses[0], losses[-1])
 
 
-def _verdict(result: Result, row: Row) -> str:
-    """One text has no interval, and no verdict without one."""
-    return verdict_text(row) if result["texts"] > 1 else ""
+def _verdict(row: Row, but: str, texts: int) -> str:
+    """One text has no interval, and no verdict without one; what it leaves out is said anyway."""
+    if texts == 1:
+        return but.removeprefix("yet ")
+    return ", ".join(filter(None, [verdict_text(row), but]))
 
 
 def answer(result: Result) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from .checkpoint import Checkpoint
 from .corpus import Document
 from .errors import UsageError
-from .tokens import encode
+from .tokens import encode, encode_all
 
 Logits = Callable[[Tensor], Tensor]
 """Tokens (B, L) to logits (B, L, vocabulary)."""
@@ -110,11 +110,11 @@ def select_texts(
     """
     # a token is at least one byte, so shorter documents cannot qualify
     candidates = [d for d in documents if len(d.text.encode()) > longest]
-    encoded = tokenizer.encode_batch([d.text for d in candidates], add_special_tokens=False)
+    encoded = encode_all(tokenizer, [document.text for document in candidates])
     long_enough = [
-        (document, np.asarray(encoding.ids, dtype=np.int64))
-        for document, encoding in zip(candidates, encoded, strict=True)
-        if len(encoding.ids) > longest
+        (document, tokens)
+        for document, tokens in zip(candidates, encoded, strict=True)
+        if len(tokens) > longest
     ]
     if not long_enough:
         raise _too_short(documents, tokenizer, longest, step)

@@ -27,7 +27,8 @@ TOKENIZER_BYTES = 24_000_000
 """Text that the tokenizer learns from, in equal shares of the sources."""
 VALIDATION_SHARE = 50
 """One training document in this many is held back to choose learning rates and draw curves."""
-BATCH_DOCUMENTS = 512
+BATCH_DOCUMENTS = 64
+"""Encoded at the same time; an encoding takes many times the memory of its ids."""
 
 Report = Callable[[str], None]
 
@@ -49,6 +50,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
     """Token ids of one text, (tokens,)."""
     return np.asarray(tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+
+
+def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[NDArray[np.int64]]:
+    """Token ids of each text, on all cores; nothing else of an encoding is kept."""
+    for start in range(0, len(texts), BATCH_DOCUMENTS):
+        batch = list(texts[start : start + BATCH_DOCUMENTS])
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            yield np.asarray(encoding.ids, dtype=np.int64)
 
 
 def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
@@ -217,12 +226,9 @@ def _shares(groups: Sequence[Sequence[Document]]) -> Iterator[str]:
 def _write_tokens(stem: Path, tokenizer: Tokenizer, documents: Sequence[Document]) -> int:
     lengths: list[int] = []
     with stem.with_suffix(stem.suffix + ".tokens").open("wb") as file:
-        for start in range(0, len(documents), BATCH_DOCUMENTS):
-            texts = [document.text for document in documents[start : start + BATCH_DOCUMENTS]]
-            for encoding in tokenizer.encode_batch(texts, add_special_tokens=False):
-                ids = np.asarray(encoding.ids, dtype=np.uint16)
-                lengths.append(len(ids))
-                file.write(ids.tobytes())
+        for ids in encode_all(tokenizer, [document.text for document in documents]):
+            lengths.append(len(ids))
+            file.write(ids.astype(np.uint16).tobytes())
     np.save(stem.with_suffix(stem.suffix + ".lengths.npy"), np.asarray(lengths, dtype=np.int64))
     return sum(lengths)
 

@@ -24,7 +24,7 @@ function drawFigure(chart, figures, name, theme) {
 }
 
 function line(row) {
-  const [mark, style] = (row.verdict && KINDS[row.kind]) || ["", ""];
+  const [mark, style] = KINDS[row.kind] ?? ["", ""];
   const delta = `Δ\u00a0${row.delta}`;
   const said = row.verdict ? `${row.verdict} (${delta})` : delta;
   return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),

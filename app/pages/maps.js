@@ -79,13 +79,15 @@ class MapTab {
     const analyses = this.setup.analyses;
     byId("map-shown").hidden = false;
     if (this.shown !== analyses) await this.open(analyses, parts);
-    else if (this.view && parts.toString() !== this.view.state()) await this.view.restore(parts.toString());
-    if (parts.has("sort")) {
-      this.restoreOrder(parts);
-      this.fillHeads();
-    }
+    else if (this.view && parts.toString() !== this.view.state()) await this.again(parts);
     this.view.resized();
     byId("map-about").textContent = this.setup.about();
+  }
+
+  async again(parts) {
+    if (parts.has("sort")) this.restoreOrder(parts);
+    this.fillHeads();
+    await this.view.restore(parts.toString());
   }
 
   async open(analyses, parts) {
@@ -99,20 +101,19 @@ class MapTab {
     this.shown = analyses;
     this.pictures = [];
     this.fillModels(analyses);
-    byId("maps").replaceChildren();
+    this.restoreOrder(parts);
     const root = make("div");
-    byId("maps").append(root);
+    byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
       title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.changed(),
     });
     freeatten.page = this.view;
+    this.fillHeads();
     await this.view.ready;
     this.setup.say("");
-    this.fillHeads();
     this.changed();
-    // not awaited: the maps come first
-    this.loadPictures(analyses).catch((error) => this.setup.say(error.message, true));
+    this.guarded(() => this.loadPictures(analyses)); // not awaited: the maps come first
   }
 
   /** Small pictures of all heads, a model at a time. */
@@ -165,7 +166,7 @@ class MapTab {
     const name = nameOf({ layer, head });
     const values = this.tables.map(({ heads }) => heads.find((one) => one.layer === layer && one.head === head)?.values[key]);
     const lines = values.map((value, at) => make("span", { class: "site-head-value" },
-      make("span", {}, this.shown[at].variant), ` ${short(value)}`));
+      make("span", {}, ...breakable(this.shown[at].variant)), ` ${short(value)}`));
     const pictures = make("span", { class: "site-head-maps", "aria-hidden": "true" },
       ...this.shown.map(({ variant }) => make("canvas", { title: variant })));
     const button = make("button", { type: "button", class: "site-head", "data-head": name },
@@ -278,6 +279,11 @@ class MapTab {
   themed() {
     this.view?.switchTheme(this.theme());
   }
+}
+
+/** A variant's name that takes a new line before its modifiers. */
+function breakable(name) {
+  return name.split(/(?=\+)|(?<=:)/).flatMap((part) => [part, make("wbr")]);
 }
 
 /** Layer and head of the one that reads farthest back: a map worth a first look. */

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import http.client
+import inspect
 import json
 import os
 import shutil
@@ -217,7 +218,10 @@ def test_jobs_wait_are_cancelled_and_are_bounded(server, monkeypatch):
 
     monkeypatch.setattr("freeatten_core.analysis.capture", slow)
     names = [ask(server, "start", **REQUEST)["job"] for _ in range(jobs.AT_ONCE)]
-    told = [ask(server, "start", **REQUEST | {"text": own(f"text {at}")}) for at in range(30)]
+    told = [
+        ask(server, "start", **REQUEST | {"text": own(f"text {at}")})
+        for at in range(2 * jobs.MOST_WAITING)
+    ]
     names += [each["job"] for each in told if "job" in each]
     assert "the server is busy" in told[-1]["error"]
     assert len(names) <= jobs.MOST_WAITING + 2 * jobs.AT_ONCE
@@ -321,6 +325,16 @@ def test_an_own_text_is_compared_at_the_lengths_that_fit(server):
     assert told["answer"].endswith("One text has no interval, and so no verdict.")
     assert [line["verdict"] for line in told["main"]["lines"]] == ["", ""]
     assert told["main"]["tables"][0]["rows"][0][0] == "Softmax (standard)"
+
+
+def test_a_modifier_that_costs_more_than_it_gives_is_told_for_one_text_too(server):
+    rows = ["softmax", "softmax+swap:to=lssar:p=15"]
+    told = ask(
+        server, "made_comparison", **finished(server, compared(server, checkpoints=rows)["job"])
+    )
+    verdicts = [line["verdict"] for line in told["main"]["lines"]]
+    assert verdicts[0] == ""
+    assert verdicts[1].startswith("the plain checkpoint that forgets is better: ")
 
 
 def test_a_comparison_stops_at_the_length_asked_for(server):
@@ -566,6 +580,15 @@ def test_a_card_can_neither_run_nor_fetch():
 
 def viz(*words):
     return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
+
+
+def test_only_while_gradio_is_imported_no_class_has_a_file():
+    with serve.without_stubs(), pytest.raises(OSError, match="not looked for"):
+        inspect.getfile(Namespace)
+    assert Path(inspect.getfile(Analyses)).name == "analyses.py"
+    with pytest.raises(ImportError), serve.without_stubs():
+        raise ImportError
+    assert Path(inspect.getfile(Analyses)).name == "analyses.py"
 
 
 def test_a_taken_port_is_told_with_the_next():

@@ -79,6 +79,7 @@ def opened(served, visit):
 
 
 MAPS = "document.getElementById('map-command').textContent.includes('freeatten map')"
+PICTURES = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 30"
 CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"
 RETRIEVED = "document.querySelectorAll('#retrieval-shown .scatterlayer').length === 2"
@@ -174,8 +175,8 @@ def test_zoom_to_one_token_of_32k(opened, monkeypatch):
         captures.append(capture(*given, **options, layers=[0]))  # all would take minutes
         return captures[-1]
 
-    monkeypatch.setattr("freeatten_core.analysis.capture", first_layer)
     page = opened(f"map&{SETUP.replace(',lssar-p15', '')}", MAPS)
+    monkeypatch.setattr("freeatten_core.analysis.capture", first_layer)
     page.locator("#length").select_option("32768")
     page.locator("#text").select_option("own")
     lines = (f"{number} comes after {number - 1}.\n" for number in range(4800))
@@ -228,10 +229,7 @@ def first_values(page):
 
 
 def test_every_head_has_a_picture_of_each_model(opened, served):
-    drawn_all = (
-        "[...document.querySelectorAll('.site-head canvas')].every(({ width }) => width === 64)"
-    )
-    page = opened(f"map&{SETUP}", f"{MAPS} && {drawn_all}")
+    page = opened(f"map&{SETUP}", f"{MAPS} && {PICTURES}")
     assert "64 × 64 cells" in page.locator("#heads-note").text_content()
     found = page.locator(".site-head").nth(8).locator("canvas").last
     assert found.get_attribute("title") == "lssar:p=15"
@@ -273,6 +271,26 @@ def test_modifiers_are_written_behind_a_checkpoint(opened, served):
     again = opened(page.evaluate("location.hash.slice(1)"), STAGES)
     models = again.locator("#stage-model option").all_text_contents()
     assert models == ["softmax", "lssar:p=15", "softmax+yarn"]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_long_names_fit_the_overview(opened, width, height):
+    models = "softmax,lssar-p15,softmax%2Bswap:to=lssar:p=15,softmax%2Byarn%2Blogn"
+    state = f"map&models={models}&text=given&len={LENGTH}&seed=0"
+    page = opened(state, f"{MAPS} && {PICTURES}", width=width, height=height)
+    spans = page.locator(".site-head-value > span").all_text_contents()[:4]
+    assert spans == ["softmax", "lssar:p=15", "softmax+swap:to=lssar:p=15", "softmax+yarn+logn"]
+    wide = "[...given].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert page.locator(".site-head").evaluate_all(f"given => {wide}") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    places = (
+        page.locator(".site-head")
+        .first.locator("canvas")
+        .evaluate_all("given => given.map((one) => one.getBoundingClientRect().right)")
+    )
+    assert max(places) <= page.locator(".site-head").first.evaluate(
+        "one => one.getBoundingClientRect().right"
+    )
 
 
 def test_a_link_restores_the_map_also_when_its_analysis_is_gone(opened, served):

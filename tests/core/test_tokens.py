@@ -34,6 +34,17 @@ def test_any_text_decodes_to_itself_and_bytes_add_up(letters, text):
 
 
 @any_tokenizer
+@pytest.mark.parametrize("count", [0, 1, tokens.BATCH_DOCUMENTS, 2 * tokens.BATCH_DOCUMENTS + 3])
+def test_many_texts_are_encoded_as_each_alone(letters, count):
+    texts = [f"text {number}: naïve 👩‍💻" * (number % 5) for number in range(count)]
+    together = list(tokens.encode_all(letters, texts))
+    assert len(together) == count
+    for found, text in zip(together, texts, strict=True):
+        np.testing.assert_array_equal(found, tokens.encode(letters, text))
+        assert found.dtype == np.int64
+
+
+@any_tokenizer
 def test_every_token_stands_for_at_least_a_byte(letters):
     lengths = tokens.token_bytes(letters)
     assert len(lengths) == letters.get_vocab_size()

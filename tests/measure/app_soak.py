@@ -23,8 +23,8 @@ from typing import Any
 from served import HERE, Server, chromium, options, row, run, tell
 from watched_server import CACHE_BYTES
 
-LIMIT = 120_000
-"""Milliseconds that a step may take on two cores full of browsers."""
+LIMIT = 300_000
+"""Milliseconds that a step may take: eight clients queue for two cores, and a queue is no error."""
 SEED = 20
 TABS = ("compare", "map", "entropy", "stages", "retrieval", "about")
 LENGTHS = ("512", "1024", "2048", "4096", "8192")
@@ -44,9 +44,14 @@ IDLE = """(() => {
         retrieval: () => at("retrieval-shown").children.length,
         about: () => at("cards").children.length,
     };
-    return at(tab) && !at(tab).hidden && !at("look").disabled && filled[tab]();
+    const isIdle = at(tab) && !at(tab).hidden && !at("look").disabled && filled[tab]();
+    window.idleSince = isIdle ? window.idleSince ?? performance.now() : null;
+    return isIdle && performance.now() - window.idleSince > 300;
 })()"""
-"""The tab that the address names shows something, and nothing is asked for any more."""
+"""For a while the tab that the address names has shown something, and nothing was asked for."""
+STATE = """[location.hash, document.getElementById("status")?.textContent,
+    document.getElementById("look")?.disabled, window.freeatten?.page?.root.dataset.settled]
+    .join(" | ")"""
 TOLD = """[...document.querySelectorAll("#fault p, #status.site-error, .fa-failed")]
     .map((one) => one.textContent)"""
 
@@ -55,6 +60,7 @@ Step = Callable[[Any, random.Random], Awaitable[None]]
 
 async def idle(page: Any) -> None:
     """Until nothing is asked for any more."""
+    await page.evaluate("window.idleSince = null")
     await page.wait_for_function(IDLE, polling=50, timeout=LIMIT)
 
 
@@ -100,7 +106,7 @@ async def over_a_map(page: Any, rng: random.Random) -> dict[str, float]:
     canvas = canvases.nth(rng.randrange(await canvases.count()))
     await canvas.scroll_into_view_if_needed()
     box = await canvas.bounding_box()
-    assert box is not None
+    assert box is not None, "a map vanished while it was pointed at"
     return box
 
 
@@ -281,8 +287,8 @@ class Use:
             begun = time.monotonic()
             try:
                 await step(page, rng)
-            except Error as error:
-                self.failed.append(f"{step.__name__}: {error}")
+            except (Error, AssertionError) as error:
+                self.failed.append(f"{step.__name__}: {error} {await page.evaluate(STATE)}")
                 await page.goto("about:blank")
                 await page.goto(address)
                 await idle(page)
