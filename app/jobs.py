@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import secrets
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -114,3 +116,16 @@ def _run(job: Job, work: Callable[[Advance], Answer]) -> None:
         job.state = "cancelled"
     except Exception as error:  # else the thread ends unheard and the page asks for ever
         job.error, job.state = sentence_of(error), "failed"
+    finally:
+        release_memory()
+
+
+def release_memory() -> None:
+    """Hands what was freed back to the system.
+
+    glibc keeps it, for every thread on its own: about 800 MB after some minutes of use.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim is not None:
+            trim(0)

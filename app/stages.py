@@ -44,6 +44,8 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
 
         analysis = analyses.get(id)
         capture = analysis.capture
+        if capture.variant.normalise != "l1":
+            power = None  # nothing to sharpen: the slider still stands where another model had it
         row = row_stages(
             capture, layer, head, position, power="own" if power is None else power, last=last
         )

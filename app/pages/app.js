@@ -66,6 +66,8 @@ class App {
       throw error;
     });
     await (await this.tabs.compare).show(parts);
+    // after the charts, which it would hold up by a second
+    this.why ??= this.showWhy().catch(() => byId("thumbnails").replaceChildren()); // the rest stands without
   }
 
   buildCompare(found) {
@@ -89,14 +91,13 @@ class App {
       },
     });
     this.compare = compare;
-    this.showWhy().catch(() => byId("thumbnails").replaceChildren()); // the rest stands without
+    byId("thumbnails").replaceChildren(...[1, 2].map(() => make("figure", {},
+      make("div", { class: "site-picture" }, make("canvas", { "aria-hidden": "true" })))));
     return compare;
   }
 
   /** Under the first screen, what the tab Map opens with: made while the screen is read. */
   async showWhy() {
-    byId("thumbnails").replaceChildren(...[1, 2].map(() => make("figure", {},
-      make("div", { class: "site-picture" }, make("canvas", { "aria-hidden": "true" })))));
     await this.forms();
     const analyses = await this.setup.firstAnalyses();
     const [layer, head] = farthest((await analyses[0].call("heads")).heads);
@@ -176,7 +177,8 @@ class App {
     const hash = `#${[tab, parts.toString()].filter(Boolean).join("&")}`;
     byId(`${tab}-tab`).setAttribute("href", hash);
     if (INSIDE.includes(tab)) this.shareSetup(tab);
-    if (this.tab === tab && hash !== location.hash) history.replaceState(null, "", hash);
+    const isHere = this.tab === tab && address().tab === tab; // else a click leads elsewhere
+    if (isHere && hash !== location.hash) history.replaceState(null, "", hash);
   }
 
   /** The other tabs that look inside go on with the same models and text. */

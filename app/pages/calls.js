@@ -55,7 +55,11 @@ function loadComponent() {
 
 /** Bytes of base64. */
 function bytesOf(text) {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const binary = atob(text);
+  const bytes = new Uint8Array(binary.length);
+  // `Uint8Array.from` with a function takes twenty times as long: 24 ms for a region
+  for (let at = 0; at < binary.length; at += 1) bytes[at] = binary.charCodeAt(at);
+  return bytes;
 }
 
 /** Runs a task for the newest wish only, one at a time; older wishes are dropped. */

@@ -2,6 +2,7 @@
 
 const KEPT_ROWS = 64;
 const COMMAND_DELAY = 300;
+const MOVE_DELAY = 150;
 const SMALL_CELLS = 256;
 /** The smallest weight that float32 holds with all its digits. */
 const LEAST = 1e-38;
@@ -106,7 +107,7 @@ class MapTab {
     byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
-      title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.changed(),
+      title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
     });
     freeatten.page = this.view;
     this.fillHeads();
@@ -218,7 +219,14 @@ class MapTab {
     return parts;
   }
 
+  /** While a view moves the address waits: Chromium takes no more than 200 in ten seconds. */
+  moved() {
+    clearTimeout(this.moving);
+    this.moving = setTimeout(() => this.changed(), MOVE_DELAY);
+  }
+
   changed() {
+    clearTimeout(this.moving);
     if (!this.view) return;
     this.markHead();
     this.remember();

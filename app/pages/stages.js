@@ -8,8 +8,11 @@ class StagesTab {
     Object.assign(this, { setup, remember });
     this.row = null;
     for (const id of ["stage-layer", "stage-head"]) byId(id).addEventListener("change", () => this.moved());
-    byId("stage-model").addEventListener("change", () => { this.power = 0; this.limits(); this.moved(); });
-    for (const id of ["position", "last", "power"]) byId(id).addEventListener("input", () => this.slid(id));
+    byId("stage-model").addEventListener("change", () => { byId("power").value = "0"; this.limits(); this.moved(); });
+    for (const id of ["position", "last", "power"]) {
+      byId(id).addEventListener("input", () => this.slid(id));
+      byId(id).addEventListener("change", () => this.remember()); // when it is let go: see MapTab.moved
+    }
     byId("stages-csv").addEventListener("click", () => this.saveCsv());
     byId("stage-charts").append(...STAGE_NAMES.map((name) => make("figure", {},
       make("figcaption", {}, make("b", {}, name), " ", make("code", {})), make("div", { class: "site-plot", role: "img", "aria-label": name }))));
@@ -66,12 +69,16 @@ class StagesTab {
 
   slid(id) {
     if (id === "position") this.limits();
-    this.moved();
+    this.follow();
   }
 
   moved() {
-    this.tell();
     this.remember();
+    this.follow();
+  }
+
+  follow() {
+    this.tell();
     this.fetch().catch((error) => this.setup.say(error.message, true));
   }
 

@@ -6,6 +6,7 @@ import http.client
 import inspect
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -231,6 +232,19 @@ def test_jobs_wait_are_cancelled_and_are_bounded(server, monkeypatch):
     for name in names:
         ended(server, name)
         assert ask(server, "progress", job=name)["state"] == "cancelled"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep nothing")
+def test_freed_memory_is_handed_back():
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [bytes(range(256)) * 8 for _ in range(50_000)]
+    del blocks[:-1]  # the last one lies above the others, which glibc keeps for it
+    kept = resident()
+    jobs.release_memory()
+    assert kept - resident() > 50_000_000
 
 
 def test_an_abandoned_job_ends(monkeypatch):
@@ -501,6 +515,13 @@ def test_a_wrong_row_is_told(server, wrong, told):
     right = {"id": analysed(server), "layer": 0, "head": 0, "position": 50}
     right |= {"power": None, "last": None}
     assert told in ask(server, "stages", **(right | wrong))["error"]
+
+
+def test_a_power_is_left_out_where_there_is_nothing_to_sharpen(server):
+    asked = {"id": analysed(server, "relu"), "layer": 0, "head": 0, "position": 50, "last": None}
+    plain = ask(server, "stages", **asked, power=None)
+    assert plain["sharpens"] is False
+    assert ask(server, "stages", **asked, power=3) == plain
 
 
 @pytest.mark.parametrize("given", [None, 3, "x", [1], {"unknown": 1}])

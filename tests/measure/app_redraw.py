@@ -3,8 +3,9 @@
     python tests/measure/app_redraw.py [--changes 200] [--json assets/results/app/redraw.json]
 
 - Redraw: one page in Chromium jumps to random views, of 4 tokens to the whole map, none of them
-  seen before. A change ends when every map is drawn from the new region's own cells and the
-  browser has finished the frame. One map, and two side by side.
+  seen before, once the small pictures of all heads are there. A change ends when every map is
+  drawn from the new region's own cells and the browser has finished the frame. One map, and two
+  side by side.
 - 16 clients: HTTP clients, not browsers, which would measure two cores full of Chromium. Each has
   a connection and a map of its own model, and asks for the region of the next random view as soon
   as it has the last, without a pause. A request ends with the last byte of its answer.
@@ -20,7 +21,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from served import DRAWN, READY, WIDE, Server, browser, looking, options, row, run, tell, view
+from served import (
+    DRAWN,
+    PICTURED,
+    READY,
+    WIDE,
+    Server,
+    browser,
+    looking,
+    options,
+    row,
+    run,
+    tell,
+    view,
+)
 
 LENGTHS = (8192, 32_768)
 PAIR = ("softmax", "lssar-p15")
@@ -63,7 +77,7 @@ def redraws(chromium: Any, server: Server, length: int, changes: int) -> list[di
     for models in (PAIR[:1], PAIR):
         page = chromium.new_page(viewport=WIDE)
         page.goto(f"{server.address}#map&{looking(models, length)}")
-        wait(page, DRAWN, limit=READY)
+        wait(page, PICTURED, limit=READY)
         rng = random.Random(SEED)
         times = page.evaluate(REDRAW, [view(rng, length) for _ in range(changes)])
         page.close()

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from served import HERE, Server, chromium, options, row, run, tell
+from served import HERE, UNPROTECTED, Server, chromium, options, row, run, tell
 from watched_server import CACHE_BYTES
 
 LIMIT = 300_000
@@ -305,7 +305,9 @@ async def used(server: Server, clients: int, minutes: float) -> Use:
 
     use = Use()
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        browser = await playwright.chromium.launch(
+            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=UNPROTECTED
+        )
         end = time.monotonic() + 60 * minutes
         going = [use.client(browser, server.address, number, end) for number in range(clients)]
         await asyncio.gather(*going, report(server, use, end))

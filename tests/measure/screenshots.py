@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from served import DRAWN, HERE, READY, Server, browser, looking, tell
+from served import DRAWN, HERE, PICTURED, READY, Server, browser, looking, tell
 
 from freeatten_core.files import replacing
 
 SETUP = looking(("softmax", "lssar-p15"), 8192)
 MOST_BYTES = 250_000
-COLOURS = 96
-DESKTOP = {"width": 1280, "height": 860}
+COLOURS = (256, 128, 64)
+DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
 
@@ -39,10 +39,10 @@ class Shot:
 
 
 COMPARE = Shot("compare", "", "document.getElementById('chart').dataset.drawn", ".site-bar")
-MAP = Shot("map", f"map&{SETUP}", DRAWN, "#map-title")
+MAP = Shot("map", f"map&{SETUP}", PICTURED, "#heads")
 TOKENS = Shot(
     "phone",
-    f"map&{SETUP}&head=layer+4%2C+head+2&q=6000&k=5990&span=16",
+    f"map&{looking(('lssar-p15',), 8192)}&head=layer+4%2C+head+2&q=6000&k=5990&span=16",
     DRAWN,
     "#maps",
 )
@@ -90,20 +90,21 @@ def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: 
 
 
 def write(path: Path, picture: bytes) -> None:
-    """With fewer colours, which takes a third of the bytes."""
+    """With as many colours as fit."""
     from PIL import Image
 
-    few = (
-        Image.open(io.BytesIO(picture))
-        .convert("RGB")
-        .quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    )
+    whole = Image.open(io.BytesIO(picture)).convert("RGB")
+    for colours in COLOURS:
+        file = io.BytesIO()
+        few = whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        few.save(file, "PNG", optimize=True)
+        if file.tell() <= MOST_BYTES:
+            break
+    else:
+        raise SystemExit(f"{path} would have {file.tell():,} bytes; {MOST_BYTES:,} are allowed")
     with replacing(path) as temporary:
-        few.save(temporary, "PNG", optimize=True)
-    size = path.stat().st_size
-    tell(f"{path.name}: {size / 1000:.0f} kB")
-    if size > MOST_BYTES:
-        raise SystemExit(f"{path} has {size:,} bytes; at most {MOST_BYTES:,} belong into a README")
+        temporary.write_bytes(file.getvalue())
+    tell(f"{path.name}: {file.tell() / 1000:.0f} kB in {colours} colours")
 
 
 if __name__ == "__main__":

@@ -33,12 +33,17 @@ sys.path.append(str(HERE.parent / "browser"))  # Chromium's options, and what a 
 PROGRAM = Path(sys.executable).with_name("freeatten-viz")
 START_LIMIT = 60
 WIDE = {"width": 1280, "height": 800}
-READY = 300
+READY = 900
 """Seconds for an analysis of 32k tokens on a busy machine."""
 DRAWN = """window.freeatten?.page?.panels.length && freeatten.page.root.dataset.settled === "true"
     && document.getElementById("map-command").textContent"""
 """The tab Map shows what its link says."""
+PICTURED = f"""{DRAWN} && [...document.querySelectorAll(".site-head canvas")]
+    .every((one) => one.width === one.height)"""
+"""And small pictures of all heads, which are 300 × 150 before."""
 CLOSEST = 4
+UNPROTECTED = ["--disable-ipc-flooding-protection"]
+"""Without this option of Playwright's a page is throttled as it would be for its users."""
 
 
 class Server:
@@ -101,7 +106,9 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        found = playwright.chromium.launch(
+            executable_path=chromium(), args=ARGUMENTS, ignore_default_args=UNPROTECTED
+        )
         yield found
         found.close()
 
