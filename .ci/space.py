@@ -113,7 +113,7 @@ def visit(address: str, process: subprocess.Popen[bytes]) -> None:
     while (told := ask("ask_progress", job=job))["state"] != "done":
         if told["state"] not in ("waiting", "running") or time.monotonic() > limit:
             raise AssertionError(f"the analysis is {told}")
-        time.sleep(0.1)
+        time.sleep(0.1)  # jobs are polled: the server tells nothing by itself
     corner = {"q0": 0, "q1": 64, "k0": 0, "k1": 64, "cells": 64}
     region = ask("ask_region", id=told["id"], layer=0, head=0, **corner)
     if (region["rows"], region["columns"]) != (64, 64):
@@ -129,7 +129,7 @@ def opened(address: str, process: subprocess.Popen[bytes]) -> str:
         except URLError:
             if process.poll() is not None or time.monotonic() > limit:
                 raise
-            time.sleep(0.1)
+            time.sleep(0.1)  # another process: nothing but its port says that it listens
 
 
 def get(request: str | Request) -> str:

@@ -114,7 +114,8 @@ def _run(job: Job, work: Callable[[Advance], Answer]) -> None:
         job.share, job.state = 1.0, "done"
     except CancelledError:
         job.state = "cancelled"
-    except Exception as error:  # else the thread ends unheard and the page asks for ever
+    # any type: this is a thread's end, where it would go unheard and the page would ask for ever
+    except Exception as error:
         job.error, job.state = sentence_of(error), "failed"
     finally:
         release_memory()

@@ -67,7 +67,9 @@ class ZeroGpuAnalyses(Analyses):
             return super().capture(row, tokens, advance)
         try:
             answer = self._on_gpu(pickle.dumps((row, tokens)))
-        except Exception as error:  # no quota, none free, aborted: each is Gradio's own Error
+        # any type: Gradio's Error without quota or a free GPU, and what failed over there as it
+        # was; the CPU then does the work, or says the same
+        except Exception as error:
             logger.warning("no GPU for %d tokens, so on the CPU: %s", len(tokens), error)
             return super().capture(row, tokens, advance)
         made: Capture = pickle.loads(answer)

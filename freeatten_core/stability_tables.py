@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .cards import table
 from .speed import machine
@@ -143,13 +143,13 @@ def error_table(result: Result, kind: str, dtype: str) -> str:
     header = [f"{dtype}, ×{scales[0]:g}"]
     header += [f"{form}, {count(lengths[end])}" for form in FORM_TITLES for end in ends]
     header += [f"{form} lost from ×" for form in FORM_TITLES]
-    lines = []
-    for entry in entries(result, kind):
+
+    def cells(entry: Row) -> list[str]:
         forms = entry["types"][dtype]
-        cells = [error_text(forms[form], end, 0) for form in FORM_TITLES for end in ends]
-        cells += [lost_from(result, forms[form]) for form in FORM_TITLES]
-        lines.append([f"`{entry['variant']}`", *cells])
-    return table(header, lines)
+        found = [error_text(forms[form], end, 0) for form in FORM_TITLES for end in ends]
+        return found + [lost_from(result, forms[form]) for form in FORM_TITLES]
+
+    return _table(header, result, kind, cells)
 
 
 def score_table(result: Result, kind: str) -> str:
@@ -157,14 +157,8 @@ def score_table(result: Result, kind: str) -> str:
     settings = result["settings"]
     header = [f"scores, {count(settings['lengths'][-1])} tokens"]
     header += [f"×{scale:g}" for scale in settings["scales"]]
-    lines = [
-        [
-            f"`{entry['variant']}`",
-            *(scores_text(entry, -1, index) for index in range(len(settings["scales"]))),
-        ]
-        for entry in entries(result, kind)
-    ]
-    return table(header, lines)
+    scales = range(len(settings["scales"]))
+    return _table(header, result, kind, lambda entry: [scores_text(entry, -1, at) for at in scales])
 
 
 def gradient_table(result: Result, kind: str) -> str:
@@ -173,14 +167,11 @@ def gradient_table(result: Result, kind: str) -> str:
     columns = [(dtype, form) for dtype in settings["dtypes"] for form in FORM_TITLES]
     header = [f"gradients, {count(settings['lengths'][-1])} tokens, ×{settings['scales'][0]:g}"]
     header += [f"{dtype} {form}" for dtype, form in columns]
-    lines = [
-        [
-            f"`{entry['variant']}`",
-            *(gradient_text(entry["types"][dtype][form]) for dtype, form in columns),
-        ]
-        for entry in entries(result, kind)
-    ]
-    return table(header, lines)
+
+    def cells(entry: Row) -> list[str]:
+        return [gradient_text(entry["types"][dtype][form]) for dtype, form in columns]
+
+    return _table(header, result, kind, cells)
 
 
 def norm_table(result: Result, kind: str) -> str:
@@ -188,12 +179,20 @@ def norm_table(result: Result, kind: str) -> str:
     settings = result["settings"]
     header = [f"query / key / value, {count(settings['lengths'][-1])} tokens"]
     header += [f"×{scale:g}" for scale in settings["scales"]]
-    lines = []
-    for entry in entries(result, kind):
+
+    def cells(entry: Row) -> list[str]:
         norms = [entry[f"{name}_gradient_norm"][-1] for name in GRADIENTS]
-        cells = [" / ".join(map(_two_digits, triple)) for triple in zip(*norms, strict=True)]
-        lines.append([f"`{entry['variant']}`", *cells])
-    return table(header, lines)
+        return [" / ".join(map(_two_digits, triple)) for triple in zip(*norms, strict=True)]
+
+    return _table(header, result, kind, cells)
+
+
+def _table(
+    header: Sequence[str], result: Result, kind: str, cells: Callable[[Row], Sequence[str]]
+) -> str:
+    """A line a variant."""
+    rows = entries(result, kind)
+    return table(header, [[f"`{entry['variant']}`", *cells(entry)] for entry in rows])
 
 
 def _two_digits(value: float | None) -> str:

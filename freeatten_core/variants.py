@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from .errors import UsageError
 
@@ -283,7 +283,7 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
         raise UsageError(
             f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes {legal}"
         )
-    return Modifier(name, by=by)  # type: ignore[arg-type]  # checked above
+    return Modifier(name, by=cast("AlignBy", by))
 
 
 def _check_modifiers(variant: Variant) -> None:

@@ -140,14 +140,15 @@ def test_text_and_its_name_stay_text(exported):
         assert not set("<>&\u2028") & set(path.read_text(encoding="ascii"))
 
 
+@pytest.mark.parametrize("command", ["export", "space"])
 @pytest.mark.parametrize("kind", ["file", "full"])
-def test_what_is_there_is_left_alone(kind, tmp_path):
-    out = tmp_path / "site"
+def test_what_is_there_is_left_alone(kind, command, tmp_path):
+    out = tmp_path / "out"
     if kind == "full":
         out.mkdir()
     kept = out / "notes.txt" if kind == "full" else out
     kept.write_text("mine")
-    done = viz("export", "--out", out)
+    done = viz(command, "--out", out)
     assert done.exit_code == 2
     what = "a file" if kind == "file" else "not empty"
     assert sentence(done) == f"{out} is {what}; name a new or an empty folder"

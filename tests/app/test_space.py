@@ -126,19 +126,6 @@ def test_the_next_step_is_told_on_standard_error(written):
     assert f"hf upload OWNER/NAME {out} . --repo-type space" in done.stderr
 
 
-@pytest.mark.parametrize("kind", ["file", "full"])
-def test_what_is_there_is_left_alone(kind, tmp_path):
-    out = tmp_path / "space"
-    if kind == "full":
-        out.mkdir()
-    kept = out / "notes.txt" if kind == "full" else out
-    kept.write_text("mine")
-    done = viz("space", "--out", out)
-    assert done.exit_code == 2
-    assert f"{out} is {'a file' if kind == 'file' else 'not empty'}; name a new" in done.stderr
-    assert kept.read_text() == "mine"
-
-
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "full"), 1)])
 def test_what_ends_early_leaves_nothing(error, code, tmp_path, monkeypatch):
     def fail():
@@ -248,7 +235,7 @@ class Lender:
     def __init__(self, error=None):
         self.decorated, self.calls, self.error = [], 0, error
 
-    def GPU(self, function):  # noqa: N802  (its name in the package)
+    def GPU(self, function):  # noqa: N802  (what the package calls it)
         self.decorated.append(function)
 
         def lent(*given):

@@ -193,10 +193,7 @@ def test_zoom_to_one_token_of_32k(opened, monkeypatch):
     page.locator("#length").select_option("32768")
     page.locator("#text").select_option("own")
     lines = (f"{number} comes after {number - 1}.\n" for number in range(4800))
-    file = {"name": "long.txt", "mimeType": "text/plain", "buffer": "".join(lines).encode()}
-    page.locator("#file").set_input_files(file)
-    wait(page, "document.getElementById('file-name').textContent.includes('long.txt')")
-    page.locator("#look").click()
+    upload(page, "long.txt", "".join(lines), shows="long.txt")
     about = "document.getElementById('map-about').textContent.startsWith('32,768 tokens')"
     wait(page, about, limit=50)
     page.evaluate("freeatten.page.look({ query: 30000, key: 29998, span: 5 })")
@@ -421,15 +418,20 @@ def look_at(page, content):
     page.locator("#look").click()
 
 
+def upload(page, name, content, *, shows):
+    """Gives a file and asks for its analysis, once the page shows a part of its name."""
+    file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
+    page.locator("#file").set_input_files(file)
+    wait(page, f"document.getElementById('file-name').textContent.includes({shows!r})")
+    page.locator("#look").click()
+
+
 def test_hostile_text_is_only_text(opened):
     page = opened(f"map&{SETUP}", MAPS)
     page.locator("#text").select_option("own")
     name = "<img src=x onerror='window.hacked = 1'>.txt"
     content = (HOSTILE * 12).replace("\x00", "")
-    file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
-    page.locator("#file").set_input_files(file)
-    wait(page, "document.getElementById('file-name').textContent.includes('onerror')")
-    page.locator("#look").click()
+    upload(page, name, content, shows="onerror")
     wait(page, "document.getElementById('map-about').textContent.includes('onerror')", limit=READY)
     settled(page)
     page.evaluate("freeatten.page.look({ query: 0, key: 0, span: 12 })")
@@ -567,10 +569,7 @@ def test_a_hostile_file_is_only_text_in_compare(opened):
     page = opened("compare&result=own", "!document.getElementById('own').hidden")
     name = "<img src=x onerror='window.hacked = 1'>.txt"
     content = (HOSTILE * 30).replace("\x00", "")
-    file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
-    page.locator("#file").set_input_files(file)
-    wait(page, "document.getElementById('file-name').textContent.includes('onerror')")
-    page.locator("#look").click()
+    upload(page, name, content, shows="onerror")
     wait(page, SCORED, limit=READY)
     page.locator("#tables summary").click()
     assert name in page.locator("#provenance").text_content()

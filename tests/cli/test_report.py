@@ -48,6 +48,42 @@ def report(folder: Path) -> None:
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
+def emptied(checkout: Path, name: str) -> Path:
+    """The folder of stored results of a name, emptied."""
+    folder = checkout / "assets" / "results" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
+    """The generated blocks of a page that are of results of a name, by what follows the name."""
+    text = (checkout / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(rf"<!-- report: {result}(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+
+
+@pytest.mark.parametrize(
+    ("folder", "page", "block"),
+    [
+        ("speed", "speed.md", "speed/h200 time forward"),
+        ("retrieve", "inside.md", "retrieve/copy gain"),
+        ("inside", "inside.md", "inside/heads entropy"),
+        ("app", "app.md", "app/redraw table"),
+        ("stability", "stability.md", "stability/cpu random float16"),
+        ("systems", "softplus.md", "systems/code window"),
+        ("cube", "softplus.md", "cube/runs cells"),
+    ],
+)
+def test_while_nothing_is_stored_the_blocks_stay_as_they_are(checkout, folder, page, block):
+    stored = emptied(checkout, folder)
+    path = checkout / "docs" / page
+    before = path.read_text(encoding="utf-8")
+    assert f"<!-- report: {block} -->" in before
+    report(checkout)
+    assert path.read_text(encoding="utf-8") == before
+    assert list(stored.iterdir()) == []
+
+
 def test_the_pages_and_cards_of_the_repository_are_up_to_date(checkout):
     before = contents(checkout)
     cards = [name for name in before if re.fullmatch(r"assets/checkpoints/[^/]+/README.md", name)]
@@ -83,37 +119,20 @@ def test_a_block_that_no_result_gives_is_refused(checkout):
     assert page.read_text() == text
 
 
-@pytest.fixture
-def speed_folder(checkout):
-    """Where benchmarks are stored, emptied."""
-    folder = checkout / "assets" / "results" / "speed"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def test_while_no_benchmark_is_stored_its_page_stays_as_it_is(checkout, speed_folder):
-    page = checkout / "docs" / "speed.md"
-    before = page.read_text(encoding="utf-8")
-    assert "<!-- report: speed/h200 time forward -->" in before
+def test_a_stored_benchmark_fills_every_block_of_its_page(checkout):
+    folder = emptied(checkout, "speed")
+    (folder / "h200.json").write_text(json.dumps(sample_speed()))
     report(checkout)
-    assert page.read_text(encoding="utf-8") == before
-    assert list(speed_folder.iterdir()) == []
-
-
-def test_a_stored_benchmark_fills_every_block_of_its_page(checkout, speed_folder):
-    (speed_folder / "h200.json").write_text(json.dumps(sample_speed()))
-    report(checkout)
-    text = (checkout / "docs" / "speed.md").read_text(encoding="utf-8")
-    found = re.findall(r"<!-- report: speed/h200 (.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL)
+    found = blocks_of(checkout, "speed.md", "speed/h200 ")
     assert len(found) == 9
-    assert [name for name, block in found if not block.strip()] == []
-    assert "| `lssar:p=15` | 0.170 (1.42×) |" in dict(found)["time forward"]
-    assert "freeatten bench --device cuda --json" in dict(found)["provenance"]
+    assert [name for name, block in found.items() if not block.strip()] == []
+    assert "| `lssar:p=15` | 0.170 (1.42×) |" in found["time forward"]
+    assert "freeatten bench --device cuda --json" in found["provenance"]
 
 
-def test_a_block_that_the_stored_benchmark_lacks_is_refused(checkout, speed_folder):
-    (speed_folder / "h200.json").write_text(json.dumps(sample_speed(passes=("forward",))))
+def test_a_block_that_the_stored_benchmark_lacks_is_refused(checkout):
+    folder = emptied(checkout, "speed")
+    (folder / "h200.json").write_text(json.dumps(sample_speed(passes=("forward",))))
     assert "'speed/h200 time backward', which no stored result gives" in refusal(
         1, "report", str(checkout), "--no-pictures"
     )
@@ -130,30 +149,12 @@ def test_the_benchmark_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     assert colors[0] != colors[1]
 
 
-@pytest.fixture
-def retrieve_folder(checkout):
-    """Where results of `freeatten retrieve` are stored, emptied."""
-    folder = checkout / "assets" / "results" / "retrieve"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-@pytest.mark.usefixtures("retrieve_folder")
-def test_while_no_retrieval_is_stored_its_blocks_stay_as_they_are(checkout):
-    page = checkout / "docs" / "inside.md"
-    before = page.read_text(encoding="utf-8")
-    assert "<!-- report: retrieve/copy gain -->" in before
+def test_stored_retrievals_fill_their_blocks(checkout):
+    folder = emptied(checkout, "retrieve")
+    (folder / "copy.json").write_text(json.dumps(copy_result()))
+    (folder / "recall.json").write_text(json.dumps(recall_result()))
     report(checkout)
-    assert page.read_text(encoding="utf-8") == before
-
-
-def test_stored_retrievals_fill_their_blocks(checkout, retrieve_folder):
-    (retrieve_folder / "copy.json").write_text(json.dumps(copy_result()))
-    (retrieve_folder / "recall.json").write_text(json.dumps(recall_result()))
-    report(checkout)
-    text = (checkout / "docs" / "inside.md").read_text(encoding="utf-8")
-    found = dict(re.findall(r"<!-- report: retrieve/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
+    found = blocks_of(checkout, "inside.md", "retrieve/")
     assert set(found) == {
         *("copy gain", "copy control", "copy provenance"),
         *("recall accuracy", "recall distance", "recall provenance"),
@@ -163,8 +164,8 @@ def test_stored_retrievals_fill_their_blocks(checkout, retrieve_folder):
     assert "freeatten retrieve --task recall" in found["recall provenance"]
 
 
-def test_a_stored_recall_is_on_the_card_of_its_model(checkout, retrieve_folder):
-    (retrieve_folder / "recall.json").write_text(json.dumps(recall_result()))
+def test_a_stored_recall_is_on_the_card_of_its_model(checkout):
+    (emptied(checkout, "retrieve") / "recall.json").write_text(json.dumps(recall_result()))
     folder = checkout / "assets" / "recall" / "softmax"
     shutil.rmtree(folder, ignore_errors=True)
     train_recall(
@@ -190,34 +191,13 @@ def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     ]
 
 
-@pytest.fixture
-def inside_folder(checkout):
-    """Where results of `freeatten entropy` and `freeatten ablate` are stored, emptied."""
-    folder = checkout / "assets" / "results" / "inside"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def inside_blocks(checkout):
-    text = (checkout / "docs" / "inside.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"<!-- report: inside/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
-
-
-@pytest.mark.usefixtures("inside_folder")
-def test_while_nothing_is_stored_the_blocks_of_the_inside_stay_as_they_are(checkout):
-    before = inside_blocks(checkout)
-    assert "heads entropy" in before
+def test_stored_surveys_and_ablations_fill_their_blocks(checkout):
+    folder = emptied(checkout, "inside")
+    (folder / "heads.json").write_text(json.dumps(survey_result()))
+    (folder / "ablate.json").write_text(json.dumps(ablate_result()))
+    (folder / "ablate-books.json").write_text(json.dumps(ablate_result(heads=False)))
     report(checkout)
-    assert inside_blocks(checkout) == before
-
-
-def test_stored_surveys_and_ablations_fill_their_blocks(checkout, inside_folder):
-    (inside_folder / "heads.json").write_text(json.dumps(survey_result()))
-    (inside_folder / "ablate.json").write_text(json.dumps(ablate_result()))
-    (inside_folder / "ablate-books.json").write_text(json.dumps(ablate_result(heads=False)))
-    report(checkout)
-    found = inside_blocks(checkout)
+    found = blocks_of(checkout, "inside.md", "inside/")
     assert "| `softmax` | 2.90 ±0.10 |" in found["heads entropy"]
     assert "| `lssar:p=15` | +0.481 ±0.030 |" in found["ablate delta"]
     assert "0.0: −0.250 ±0.020" in found["ablate heads"]
@@ -239,34 +219,13 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     assert drawn == [f"inside-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
 
 
-@pytest.fixture
-def app_folder(checkout):
-    """Where measurements of the browser app are stored, emptied."""
-    folder = checkout / "assets" / "results" / "app"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def app_blocks(checkout):
-    text = (checkout / "docs" / "app.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"<!-- report: app/(.+?) -->\n(.*?)<!-- end -->", text, re.DOTALL))
-
-
-@pytest.mark.usefixtures("app_folder")
-def test_while_the_app_is_not_measured_its_blocks_stay_as_they_are(checkout):
-    before = app_blocks(checkout)
-    assert "redraw table" in before
-    report(checkout)
-    assert app_blocks(checkout) == before
-
-
-def test_stored_measurements_of_the_app_fill_their_blocks(checkout, app_folder):
+def test_stored_measurements_of_the_app_fill_their_blocks(checkout):
+    folder = emptied(checkout, "app")
     results = {"start": start_result(), "redraw": redraw_result(), "soak": soak_result()}
     for name, result in results.items():
-        (app_folder / f"{name}.json").write_text(json.dumps(result))
+        (folder / f"{name}.json").write_text(json.dumps(result))
     report(checkout)
-    found = app_blocks(checkout)
+    found = blocks_of(checkout, "app.md", "app/")
     assert (
         "| first answer, s | 200 | 0.625 | 1.25 | 2.50 | largest ≤ 3: met |"
         in (found["start table"])
@@ -280,36 +239,15 @@ def test_stored_measurements_of_the_app_fill_their_blocks(checkout, app_folder):
     assert [name for name, block in found.items() if not block.strip()] == []
 
 
-@pytest.fixture
-def stability_folder(checkout):
-    """Where results of `freeatten stability` are stored, emptied."""
-    folder = checkout / "assets" / "results" / "stability"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    return folder
-
-
-def stability_blocks(checkout):
-    text = (checkout / "docs" / "stability.md").read_text(encoding="utf-8")
-    return dict(re.findall(r"<!-- report: stability/cpu (.+?) -->\n(.*?)<!-- end -->", text, re.S))
-
-
-@pytest.mark.usefixtures("stability_folder")
-def test_while_no_stability_is_stored_its_blocks_stay_as_they_are(checkout):
-    before = stability_blocks(checkout)
-    assert "random float16" in before
-    report(checkout)
-    assert stability_blocks(checkout) == before
-
-
-def test_a_stored_stability_fills_every_block_of_its_page(checkout, stability_folder):
+def test_a_stored_stability_fills_every_block_of_its_page(checkout):
+    folder = emptied(checkout, "stability")
     result = stability_result()
     result["settings"]["dtypes"].insert(1, "bfloat16")
     for entry in result["variants"]:
         entry["types"]["bfloat16"] = entry["types"]["float32"]
-    (stability_folder / "cpu.json").write_text(json.dumps(result))
+    (folder / "cpu.json").write_text(json.dumps(result))
     report(checkout)
-    found = stability_blocks(checkout)
+    found = blocks_of(checkout, "stability.md", "stability/cpu ")
     assert [name for name, block in found.items() if not block.strip()] == []
     assert "| `softmax` | 5.0e-4 | 6.0e-4 |" in found["random float16"]
     assert "| `softmax` | −4.84 … 4.5 |" in found["checkpoint scores"]

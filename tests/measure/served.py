@@ -88,7 +88,7 @@ class Server:
             except URLError:
                 if self._process.poll() is not None or self.seconds() > START_LIMIT:
                     raise SystemExit(f"the server did not start: {self.log()}") from None
-                time.sleep(0.01)
+                time.sleep(0.01)  # another process: nothing but its port says that it listens
 
     def log(self) -> str:
         """What it has written to standard error."""

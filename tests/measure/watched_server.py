@@ -48,7 +48,7 @@ def main() -> None:
                 "entries": len(kept),
             }
             print(json.dumps(sample), flush=True)
-            time.sleep(EVERY)
+            time.sleep(EVERY)  # between two samples; the server works in threads of its own
     except KeyboardInterrupt:
         pass
     finally:
