@@ -30,7 +30,8 @@ class Models:
     def __init__(self, configured: tuple[str, ...], *, local: bool) -> None:
         """Args: what the command names, and whether only this machine is served."""
         self.local = local
-        self.configured = {self._name(source): source for source in configured}
+        allowed = map(_allowed, configured)
+        self.configured = {self._name(source): source for source in allowed}
         self._load = lru_cache(maxsize=KEPT)(_load)
         self._lock = Lock()
 
@@ -113,6 +114,15 @@ def modifiers() -> list[tuple[str, str]]:
     from freeatten_core.variants import MODIFIERS
 
     return [(name, str(meaning)) for name, meaning in MODIFIERS.items()]
+
+
+def _allowed(source: str) -> str:
+    """Its name without the function of one's own that it computes, `folder@my_file.py:function`."""
+    if "@" not in source:  # the usual start goes on without torch
+        return source
+    from freeatten_core.comparison import allowed_source
+
+    return allowed_source(source)
 
 
 def _load(source: str) -> Checkpoint:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    variant: Annotated[str, typer.Option(help="What to train, such as lssar:p=15.")],
+    variant: Annotated[
+        str, typer.Option(help="What to train, such as lssar:p=15 or my_file.py:function.")
+    ],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Annotated[
         list[str] | None,
@@ -62,6 +64,7 @@ def train(
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
+    from freeatten_core import own
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
     from freeatten_core.recall import RECIPE as RECALL_RECIPE
@@ -75,7 +78,7 @@ def train(
         raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
     if task == "text" and not text:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
-    parsed = Variant.parse(variant)
+    parsed = own.allow(Variant.parse(variant))
     recipe = replace(RECALL_RECIPE if task == "recall" else Recipe(), seed=seed).changed(
         steps=steps,
         batch=batch,

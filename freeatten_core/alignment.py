@@ -7,9 +7,11 @@ the training length. Fitted on other texts than those that are scored.
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
 
 import torch
 from scipy.optimize import brentq
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from .attention import row_statistics
 from .errors import ContentError, UsageError
-from .evaluation import BATCH_TOKENS, Text
+from .evaluation import BATCH_TOKENS, Advance, Text, pass_cost
 from .model import Model
 from .variants import Variant
 
@@ -26,6 +28,57 @@ PRECISION = 5e-3
 """Of log temperature."""
 FITTED_ON = 2
 """Texts of the longest length that temperatures are fitted on."""
+EXPECTED_EVALUATIONS = 7
+"""Of the statistic at one length; the search takes 6 or 7 with the shipped checkpoints."""
+
+
+def needs_temperatures(variant: Variant, trained: int, lengths: Sequence[int]) -> bool:
+    """Whether there is anything to fit: `align`, and a length beyond the training length."""
+    return variant.modifier("align") is not None and max(lengths) > trained
+
+
+def fitting_cost(
+    variant: Variant, trained: int, texts: Sequence[Text], lengths: Sequence[int]
+) -> float:
+    """What `fit_temperatures` reports to `advance` in all; 0 when there is nothing to fit."""
+    if not needs_temperatures(variant, trained, lengths):
+        return 0.0
+    longer = [length for length in set(lengths) if length > trained]
+    searched = sum(_evaluation_cost(texts, length) for length in longer)
+    return _evaluation_cost(texts, trained) + EXPECTED_EVALUATIONS * searched
+
+
+def modified_copy(
+    model: Model,
+    variant: Variant,
+    lengths: Sequence[int],
+    texts: Sequence[Text] = (),
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    advance: Advance = lambda _: None,
+) -> tuple[Model, dict[int, float] | None]:
+    """A copy of a model with a variant's modifiers, and the temperatures if `align` is one.
+
+    Args:
+        model: without modifiers; stays as it is.
+        variant: the model's own with modifiers.
+        lengths: tokens; modifiers are set for the longest.
+        texts: what `align` is fitted on, where `needs_temperatures` says so.
+        device, dtype: of the copy.
+        advance: called with the cost of each pass of the fit.
+
+    Raises:
+        ContentError: as `fit_temperatures` does.
+    """
+    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
+    plain = copy.deepcopy(model).to(device, dtype)
+    temperatures = None
+    if variant.modifier("align") is not None:
+        temperatures = fit_temperatures(
+            plain, variant, texts, lengths, device=device, advance=advance
+        )
+    return plain.with_modifiers(variant, max(lengths), temperatures), temperatures
 
 
 @torch.inference_mode()
@@ -36,14 +89,17 @@ def fit_temperatures(
     lengths: Sequence[int],
     *,
     device: torch.device,
+    advance: Advance = lambda _: None,
 ) -> dict[int, float]:
-    """The temperature of every length beyond the training length.
+    """The temperature of every length beyond the training length; none when no length is.
 
     Args:
         model: on `device`, without modifiers.
         variant: the model's own with `align` among its modifiers, which are all set.
-        texts: each of the longest length or more; windows of every length are cut from them.
+        texts: each of the longest length or more; of every length as many windows are cut from
+            each as it holds whole.
         lengths: tokens.
+        advance: called with the cost of each pass, `fitting_cost` in all.
 
     Raises:
         UsageError: `align` is not among the modifiers.
@@ -53,26 +109,59 @@ def fit_temperatures(
     if align is None:
         raise UsageError(f"{variant} has no align, so there is no temperature to fit")
     longest, trained = max(lengths), model.config.train_length
-    tokens = torch.stack([torch.from_numpy(text.tokens[:longest]) for text in texts]).to(device)
+    if not needs_temperatures(variant, trained, lengths):
+        return {}
 
     def mean_at(length: int, temperature: float) -> float:
         changed = model.with_modifiers(
             variant, longest, {longest: temperature, length: temperature}
         )
-        return _mean(changed, variant, align.by, tokens.view(-1, length))
+        windows = _windows(texts, length).to(device)
+        return _mean(changed, variant, align.by, windows, reported)
 
     def distance(length: int, log_temperature: float) -> float:
         return mean_at(length, math.exp(log_temperature)) - wanted
 
-    wanted = mean_at(trained, 1.0)
-    return {
-        length: _root(partial(distance, length), length, align.by)
-        for length in sorted(lengths)
-        if length > trained
-    }
+    with _in_all(fitting_cost(variant, trained, texts, lengths), advance) as reported:
+        wanted = mean_at(trained, 1.0)
+        return {
+            length: _root(partial(distance, length), length, align.by)
+            for length in sorted(set(lengths))
+            if length > trained
+        }
 
 
-def _mean(model: Model, variant: Variant, statistic: str, windows: Tensor) -> float:
+def _windows(texts: Sequence[Text], length: int) -> Tensor:
+    """As many whole windows as each text holds, (windows, length)."""
+    whole = [text.tokens[: len(text.tokens) // length * length] for text in texts]
+    return torch.cat([torch.from_numpy(tokens).view(-1, length) for tokens in whole])
+
+
+def _evaluation_cost(texts: Sequence[Text], length: int) -> float:
+    return pass_cost(sum(len(text.tokens) // length for text in texts), length)
+
+
+@contextmanager
+def _in_all(announced: float, advance: Advance) -> Iterator[Advance]:
+    """Report costs up to what was announced, and at the end what is left of it.
+
+    How often a search evaluates is not known before, and progress is to end where it was said to.
+    """
+    left = announced
+
+    def report(cost: float) -> None:
+        nonlocal left
+        reported = min(cost, left)
+        left -= reported
+        advance(reported)
+
+    yield report
+    advance(left)
+
+
+def _mean(
+    model: Model, variant: Variant, statistic: str, windows: Tensor, advance: Advance
+) -> float:
     """Of the last half of the rows of windows (n, length), over layers and heads."""
     found: list[Tensor] = []
 
@@ -84,13 +173,15 @@ def _mean(model: Model, variant: Variant, statistic: str, windows: Tensor) -> fl
     batch = max(1, BATCH_TOKENS.get(windows.device.type, BATCH_TOKENS["cpu"]) // windows.shape[1])
     for part in torch.split(windows, batch):
         model.hidden(part, observe=observe)
+        advance(pass_cost(*part.shape))
     return float(torch.cat(found).mean())
 
 
 def _root(distance: Callable[[float], float], length: int, statistic: str) -> float:
     """The temperature where the distance, of log temperature, is 0."""
     low, high = math.log(LOWEST), math.log(HIGHEST)
-    if distance(low) * distance(high) > 0:
+    distance = cache(distance)  # `brentq` evaluates the ends again
+    if not distance(low) * distance(high) <= 0:  # a statistic can be NaN
         raise ContentError(
             f"align: no temperature from {LOWEST} to {HIGHEST:.0f} gives texts of {length:,} "
             f"tokens the {statistic} of the training length"

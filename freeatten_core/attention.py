@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import own
+from .errors import UsageError
 from .kernels import chunked, chunked_backward
 from .kernels.problem import Problem
 from .kernels.statistics import RowStatistics, region_weights, statistics
@@ -51,7 +53,8 @@ def attention(
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
         key: (B, Hkv, Lk, D), with Hkv = H unless `enable_gqa`.
         value: (B, Hkv, Lk, Dv).
-        variant: a name such as `"lssar:p=15"`, or a `Variant`.
+        variant: a name such as `"lssar:p=15"`, or a `Variant`; with a function of one's own,
+            memory and speed are the function's.
         is_causal: whether a row sees only keys up to its own.
         enable_gqa: let `H / Hkv` consecutive query heads share one key head.
         head_scale: (H,), multiplies the score of each head; a constant (no gradient).
@@ -65,6 +68,12 @@ def attention(
         TypeError: something that is not a floating-point tensor, or mixed types.
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
+    variant = Variant.parse(variant)
+    if variant.function is not None:
+        _refuse_changed(
+            variant, not is_causal, head_scale is not None, distance_slope is not None, window
+        )
+        return own.attend(query, key, value, variant)
     problem = check(
         query,
         key,
@@ -119,6 +128,7 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
+    query, key, variant = _weighed(query, key, variant, is_causal)
     problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
@@ -140,12 +150,31 @@ def row_statistics(
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
+    query, key, variant = _weighed(query, key, variant, is_causal)
     problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
     if takes_fused(problem, query, problem.dim):
         from .kernels.fused.ops import row_statistics as fused_statistics
 
         return fused_statistics(problem, query, key)
     return statistics(problem, query, key)
+
+
+def _weighed(
+    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool
+) -> tuple[Tensor, Tensor, Variant]:
+    """A call whose weights the kernels compute: itself, or what stands for one's own function."""
+    variant = Variant.parse(variant)
+    if variant.function is None:
+        return query, key, variant
+    _refuse_changed(variant, not is_causal)
+    return *own.as_scores(query, key, variant), own.WEIGHED
+
+
+def _refuse_changed(variant: Variant, *changes: object) -> None:
+    if any(changes):
+        raise UsageError(
+            f"{variant} is one's own function, which is causal and takes query, key and value alone"
+        )
 
 
 def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
@@ -220,6 +249,8 @@ def check(
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
             f"attention operator; pass {variant.trained}"
         )
+    if variant.function is not None:
+        raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
     for name, tensor in named.items():
         _check_tensor(name, tensor, query)

@@ -194,11 +194,13 @@ def check_each_positive(name: str, values: Sequence[int], *, such_as: int) -> No
 
 
 def timed_variants(text: str) -> list[Variant]:
-    """The variants named, without a modifier, which would change a model and not the operator."""
+    """The variants named, those that the kernels compute: no modifier, no function of one's own."""
     variants = Variant.parse_list(text)
     for variant in variants:
         if variant.modifiers:
             raise UsageError(f"variants holds {variant}; only {variant.trained} can be timed")
+        if variant.function is not None:
+            raise UsageError(f"variants holds {variant}; only the named variants can be timed")
     return variants
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import assets
 from .variants import SOURCES, Variant
 from .wording import (
     HEADS_SHOWN,
@@ -43,14 +43,6 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`."""
     return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-
-
-def stored_comparisons() -> dict[str, Result]:
-    """The stored results of `freeatten compare`, by names such as `stdlib-16x`, `systems/code`."""
-    folder = assets() / "results"
-    found = stored_results(folder)
-    found |= {f"systems/{name}": each for name, each in stored_results(folder / "systems").items()}
-    return {name: result for name, result in found.items() if "control" in result}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -90,10 +82,15 @@ def provenance(result: Result) -> str:
     """One line: text, machine, versions, command."""
     text = result["text"]
     return (
-        f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
-        f"({plural(text['qualifying'], 'file')} of {count(text['files'])} long enough), "
+        f"{plural(result['texts'], 'text')} of {source_name(text['source'])}{_qualifying(text)}, "
         f"{count(text['tokens'])} tokens scored at every length; {_machine(result)}"
     )
+
+
+def _qualifying(text: Mapping[str, Any]) -> str:
+    if text["qualifying"] is None:
+        return ""
+    return f" ({plural(text['qualifying'], 'file')} of {count(text['files'])} long enough)"
 
 
 def _machine(result: Result) -> str:
@@ -330,6 +327,8 @@ def _front_matter(tags: str, language: str = "") -> str:
 
 
 def _source(variant: Variant) -> str:
+    if variant.function is not None:
+        return "one's own function"
     return SOURCES.get(str(variant).split(":")[0], "custom")
 
 
@@ -337,6 +336,8 @@ def _made_lines(about: Mapping[str, Any], unit: str) -> Iterator[str]:
     recipe, curve = about["recipe"], about["curve"]
     yield "\n## How it was made\n"
     yield f"```\n{about['command']}\n```\n"
+    if "function" in about:
+        yield from _function_lines(about["function"])
     yield table(["recipe", "value"], [[k, _plain(v)] for k, v in recipe.items()])
     yield (
         f"\nLearning rate {about['learning_rate']:g}{_searched(about)}. The last validation loss "
@@ -344,6 +345,14 @@ def _made_lines(about: Mapping[str, Any], unit: str) -> Iterator[str]:
         f"steps, {number(about['seconds'], 0)} s on {about['device']} with torch "
         f"{about['torch']}; the whole curve is in `curve.json`."
     )
+
+
+def _function_lines(function: Mapping[str, str]) -> Iterator[str]:
+    """The file of one's own attention, to be read; loading the checkpoint does not run it."""
+    source = function["source"].rstrip()
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", source)), 3)
+    yield f"Its attention is the function of `{function['name']}`, when it was trained:\n"
+    yield f"{fence}python\n{source}\n{fence}\n"
 
 
 def _reading(recipe: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from . import own
 from .errors import ContentError, UsageError
 from .files import expanded, replacing_folder
 from .model import Model, ModelConfig, parameter_shapes
@@ -87,7 +88,8 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
     The weights are kept in float32 whatever the file holds.
 
     Raises:
-        UsageError: nothing of that name exists, or it was trained on a task and reads no text.
+        UsageError: nothing of that name exists, it was trained on a task and reads no text, or
+            it computes a function of one's own that was not named.
         ContentError: it exists and is not a checkpoint in this format, strictly: missing or
             extra tensors, wrong shapes, a weight file that is not safetensors.
     """
@@ -112,6 +114,9 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
 
 def load_model(folder: Path, config: ModelConfig, device: str | torch.device) -> Model:
     """The model of a checkpoint folder, for inference; errors as `load_checkpoint`."""
+    if config.variant.function is not None:
+        sha256 = _read_json(folder / CONFIG).get("function_sha256")
+        own.check_source(str(folder), config.variant, sha256)
     weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
     with torch.device("meta"):
         model = Model(config)
@@ -183,6 +188,7 @@ def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]
     return {
         "format": FORMAT,
         "variant": str(config.variant),
+        **_function_json(config.variant),
         "train_length": config.train_length,
         "vocab_size": config.vocab_size,
         "width": config.width,
@@ -194,6 +200,10 @@ def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]
         "seed": seed,
         "steps": steps,
     }
+
+
+def _function_json(variant: Variant) -> dict[str, str]:
+    return {"function_sha256": own.find(variant).sha256} if variant.function is not None else {}
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,9 +23,19 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from .alignment import FITTED_ON, fit_temperatures
+from . import own
+from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
 from .attention import row_statistics
-from .checkpoint import Checkpoint, assets, load_checkpoint, shipped, slug
+from .checkpoint import (
+    CONFIG,
+    Checkpoint,
+    assets,
+    load_checkpoint,
+    locate,
+    read_config,
+    shipped,
+    slug,
+)
 from .corpus import Document, manifest
 from .devices import device_name
 from .errors import UsageError
@@ -120,31 +130,58 @@ class Comparison:
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
     """Rows for shipped variants and for given checkpoints, each loaded once.
 
-    A checkpoint can have modifiers behind its name, as a variant can: `my-folder+yarn`.
+    A checkpoint can have modifiers behind its name, as a variant can: `my-folder+yarn`, and before
+    them the function that it was trained with: `my-folder@my_file.py:my_attention`. Python files
+    named so, or by `swap`, are run.
 
     Raises:
-        UsageError: a variant that no shipped checkpoint has, or an unknown checkpoint.
+        UsageError: a variant that no shipped checkpoint has, an unknown checkpoint, or a function
+            that cannot be taken.
         ContentError: a checkpoint that cannot be used.
     """
     names = shipped()
     load = cache(load_checkpoint)
     rows = []
-    for variant in variants:
+    for variant in map(own.allow, variants):
         name = slug(variant)
         if name not in names:
+            close = nearest(name, names) if variant.function is None else ""
+            call = f"@{variant.function}" if variant.function is not None else ""
             raise UsageError(
-                f"no shipped checkpoint of {variant}{nearest(name, names)}; train one with "
-                f"freeatten train --variant {variant.trained} and pass it with --checkpoint"
+                f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
+                f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "
+                f"FOLDER{call}"
             )
         # by its folder: one of the same name may lie in the current folder
         rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
-    for source in checkpoints:
+    for source in map(allowed_source, checkpoints):
         name, modifiers = split_modifiers(source)
         row = modified_row(load(name), modifiers)
+        row = replace(row, variant=own.allow(row.variant))
         known = {(each.variant, each.checkpoint.folder) for each in rows}
         if (row.variant, row.checkpoint.folder) not in known:
             rows.append(row)
     return rows
+
+
+def allowed_source(source: str) -> str:
+    """A checkpoint's name, its modifiers kept, without the function that it names; that may run.
+
+    Raises:
+        UsageError: as `own.allow`; the checkpoint was not trained with that function.
+    """
+    match = re.fullmatch(r"(.+)@([^@+]+\.py:\w+)(\+.*)?", source)
+    if match is None:
+        return source
+    name, function, modifiers = match[1], match[2], match[3] or ""
+    allowed = own.allow(Variant(function=function))
+    computed = read_config(locate(name)[1] / CONFIG).variant
+    if computed != allowed:
+        raise UsageError(
+            f"checkpoint {name} computes {computed}, not {allowed}; to put a function on weights "
+            f"that were not trained with it, write {name}+swap:to={function}"
+        )
+    return name + modifiers
 
 
 def split_modifiers(source: str) -> tuple[str, str]:
@@ -181,11 +218,14 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     if request.control == "swap":
         for selection in selections.values():
             check_swappable(selection.texts)
-    watch.total(sum(_row_cost(request, row, selections) for row in request.rows))
+    fitting = _fitting_texts(request, selections)
+    watch.total(sum(_row_cost(request, row, selections, fitting) for row in request.rows))
     entries, losses = [], {}
     for row in request.rows:
-        selection = selections[tokenizer_id(row.checkpoint.tokenizer)]
-        entry, row_losses = _score_row(request, row, selection, watch)
+        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+        entry, row_losses = _score_row(
+            request, row, selections[tokenizer], fitting.get(tokenizer, []), watch
+        )
         entries.append(entry)
         losses[_row_name(row, request.rows)] = row_losses
     result = _header(request, next(iter(selections.values())), time.perf_counter() - started)
@@ -262,10 +302,17 @@ def _select(request: Request) -> dict[str, Selection]:
     }
 
 
-def _row_cost(request: Request, row: Row, selections: Mapping[str, Selection]) -> float:
-    texts = len(selections[tokenizer_id(row.checkpoint.tokenizer)].texts)
+def _row_cost(
+    request: Request,
+    row: Row,
+    selections: Mapping[str, Selection],
+    fitting: Mapping[str, list[Text]],
+) -> float:
+    tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+    texts = len(selections[tokenizer].texts)
     trained, longest = row.checkpoint.config.train_length, max(request.lengths)
     cost = scoring_cost(texts, request.lengths, trained)
+    cost += fitting_cost(row.variant, trained, fitting.get(tokenizer, []), request.lengths)
     if request.control == "swap":
         far = [length for length in request.lengths if length > trained]
         cost += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
@@ -275,18 +322,18 @@ def _row_cost(request: Request, row: Row, selections: Mapping[str, Selection]) -
 
 
 def _score_row(
-    request: Request, row: Row, selection: Selection, watch: Watch
+    request: Request, row: Row, selection: Selection, fitting: Sequence[Text], watch: Watch
 ) -> tuple[dict[str, Any], Losses]:
-    longest, trained = max(request.lengths), row.checkpoint.config.train_length
-    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    plain = copy.deepcopy(row.checkpoint.model).to(request.device, DTYPES[request.dtype])
-    temperatures = None
-    if row.variant.modifier("align") is not None:
-        other = _fitting_texts(request, row, selection)
-        temperatures = fit_temperatures(
-            plain, row.variant, other, request.lengths, device=request.device
-        )
-    model = plain.with_modifiers(row.variant, longest, temperatures)
+    trained = row.checkpoint.config.train_length
+    model, temperatures = modified_copy(
+        row.checkpoint.model,
+        row.variant,
+        request.lengths,
+        fitting,
+        device=request.device,
+        dtype=DTYPES[request.dtype],
+        advance=watch.advance,
+    )
     parts: list[Losses] = []
     # a text at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(selection.texts)
@@ -313,7 +360,18 @@ def _score_row(
     return entry, losses
 
 
-def _fitting_texts(request: Request, row: Row, selection: Selection) -> list[Text]:
+def _fitting_texts(request: Request, selections: Mapping[str, Selection]) -> dict[str, list[Text]]:
+    """What `align` is fitted on, by the id of every tokenizer of a row that needs it."""
+    fitting: dict[str, list[Text]] = {}
+    for row in request.rows:
+        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+        trained = row.checkpoint.config.train_length
+        if tokenizer not in fitting and needs_temperatures(row.variant, trained, request.lengths):
+            fitting[tokenizer] = _not_scored(request, row, selections[tokenizer])
+    return fitting
+
+
+def _not_scored(request: Request, row: Row, selection: Selection) -> list[Text]:
     """Texts of files that are not scored."""
     scored = {document.sha256 for document in selection.documents}
     others = [document for document in request.documents if document.sha256 not in scored]

@@ -21,12 +21,12 @@ def told(error: BaseException) -> tuple[str, int] | None:
         return "stopped; nothing half-written was left", INTERRUPTED
     if isinstance(error, UsageError):
         return str(error), WRONG_CALL
-    if _out_of_memory(error):
+    if out_of_memory(error):
         return OUT_OF_MEMORY, FAILURE
     return (str(error), FAILURE) if isinstance(error, ContentError | OSError) else None
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: Python's own error, or what torch raises on a CPU or GPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

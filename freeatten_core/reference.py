@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .errors import UsageError
 from .variants import Variant
 
 NORM_EPS = 1e-6
@@ -92,6 +93,8 @@ def stages(
         window: a causal row sees at most this many keys.
     """
     variant = Variant.parse(variant)
+    if variant.function is not None:
+        raise UsageError(f"{variant} is one's own function, which has no stages")
     query_length, dim = query.shape[-2:]
     visible = visible_keys(
         query_length,

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import reference
+from . import own, reference
 from .attention import FUSED_DIMS
 from .checkpoint import save_checkpoint
 from .devices import device_name
@@ -331,6 +331,7 @@ def fit(
         UsageError: the state beside `out` is that of another run.
         ContentError: the disk is full, or a loss is not finite at the last step.
     """
+    read = {**read, **own.described(variant)}
     run = _Run(variant, source, read, out, recipe, device, report)
     run.search()
     run.train()
@@ -392,8 +393,10 @@ class _Run:
             {"variant": str(variant), "recipe": asdict(recipe), **read},
             sort_keys=True,
         )
+        # one's own function may read values back, which neither a compiler nor a graph can
+        self._plain = device.type != "cuda" or variant.function is not None
         self._loss = self._loss_function()
-        kind = ReplayedGradients if device.type == "cuda" else FreshGradients
+        kind = FreshGradients if self._plain else ReplayedGradients
         self._differentiate = kind(self._loss, list(self.model.parameters()))
         self.saved: dict[str, Tensor] = {}
         if self.state_path.exists():
@@ -484,7 +487,7 @@ class _Run:
 
     def _loss_function(self) -> Callable[[Tensor], Tensor]:
         model, split = self.model, self.source.split
-        if self.device.type != "cuda":
+        if self._plain:
 
             def mean_loss(drawn: Tensor) -> Tensor:
                 tokens, targets = split(drawn)

@@ -8,6 +8,7 @@ This module holds names and the grammar only; `freeatten_core.reference` holds t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
@@ -73,10 +74,12 @@ class Variant:
         normalise: what the non-negative scores are divided by.
         sharpen: the power `p` (1 to 64) of the re-weighting, or None for none. Only with `l1`.
         modifiers: changes to the *model* at inference, such as `yarn`.
+        function: in the place of all stages, `file.py:function`, a Python function of one's own
+            (see `freeatten_core.own`).
 
     Raises:
-        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`, or
-            modifiers that cannot go together.
+        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
+            a function together with a stage, or modifiers that cannot go together.
     """
 
     score: Score = "dot"
@@ -84,8 +87,10 @@ class Variant:
     normalise: Normalise = "l1"
     sharpen: int | None = None
     modifiers: tuple[Modifier, ...] = ()
+    function: str | None = None
 
     def __post_init__(self) -> None:
+        self._check_function()
         for stage, legal in _STAGES.items():
             value = getattr(self, stage)
             if value not in legal:
@@ -93,6 +98,18 @@ class Variant:
         self._check_sharpening()
         if self.modifiers:
             _check_modifiers(self)
+
+    def _check_function(self) -> None:
+        if self.function is None:
+            return
+        if not _FUNCTION.fullmatch(self.function):
+            raise UsageError(
+                f"function is {self.function!r}; write the file and the function in it, as in "
+                "my_file.py:my_attention"
+            )
+        stages = (self.score, self.positivity, self.normalise, self.sharpen)
+        if stages != ("dot", "exp", "l1", None):
+            raise UsageError(f"{self.function} takes the place of all stages; name it alone")
 
     def _check_sharpening(self) -> None:
         if self.sharpen is None:
@@ -112,6 +129,8 @@ class Variant:
     @classmethod
     def parse(cls, text: str | Variant) -> Variant:
         """Read `name[:key=value]*[+modifier]*`, for example `lssar:p=3` or `softmax+yarn`.
+
+        The name can be `file.py:function`.
 
         Raises:
             UsageError: an unknown name (the message names the nearest), key or value.
@@ -155,20 +174,22 @@ class Variant:
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
+        return "+".join([self.function or self._stages(), *map(str, self.modifiers)])
+
+    def _stages(self) -> str:
         power = f":p={self.sharpen}" if self.sharpen is not None else ""
         plain = replace(self.trained, sharpen=None)
         names = SHARPENED if self.sharpen is not None else PLAIN
         for name, variant in names.items():
             if variant == plain:
-                stages = name + power
-                break
-        else:
-            stages = (
-                f"stages:score={self.score}:positivity={self.positivity}"
-                f":normalise={self.normalise}{power}"
-            )
-        return "+".join([stages, *map(str, self.modifiers)])
+                return name + power
+        return (
+            f"stages:score={self.score}:positivity={self.positivity}"
+            f":normalise={self.normalise}{power}"
+        )
 
+
+_FUNCTION = re.compile(r"[^+,]+\.py:[A-Za-z_]\w*")
 
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "score": get_args(Score),
@@ -217,7 +238,7 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
-    name, *pairs = text.strip().split(":")
+    name, *pairs = re.split(r"(?<!\.py):", text.strip())  # file.py:function is one name
     options: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -250,6 +271,8 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
         unknown = set(options)
     elif name in PLAIN:
         variant, unknown = PLAIN[name], set(options)
+    elif ".py" in name:
+        variant, unknown = Variant(function=name), set(options)
     else:
         raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
     if unknown:
@@ -310,6 +333,9 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if "swap" in names and attention == variant.trained:
         raise refuse("swap puts in the variant that is there already")
+    inside = [name for name in names if name in ("window", "rerope")]
+    if inside and attention.function is not None:
+        raise refuse(f"{inside[0]} reaches into the attention, and {attention.function} is its own")
     if not temperatures:
         return
     if attention.cosine:

@@ -19,6 +19,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .. import own
 from ..attention import attention, check
 from ..checkpoint import Checkpoint
 from ..errors import UsageError
@@ -83,7 +84,8 @@ class LayerCapture:
     """One layer, on the device it was captured on."""
 
     query: Tensor
-    """(H, L, D), after the rotation, in the type asked for."""
+    """(H, L, D), after the rotation, in the type asked for; what stands for it (see
+    `own.as_scores`) where the model computes one's own function."""
     key: Tensor
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
@@ -108,6 +110,11 @@ class Capture:
     """By layer number, ascending."""
     seconds: float
     """What it took."""
+
+    @property
+    def weighed_by(self) -> Variant:
+        """The variant whose weights for the kept queries and keys are the model's."""
+        return own.weighed_by(self.variant)
 
     @property
     def length(self) -> int:
@@ -185,7 +192,9 @@ def forecast(
     chosen = _chosen_layers(checkpoint.config, layers)
     _check_type(dtype)
     device = torch.device(device)
-    kept, peak = _bytes(checkpoint.config, length, len(chosen), dtype, with_statistics)
+    kept, peak = _bytes(
+        checkpoint.config, checkpoint.config.variant, length, len(chosen), dtype, with_statistics
+    )
     seconds = _seconds(checkpoint, length, chosen, device, with_statistics)
     return Forecast(peak, kept, seconds, available_bytes(device))
 
@@ -228,7 +237,7 @@ def capture(
     variant = _check_variant(checkpoint, variant)
     _check_type(dtype)
     length = len(tokens)
-    _, peak = _bytes(config, length, len(chosen), dtype, with_statistics)
+    _, peak = _bytes(config, variant, length, len(chosen), dtype, with_statistics)
     _refuse_without_memory(peak, device, length, len(chosen))
 
     began = time.perf_counter()
@@ -238,10 +247,13 @@ def capture(
 
     def observe(layer: int, query: Tensor, key: Tensor) -> None:
         if layer in chosen:
+            if variant.attention.function is not None:
+                query, key = own.as_scores(query, key, variant.attention)
+                key = key[:, :1]
             query, key = query.to(dtype, copy=True), key.to(dtype, copy=True)
             rows = None
             if with_statistics:
-                rows = _statistics(query.float(), key.float(), variant, meter)
+                rows = _statistics(query.float(), key.float(), own.weighed_by(variant), meter)
             kept[layer] = LayerCapture(query[0], key[0], rows)
         if layer == chosen[-1]:
             raise _EnoughError
@@ -317,7 +329,7 @@ def _physical() -> int | None:
 
 def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> RowStatistics:
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
-    problem = check(query, key, None, variant.attention, is_causal=True, enable_gqa=True)
+    problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
     rows = statistics(problem, query, key, lambda scores: meter.add(scores * STATISTICS_COST))
     return rows.map(lambda tensor: tensor[0])
 
@@ -328,6 +340,8 @@ def _attend_in_parts(
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
     heads, length = query.shape[1:3]
     rows = max(128, CHUNK_SCORES // (heads * length))
+    if variant.function is not None:
+        rows = length  # it takes whole texts alone
     output = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         stop = min(length, start + rows)
@@ -349,10 +363,17 @@ def _scores(config: ModelConfig, length: int, chosen: Sequence[int], statistics:
 
 
 def _bytes(
-    config: ModelConfig, length: int, layers: int, dtype: torch.dtype, with_statistics: bool
+    config: ModelConfig,
+    variant: Variant,
+    length: int,
+    layers: int,
+    dtype: torch.dtype,
+    with_statistics: bool,
 ) -> tuple[int, int]:
     """What is kept, and the peak with temporaries."""
     vectors = (config.heads + config.kv_heads) * config.head_dim * dtype.itemsize
+    if variant.attention.function is not None:  # weights and the identity, also in float32
+        vectors = (config.heads + 1) * length * (dtype.itemsize + 4)
     rows = len(fields(RowStatistics)) * config.heads * 4 if with_statistics else 0
     kept = layers * length * (vectors + rows)
     # hidden, normed, query, key, value, their unit or rotated copies, output, joined output; or
@@ -375,12 +396,14 @@ def _seconds(
         model = _on_device(checkpoint.model, device)
     else:
         model = checkpoint.model
+    variant = config.variant.attention
     rows, keys = min(PROBE_ROWS, length), min(PROBE_KEYS, length)
+    if variant.function is not None:
+        keys = rows  # it takes whole texts alone
     draw = torch.Generator().manual_seed(0)
     query = torch.randn(1, config.heads, rows, config.head_dim, generator=draw).to(device)
     key = torch.randn(1, config.kv_heads, keys, config.head_dim, generator=draw).to(device)
-    variant = config.variant.attention
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
+    problem = check(query, key, None, own.weighed_by(variant), is_causal=True, enable_gqa=True)
     probed = visible_scores(problem)
     with torch.no_grad():
         one_score = _timed(device, lambda: grouped_attention(query, key, key, variant)) / probed

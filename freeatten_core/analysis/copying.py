@@ -16,10 +16,9 @@ differ in how far away the first copy is, and in how much other text is in view.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -29,11 +28,11 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ..alignment import FITTED_ON, fit_temperatures
+from ..alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
 from ..comparison import Result, Row, Watch, intervals, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
-from ..evaluation import BATCH_TOKENS, Advance, Scorer, Selection, pass_cost, select_texts
+from ..evaluation import BATCH_TOKENS, Advance, Scorer, Text, pass_cost, select_texts
 from ..tokens import encode, tokenizer_id
 
 SCHEMA = 1
@@ -113,13 +112,13 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> Result:
     check_lengths(request.lengths, request.block)
     request, fitting = _fitting(request)
     samples = _samples(request)
-    asked = [samples[tokenizer_id(row.checkpoint.tokenizer)] for row in request.rows]
-    cost = sum(pass_cost(2, length) for length in request.lengths)
-    watch.total(cost * sum(map(len, asked)))
-    entries = [
-        _measure(request, row, drawn, fitting, watch)
-        for row, drawn in zip(request.rows, asked, strict=True)
-    ]
+    watch.total(sum(_row_cost(request, row, samples, fitting) for row in request.rows))
+    entries = []
+    for row in request.rows:
+        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+        entries.append(
+            _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
+        )
     first = next(iter(samples.values()))
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
     return dict(json_ready(_header(request, first) | facts | {"variants": entries}))
@@ -262,35 +261,72 @@ def _samples(request: CopyRequest) -> dict[str, list[Sample]]:
     }
 
 
-def _fitting(request: CopyRequest) -> tuple[CopyRequest, Selection | None]:
-    """What `align` is fitted on where a row has it, and the request without that text."""
-    rows = [row for row in request.rows if row.variant.modifier("align") is not None]
-    if not rows:
-        return request, None
-    tokenizer = rows[0].checkpoint.tokenizer
-    drawn = select_texts(
-        request.documents, tokenizer, max(request.lengths), FITTED_ON, request.seed
-    )
-    fitted = {document.sha256 for document in drawn.documents}
-    rest = [document for document in request.documents if document.sha256 not in fitted]
-    return replace(request, documents=rest), drawn
+def _fitting(request: CopyRequest) -> tuple[CopyRequest, dict[str, list[Text]]]:
+    """The request without the files that `align` is fitted on, and the windows of these.
+
+    The files are the same for every row; their windows are by the id of each row's tokenizer.
+    """
+    tokenizers = {
+        tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer
+        for row in request.rows
+        if needs_temperatures(row.variant, row.checkpoint.config.train_length, request.lengths)
+    }
+    if not tokenizers:
+        return request, {}
+    longest = max(request.lengths)
+    first, *others = tokenizers
+    documents = request.documents
+    for name in others:  # files that are long enough for all
+        documents = select_texts(documents, tokenizers[name], longest, None, request.seed).documents
+    drawn = select_texts(documents, tokenizers[first], longest, FITTED_ON, request.seed)
+    fitting = {first: drawn.texts} | {
+        name: select_texts(
+            drawn.documents, tokenizers[name], longest, FITTED_ON, request.seed
+        ).texts
+        for name in others
+    }
+    return replace(request, documents=_beside(request.documents, drawn.documents)), fitting
+
+
+def _beside(documents: Sequence[Document], fitted: Sequence[Document]) -> list[Document]:
+    """The files that nothing is fitted on."""
+    taken = {document.sha256 for document in fitted}
+    rest = [document for document in documents if document.sha256 not in taken]
+    if len(rest) < 2:
+        raise UsageError(
+            f"align is fitted on {len(fitted)} files, which leaves {len(rest)} of "
+            f"{len(documents)} files; copying needs at least 2 that are not fitted on"
+        )
+    return rest
+
+
+def _row_cost(
+    request: CopyRequest,
+    row: Row,
+    samples: Mapping[str, Sequence[Sample]],
+    fitting: Mapping[str, Sequence[Text]],
+) -> float:
+    tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+    scored = sum(pass_cost(2, length) for length in request.lengths) * len(samples[tokenizer])
+    trained = row.checkpoint.config.train_length
+    return scored + fitting_cost(row.variant, trained, fitting.get(tokenizer, []), request.lengths)
 
 
 def _measure(
     request: CopyRequest,
     row: Row,
     samples: Sequence[Sample],
-    fitting: Selection | None,
+    fitting: Sequence[Text],
     watch: Watch,
 ) -> dict[str, Any]:
-    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    plain = copy.deepcopy(row.checkpoint.model).to(request.device)
-    temperatures = None
-    if fitting is not None and row.variant.modifier("align") is not None:
-        temperatures = fit_temperatures(
-            plain, row.variant, fitting.texts, request.lengths, device=request.device
-        )
-    model = plain.with_modifiers(row.variant, max(request.lengths), temperatures)
+    model, temperatures = modified_copy(
+        row.checkpoint.model,
+        row.variant,
+        request.lengths,
+        fitting,
+        device=request.device,
+        advance=watch.advance,
+    )
     # a sample at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(samples)
     done: Copies | None = None
@@ -305,6 +341,8 @@ def _measure(
         done = part if done is None else done.joined(part)
         entry = _summarise(row, done)
         watch.row(entry, len(done.gain), len(samples))
+    if temperatures is not None:
+        entry["temperatures"] = temperatures
     return entry
 
 

@@ -355,7 +355,7 @@ class AttentionMap:
         return cls.build(
             query,
             key,
-            capture.variant.attention,
+            capture.weighed_by,
             rows=None if rows is None else rows.map(lambda tensor: tensor[head]),
             pool=pool,
             tokens=capture.tokens,

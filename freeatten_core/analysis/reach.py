@@ -67,7 +67,7 @@ def reach(capture: Capture, layer: int, start: int = 0, stop: int | None = None)
         weights = attention_weights(
             query,
             key,
-            capture.variant.attention,
+            capture.weighed_by,
             enable_gqa=True,
             rows=slice(low, high),
             cols=slice(0, high),

@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
+from .. import own
 from ..checkpoint import RECALL_MODELS, assets, shipped, slug
-from ..comparison import ROWS, Result, Watch, intervals, json_ready, run_facts
+from ..comparison import (
+    ROWS,
+    Result,
+    Watch,
+    allowed_source,
+    intervals,
+    json_ready,
+    run_facts,
+)
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
 from ..model import Model
@@ -64,7 +73,7 @@ def load_recall_rows(
                 "--variant softmax --out NAME and pass it with --checkpoint NAME"
             )
     rows = []
-    for variant in variants:
+    for variant in map(own.allow, variants):
         name = slug(variant)
         if name not in names:
             raise UsageError(
@@ -76,7 +85,7 @@ def load_recall_rows(
         found = load_recall(assets() / RECALL_MODELS / name)
         rows.append(RecallRow(variant, replace(found, name=name)))
     for source in dict.fromkeys(checkpoints):
-        checkpoint = load_recall(source)
+        checkpoint = load_recall(allowed_source(source))
         rows.append(RecallRow(checkpoint.config.variant, checkpoint))
     return rows
 

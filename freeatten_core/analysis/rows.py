@@ -83,10 +83,11 @@ def sums_to_one(variant: Variant) -> bool:
 
 def entropy_note(capture: Capture) -> str:
     """A sentence for a caption where entropy is not of the weights themselves; else empty."""
-    if sums_to_one(capture.variant):
+    if sums_to_one(capture.weighed_by):
         return ""
+    verb = "do not" if capture.weighed_by == capture.variant.attention else "may not"
     return (
-        f"Rows of {capture.variant} do not sum to 1: entropy, effective tokens and mean distance "
+        f"Rows of {capture.variant} {verb} sum to 1: entropy, effective tokens and mean distance "
         "are of the row divided by its sum."
     )
 

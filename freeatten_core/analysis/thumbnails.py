@@ -71,7 +71,7 @@ def _pooled(capture: Capture, edges: Tensor, rows: int) -> Tensor:
         weights = attention_weights(
             torch.stack([layer.query[:, last] for layer in layers]).float(),
             key[:, :, :high],
-            capture.variant.attention,
+            capture.weighed_by,
             enable_gqa=True,
         )
         cells[:, :, row].scatter_reduce_(2, cell_of_key[..., :high], weights.amax(2), "amax")

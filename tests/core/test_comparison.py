@@ -359,7 +359,8 @@ def test_yarn_is_the_same_checkpoint_stretched_to_the_longest_length(rows):
 def test_the_cost_announced_is_the_cost_reported(rows, control):
     totals, parts = [], []
     watch = Watch(total=totals.append, advance=parts.append)
-    compare(request([rows["softmax"], rows["relu"]], control=control), watch)
+    aligned = replace(rows["softmax"], variant=Variant.parse("softmax+align"))
+    compare(request([rows["softmax"], aligned, rows["relu"]], control=control), watch)
     assert totals == [pytest.approx(sum(parts))]
 
 
@@ -498,7 +499,7 @@ def test_a_folder_named_like_a_variant_is_not_taken_for_what_is_shipped(tmp_path
     [
         ("softplus", ["no shipped checkpoint of softplus", "--variant softplus", "--checkpoint"]),
         ("lssar:p=5", ["no shipped checkpoint of lssar:p=5", "did you mean 'lssar-p"]),
-        ("softplus+yarn", ["of softplus+yarn", "freeatten train --variant softplus and"]),
+        ("softplus+yarn", ["of softplus+yarn", "freeatten train --variant softplus --out"]),
     ],
 )
 def test_a_variant_that_is_not_shipped_is_refused_with_the_remedy(variant, words):

@@ -1,6 +1,7 @@
 """Copying across a gap: what the sequences hold, what a gain means, and what is refused."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from scipy import stats
 from strategies import refused
 
-from freeatten_core import load_checkpoint
+from freeatten_core import alignment, load_checkpoint
 from freeatten_core.analysis.copying import (
     CopyRequest,
     copy_retrieval,
@@ -21,6 +22,7 @@ from freeatten_core.comparison import Row, Watch
 from freeatten_core.corpus import Document
 from freeatten_core.errors import UsageError
 from freeatten_core.lengths import parse_totals
+from freeatten_core.tokens import encode, train_tokenizer
 from freeatten_core.variants import Variant
 
 BLOCK, LENGTHS = 16, (32, 64, 256)
@@ -225,9 +227,82 @@ def test_modifiers_are_applied_for_the_longest_length(rows):
 def test_progress_adds_up_to_what_was_announced(rows):
     totals, done, seen = [], [], []
     watch = Watch(totals.append, done.append, lambda _, n, of: seen.append((n, of)))
-    measured(rows, watch)
+    measured([rows[0], aligned(rows[0])], watch)
     assert sum(done) == pytest.approx(sum(totals))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)] * 2
+
+
+# what is fitted first
+
+
+def aligned(row):
+    return replace(row, variant=Variant.parse("softmax+align"))
+
+
+def test_temperatures_are_fitted_at_any_lengths(rows):
+    plain, fitted = measured([rows[0], aligned(rows[0])], lengths=(50, 75, 200))["variants"]
+    assert sorted(fitted["temperatures"]) == [50, 75, 200]
+    assert all(0.25 <= value <= 16 for value in fitted["temperatures"].values())
+    assert "temperatures" not in plain
+    assert fitted["gain"] != plain["gain"]
+
+
+def test_up_to_the_training_length_nothing_is_fitted_and_no_file_held_out(rows):
+    result = measured([rows[0], aligned(rows[0])], lengths=(8, 16), block=4)
+    plain, fitted = result["variants"]
+    assert fitted["temperatures"] == {}
+    assert fitted["gain"] == plain["gain"]
+    assert result["text"]["files"] == 6
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The texts of every fit, which finds 1.5 for every length."""
+    found = []
+
+    def fit(_model, _variant, texts, lengths, **_):
+        found.append(texts)
+        return dict.fromkeys(lengths, 1.5)
+
+    monkeypatch.setattr(alignment, "fit_temperatures", fit)
+    return found
+
+
+def with_tokenizer(tokenizer, folder):
+    other = load_checkpoint(tiny.save(folder / "other", tiny.model(), tokenizer))
+    return aligned(Row(other.config.variant, other))
+
+
+def test_files_are_held_out_once_and_read_with_each_rows_own_tokenizer(rows, tmp_path, fitted):
+    documents = {document.name: document.text for document in tiny.documents(6)}
+    letters = train_tokenizer([tiny.prose(9)], 270)
+    result = measured([aligned(rows[0]), with_tokenizer(letters, tmp_path)])
+    for texts, tokenizer in zip(fitted, (tiny.tokenizer(), letters), strict=True):
+        assert len(texts) == 2
+        for text in texts:
+            assert len(text.tokens) == 257
+            assert tokenizer.decode(text.tokens.tolist()) in documents[text.name]
+    one, two = ({text.name for text in texts} for texts in fitted)
+    assert one == two
+    assert not one & set(result["text"]["manifest"])
+    assert result["text"]["files"] == 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_files_held_out_are_long_enough_for_every_tokenizer(rows, tmp_path, fitted, seed):
+    short = tiny.documents(2, words=48)  # fewer than 200 tokens for one tokenizer alone
+    letters = with_tokenizer(train_tokenizer(["a"], 257), tmp_path)
+    lengths = [len(encode(row.checkpoint.tokenizer, short[0].text)) for row in (rows[0], letters)]
+    assert lengths[0] < 200 < lengths[1]
+    documents = [*short, *tiny.documents(6)[2:]]
+    measured([letters, aligned(rows[0])], documents=documents, lengths=[32, 200], seed=seed)
+    for texts in fitted:
+        assert len({text.name for text in texts} - {document.name for document in short}) == 2
+
+
+def test_too_few_files_beside_those_fitted_on_are_said(rows):
+    with refused(UsageError, ["align is fitted on 2", "1 of 3 files", "at least 2"]):
+        measured([aligned(rows[0])], documents=tiny.documents(3))
 
 
 # what is refused

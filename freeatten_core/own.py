@@ -1,0 +1,284 @@
+"""Attention of one's own: a Python function in the place of the four stages.
+
+    def my_attention(query, key, value):  # (B, H, N, D) each, after the rotation
+        ...
+        return output                     # (B, H, N, D), causal
+
+Its name as a variant is `my_file.py:my_attention`. A file is run only after `allow`, which the
+commands call with what was named on the command line: a checkpoint that was trained with a function
+holds no code and cannot ask for any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ContentError, UsageError, out_of_memory
+from .files import expanded
+from .variants import Variant
+
+Function = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(query, key, value) -> output, causal; all (B, H, N, D)."""
+
+WEIGHED = Variant(positivity="relu", normalise="none")
+"""The variant whose weights for what `as_scores` gives are those of a function."""
+
+MOST_MAPPED = 4096
+"""Tokens of a text whose weights are taken from a function: 200 MB a layer of three heads."""
+
+TOLERANCE = 1e-3
+"""Relative, between outputs that should be equal in float32."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """A function that may be called."""
+
+    name: str
+    """`my_file.py:my_attention`."""
+    compute: Function
+    source: str
+    """Its file's text."""
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+_allowed: dict[str, Own] = {}
+
+
+def allow(variant: Variant) -> Variant:
+    """Run the file of a variant's function, check the function, and let it be computed.
+
+    Args:
+        variant: any; its function, or that of what `swap` puts in, with the path of the file.
+
+    Returns:
+        The variant with the file's name alone, as checkpoints and results have it; one that has
+        no function, or an allowed one, as it is.
+
+    Raises:
+        UsageError: no such file or function, a file that fails, two files of one name, or a
+            function that is not causal attention of every head by itself.
+    """
+    swap = variant.modifier("swap")
+    if swap is not None and swap.target is not None:
+        target = replace(swap, target=allow(swap.target))
+        others = (target if each is swap else each for each in variant.modifiers)
+        variant = replace(variant, modifiers=tuple(others))
+    if variant.function is None or variant.function in _allowed:
+        return variant
+    file, function = variant.function.rsplit(":", 1)
+    path = expanded(file)
+    name = f"{path.name}:{function}"
+    own = Own(name, *_loaded(path, function))
+    before = _allowed.get(name)
+    if before is not None and before.source != own.source:
+        raise UsageError(f"two files give {name}; rename one, so that results tell them apart")
+    if before is None:
+        _check(own)
+        _allowed[name] = own
+    return replace(variant, function=name)
+
+
+def find(variant: Variant) -> Own:
+    """The function of a variant that has one.
+
+    Raises:
+        UsageError: it was not allowed.
+    """
+    found = _allowed.get(str(variant.function))
+    if found is None:
+        raise UsageError(
+            f"{variant.function} is Python code, which runs only when the command names its file: "
+            f"add @{variant.function} behind the checkpoint, or pass it to freeatten train"
+        )
+    return found
+
+
+def described(variant: Variant) -> dict[str, Any]:
+    """What a checkpoint keeps of its function, to be read and not run; empty without one."""
+    if variant.function is None:
+        return {}
+    own = find(variant)
+    return {"function": {"name": own.name, "sha256": own.sha256, "source": own.source}}
+
+
+def check_source(name: str, variant: Variant, sha256: object) -> None:
+    """Whether the function of a checkpoint may run and is the one it was trained with.
+
+    Args:
+        name: the checkpoint's.
+        sha256: what its config says of the function's file.
+
+    Raises:
+        UsageError: it was not named.
+        ContentError: its file is another now.
+    """
+    function = variant.function
+    if function not in _allowed:
+        raise UsageError(
+            f"checkpoint {name} computes {function}, Python code that runs only when you name its "
+            f"file: write --checkpoint {name}@{function}, with the path of the file"
+        )
+    if find(variant).sha256 != sha256:
+        raise ContentError(
+            f"checkpoint {name} was trained with another {function} (SHA-256 {str(sha256)[:12]}…, "
+            f"the file here {find(variant).sha256[:12]}…); give that file, or train again"
+        )
+
+
+def weighed_by(variant: Variant) -> Variant:
+    """What the kernels compute a model's weights with: its attention, or `WEIGHED` for `as_scores`
+    of a function."""
+    return variant.attention if variant.attention.function is None else WEIGHED
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    """The function's output, (B, H, N, Dv), in the type of `value`.
+
+    Without gradients a head at a time, because its matrices are as large as N².
+
+    Args:
+        query: (B, H, N, D).
+        key, value: (B, Hkv, N, D) and (B, Hkv, N, Dv); H / Hkv consecutive heads share one.
+
+    Raises:
+        UsageError: it was not allowed, takes no such call, or gives something else.
+    """
+    own = find(variant)
+    if query.shape[2] != key.shape[2]:
+        raise UsageError(
+            f"{own.name} takes a key for every query; got {query.shape[2]:,} queries and "
+            f"{key.shape[2]:,} keys"
+        )
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1:
+        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
+    if torch.is_grad_enabled():
+        return _called(own, query, key, value)
+    heads = zip(*(torch.split(x, 1, dim=1) for x in (query, key, value)), strict=True)
+    return torch.cat([_called(own, *head) for head in heads], dim=1)
+
+
+@torch.no_grad()
+def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
+    """Query (B, H, N, N) and key (B, Hkv, N, N) whose weights under `WEIGHED` are the function's.
+
+    An output that is a weighted sum of values gives its weights when the values are the columns
+    of the identity; these become the queries, against keys that are the identity (for all heads
+    the same memory).
+
+    Raises:
+        UsageError: a text above MOST_MAPPED tokens, an output that is no weighted sum of the
+            values, or weights below 0.
+    """
+    own = find(variant)
+    batch, heads, length, dim = query.shape
+    if length > MOST_MAPPED:
+        raise UsageError(
+            f"the text has {length:,} tokens; weights of one's own function are shown up to "
+            f"{MOST_MAPPED:,}, because all {length:,}² of them are kept"
+        )
+    identity = torch.eye(length, device=query.device, dtype=query.dtype)
+    each = identity.expand(batch, key.shape[1], length, length)
+    weights = attend(query, key, each, variant)
+    draw = torch.Generator().manual_seed(0)
+    value = torch.randn(batch, key.shape[1], length, dim, generator=draw).to(query)
+    groups = heads // key.shape[1]
+    summed = weights @ value.repeat_interleave(groups, dim=1)
+    if not _equal(summed, attend(query, key, value, variant)):
+        raise UsageError(
+            f"the output of {own.name} is not a weighted sum of the values, so there are no "
+            "weights to show; freeatten compare measures it"
+        )
+    lowest = float(weights.min())
+    if lowest < -TOLERANCE * float(weights.max()):
+        raise UsageError(
+            f"{own.name} gives weights below 0, down to {lowest:.3g}; maps and row statistics are "
+            "of weights from 0 up"
+        )
+    return weights * length**0.5, each  # WEIGHED divides by the root of the head size
+
+
+def _loaded(path: Path, function: str) -> tuple[Function, str]:
+    """The function of a file, and the file's text."""
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}, the file of {function}: {error}") from error
+    spec = importlib.util.spec_from_file_location(f"freeatten_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever another's file raises
+        raise UsageError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise UsageError(f"{path} has no function {function}")
+    return found, source
+
+
+def _called(own: Own, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    wanted = (*query.shape[:3], value.shape[-1])
+    try:
+        output = own.compute(query, key, value)
+    except Exception as error:  # whatever another's function raises
+        if out_of_memory(error):
+            raise
+        raise UsageError(
+            f"{own.name} failed on query {tuple(query.shape)} and value {tuple(value.shape)}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(output, Tensor) or tuple(output.shape) != wanted:
+        given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise UsageError(f"{own.name} returned {given}; it must be a tensor of shape {wanted}")
+    return output.to(value.dtype)
+
+
+def _check(own: Own) -> None:
+    """Whether a function is what every measurement takes it for, on a small random call."""
+    draw = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 2, 24, 16, generator=draw) for _ in range(3))
+    value.requires_grad_()
+    with torch.enable_grad():
+        output = _called(own, query, key, value)
+    if not bool(output.isfinite().all()):
+        raise UsageError(f"{own.name} returns numbers that are not finite for ordinary input")
+    if not output.requires_grad:
+        raise UsageError(f"{own.name} has no gradient, so nothing can be trained with it")
+    if not _equal(output, _called(own, query, key, value)):
+        raise UsageError(f"{own.name} returns something else when it is called again")
+    other = torch.where(torch.arange(24)[:, None] < 12, 0.0, 3.0)
+    later = _called(own, query + other, key + other, value + other)
+    if not _equal(output[:, :, :12], later[:, :, :12]):
+        raise UsageError(
+            f"{own.name} is not causal: rows change with later tokens; a row may see keys up to "
+            "its own alone"
+        )
+    alone = _called(own, query[:1, 1:], key[:1, 1:], value[:1, 1:])
+    if not _equal(output[:1, 1:], alone):
+        raise UsageError(
+            f"{own.name} mixes heads or texts; what a head returns must depend on its own query, "
+            "key and value alone"
+        )
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    """In float32, up to rounding."""
+    first, second = first.detach().float(), second.detach().float()
+    scale = max(float(first.abs().max()), float(second.abs().max()), 1e-6)
+    return float((first - second).abs().max()) <= TOLERANCE * scale
