@@ -9,9 +9,6 @@ from .answers import Answer, choice_of
 from .comparing import Comparisons
 from .markup import stronger
 
-FIRST = "stdlib-16x"
-"""The stored result that a page opens with."""
-
 
 def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
     """What the page can call."""
@@ -41,22 +38,22 @@ def component() -> Answer:
 
 def results() -> Answer:
     """The stored results, the first one to be shown first, and the paper's."""
+    from freeatten_core.stored import stored_comparisons
+
     from . import stored
 
-    found = stored.comparisons()
-    order = sorted(found, key=lambda name: name != FIRST)
-    return {
-        "results": [{"id": name, "label": stored.label(found[name])} for name in order],
-        "paper": stored.paper_table(),
-    }
+    return {"results": stored.choices(stored_comparisons()), "paper": stored.paper_table()}
 
 
 def comparison(name: str) -> Answer:
     """One stored result as figures, lines and tables."""
+    from freeatten_core.stored import stored_comparisons
+
     from . import stored
 
-    found = stored.comparisons()
-    return stored.comparison(found[choice_of("the result", name, list(found))])
+    found = stored_comparisons()
+    known = choice_of("the result", name, list(found))
+    return stored.comparison(known, found[known])
 
 
 def plotly() -> Answer:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 from .answers import Answer
+from .drawings import drawings
 
 MAKE = (
     "freeatten retrieve --task copy --len 16x --json",
@@ -35,19 +36,23 @@ def retrieval() -> Answer:
 
 def _shown(result: Mapping[str, Any]) -> Answer:
     from freeatten_core.cards import retrieval_provenance
-    from freeatten_core.figures import retrieval_title, row_labels, style_of
+    from freeatten_core.figures import (
+        copy_figure,
+        recall_figure,
+        retrieval_title,
+        row_labels,
+        style_of,
+    )
     from freeatten_core.wording import retrieval_reading
 
+    draw = copy_figure if result["task"] == "copy" else recall_figure
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
     styles = [style_of(row["variant"]) for row in result["variants"]]
     return {
         "title": retrieval_title(result),
         "reading": _sentence(retrieval_reading(result)),
         "provenance": retrieval_provenance(result).replace("`", ""),
-        "figures": {
-            theme: {name: _figure(result, theme, options) for name, options in LAYOUTS.items()}
-            for theme in ("light", "dark")
-        },
+        "figures": drawings(partial(draw, result), LAYOUTS),
         "lines": [
             {"label": label, "color": style.color, "dash": style.dash, "sign": style.sign}
             for label, style in zip(labels, styles, strict=True)
@@ -58,15 +63,6 @@ def _shown(result: Mapping[str, Any]) -> Answer:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
-
-
-def _figure(result: Mapping[str, Any], theme: Any, options: Mapping[str, Any]) -> Any:
-    from freeatten_core.figures import copy_figure, recall_figure
-
-    draw = copy_figure if result["task"] == "copy" else recall_figure
-    figure = draw(result, title="", theme=theme, **options)
-    figure.update_layout(template="none", dragmode=False)
-    return json.loads(cast(str, figure.to_json()))
 
 
 def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:

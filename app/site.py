@@ -21,10 +21,10 @@ from freeatten_core.comparison import Row
 from freeatten_core.errors import UsageError
 from freeatten_core.figures import comparison_title, row_labels
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
+from freeatten_core.stored import stored_comparisons
 from freeatten_core.wording import Result, count
 
 from . import stored
-from .compare import FIRST
 from .heads import CHOICES, Choice, Picked, Seen
 from .markup import read, script, section, space_card
 
@@ -91,16 +91,15 @@ def forecast(rows: Sequence[Row], length: int) -> Sizes:
 
 def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advance]) -> None:
     """Write the site into an existing folder."""
-    results = stored.comparisons()
-    first = FIRST if FIRST in results else next(iter(results))
+    results = stored_comparisons()
     (folder / "data").mkdir()
     thumbnails = _write_maps(folder, seen, advance("maps"))
     for name, result in results.items():
-        _write_data(folder, f"compare-{name}", stored.comparison(result))
+        _write_data(folder, data_name(name), stored.comparison(name, result))
     labels = seen.captures[0].labels(0, seen.captures[0].length)
     _write_data(folder, "tokens", labels)
-    _write_data(folder, "site", _site(results, first, seen, thumbnails))
-    _write_pages(folder, results[first], command)
+    _write_data(folder, "site", _site(results, seen, thumbnails))
+    _write_pages(folder, results[stored.FIRST], command)
 
 
 # Parts that are no data
@@ -109,7 +108,10 @@ def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advan
 def _write_pages(folder: Path, result: Result, command: str) -> None:
     from plotly.offline import get_plotlyjs
 
-    words = {"title": comparison_title(result), "answer": stored.answer(stored.chosen(result)[0])}
+    words = {
+        "title": comparison_title(result),
+        "answer": stored.first_answer(stored.FIRST, result),
+    }
     words["command"] = command
     safe = {name: html.escape(text) for name, text in words.items()}
     safe["compare"] = section(words["title"], words["answer"])
@@ -122,6 +124,11 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
         "plotly.min.js": get_plotlyjs(),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def data_name(result: str) -> str:
+    """The data file of a stored result, such as `compare-systems-code`."""
+    return f"compare-{result.replace('/', '-')}"
 
 
 def _write_data(folder: Path, name: str, value: Any) -> None:
@@ -172,11 +179,10 @@ def _where(picked: Picked) -> str:
 
 
 def _site(
-    results: Mapping[str, Result], first: str, seen: Seen, thumbnails: Sequence[Mapping[str, Any]]
+    results: Mapping[str, Result], seen: Seen, thumbnails: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    order = sorted(results, key=lambda name: name != first)
     return {
-        "results": [{"id": name, "label": stored.label(results[name])} for name in order],
+        "results": stored.choices(results),
         "paper": stored.paper_table(),
         "thumbnails": thumbnails,
         "text": f"{count(seen.captures[0].length)} tokens of {seen.text}",

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from freeatten_core.cards import provenance, stored_results
+from freeatten_core.cards import provenance
 from freeatten_core.checkpoint import assets
-from freeatten_core.figures import Theme, comparison_figure, comparison_title, row_labels, style_of
+from freeatten_core.cube import CUBE
+from freeatten_core.figures import comparison_figure, comparison_title, row_labels, style_of
+from freeatten_core.variants import Variant
 from freeatten_core.wording import (
     Result,
     Row,
     caveat,
     count,
     number,
+    row_names,
     signed,
     source_name,
     verdict_text,
     with_half_width,
 )
 
+from .drawings import drawings
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
+FIRST = "stdlib-16x"
+"""The stored result that a page opens with."""
+MANY = 8
+"""Of more rows, the chart shows those that are ticked."""
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
 BROKEN = 0.5
@@ -32,35 +46,104 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "phone": {"width": 340, "stacked": True, "labels": False},
 }
 """Arguments of the figure by the page's layout; the page stretches each to its own width."""
-THEMES: tuple[Theme, ...] = ("light", "dark")
+LEGENDED = {name: {**given, "labels": False} for name, given in LAYOUTS.items()}
+"""The same where lines come and go: the list below the chart names them."""
 
 
-def comparisons() -> dict[str, Result]:
-    """The stored results of `freeatten compare`."""
-    stored = stored_results(assets() / "results")
-    return {name: result for name, result in stored.items() if "control" in result}
+@dataclass(frozen=True)
+class Kind:
+    """Stored results that belong together, in a folder of their own."""
+
+    label: str
+    about: str
+    """What its rows have in common, after the answer."""
+    first: Callable[[Sequence[Row]], Sequence[str]]
+    """The variants of the first screen."""
 
 
-def label(result: Result) -> str:
+def best_changes(rows: Sequence[Row]) -> list[str]:
+    """Every trained variant, and its change with the lowest loss at the longest length.
+
+    A variant that every change makes worse stands alone.
+    """
+    best: dict[Variant, Row] = {}
+    for row in rows:
+        trained = Variant.parse(row["variant"]).trained
+        best[trained] = min(best.get(trained, row), row, key=lambda each: float(each["loss"][-1]))
+    names = {str(trained) for trained in best} | {row["variant"] for row in best.values()}
+    return [row["variant"] for row in rows if row["variant"] in names]
+
+
+def corners(_: Sequence[Row]) -> list[str]:
+    """Every score and positivity of the cube, without re-weighting and with the sharpest."""
+    return [name for name in CUBE if Variant.parse(name).sharpen != 3]
+
+
+COMPARED = Kind("", "", lambda _: MAIN)
+KINDS: Mapping[str, Kind] = {
+    "systems": Kind(
+        "Inference-time changes",
+        "The shipped checkpoints as they are and changed without training; of each, the change "
+        "with the lowest loss is drawn first.",
+        best_changes,
+    ),
+    "cube": Kind(
+        "Ablation cube",
+        "One run of each by one shorter recipe: compare these models with each other, not with "
+        "the shipped ones.",
+        corners,
+    ),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """What a stored result is of, by its name."""
+    return KINDS.get(name.rpartition("/")[0], COMPARED)
+
+
+def choices(results: Mapping[str, Result]) -> list[dict[str, str]]:
+    """Stored results to choose from, the first one to be shown first."""
+    order = sorted(results, key=lambda name: name != FIRST)
+    return [{"id": name, "label": label(name, results[name])} for name in order]
+
+
+def label(name: str, result: Result) -> str:
+    """A stored result as the page offers it."""
+    if kind := kind_of(name).label:
+        return f"{kind}, {name.rpartition('/')[2]}"
     times = max(result["lengths"]) // result["train_length"]
     return f"{source_name(result['text']['source'])}, to {times}×"
 
 
-def chosen(result: Result) -> tuple[Result, Result]:
-    """The four rows of the first screen, and all."""
-    rows = [row for row in result["variants"] if row["variant"] in MAIN]
-    return {**result, "variants": rows or result["variants"]}, result
+def chosen(name: str, result: Result) -> Result:
+    """The rows of the first screen."""
+    wanted = kind_of(name).first(result["variants"])
+    rows = [row for row in result["variants"] if row["variant"] in wanted]
+    return {**result, "variants": rows or result["variants"]}
 
 
-def comparison(result: Result) -> dict[str, Any]:
-    """A stored result: its rows of the first screen, and all."""
-    main, whole = chosen(result)
-    return _about(main) | {"main": _shown(main), "all": _shown(whole)}
+def comparison(name: str, result: Result) -> dict[str, Any]:
+    """A stored result: its rows of the first screen, and all.
+
+    Where there are many, `picked` names those of the first screen, and the tables have all.
+    """
+    main = chosen(name, result)
+    about = _about(main) | {"answer": first_answer(name, result)}
+    if len(result["variants"]) <= MANY:
+        return about | {"main": _shown(main), "all": _shown(result)}
+    whole = _shown(result, _legended)
+    about["picked"] = row_names(main["variants"])
+    return about | {"main": _shown(main) | {"tables": whole["tables"]}, "all": whole}
 
 
 def scored(result: Result) -> dict[str, Any]:
     """A new result, whose rows were chosen one by one."""
     return _about(result) | {"main": _shown(result)}
+
+
+def first_answer(name: str, result: Result) -> str:
+    """Who breaks and who holds on the first screen of a stored result."""
+    return " ".join(filter(None, [answer(chosen(name, result)), kind_of(name).about]))
 
 
 def _about(result: Result) -> dict[str, Any]:
@@ -72,12 +155,23 @@ def _about(result: Result) -> dict[str, Any]:
     }
 
 
-def _shown(result: Result) -> dict[str, Any]:
+def _labelled(result: Result) -> dict[str, Any]:
+    return drawings(partial(comparison_figure, result), LAYOUTS)
+
+
+def _legended(result: Result) -> dict[str, Any]:
+    """Lines that come and go: their loss has the scale of those that are there."""
+
+    def draw(**given: Any) -> go.Figure:
+        figure = comparison_figure(result, **given)
+        return figure.update_yaxes(range=None, autorange=True, selector={"anchor": "x"})
+
+    return drawings(draw, LEGENDED)
+
+
+def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled) -> dict[str, Any]:
     return {
-        "figures": {
-            theme: {name: _figure(result, theme, options) for name, options in LAYOUTS.items()}
-            for theme in THEMES
-        },
+        "figures": draw(result),
         "lines": _lines(result),
         "tables": [
             _table(result, "loss", "ci95", LOSS_CAPTION, number),
@@ -86,19 +180,15 @@ def _shown(result: Result) -> dict[str, Any]:
     }
 
 
-def _figure(result: Result, theme: Theme, options: Mapping[str, Any]) -> Any:
-    figure = comparison_figure(result, title="", theme=theme, **options)
-    figure.update_layout(template="none", dragmode=False)
-    return json.loads(cast(str, figure.to_json()))
-
-
 def _lines(result: Result) -> list[dict[str, Any]]:
     """What became of each variant, a line each; the legend of the charts too."""
     lines = []
-    for row, label in zip(result["variants"], _labels(result), strict=True):
+    named = zip(result["variants"], row_names(result["variants"]), _labels(result), strict=True)
+    for row, name, label in named:
         style, but = style_of(row["variant"]), caveat(result, row)
         lines.append(
             {
+                "id": name,
                 "label": label,
                 "color": style.color,
                 "dash": style.dash,

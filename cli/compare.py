@@ -20,14 +20,24 @@ if TYPE_CHECKING:
     from freeatten_core.comparison import Comparison, Request, Row
     from freeatten_core.corpus import Package
 
+MEASURING = ("len_", "checkpoint", "text", "texts", "seed", "device", "dtype", "control")
+"""Parameters of `compare` that say what to measure, and so nothing of what is stored."""
+CUBE = "cube"
+"""In the place of variants: the ablation cube."""
+NOT_SHIPPED = (
+    "stored results: the weights of the cube are not shipped, and python tests/measure/cube.py "
+    "makes them anew"
+)
+
 
 def compare(
+    ctx: typer.Context,
     len_: Annotated[
         str,
         typer.Option("--len", help="Context lengths: 16x (1x, 2x, … up to it), 8192, or 1x,4x."),
     ] = "16x",
     variants: Annotated[
-        str | None, typer.Option(help="Shipped variants, such as softmax+yarn,lssar:p=15.")
+        str | None, typer.Option(help="Shipped variants, such as softmax+yarn,lssar:p=15; or cube.")
     ] = None,
     checkpoint: Annotated[
         list[str] | None,
@@ -72,8 +82,14 @@ def compare(
     check_choice("control", control, ("restart", "swap"))
     check_choice("by", by or "position", ("position",))
     errors = Console(stderr=True)
+    names = [name.strip() for name in (variants or "").split(",")]
+    if CUBE in names:
+        stored, variants = _cube(ctx, names, stored), None
     if stored is not None:
-        done = _stored(stored, variants, losses_wanted=npz is not None)
+        _refuse_measuring(ctx, "--stored")
+        done = _stored(stored, variants, by_position=by is not None, losses_wanted=npz is not None)
+        if CUBE in names:
+            typer.echo(NOT_SHIPPED, err=True)
     else:
         request = _request(
             len_=len_,
@@ -112,11 +128,43 @@ def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
     return load_rows(wanted, list(dict.fromkeys(checkpoints or [])))
 
 
-def _stored(name: str, variants: str | None, *, losses_wanted: bool) -> Comparison:
+def _cube(ctx: typer.Context, names: list[str], stored: str | None) -> str:
+    """The stored result that `cube` stands for."""
+    from freeatten_core.errors import UsageError
+
+    name = f"{CUBE}/code"
+    if names != [CUBE] or stored is not None:
+        raise UsageError(
+            f"--variants {CUBE} stands for --stored {name} and goes with nothing else; for some "
+            f"of its rows: --stored {name} --variants softmax,lssa"
+        )
+    _refuse_measuring(ctx, f"--variants {CUBE}")
+    return name
+
+
+def _refuse_measuring(ctx: typer.Context, shown: str) -> None:
+    from freeatten_core.errors import UsageError
+
+    sources = {
+        parameter.opts[0]: ctx.get_parameter_source(parameter.name)
+        for parameter in ctx.command.params
+        if parameter.name in MEASURING
+    }
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} cannot go with {shown}: stored results are shown as they were "
+            "measured"
+        )
+
+
+def _stored(
+    name: str, variants: str | None, *, by_position: bool, losses_wanted: bool
+) -> Comparison:
     """A stored result, of the variants named if any are."""
-    from freeatten_core.cards import stored_comparisons
     from freeatten_core.comparison import Comparison
     from freeatten_core.errors import UsageError
+    from freeatten_core.stored import stored_comparisons
     from freeatten_core.variants import Variant, nearest
 
     known = stored_comparisons()
@@ -125,6 +173,8 @@ def _stored(name: str, variants: str | None, *, losses_wanted: bool) -> Comparis
     if losses_wanted:
         raise UsageError("--npz needs the loss of every token, which stored results do not have")
     result = known[name]
+    if by_position and not result.get("positions"):
+        raise UsageError(f"{name} was measured without --by position and has no losses by position")
     if variants is not None:
         wanted = [str(variant) for variant in Variant.parse_list(variants)]
         rows = {row["variant"]: row for row in result["variants"]}

@@ -23,8 +23,12 @@ APP = ("app/start", "app/redraw", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
-SYSTEMS = ("systems/code", "systems/books", "systems/copy")
-"""Rows with modifiers, for docs/softplus.md."""
+SYSTEMS = (
+    *("systems/code", "systems/books", "systems/copy"),
+    *("systems/far-code", "systems/far-books", "systems/far-copy"),
+    *("systems/ceiling-code", "systems/ceiling-books"),
+)
+"""Rows with modifiers, for docs/softplus.md: to 16×, to 64×, and beside a longer training."""
 SYSTEM_ROWS = (
     "softmax+yarn",
     "softmax+window",

@@ -354,15 +354,24 @@ def text_line(result: Result) -> str:
     """Which text, how much of it qualified, and whether stored results used the same."""
     text, longest = result["text"], max(result["lengths"])
     line = (
-        f"{plural(result['texts'], 'text')} from {plural(text['qualifying'], 'file')} of "
-        f"{source_name(text['source'])} that {'is' if text['qualifying'] == 1 else 'are'} at "
-        f"least {count(longest + 1)} tokens long ({plural(text['files'], 'file')} in all), "
+        f"{plural(result['texts'], 'text')} from {_files(text, longest)}, "
         f"{count(text['tokens'])} tokens scored at every length"
     )
     same = text.get("matches_stored")
     if same is None:
         return line
     return f"{line}; these are {'' if same else 'not '}the files of the stored results"
+
+
+def _files(text: Mapping[str, Any], longest: int) -> str:
+    """The files that texts are from; their numbers, where they were kept."""
+    if text["qualifying"] is None:
+        return source_name(text["source"])
+    return (
+        f"{plural(text['qualifying'], 'file')} of {source_name(text['source'])} that "
+        f"{'is' if text['qualifying'] == 1 else 'are'} at least {count(longest + 1)} tokens long "
+        f"({plural(text['files'], 'file')} in all)"
+    )
 
 
 def number_lines(result: Result) -> list[str]:
@@ -423,8 +432,9 @@ def comparison_view(
 
 
 def _run_line(result: Result) -> str:
-    seconds = number(result.get("seconds"), 0)
-    return f"{result['device']}, {result['dtype']}, seed {result['seed']}, {seconds} s"
+    seconds = result.get("seconds")
+    parts = [result["device"], result["dtype"], f"seed {result['seed']}"]
+    return ", ".join(parts if seconds is None else [*parts, f"{number(seconds, 0)} s"])
 
 
 def _command(result: Result) -> Text:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cards import table
+from .comparison import SCHEMA as COMPARISON_SCHEMA
 from .errors import ContentError
 from .training import Recipe
 from .variants import Variant
@@ -23,6 +24,9 @@ CEILING_LENGTH = 4096
 """Softmax trained at this length shows what there is to gain from a longer context."""
 BY_TEXT = ("loss_by_text", "delta_by_text", "gain_by_sample")
 """What is left out of the joined result: every text of every run."""
+
+MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
+"""What trains and scores the cells anew, in a checkout; names in capitals are to be filled in."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,6 @@ def joined(runs: Sequence[Mapping[str, Any]]) -> Result:
         "device": header["device"],
         "versions": header["versions"],
         "date": header["date"],
-        "commit": header["commit"],
         "text": {part: _scored_on(runs[0][part]) for part in ("code", "books", "copy")},
         "runs": [_run(run) for run in runs],
     }
@@ -132,11 +135,55 @@ def _run(run: Mapping[str, Any]) -> dict[str, Any]:
         "learning_rate": curve["learning_rate"],
         "validation": curve["curve"][-1]["validation"],
         "train_command": curve["command"],
+        "commit": run["code"]["commit"],
     }
     for part in ("code", "books", "copy"):
         row = {key: value for key, value in run[part]["variants"][0].items() if key not in BY_TEXT}
         found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
     return found
+
+
+def comparison(result: Result, part: str) -> Result:
+    """The joined result as one of `freeatten compare`, a row a variant.
+
+    A row is the first run of seed 0 at the common training length. What joining leaves out is
+    None (`seconds`, and of `text` the files) or missing (the losses of single texts); `commit` is
+    None where runs are of several.
+
+    Args:
+        result: `joined`.
+        part: the text, `code` or `books`.
+    """
+    runs = [runs[0] for runs in by_variant(result).values() if runs[0]["seed"] == 0]
+    lengths, text = runs[0][part]["lengths"], result["text"][part]
+    kept = ("train_length", "device", "versions", "date")
+    commits = _commits(runs)
+    return {
+        "schema": COMPARISON_SCHEMA,
+        **{key: result[key] for key in kept},
+        **{key: text[key] for key in ("texts", "seed", "dtype")},
+        "lengths": lengths,
+        "control": "restart",
+        "commit": commits[0] if len(commits) == 1 else None,
+        "seconds": None,
+        "command": MAKE,
+        "text": {
+            "source": text["source"],
+            "files": None,
+            "qualifying": None,
+            "tokens": text["texts"] * max(lengths),
+            "sha256": text["sha256"],
+            "matches_stored": None,
+            "manifest": None,
+        },
+        "tokenizers": 1,
+        "variants": [_row(run, part) for run in runs],
+    }
+
+
+def _row(run: Mapping[str, Any], part: str) -> dict[str, Any]:
+    row = {key: value for key, value in run[part].items() if key not in ("lengths", "command")}
+    return row | {"checkpoint": run["cell"]}
 
 
 # Markdown
@@ -210,14 +257,19 @@ def provenance(result: Result) -> str:
     text = result["text"]
     trained = [plural(len(result["runs"]), "run"), f"{count(recipe['steps'])} steps each"]
     trained.append(f"{count(recipe['batch'] * recipe['train_length'])} tokens a step")
-    commit = f", commit {result['commit'][:10]}" if result["commit"] else ""
+    commits = [commit[:10] for commit in _commits(result["runs"])]
+    made = f", {'commits' if len(commits) > 1 else 'commit'} {' and '.join(commits)}"
     return (
         f"{', '.join(trained)}, {result['device']}, torch {result['versions']['torch']}, "
-        f"{result['date']}{commit}; scored in {text['code']['dtype']} on "
+        f"{result['date']}{made if commits else ''}; scored in {text['code']['dtype']} on "
         f"{plural(text['code']['texts'], 'file')} of the standard library and "
         f"{plural(text['books']['texts'], 'book')}, copying on "
         f"{plural(text['copy']['texts'], 'sample')}"
     )
+
+
+def _commits(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(run["commit"] for run in runs if run["commit"]))
 
 
 def _at(row: Mapping[str, Any], key: str, scale: int) -> float:

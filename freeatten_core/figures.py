@@ -79,22 +79,73 @@ _OTHER_COLOR = "#8c6d8c"
 
 
 _MODIFIED = {
-    "rerope": ("dash", "star", "*"),
+    "rerope": ("dash", "star", "☆"),
     "window": ("dot", "square-open", "□"),
     "yarn": ("dashdot", "square", "■"),
     "align": ("longdash", "x", "x"),
+    "align:by=entropy": ("longdashdot", "cross", "+"),
+    "pi": ("dot", "triangle-left", "◁"),
+    "ntk": ("dashdot", "triangle-right", "▷"),
+    "dynamic-ntk": ("longdashdot", "pentagon", "◈"),
+    "logn": ("dash", "diamond-open", "◇"),
+    "infoscale": ("longdash", "circle-open", "○"),
+    "swap": ("longdashdot", "hexagon", "◎"),
+    "swap:to=lssar:p=3": ("dot", "triangle-down", "▼"),
 }
 """Dash, marker and sign of a row with a modifier, which keeps the colour of its variant."""
 
 
+def _beside(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
+    """The style of a variant one step away from another, whose colour it keeps."""
+    return Style(label, STYLES[other].color, dash, marker, sign)
+
+
+_STEPS = {
+    "softmax-r:p=3": _beside("softmax-r:p=15", "softmax-r:p=3", "longdash", "square", "■"),
+    "softplus-r:p=3": _beside("softplus-r:p=15", "softplus-r:p=3", "longdash", "square-open", "□"),
+    "softmax-ls-r:p=3": _beside(
+        "softmax-ls-r:p=15", "softmax-ls-r:p=3", "longdash", "diamond-open", "◇"
+    ),
+    "stages:score=length-cosine:positivity=exp:normalise=count": _beside(
+        "softmax-ls", "exp(log D · log N · cos) / N", "dot", "star", "☆"
+    ),
+    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1": _beside(
+        "sigmoid", "sigmoid(q·k/√D − log N) / sum", "dash", "square", "■"
+    ),
+    "stages:score=dot:positivity=relu:normalise=l1": _beside(
+        "relu", "relu(q·k/√D) / sum", "dash", "diamond", "◆"
+    ),
+    "stages:score=dim-cosine:positivity=exp:normalise=l1": _beside(
+        "softmax-ls", "exp(log D · cos) / sum", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=exp:normalise=l1": _beside(
+        "softmax-ls", "exp(log N · cos) / sum", "longdash", "triangle-right", "▷"
+    ),
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1": _beside(
+        "lssa", "softplus(log D · cos) / sum", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=softplus:normalise=l1": _beside(
+        "lssa", "softplus(log N · cos) / sum", "dot", "triangle-right", "▷"
+    ),
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+        "lssar:p=15", "softplus(log D · cos) / sum, p=15", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+        "lssar:p=15", "softplus(log N · cos) / sum, p=15", "longdash", "triangle-right", "▷"
+    ),
+}
+"""The cells of the ablation cube that nothing else shows."""
+
+
 def style_of(variant: str) -> Style:
-    """The style of a canonical name; one that the table lacks goes by its name."""
-    if variant in STYLES:
-        return STYLES[variant]
+    """The style of a canonical name; one that the tables lack goes by its name."""
+    known = STYLES.get(variant) or _STEPS.get(variant)
+    if known is not None:
+        return known
     base, _, modifiers = variant.partition("+")
-    shape = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
+    fallback = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
     color = STYLES[base].color if modifiers and base in STYLES else _OTHER_COLOR
-    return Style(variant, color, *shape)
+    return Style(variant, color, *_MODIFIED.get(modifiers, fallback))
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:
@@ -148,7 +199,8 @@ _BETWEEN = _RIGHT + 65
 _LINE_HEIGHT, _LABEL_PADDING, _LABEL_REACH = 16, 4, 30
 _TITLE_SIZE, _TEXT_SIZE = 20, 13
 _SLIM_LEFT, _SLIM_RIGHT, _SLIM_TICKS = 58, 14, 5
-"""Without labels at the ends of lines."""
+_SLIM = _SLIM_LEFT, _SLIM_LEFT + 32, _SLIM_RIGHT
+"""Without labels at the ends of lines; left, between panels, right."""
 
 
 def _look(theme: str) -> _Look:
@@ -422,13 +474,17 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
     }
 
 
-def _domains(panels: int, width: int, stacked: bool) -> list[tuple[Any, Any]]:
-    return _grid(1, panels, width) if stacked else _grid(panels, 1, width)
+def _domains(
+    panels: int, width: int, stacked: bool, *, labels: bool = True
+) -> list[tuple[Any, Any]]:
+    columns, rows = (1, panels) if stacked else (panels, 1)
+    return _grid(columns, rows, width, labels=labels)
 
 
-def _grid(columns: int, rows: int, width: int) -> list[tuple[Any, Any]]:
+def _grid(columns: int, rows: int, width: int, *, labels: bool = True) -> list[tuple[Any, Any]]:
     """The domains of panels in columns and rows, row by row from the top."""
-    across = _BETWEEN / max(width - _LEFT - _RIGHT, columns * _BETWEEN)
+    left, between, right = (_LEFT, _BETWEEN, _RIGHT) if labels else _SLIM
+    across = between / max(width - left - right, columns * between)
     down = _STACK_GAP / (rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP)
     return [
         (_share(column, columns, across), _share(rows - 1 - row, rows, down))
@@ -534,7 +590,7 @@ def comparison_figure(
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
-    domains = _domains(2 if delta else 1, width, stacked)
+    domains = _domains(2 if delta else 1, width, stacked, labels=labels)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     lines = _loss_lines(result)

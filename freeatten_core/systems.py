@@ -24,10 +24,10 @@ def against_window(result: Result) -> dict[str, list[tuple[float, float, float]]
     Returns:
         Mean and bounds at every length, for every other row of a variant that has a window row.
     """
-    rows = {row["variant"]: row for row in result["variants"]}
+    rows = {(row["variant"], row["checkpoint"]): row for row in result["variants"]}
     found = {}
-    for name, row in rows.items():
-        window = rows.get(f"{Variant.parse(name).trained}+window")
+    for (name, checkpoint), row in rows.items():
+        window = rows.get((f"{Variant.parse(name).trained}+window", checkpoint))
         if window is None or row is window:
             continue
         difference = _by_text(row) - _by_text(window)

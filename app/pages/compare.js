@@ -18,9 +18,9 @@ function swatch({ color, dash, sign }) {
 
 /** Draws the figure of a layout and a theme as wide as its place. */
 function drawFigure(chart, figures, name, theme) {
-  const figure = structuredClone(figures[theme][name]);
+  const { data, layout } = structuredClone({ data: figures.data, layout: figures.layouts[theme][name] });
   chart.dataset.drawn = `${name} ${theme}`;
-  return window.Plotly.react(chart, figure.data, { ...figure.layout, width: chart.clientWidth }, CHART);
+  return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
 
 function line(row) {
@@ -58,6 +58,52 @@ function savePicture(chart, filename) {
   return window.Plotly.downloadImage(figure, { format: "png", scale: 2, filename, ...size });
 }
 
+/** A result's rows by their ids; its tables have all. A figure has a panel's lines, then the next's. */
+function pickedRows({ lines, figures, tables }, ids) {
+  const isPicked = lines.map(({ id }) => ids.includes(id));
+  const data = figures.data.filter((_, at) => isPicked[at % isPicked.length]);
+  return { lines: lines.filter((_, at) => isPicked[at]), figures: { ...figures, data }, tables };
+}
+
+/** Which of many rows are drawn: ticks, those of the first screen unless a link says otherwise. */
+class Picks {
+  constructor(changed) {
+    this.root = byId("picks");
+    this.root.addEventListener("change", changed);
+  }
+
+  get ids() {
+    return [...this.root.querySelectorAll(":checked")].map(({ value }) => value);
+  }
+
+  /** Shows the ticks of a result that has many rows, and none for others. */
+  offer({ all, picked }, asked) {
+    this.root.hidden = !picked;
+    if (!picked) return;
+    const known = (asked ?? "").split(",").filter((id) => all.lines.some((one) => one.id === id));
+    const ticked = known.length ? known : picked;
+    this.root.lastElementChild.replaceChildren(...all.lines.map((row) => {
+      const box = make("input", { type: "checkbox", value: row.id });
+      box.checked = ticked.includes(row.id);
+      return make("label", { title: row.id }, box, swatch(row), make("span", {}, row.label));
+    }));
+    this.picked = picked.join();
+  }
+
+  /** What a link has to say; nothing for the rows of the first screen. */
+  get state() {
+    const ids = this.ids.join();
+    return this.root.hidden || ids === this.picked ? null : ids;
+  }
+
+  /** The part of a result that is drawn; its first rows have their names at their ends. */
+  rows({ main, all }) {
+    const count = `${this.ids.length} of ${all.lines.length}`;
+    this.root.firstElementChild.textContent = `Choose the lines of the chart: ${count} are drawn; the tables have all`;
+    return this.state === null ? main : pickedRows(all, this.ids);
+  }
+}
+
 class Compare {
   /**
    * `results` to choose from, the paper's table, `read` of one of them by its id, `library` that
@@ -71,6 +117,7 @@ class Compare {
     byId("result").append(...options.map(({ id, label }) => make("option", { value: id }, label)));
     byId("paper").append(table(paper));
     for (const id of ["result", "all"]) byId(id).addEventListener("change", () => this.chosen());
+    this.picks = new Picks(() => this.pick());
     byId("compare-png").addEventListener("click", () => savePicture(byId("chart"), "freeatten-compare"));
     byId("compare-csv").addEventListener("click", () => this.saveCsv());
     new ResizeObserver(() => this.draw()).observe(byId("chart"));
@@ -93,14 +140,31 @@ class Compare {
 
   async fill(state) {
     const id = byId("result").value;
-    byId("all").parentElement.hidden = id === OWN_RESULT;
     this.own?.toggle(id === OWN_RESULT);
     if (id === OWN_RESULT) {
+      for (const one of [byId("all").parentElement, byId("picks")]) one.hidden = true;
       await this.own.show(state);
       return;
     }
     const result = await this.read(id);
-    if (id === byId("result").value) this.present(result, result[byId("all").checked ? "all" : "main"]);
+    if (id !== byId("result").value) return;
+    this.result = result;
+    byId("all").parentElement.hidden = Boolean(result.picked);
+    this.picks.offer(result, state.get("rows"));
+    this.present(result, this.rows());
+  }
+
+  /** The part of a stored result that is asked for. */
+  rows() {
+    return this.result.picked ? this.picks.rows(this.result) : this.result[byId("all").checked ? "all" : "main"];
+  }
+
+  /** A line was ticked, or no longer is. */
+  pick() {
+    const state = new URLSearchParams({ result: byId("result").value });
+    if (this.picks.state !== null) state.set("rows", this.picks.state);
+    this.remember(state.toString());
+    this.present(this.result, this.rows());
   }
 
   /** Shows a result, or no more than a title and a sentence. */

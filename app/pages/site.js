@@ -62,7 +62,7 @@ function themed() {
 
 const compare = new Compare({
   ...site,
-  read: (id) => read(`compare-${id}`),
+  read: (id) => read(`compare-${id.replace("/", "-")}`),
   library: () => run("plotly.min.js"),
   theme,
   remember: (state) => remember("compare", state),

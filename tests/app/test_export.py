@@ -24,6 +24,8 @@ from freeatten_core.analysis import head_table
 from freeatten_core.analysis.same_text import capture_rows
 from freeatten_core.checkpoint import assets
 from freeatten_core.corpus import path_documents
+from freeatten_core.figures import comparison_figure
+from freeatten_core.stored import stored_comparisons
 
 LENGTH = 512
 HOSTILE = "# </script><img src=x onerror=alert(1)> $title ${answer} \\ \u2028\n"
@@ -92,9 +94,8 @@ def maps(out):
 def test_the_site_is_whole_and_no_file_is_large(exported):
     out, _ = exported
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    results = {path.stem for path in assets().glob("results/*.json")}
-    data = {f"compare-{name}" for name in stored.comparisons()} | {"site", "tokens"}
-    assert {"stdlib-16x", "books-16x"} <= set(stored.comparisons()) <= results
+    data = {site.data_name(name) for name in stored_comparisons()} | {"site", "tokens"}
+    assert {"compare-stdlib-16x", "compare-systems-code", "compare-cube-books"} <= data
     data |= {item["file"] for item in maps(out)}
     assert files == PAGES | {f"data/{name}.js" for name in data}
     assert max(path.stat().st_size for path in out.rglob("*")) <= site.FILE_BYTES
@@ -261,23 +262,79 @@ def test_the_charts_hold_the_stored_numbers(exported, theme):
     stored_result = json.loads((assets() / "results" / "stdlib-16x.json").read_text())
     rows = {row["variant"]: row for row in stored_result["variants"]}
     shown = read(out, "compare-stdlib-16x")
+    assert "picked" not in shown
     for part, names in (("main", stored.MAIN), ("all", tuple(rows))):
-        for layout in stored.LAYOUTS:
-            figure = shown[part]["figures"][theme][layout]
-            traces = [trace["y"] for trace in figure["data"]]
-            wanted = [rows[name][key] for key in ("loss", "delta") for name in names]
-            assert traces == wanted
-            assert figure["layout"]["xaxis"]["type"] == "log"
-            assert "title" not in figure["layout"]
+        figures = shown[part]["figures"]
+        traces = [trace["y"] for trace in figures["data"]]
+        assert traces == [rows[name][key] for key in ("loss", "delta") for name in names]
+        for name, options in stored.LAYOUTS.items():
+            layout = figures["layouts"][theme][name]
+            assert layout["xaxis"]["type"] == "log"
+            assert "title" not in layout
+            drawn = comparison_figure({**stored_result, "variants": [rows[each] for each in names]},
+                                      title="", theme=theme, **options)  # fmt: skip
+            assert json.loads(drawn.to_json())["data"] == figures["data"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "first"),
+    [
+        ("systems/code", "Inference-time changes, code", "lssar:p=15+rerope"),
+        ("systems/books", "Inference-time changes, books", "lssar:p=15"),
+        ("cube/code", "Ablation cube, code", "softplus-r:p=15"),
+        ("cube/books", "Ablation cube, books", "softmax-ls"),
+    ],
+)
+def test_of_many_rows_some_are_drawn_first_and_the_tables_have_all(exported, name, label, first):
+    out, _ = exported
+    assert {"id": name, "label": label} in read(out, "site")["results"]
+    rows = stored_comparisons()[name]["variants"]
+    shown = read(out, site.data_name(name))
+    assert [line["id"] for line in shown["main"]["lines"]] == shown["picked"]
+    assert {"softmax", "softmax-ls", "lssa", first} <= set(shown["picked"])
+    assert len(shown["picked"]) <= stored.MANY < len(rows)
+    assert [line["id"] for line in shown["all"]["lines"]] == [row["variant"] for row in rows]
+    for part in ("main", "all"):
+        assert [len(table["rows"]) for table in shown[part]["tables"]] == [len(rows)] * 2
+    figures = shown["all"]["figures"]
+    assert [trace["y"] for trace in figures["data"]] == [
+        row[key] for key in ("loss", "delta") for row in rows
+    ]
+    axis = figures["layouts"]["light"]["wide"]["yaxis"]
+    assert axis["autorange"] is True
+    assert "range" not in axis
+
+
+def test_of_changes_the_best_is_drawn_first():
+    def row(name, last):
+        return {"variant": name, "loss": [2.0, last]}
+
+    rows = [row("softmax", 5.0), row("softmax+yarn", 2.3), row("softmax+window", 2.0),
+            row("lssa", 4.0), row("lssa+rerope", 4.5), row("relu+pi", 3.0)]  # fmt: skip
+    assert stored.best_changes(rows) == ["softmax", "softmax+window", "lssa", "relu+pi"]
+
+
+def test_the_cube_is_not_compared_with_the_shipped_models(exported):
+    out, _ = exported
+    assert "not with the shipped ones" in read(out, "compare-cube-code")["answer"]
+    assert "python tests/measure/cube.py" in read(out, "compare-cube-code")["command"]
+    assert "not with the shipped ones" not in read(out, "compare-stdlib-16x")["answer"]
+
+
+def test_all_comparisons_take_less_than_two_megabytes(exported):
+    out, _ = exported
+    sizes = [path.stat().st_size for path in (out / "data").glob("compare-*.js")]
+    assert len(sizes) == len(stored_comparisons())
+    assert sum(sizes) < 2_000_000
 
 
 def test_lines_without_labels_have_a_legend_on_the_page(exported):
     out, _ = exported
     shown = read(out, "compare-stdlib-16x")["main"]
-    figure = shown["figures"]["light"]["phone"]
-    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figure["data"][:4]]
+    figures = shown["figures"]
+    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figures["data"][:4]]
     assert [(line["color"], line["dash"]) for line in shown["lines"]] == styles
-    assert figure["layout"]["width"] <= 360
+    assert figures["layouts"]["light"]["phone"]["width"] <= 360
 
 
 def test_the_answer_is_made_from_the_data():
@@ -295,7 +352,7 @@ def test_a_verdict_with_a_caveat_is_not_shown_as_good():
     result = sample_result(["softmax", "softmax+yarn"])
     plain, yarn = result["variants"]
     yarn |= {"verdict": "uses", "checkpoint": plain["checkpoint"]}
-    line = stored.comparison(_with_provenance(result))["main"]["lines"][1]
+    line = stored.comparison("stdlib-16x", _with_provenance(result))["main"]["lines"][1]
     assert "yet the plain checkpoint that forgets is better" in line["verdict"]
     assert line["kind"] == ""
 

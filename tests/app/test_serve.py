@@ -16,6 +16,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace as Namespace
 
@@ -40,6 +41,7 @@ from freeatten_core.corpus import Document
 from freeatten_core.errors import UsageError
 from freeatten_core.evaluation import select_texts
 from freeatten_core.files import expanded
+from freeatten_core.own import find
 from freeatten_core.variants import MODIFIERS
 
 LENGTH = 128
@@ -313,6 +315,26 @@ def test_a_folder_given_with_the_command_takes_modifiers_too(tmp_path):
         public.row(f"{folder}+yarn")
 
 
+def test_a_function_of_ones_own_comes_with_the_command_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("freeatten_core.own._allowed", {})
+    file = tmp_path / "mine.py"
+    file.write_text("def f(query, key, value): return value\n")
+    folder = tmp_path / "mine"
+    shutil.copytree(assets() / "checkpoints" / "softmax", folder)
+    local = Models((), local=True)
+    with pytest.raises(UsageError, match="Python code"):
+        find(local.row(f"softmax+swap:to={file}:f").variant.attention)
+    with pytest.raises(UsageError, match="no checkpoint"):
+        local.row(f"{folder}@{file}:f")
+    with pytest.raises(UsageError, match=r"computes softmax, not mine\.py:f"):
+        Models((f"{folder}@{file}:f",), local=True)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"variant": "mine.py:f", "function_sha256": sha256(file.read_bytes()).hexdigest()}
+    (folder / "config.json").write_text(json.dumps(config))
+    named = Models((f"{folder}@{file}:f",), local=False)
+    assert str(named.row("mine (folder)+logn").variant) == "mine.py:f+logn"
+
+
 # Comparisons
 
 
@@ -444,7 +466,7 @@ def test_stored_retrieval_is_shown_as_it_is_stored():
         assert each["title"].startswith(shown[name])
         key = "gain" if name == "copy" else "accuracy"
         row, scale = stored[name]["variants"][0], 1 if name == "copy" else 100
-        drawn = each["figures"]["dark"]["phone"]["data"][0]["y"]
+        drawn = each["figures"]["data"][0]["y"]
         assert drawn == pytest.approx([scale * value for value in row[key]])
         assert len(each["lines"]) == len(each["tables"][0]["rows"]) == len(stored[name]["variants"])
         assert each["reading"].endswith(".")

@@ -18,6 +18,7 @@ from freeatten_core.analysis import by_position, capture, head_table, row_stages
 from freeatten_core.comparison import modified_row
 from freeatten_core.corpus import Document
 from freeatten_core.evaluation import select_texts
+from freeatten_core.stored import stored_comparisons
 
 LENGTH = 512
 MODELS = ("softmax", "lssar-p15")
@@ -49,7 +50,7 @@ LAYOUT = (
     ".site-downloads, .fa-button, .fa-choice, .fa-where, .fa-caption, .fa-canvas, "
     ".fa-side-title, .site-plot, "
     ".site-sliders label, .site-command, .site-name, .site-loss, .site-verdict, "
-    ".site-page h2, .site-page summary, .site-own label, footer"
+    ".site-page h2, .site-page summary, .site-own label, .site-ticks label, footer"
 )
 
 
@@ -142,6 +143,54 @@ def test_compare_opens_with_a_result(opened):
     with page.expect_download() as told:
         page.locator("#compare-png").click()
     assert told.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "ticked"),
+    [("systems/code", 23, "softmax+yarn"), ("cube/code", None, "softmax-r:p=3")],
+)
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 800, "light"), (390, 844, "dark")])
+def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
+    opened, name, rows, ticked, width, height, scheme
+):
+    options = {"width": width, "height": height, "color_scheme": scheme}
+    layout = "wide" if width > 1000 else "phone"
+    drawn = f"document.getElementById('chart').dataset.drawn === '{layout} {scheme}'"
+    page = opened(f"compare&result={name}", drawn, **options)
+    stored = {row["variant"]: row for row in stored_comparisons()[name]["variants"]}
+    assert rows in (None, len(stored))
+    first = page.locator("#lines li").count()
+    assert first <= 8
+    assert page.evaluate("document.getElementById('chart').data.length") == 2 * first
+    assert page.locator("#all").is_hidden()
+    assert overlapping(boxes_of(page, LAYOUT, width)) == []
+    page.locator("#picks summary").click()
+    assert page.locator("#picks label").count() == len(stored)
+    assert overlapping(boxes_of(page, LAYOUT, width)) == []
+    page.locator(f"#picks input[value='{ticked}']").check()
+    page.locator("#picks input[value='lssa']").uncheck()
+    page.locator("#picks input[value='softmax']").uncheck()
+    wait(page, "document.getElementById('chart').data.length === given", 2 * (first - 1))
+    assert f"{first - 1} of {len(stored)}" in page.locator("#picks summary").text_content()
+    tables = page.locator("#tables table")
+    assert [tables.nth(at).locator("tbody tr").count() for at in (0, 1)] == [len(stored)] * 2
+
+    again = opened(page.evaluate("location.hash.slice(1)"), drawn, **options)
+    losses = again.evaluate("document.getElementById('chart').data.map(({ y }) => y)")
+    assert stored[ticked]["loss"] in losses
+    assert stored["softmax"]["loss"] not in losses
+    assert len(losses) == 2 * (first - 1)
+    again.locator("#result").select_option("stdlib-16x")
+    wait(again, "document.getElementById('picks').hidden")
+    assert again.locator("#all").is_visible()
+    assert again.locator("#lines li").count() == 4
+
+
+@pytest.mark.parametrize("state", ["rows=none", "rows=", "rows=%3Cb%3E%2Csigmoid"])
+def test_a_link_to_rows_that_are_not_there_shows_the_first(opened, state):
+    drawn = "document.getElementById('chart').dataset.drawn"
+    page = opened(f"compare&result=systems%2Fcode&{state}", drawn)
+    assert page.locator("#lines li").count() == page.locator("#picks input:checked").count() == 7
 
 
 def test_compare_shows_a_head_of_two_models(opened, served):

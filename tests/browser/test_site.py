@@ -114,6 +114,20 @@ def test_every_variant_and_every_text_are_a_choice_and_a_link(site, visit):
     assert "books" in again.locator("#provenance").text_content()
 
 
+def test_many_rows_are_chosen_without_a_server(site, visit):
+    page = visit(site, "compare&result=cube%2Fbooks", ready=READY)
+    drawn(page, "wide", "light")
+    assert traces(page) == 16  # loss and Δ of eight
+    page.locator("#picks summary").click()
+    page.locator("#picks input[value='softmax']").uncheck()
+    wait(page, "document.querySelectorAll('#lines li').length === 7")
+    state = page.evaluate("location.hash.slice(1)")
+    again = visit(site, state, ready=READY)
+    assert traces(again) == 14
+    assert "Softmax (standard)" not in again.locator("#lines").text_content()
+    assert "tests/measure/cube.py" in again.locator("#command").text_content()
+
+
 @pytest.mark.parametrize("state", ["compare&result=none&all=x", "nothing", "%%%"])
 def test_a_broken_link_shows_the_first_screen(site, visit, state):
     page = visit(site, state, ready=READY)

@@ -1,6 +1,7 @@
 """`freeatten compare --stored`: what was measured before, as if it had been measured now."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -32,10 +33,91 @@ def test_rows_can_be_chosen_in_an_order(tmp_path):
         (["systems/cod"], ["'systems/cod'", "did you mean 'systems/code'"]),
         (["systems/code", "--variants", "relu"], ["systems/code has no row 'relu'"]),
         (["stdlib-16x", "--npz", "losses.npz"], ["--npz", "stored"]),
+        (["systems/code", "--by", "position"], ["systems/code", "--by position"]),
     ],
 )
 def test_what_is_not_stored_is_said(options, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = refusal(2, "compare", "--stored", *options)
+    assert [word for word in words if word not in said] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+MEASURING = {
+    "--len": "16x",
+    "--checkpoint": "softmax",
+    "--text": "stdlib",
+    "--texts": "4",
+    "--seed": "0",
+    "--device": "auto",
+    "--dtype": "float32",
+    "--control": "restart",
+}
+"""Options that say what to measure, with their own defaults where they have one."""
+
+
+@pytest.mark.parametrize("option", MEASURING)
+def test_an_option_of_measuring_is_refused(option):
+    said = refusal(2, "compare", "--stored", "stdlib-16x", option, MEASURING[option])
+    assert said.startswith(f"{option} ")
+    assert "as they were measured" in said
+
+
+def test_every_option_of_measuring_is_named():
+    said = refusal(2, "compare", *chain.from_iterable(MEASURING.items()), "--stored", "stdlib-16x")
+    assert [option for option in MEASURING if f"{option} " not in said.replace(",", " ")] == []
+
+
+def test_losses_by_position_are_drawn_where_they_are_stored(tmp_path):
+    chart = tmp_path / "positions.html"
+    words = ["--variants", "softmax", "--by", "position", "--html", chart]
+    done = freeatten("compare", "--stored", "stdlib-16x", *words)
+    assert done.code == 0, done.err
+    assert "Where in 8,192 tokens does the loss go up?" in chart.read_text(encoding="utf-8")
+
+
+# The ablation cube
+
+
+def test_the_cube_is_a_stored_result(tmp_path):
+    csv = tmp_path / "cube.csv"
+    found = freeatten("compare", "--variants", "cube", "--csv", csv, "--json")
+    assert found.code == 0, found.err
+    assert found.result == freeatten("compare", "--stored", "cube/code", "--json").result
+    names = [row["variant"] for row in found.result["variants"]]
+    assert names[0] == "softmax"
+    assert list(dict.fromkeys(line.split(",")[0] for line in csv.read_text().splitlines()))[1:] == (
+        names
+    )
+    assert len(found.err.splitlines()) == 1
+    assert "stored results" in found.err
+    assert "python tests/measure/cube.py makes them anew" in found.err
+
+
+def test_the_view_of_the_cube_says_what_it_knows():
+    found = freeatten("compare", "--stored", "cube/books", columns=80)
+    assert found.code == 0, found.err
+    assert found.err == ""
+    assert "texts from books-heldout, " in found.out
+    assert "tokens scored at every length\nNVIDIA H200, float32, seed 0\n" in found.out
+    assert "again: python tests/measure/cube.py" in found.out
+    assert max(map(len, found.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["cube,softmax"], ["--variants cube", "--stored cube/code", "nothing else"]),
+        (["softmax, cube"], ["--variants cube", "nothing else"]),
+        (["cube", "--stored", "cube/books"], ["--variants cube", "nothing else"]),
+        (["cube", "--len", "4x", "--device", "cpu"], ["--len, --device", "--variants cube"]),
+        (["cube", "--checkpoint", "softmax"], ["--checkpoint", "--variants cube"]),
+        (["cube", "--by", "position"], ["--by position"]),
+        (["cube", "--npz", "losses.npz"], ["--npz", "stored"]),
+    ],
+)
+def test_what_does_not_go_with_the_cube_is_said(options, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refusal(2, "compare", "--variants", *options)
     assert [word for word in words if word not in said] == []
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,12 @@ import pytest
 from strategies import refused
 
 from freeatten_core import Variant, cube
+from freeatten_core.cards import provenance
 from freeatten_core.cube import Cell, cells, joined
 from freeatten_core.cube_figures import cube_figure
 from freeatten_core.errors import ContentError
+from freeatten_core.stored import stored_comparisons
+from freeatten_core.wording import source_name
 
 LENGTHS = [512, 1024, 2048, 4096, 8192]
 
@@ -92,6 +95,42 @@ def test_joining_keeps_every_run_and_leaves_out_single_texts():
     assert table[3][:2] == ["`lssar:p=15`", "1"]
     assert [line[1] for line in lines(cube.spread_table(result))[2:]] == ["0", "1", "0"]
     assert "3 runs, 2,000 steps each, 32,768 tokens a step, a GPU" in cube.provenance(result)
+
+
+def test_the_cube_is_a_comparison_of_the_first_runs_of_seed_0():
+    longer = run("softmax") | {"cell": "softmax-4096.0"}
+    longer["curve"] = longer["curve"] | {"recipe": {"train_length": 4096}}
+    for text in ("code", "books"):
+        longer[text] = longer[text] | {"lengths": [4096, 8192]}
+    runs = [run("softmax", seed=1), run("lssa", last=4.7), run("lssa"), longer, run("softmax"),
+            run("relu", seed=2)]  # fmt: skip
+    found = cube.comparison(joined(runs), "books")
+    assert [(row["variant"], row["checkpoint"]) for row in found["variants"]] == [
+        ("softmax", "softmax.0"),
+        ("lssa", "lssa.0"),
+    ]
+    assert [row["loss"][-1] for row in found["variants"]] == [4.8, 4.7]
+    assert (found["lengths"], found["train_length"], found["texts"]) == (LENGTHS, 512, 14)
+    assert (found["text"]["tokens"], found["text"]["qualifying"]) == (14 * 8192, None)
+    assert (found["device"], found["date"], found["dtype"]) == ("a GPU", "2026-01-01", "float32")
+
+
+def test_the_stored_cube_has_every_key_of_a_comparison():
+    known = stored_comparisons()
+    measured = known["systems/code"]
+    for text in ("code", "books"):
+        found = known[f"cube/{text}"]
+        assert set(found) == set(measured)
+        assert set(found["text"]) == set(measured["text"])
+        for row in found["variants"]:
+            by_text = {"loss_by_text", "delta_by_text"}
+            assert set(row) == set(measured["variants"][0]) - by_text
+            assert len(row["loss"]) == len(row["delta_ci95"]) == len(found["lengths"])
+        assert {"softmax", "softmax-ls", "lssa", "lssar:p=15"} <= {
+            row["variant"] for row in found["variants"]
+        }
+        told = f"{found['texts']} texts of {source_name(found['text']['source'])}, "
+        assert provenance(found).startswith(told)
 
 
 @pytest.mark.parametrize("name", ["code", "books", "copy"])

@@ -20,6 +20,7 @@ from sample_result import (
 
 from freeatten_core import figures, wording
 from freeatten_core.analysis import AttentionMap
+from freeatten_core.stored import stored_comparisons
 
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
 
@@ -155,6 +156,21 @@ def test_a_variant_looks_the_same_in_every_figure():
     looks = {(style.color, style.dash, style.marker) for style in figures.STYLES.values()}
     assert len(looks) == len(figures.STYLES)
     assert len({style.color for style in figures.STYLES.values()}) == len(figures.STYLES)
+
+
+@pytest.mark.parametrize("name", ["stdlib-16x", "systems/code", "cube/code"])
+def test_rows_of_a_stored_result_look_different(name):
+    rows = stored_comparisons()[name]["variants"]
+    styles = [figures.style_of(row["variant"]) for row in rows]
+    assert len({(style.color, style.dash, style.marker) for style in styles}) == len(rows)
+    assert len({(style.color, style.dash, style.sign) for style in styles}) == len(rows)
+    assert len({style.label for style in styles}) == len(rows)
+
+
+def test_panels_without_labels_leave_no_room_for_them():
+    drawn = [figures.comparison_figure(sample_result(), labels=labels) for labels in (True, False)]
+    gaps = [each.layout.xaxis2.domain[0] - each.layout.xaxis.domain[1] for each in drawn]
+    assert gaps[1] < gaps[0] / 2
 
 
 def luminance(color):

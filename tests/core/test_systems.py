@@ -4,19 +4,25 @@ import pytest
 
 from freeatten_core import systems
 
+
+def row(variant, checkpoint, *losses):
+    return {"variant": variant, "checkpoint": checkpoint, "loss_by_text": list(losses)}
+
+
 RESULT = {
     "train_length": 512,
     "lengths": [512, 1024],
     "variants": [
-        {"variant": "softmax", "loss_by_text": [[2.0, 3.0], [3.0, 4.2]]},
-        {"variant": "softmax+window", "loss_by_text": [[2.0, 1.9], [3.0, 2.9]]},
-        {"variant": "softmax+rerope", "loss_by_text": [[2.0, 1.8], [3.0, 2.6]]},
-        {"variant": "lssa", "loss_by_text": [[2.0, 1.0], [3.0, 1.0]]},
+        row("softmax", "softmax", [2.0, 3.0], [3.0, 4.2]),
+        row("softmax+window", "softmax", [2.0, 1.9], [3.0, 2.9]),
+        row("softmax+rerope", "softmax", [2.0, 1.8], [3.0, 2.6]),
+        row("softmax", "longer", [2.0, 1.0], [3.0, 1.0]),
+        row("lssa", "lssa", [2.0, 1.0], [3.0, 1.0]),
     ],
 }
 
 
-def test_differences_are_paired_by_text():
+def test_differences_are_paired_by_text_and_are_of_one_checkpoint():
     found = systems.against_window(RESULT)
     assert list(found) == ["softmax", "softmax+rerope"]
     mean, low, high = found["softmax+rerope"][1]
