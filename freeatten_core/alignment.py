@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from .attention import row_statistics
@@ -179,6 +178,8 @@ def _mean(
 
 def _root(distance: Callable[[float], float], length: int, statistic: str) -> float:
     """The temperature where the distance, of log temperature, is 0."""
+    from scipy.optimize import brentq  # a third of a second that few rows need
+
     low, high = math.log(LOWEST), math.log(HIGHEST)
     distance = cache(distance)  # `brentq` evaluates the ends again
     if not distance(low) * distance(high) <= 0:  # a statistic can be NaN
