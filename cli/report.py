@@ -29,6 +29,8 @@ SYSTEMS = (
     *("systems/ceiling-code", "systems/ceiling-books"),
 )
 """Rows with modifiers, for docs/softplus.md: to 16×, to 64×, and beside a longer training."""
+OWN = ("own/code", "own/books", "own/copy")
+"""Attention of one's own beside two variants by the same recipe, for docs/own.md."""
 SYSTEM_ROWS = (
     "softmax+yarn",
     "softmax+window",
@@ -75,12 +77,14 @@ def report(
     for name, result in stable.items():
         filled |= stability_tables.blocks(name, result)
     systems = of_folder(root, "systems")
-    filled |= system_blocks(systems)
+    owned = of_folder(root, "own")
+    filled |= system_blocks(systems | owned)
     cubes = of_folder(root, "cube")
     for name, result in cubes.items():
         filled |= cube.blocks(name, result)
     given = (
         systems.keys()
+        | owned.keys()
         | cubes.keys()
         | speeds.keys()
         | retrieved.keys()
@@ -88,7 +92,7 @@ def report(
         | measured.keys()
         | stable.keys()
     )
-    pending = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *SYSTEMS, CUBE} - given
+    pending = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *SYSTEMS, *OWN, CUBE} - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:

@@ -72,6 +72,7 @@ def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
         ("stability", "stability.md", "stability/cpu random float16"),
         ("systems", "softplus.md", "systems/code window"),
         ("cube", "softplus.md", "cube/runs cells"),
+        ("own", "own.md", "own/code loss"),
     ],
 )
 def test_while_nothing_is_stored_the_blocks_stay_as_they_are(checkout, folder, page, block):
