@@ -87,6 +87,17 @@ KINDS: Mapping[str, Kind] = {
         "with the lowest loss is drawn first.",
         best_changes,
     ),
+    "far": Kind(
+        "Inference-time changes to 64×",
+        "Rows that hold to 16×, as they are and changed without training, on the few texts that "
+        "are long enough.",
+        lambda rows: [row["variant"] for row in rows if not row["variant"].endswith("+yarn")],
+    ),
+    "ceiling": Kind(
+        "Softmax trained at 4,096 tokens",
+        "Beside the shipped checkpoints, which were trained at 512: what a longer training gains.",
+        lambda rows: [row["variant"] for row in rows],
+    ),
     "cube": Kind(
         "Ablation cube",
         "One run of each by one shorter recipe: compare these models with each other, not with "

@@ -25,8 +25,8 @@ STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
 SYSTEMS = (
     *("systems/code", "systems/books", "systems/copy"),
-    *("systems/far-code", "systems/far-books", "systems/far-copy"),
-    *("systems/ceiling-code", "systems/ceiling-books"),
+    *("far/code", "far/books", "far/copy"),
+    *("ceiling/code", "ceiling/books"),
 )
 """Rows with modifiers, for docs/softplus.md: to 16×, to 64×, and beside a longer training."""
 OWN = ("own/code", "own/books", "own/copy")
@@ -76,15 +76,15 @@ def report(
     stable = of_folder(root, "stability")
     for name, result in stable.items():
         filled |= stability_tables.blocks(name, result)
-    systems = of_folder(root, "systems")
-    owned = of_folder(root, "own")
-    filled |= system_blocks(systems | owned)
+    systems: dict[str, Any] = {}
+    for folder in ("systems", "far", "ceiling", "own"):
+        systems |= of_folder(root, folder)
+    filled |= system_blocks(systems)
     cubes = of_folder(root, "cube")
     for name, result in cubes.items():
         filled |= cube.blocks(name, result)
     given = (
         systems.keys()
-        | owned.keys()
         | cubes.keys()
         | speeds.keys()
         | retrieved.keys()
