@@ -157,7 +157,7 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     for source in map(allowed_source, checkpoints):
         name, modifiers = split_modifiers(source)
         row = modified_row(load(name), modifiers)
-        row = replace(row, variant=own.allow(row.variant))
+        row = replace(row, variant=own.allow_swap(row.variant))
         known = {(each.variant, each.checkpoint.folder) for each in rows}
         if (row.variant, row.checkpoint.folder) not in known:
             rows.append(row)

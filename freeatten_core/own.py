@@ -65,18 +65,14 @@ def allow(variant: Variant) -> Variant:
 
     Returns:
         The variant with the file's name alone, as checkpoints and results have it; one that has
-        no function, or an allowed one, as it is.
+        no function, as it is.
 
     Raises:
         UsageError: no such file or function, a file that fails, two files of one name, or a
             function that is not causal attention of every head by itself.
     """
-    swap = variant.modifier("swap")
-    if swap is not None and swap.target is not None:
-        target = replace(swap, target=allow(swap.target))
-        others = (target if each is swap else each for each in variant.modifiers)
-        variant = replace(variant, modifiers=tuple(others))
-    if variant.function is None or variant.function in _allowed:
+    variant = allow_swap(variant)
+    if variant.function is None:
         return variant
     file, function = variant.function.rsplit(":", 1)
     path = expanded(file)
@@ -89,6 +85,17 @@ def allow(variant: Variant) -> Variant:
         _check(own)
         _allowed[name] = own
     return replace(variant, function=name)
+
+
+def allow_swap(variant: Variant) -> Variant:
+    """`allow` for what `swap` puts in alone; errors as there."""
+    swap = variant.modifier("swap")
+    if swap is None or swap.target is None:
+        return variant
+    target = replace(swap, target=allow(swap.target))
+    return replace(
+        variant, modifiers=tuple(target if each is swap else each for each in variant.modifiers)
+    )
 
 
 def find(variant: Variant) -> Own:

@@ -218,6 +218,14 @@ def test_a_function_is_not_timed():
         timed_variants("softmax,mine.py:f")
 
 
+def test_a_file_of_the_same_name_elsewhere_is_not_taken_for_it(file, tmp_path, monkeypatch):
+    own.allow(Variant.parse(f"{file()}:written"))
+    file(SOFTMAX + "# another", "here/mine.py")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(UsageError, match="two files give"):
+        load_rows([Variant.parse("softmax+swap:to=mine.py:written")], [])
+
+
 # What is computed
 
 
