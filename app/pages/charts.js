@@ -11,7 +11,7 @@ function colours() {
 /** Draws lines: `{name, x, y, color, dash}` each; `mark` is a position with a dashed line. */
 function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = false, markText = "" }) {
   const look = colours();
-  const axis = { gridcolor: look.line, linecolor: look.line, zerolinecolor: look.line, automargin: true };
+  const axis = { gridcolor: look.line, linecolor: look.line, zerolinecolor: look.line };
   const font = { color: look.text, size: 12, family: getComputedStyle(document.body).fontFamily };
   const at = { x0: mark, x1: mark, y0: 0, y1: 1, yref: "paper" };
   const layout = {
@@ -20,7 +20,7 @@ function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = fal
     hoverlabel: { bgcolor: getComputedStyle(document.documentElement).getPropertyValue("--fa-raised").trim(), font },
     margin: { l: 56, r: 12, t: 10, b: 44 },
     xaxis: { ...axis, title: { text: xTitle }, tickformat: ",d", fixedrange: true },
-    yaxis: { ...axis, title: { text: yTitle }, type: log ? "log" : "linear", fixedrange: true, exponentformat: "power" },
+    yaxis: { ...axis, title: { text: yTitle }, automargin: "left", type: log ? "log" : "linear", fixedrange: true, exponentformat: "power" },
     shapes: mark === null ? [] : [{ type: "line", ...at, line: { color: look.soft, dash: "dash", width: 1.3 } }],
     annotations: mark === null || !markText ? [] : [{
       text: markText, x: mark, y: 1, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false, font: { ...font, color: look.soft },
