@@ -135,7 +135,7 @@ async def comparison(page: Any, rng: random.Random) -> None:
     stored = page.locator("#result option:not([value=own])")
     values = await stored.evaluate_all("(all) => all.map(({ value }) => value)")
     await page.locator("#result").select_option(rng.choice(values))
-    await idle(page)
+    await page.locator("#all:visible, #picks:visible").first.wait_for()
     if await page.locator("#all").is_visible():
         await page.locator("#all").click()
     else:  # many rows, each with a tick behind a summary
