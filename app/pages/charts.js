@@ -18,9 +18,9 @@ function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = fal
     height, showlegend: false, hovermode: "x unified", dragmode: false, font,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: getComputedStyle(document.documentElement).getPropertyValue("--fa-raised").trim(), font },
-    margin: { l: 56, r: 12, t: 10, b: 44 },
+    margin: { l: yTitle ? 76 : 56, r: 12, t: 10, b: 44 },
     xaxis: { ...axis, title: { text: xTitle }, tickformat: ",d", fixedrange: true },
-    yaxis: { ...axis, title: { text: yTitle }, automargin: "left", type: log ? "log" : "linear", fixedrange: true, exponentformat: "power" },
+    yaxis: { ...axis, title: { text: yTitle }, type: log ? "log" : "linear", fixedrange: true, exponentformat: "power" },
     shapes: mark === null ? [] : [{ type: "line", ...at, line: { color: look.soft, dash: "dash", width: 1.3 } }],
     annotations: mark === null || !markText ? [] : [{
       text: markText, x: mark, y: 1, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false, font: { ...font, color: look.soft },
