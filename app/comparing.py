@@ -106,7 +106,8 @@ class Comparisons:
         documents = self._server.texts.documents(asked.text)
         lengths = fitting_lengths(rows, documents, asked.longest)
         source = self._server.texts.option(asked.text)
-        named = [word for each in asked.checkpoints for word in ("--checkpoint", each)]
+        option = self._server.models.option
+        named = [word for each in asked.checkpoints for word in ("--checkpoint", option(each))]
         words = [*named, "--len", str(max(lengths)), "--text", source, "--seed", str(asked.seed)]
         return Request(
             rows=rows,

@@ -27,7 +27,8 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         capture = analysis.capture
         found = {layer: by_position(capture, name, layer, POINTS) for layer in capture.layers}
         style = style_of(str(capture.variant))
-        words = ["--checkpoint", analysis.asked.checkpoint, "--statistic", name]
+        model = analyses.models.option(analysis.asked.checkpoint)
+        words = ["--checkpoint", model, "--statistic", name]
         return {
             "color": style.color,
             "dash": style.dash,

@@ -114,8 +114,7 @@ def _run(job: Job, work: Callable[[Advance], Answer]) -> None:
         job.share, job.state = 1.0, "done"
     except CancelledError:
         job.state = "cancelled"
-    # any type: this is a thread's end, where it would go unheard and the page would ask for ever
-    except Exception as error:
+    except Exception as error:  # any type: a thread's end, where it would go unheard
         job.error, job.state = sentence_of(error), "failed"
     finally:
         release_memory()

@@ -95,7 +95,13 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     ) -> Answer:
         """The command that shows the first map in a terminal, and saves all as a page."""
         found = _several(analyses, ids)
-        words = [*_checkpoints(found), "--layer", str(int(layer)), "--head", str(int(head))]
+        words = [
+            *_checkpoints(analyses, found),
+            "--layer",
+            str(int(layer)),
+            "--head",
+            str(int(head)),
+        ]
         words += ["--query", f"{int(q0)}:{int(q1)}", "--key", f"{int(k0)}:{int(k1)}"]
         return {"command": command("map", words, analyses, found[0])}
 
@@ -118,7 +124,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             for each, attention in zip(found, maps, strict=True)
         ]
         first = found[0].capture
-        words = [*_checkpoints(found), "--layer", str(layer), "--head", str(head)]
+        words = [*_checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
         text = render_page(
             items,
             f"{', '.join(item.name for item in items)}: {where}",
@@ -159,8 +165,9 @@ def _several(analyses: Analyses, ids: Any) -> list[Analysis]:
     return [analyses.get(id) for id in ids]
 
 
-def _checkpoints(found: list[Analysis]) -> list[str]:
-    return [word for each in found for word in ("--checkpoint", each.asked.checkpoint)]
+def _checkpoints(analyses: Analyses, found: list[Analysis]) -> list[str]:
+    sources = [analyses.models.option(each.asked.checkpoint) for each in found]
+    return [word for source in sources for word in ("--checkpoint", source)]
 
 
 def _cells(cells: Any) -> int:

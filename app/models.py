@@ -30,8 +30,12 @@ class Models:
     def __init__(self, configured: tuple[str, ...], *, local: bool) -> None:
         """Args: what the command names, and whether only this machine is served."""
         self.local = local
-        allowed = map(_allowed, configured)
-        self.configured = {self._name(source): source for source in allowed}
+        self.configured: dict[str, str] = {}
+        self._written: dict[str, str] = {}
+        for written in configured:
+            source = _allowed(written)
+            name = self._name(source)
+            self.configured[name], self._written[name] = source, written
         self._load = lru_cache(maxsize=KEPT)(_load)
         self._lock = Lock()
 
@@ -91,9 +95,19 @@ class Models:
         """
         from freeatten_core.comparison import modified_row, split_modifiers
 
-        named = next((each for each in self.configured if f"{source}+".startswith(f"{each}+")), "")
+        named = self._named(source)
         name, modifiers = (named, source[len(named) :]) if named else split_modifiers(source)
         return modified_row(self.get(name), modifiers)
+
+    def option(self, source: str) -> str:
+        """The command's `--checkpoint` for it, with the file of its function if it has one."""
+        named = self._named(source)
+        is_told = named and self.local  # files of this machine are nobody's business elsewhere
+        return self._written[named] + source[len(named) :] if is_told else source
+
+    def _named(self, source: str) -> str:
+        """The checkpoint named with the command that a source begins with; else empty."""
+        return next((each for each in self.configured if f"{source}+".startswith(f"{each}+")), "")
 
     def _check(self, source: str) -> None:
         from freeatten_core.checkpoint import shipped

@@ -49,7 +49,8 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         row = row_stages(
             capture, layer, head, position, power="own" if power is None else power, last=last
         )
-        words = ["--checkpoint", analysis.asked.checkpoint, "--layer", str(layer)]
+        model = analyses.models.option(analysis.asked.checkpoint)
+        words = ["--checkpoint", model, "--layer", str(layer)]
         words += ["--head", str(head), "--position", str(position)]
         words += [] if power is None else ["--power", str(power)]
         words += [] if last is None else ["--last", str(last)]

@@ -67,9 +67,7 @@ class ZeroGpuAnalyses(Analyses):
             return super().capture(row, tokens, advance)
         try:
             answer = self._on_gpu(pickle.dumps((row, tokens)))
-        # any type: Gradio's Error without quota or a free GPU, and what failed over there as it
-        # was; the CPU then does the work, or says the same
-        except Exception as error:
+        except Exception as error:  # any type of the lender's; the CPU does it, or says the same
             logger.warning("no GPU for %d tokens, so on the CPU: %s", len(tokens), error)
             return super().capture(row, tokens, advance)
         made: Capture = pickle.loads(answer)

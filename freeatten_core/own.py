@@ -243,7 +243,7 @@ def _called(own: Own, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     wanted = (*query.shape[:3], value.shape[-1])
     try:
         output = own.compute(query, key, value)
-    except Exception as error:  # whatever another's function raises
+    except Exception as error:  # the function is the user's and can raise any type
         if out_of_memory(error):
             raise
         raise UsageError(

@@ -333,6 +333,10 @@ def test_a_function_of_ones_own_comes_with_the_command_alone(tmp_path, monkeypat
     (folder / "config.json").write_text(json.dumps(config))
     named = Models((f"{folder}@{file}:f",), local=False)
     assert str(named.row("mine (folder)+logn").variant) == "mine.py:f+logn"
+    assert named.option("mine (folder)") == "mine (folder)"  # no path of this machine
+    here = Models((f"{folder}@{file}:f",), local=True)
+    assert here.option(f"{folder}+logn") == f"{folder}@{file}:f+logn"
+    assert here.option("softmax+yarn") == "softmax+yarn"
 
 
 # Comparisons
