@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -301,8 +302,9 @@ def _cell(
 
 
 def _names(result: Result) -> list[str]:
-    """Canonical names, a long checkpoint's middle left out."""
-    names = row_names(result["variants"])
+    """Canonical names, stages without their keys; a long checkpoint's middle is left out."""
+    stages = r"^stages:score=([\w-]+):positivity=(\w+):normalise=(\w+)"
+    names = [re.sub(stages, r"\1 \2 \3", name) for name in row_names(result["variants"])]
     half = NAME_COLUMNS // 2
     return [
         name if len(name) <= NAME_COLUMNS else f"{name[:half]}…{name[1 - half :]}" for name in names

@@ -121,3 +121,12 @@ def test_what_does_not_go_with_the_cube_is_said(options, words, tmp_path, monkey
     said = refusal(2, "compare", "--variants", *options)
     assert [word for word in words if word not in said] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_that_differ_in_one_stage_have_names_that_differ():
+    shown = freeatten("compare", "--variants", "cube").out
+    for score in ("dim-cosine", "count-cosine"):
+        assert f"{score} exp l1 " in shown
+        assert f"{score} softplus l1 " in shown
+    assert "dim-cosine softplus l1:p=15" in shown
+    assert "count-cosine s…tplus l1:p=15" in shown
