@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from freeatten_core.comparison import Row
 
 HEAD_HELP = "Head, from 0."
-LAYER_HELP = "Layer, from 0."
+LAYER_HELP = "Layer, from 0; by default 2, or the last of a model that has fewer."
 LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
 
 
@@ -24,6 +24,11 @@ def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: st
 
     names = variants if variants is not None else ("" if checkpoints else default)
     return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
+
+
+def layer_of(layer: int | None, rows: Sequence[Row]) -> int:
+    """The layer asked for, or the default one that every row has."""
+    return min(2, *(row.checkpoint.config.layers - 1 for row in rows)) if layer is None else layer
 
 
 def captures(

@@ -12,7 +12,7 @@ import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
+from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +29,7 @@ def attention_map(
         list[str] | None,
         typer.Option(help="A shipped name, folder or hub name; with --html can be repeated."),
     ] = None,
-    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
     head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
     query: Annotated[str | None, typer.Option(help="Queries start:stop; all by default.")] = None,
     key: Annotated[str | None, typer.Option(help="Keys start:stop; all by default.")] = None,
@@ -65,6 +65,7 @@ def attention_map(
         raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
     check_choice("theme", theme, ("light", "dark"))
     rows = rows_of(None, checkpoint or ["lssar-p15"], "")
+    layer = layer_of(layer, rows)
     found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
     length = found[0].length

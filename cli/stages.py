@@ -12,7 +12,7 @@ import typer
 
 from .command import command_line
 from .help import DEVICE, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
+from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture, RowStages
@@ -22,7 +22,7 @@ def stages(
     checkpoint: Annotated[str, typer.Option(help="A shipped name, folder or hub name.")] = (
         "lssar-p15"
     ),
-    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
     head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
     position: Annotated[
         int | None, typer.Option(min=0, help="The query's position; the last when left out.")
@@ -48,6 +48,7 @@ def stages(
     if csv_file is not None:
         check_writable(csv_file)
     rows = rows_of(None, [checkpoint], "")
+    layer = layer_of(layer, rows)
     found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
     own = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, own, power=power or "own", last=last)

@@ -71,6 +71,16 @@ def test_a_close_map_shows_the_query_tokens(model, books, seen):
         assert label.strip()[:12] in out
 
 
+@pytest.mark.parametrize("command", ["map", "stages"])
+def test_the_default_layer_is_one_that_the_model_has(model, books, command):
+    assert "layer 0, head 0" in inside(command, model, books).out
+
+
+def test_the_default_layer_is_the_third_of_many():
+    done = freeatten("stages", "--checkpoint", "lssa", "--len", "64", "--json")
+    assert done.result["layer"] == 2
+
+
 def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path):
     path = tmp_path / "map.html"
     other = ("--checkpoint", trained["softmax"])
