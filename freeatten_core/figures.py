@@ -8,11 +8,14 @@ use the styles without paying for it.
 from __future__ import annotations
 
 import math
+import re
 import textwrap
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from .colours import DARK, LIGHT, shade
 from .speed import PASSES, baseline, facts, panels, peer_names, size, times
 from .wording import (
     Interval,
@@ -78,21 +81,54 @@ WORSE_THAN_PLAIN = "<br>(plain, forgetting: better)"
 _OTHER_COLOR = "#8c6d8c"
 
 
+@dataclass(frozen=True)
+class _Modified:
+    """How a modifier changes the look of its variant."""
+
+    turn: float
+    """Degrees of hue."""
+    lightness: float
+    dash: str
+    marker: str
+    sign: str
+
+
 _MODIFIED = {
-    "rerope": ("dash", "star", "☆"),
-    "window": ("dot", "square-open", "□"),
-    "yarn": ("dashdot", "square", "■"),
-    "align": ("longdash", "x", "x"),
-    "align:by=entropy": ("longdashdot", "cross", "+"),
-    "pi": ("dot", "triangle-left", "◁"),
-    "ntk": ("dashdot", "triangle-right", "▷"),
-    "dynamic-ntk": ("longdashdot", "pentagon", "◈"),
-    "logn": ("dash", "diamond-open", "◇"),
-    "infoscale": ("longdash", "circle-open", "○"),
-    "swap": ("longdashdot", "hexagon", "◎"),
-    "swap:to=lssar:p=3": ("dot", "triangle-down", "▼"),
+    "rerope": _Modified(25, LIGHT, "dash", "star", "☆"),
+    "window": _Modified(-25, DARK, "dot", "square-open", "□"),
+    "yarn": _Modified(-50, LIGHT, "dashdot", "square", "■"),
+    "align": _Modified(50, DARK, "longdash", "x", "x"),
+    "align:by=entropy": _Modified(50, LIGHT, "longdashdot", "cross", "+"),
+    "pi": _Modified(-12, LIGHT, "dot", "triangle-left", "◁"),
+    "ntk": _Modified(25, DARK, "dashdot", "triangle-right", "▷"),
+    "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
+    "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
+    "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
+    "swap": _Modified(75, LIGHT, "longdashdot", "hexagon", "◎"),
+    "swap:to=lssar:p=3": _Modified(75, DARK, "dot", "triangle-down", "▼"),
 }
-"""Dash, marker and sign of a row with a modifier, which keeps the colour of its variant."""
+"""A row with a modifier takes a hue near its variant's: rows of one variant stay a family."""
+
+_SYMBOLS = (
+    ("circle", "●"),
+    ("square", "■"),
+    ("diamond", "◆"),
+    ("triangle-up", "▲"),
+    ("triangle-down", "▼"),
+    ("circle-open", "○"),
+    ("square-open", "□"),
+    ("diamond-open", "◇"),
+    ("triangle-up-open", "△"),
+    ("triangle-down-open", "▽"),
+    ("star", "☆"),
+    ("triangle-left", "◁"),
+    ("triangle-right", "▷"),
+    ("hexagon", "◎"),
+    ("pentagon", "◈"),
+    ("x", "x"),
+    ("cross", "+"),
+)
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def _beside(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
@@ -143,9 +179,44 @@ def style_of(variant: str) -> Style:
     if known is not None:
         return known
     base, _, modifiers = variant.partition("+")
-    fallback = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
-    color = STYLES[base].color if modifiers and base in STYLES else _OTHER_COLOR
-    return Style(variant, color, *_MODIFIED.get(modifiers, fallback))
+    color = style_of(base).color if modifiers else _OTHER_COLOR
+    chosen = zlib.crc32(variant.encode())  # the same in every figure, and unlike its neighbour
+    change = _MODIFIED.get(modifiers) or _MODIFIED.get(modifiers.split(":")[0])
+    if change is None:
+        marker, sign = _SYMBOLS[chosen % len(_SYMBOLS)]
+        lightness = (DARK, LIGHT)[chosen % 2]
+        turn = chosen % 12 * 30 if base not in STYLES else chosen % 7 * 20 - 60
+        change = _Modified(turn, lightness, _DASHES[chosen % len(_DASHES)], marker, sign)
+    color = shade(color, change.turn, change.lightness)
+    return Style(variant, color, change.dash, change.marker, change.sign)
+
+
+def row_styles(rows: Sequence[Row]) -> list[Style]:
+    """The styles of a chart's rows; of two alike, as of one variant trained twice, one changes."""
+    found: list[Style] = []
+    for row in rows:
+        style = usual = style_of(row["variant"])
+        again = sum(row["variant"] == other["variant"] for other in rows[: len(found)])
+        if again:
+            turn, lightness = 40 * again, (LIGHT, DARK)[again % 2]
+            dash = _DASHES[(_DASHES.index(usual.dash) + again) % len(_DASHES)]
+            style = replace(usual, color=shade(usual.color, turn, lightness), dash=dash)
+        if any(style.sign == other.sign and (again or _alike(style, other)) for other in found):
+            marker, sign = _free_symbol([*found, usual])
+            style = replace(style, marker=marker, sign=sign)
+        found.append(style)
+    return found
+
+
+def _alike(one: Style, other: Style) -> bool:
+    return (one.color, one.dash) == (other.color, other.dash)
+
+
+def _free_symbol(taken: Sequence[Style]) -> tuple[str, str]:
+    """One that no row has, as long as there are enough."""
+    signs = {style.sign for style in taken}
+    free = [symbol for symbol in _SYMBOLS if symbol[1] not in signs]
+    return free[0] if free else _SYMBOLS[len(taken) % len(_SYMBOLS)]
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:
@@ -195,8 +266,10 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans',
 _CLEAR = "rgba(0,0,0,0)"
 _WIDTH, _PANEL_HEIGHT, _STACK_GAP = 1280, 400, 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 240, 136, 64
-_BETWEEN = _RIGHT + 65
+_AXIS_WIDTH = 65
+"""Of a panel's y axis, beside the labels of the panel at its left."""
 _LINE_HEIGHT, _LABEL_PADDING, _LABEL_REACH = 16, 4, 30
+_VALUE_WIDTH, _LABEL_COLUMNS = 53, 44
 _TITLE_SIZE, _TEXT_SIZE = 20, 13
 _SLIM_LEFT, _SLIM_RIGHT, _SLIM_TICKS = 58, 14, 5
 _SLIM = _SLIM_LEFT, _SLIM_LEFT + 32, _SLIM_RIGHT
@@ -207,6 +280,61 @@ def _look(theme: str) -> _Look:
     if theme not in _LOOKS:
         raise ValueError(f"theme is {theme!r}; it can be light or dark")
     return _LOOKS[theme]
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What the labels at the ends of lines leave and take, in pixels."""
+
+    width: int
+    """Of the whole figure."""
+    height: int = _PANEL_HEIGHT
+    """Of a panel."""
+    right: int = _RIGHT
+    """Of a panel's labels."""
+
+    def fit(self, panel: _Panel) -> _Panel:
+        return replace(panel, height=self.height)
+
+
+def _space(width: int, *drawn: Sequence[_Line], columns: int = 1, labels: bool = True) -> _Space:
+    """Panels as high as their labels, a figure wider than asked for when labels need it.
+
+    Args:
+        width: that is asked for.
+        drawn: the lines of every panel.
+        columns: panels side by side.
+        labels: whether lines have labels at their ends.
+    """
+    if not labels:
+        return _Space(width)
+    heights = [sum(map(_label_height, (line.shown for line in lines))) for lines in drawn]
+    texts = [part for lines in drawn for line in lines for part in line.shown.split("<br>")]
+    widest = max(map(_text_width, texts), default=0.0)
+    right = max(_RIGHT, math.ceil(_LABEL_REACH + widest + _VALUE_WIDTH))
+    height = max([_PANEL_HEIGHT, *heights])
+    return _Space(width + columns * (right - _RIGHT), height, right)
+
+
+def _label_height(text: str) -> int:
+    return _LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING
+
+
+def _text_width(text: str) -> float:
+    """About how many pixels a text of 12 pixels takes."""
+    slim = sum(text.count(letter) for letter in " .,:;()[]|'!ijltfrI")
+    broad = sum(text.count(letter) for letter in "mwMW+=√−↑↓→%@")
+    return 4.0 * slim + 10.5 * broad + 7.4 * (len(text) - slim - broad)
+
+
+def _broken(label: str) -> str:
+    """A label in lines of some 44 characters, broken where a part of a name begins."""
+    lines = [""]
+    for piece in re.split(r"(?<=<br>)|(?=[+:\[ ])", label):
+        if lines[-1] and len(lines[-1].rsplit("<br>", 1)[-1] + piece) > _LABEL_COLUMNS:
+            lines.append("")
+        lines[-1] += piece
+    return "<br>".join(line.strip() for line in lines)
 
 
 def _titled(axis: Element) -> Element:
@@ -223,6 +351,8 @@ class _Panel:
     heading: str
     x_axis: Element
     y_axis: Element
+    height: int = _PANEL_HEIGHT
+    """In pixels."""
 
     @property
     def span(self) -> tuple[float, float]:
@@ -236,7 +366,7 @@ class _Panel:
     def pixel(self, place: float) -> float:
         """How far below the upper edge a place lies."""
         low, high = self.span
-        return (high - place) / (high - low) * _PANEL_HEIGHT
+        return (high - place) / (high - low) * self.height
 
     def axes(self, look: _Look) -> Element:
         shared = {
@@ -284,6 +414,11 @@ class _Line:
     y: Sequence[float | None]
     intervals: Sequence[Interval]
     hover: Sequence[str]
+
+    @property
+    def shown(self) -> str:
+        """Its label, in lines."""
+        return _broken(self.label)
 
     @property
     def end(self) -> tuple[float, float] | None:
@@ -354,11 +489,11 @@ def _labels(panel: _Panel, lines: Sequence[_Line], form: Callable[[float], str])
     """A label in the line's colour at every line's end, joined to it by a thin stroke."""
     placed = [(line, line.end) for line in lines]
     shown = [(line, end) for line, end in placed if end is not None]
-    texts = [f"{line.label} <b>{form(value)}</b>" for line, (_, value) in shown]
-    heights = [_LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING for text in texts]
+    texts = [f"{line.shown} <b>{form(value)}</b>" for line, (_, value) in shown]
+    heights = list(map(_label_height, texts))
     # What is off the scale keeps its order among its like by a little of its distance.
     aims = [_aim(panel, panel.place(end[1])) for _, end in shown]
-    centres = _spread(aims, heights, _PANEL_HEIGHT)
+    centres = _spread(aims, heights, panel.height)
     return [
         _end_label(panel, line, end, text, centre)
         for (line, end), text, centre in zip(shown, texts, centres, strict=True)
@@ -411,8 +546,9 @@ def _missing_note(panel: _Panel, lines: Sequence[_Line], height: float = 0.02) -
     names = [line.label.replace("<br>", " ") for line in lines if line.end is None]
     if not names:
         return []
-    text = f"no finite value: {', '.join(names)}"
-    return [panel.note(text, 0.98, height, xanchor="right", yanchor="bottom", font={"size": 12})]
+    text = "<br>".join(textwrap.wrap(f"no finite value: {', '.join(names)}", 2 * _LABEL_COLUMNS))
+    place = {"xanchor": "right", "yanchor": "bottom", "align": "right", "font": {"size": 12}}
+    return [panel.note(text, 0.98, height, **place)]
 
 
 def _padded(values: Sequence[float], low: float = 0.06, high: float = 0.06) -> list[float]:
@@ -475,17 +611,17 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
 
 
 def _domains(
-    panels: int, width: int, stacked: bool, *, labels: bool = True
+    panels: int, space: _Space, stacked: bool, *, labels: bool = True
 ) -> list[tuple[Any, Any]]:
     columns, rows = (1, panels) if stacked else (panels, 1)
-    return _grid(columns, rows, width, labels=labels)
+    return _grid(columns, rows, space, labels=labels)
 
 
-def _grid(columns: int, rows: int, width: int, *, labels: bool = True) -> list[tuple[Any, Any]]:
+def _grid(columns: int, rows: int, space: _Space, *, labels: bool = True) -> list[tuple[Any, Any]]:
     """The domains of panels in columns and rows, row by row from the top."""
-    left, between, right = (_LEFT, _BETWEEN, _RIGHT) if labels else _SLIM
-    across = between / max(width - left - right, columns * between)
-    down = _STACK_GAP / (rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP)
+    left, between, right = (_LEFT, space.right + _AXIS_WIDTH, space.right) if labels else _SLIM
+    across = between / max(space.width - left - right, columns * between)
+    down = _STACK_GAP / (rows * space.height + (rows - 1) * _STACK_GAP)
     return [
         (_share(column, columns, across), _share(rows - 1 - row, rows, down))
         for row in range(rows)
@@ -509,13 +645,14 @@ def _figure(
     title: str,
     subtitle: str,
     look: _Look,
-    width: int,
+    space: _Space,
     stacked: bool,
     labels: bool = True,
 ) -> go.Figure:
     import plotly.graph_objects as go
 
-    left, right = (_LEFT, _RIGHT) if labels else (_SLIM_LEFT, _SLIM_RIGHT)
+    width = space.width
+    left, right = (_LEFT, space.right) if labels else (_SLIM_LEFT, _SLIM_RIGHT)
     panels = [_with_short_lines(panel, width, left, right) for panel in panels]
     rows = len({panel.y_domain for panel in panels})
     headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * _TITLE_SIZE)))
@@ -524,7 +661,7 @@ def _figure(
     if not title:
         uppermost = panels[:1] if stacked else panels
         top = 16 + 17 * max(panel.heading.count("<br>") + 1 for panel in uppermost)
-    height = rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP + top + _BOTTOM
+    height = rows * space.height + (rows - 1) * _STACK_GAP + top + _BOTTOM
     layout: Element = {
         "width": width,
         "height": height,
@@ -590,25 +727,26 @@ def comparison_figure(
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
-    domains = _domains(2 if delta else 1, width, stacked, labels=labels)
+    lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
+    columns = 1 if stacked or not delta else 2
+    space = _space(width, lines, delta_lines, columns=columns, labels=labels)
+    domains = _domains(2 if delta else 1, space, stacked, labels=labels)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
-    lines = _loss_lines(result)
     axis = _length_axis(result["lengths"], 8 if labels else _SLIM_TICKS)
-    loss_panel = _loss_panel(lines, axis, *domains[0])
+    loss_panel = space.fit(_loss_panel(lines, axis, *domains[0]))
     panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
     shapes = _trained_mark(loss_panel, trained, look)
     notes = _end_labels(loss_panel, lines, 2, sign=False) if labels else []
     notes += _missing_note(loss_panel, lines)
     notes += [_trained_note(loss_panel, length, look) for length in trained]
     if delta:
-        lines = _delta_lines(result)
-        panel = _delta_panel(result, lines, axis, *domains[1])
+        panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         panels.append(panel)
-        traces += [line.trace(panel) for line in lines]
+        traces += [line.trace(panel) for line in delta_lines]
         shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
-        notes += _end_labels(panel, lines, 3, sign=True) if labels else []
-        notes += _region_notes(panel, look) + _missing_note(panel, lines)
+        notes += _end_labels(panel, delta_lines, 3, sign=True) if labels else []
+        notes += _region_notes(panel, look) + _missing_note(panel, delta_lines)
     return _figure(
         panels,
         traces,
@@ -617,7 +755,7 @@ def comparison_figure(
         title=comparison_title(result) if title is None else title,
         subtitle=comparison_subtitle(result),
         look=look,
-        width=width,
+        space=space,
         stacked=stacked,
         labels=labels,
     )
@@ -667,14 +805,14 @@ def _delta_lines(result: Result) -> list[_Line]:
 def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) -> list[_Line]:
     rows, lengths = result["variants"], result["lengths"]
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         intervals = _intervals(row, interval_key, len(lengths))
         hover = [
             f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
         shown = label + (WORSE_THAN_PLAIN if key == "delta" and caveat(result, row) else "")
-        lines.append(_Line(shown, style_of(row["variant"]), lengths, row[key], intervals, hover))
+        lines.append(_Line(shown, style, lengths, row[key], intervals, hover))
     return lines
 
 
@@ -758,15 +896,16 @@ def position_figure(
     look = _look(theme)
     rows, positions = result["variants"], result["positions"]
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         values = row.get("loss_by_position") or [None] * len(positions)
         hover = [
             f"{label}<br>up to position {count(position)}: {number(value)} nats per token"
             for position, value in zip(positions, values, strict=True)
         ]
         none: list[Interval] = [None] * len(positions)
-        lines.append(_Line(label, style_of(row["variant"]), positions, values, none, hover))
-    panel = _position_panel(result, lines)
+        lines.append(_Line(label, style, positions, values, none, hover))
+    space = _space(width, lines)
+    panel = space.fit(_position_panel(result, lines))
     trained = sorted({row["train_length"] for row in rows})
     longest = count(max(result["lengths"]))
     return _figure(
@@ -779,7 +918,7 @@ def position_figure(
         title=title or f"Where in {longest} tokens does the loss go up?",
         subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -819,7 +958,8 @@ def curve_figure(
     look = _look(theme)
     lines = [_curve(variant, points, "validation") for variant, points in curves.items()]
     thin = [_curve(variant, points, "loss") for variant, points in curves.items()]
-    panel = _curve_panel(lines)
+    space = _space(width, lines)
+    panel = space.fit(_curve_panel(lines))
     faint = [line.trace(panel, markers=False) for line in thin if line.end is not None]
     for trace in faint:
         trace["line"] |= {"width": 1, "dash": "solid"}
@@ -832,7 +972,7 @@ def curve_figure(
         title=title,
         subtitle="lines: validation · faint: training batches" if faint else "validation loss",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -905,14 +1045,20 @@ def speed_figure(
     look = _look(theme)
     found, settings = panels(result), result["settings"]
     passes = list(dict.fromkeys(pass_name for pass_name, _ in found))
-    domains = _grid(len(found) // len(passes), len(passes), width)
+    columns = len(found) // len(passes)
+    lines_of = {
+        place: [_speed_line(result, rows, peer) for peer in peer_names(rows)]
+        for place, rows in found.items()
+    }
+    space = _space(width, *lines_of.values(), columns=columns)
+    domains = _grid(columns, len(passes), space)
     drawn: list[_Panel] = []
     traces: list[Element] = []
     notes: list[Element] = []
-    for index, ((pass_name, dim), rows) in enumerate(found.items()):
-        lines = [_speed_line(result, rows, peer) for peer in peer_names(rows)]
+    for index, ((pass_name, dim), lines) in enumerate(lines_of.items()):
         heading = f"<b>{PASSES[pass_name].capitalize()}</b>, heads of {dim}"
-        panel = _speed_panel(f"{index + 1}" if index else "", domains[index], heading, lines)
+        key = f"{index + 1}" if index else ""
+        panel = space.fit(_speed_panel(key, domains[index], heading, lines))
         drawn.append(panel)
         traces += [line.trace(panel) for line in lines]
         notes += _labels(panel, lines, times)
@@ -927,7 +1073,7 @@ def speed_figure(
         title=title or f"How long attention takes, relative to {baseline(result)}",
         subtitle=f"medians, log scale: lower is faster · {measured} · {made_on}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -1061,7 +1207,8 @@ def _retrieval_figure(
         "zerolinecolor": look.soft,
         "zerolinewidth": 1,
     }
-    panel = _Panel("", whole, whole, heading, axis, y_axis)
+    space = _space(width, lines, labels=labels)
+    panel = space.fit(_Panel("", whole, whole, heading, axis, y_axis))
     trained = sorted({row["train_length"] for row in result["variants"]})
     trained = [length for length in trained if min(lengths) <= length <= max(lengths)]
     return _figure(
@@ -1074,7 +1221,7 @@ def _retrieval_figure(
         title=title,
         subtitle=f"{retrieval_samples(result)} · 95 % intervals · {_machine(result)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
         labels=labels,
     )
