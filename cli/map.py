@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
-    from freeatten_core.figures import Theme
 
 NOT_MAP_LINES = 8
 """Lines of the window that title, axes and command take."""
@@ -78,8 +77,13 @@ def attention_map(
     if html is not None:
         _save_page(maps, found, html, f"layer {layer}, head {head}", name)
     region = maps[0].region(*spans[0], *spans[1], cells=cells)
-    title = f"{found[0].variant}, layer {layer}, head {head}"
-    _save_pictures(region, title, cast(Any, theme), (png, svg))
+    facts = {
+        "title": f"{found[0].variant}, layer {layer}, head {head}",
+        "about": f"{length:,} tokens of {name}",
+        "train_length": found[0].train_length,
+        "theme": theme,
+    }
+    _save_pictures(region, facts, (png, svg))
     if csv_file is not None:
         _save_csv(region, csv_file)
 
@@ -177,9 +181,7 @@ def _save_page(
     )
 
 
-def _save_pictures(
-    region: Region, title: str, theme: Theme, paths: tuple[Path | None, ...]
-) -> None:
+def _save_pictures(region: Region, facts: dict[str, Any], paths: tuple[Path | None, ...]) -> None:
     wanted = [path for path in paths if path is not None]
     if not wanted:
         return
@@ -187,7 +189,7 @@ def _save_pictures(
 
     from .exports import save_figure
 
-    figure = map_figure(region, title=title, theme=theme)
+    figure = map_figure(region, **facts)
     for path in wanted:
         save_figure(figure, path)
 
