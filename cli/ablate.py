@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,12 @@ def ablate(
     seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a line for everything undone, and every head.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """Undo one thing that is new past the training length, and see what becomes of the loss."""
     from rich.console import Console
@@ -42,8 +49,11 @@ def ablate(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
 
+    from .exports import check_outputs, save_lines
     from .inside import rows_of, tokens_of
     from .watching import watched
+
+    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
 
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
@@ -63,6 +73,40 @@ def ablate(
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     else:
         _print(result)
+    if csv is not None:
+        save_lines(list(_csv_lines(result)), csv)
+    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
+
+
+def _save_pictures(result: Mapping[str, Any], paths: list[Path]) -> None:
+    if not paths:
+        return
+    from freeatten_core.analysis_figures import ablate_figure
+
+    from .exports import save_figure
+
+    figure = ablate_figure(result)
+    for path in paths:
+        save_figure(figure, path)
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Δ with each thing undone in every head, then the change by hiding far keys from one head."""
+    run = {key: result[key] for key in ("length", "texts", "seed", "device", "dtype")}
+    run |= {f"text_{key}": result["text"][key] for key in ("source", "tokens", "sha256")}
+    nothing = dict.fromkeys(("delta", "delta_low", "delta_high"))
+    nothing |= dict.fromkeys(("change", "change_low", "change_high"))
+    for row in result["variants"]:
+        facts = {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+        for name, delta in row["delta"].items():
+            low, high = row["delta_ci95"][name] or (None, None)
+            found = {"delta": delta, "delta_low": low, "delta_high": high}
+            yield facts | {"undone": name, "layer": None, "head": None} | nothing | found | run
+        for head in row.get("heads", ()):
+            low, high = head["change_ci95"] or (None, None)
+            place = {"undone": "window", "layer": head["layer"], "head": head["head"]}
+            found = {"change": head["change"], "change_low": low, "change_high": high}
+            yield facts | place | nothing | found | run
 
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:

@@ -62,6 +62,7 @@ def bench(
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a line for everything timed.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
@@ -71,9 +72,9 @@ def bench(
 
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs
+    from .exports import check_outputs, save_lines
 
-    check_outputs({".html": html, ".png": png, ".svg": svg})
+    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     asked = {
         "lengths": lengths,
         "heads": heads,
@@ -95,7 +96,17 @@ def bench(
     else:
         for view in tables(result):
             Console().print(view, end="\n\n")
+    if csv is not None:
+        save_lines(list(_csv_lines(result)), csv)
     _write_figure(result, [path for path in (html, png, svg) if path is not None])
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    run = {key: result["settings"][key] for key in ("heads", "dtype")}
+    run |= {"device": result["device"], "torch": result["versions"]["torch"]}
+    names = dict.fromkeys(name for row in result["rows"] for name in row)
+    for row in result["rows"]:
+        yield {name: row.get(name) for name in names} | run
 
 
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:

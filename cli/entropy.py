@@ -49,6 +49,9 @@ def entropy(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every head's means here.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
     from freeatten_core.analysis import STATISTICS
@@ -60,6 +63,9 @@ def entropy(
     from freeatten_core.files import check_writable
     from freeatten_core.variants import nearest
 
+    from .exports import check_outputs
+
+    check_outputs({".html": html, ".png": png, ".svg": svg})
     if statistic not in STATISTICS:
         raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
     if by is not None:
@@ -87,11 +93,26 @@ def entropy(
         _print(result, top=top, lowest=lowest, sinks=sinks)
     if csv_file is not None:
         _save_csv(result, csv_file)
+    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
+
+
+def _save_pictures(result: dict[str, Any], paths: list[Path]) -> None:
+    if not paths:
+        return
+    from freeatten_core.analysis_figures import survey_figure
+
+    from .exports import save_figure
+
+    figure = survey_figure(result)
+    for path in paths:
+        save_figure(figure, path)
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
     from rich.console import Console
     from rich.text import Text
+
+    from freeatten_core.wording import row_names
 
     from .chart import line_chart
 
@@ -102,8 +123,10 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
         f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
         highlight=False,
     )
-    for entry in result["variants"]:
+    names = row_names(result["variants"])
+    for entry, name in zip(result["variants"], names, strict=True):
         console.print()
+        console.print(Text(name, style="italic"), overflow="fold")
         if top is not None or sinks:
             console.print(_list(entry, result, top, lowest=lowest, sinks=sinks))
         else:
@@ -113,8 +136,8 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
         console.print()
         console.print(_by_length(result))
     curves = {
-        entry["variant"]: (result["positions"], entry["by_position"])
-        for entry in result["variants"]
+        name: (result["positions"], entry["by_position"])
+        for entry, name in zip(result["variants"], names, strict=True)
     }
     title = f"{result['label']}{unit} by position, mean over layers and heads"
     console.print()
@@ -170,7 +193,7 @@ def _table(entry: dict[str, Any], result: dict[str, Any]) -> Any:
     from rich.table import Table
 
     heads = sorted({head["head"] for head in entry["heads"]})
-    table = Table(title=entry["variant"], title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("layer")
     for head in heads:
         table.add_column(f"head {head}", justify="right")
@@ -194,13 +217,13 @@ def _list(
     if sinks:
         heads = [head for head in heads if head["sink"] > SINK_THRESHOLD]
     heads.sort(key=lambda head: head[key], reverse=not lowest)
-    table = Table(title=entry["variant"], title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in ("layer", "head", "sink" if sinks else result["label"], "mean distance"):
         table.add_column(column, justify="right")
     for head in heads[:top]:
         cells = _cell(head[key]), _cell(head["mean_distance"])
         table.add_row(str(head["layer"]), str(head["head"]), *cells)
-    return table if heads else f"{entry['variant']}: no head"
+    return table if heads else "no head"
 
 
 def _cell(value: float | None) -> str:

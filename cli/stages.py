@@ -40,11 +40,17 @@ def stages(
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
     from freeatten_core.files import check_writable
 
+    from .exports import check_outputs
+
+    check_outputs({".html": html, ".png": png, ".svg": svg})
     if csv_file is not None:
         check_writable(csv_file)
     rows = rows_of(None, [checkpoint], "")
@@ -59,6 +65,19 @@ def stages(
         _print(result, top)
     if csv_file is not None:
         _save_csv(result, csv_file)
+    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
+
+
+def _save_pictures(result: dict[str, Any], paths: list[Path]) -> None:
+    if not paths:
+        return
+    from freeatten_core.analysis_figures import stages_figure
+
+    from .exports import save_figure
+
+    figure = stages_figure(result)
+    for path in paths:
+        save_figure(figure, path)
 
 
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:

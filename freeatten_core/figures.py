@@ -600,7 +600,7 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
         "text": "← trained up to here",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
-        "x": math.log10(length),
+        "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,
         "y": 1,
         "xanchor": "left",
         "yanchor": "top",

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from terminal import freeatten
+from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint, reference
 from freeatten_core.analysis import capture, head_table
@@ -112,6 +112,31 @@ def test_entropy_as_csv_has_a_line_a_head(model, trained, books, tmp_path):
     path = tmp_path / "heads.csv"
     inside("entropy", model, books, "--checkpoint", trained["softmax"], "--csv", path)
     assert [line["variant"] for line in csv.DictReader(path.open())] == ["lssar:p=15", "softmax"]
+
+
+def test_one_variant_from_two_checkpoints_keeps_two_curves(model, books, tmp_path):
+    import shutil
+
+    again = shutil.copytree(model, tmp_path / "again")
+    out = inside("entropy", model, books, "--checkpoint", again).out
+    for name in (f"lssar:p=15 [{model}]", f"lssar:p=15 [{again}]"):
+        assert out.count(name) == 2  # above its table, and in the chart's legend
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "title"),
+    [
+        ("entropy", (), "H / log N at 96 tokens"),
+        ("entropy", ("--by", "length", "--statistic", "largest"), "Largest weight at 96 tokens"),
+        ("stages", HEAD, "lssar:p=15, layer 0, head 0: from score to weight"),
+    ],
+)
+def test_pictures_as_pages(model, books, tmp_path, command, words, title):
+    path = tmp_path / "picture.html"
+    inside(command, model, books, *words, "--html", path)
+    assert f"<title>{title}</title>" in path.read_text(encoding="utf-8")
+    told = refusal(2, command, "--checkpoint", model, "--svg", tmp_path / "a.png")
+    assert "the name must end in .svg" in told
 
 
 def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):
