@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,6 +33,7 @@ def ablate(
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write a line for everything undone, and every head.")
@@ -67,7 +68,7 @@ def ablate(
         seed=seed,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True), _line) as watch:
+    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
         result = measure(request, watch)
     if as_json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")

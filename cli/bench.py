@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE
+from .help import DEVICE, QUIET
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,6 +59,7 @@ def bench(
             "(up to three: all; more: every second)."
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -89,7 +90,7 @@ def bench(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
-    with Console(stderr=True).status("starting") as status:
+    with Console(stderr=True, quiet=quiet).status("starting") as status:
         result = measure(given, status.update)
     if as_json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,6 +60,7 @@ def compare(
         str | None,
         typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -103,7 +104,7 @@ def compare(
             by_position=by is not None,
         )
         _warn_trained_on(text, request, errors)
-        done = _run(request, errors)
+        done = _run(request, Console(stderr=True, quiet=quiet))
     if as_json:
         sys.stdout.write(json.dumps(done.result) + "\n")
     else:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 from .inside import LENGTH_HELP, progress, rows_of, tokens_of
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
@@ -45,6 +45,7 @@ def entropy(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every head's means here.")
@@ -85,7 +86,7 @@ def entropy(
         seed=seed,
         device=choose_device(device),
     )
-    with progress() as advance:
+    with progress(quiet) as advance:
         result = survey(request, advance)
     if as_json:
         sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")

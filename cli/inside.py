@@ -39,6 +39,7 @@ def captures(
     seed: int,
     device: str,
     layers: Sequence[int] | None = None,
+    quiet: bool = False,
 ) -> tuple[list[Capture], str]:
     """One pass of every row over the same text, with progress; and the name of that text.
 
@@ -52,7 +53,7 @@ def captures(
     chosen = choose_device(device)
     tokens = tokens_of(length, rows[0].checkpoint.config.train_length)
     documents = evaluation_documents(text, sys.stdin)
-    with progress() as advance:
+    with progress(quiet) as advance:
         return capture_rows(
             rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
         )
@@ -72,13 +73,17 @@ def tokens_of(text: str, train_length: int) -> int:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
-    """Gives a function from a name to a progress callback, each a bar on standard error."""
+def progress(quiet: bool = False) -> Iterator[Callable[[str], Callable[[float, float], None]]]:
+    """Gives a function from a name to a progress callback, each a bar on standard error.
+
+    Args:
+        quiet: draw none.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
 
         def advance(name: str) -> Callable[[float, float], None]:
             task = bar.add_task(name, total=None)

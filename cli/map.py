@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def attention_map(
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="One page that zooms to single tokens, no server.")
@@ -65,7 +66,9 @@ def attention_map(
     check_choice("theme", theme, ("light", "dark"))
     rows = rows_of(None, checkpoint or ["lssar-p15"], "")
     layer = layer_of(layer, rows)
-    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    found, name = captures(
+        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+    )
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
     length = found[0].length
     spans = _span("--query", query, length), _span("--key", key, length)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def stages(
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
@@ -55,7 +56,9 @@ def stages(
         check_writable(csv_file)
     rows = rows_of(None, [checkpoint], "")
     layer = layer_of(layer, rows)
-    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    found, name = captures(
+        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+    )
     own = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
     result = _result(row, found[0], name)

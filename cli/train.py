@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE
+from .help import DEVICE, QUIET
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,7 @@ def train(
         Path | None,
         typer.Option(help="Keep prepared text here, or take it from here if it exists."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
@@ -94,7 +95,7 @@ def train(
     )
     chosen = choose_device(device)
     check_run(parsed, out)
-    view = LearningView(parsed)
+    view = LearningView(parsed, quiet=quiet)
     if task == "recall":
         _train_recall(parsed, out, recipe, chosen, view)
     else:
