@@ -16,7 +16,6 @@ from freeatten_core.variants import Variant
 from freeatten_core.wording import (
     Result,
     Row,
-    caveat,
     count,
     number,
     row_names,
@@ -197,7 +196,6 @@ def _lines(result: Result) -> list[dict[str, Any]]:
     rows = result["variants"]
     named = zip(rows, row_names(rows), _labels(result), row_styles(rows), strict=True)
     for row, name, label, style in named:
-        but = caveat(result, row)
         lines.append(
             {
                 "id": name,
@@ -207,8 +205,9 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "sign": style.sign,
                 "loss": " → ".join(number(loss, 2) for loss in _ends(row["loss"])),
                 "delta": signed(row["delta"][-1], 2),
-                "verdict": _verdict(row, but, result["texts"]),
-                "kind": "" if but else row["verdict"],
+                "controls": _controls(row),
+                "verdict": verdict_text(row) if result["texts"] > 1 else "",
+                "kind": row["verdict"],
             }
         )
     return lines
@@ -219,11 +218,13 @@ def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
     return losses if len(losses) == 1 else (losses[0], losses[-1])
 
 
-def _verdict(row: Row, but: str, texts: int) -> str:
-    """One text has no interval, and no verdict without one; what it leaves out is said anyway."""
-    if texts == 1:
-        return but.removeprefix("yet ")
-    return ", ".join(filter(None, [verdict_text(row), but]))
+def _controls(row: Row) -> str:
+    """S and W as a line shows them, behind Δ; empty where neither was measured."""
+    named = (("S", "sliding"), ("W", "window"))
+    found = [(letter, row.get(f"{name}_delta")) for letter, name in named]
+    return ", ".join(
+        f"{letter}\u00a0{signed(value, 2)}" for letter, value in found if value is not None
+    )
 
 
 def answer(result: Result) -> str:
@@ -250,7 +251,11 @@ def answer(result: Result) -> str:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
-    single = " One text has no interval, and so no verdict." if result["texts"] == 1 else ""
+    single = (
+        " One text has no interval, and so no verdict; two are needed."
+        if result["texts"] == 1
+        else ""
+    )
     return f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does.{single}"
 
 
