@@ -167,10 +167,12 @@ def _save_page(
     maps: list[AttentionMap], found: list[Capture], path: Path, where: str, name: str
 ) -> None:
     from freeatten_core.mapview import HeadMap, write_page
+    from freeatten_core.wording import row_names
 
+    names = row_names([{"variant": str(each.variant), "checkpoint": each.name} for each in found])
     items = [
-        HeadMap(str(capture.variant), each, head=where, train_length=capture.train_length)
-        for each, capture in zip(maps, found, strict=True)
+        HeadMap(shown, each, head=where, train_length=capture.train_length)
+        for shown, each, capture in zip(names, maps, found, strict=True)
     ]
     difference = (0, 1) if len(items) > 1 else None
     write_page(

@@ -92,6 +92,16 @@ def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["map.html"]
 
 
+def test_maps_of_one_variant_are_told_apart_by_their_checkpoints(model, books, tmp_path):
+    import shutil
+
+    again, path = shutil.copytree(model, tmp_path / "again"), tmp_path / "map.html"
+    inside("map", model, books, "--checkpoint", again, *HEAD, "--html", path)
+    page = path.read_text(encoding="utf-8")
+    assert f"lssar:p=15 [{model}]" in page
+    assert f"lssar:p=15 [{again}]" in page
+
+
 def test_entropy_as_json_holds_the_head_means(model, books, seen):
     result = inside("entropy", model, books, "--json").result
     (entry,) = result["variants"]
