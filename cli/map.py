@@ -190,7 +190,7 @@ def _save_pictures(region: Region, facts: dict[str, Any], paths: tuple[Path | No
     wanted = [path for path in paths if path is not None]
     if not wanted:
         return
-    from freeatten_core.figures import map_figure
+    from freeatten_core.map_figures import map_figure
 
     from .exports import save_figure
 

@@ -42,7 +42,10 @@ def sources(folder: Path) -> Mapping[str, str]:
     """The texts of the files that were imported from beside a function, by their names."""
     files = {module.__file__ for module in _kept.get(folder, {}).values()}
     paths = sorted(Path(file) for file in files if file)
-    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8", "replace")
+        for path in paths
+    }
 
 
 def _lies_in(name: str, folder: Path) -> bool:

@@ -406,6 +406,14 @@ def test_the_card_shows_the_file(file, corpus, tmp_path):
     assert f"\n`````python\n{source.rstrip()}\n`````\n" in card
 
 
+def test_the_card_shows_what_the_file_imported(file, corpus, tmp_path):
+    file(HELPER.format(factor=1), "root.py")
+    run(own.allow(Variant.parse(f"{file(AT_ONCE)}:written")), corpus, tmp_path / "own")
+    card = (tmp_path / "own" / "README.md").read_text()
+    assert "It imported `root.py` from beside it" in card
+    assert f"```python\n{HELPER.format(factor=1).rstrip()}\n```" in card
+
+
 def test_a_run_goes_on_with_the_same_function_alone(file, corpus, tmp_path):
     out = tmp_path / "own"
 
