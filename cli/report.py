@@ -60,8 +60,7 @@ def report(
         raise UsageError(f"{root} is not a checkout of freeatten; name its folder")
     results = stored_results(root / "assets" / "results")
     write_cards(root / "assets" / "checkpoints", results)
-    swapped = stored_results(root / "assets" / "results" / "swap")
-    filled = blocks(results | {f"swap/{name}": result for name, result in swapped.items()})
+    filled = blocks(results)
     speeds = of_folder(root, "speed")
     for name, result in speeds.items():
         filled |= speed.blocks(name, result)

@@ -470,6 +470,8 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
         "ratio": loss[-1] / loss[lengths.index(trained)],
         **control("sliding", None),
         **control("window", None),
+        "verdict": "unclear",
+        "hurts_from": None,
         "loss_by_text": per_text.round(5).tolist(),
         "delta_by_text": deltas.round(5).tolist(),
     }

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -362,19 +363,21 @@ def test_an_own_text_is_compared_at_the_lengths_that_fit(server):
         "--text mine.txt --seed 0"
     )
     assert told["title"] == "Trained on 512 tokens, asked to read 1,024: which attention breaks?"
-    assert told["answer"].endswith("One text has no interval, and so no verdict.")
+    assert told["answer"].endswith("One text has no interval, and so no verdict; two are needed.")
     assert [line["verdict"] for line in told["main"]["lines"]] == ["", ""]
     assert told["main"]["tables"][0]["rows"][0][0] == "Softmax (standard)"
 
 
-def test_a_modifier_that_costs_more_than_it_gives_is_told_for_one_text_too(server):
-    rows = ["softmax", "softmax+swap:to=lssar:p=15"]
+def test_a_modifier_that_loses_to_a_window_is_told_for_one_text_too(server):
+    rows = ["softmax", "softmax+pi"]
     told = ask(
         server, "made_comparison", **finished(server, compared(server, checkpoints=rows)["job"])
     )
-    verdicts = [line["verdict"] for line in told["main"]["lines"]]
-    assert verdicts[0] == ""
-    assert verdicts[1].startswith("the plain checkpoint that forgets is better: ")
+    plain, scaled = told["main"]["lines"]
+    assert scaled["verdict"] == ""
+    worse = float(re.fullmatch(r"S\xa0.+, W\xa0\+([\d.]+)", scaled["controls"])[1])
+    assert worse > 1  # interpolated positions cost more than nats
+    assert "W\xa0" in plain["controls"]
 
 
 def test_a_comparison_stops_at_the_length_asked_for(server):

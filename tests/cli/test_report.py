@@ -70,7 +70,7 @@ def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
         ("inside", "inside.md", "inside/heads entropy"),
         ("app", "app.md", "app/redraw table"),
         ("stability", "stability.md", "stability/cpu random float16"),
-        ("systems", "softplus.md", "systems/code window"),
+        ("systems", "softplus.md", "systems/code delta"),
         ("cube", "softplus.md", "cube/runs cells"),
         ("own", "own.md", "own/code loss"),
     ],
