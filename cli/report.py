@@ -123,7 +123,7 @@ def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
     from freeatten_core.files import write_text
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text())
+        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
         variant = read_config(config).variant
         write_text(config.parent / CARD, card(variant, about, results))
 
@@ -136,7 +136,7 @@ def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> N
     from freeatten_core.files import write_text
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text())
+        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
         variant = read_config(config).variant
         write_text(config.parent / CARD, recall_card(variant, about, result))
 
@@ -318,6 +318,8 @@ def learning_curves(checkpoints: Path) -> dict[str, Any]:
     from freeatten_core.checkpoint import CONFIG, CURVE, read_config
 
     return {
-        str(read_config(config).variant): json.loads((config.parent / CURVE).read_text())["curve"]
+        str(read_config(config).variant): json.loads(
+            (config.parent / CURVE).read_text(encoding="utf-8")
+        )["curve"]
         for config in sorted(checkpoints.glob(f"*/{CONFIG}"))
     }

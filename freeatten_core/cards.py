@@ -42,7 +42,10 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from freeatten_cli import learning
 from terminal import QUICK, SIZES, Done, freeatten, listing, prose, refusal
 
-from freeatten_core import tokens, training
+from freeatten_core import tokens, training_state
 from freeatten_core.checkpoint import FILES
 
 
@@ -81,8 +81,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interru
     assert train(books, whole).code == 0
     stopped = interrupted(8, books, out)
     assert (stopped.code, stopped.out) == (130, "")
-    assert stopped.sentence == "stopped; nothing half-written was left"
-    assert listing(tmp_path) == [".model.corpus", f".model.{training.STATE}", "whole"]
+    assert stopped.sentence == "stopped; step 4 is kept, and the same command goes on from there"
+    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}", "whole"]
     again = train(books, out)
     assert again.code == 0
     assert "train 4/12" not in again.err  # not from the beginning
@@ -98,7 +98,66 @@ def test_the_state_of_another_run_is_refused(books, tmp_path, interrupted):
     out = tmp_path / "model"
     interrupted(8, books, out)
     sentence = train_refused(2, books, out, "--seed", "9")
-    assert "is the state of another run (variant, recipe or text differ)" in sentence
+    assert "is the state of another run: seed was 0 and is 9 now; finish that run" in sentence
+
+
+def copied(books: Path, folder: Path) -> Path:
+    """A folder of the same name and the same file names, of other texts."""
+    other = folder / books.name
+    other.mkdir(parents=True)
+    for path in books.iterdir():
+        (other / path.name).write_text(path.read_text().replace("cat", "owl"))
+    return other
+
+
+@pytest.mark.parametrize("where", ["state", "corpus"])
+def test_a_run_does_not_go_on_with_other_texts_of_the_same_name(
+    books, tmp_path, interrupted, where
+):
+    out, other = tmp_path / "model", copied(books, tmp_path / "b")
+    words = ("--corpus", str(tmp_path / "kept")) if where == "corpus" else ()
+    interrupted(8, books, out, *words)
+    before = listing(tmp_path)
+    sentence = train_refused(2, other, out, *words)
+    assert "sha256 of books was" in sentence
+    assert listing(tmp_path) == before
+    assert train(books, out, *words).code == 0  # nothing of it was lost
+
+
+@pytest.mark.parametrize("kept", ["--corpus", None])
+def test_text_cut_by_another_vocabulary_is_not_taken(books, tmp_path, interrupted, kept):
+    words = (kept, str(tmp_path / "corpus")) if kept else ()
+    interrupted(8, books, tmp_path / "model", *words)
+    sentence = train_refused(2, books, tmp_path / "model", *words, "--vocab", "400")
+    assert "vocab_size was 320 and is 400 now" in sentence
+
+
+def test_recall_does_not_go_on_where_text_was(books, tmp_path, interrupted):
+    out = tmp_path / "model"
+    interrupted(8, books, out)
+    words = ("--task", "recall", "--variant", "lssa", "--out", out, "--steps", "4", "--lr", "1e-2")
+    sentence = refusal(2, "train", *words)
+    assert "is the state of another run: task was missing and is {'kind': 'recall'" in sentence
+
+
+def test_a_folder_made_meanwhile_is_left_alone(books, tmp_path, monkeypatch):
+    out = tmp_path / "model"
+    show = learning.LearningView.progress
+
+    def meddle(self, progress):
+        show(self, progress)
+        if progress.step == 12:
+            out.mkdir()
+            (out / "notes.txt").write_text("years of work")
+
+    monkeypatch.setattr(learning.LearningView, "progress", meddle)
+    done = train(books, out)
+    assert (done.code, done.out) == (1, "")
+    assert f"saved {tmp_path / 'model-2'}" in done.err
+    assert "is left as it is; what was made is whole in" in done.sentence
+    assert listing(out) == ["notes.txt"]
+    assert listing(tmp_path / "model-2") == sorted(FILES)
+    assert listing(tmp_path) == ["model", "model-2"]
 
 
 def test_of_several_learning_rates_the_best_is_used_and_all_are_kept(books, tmp_path):
@@ -127,7 +186,7 @@ def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
 def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
     corpus = ("--corpus", tmp_path / "corpus")
     assert "tokenizer: " in train(books, tmp_path / "one", *corpus).err
-    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("prepared again"))
+    monkeypatch.setattr(tokens, "_prepare", lambda *_: pytest.fail("prepared again"))
     done = train(books, tmp_path / "two", *corpus, variant="relu")
     assert done.code == 0
     assert listing(tmp_path) == ["corpus", "one", "two"]
@@ -140,7 +199,8 @@ def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
     other.mkdir()
     (other / "0.txt").write_text(prose(0, 400))
     sentence = train_refused(2, other, tmp_path / "two", *corpus)
-    assert f"--corpus {tmp_path / 'corpus'} holds books, not {other}" in sentence
+    assert f"{tmp_path / 'corpus'} keeps text that was prepared otherwise" in sentence
+    assert "source was books and is other now" in sentence
 
 
 WRONG = {
@@ -169,7 +229,7 @@ def test_a_wrong_option_is_refused_with_its_value(books, tmp_path, option):
 @pytest.fixture
 def unprepared(monkeypatch):
     """Reading the training text fails the test."""
-    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("text was prepared"))
+    monkeypatch.setattr(tokens, "prepared", lambda *_, **__: pytest.fail("text was prepared"))
 
 
 @pytest.mark.usefixtures("unprepared")
@@ -198,6 +258,7 @@ def test_missing_text_and_text_that_repeats_the_standard_library_are_refused(tmp
     copy.write_text(Path(shlex.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     sentence = train_refused_text(copy, tmp_path / "model")
     assert f"every file of {copy} repeats the standard library" in sentence
+    assert "shlex_copy.py is a near copy of shlex.py" in sentence
     assert listing(tmp_path) == ["shlex_copy.py"]
 
 
