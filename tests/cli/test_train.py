@@ -1,12 +1,25 @@
 """`freeatten train`: a checkpoint that can be compared, a killed run that goes on."""
 
 import json
+import re
 import shlex
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from freeatten_cli import learning
-from terminal import QUICK, SIZES, Done, freeatten, listing, prose, refusal
+from terminal import (
+    PROCESS,
+    QUICK,
+    SIZES,
+    Done,
+    freeatten,
+    listing,
+    process_environment,
+    prose,
+    refusal,
+)
 
 from freeatten_core import tokens, training_state
 from freeatten_core.checkpoint import FILES
@@ -92,6 +105,43 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interru
     assert weights[0] == weights[1]
     curves = [json.loads((folder / "curve.json").read_text())["curve"] for folder in (whole, out)]
     assert curves[0] == curves[1]
+
+
+NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Python then takes ASCII for files that name no encoding."""
+
+
+def test_a_terminated_run_says_what_is_kept_and_leaves_nothing_else(books, tmp_path):
+    out = tmp_path / "model"
+    words = ["--variant", "lssa", "--text", books, "--out", out, *QUICK, "--steps", "1000000"]
+    process = subprocess.Popen(
+        [*PROCESS, "train", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=process_environment(),
+    )
+    with process:
+        assert any(" train 8/" in line for line in process.stderr)
+        process.terminate()
+        err = " ".join(line.strip("│ \n") for line in process.stderr)
+        assert process.stdout.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.search(r"stopped; step [\d,]+ is kept, and the same command goes on from there", err)
+    assert "Traceback" not in err
+    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}"]
+
+
+def test_a_run_ends_whole_in_a_locale_that_is_not_utf8(books, tmp_path):
+    words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "model", *QUICK]
+    done = subprocess.run(
+        [*PROCESS, "train", *map(str, words)],
+        capture_output=True,
+        env=process_environment() | NOT_UTF8,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert "Δ is the loss minus" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_state_of_another_run_is_refused(books, tmp_path, interrupted):
