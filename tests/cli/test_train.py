@@ -84,9 +84,19 @@ def test_what_made_it_is_in_the_curve_the_config_and_the_card(books, tmp_path):
     assert curve["text"]["sources"][0]["documents"] == [f"{index}.txt" for index in range(8)]
     program, *words = shlex.split(curve["command"])
     assert (program, words[:3]) == ("freeatten", ["train", "--variant", "lssar:p=3"])
-    card = (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
     assert curve["command"] in card
     assert "# freeatten: `lssar:p=3`" in card
+
+
+def test_the_card_says_nothing_that_was_not_so(books, tmp_path):
+    out = tmp_path / "model"
+    train(books, out)  # 12 steps, so that the recipe's 300 steps of warm-up were 3; one rate
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "| warmup | 3 |" in card
+    assert "search_steps" not in card
+    assert "project's own" not in card
+    assert "license" not in card  # that is for whoever trained it to say
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interrupted):
@@ -220,7 +230,9 @@ def test_of_several_learning_rates_the_best_is_used_and_all_are_kept(books, tmp_
     assert list(curve["searched"]) == ["1e-05", "0.01"]
     assert curve["searched"]["0.01"] < curve["searched"]["1e-05"]
     assert curve["learning_rate"] == 0.01
-    assert "the best of short runs of 6 steps" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "the best of short runs of 6 steps" in card
+    assert "| search_steps | 6 |" in card
 
 
 def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
