@@ -57,7 +57,7 @@ def train(
     ] = None,
     corpus: Annotated[
         Path | None,
-        typer.Option(help="Keep prepared text here, or take it from here if it exists."),
+        typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
     ] = None,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:

@@ -185,7 +185,6 @@ def prepared(
     check_replaceable(folder)
     texts, held_out = _read(sources), list(stdlib_documents())
     asked = {
-        "format": FORMAT,
         "vocab_size": vocab_size,
         "standard_library": {"sha256": digest(held_out)},
         "sources": [text.identity() for text in texts],
@@ -207,6 +206,8 @@ def load_corpus(folder: Path) -> Corpus:
     """
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if about.get("format") != FORMAT:
+            raise ValueError("another version wrote it; remove it to prepare the text again")
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         if about["tokenizer"] != tokenizer_id(tokenizer):
             raise ValueError(f"{TOKENIZER} is not the one it was prepared with")
@@ -270,7 +271,12 @@ def _matching(folder: Path, asked: Mapping[str, Any], replace: bool) -> Corpus |
     """What `folder` keeps, if it was made as asked; None if it is to be made."""
     if not (folder / ABOUT).is_file():
         return None
-    corpus = load_corpus(folder)
+    try:
+        corpus = load_corpus(folder)
+    except ContentError:
+        if replace:
+            return None
+        raise
     kept: dict[str, Any] = {key: corpus.about.get(key) for key in asked}
     kept["sources"] = [
         {key: entry.get(key) for key in ("source", "sha256")} for entry in corpus.about["sources"]

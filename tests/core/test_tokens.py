@@ -360,6 +360,21 @@ def test_a_damaged_corpus_is_refused(prepared, tmp_path, name, damage):
         tokens.load_corpus(folder)
 
 
+def of_an_earlier_version(prepared, folder):
+    out = copy_of(prepared, folder)
+    about = json.loads((out / "corpus.json").read_text())
+    (out / "corpus.json").write_text(json.dumps({"sources": about["sources"]}))
+    return out
+
+
+def test_text_that_an_earlier_version_prepared_is_told_or_replaced(folder, prepared, tmp_path):
+    out = of_an_earlier_version(prepared, tmp_path / "corpus")
+    with refused(ContentError, [f"{out} is not a prepared corpus: another version wrote it"]):
+        tokens.prepared([str(folder)], out, vocab_size=300)
+    again = tokens.prepared([str(folder)], out, vocab_size=300, replace=True)
+    assert again.about == prepared[1].about
+
+
 def test_another_folder_is_no_corpus(tmp_path):
     for folder in (tmp_path, tmp_path / "missing", tiny.save(tmp_path / "checkpoint")):
         with refused(ContentError, [f"{folder} is not a prepared corpus"]):
