@@ -287,8 +287,8 @@ def _matching(folder: Path, asked: Mapping[str, Any], replace: bool) -> Corpus |
     if replace:
         return None
     raise UsageError(
-        f"{folder} keeps text that was prepared otherwise: {differing}; ask for the same, or "
-        "remove it to start again"
+        f"{folder} keeps text that was prepared otherwise: {differing}; ask for the same, "
+        "name another place, or remove it to start again"
     )
 
 
