@@ -11,7 +11,6 @@ import typer
 
 from .command import command_line
 from .help import DEVICE, TEXT
-from .options import seed_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +30,7 @@ def ablate(
     len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "16x",
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
-    seed: Annotated[int, seed_option("Which texts, and where in them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
 ) -> None:

@@ -18,5 +18,5 @@ class TimeLeft(TimeRemainingColumn):
 
 def progress_bar(console: Console, *between: ProgressColumn) -> Progress:
     """A bar that vanishes when it is done; `between` stands between it and what is left."""
-    columns = TextColumn("{task.description}"), BarColumn(), *between, TimeLeft()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), *between, TimeLeft()
     return Progress(*columns, console=console, transient=True)

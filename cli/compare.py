@@ -12,7 +12,6 @@ import typer
 
 from .command import command_line
 from .help import DEVICE, TEXT
-from .options import seed_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +45,7 @@ def compare(
     ] = None,
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
-    seed: Annotated[int, seed_option("Which texts, and where in them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     dtype: Annotated[
         str, typer.Option(help="float32, bfloat16 or float16; the last two report stability.")

@@ -13,7 +13,6 @@ import typer
 from .command import check_choice, command_line
 from .help import DEVICE, TEXT
 from .inside import LENGTH_HELP, progress, rows_of, tokens_of
-from .options import seed_option
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
@@ -44,7 +43,7 @@ def entropy(
         str | None,
         typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
     ] = None,
-    seed: Annotated[int, seed_option("Which texts, and where in them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[

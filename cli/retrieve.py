@@ -12,7 +12,6 @@ import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE, TEXT
-from .options import seed_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,7 +49,7 @@ def retrieve(
             f"{RECALL_SAMPLES} for recall by default.",
         ),
     ] = None,
-    seed: Annotated[int, seed_option("Which sequences.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which sequences.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")

@@ -12,7 +12,6 @@ import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE, TEXT
-from .options import seed_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,7 +38,7 @@ def stability(
         typer.Option(help="random, checkpoint (queries and keys of the shipped models) or both."),
     ] = "both",
     text: Annotated[str, typer.Option(help=f"What the models read: {TEXT}")] = "stdlib",
-    seed: Annotated[int, seed_option("Of random numbers, and which text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of random numbers, and which text.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")

@@ -13,7 +13,6 @@ import typer
 from .command import command_line
 from .help import DEVICE, TEXT
 from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
-from .options import seed_option
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture, RowStages
@@ -37,7 +36,7 @@ def stages(
     top: Annotated[int, typer.Option(min=1, help="Keys shown, strongest first.")] = 12,
     len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "1x",
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
-    seed: Annotated[int, seed_option("Which text, and where in it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,

@@ -10,7 +10,6 @@ import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE
-from .options import seed_option
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +47,7 @@ def train(
         typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
     ] = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
-    seed: Annotated[int, seed_option("Seed of weights and data order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
     evaluate_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between validations.")
     ] = None,

@@ -26,6 +26,7 @@ from .devices import device_name
 from .errors import ContentError, UsageError
 from .files import SavedElsewhereError, locked
 from .model import Model, ModelConfig
+from .seeds import check_seed
 from .tokens import Corpus, window_offsets, window_starts
 from .training_state import State, kept_progress, load_state, save_state, state_path
 from .variants import Variant
@@ -80,6 +81,7 @@ class Recipe:
         if "width" in given:
             given.setdefault("mlp_width", 3 * given["width"])
         recipe = replace(self, **given)
+        check_seed(recipe.seed)
         if recipe.width % (2 * recipe.heads):
             raise UsageError(
                 f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"

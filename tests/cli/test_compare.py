@@ -443,7 +443,7 @@ WRONG_OPTIONS = {
     "--len 100": ["100", "not a multiple of the training length 32", "96 would be"],
     "--len 16,64": ["16 tokens are less than the training length, 32"],
     "--texts 0": ["--texts", "greater than or equal to 1"],
-    "--seed -1": ["--seed", "-1 is no seed", "from 0 to"],
+    "--seed -1": ["--seed", "greater than or equal to 0"],
     "--device tpu": ["device is 'tpu'", "auto, cpu or cuda"],
     "--dtype int8": ["--dtype is 'int8'", "float32, bfloat16, float16"],
     "--control x": ["--control is 'x'", "restart, swap"],

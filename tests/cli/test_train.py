@@ -275,6 +275,10 @@ WRONG = {
     "--length 4": ["--length", "greater than or equal to 8"],
     "--steps 0": ["--steps", "greater than or equal to 1"],
     "--vocab 100": ["--vocab", "greater than or equal to 256"],
+    "--seed 18446744073709551616": [
+        "seed is 18446744073709551616",
+        "from 0 to 18446744073709551615",
+    ],
     "--device tpu": ["device is 'tpu'", "auto, cpu or cuda"],
 }
 
