@@ -135,13 +135,14 @@ def save_checkpoint(
     card: str,
     task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all files, or none: the folder appears when it is complete.
+    """Write all files, or none: the folder appears when it is complete, and replaces nothing.
 
     Args:
         tokenizer: None for a model whose tokens are not text.
         task: what it was trained on instead, for `config.json`.
 
     Raises:
+        SavedElsewhereError: something is at `folder`; it says where the checkpoint is.
         ContentError: the disk is full or the folder cannot be written.
     """
     weights = {
