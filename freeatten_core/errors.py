@@ -31,7 +31,8 @@ def told(error: BaseException) -> tuple[str, int] | None:
 def _interrupted(error: KeyboardInterrupt) -> tuple[str, int]:
     """A note says what is kept; an argument is the number of the signal, if not Ctrl-C's."""
     notes = getattr(error, "__notes__", ["stopped; nothing half-written was left"])
-    return notes[0], SIGNALLED + error.args[0] if error.args else INTERRUPTED
+    is_signal = bool(error.args) and isinstance(error.args[0], int)
+    return notes[0], SIGNALLED + error.args[0] if is_signal else INTERRUPTED
 
 
 def out_of_memory(error: BaseException) -> bool:
