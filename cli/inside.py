@@ -70,10 +70,10 @@ def tokens_of(text: str, train_length: int) -> int:
 def progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
     """Gives a function from a name to a progress callback, each a bar on standard error."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    from .bars import progress_bar
+
+    with progress_bar(Console(stderr=True)) as bar:
 
         def advance(name: str) -> Callable[[float, float], None]:
             task = bar.add_task(name, total=None)

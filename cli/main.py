@@ -19,7 +19,7 @@ from . import (
     stages,
     train,
 )
-from .failures import guarded
+from .failures import guarded, unwind_when_terminated
 
 app = typer.Typer(
     name="freeatten",
@@ -66,4 +66,5 @@ app.command("report", hidden=True)(guarded(report.report))
 
 def main() -> None:
     """The console script."""
+    unwind_when_terminated()
     app()

@@ -253,7 +253,7 @@ def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
 
     stored: dict[str, str] = {}
     for path in sorted((assets() / "results").glob("*.json")):
-        text = json.loads(path.read_text()).get("text", {})
+        text = json.loads(path.read_text(encoding="utf-8")).get("text", {})
         if text.get("source") == source:
             stored |= text.get("manifest", {})
     if not stored:

@@ -303,7 +303,7 @@ def available_bytes(device: torch.device) -> int | None:
 
 def _meminfo() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -314,8 +314,12 @@ def _meminfo() -> int | None:
 def _cgroup(limit: str, used: str) -> int | None:
     root = Path("/sys/fs/cgroup")
     try:
-        text = (root / limit).read_text().strip()
-        return None if text == "max" else max(0, int(text) - int((root / used).read_text()))
+        text = (root / limit).read_text(encoding="utf-8").strip()
+        return (
+            None
+            if text == "max"
+            else max(0, int(text) - int((root / used).read_text(encoding="utf-8")))
+        )
     except (OSError, ValueError):
         return None
 
