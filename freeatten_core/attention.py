@@ -142,6 +142,7 @@ def row_statistics(
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
@@ -150,9 +151,12 @@ def row_statistics(
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal)
-    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
-    if takes_fused(problem, query, problem.dim):
+    query, key, variant = _weighed(query, key, variant, is_causal, window)
+    problem = check(
+        query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+    )
+    # the fused kernel of the statistics knows no window
+    if window is None and takes_fused(problem, query, problem.dim):
         from .kernels.fused.ops import row_statistics as fused_statistics
 
         return fused_statistics(problem, query, key)
@@ -160,13 +164,13 @@ def row_statistics(
 
 
 def _weighed(
-    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool
+    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool, window: int | None = None
 ) -> tuple[Tensor, Tensor, Variant]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
     variant = Variant.parse(variant)
     if variant.function is None:
         return query, key, variant
-    _refuse_changed(variant, not is_causal)
+    _refuse_changed(variant, not is_causal, window)
     return *own.as_scores(query, key, variant), own.WEIGHED
 
 
