@@ -146,7 +146,7 @@ def row_statistics(
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
-    Args and errors: as in `attention`.
+    Args and errors: as in `attention`; a window is computed in panels on every device.
 
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
