@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .variants import Variant
+
 Result = Mapping[str, Any]
 """What `freeatten compare --json` prints."""
 Row = Mapping[str, Any]
@@ -168,12 +170,18 @@ HEADS_SHOWN = 3
 def ablation_reading(result: Result) -> str:
     """What the numbers of `freeatten ablate` say."""
     trained = count(result["train_length"])
+    biased = [
+        row["variant"]
+        for row in result["variants"]
+        if Variant.parse(row["variant"]).attention.score == "dot-log-n"
+    ]
+    grows = f"; −log N in the score of {' and '.join(biased)} goes on falling" if biased else ""
     return (
         "Δ: loss of the last half minus that of the same tokens by the model that forgets what "
         f"is older than {trained} tokens. Far keys hidden: every head sees its last {trained} "
         "tokens. Known rotation: what is farther away is turned as the farthest keys in training "
         f"were. Other scale: the factor log N stops growing at {trained} keys; scores without it "
-        "get it there"
+        f"get it there{grows}"
     )
 
 
