@@ -11,6 +11,7 @@ import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .speed import PASSES, baseline, facts, panels, peer_names, size, times
@@ -30,6 +31,7 @@ from .wording import (
     signed,
     source_name,
     with_half_width,
+    with_range,
 )
 
 if TYPE_CHECKING:
@@ -297,13 +299,12 @@ class _Line:
         found = []
         for value, interval in zip(self.y, self.intervals, strict=True):
             if value is not None and math.isfinite(value):
-                half = min(half_width(interval) or 0.0, reach)
-                found += [value - half, value + half]
+                below, above = _bars(value, interval) or (0.0, 0.0)
+                found += [value - min(below, reach), value + min(above, reach)]
         return found
 
     def trace(self, panel: _Panel, *, markers: bool = True) -> Element:
-        half = [half_width(interval) for interval in self.intervals]
-        bars = {"array": half, "thickness": 1, "width": 3, "color": self.style.color}
+        bars = [_bars(*pair) for pair in zip(self.y, self.intervals, strict=True)]
         trace = {
             "type": "scatter",
             "mode": "lines+markers" if markers else "lines",
@@ -318,9 +319,25 @@ class _Line:
         }
         if markers:
             trace["marker"] = {"symbol": self.style.marker, "size": 8, "color": self.style.color}
-        if any(value is not None for value in half):
-            trace["error_y"] = {"type": "data", **bars}
+        if any(bars):
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "arrayminus": [pair and pair[0] for pair in bars],
+                "array": [pair and pair[1] for pair in bars],
+                "thickness": 1,
+                "width": 3,
+                "color": self.style.color,
+            }
         return trace
+
+
+def _bars(value: float | None, interval: Interval) -> tuple[float, float] | None:
+    """How far the interval of a value reaches below and above it."""
+    low, high = interval or (None, None)
+    if value is None or low is None or high is None or not math.isfinite(high - low):
+        return None
+    return value - low, high - value
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float], room: float) -> list[float]:
@@ -664,13 +681,20 @@ def _delta_lines(result: Result) -> list[_Line]:
     return _lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
-def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) -> list[_Line]:
+def _lines(
+    result: Result,
+    key: str,
+    interval_key: str,
+    unit: str,
+    form: Any,
+    told: Callable[[str, Interval], str] = with_half_width,
+) -> list[_Line]:
     rows, lengths = result["variants"], result["lengths"]
     lines = []
     for row, label in zip(rows, row_labels(rows), strict=True):
         intervals = _intervals(row, interval_key, len(lengths))
         hover = [
-            f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
+            f"{label}<br>{count(length)} tokens: {told(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
         shown = label + (WORSE_THAN_PLAIN if key == "delta" and caveat(result, row) else "")
@@ -1022,10 +1046,10 @@ def recall_figure(
         }
         for row in result["variants"]
     ]
-    shown = {**result, "variants": in_percent}
+    shown, form = {**result, "variants": in_percent}, partial(number, digits=1)
     return _retrieval_figure(
         shown,
-        _lines(shown, "accuracy", "accuracy_ci95", "% right", number),
+        _lines(shown, "accuracy", "accuracy_ci95", "% right", form, with_range),
         heading=f"<b>Recall</b>: answered right (a guess: {percent(result['chance'])} %)",
         y_title="queries answered right (%)",
         title=retrieval_title(result) if title is None else title,

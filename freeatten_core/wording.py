@@ -51,10 +51,16 @@ def percent(value: float | None) -> str:
 
 def percent_range(value: float | None, interval: Interval) -> str:
     """`97.3 (91–99)`: a share and its interval, which is not symmetric."""
+    return with_range(percent(value), scaled(interval, 100))
+
+
+def with_range(text: str, interval: Interval) -> str:
+    """A number as text and the bounds of its interval, with the digits that its width asks for."""
     low, high = interval or (None, None)
-    if value is None or low is None or high is None:
-        return percent(value)
-    return f"{percent(value)} ({number(100 * low, 0)}–{number(100 * high, 0)})"
+    if text == MISSING or low is None or high is None:
+        return text
+    digits = 0 if high - low >= 5 else 1 if high - low >= 0.5 else 2
+    return f"{text} ({number(low, digits)}–{number(high, digits)})"
 
 
 def count(value: int) -> str:
