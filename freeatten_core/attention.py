@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from . import own
 from .errors import UsageError
 from .kernels import chunked, chunked_backward
+from .kernels.precision import without_autocast
 from .kernels.problem import Problem
 from .kernels.statistics import RowStatistics, region_weights, statistics
 from .variants import Variant
@@ -47,7 +48,8 @@ def attention(
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
     longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output. Non-finite inputs are not checked.
+    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under
+    `torch.autocast` it computes as without, in the types it is given.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
@@ -105,6 +107,7 @@ def attention(
     return result
 
 
+@without_autocast()
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -135,6 +138,7 @@ def attention_weights(
     return region_weights(problem, query, key, row_range, key_range)
 
 
+@without_autocast()
 def row_statistics(
     query: Tensor,
     key: Tensor,

@@ -23,6 +23,7 @@ from .. import own
 from ..attention import attention, check
 from ..checkpoint import Checkpoint
 from ..errors import UsageError
+from ..kernels.precision import without_autocast
 from ..kernels.problem import Problem
 from ..kernels.statistics import RowStatistics, statistics
 from ..model import Model, ModelConfig, grouped_attention
@@ -200,6 +201,7 @@ def forecast(
 
 
 @torch.no_grad()
+@without_autocast()
 def capture(
     checkpoint: Checkpoint,
     tokens: Tensor,
@@ -213,8 +215,9 @@ def capture(
 ) -> Capture:
     """Run the model once over a text and keep queries, keys and row statistics.
 
-    The pass is in float32 and stops after the last layer wanted. Statistics are of the query and
-    key as kept, so that with bfloat16 they agree with every weight recomputed later.
+    The pass is in float32, under any autocast, and stops after the last layer wanted. Statistics
+    are of the query and key as kept, so that with bfloat16 they agree with every weight recomputed
+    later.
 
     Args:
         checkpoint: a trained model.
@@ -383,6 +386,7 @@ def _bytes(
     return kept, kept + length * (4 * widest + angles) + 50_000_000
 
 
+@without_autocast()
 def _seconds(
     checkpoint: Checkpoint,
     length: int,

@@ -41,6 +41,7 @@ from ..attention import check
 from ..errors import UsageError
 from ..kernels.chunked import LARGEST_EXPONENT, LOG2_E
 from ..kernels.power import power_
+from ..kernels.precision import without_autocast
 from ..kernels.problem import Problem
 from ..kernels.statistics import RowStatistics, statistics
 from ..reference import NORM_EPS
@@ -530,6 +531,7 @@ class AttentionMap:
             tiles.append(tile)
         return tiles[0].contiguous() if len(tiles) == 1 else torch.cat(tiles)
 
+    @without_autocast()
     def _tile(self, q0: int, q1: int, k0: int, k1: int, cell: int) -> Tensor:
         """Max or sum of the exact weights of every cell, (rows, columns).
 

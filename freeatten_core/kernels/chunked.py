@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..reference import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
 from .power import power_
+from .precision import without_autocast
 from .problem import Problem
 
 # Measured on 2 cores of an AMD EPYC (Zen 5), LSSAR p=15, float32, causal, 8 heads of 64, as the
@@ -328,6 +329,7 @@ def round_to_(panel: Tensor, dtype: torch.dtype) -> Tensor:
     return panel.copy_(panel.to(dtype))
 
 
+@without_autocast()
 def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     """Output (B, H, Lq, Dv) in the type of `value`, and the rows' scalars.
 

@@ -21,6 +21,7 @@ from .chunked import (
     weights_panel,
 )
 from .power import power_
+from .precision import without_autocast
 from .problem import Problem
 
 SMALL = 1e-6
@@ -77,6 +78,7 @@ class RowStatistics:
 
 
 @torch.no_grad()
+@without_autocast()
 def statistics(
     problem: Problem,
     query: Tensor,
@@ -175,6 +177,7 @@ def _describe(
 
 
 @torch.no_grad()
+@without_autocast()
 def region_weights(
     problem: Problem,
     query: Tensor,
