@@ -16,7 +16,7 @@ from .chunked import (
     Workspace,
     blocks,
     compute_dtype,
-    round_to_,
+    round_weights_,
     row_divisor,
     weights_panel,
 )
@@ -173,7 +173,8 @@ def _describe(
     own = torch.arange(block.start, block.stop, device=panel.device)
     mean_back = (panel @ back) / safe - (block.stop - 1 - own)
     rows.mean_distance[at] = torch.where(mass == 0, 0.0, mean_back)
-    rows.row_sum[at] = round_to_(panel, dtype).sum(-1) / divisor
+    rounded, divisor = round_weights_(problem, panel, divisor, dtype)
+    rows.row_sum[at] = rounded.sum(-1) / divisor
 
 
 @torch.no_grad()
