@@ -87,6 +87,21 @@ def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = No
     )
 
 
+def position_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
+    """The chart that `freeatten compare --by position` adds: loss in one pass, by position."""
+    positions, rows = result["positions"], result["variants"]
+    nothing = [None] * len(positions)
+    values = [row.get("loss_by_position") or nothing for row in rows]
+    return line_chart(
+        {name: (positions, ys) for name, ys in zip(row_names(rows), values, strict=True)},
+        f"Mean loss by position in {count(max(result['lengths']))} tokens; ┊ trained up to "
+        f"{count(result['train_length'])}",
+        width,
+        mark=result["train_length"],
+        color=color,
+    )
+
+
 def retrieval_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
     """The chart that `freeatten retrieve` prints: gain, or % right, against the length."""
     lengths, rows, trained = result["lengths"], result["variants"], result["train_length"]

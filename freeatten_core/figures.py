@@ -593,6 +593,7 @@ def comparison_figure(
     width: int = _WIDTH,
     stacked: bool = False,
     labels: bool = True,
+    by_position: bool = False,
 ) -> go.Figure:
     """Loss against context length, and Δ against the model that forgets, enlarged near 0.
 
@@ -603,11 +604,14 @@ def comparison_figure(
         width: in pixels; two panels side by side need about 1,100.
         stacked: Δ below the loss, for narrow pages.
         labels: names at the ends of the lines; without, the page must have a legend.
+        by_position: the loss at each position too, in a panel below; not stacked.
     """
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
     domains = _domains(2 if delta else 1, width, stacked, labels=labels)
+    if by_position:
+        domains = _grid(2 if delta else 1, 2, width, labels=labels)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     lines = _loss_lines(result)
@@ -626,6 +630,10 @@ def comparison_figure(
         shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
         notes += _end_labels(panel, lines, 3, sign=True) if labels else []
         notes += _region_notes(panel, look) + _missing_note(panel, lines)
+    if by_position:
+        below = _position_part(result, look, "3", domains[-1][1])
+        parts = zip((panels, traces, shapes, notes), below, strict=True)
+        panels, traces, shapes, notes = ([*above, *under] for above, under in parts)
     return _figure(
         panels,
         traces,
@@ -777,9 +785,23 @@ def position_figure(
     Raises:
         ValueError: the result was made without `--by position`.
     """
+    look, longest = _look(theme), count(max(result["lengths"]))
+    return _figure(
+        *_position_part(result, look, "", (0.0, 1.0)),
+        title=title or f"Where in {longest} tokens does the loss go up?",
+        subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
+        look=look,
+        width=width,
+        stacked=False,
+    )
+
+
+def _position_part(
+    result: Result, look: _Look, key: str, y_domain: tuple[float, float]
+) -> tuple[list[_Panel], list[Element], list[Element], list[Element]]:
+    """Panel, traces, shapes and notes of the loss against position."""
     if not result.get("positions"):
         raise ValueError("this result has no loss by position; make it with --by position")
-    look = _look(theme)
     rows, positions = result["variants"], result["positions"]
     lines = []
     for row, label in zip(rows, row_labels(rows), strict=True):
@@ -790,25 +812,17 @@ def position_figure(
         ]
         none: list[Interval] = [None] * len(positions)
         lines.append(_Line(label, style_of(row["variant"]), positions, values, none, hover))
-    panel = _position_panel(result, lines)
+    panel = _position_panel(result, lines, key, y_domain)
     trained = sorted({row["train_length"] for row in rows})
-    longest = count(max(result["lengths"]))
-    return _figure(
-        [panel],
-        [line.trace(panel, markers=False) for line in lines],
-        _trained_mark(panel, trained, look),
-        _end_labels(panel, lines, 2, sign=False)
-        + _missing_note(panel, lines)
-        + [_trained_note(panel, length, look) for length in trained],
-        title=title or f"Where in {longest} tokens does the loss go up?",
-        subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
-        look=look,
-        width=width,
-        stacked=False,
-    )
+    notes = _end_labels(panel, lines, 2, sign=False) + _missing_note(panel, lines)
+    notes += [_trained_note(panel, length, look) for length in trained]
+    traces = [line.trace(panel, markers=False) for line in lines]
+    return [panel], traces, _trained_mark(panel, trained, look), notes
 
 
-def _position_panel(result: Result, lines: Sequence[_Line]) -> _Panel:
+def _position_panel(
+    result: Result, lines: Sequence[_Line], key: str, y_domain: tuple[float, float]
+) -> _Panel:
     positions = result["positions"]
     first, last = math.log2(positions[0]), math.log2(positions[-1])
     ticks = [2**power for power in range(math.ceil(first), math.floor(last) + 1)]
@@ -816,9 +830,9 @@ def _position_panel(result: Result, lines: Sequence[_Line]) -> _Panel:
     axis["title"] = {"text": "position (tokens)"}
     values = [value for line in lines for value in line.values()]
     return _Panel(
-        "",
+        key,
         (0.0, 1.0),
-        (0.0, 1.0),
+        y_domain,
         "<b>Loss</b> against position in one long pass: lower is better",
         axis,
         {"range": _padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
