@@ -2,10 +2,11 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
-from terminal import freeatten
+from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint, reference
 from freeatten_core.analysis import capture, head_table
@@ -82,6 +83,41 @@ def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path
     assert [file.name for file in tmp_path.iterdir()] == ["map.html"]
 
 
+def test_the_strongest_keys_are_of_the_keys_that_are_shown(model, books, dense):
+    out = inside("map", model, books, *HEAD, "--query", "40:50", "--key", "10:20", columns=200).out
+    row = dense[49, 10:20]
+    listed = re.findall(r" at (\d+): ", out[out.index("strongest for") :].split("\n")[0])[1:]
+    assert [int(key) for key in listed] == [
+        10 + key for key in row.topk(5).indices.tolist() if row[key] > 0
+    ]
+
+
+def test_several_models_are_shown_one_below_the_other(model, trained, books, tmp_path):
+    words = ("--checkpoint", trained["softmax"], *HEAD, "--html", tmp_path / "map.html")
+    out = inside("map", model, books, *words).out
+    assert [out.count(f"{name}, layer 0, head 0") for name in ("lssar:p=15", "softmax")] == [1, 1]
+    assert out.count("again: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "without --html one map is shown"),
+        (("--json",), "--json holds one map"),
+        (("--html", "map.html", "--csv", "map.csv"), "--csv holds one map"),
+        (("--html", "map.html", "--png", "map.png"), "--png holds one map"),
+    ],
+)
+def test_a_second_model_is_not_left_out_in_silence(model, trained, tmp_path, words, says):
+    words = [tmp_path / word if word.startswith("map") else word for word in words]
+    said = refusal(
+        2, "map", "--checkpoint", model, "--checkpoint", trained["softmax"], *map(str, words)
+    )
+    assert says in said
+    assert "--checkpoint is given 2 times" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_entropy_as_json_holds_the_head_means(model, books, seen):
     result = inside("entropy", model, books, "--json").result
     (entry,) = result["variants"]
@@ -152,6 +188,7 @@ def test_stages_print_the_strongest_keys_first(model, books):
     [
         (("map", "--query", "9:3"), "0 <= start < stop <= 96"),
         (("map", "--key", "90:97"), "0 <= start < stop <= 96"),
+        (("map", "--query", "0:10", "--key", "10:40"), "the last one here is at 9"),
         (("map", "--layer", "7"), "layer"),
         (("map", "--head", "7"), "head is 7"),
         (("map", "--pool", "median"), "it can be max or mean"),
