@@ -492,9 +492,9 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
 
 
 def _domains(
-    panels: int, width: int, stacked: bool, *, labels: bool = True
+    panels: int, width: int, stacked: bool, *, labels: bool = True, below: bool = False
 ) -> list[tuple[Any, Any]]:
-    columns, rows = (1, panels) if stacked else (panels, 1)
+    columns, rows = (1, panels) if stacked else (panels, 1 + below)
     return _grid(columns, rows, width, labels=labels)
 
 
@@ -609,9 +609,7 @@ def comparison_figure(
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
-    domains = _domains(2 if delta else 1, width, stacked, labels=labels)
-    if by_position:
-        domains = _grid(2 if delta else 1, 2, width, labels=labels)
+    domains = _domains(2 if delta else 1, width, stacked, labels=labels, below=by_position)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     lines = _loss_lines(result)
@@ -632,8 +630,8 @@ def comparison_figure(
         notes += _region_notes(panel, look) + _missing_note(panel, lines)
     if by_position:
         below = _position_part(result, look, "3", domains[-1][1])
-        parts = zip((panels, traces, shapes, notes), below, strict=True)
-        panels, traces, shapes, notes = ([*above, *under] for above, under in parts)
+        panels, traces = panels + below[0], traces + below[1]
+        shapes, notes = shapes + below[2], notes + below[3]
     return _figure(
         panels,
         traces,
