@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .shares import with_wilson
 from .variants import SOURCES, Variant
 from .verdicts import upgraded
 from .wording import (
@@ -22,13 +23,11 @@ from .wording import (
     head_name,
     measure_digits,
     number,
-    percent,
     percent_range,
     plural,
     retrieval_reading,
     retrieval_samples,
     row_names,
-    scaled,
     signed,
     source_name,
     strongest_heads,
@@ -42,9 +41,9 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Stored results by name, such as `stdlib-16x`; those of `compare` in today's schema."""
+    """Stored results by name, such as `stdlib-16x`, in today's schemas."""
     found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        path.stem: with_wilson(json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(folder.glob("*.json"))
     }
     return {
@@ -134,9 +133,9 @@ def control_table(result: Result) -> str:
 
 
 def accuracy_table(result: Result) -> str:
-    """% of queries answered right ± half of the interval, variant × length."""
+    """% of queries answered right and the interval, variant × length."""
     rows = [
-        [f"`{name}`", *_accuracies(row)]
+        [f"`{name}`", *map(percent_range, row["accuracy"], row["accuracy_ci95"])]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table(["% right", *_headings(result)], rows)
@@ -150,11 +149,6 @@ def distance_table(result: Result) -> str:
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
-
-
-def _accuracies(row: Row) -> list[str]:
-    bounds = [scaled(pair, 100) for pair in row["accuracy_ci95"]]
-    return _pairs(row["accuracy"], bounds, percent, digits=1)
 
 
 def retrieval_provenance(result: Result) -> str:

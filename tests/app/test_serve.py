@@ -33,6 +33,7 @@ from freeatten_app.main import app
 from freeatten_app.models import Models
 from freeatten_app.texts import MOST_CHARACTERS, Texts, TextSource
 from typer.testing import CliRunner
+from waiting import job_ended
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import capture, thumbnails
@@ -118,10 +119,7 @@ def finished(server, name):
 
 
 def ended(server, name):
-    job = server.jobs.get(name)
-    while job.is_open:
-        job.stop.wait(0.01)
-    return job
+    return job_ended(server.jobs.get(name))
 
 
 # The cache
@@ -546,10 +544,13 @@ def test_a_wrong_row_is_told(server, wrong, told):
     assert told in ask(server, "stages", **(right | wrong))["error"]
 
 
-def test_a_power_is_left_out_where_there_is_nothing_to_sharpen(server):
-    asked = {"id": analysed(server, "relu"), "layer": 0, "head": 0, "position": 50, "last": None}
+@pytest.mark.parametrize("checkpoint", ["relu", "lssar-p15+swap:to=sigmoid"])
+def test_a_power_is_left_out_where_there_is_nothing_to_sharpen(server, checkpoint):
+    asked = {"id": analysed(server, checkpoint)}
+    asked |= {"layer": 0, "head": 0, "position": 50, "last": None}
     plain = ask(server, "stages", **asked, power=None)
     assert plain["sharpens"] is False
+    assert plain["own"] is None
     assert ask(server, "stages", **asked, power=3) == plain
 
 

@@ -7,7 +7,7 @@ from freeatten_core import load_checkpoint
 from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate
 from freeatten_core.comparison import Row
 from freeatten_core.corpus import path_documents
-from freeatten_core.wording import UNDONE_TITLES
+from freeatten_core.wording import UNDONE_TITLES, ablation_reading
 
 
 def ablated(model, books, *words):
@@ -43,6 +43,16 @@ def test_prints_every_undoing_the_heads_and_how_to_repeat_it(model, books):
     for words in ("Δ at 128 tokens", *UNDONE_TITLES.values(), "0.0 ", "again: freeatten ablate"):
         assert words in out
     assert "hiding far keys lowers the loss most" not in ablated(model, books, "--no-heads").out
+
+
+def test_says_that_the_scale_leaves_the_bias_of_sigmoid():
+    def reading(*names):
+        return ablation_reading(
+            {"train_length": 512, "variants": [{"variant": name} for name in names]}
+        )
+
+    assert "−log N" not in reading("softmax", "lssar:p=15")
+    assert "−log N in the score of sigmoid goes on falling" in reading("softmax", "sigmoid")
 
 
 def test_everything_that_is_undone_has_a_title():

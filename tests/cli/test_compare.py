@@ -415,14 +415,20 @@ def test_pictures_are_written(model, books, tmp_path):
     assert listing(tmp_path) == ["chart.png", "chart.svg"]
 
 
-def test_with_by_position_the_chart_is_of_positions(model, books, tmp_path):
-    pages = []
+def test_with_by_position_terminal_and_page_have_the_positions_too(model, books, tmp_path):
+    shown = []
     for more in ([], ["--by", "position"]):
         page = tmp_path / f"{len(more)}.html"
-        assert compare(model, "--text", books, "--len", "4x", "--html", page, *more).code == 0
-        pages.append(re.search("<title>(.*)</title>", page.read_text(encoding="utf-8")))
-    assert pages[0][1] != pages[1][1]
-    assert pages[1][1] == "Where in 128 tokens does the loss go up?"
+        done = compare(model, "--text", books, "--len", "4x", "--html", page, *more)
+        assert done.code == 0, done.err
+        shown.append((done.out, page.read_text(encoding="utf-8")))
+    for out, page in shown:
+        assert "Mean loss by context length" in out
+        assert "against context length" in page
+    plain, also = shown
+    assert not any("by position in" in plain[0] or "against position" in text for text in plain)
+    assert "Mean loss by position in 128 tokens" in also[0]
+    assert "against position in one long pass" in also[1]
 
 
 # What is refused before anything is scored
