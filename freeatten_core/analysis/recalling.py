@@ -25,7 +25,6 @@ from ..comparison import (
 )
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
-from ..intervals import intervals
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
 from ..shares import wilson
