@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import export, serve, space
-from .failures import guarded
+from .failures import guarded, unwind_when_terminated
 
 app = typer.Typer(
     name="freeatten-viz",
@@ -27,4 +27,5 @@ app.command("space")(guarded(space.space))
 
 def main() -> None:
     """The console script."""
+    unwind_when_terminated()
     app()

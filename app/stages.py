@@ -44,7 +44,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
 
         analysis = analyses.get(id)
         capture = analysis.capture
-        if capture.variant.normalise != "l1":
+        if capture.variant.attention.normalise != "l1":
             power = None  # nothing to sharpen: the slider still stands where another model had it
         row = row_stages(
             capture, layer, head, position, power="own" if power is None else power, last=last
@@ -72,7 +72,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
                 for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
             ],
             "sharpens": row.variant.normalise == "l1",
-            "own": capture.variant.sharpen,
+            "own": capture.variant.attention.sharpen,
             "command": command("stages", words, analyses, analysis),
         }
 

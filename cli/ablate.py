@@ -14,7 +14,7 @@ from .command import command_line
 from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from .fitted import FittedTable
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192."
@@ -138,38 +138,37 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 
 
-def _deltas(result: Mapping[str, Any]) -> Table:
-    from rich.table import Table
-
+def _deltas(result: Mapping[str, Any]) -> FittedTable:
     from freeatten_core.wording import UNDONE_TITLES, row_names, signed, with_half_width
 
-    table = Table(
-        title=f"Δ at {result['length']:,} tokens", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("")
-    for title in UNDONE_TITLES.values():
-        table.add_column(title, justify="right")
-    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
-        cells = [
-            with_half_width(signed(row["delta"][key]), row["delta_ci95"][key])
-            for key in UNDONE_TITLES
-        ]
-        table.add_row(name, *cells)
-    return table
+    from .fitted import Column, FittedTable
+
+    rows = result["variants"]
+    columns = [
+        Column(
+            title,
+            [with_half_width(signed(row["delta"][key]), row["delta_ci95"][key]) for row in rows],
+        )
+        for key, title in UNDONE_TITLES.items()
+    ]
+    names = Column("", row_names(rows), left=True)
+    return FittedTable([names], columns, title=f"Δ at {result['length']:,} tokens")
 
 
-def _heads(result: Mapping[str, Any]) -> Table:
-    from rich.table import Table
+def _heads(result: Mapping[str, Any]) -> FittedTable:
+    from freeatten_core.wording import HEADS_SHOWN, head_name, row_names, signed, strongest_heads
 
-    from freeatten_core.wording import head_name, row_names, signed, strongest_heads
+    from .fitted import Column, FittedTable
 
-    table = Table(
+    rows = result["variants"]
+    cells = [
+        [f"{head_name(head)} {signed(head['change'])}" for head in strongest_heads(row)]
+        for row in rows
+    ]
+    shown = min(HEADS_SHOWN, *map(len, cells))
+    columns = [Column(f"head {at + 1}", [row[at] for row in cells]) for at in range(shown)]
+    return FittedTable(
+        [Column("", row_names(rows), left=True)],
+        columns,
         title="the heads from which hiding far keys lowers the loss most",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
     )
-    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
-        cells = [f"{head_name(head)} {signed(head['change'])}" for head in strongest_heads(row)]
-        table.add_row(name, *cells)
-    return table

@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from freeatten_core.figures import Style, row_styles
-from freeatten_core.wording import count, finite, number, row_names
+from freeatten_core.wording import MISSING, count, finite, row_names
 
 Points = tuple[Sequence[float], Sequence[float | None]]
 Color = tuple[int, int, int]
 HEIGHT, LEAST_WIDTH = 18, 30
+MOST_DIGITS = 10
 HIDDEN = "*"
 GREY: Color = (140, 140, 140)
 
@@ -83,6 +84,21 @@ def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = No
         width,
         lengths=lengths,
         mark=result["train_length"] if len(lengths) > 1 else None,
+        color=color,
+    )
+
+
+def position_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
+    """The chart that `freeatten compare --by position` adds: loss in one pass, by position."""
+    positions, rows = result["positions"], result["variants"]
+    nothing = [None] * len(positions)
+    values = [row.get("loss_by_position") or nothing for row in rows]
+    return line_chart(
+        {name: (positions, ys) for name, ys in zip(row_names(rows), values, strict=True)},
+        f"Mean loss by position in {count(max(result['lengths']))} tokens; ┊ trained up to "
+        f"{count(result['train_length'])}",
+        width,
+        mark=result["train_length"],
         color=color,
     )
 
@@ -159,7 +175,7 @@ def _frame(
     figure.axes(False, axis="y", side="right")
     ticks = [low + (high - low) * step / 4 for step in range(5)]
     figure.ruler("y", "left").lim(low, high)
-    figure.ruler("y", "left").ticks(ticks, [f"{tick:.2f}" for tick in ticks])
+    figure.ruler("y", "left").ticks(ticks, distinct(ticks))
     if lengths:
         xs = [math.log2(length) for length in lengths]
         room = 0.5 if len(xs) == 1 else 0.0
@@ -168,8 +184,23 @@ def _frame(
     else:
         ends = [x for points in drawn.values() for x, _ in points]
         low, high = min(ends), max(ends)
-        ticks = [low + (high - low) * step / 4 for step in range(5)] if high > low else [low]
-        figure.ruler("x", "lower").ticks(ticks, [count(round(tick)) for tick in ticks])
+        steps = [low + (high - low) * step / 4 for step in range(5)]
+        labelled = {count(round(tick)): tick for tick in steps}
+        figure.ruler("x", "lower").ticks(list(labelled.values()), list(labelled))
+
+
+def distinct(values: Sequence[float]) -> list[str]:
+    """Different numbers as different labels, with as few digits as tell them apart, 2 or more."""
+    for digits in range(2, MOST_DIGITS):
+        labels = [fixed(value, digits) for value in values]
+        if len(set(labels)) == len(set(values)):
+            return labels
+    return [f"{value:.{MOST_DIGITS}g}" for value in values]
+
+
+def fixed(value: float, digits: int) -> str:
+    """`4.54`, and `0.00` whatever sign was rounded away."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def _legend(
@@ -181,7 +212,7 @@ def _legend(
 ) -> list[str]:
     """`● softmax 4.92` for each line, as many in a row as fit, in columns."""
     entries = [
-        f"{styles[name].sign} {name} {number(_last(ys), 2)}{HIDDEN * (name in hidden)}"
+        f"{styles[name].sign} {name} {_last(ys)}{HIDDEN * (name in hidden)}"
         for name, (_, ys) in lines.items()
     ]
     size = min(max(map(len, entries)) + 3, width)
@@ -196,9 +227,10 @@ def _legend(
     return ["".join(row).rstrip() for row in rows] + note
 
 
-def _last(values: Sequence[float | None]) -> float | None:
-    """The value at the end of a line; missing when it is not finite."""
-    return values[-1] if values else None
+def _last(values: Sequence[float | None]) -> str:
+    """The value at the end of a line; a dash when there is none or it is not finite."""
+    last = values[-1] if values else None
+    return fixed(last, 2) if last is not None and finite(last) else MISSING
 
 
 def _colored(text: str, style: Style) -> str:

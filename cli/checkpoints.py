@@ -36,7 +36,7 @@ def _entries() -> list[dict[str, Any]]:
         folder = assets() / "checkpoints" / name
         config = read_config(folder / "config.json")
         measured = {
-            stored: row
+            stored: (result["lengths"], row)
             for stored, result in results.items()
             for row in result["variants"]
             if row["variant"] == str(config.variant)
@@ -48,8 +48,11 @@ def _entries() -> list[dict[str, Any]]:
                 "train_length": config.train_length,
                 "bytes": (folder / WEIGHTS).stat().st_size,
                 "measured": {
-                    stored: {"loss": row["loss"], "delta": row["delta"], "verdict": row["verdict"]}
-                    for stored, row in measured.items()
+                    stored: {
+                        "lengths": lengths,
+                        **{key: row[key] for key in ("loss", "delta", "verdict")},
+                    }
+                    for stored, (lengths, row) in measured.items()
                 },
             }
         )

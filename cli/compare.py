@@ -54,7 +54,8 @@ def compare(
         str, typer.Option(help="restart, or swap: far context replaced by another file's.")
     ] = "restart",
     by: Annotated[
-        str | None, typer.Option(help="'position': also the loss at each position.")
+        str | None,
+        typer.Option(help="'position': also the loss at each position, in charts and JSON."),
     ] = None,
     stored: Annotated[
         str | None,
@@ -108,7 +109,7 @@ def compare(
     if as_json:
         sys.stdout.write(json.dumps(done.result) + "\n")
     else:
-        _print(done.result)
+        _print(done.result, by_position=by is not None)
     _write_figures(done.result, (html, png, svg), by_position=by is not None)
     if csv is not None:
         from .exports import save_csv
@@ -217,15 +218,18 @@ def _run(request: Request, console: Console) -> Comparison:
         return run(request, watch)
 
 
-def _print(result: Mapping[str, Any]) -> None:
+def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from .chart import loss_chart
+    from .chart import loss_chart, position_chart
     from .tables import comparison_view
 
     console = Console()
-    chart = Text.from_ansi(loss_chart(result, console.width))
+    charts = [loss_chart(result, console.width)]
+    if by_position:
+        charts.append(position_chart(result, console.width))
+    chart = Text.from_ansi("\n\n".join(charts))
     console.print(comparison_view(result, console.width, chart=chart))
 
 
@@ -235,11 +239,11 @@ def _write_figures(
     wanted = [path for path in paths if path is not None]
     if not wanted:
         return
-    from freeatten_core.figures import comparison_figure, position_figure
+    from freeatten_core.figures import comparison_figure
 
     from .exports import save_figure
 
-    figure = position_figure(result) if by_position else comparison_figure(result)
+    figure = comparison_figure(result, by_position=by_position)
     for path in wanted:
         save_figure(figure, path)
 

@@ -6,13 +6,18 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE, QUIET, TEXT
 from .inside import LENGTH_HELP, progress, rows_of, tokens_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from .fitted import FittedTable
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
@@ -120,14 +125,14 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     console = Console()
     unit = f" ({result['unit']})" if result["unit"] else ""
     console.print(
-        f"[bold]{result['label']}{unit}[/]: {result['meaning']}\n"
+        f"[bold]{result['statistic']}[/], {result['label']}{unit}: {result['meaning']}\n"
         f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
         highlight=False,
     )
     names = row_names(result["variants"])
     for entry, name in zip(result["variants"], names, strict=True):
         console.print()
-        console.print(Text(name, style="italic"), overflow="fold")
+        console.print(Text(name, style="bold"), overflow="fold")
         if top is not None or sinks:
             console.print(_list(entry, result, top, lowest=lowest, sinks=sinks))
         else:
@@ -155,76 +160,74 @@ def _texts(result: dict[str, Any]) -> str:
     return f"{len(names)} texts of {source_name(result['text']['source'])}"
 
 
-def _by_length(result: dict[str, Any]) -> Any:
+def _by_length(result: dict[str, Any]) -> RenderableType:
     """Means over heads by how much text a row has before it."""
-    from rich.table import Table
+    from rich.console import Group
+    from rich.text import Text
 
-    from freeatten_core.wording import (
-        MEASURE_TITLES,
-        measure_digits,
-        number,
-        row_names,
-        with_half_width,
-    )
+    from freeatten_core.wording import MEASURE_TITLES, row_names
 
-    table = Table(
-        title="rows ℓ/2 to ℓ, mean over layers and heads",
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("")
-    table.add_column("")
-    for length in result["lengths"]:
-        table.add_column(f"{length:,}", justify="right")
+    from .fitted import Column, FittedTable
+
     shown = [name for name in (result["statistic"], "far", "received") if name in MEASURE_TITLES]
-    for name in shown:
-        digits = measure_digits(name)
-        for entry, label in zip(result["variants"], row_names(result["variants"]), strict=True):
-            found = entry["by_length"]
-            cells = [
-                with_half_width(number(value, digits), interval, digits)
-                for value, interval in zip(found[name], found[f"{name}_ci95"], strict=True)
-            ]
-            table.add_row(MEASURE_TITLES[name], label, *cells)
-    return table
+    lines = [
+        (name, label, entry["by_length"])
+        for name in shown
+        for entry, label in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    columns = [
+        Column(f"{length:,}", [_mean(found, name, at) for name, _, found in lines])
+        for at, length in enumerate(result["lengths"])
+    ]
+    names = [
+        Column("", [name for name, _, _ in lines], left=True),
+        Column("", [label for _, label, _ in lines], left=True),
+    ]
+    return Group(
+        FittedTable(
+            names, columns, title="rows ℓ/2 to ℓ, mean over layers and heads", first_go=True
+        ),
+        Text("; ".join(f"{name}: {MEASURE_TITLES[name]}" for name in shown), style="dim"),
+    )
 
 
-def _table(entry: dict[str, Any], result: dict[str, Any]) -> Any:
-    from rich.table import Table
+def _mean(found: dict[str, Any], name: str, at: int) -> str:
+    from freeatten_core.wording import measure_digits, number, with_half_width
 
-    heads = sorted({head["head"] for head in entry["heads"]})
-    table = Table(box=None, pad_edge=False)
-    table.add_column("layer")
-    for head in heads:
-        table.add_column(f"head {head}", justify="right")
-    for layer in sorted({head["layer"] for head in entry["heads"]}):
-        cells = [
-            _cell(head[result["statistic"]]) for head in entry["heads"] if head["layer"] == layer
-        ]
-        table.add_row(str(layer), *cells)
-    return table
+    digits = measure_digits(name)
+    return with_half_width(number(found[name][at], digits), found[f"{name}_ci95"][at], digits)
+
+
+def _table(entry: dict[str, Any], result: dict[str, Any]) -> FittedTable:
+    from .fitted import Column, FittedTable
+
+    heads, name = entry["heads"], result["statistic"]
+    layers = sorted({head["layer"] for head in heads})
+    columns = [
+        Column(f"head {at}", [_cell(head[name]) for head in heads if head["head"] == at])
+        for at in sorted({head["head"] for head in heads})
+    ]
+    return FittedTable([Column("layer", [*map(str, layers)])], columns)
 
 
 def _list(
     entry: dict[str, Any], result: dict[str, Any], top: int | None, *, lowest: bool, sinks: bool
-) -> Any:
-    from rich.table import Table
-
+) -> RenderableType:
     from freeatten_core.analysis.rows import SINK_THRESHOLD
+
+    from .fitted import Column, FittedTable
 
     key = "sink" if sinks else result["statistic"]
     heads = [head for head in entry["heads"] if head[key] is not None]
     if sinks:
         heads = [head for head in heads if head["sink"] > SINK_THRESHOLD]
-    heads.sort(key=lambda head: head[key], reverse=not lowest)
-    table = Table(box=None, pad_edge=False)
-    for column in ("layer", "head", "sink" if sinks else result["label"], "mean distance"):
-        table.add_column(column, justify="right")
-    for head in heads[:top]:
-        cells = _cell(head[key]), _cell(head["mean_distance"])
-        table.add_row(str(head["layer"]), str(head["head"]), *cells)
-    return table if heads else "no head"
+    heads = sorted(heads, key=lambda head: float(head[key]), reverse=not lowest)[:top]
+    if not heads:
+        return "no head"
+    names = [Column(name, [str(head[name]) for head in heads]) for name in ("layer", "head")]
+    shown = dict.fromkeys((key, "mean_distance"))
+    columns = [Column(name, [_cell(head[name]) for head in heads]) for name in shown]
+    return FittedTable(names, columns)
 
 
 def _cell(value: float | None) -> str:
@@ -234,10 +237,12 @@ def _cell(value: float | None) -> str:
 
 
 def _note(entry: dict[str, Any]) -> str:
+    from freeatten_core.variants import Variant
+
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
     parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]
-    if ":p=" in entry["variant"]:
+    if Variant.parse(entry["variant"]).attention.sharpen is not None:
         parts.append(f"the near-uniform rule fired on {entry['uniform_rule']:.2%} of rows")
     return "; ".join(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,7 @@ from rich.text import Text
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn what a user can cause into a sentence: 2 wrong call, 1 failure, 130 Ctrl-C.
+    """Turn what a user can cause into a sentence: 2 wrong call, 1 failure, 130 Ctrl-C, 143 SIGTERM.
 
     Anything else is a bug, and keeps its traceback.
     """
@@ -37,6 +38,19 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             _stop(*sentence)
 
     return run
+
+
+def unwind_when_terminated() -> None:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: what is half-written is removed."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second must not cut the unwinding short
+        raise KeyboardInterrupt(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has not both
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, stop)
 
 
 def _discard_output() -> None:

@@ -80,10 +80,10 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], Callable[[float, f
         quiet: draw none.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
+    from .bars import progress_bar
+
+    with progress_bar(Console(stderr=True, quiet=quiet)) as bar:
 
         def advance(name: str) -> Callable[[float, float], None]:
             task = bar.add_task(name, total=None)

@@ -28,12 +28,11 @@ class LearningView:
     def progress(self, progress: Progress) -> None:
         if self._quiet:
             return
-        left = (progress.steps - progress.step) * self._seconds_a_step(progress)
         self.line(
             f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "
             f"lr {progress.learning_rate:g}  loss {progress.loss:.4f}  "
             f"validation {progress.validation:.4f}  "
-            f"{progress.tokens_per_second:,.0f} tokens/s  {left:.0f} s left"
+            f"{progress.tokens_per_second:,.0f} tokens/s{self._left(progress)}"
         )
         if progress.phase == "train":
             self._curve.append((progress.step, progress.validation))
@@ -47,5 +46,9 @@ class LearningView:
         self.line(f"saved {out}")
 
     @staticmethod
-    def _seconds_a_step(progress: Progress) -> float:
-        return progress.tokens_per_step / progress.tokens_per_second
+    def _left(progress: Progress) -> str:
+        """Of the training; a trial of a learning rate is reported at its end."""
+        if progress.phase != "train":
+            return ""
+        seconds_a_step = progress.tokens_per_step / progress.tokens_per_second
+        return f"  {(progress.steps - progress.step) * seconds_a_step:.0f} s left"

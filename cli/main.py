@@ -20,7 +20,7 @@ from . import (
     train,
     variants,
 )
-from .failures import guarded
+from .failures import guarded, unwind_when_terminated
 
 app = typer.Typer(
     name="freeatten",
@@ -68,4 +68,5 @@ app.command("report")(guarded(report.report))
 
 def main() -> None:
     """The console script."""
+    unwind_when_terminated()
     app()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -12,7 +13,15 @@ import typer
 
 from .command import check_choice, command_line
 from .help import DEVICE, QUIET, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
+from .inside import (
+    HEAD_HELP,
+    LAYER_HELP,
+    LENGTH_HELP,
+    captures,
+    layer_of,
+    rows_of,
+    tokens_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +35,7 @@ NOT_MAP_LINES = 8
 def attention_map(
     checkpoint: Annotated[
         list[str] | None,
-        typer.Option(help="A shipped name, folder or hub name; with --html can be repeated."),
+        typer.Option(help="A shipped name, folder or hub name; with --html alone can be repeated."),
     ] = None,
     layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
     head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
@@ -52,6 +61,7 @@ def attention_map(
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
     from rich.console import Console
+    from rich.text import Text
 
     from freeatten_core.analysis import AttentionMap
     from freeatten_core.analysis.map import Pool
@@ -64,31 +74,70 @@ def attention_map(
     if pool not in get_args(Pool):
         raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
     check_choice("theme", theme, ("light", "dark"))
+    of_one = {"--json": as_json or None, "--png": png, "--svg": svg, "--csv": csv_file}
+    _check_many(checkpoint or [], html, of_one)
     rows = rows_of(None, checkpoint or ["lssar-p15"], "")
+    spans = _spans(query, key, tokens_of(len_, rows[0].checkpoint.config.train_length))
     layer = layer_of(layer, rows)
     found, name = captures(
         rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
-    length = found[0].length
-    spans = _span("--query", query, length), _span("--key", key, length)
     console = Console()
     if as_json:
         sys.stdout.write(json.dumps(_result(maps[0].region(*spans[0], *spans[1]), found[0])) + "\n")
     else:
-        _print(console, maps[0], found[0], spans, f"layer {layer}, head {head}", name)
+        for each, capture in zip(maps, found, strict=True):
+            _print(console, each, capture, spans, f"layer {layer}, head {head}", name)
+        console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
     if html is not None:
         _save_page(maps, found, html, f"layer {layer}, head {head}", name)
     region = maps[0].region(*spans[0], *spans[1], cells=cells)
     facts = {
         "title": f"{found[0].variant}, layer {layer}, head {head}",
-        "about": f"{length:,} tokens of {name}",
+        "about": f"{found[0].length:,} tokens of {name}",
         "train_length": found[0].train_length,
         "theme": theme,
     }
     _save_pictures(region, facts, (png, svg))
     if csv_file is not None:
         _save_csv(region, csv_file)
+
+
+def _check_many(
+    checkpoints: Sequence[str], html: Path | None, of_one: Mapping[str, object]
+) -> None:
+    """Whether several maps can go where they are asked to."""
+    from freeatten_core.errors import UsageError
+
+    if len(checkpoints) < 2:
+        return
+    alone = [option for option, given in of_one.items() if given is not None]
+    if html is None or alone:
+        what = f"{alone[0]} holds one map" if alone else "without --html one map is shown"
+        raise UsageError(
+            f"--checkpoint is given {len(checkpoints)} times, and {what}; name one checkpoint, or "
+            "write all of them with --html alone"
+        )
+
+
+def _spans(
+    query: str | None, key: str | None, length: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Queries and keys to show.
+
+    Raises:
+        UsageError: as `_span`, or no query of them sees any key of them.
+    """
+    from freeatten_core.errors import UsageError
+
+    queries, keys = _span("--query", query, length), _span("--key", key, length)
+    if keys[0] >= queries[1]:
+        raise UsageError(
+            f"--key is {key!r} and --query {'all' if query is None else repr(query)}: a query sees "
+            f"keys up to its own position, and the last one here is at {queries[1] - 1}"
+        )
+    return queries, keys
 
 
 def _span(option: str, text: str | None, length: int) -> tuple[int, int]:
@@ -139,12 +188,11 @@ def _print(
         console.print(picture(region, color=color))
         how = "the largest weight" if region.pool == "max" else "the mean weight"
         console.print(f"a cell is {how} of {region.cell} × {region.cell} tokens, log scale")
-    strongest = attention.strongest(q1 - 1, 5)
+    strongest = attention.strongest(q1 - 1, 5, keys=(k0, k1))
     labels_of = {key: capture.labels(key, key + 1)[0] for key, _ in strongest}
     listed = ", ".join(f"{labels_of[key]!r} at {key:,}: {weight:.3g}" for key, weight in strongest)
     own = capture.labels(q1 - 1, q1)[0]
-    console.print(Text(f"strongest for {own!r} at {q1 - 1:,}: {listed}"))
-    console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
+    console.print(Text(f"strongest for {own!r} at {q1 - 1:,}: {listed or 'no weight above 0'}"))
 
 
 def _result(region: Region, capture: Capture) -> dict[str, Any]:

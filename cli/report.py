@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+LICENCE = "apache-2.0"
+"""Of the shipped weights."""
 PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}
 """Pictures of the README by the stored result that they show."""
 SPEED = "speed/h200"
@@ -60,8 +62,7 @@ def report(
         raise UsageError(f"{root} is not a checkout of freeatten; name its folder")
     results = stored_results(root / "assets" / "results")
     write_cards(root / "assets" / "checkpoints", results)
-    swapped = stored_results(root / "assets" / "results" / "swap")
-    filled = blocks(results | {f"swap/{name}": result for name, result in swapped.items()})
+    filled = blocks(results)
     speeds = of_folder(root, "speed")
     for name, result in speeds.items():
         filled |= speed.blocks(name, result)
@@ -123,9 +124,9 @@ def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
     from freeatten_core.files import write_text
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text())
+        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
         variant = read_config(config).variant
-        write_text(config.parent / CARD, card(variant, about, results))
+        write_text(config.parent / CARD, card(variant, about, results, licence=LICENCE))
 
 
 def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> None:
@@ -136,9 +137,9 @@ def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> N
     from freeatten_core.files import write_text
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text())
+        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
         variant = read_config(config).variant
-        write_text(config.parent / CARD, recall_card(variant, about, result))
+        write_text(config.parent / CARD, recall_card(variant, about, result, licence=LICENCE))
 
 
 def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
@@ -315,6 +316,8 @@ def learning_curves(checkpoints: Path) -> dict[str, Any]:
     from freeatten_core.checkpoint import CONFIG, CURVE, read_config
 
     return {
-        str(read_config(config).variant): json.loads((config.parent / CURVE).read_text())["curve"]
+        str(read_config(config).variant): json.loads(
+            (config.parent / CURVE).read_text(encoding="utf-8")
+        )["curve"]
         for config in sorted(checkpoints.glob(f"*/{CONFIG}"))
     }

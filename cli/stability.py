@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +15,10 @@ from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from freeatten_core.stability import Settings
+
+    from .fitted import Column
 
 INPUTS = ("random", "checkpoint", "both")
 
@@ -135,23 +136,26 @@ def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> Renderable
     )
     from freeatten_core.wording import count
 
+    from .fitted import Column, FittedTable
+
     lengths, scales = result["settings"]["lengths"], result["settings"]["scales"]
     ends = [0, -1] if len(lengths) > 1 else [0]
-    title = f"{dtype}, {KIND_TITLES[kind]}: error of the output, scale {scales[0]:g}"
-    view = _table()
-    for form in FORM_TITLES:
-        for end in ends:
-            view.add_column(f"{form}\n{count(lengths[end])}", justify="right", no_wrap=True)
-    for form in FORM_TITLES:
-        view.add_column(f"lost\n{form}", justify="right", no_wrap=True)
-    for entry in entries(result, kind):
-        forms = entry["types"][dtype]
-        view.add_row(
-            entry["variant"],
-            *(error_text(forms[form], end, 0) for form in FORM_TITLES for end in ends),
-            *(lost_from(result, forms[form]) for form in FORM_TITLES),
-        )
-    return _titled(title, view)
+    rows = entries(result, kind)
+    types = [entry["types"][dtype] for entry in rows]
+    errors = [
+        Column(f"{form}\n{count(lengths[end])}", [error_text(each[form], end, 0) for each in types])
+        for form in FORM_TITLES
+        for end in ends
+    ]
+    lost = [
+        Column(f"lost\n{form}", [lost_from(result, each[form]) for each in types])
+        for form in FORM_TITLES
+    ]
+    return FittedTable(
+        [_names(rows)],
+        [*errors, *lost],
+        title=f"{dtype}, {KIND_TITLES[kind]}: error of the output, scale {scales[0]:g}",
+    )
 
 
 def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
@@ -165,34 +169,29 @@ def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
     )
     from freeatten_core.wording import count
 
+    from .fitted import Column, FittedTable
+
     settings = result["settings"]
     title = (
         f"{KIND_TITLES[kind].capitalize()}: largest error of a gradient, "
         f"{count(settings['lengths'][-1])} tokens, scale {settings['scales'][0]:g}"
     )
-    view = _table()
-    columns = [(dtype, form) for dtype in settings["dtypes"] for form in FORM_TITLES]
-    for dtype, form in columns:
-        view.add_column(f"{SHORT_TYPES[dtype]}\n{form}", justify="right", no_wrap=True)
-    for entry in entries(result, kind):
-        cells = (gradient_text(entry["types"][dtype][form]) for dtype, form in columns)
-        view.add_row(entry["variant"], *cells)
-    return _titled(title, view)
+    rows = entries(result, kind)
+    columns = [
+        Column(
+            f"{SHORT_TYPES[dtype]}\n{form}",
+            [gradient_text(entry["types"][dtype][form]) for entry in rows],
+        )
+        for dtype in settings["dtypes"]
+        for form in FORM_TITLES
+    ]
+    return FittedTable([_names(rows)], columns, title=title)
 
 
-def _table() -> Table:
-    from rich.table import Table
+def _names(rows: Sequence[Mapping[str, Any]]) -> Column:
+    from .fitted import Column
 
-    view = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    view.add_column("", no_wrap=True)
-    return view
-
-
-def _titled(title: str, view: Table) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    return Group(Text(title, style="bold"), view)
+    return Column("", [entry["variant"] for entry in rows], left=True)
 
 
 def _reading(result: Mapping[str, Any]) -> RenderableType:

@@ -17,6 +17,11 @@ from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture, RowStages
 
+    from .fitted import FittedTable
+
+COLUMNS = ("key", "token", "score", "positivity", "normalise", "weight")
+"""Of every visible key, under the same names in the terminal, in CSV and in JSON."""
+
 
 def stages(
     checkpoint: Annotated[str, typer.Option(help="A shipped name, folder or hub name.")] = (
@@ -86,7 +91,7 @@ def _save_pictures(result: dict[str, Any], paths: list[Path]) -> None:
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
     first = row.position + 1 - row.count
     return {
-        "schema": 1,
+        "schema": 2,
         "variant": str(row.variant),
         "checkpoint": capture.name,
         "text": text,
@@ -97,45 +102,37 @@ def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
         "offset": row.offset,
         "uniform": row.uniform,
         "command": command_line(),
-        "keys": row.keys.tolist(),
-        "tokens": capture.labels(first, row.position + 1),
+        "key": row.keys.tolist(),
+        "token": capture.labels(first, row.position + 1),
         "score": row.score.tolist(),
         "positivity": row.positivity.tolist(),
         "normalise": row.normalise.tolist(),
-        "weights": row.weights.tolist(),
+        "weight": row.weights.tolist(),
     }
 
 
 def _print(result: dict[str, Any], top: int) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console()
     count = result["visible"]
-    token = result["tokens"][-1]
+    token = result["token"][-1]
     console.print(
         Text(
             f"{result['variant']}, layer {result['layer']}, head {result['head']}: query "
             f"{token!r} at {result['position']:,} of {result['text']}, N = {count:,} visible keys"
         )
     )
-    table = Table(box=None, pad_edge=False)
-    for column in ("key", "token", "score", "positivity", "N·a", "weight"):
-        table.add_column(column, justify="left" if column == "token" else "right")
-    strongest = sorted(range(count), key=lambda i: -result["weights"][i])[:top]
-    for i in strongest:
-        table.add_row(
-            f"{result['keys'][i]:,}",
-            Text(repr(result["tokens"][i])),
-            f"{result['score'][i]:.3f}",
-            f"{result['positivity'][i]:.4g}",
-            f"{count * result['normalise'][i]:.4g}",
-            f"{result['weights'][i]:.4g}",
+    strongest = sorted(range(count), key=lambda i: -result["weight"][i])[:top]
+    console.print(_table(result, strongest))
+    zeros = sum(weight == 0 for weight in result["weight"])
+    rest = 1 - sum(result["weight"][i] for i in strongest) / (sum(result["weight"]) or 1)
+    if result["offset"]:
+        console.print(
+            f"re-weighting leaves what is above an even share, 1 / N = {1 / count:.4g}",
+            highlight=False,
         )
-    console.print(table)
-    zeros = sum(weight == 0 for weight in result["weights"])
-    rest = 1 - sum(result["weights"][i] for i in strongest) / (sum(result["weights"]) or 1)
     console.print(
         f"the other {count - len(strongest):,} keys hold {max(0.0, rest):.2%} of the weight; "
         f"{zeros:,} get exactly 0",
@@ -144,11 +141,24 @@ def _print(result: dict[str, Any], top: int) -> None:
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 
 
+def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
+    """Some keys; columns as in CSV and JSON."""
+    from .fitted import Column, FittedTable
+
+    def numbers(name: str, form: str) -> Column:
+        return Column(name, [format(result[name][i], form) for i in keys])
+
+    names = [numbers("key", ","), Column("token", [repr(result["token"][i]) for i in keys], True)]
+    forms = {"score": ".3f", "positivity": ".4g", "normalise": ".4g", "weight": ".4g"}
+    stages = [numbers(name, form) for name, form in forms.items()]
+    # the weight is what all is about: the first stages go first
+    return FittedTable(names, stages, first_go=True)
+
+
 def _save_csv(result: dict[str, Any], path: Path) -> None:
     from freeatten_core.files import replacing
 
-    columns = ("keys", "tokens", "score", "positivity", "normalise", "weights")
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*(result[column] for column in columns), strict=True))
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*(result[column] for column in COLUMNS), strict=True))

@@ -26,7 +26,6 @@ from freeatten_core.wording import (
     retrieval_reading,
     retrieval_samples,
     row_names,
-    scaled,
     signed,
     source_name,
     verdict_text,
@@ -207,10 +206,7 @@ def control_table(result: Result, width: int) -> RenderableType:
 def accuracy_table(result: Result, width: int) -> RenderableType:
     """Share of queries answered right, by variant and length."""
     cells = [
-        [
-            _cell(percent, value, scaled(pair, 100), digits=1)
-            for value, pair in zip(row["accuracy"], row["accuracy_ci95"], strict=True)
-        ]
+        [_range_cell(*pair) for pair in zip(row["accuracy"], row["accuracy_ci95"], strict=True)]
         for row in result["variants"]
     ]
     title = "Recall, % of queries answered right, by length"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +14,6 @@ from .help import DEVICE, QUIET
 if TYPE_CHECKING:
     import torch
 
-    from freeatten_core.tokens import Corpus
     from freeatten_core.training import Recipe
     from freeatten_core.variants import Variant
 
@@ -59,7 +56,7 @@ def train(
     ] = None,
     corpus: Annotated[
         Path | None,
-        typer.Option(help="Keep prepared text here, or take it from here if it exists."),
+        typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
@@ -68,8 +65,9 @@ def train(
     from freeatten_core import own
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
+    from freeatten_core.files import SavedElsewhereError
     from freeatten_core.recall import RECIPE as RECALL_RECIPE
-    from freeatten_core.training import Recipe, check_run
+    from freeatten_core.training import Recipe, reserved
     from freeatten_core.variants import Variant
 
     from .learning import LearningView
@@ -94,13 +92,24 @@ def train(
         save_every=save_every,
     )
     chosen = choose_device(device)
-    check_run(parsed, out)
     view = LearningView(parsed, quiet=quiet)
-    if task == "recall":
-        _train_recall(parsed, out, recipe, chosen, view)
-    else:
-        _train_text(parsed, text or [], out, recipe, chosen, view, corpus)
-    view.finish(out)
+    with reserved(parsed, out):
+        try:
+            if task == "recall":
+                _train_recall(parsed, out, recipe, chosen, view)
+            else:
+                _train_text(parsed, text or [], out, recipe, chosen, view, corpus)
+        except SavedElsewhereError as error:
+            _finish(view, out, error.place)
+            raise
+        _finish(view, out, out)
+
+
+def _finish(view: LearningView, out: Path, saved: Path) -> None:
+    from freeatten_core.tokens import remove_corpus
+
+    remove_corpus(_own_corpus(out))
+    view.finish(saved)
 
 
 def _train_recall(
@@ -123,38 +132,19 @@ def _train_text(
     view: LearningView,
     kept: Path | None,
 ) -> None:
+    from freeatten_core.tokens import prepared
     from freeatten_core.training import train as run
+    from freeatten_core.training_state import state_path
 
-    texts = _texts(sources, out, kept, recipe.vocab_size, view.line)
+    texts = prepared(
+        sources,
+        kept or _own_corpus(out),
+        vocab_size=recipe.vocab_size,
+        # without a state to go on from, it is the leftover of a call that failed
+        replace=kept is None and not state_path(out).exists(),
+        report=view.line,
+    )
     run(variant, texts, out, recipe, device=device, command=command_line(), report=view.progress)
-    shutil.rmtree(_own_corpus(out), ignore_errors=True)
-
-
-def _texts(
-    sources: list[str], out: Path, kept: Path | None, vocab: int, report: Callable[[str], None]
-) -> Corpus:
-    """Prepared text: what `--corpus` keeps, what a killed run of `out` left, or new.
-
-    Raises:
-        UsageError: `--corpus` keeps other text than was asked for.
-    """
-    from freeatten_core.errors import UsageError
-    from freeatten_core.tokens import load_corpus, prepare
-    from freeatten_core.training import state_path
-
-    folder = kept or _own_corpus(out)
-    # without a state to go on from, an own corpus is the leftover of a call that failed
-    if (folder / "corpus.json").is_file() and (kept or state_path(out).exists()):
-        corpus = load_corpus(folder)
-        found = [source["source"] for source in corpus.about["sources"]]
-        if found == [Path(source).name for source in sources]:
-            return corpus
-        if kept:
-            raise UsageError(
-                f"--corpus {folder} holds {', '.join(found)}, not {', '.join(sources)}; name "
-                "another folder, or remove it"
-            )
-    return prepare(sources, folder, vocab_size=vocab, report=report)
 
 
 def _own_corpus(out: Path) -> Path:

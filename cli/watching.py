@@ -22,19 +22,13 @@ Line = Callable[[Mapping[str, Any], int, int], str]
 @contextmanager
 def watched(console: Console, line: Line) -> Iterator[Watch]:
     """A watch that draws a bar and prints rows as they come."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import TextColumn
 
     from freeatten_core.comparison import Watch
 
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=console,
-        transient=True,
-    )
+    from .bars import progress_bar
+
+    progress = progress_bar(console, TextColumn("{task.percentage:>3.0f} %"))
     task = progress.add_task("scoring", total=None)
     shown = [0.0]
 

@@ -154,7 +154,7 @@ _STAGES = {
     "score": "<b>score</b> s",
     "positivity": "<b>positivity</b> f",
     "normalise": "<b>normalise</b> N·a",
-    "weights": "<b>weight</b> w",
+    "weight": "<b>weight</b> w",
 }
 _STAGE_HEIGHT, _STAGE_GAP, _STRONGEST = 150, 62, 12
 
@@ -167,7 +167,7 @@ def stages_figure(result: Result, *, theme: Theme = "light", width: int = 1000) 
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    look, style, keys = _look(theme), style_of(result["variant"]), result["keys"]
+    look, style, keys = _look(theme), style_of(result["variant"]), result["key"]
     whole = len(_STAGES) * _STAGE_HEIGHT + (len(_STAGES) - 1) * _STAGE_GAP
     panels, traces = [], []
     for index, (stage, heading) in enumerate(_STAGES.items()):
@@ -180,8 +180,8 @@ def stages_figure(result: Result, *, theme: Theme = "light", width: int = 1000) 
         panel.x_axis["title"] = {"text": "key position" if is_last else ""}
         panels.append(panel)
         traces += _needles(panel, keys, values, style.color)
-    strongest = sorted(range(len(keys)), key=lambda at: -result["weights"][at])[:_STRONGEST]
-    position, token = result["position"], html.escape(repr(result["tokens"][-1]), quote=False)
+    strongest = sorted(range(len(keys)), key=lambda at: -result["weight"][at])[:_STRONGEST]
+    position, token = result["position"], html.escape(repr(result["token"][-1]), quote=False)
     return _figure(
         panels,
         traces,
@@ -239,9 +239,9 @@ def _needles(
 def _strongest_note(result: Result, strongest: Sequence[int], look: _Look) -> Element:
     lines = ["<b>largest weights</b>"]
     for at in strongest:
-        token = repr(result["tokens"][at])
+        token = repr(result["token"][at])
         shown = html.escape(token if len(token) <= 14 else token[:13] + "…", quote=False)
-        lines.append(f"{shown} at {count(result['keys'][at])} <b>{result['weights'][at]:.3g}</b>")
+        lines.append(f"{shown} at {count(result['key'][at])} <b>{result['weight'][at]:.3g}</b>")
     place = {"xref": "paper", "yref": "paper", "x": 1, "y": 1, "xshift": 18}
     return {
         "text": "<br>".join(lines),

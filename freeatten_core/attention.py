@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from . import own
 from .errors import UsageError
 from .kernels import chunked, chunked_backward
+from .kernels.precision import without_autocast
 from .kernels.problem import Problem
 from .kernels.statistics import RowStatistics, region_weights, statistics
 from .variants import Variant
@@ -47,7 +48,8 @@ def attention(
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
     longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output. Non-finite inputs are not checked.
+    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under
+    `torch.autocast` it computes as without, in the types it is given.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
@@ -105,6 +107,7 @@ def attention(
     return result
 
 
+@without_autocast()
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -135,6 +138,7 @@ def attention_weights(
     return region_weights(problem, query, key, row_range, key_range)
 
 
+@without_autocast()
 def row_statistics(
     query: Tensor,
     key: Tensor,
@@ -142,17 +146,21 @@ def row_statistics(
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
-    Args and errors: as in `attention`.
+    Args and errors: as in `attention`; a window is computed in panels on every device.
 
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal)
-    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
-    if takes_fused(problem, query, problem.dim):
+    query, key, variant = _weighed(query, key, variant, is_causal, window)
+    problem = check(
+        query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+    )
+    # the fused kernel of the statistics knows no window
+    if window is None and takes_fused(problem, query, problem.dim):
         from .kernels.fused.ops import row_statistics as fused_statistics
 
         return fused_statistics(problem, query, key)
@@ -160,13 +168,13 @@ def row_statistics(
 
 
 def _weighed(
-    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool
+    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool, window: int | None = None
 ) -> tuple[Tensor, Tensor, Variant]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
     variant = Variant.parse(variant)
     if variant.function is None:
         return query, key, variant
-    _refuse_changed(variant, not is_causal)
+    _refuse_changed(variant, not is_causal, window)
     return *own.as_scores(query, key, variant), own.WEIGHED
 
 

@@ -311,7 +311,7 @@ def has_compiler() -> bool:
 def available_bytes() -> float:
     """Memory that can be had without swapping; unlimited where the system does not say."""
     with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return 1024.0 * int(line.split()[1])
     return float("inf")
@@ -319,7 +319,7 @@ def available_bytes() -> float:
 
 def _processor() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
@@ -362,7 +362,7 @@ def peak_mb(settings: Settings, peer: str, length: int) -> float | None:
     warm = length if chosen.compiled else min(length, 64)  # loads code, which is no tensor
     chosen.forward(*(x[:, :, :warm] for x in inputs))
     try:
-        Path("/proc/self/clear_refs").write_text("5")  # peak = present, Linux
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # peak = present, Linux
     except OSError:
         return None
     before = _resident("VmRSS")
@@ -373,7 +373,7 @@ def peak_mb(settings: Settings, peer: str, length: int) -> float | None:
 
 
 def _resident(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return 1024.0 * int(line.split()[1])
     raise OSError(f"/proc/self/status has no {field}")

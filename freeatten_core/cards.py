@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .shares import with_wilson
 from .variants import SOURCES, Variant
 from .verdicts import upgraded
 from .wording import (
@@ -22,13 +23,11 @@ from .wording import (
     head_name,
     measure_digits,
     number,
-    percent,
     percent_range,
     plural,
     retrieval_reading,
     retrieval_samples,
     row_names,
-    scaled,
     signed,
     source_name,
     strongest_heads,
@@ -42,9 +41,9 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Stored results by name, such as `stdlib-16x`; those of `compare` in today's schema."""
+    """Stored results by name, such as `stdlib-16x`, in today's schemas."""
     found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        path.stem: with_wilson(json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(folder.glob("*.json"))
     }
     return {
@@ -134,9 +133,9 @@ def control_table(result: Result) -> str:
 
 
 def accuracy_table(result: Result) -> str:
-    """% of queries answered right ± half of the interval, variant × length."""
+    """% of queries answered right and the interval, variant × length."""
     rows = [
-        [f"`{name}`", *_accuracies(row)]
+        [f"`{name}`", *map(percent_range, row["accuracy"], row["accuracy_ci95"])]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table(["% right", *_headings(result)], rows)
@@ -150,11 +149,6 @@ def distance_table(result: Result) -> str:
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
-
-
-def _accuracies(row: Row) -> list[str]:
-    bounds = [scaled(pair, 100) for pair in row["accuracy_ci95"]]
-    return _pairs(row["accuracy"], bounds, percent, digits=1)
 
 
 def retrieval_provenance(result: Result) -> str:
@@ -269,33 +263,51 @@ def ablation_provenance(result: Result) -> str:
     return f"{ablation_texts(result)}; {_machine(result)}"
 
 
-def card(variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]) -> str:
+def card(
+    variant: Variant,
+    about: Mapping[str, Any],
+    results: Mapping[str, Result],
+    *,
+    licence: str | None = None,
+) -> str:
     """The model card of a checkpoint.
 
     Args:
         variant: what was trained.
         about: `curve.json`.
         results: stored results by name; rows of other variants are left out.
+        licence: of the weights, as the hub names it; None leaves it to whoever trained them.
     """
-    return "\n".join(_card_lines(variant, about, results)) + "\n"
+    lines = (
+        _front_matter("[attention]", licence, "language: en\n"),
+        *_card_lines(variant, about, results),
+    )
+    return "\n".join(lines) + "\n"
 
 
-def recall_card(variant: Variant, about: Mapping[str, Any], result: Result | None) -> str:
+def recall_card(
+    variant: Variant,
+    about: Mapping[str, Any],
+    result: Result | None,
+    *,
+    licence: str | None = None,
+) -> str:
     """The model card of a checkpoint of the recall task.
 
     Args:
         variant: what was trained.
         about: `curve.json`.
         result: the stored result of `freeatten retrieve --task recall`, if there is one.
+        licence: as for `card`.
     """
-    return "\n".join(_recall_lines(variant, about, result)) + "\n"
+    lines = _front_matter("[attention]", licence), *_recall_lines(variant, about, result)
+    return "\n".join(lines) + "\n"
 
 
 def _recall_lines(
     variant: Variant, about: Mapping[str, Any], result: Result | None
 ) -> Iterator[str]:
     task, length = about["task"], count(about["recipe"]["train_length"])
-    yield _front_matter("[attention]")
     yield f"\n# freeatten: `{variant}`, associative recall\n"
     yield (
         f"A model with `{variant}` attention ({_source(variant)}) that answers queries about "
@@ -318,13 +330,13 @@ def _card_lines(
     variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]
 ) -> Iterator[str]:
     recipe = about["recipe"]
-    yield _front_matter("[attention]", "language: en\n")
     yield f"\n# freeatten: `{variant}`\n"
     yield (
         f"A small language model with `{variant}` attention ({_source(variant)}), "
         f"trained at {count(recipe['train_length'])} tokens to see what happens at longer "
         "contexts. It is an instrument for comparing attention variants, not a model to write "
-        "text with. The weights are this project's own, not those of any paper's authors."
+        "text with. The weights come from the training described below, started from random "
+        "numbers; none are taken from a paper."
     )
     yield f"\n## Measured\n\nNats per token; {_reading(recipe)}\n"
     measured = list(_measured(variant, results))
@@ -335,8 +347,9 @@ def _card_lines(
         yield from _source_lines(source)
 
 
-def _front_matter(tags: str, language: str = "") -> str:
-    return f"---\nlicense: apache-2.0\nlibrary_name: freeatten\n{language}tags: {tags}\n---"
+def _front_matter(tags: str, licence: str | None, language: str = "") -> str:
+    stated = "" if licence is None else f"license: {licence}\n"
+    return f"---\n{stated}library_name: freeatten\n{language}tags: {tags}\n---"
 
 
 def _source(variant: Variant) -> str:
@@ -351,7 +364,8 @@ def _made_lines(about: Mapping[str, Any], unit: str) -> Iterator[str]:
     yield f"```\n{about['command']}\n```\n"
     if "function" in about:
         yield from _function_lines(about["function"])
-    yield table(["recipe", "value"], [[k, _plain(v)] for k, v in recipe.items()])
+    used = [name for name in recipe if name != "search_steps" or about["searched"]]
+    yield table(["recipe", "value"], [[name, _plain(recipe[name])] for name in used])
     yield (
         f"\nLearning rate {about['learning_rate']:g}{_searched(about)}. The last validation loss "
         f"is {number(curve[-1]['validation'])} nats per {unit} after {count(curve[-1]['step'])} "

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from . import own
 from .errors import ContentError, UsageError
-from .files import expanded, replacing_folder
+from .files import expanded, replacing_folder, write_utf8
 from .model import Model, ModelConfig, parameter_shapes
 from .variants import Variant, nearest
 
@@ -135,13 +135,14 @@ def save_checkpoint(
     card: str,
     task: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all files, or none: the folder appears when it is complete.
+    """Write all files, or none: the folder appears when it is complete, and replaces nothing.
 
     Args:
         tokenizer: None for a model whose tokens are not text.
         task: what it was trained on instead, for `config.json`.
 
     Raises:
+        SavedElsewhereError: something is at `folder`; it says where the checkpoint is.
         ContentError: the disk is full or the folder cannot be written.
     """
     weights = {
@@ -158,9 +159,9 @@ def save_checkpoint(
         (temporary / WEIGHTS).chmod(0o644)
         config = config_json(model.config, seed=seed, steps=steps)
         config |= {} if task is None else {"task": dict(task)}
-        (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
-        (temporary / CURVE).write_text(json.dumps(curve) + "\n")
-        (temporary / CARD).write_text(card)
+        write_utf8(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_utf8(temporary / CURVE, json.dumps(curve) + "\n")
+        write_utf8(temporary / CARD, card)
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:

@@ -253,7 +253,7 @@ def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
 
     stored: dict[str, str] = {}
     for path in sorted((assets() / "results").glob("*.json")):
-        text = json.loads(path.read_text()).get("text", {})
+        text = json.loads(path.read_text(encoding="utf-8")).get("text", {})
         if text.get("source") == source:
             stored |= text.get("manifest", {})
     if not stored:
@@ -470,6 +470,8 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
         "ratio": loss[-1] / loss[lengths.index(trained)],
         **control("sliding", None),
         **control("window", None),
+        "verdict": "unclear",
+        "hurts_from": None,
         "loss_by_text": per_text.round(5).tolist(),
         "delta_by_text": deltas.round(5).tolist(),
     }
@@ -534,22 +536,30 @@ def _stability(
 ) -> dict[str, Any]:
     """Values that are not finite, and how far row sums are from 1 at the longest length."""
     variant, sums, bad_logits = row.variant.attention, [0.0], 0
+    summed = _sums_to_one(row.variant)
+    window = losses.train_length if row.variant.modifier("window") else None
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(query, key, variant, enable_gqa=True).row_sum
+        found = row_statistics(query, key, variant, enable_gqa=True, window=window).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:
         tokens = torch.from_numpy(text.tokens[None, :-1]).to(request.device)
-        hidden = model.hidden(tokens, observe=observe if variant.normalise == "l1" else None)
+        hidden = model.hidden(tokens, observe=observe if summed else None)
         for part in torch.split(hidden[0], LOSS_TOKENS):
             bad_logits += int((~model.logits(part).isfinite()).sum())
         watch.advance(pass_cost(1, len(text.tokens) - 1))
     bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
     return {
         "nonfinite": {"logits": bad_logits, "losses": bad_losses},
-        "row_sum_deviation": max(sums) if variant.normalise == "l1" else None,
+        "row_sum_deviation": max(sums) if summed else None,
     }
+
+
+def _sums_to_one(variant: Variant) -> bool:
+    """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
+    of one's own promises no sum, and `rerope` scores far keys otherwise."""
+    return own.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None
 
 
 def _header(request: Request, selection: Selection, seconds: float) -> Result:

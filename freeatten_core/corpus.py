@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -188,22 +189,31 @@ def counted_lines(text: str) -> list[str]:
 
 def without_overlap(
     documents: Iterable[Document], held_out: Iterable[Document]
-) -> tuple[list[Document], list[str]]:
+) -> tuple[list[Document], dict[str, str]]:
     """Drop documents that share 30 % or more of their counted lines with held-out text.
 
     Returns:
-        The documents kept, and the names of those dropped.
+        The documents kept, and by the name of each dropped the held-out one it shares most with.
     """
-    forbidden = {line for document in held_out for line in counted_lines(document.text)}
-    kept, dropped = [], []
+    holder = {line: held.name for held in held_out for line in counted_lines(held.text)}
+    kept, dropped = [], dict[str, str]()
     for document in documents:
         lines = counted_lines(document.text)
-        shared = sum(line in forbidden for line in lines)
-        if lines and shared >= OVERLAP_SHARE * len(lines):
-            dropped.append(document.name)
+        holders = Counter(holder[line] for line in lines if line in holder)
+        if lines and holders.total() >= OVERLAP_SHARE * len(lines):
+            dropped[document.name] = holders.most_common(1)[0][0]
         else:
             kept.append(document)
     return kept, dropped
+
+
+def digest(documents: Iterable[Document]) -> str:
+    """SHA-256 of the names and texts of documents, in their order."""
+    whole = hashlib.sha256()
+    for document in documents:
+        name = document.name.encode(errors="surrogateescape")
+        whole.update(b"%s\0%s\n" % (name, document.sha256.encode()))
+    return whole.hexdigest()
 
 
 def manifest(documents: Iterable[Document]) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 WRONG_CALL, FAILURE, INTERRUPTED = 2, 1, 130
 """Exit codes."""
+SIGNALLED = 128
+"""Plus the number of a signal: the exit code of what it ended."""
 OUT_OF_MEMORY = "out of memory; use a shorter length, fewer texts or a smaller model"
 
 
@@ -18,12 +20,19 @@ class ContentError(RuntimeError):
 def told(error: BaseException) -> tuple[str, int] | None:
     """The sentence and exit code for what a user can cause; None for a bug."""
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; nothing half-written was left", INTERRUPTED
+        return _interrupted(error)
     if isinstance(error, UsageError):
         return str(error), WRONG_CALL
     if out_of_memory(error):
         return OUT_OF_MEMORY, FAILURE
     return (str(error), FAILURE) if isinstance(error, ContentError | OSError) else None
+
+
+def _interrupted(error: KeyboardInterrupt) -> tuple[str, int]:
+    """A note says what is kept; an argument is the number of the signal, if not Ctrl-C's."""
+    notes = getattr(error, "__notes__", ["stopped; nothing half-written was left"])
+    is_signal = bool(error.args) and isinstance(error.args[0], int)
+    return notes[0], SIGNALLED + error.args[0] if is_signal else INTERRUPTED
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -70,7 +70,10 @@ def _turn(vectors: Tensor, steps: Tensor, theta: Tensor) -> Tensor:
 
 
 def _other_scale(problem: Problem, count: Tensor, train_length: int) -> Tensor:
-    """What a row multiplies its scores by when the growth with N is the other one, (L,)."""
+    """What a row multiplies its scores by when the growth with N is the other one, (L,).
+
+    A bias that depends on N, as sigmoid's −log N, is not among it.
+    """
     known = count.clamp(max=train_length)
     if problem.scale_slope:
         return problem.score_scale(known)

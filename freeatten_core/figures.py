@@ -13,6 +13,7 @@ import textwrap
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .colours import DARK, LIGHT, shade
@@ -32,6 +33,7 @@ from .wording import (
     signed,
     source_name,
     with_half_width,
+    with_range,
 )
 
 if TYPE_CHECKING:
@@ -433,13 +435,12 @@ class _Line:
         found = []
         for value, interval in zip(self.y, self.intervals, strict=True):
             if value is not None and math.isfinite(value):
-                half = min(half_width(interval) or 0.0, reach)
-                found += [value - half, value + half]
+                below, above = _bars(value, interval) or (0.0, 0.0)
+                found += [value - min(below, reach), value + min(above, reach)]
         return found
 
     def trace(self, panel: _Panel, *, markers: bool = True) -> Element:
-        half = [half_width(interval) for interval in self.intervals]
-        bars = {"array": half, "thickness": 1, "width": 3, "color": self.style.color}
+        bars = [_bars(*pair) for pair in zip(self.y, self.intervals, strict=True)]
         trace = {
             "type": "scatter",
             "mode": "lines+markers" if markers else "lines",
@@ -454,9 +455,25 @@ class _Line:
         }
         if markers:
             trace["marker"] = {"symbol": self.style.marker, "size": 8, "color": self.style.color}
-        if any(value is not None for value in half):
-            trace["error_y"] = {"type": "data", **bars}
+        if any(bars):
+            trace["error_y"] = {
+                "type": "data",
+                "symmetric": False,
+                "arrayminus": [pair and pair[0] for pair in bars],
+                "array": [pair and pair[1] for pair in bars],
+                "thickness": 1,
+                "width": 3,
+                "color": self.style.color,
+            }
         return trace
+
+
+def _bars(value: float | None, interval: Interval) -> tuple[float, float] | None:
+    """How far the interval of a value reaches below and above it."""
+    low, high = interval or (None, None)
+    if value is None or low is None or high is None or not math.isfinite(high - low):
+        return None
+    return value - low, high - value
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float], room: float) -> list[float]:
@@ -612,9 +629,9 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
 
 
 def _domains(
-    panels: int, space: _Space, stacked: bool, *, labels: bool = True
+    panels: int, space: _Space, stacked: bool, *, labels: bool = True, below: bool = False
 ) -> list[tuple[Any, Any]]:
-    columns, rows = (1, panels) if stacked else (panels, 1)
+    columns, rows = (1, panels) if stacked else (panels, 1 + below)
     return _grid(columns, rows, space, labels=labels)
 
 
@@ -714,6 +731,7 @@ def comparison_figure(
     width: int = _WIDTH,
     stacked: bool = False,
     labels: bool = True,
+    by_position: bool = False,
 ) -> go.Figure:
     """Loss against context length, and Δ against the model that forgets, enlarged near 0.
 
@@ -724,14 +742,16 @@ def comparison_figure(
         width: in pixels; two panels side by side need about 1,100.
         stacked: Δ below the loss, for narrow pages.
         labels: names at the ends of the lines; without, the page must have a legend.
+        by_position: the loss at each position too, in a panel below; not stacked.
     """
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
     lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
+    position_lines = _position_lines(result) if by_position else []
     columns = 1 if stacked or not delta else 2
-    space = _space(width, lines, delta_lines, columns=columns, labels=labels)
-    domains = _domains(2 if delta else 1, space, stacked, labels=labels)
+    space = _space(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
+    domains = _domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     axis = _length_axis(result["lengths"], 8 if labels else _SLIM_TICKS)
@@ -748,6 +768,10 @@ def comparison_figure(
         shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
         notes += _end_labels(panel, delta_lines, 3, sign=True) if labels else []
         notes += _region_notes(panel, look) + _missing_note(panel, delta_lines)
+    if by_position:
+        below = _position_part(result, position_lines, space, look, "3", domains[-1][1])
+        panels, traces = panels + below[0], traces + below[1]
+        shapes, notes = shapes + below[2], notes + below[3]
     return _figure(
         panels,
         traces,
@@ -803,13 +827,20 @@ def _delta_lines(result: Result) -> list[_Line]:
     return _lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
-def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) -> list[_Line]:
+def _lines(
+    result: Result,
+    key: str,
+    interval_key: str,
+    unit: str,
+    form: Any,
+    told: Callable[[str, Interval], str] = with_half_width,
+) -> list[_Line]:
     rows, lengths = result["variants"], result["lengths"]
     lines = []
     for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         intervals = _intervals(row, interval_key, len(lengths))
         hover = [
-            f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
+            f"{label}<br>{count(length)} tokens: {told(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
         shown = label + (BESIDE_A_WINDOW.get(row["verdict"], "") if key == "delta" else "")
@@ -892,9 +923,22 @@ def position_figure(
     Raises:
         ValueError: the result was made without `--by position`.
     """
+    look, longest = _look(theme), count(max(result["lengths"]))
+    lines = _position_lines(result)
+    space = _space(width, lines)
+    return _figure(
+        *_position_part(result, lines, space, look, "", (0.0, 1.0)),
+        title=title or f"Where in {longest} tokens does the loss go up?",
+        subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
+        look=look,
+        space=space,
+        stacked=False,
+    )
+
+
+def _position_lines(result: Result) -> list[_Line]:
     if not result.get("positions"):
         raise ValueError("this result has no loss by position; make it with --by position")
-    look = _look(theme)
     rows, positions = result["variants"], result["positions"]
     lines = []
     for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
@@ -905,26 +949,29 @@ def position_figure(
         ]
         none: list[Interval] = [None] * len(positions)
         lines.append(_Line(label, style, positions, values, none, hover))
-    space = _space(width, lines)
-    panel = space.fit(_position_panel(result, lines))
-    trained = sorted({row["train_length"] for row in rows})
-    longest = count(max(result["lengths"]))
-    return _figure(
-        [panel],
-        [line.trace(panel, markers=False) for line in lines],
-        _trained_mark(panel, trained, look),
-        _end_labels(panel, lines, 2, sign=False)
-        + _missing_note(panel, lines)
-        + [_trained_note(panel, length, look) for length in trained],
-        title=title or f"Where in {longest} tokens does the loss go up?",
-        subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
-        look=look,
-        space=space,
-        stacked=False,
-    )
+    return lines
 
 
-def _position_panel(result: Result, lines: Sequence[_Line]) -> _Panel:
+def _position_part(
+    result: Result,
+    lines: Sequence[_Line],
+    space: _Space,
+    look: _Look,
+    key: str,
+    y_domain: tuple[float, float],
+) -> tuple[list[_Panel], list[Element], list[Element], list[Element]]:
+    """Panel, traces, shapes and notes of the loss against position."""
+    panel = space.fit(_position_panel(result, lines, key, y_domain))
+    trained = sorted({row["train_length"] for row in result["variants"]})
+    notes = _end_labels(panel, lines, 2, sign=False) + _missing_note(panel, lines)
+    notes += [_trained_note(panel, length, look) for length in trained]
+    traces = [line.trace(panel, markers=False) for line in lines]
+    return [panel], traces, _trained_mark(panel, trained, look), notes
+
+
+def _position_panel(
+    result: Result, lines: Sequence[_Line], key: str, y_domain: tuple[float, float]
+) -> _Panel:
     positions = result["positions"]
     first, last = math.log2(positions[0]), math.log2(positions[-1])
     ticks = [2**power for power in range(math.ceil(first), math.floor(last) + 1)]
@@ -932,9 +979,9 @@ def _position_panel(result: Result, lines: Sequence[_Line]) -> _Panel:
     axis["title"] = {"text": "position (tokens)"}
     values = [value for line in lines for value in line.values()]
     return _Panel(
-        "",
+        key,
         (0.0, 1.0),
-        (0.0, 1.0),
+        y_domain,
         "<b>Loss</b> against position in one long pass: lower is better",
         axis,
         {"range": _padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
@@ -1169,10 +1216,10 @@ def recall_figure(
         }
         for row in result["variants"]
     ]
-    shown = {**result, "variants": in_percent}
+    shown, form = {**result, "variants": in_percent}, partial(number, digits=1)
     return _retrieval_figure(
         shown,
-        _lines(shown, "accuracy", "accuracy_ci95", "% right", number),
+        _lines(shown, "accuracy", "accuracy_ci95", "% right", form, with_range),
         heading=f"<b>Recall</b>: answered right (a guess: {percent(result['chance'])} %)",
         y_title="queries answered right (%)",
         title=retrieval_title(result) if title is None else title,

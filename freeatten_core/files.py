@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .errors import ContentError, UsageError
+
+
+class SavedElsewhereError(ContentError):
+    """A folder is whole, but not at its place, which was taken while it was made."""
+
+    def __init__(self, path: Path, place: Path) -> None:
+        super().__init__(
+            f"{path} came into being meanwhile and is left as it is; what was made is whole in "
+            f"{place}"
+        )
+        self.place = place
 
 
 def expanded(text: str) -> Path:
@@ -52,15 +66,9 @@ def replacing(path: Path) -> Iterator[Path]:
         ContentError: the disk is full or the folder cannot be written.
     """
     check_writable(path)
+    temporary = _temporary(path)
     try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
-    except OSError as error:
-        raise ContentError(f"cannot write {path}: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.touch(0o600, exist_ok=False)
         yield temporary
         temporary.chmod(0o644)
         temporary.replace(path)
@@ -70,39 +78,113 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _temporary(path: Path) -> Path:
+    """A name that is known before anything has it, so that no interruption can leave it behind."""
+    return path.absolute().with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text; errors as `replacing`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        write_utf8(temporary, text)
+
+
+def write_utf8(path: Path, text: str) -> None:
+    """Write text that any locale reads back; bytes of a name that are no text are escaped."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that takes the place of `path` when the block ends well.
+def replacing_folder(
+    path: Path, may_replace: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well.
+
+    What is at `path` then stays, unless it is an empty folder: the new one is kept beside it.
+
+    Args:
+        may_replace: whether a folder that is there was made by the same command and may go.
 
     Raises:
+        SavedElsewhereError: `path` was taken by something else; it says where the folder is.
         ContentError: the disk is full, the parent cannot be written, or `path` is a file.
     """
+    path = path.resolve() if path.is_symlink() else path
     if path.is_file():
         raise ContentError(f"cannot write {path}: it is a file, and a folder is to be made there")
-    temporary = None
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary.mkdir(0o700)
         yield temporary
         temporary.chmod(0o755)
-        old = temporary.with_name(temporary.name + ".old")
-        if path.exists():
-            path.rename(old)
-        try:
-            temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
+        place = _settled(temporary, path, may_replace)
     except OSError as error:
         raise ContentError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+    if place != path:
+        raise SavedElsewhereError(path, place)
+
+
+def _settled(temporary: Path, path: Path, may_replace: Callable[[Path], bool]) -> Path:
+    """Where the folder is, once it has its name."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        if path.is_dir() and may_replace(path):
+            path.rename(old)
+        return _renamed(temporary, path)
+    finally:
+        if old.exists() and not os.path.lexists(path):
+            old.rename(path)
+        elif may_replace(old):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _renamed(temporary: Path, path: Path) -> Path:
+    """Rename to `path`, or where that is taken to the first of `path-2`, `path-3`, …
+
+    A folder takes the place of nothing but an empty folder: the system sees to that, at once.
+    """
+    try:
+        temporary.rename(path)
+        return path
+    except OSError:
+        if not os.path.lexists(path):
+            raise
+    beside = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    place = next(each for each in beside if not os.path.lexists(each))
+    temporary.rename(place)
+    return place
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """No other process or thread is in such a block of the same path; blocks can be nested.
+
+    The lock is the system's: it ends with its process, however that ends.
+
+    Args:
+        path: what is to be made; the lock is a hidden file beside it.
+        busy: what to say to the second.
+
+    Raises:
+        UsageError: another has the lock.
+        ContentError: the folder cannot be written.
+    """
+    lock_path = path.absolute().with_name(f".{path.name}.lock")
+    lock = FileLock(lock_path, is_singleton=True)
+    try:
+        try:
+            lock_path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout as error:
+            raise UsageError(busy) from error
+        except OSError as error:
+            raise ContentError(f"cannot write {lock_path}: {error.strerror or error}") from error
+        yield
+    finally:
+        if lock.lock_counter == 1:  # the outermost block
+            with suppress(OSError):
+                lock_path.unlink()
+        lock.release()

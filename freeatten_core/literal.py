@@ -1,7 +1,8 @@
 """Every variant as its formula is written, without what keeps it inside a number type's range.
 
 `freeatten_core.reference` subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
-function that neither overflows nor cancels, and divides by the row maximum before the power `p`.
+function that neither overflows nor cancels, and divides by the row maximum before the row sum and
+before the power `p`.
 Here none of that is done, so that what it is worth can be measured. Causal calls alone.
 """
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from .attention import attention
 from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
 from .rope import Rope, rotate
+from .seeds import generator
 from .variants import Variant
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
@@ -116,7 +117,7 @@ class Model(nn.Module):
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth."""
-        generator = torch.Generator().manual_seed(seed)
+        draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in self.named_parameters():
@@ -125,7 +126,7 @@ class Model(nn.Module):
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
-                drawn = torch.randn(weight.shape, generator=generator) * scale
+                drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
 
     def with_modifiers(

@@ -42,9 +42,9 @@ from .training import (
     UNSCORED,
     Progress,
     Recipe,
-    check_run,
+    finished,
     fit,
-    state_path,
+    reserved,
 )
 from .variants import Variant
 
@@ -227,32 +227,32 @@ def train_recall(
 
     Args and errors: as `training.train`; UsageError also for a training length that is too short.
     """
-    check_run(variant, out)
     recipe = replace(recipe, vocab_size=task.vocab_size)
     draw(task, recipe.train_length, 1, (0,))  # a length too short is refused here
-    model, about = fit(
-        variant,
-        RecallBatches(task, recipe, device),
-        {"task": task.as_json()},
-        out,
-        recipe,
-        device=device,
-        command=command,
-        report=report,
-    )
-    from .cards import recall_card
+    with reserved(variant, out):
+        model, about = fit(
+            variant,
+            RecallBatches(task, recipe, device),
+            {"task": task.as_json()},
+            out,
+            recipe,
+            device=device,
+            command=command,
+            report=report,
+        )
+        from .cards import recall_card
 
-    save_checkpoint(
-        out,
-        model,
-        None,
-        seed=recipe.seed,
-        steps=recipe.steps,
-        curve=about,
-        card=recall_card(variant, about, result=None),
-        task=task.as_json(),
-    )
-    state_path(out).unlink(missing_ok=True)
+        with finished(out):
+            save_checkpoint(
+                out,
+                model,
+                None,
+                seed=recipe.seed,
+                steps=recipe.steps,
+                curve=about,
+                card=recall_card(variant, about, result=None),
+                task=task.as_json(),
+            )
     return out
 
 

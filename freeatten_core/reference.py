@@ -136,8 +136,12 @@ def stages(
     positive = torch.where(visible, positive, zero)
 
     if variant.normalise == "l1":
-        total = positive.sum(-1, keepdim=True)
-        normalised = positive / torch.where(total == 0, torch.ones_like(total), total)
+        # the largest is divided out first, which cancels: in float16 the sum of a long row of
+        # softpluses leaves the range
+        highest = positive.amax(-1, keepdim=True).detach()
+        safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
+        total = safe.sum(-1, keepdim=True)
+        normalised = safe / torch.where(total == 0, torch.ones_like(total), total)
     elif variant.normalise == "count":
         normalised = positive / count.clamp(min=1)
     else:

@@ -31,6 +31,7 @@ from .corpus import Document, manifest
 from .errors import UsageError
 from .evaluation import Selection, select_texts
 from .gpu_benchmark import relative_error
+from .seeds import generator
 from .variants import PLAIN, SHARPENED, Variant
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
@@ -210,7 +211,7 @@ def _normal(
     heads: int, length: int, dim: int, seed: int, device: torch.device
 ) -> tuple[Tensor, ...]:
     """Query, key, value and gradient."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     return tuple(torch.randn(heads, length, dim, generator=draw).to(device) for _ in range(4))
 
 

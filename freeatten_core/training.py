@@ -6,19 +6,17 @@ tokens and a run that was killed goes on as if it had not been.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import own, reference
@@ -26,13 +24,12 @@ from .attention import FUSED_DIMS
 from .checkpoint import save_checkpoint
 from .devices import device_name
 from .errors import ContentError, UsageError
-from .files import replacing
+from .files import SavedElsewhereError, locked
 from .model import Model, ModelConfig
+from .seeds import check_seed
 from .tokens import Corpus, window_offsets, window_starts
+from .training_state import State, kept_progress, load_state, save_state, state_path
 from .variants import Variant
-
-STATE = "training-state.safetensors"
-"""Beside the output folder while a run is under way; removed when it is done."""
 
 UNSCORED = -100
 """A target that does not count, as `cross_entropy` has it."""
@@ -84,6 +81,7 @@ class Recipe:
         if "width" in given:
             given.setdefault("mlp_width", 3 * given["width"])
         recipe = replace(self, **given)
+        check_seed(recipe.seed)
         if recipe.width % (2 * recipe.heads):
             raise UsageError(
                 f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
@@ -107,9 +105,13 @@ class Recipe:
             rope_base=self.rope_base,
         )
 
+    def warmup_steps(self, steps: int) -> int:
+        """Of a run of so many steps: at most a quarter of them."""
+        return max(1, min(self.warmup, steps // 4))
+
     def learning_rate(self, step: int, peak: float, steps: int) -> float:
         """Linear warm-up, then linear to zero."""
-        warm = min(1.0, (step + 1) / max(1, min(self.warmup, steps // 4)))
+        warm = min(1.0, (step + 1) / self.warmup_steps(steps))
         return peak * warm * (1 - step / steps)
 
 
@@ -127,17 +129,6 @@ class Progress:
     validation: float
     tokens_per_step: int
     tokens_per_second: float
-
-
-@dataclass
-class _State:
-    """What a killed run needs to go on to the same weights."""
-
-    searched: dict[str, float] = field(default_factory=dict)
-    """Validation loss by learning rate."""
-    step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 def _rates(text: str) -> tuple[float, ...]:
@@ -275,34 +266,35 @@ def train(
         report: called at every evaluation.
 
     Raises:
-        UsageError: `out` is taken, its state is that of another run, or a modifier is given.
-        ContentError: the disk is full, or a loss is not finite at the last step.
+        UsageError: `out` is taken, also by another training, its state is that of another run, or
+            a modifier is given.
+        SavedElsewhereError: `out` was taken meanwhile; the checkpoint is whole beside it.
+        ContentError: the disk is full, or a loss is not finite.
     """
-    check_run(variant, out)
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
-    batches = Batches(corpus, recipe, device)
-    model, about = fit(
-        variant,
-        batches,
-        {"text": corpus.about},
-        out,
-        recipe,
-        device=device,
-        command=command,
-        report=report,
-    )
-    from .cards import card
+    with reserved(variant, out):
+        model, about = fit(
+            variant,
+            Batches(corpus, recipe, device),
+            {"text": corpus.about},
+            out,
+            recipe,
+            device=device,
+            command=command,
+            report=report,
+        )
+        from .cards import card
 
-    save_checkpoint(
-        out,
-        model,
-        corpus.tokenizer,
-        seed=recipe.seed,
-        steps=recipe.steps,
-        curve=about,
-        card=card(variant, about, results={}),
-    )
-    state_path(out).unlink(missing_ok=True)
+        with finished(out):
+            save_checkpoint(
+                out,
+                model,
+                corpus.tokenizer,
+                seed=recipe.seed,
+                steps=recipe.steps,
+                curve=about,
+                card=card(variant, about, results={}),
+            )
     return out
 
 
@@ -329,16 +321,18 @@ def fit(
 
     Raises:
         UsageError: the state beside `out` is that of another run.
-        ContentError: the disk is full, or a loss is not finite at the last step.
+        ContentError: the disk is full, or a loss is not finite.
     """
     read = {**read, **own.described(variant)}
     run = _Run(variant, source, read, out, recipe, device, report)
-    run.search()
-    run.train()
-    if not math.isfinite(run.state.curve[-1]["validation"]):
-        raise ContentError(f"{variant} diverged: its last validation loss is not finite")
+    try:
+        run.search()
+        run.train()
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(kept_progress(out))
+        raise
     about = {
-        "recipe": asdict(recipe),
+        "recipe": asdict(replace(recipe, warmup=recipe.warmup_steps(recipe.steps))),
         "learning_rate": run.peak,
         "searched": {
             rate: loss if math.isfinite(loss) else None for rate, loss in run.state.searched.items()
@@ -368,9 +362,28 @@ def check_run(variant: Variant, out: Path) -> None:
         raise UsageError(f"{variant} is for inference; train {variant.trained}")
 
 
-def state_path(out: Path) -> Path:
-    """Where the state of a run is kept until it is done."""
-    return out.with_name(f".{out.name}.{STATE}")
+@contextmanager
+def reserved(variant: Variant, out: Path) -> Iterator[None]:
+    """`out` for one training alone; blocks can be nested.
+
+    Raises:
+        UsageError: as `check_run`, or another training has it.
+    """
+    check_run(variant, out)
+    busy = f"another training makes {out} now; wait until it has, or name another folder"
+    with locked(out, busy):
+        yield
+
+
+@contextmanager
+def finished(out: Path) -> Iterator[None]:
+    """Around the saving of a checkpoint, after which its state goes, wherever it was saved."""
+    try:
+        yield
+    except SavedElsewhereError:
+        state_path(out).unlink(missing_ok=True)
+        raise
+    state_path(out).unlink(missing_ok=True)
 
 
 class _Run:
@@ -388,11 +401,8 @@ class _Run:
         self.state_path = state_path(out)
         self.source = source
         self.model = Model(recipe.config(variant)).to(device)
-        self.state = _State()
-        self.identity = json.dumps(
-            {"variant": str(variant), "recipe": asdict(recipe), **read},
-            sort_keys=True,
-        )
+        self.state = State()
+        self.identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
         # one's own function may read values back, which neither a compiler nor a graph can
         self._plain = device.type != "cuda" or variant.function is not None
         self._loss = self._loss_function()
@@ -400,7 +410,7 @@ class _Run:
         self._differentiate = kind(self._loss, list(self.model.parameters()))
         self.saved: dict[str, Tensor] = {}
         if self.state_path.exists():
-            self._load_state()
+            self.state, self.saved = load_state(self.state_path, self.identity)
         out.parent.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -452,11 +462,22 @@ class _Run:
                 )
                 self.state.curve.append(entry)
                 self.state.seconds += elapsed
+                self._check_finite(done, entry)
                 losses, started = [], time.perf_counter()
                 due = done // recipe.save_every > self.state.step // recipe.save_every
                 if due and done < recipe.steps:
                     self.state.step = done
                     self._save_state(optimizer)
+
+    def _check_finite(self, step: int, entry: Mapping[str, float]) -> None:
+        for name in ("loss", "validation"):
+            if not math.isfinite(entry[name]):
+                what = "training" if name == "loss" else name
+                raise ContentError(
+                    f"{self.model.config.variant} diverged: at step {step:,} its {what} loss is "
+                    f"{entry[name]}, which is not finite; give a learning rate (--lr) below "
+                    f"{self.peak:g}"
+                )
 
     def validation_loss(self) -> float:
         """Mean nats per token over the fixed validation windows."""
@@ -534,28 +555,7 @@ class _Run:
                 tensors[f"weight.{name}"] = weight.detach().contiguous()
                 for key, value in optimizer.state[weight].items():
                     tensors[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
-        meta = {"identity": self.identity, "state": json.dumps(asdict(self.state))}
-        with replacing(self.state_path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata=meta)
-            except SafetensorError as error:  # its own type for a full disk
-                raise ContentError(f"cannot write {self.state_path}: {error}") from error
-
-    def _load_state(self) -> None:
-        try:
-            with safe_open(self.state_path, framework="pt") as file:
-                meta: Mapping[str, str] = file.metadata() or {}
-                self.saved = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.state = _State(**json.loads(meta["state"]))
-        except Exception as error:  # a damaged file: SafetensorError, JSON's, KeyError, TypeError
-            raise ContentError(
-                f"{self.state_path} is not a training state: {error}; remove it to start again"
-            ) from error
-        if meta["identity"] != self.identity:
-            raise UsageError(
-                f"{self.state_path} is the state of another run (variant, recipe or text "
-                "differ); finish that run, or remove the file to start again"
-            )
+        save_state(self.state_path, self.state, tensors, self.identity)
 
     def _restore(self, optimizer: torch.optim.AdamW) -> None:
         with torch.no_grad():

@@ -336,6 +336,11 @@ def _check_modifiers(variant: Variant) -> None:
     inside = [name for name in names if name in ("window", "rerope")]
     if inside and attention.function is not None:
         raise refuse(f"{inside[0]} reaches into the attention, and {attention.function} is its own")
+    if "rerope" in names and "align" in names:
+        raise refuse(
+            "align fits a statistic of rows whose keys are all turned by their own distance, and "
+            "rerope turns far keys otherwise"
+        )
     if not temperatures:
         return
     if attention.cosine:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .variants import Variant
 from .verdicts import HARMLESS
 
 Result = Mapping[str, Any]
@@ -58,10 +59,16 @@ def percent(value: float | None) -> str:
 
 def percent_range(value: float | None, interval: Interval) -> str:
     """`97.3 (91–99)`: a share and its interval, which is not symmetric."""
+    return with_range(percent(value), scaled(interval, 100))
+
+
+def with_range(text: str, interval: Interval) -> str:
+    """A number as text and the bounds of its interval, with the digits that its width asks for."""
     low, high = interval or (None, None)
-    if value is None or low is None or high is None:
-        return percent(value)
-    return f"{percent(value)} ({number(100 * low, 0)}–{number(100 * high, 0)})"
+    if text == MISSING or low is None or high is None:
+        return text
+    digits = 0 if high - low >= 5 else 1 if high - low >= 0.5 else 2
+    return f"{text} ({number(low, digits)}–{number(high, digits)})"
 
 
 def count(value: int) -> str:
@@ -166,12 +173,18 @@ HEADS_SHOWN = 3
 def ablation_reading(result: Result) -> str:
     """What the numbers of `freeatten ablate` say."""
     trained = count(result["train_length"])
+    biased = [
+        row["variant"]
+        for row in result["variants"]
+        if Variant.parse(row["variant"]).attention.score == "dot-log-n"
+    ]
+    grows = f"; −log N in the score of {' and '.join(biased)} goes on falling" if biased else ""
     return (
         "Δ: loss of the last half minus that of the same tokens by the model that forgets what "
         f"is older than {trained} tokens. Far keys hidden: every head sees its last {trained} "
         "tokens. Known rotation: what is farther away is turned as the farthest keys in training "
         f"were. Other scale: the factor log N stops growing at {trained} keys; scores without it "
-        "get it there"
+        f"get it there{grows}"
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from freeatten_core.shares import wilson
+
 LENGTHS = (256, 512, 1024, 2048)
 GAIN = {"softmax": (2.51, 1.85, 0.43, 0.02), "lssar:p=15": (2.54, 2.24, 0.22, -0.019)}
 CONTROL = {"softmax": (3.91, 3.98, 6.66, 6.38), "lssar:p=15": (3.76, 3.86, 3.94, 4.11)}
@@ -67,13 +69,14 @@ def recall_result() -> dict[str, Any]:
             "checkpoint": variant.replace(":p=", "-p"),
             "train_length": 256,
             "accuracy": list(values),
-            "accuracy_ci95": around(values, 0.021),
+            "accuracy_ci95": [[*wilson(round(128 * value), 128)] for value in values],
             "by_distance": far,
         }
         for variant, values in ACCURACY.items()
     ]
     task = {"kind": "recall", "keys": 32, "values": 16, "fillers": 64, "pairs": 16}
     return facts("recall", 256) | {
+        "schema": 2,
         "recall": task,
         "chance": 1 / 16,
         "distances": [128, 256, 2048],

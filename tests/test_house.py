@@ -117,6 +117,11 @@ def test_no_tracked_file_is_large():
     assert {name: size for name, size in sizes.items() if size > FILE_BYTES} == {}
 
 
+def module_of(path: Path, root: Path) -> str:
+    """`freeatten_core.kernels.fused.statistics`: the whole path tells equal file names apart."""
+    return ".".join(path.relative_to(root).with_suffix("").parts)
+
+
 def imported(path: Path) -> set[str]:
     """The top names that a file imports anywhere, also inside functions."""
     names = set()
@@ -128,12 +133,29 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def wrong_imports(root: Path, package: str) -> dict[str, set[str]]:
+    """What each module of a package imports and may not."""
+    paths = sorted((root / package).rglob("*.py"))
+    assert paths
+    found = {module_of(path, root): imported(path) & FORBIDDEN[package] for path in paths}
+    assert len(found) == len(paths)
+    return {name: names for name, names in found.items() if names}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_one_way(package):
-    paths = sorted((ROOT / package).rglob("*.py"))
-    assert paths
-    found = {path.name: imported(path) & FORBIDDEN[package] for path in paths}
-    assert {name: names for name, names in found.items() if names} == {}
+    assert wrong_imports(ROOT, package) == {}
+
+
+def test_an_import_the_wrong_way_is_found_in_any_folder(tmp_path):
+    fused = tmp_path / "freeatten_core" / "kernels" / "fused"
+    fused.mkdir(parents=True)
+    (fused / "statistics.py").write_text("def late():\n    import typer\n")
+    for folder in (fused.parent, fused.parent.parent):  # files of the same name that are in order
+        (folder / "statistics.py").write_text("import torch\n")
+    assert wrong_imports(tmp_path, "freeatten_core") == {
+        "freeatten_core.kernels.fused.statistics": {"typer"}
+    }
 
 
 def test_the_library_works_without_triton():

@@ -6,7 +6,8 @@ Three things are new to a row that sees far keys, and each can be undone in ever
 - `window`: far keys are hidden, each head sees its last `L` tokens. All three are undone.
 - `rotation`: far keys stay, turned by the rotary embedding as if `L − 1` tokens away.
 - `scale`: the factor log N of `length-cosine` scores stops at log L. For other scores the other
-  way round: a row of N > L keys has its scores multiplied by log N / log L.
+  way round: a row of N > L keys has its scores multiplied by log N / log L. The bias −log N of
+  `dot-log-n` scores (`sigmoid`) is left as it is and goes on falling.
 
 What is left after `rotation` comes of the number of keys. The window is also set for single
 heads, which says which of them the loss rises by. Heads are not independent: what single heads

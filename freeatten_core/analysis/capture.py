@@ -23,6 +23,7 @@ from .. import own
 from ..attention import attention, check
 from ..checkpoint import Checkpoint
 from ..errors import UsageError
+from ..kernels.precision import without_autocast
 from ..kernels.problem import Problem
 from ..kernels.statistics import RowStatistics, statistics
 from ..model import Model, ModelConfig, grouped_attention
@@ -213,8 +214,8 @@ def capture(
 ) -> Capture:
     """Run the model once over a text and keep queries, keys and row statistics.
 
-    The pass is in float32 and stops after the last layer wanted. Statistics are of the query and
-    key as kept, so that with bfloat16 they agree with every weight recomputed later.
+    The pass is in float32 under any autocast and stops after the last layer wanted. Statistics are
+    of query and key as kept, so that with bfloat16 they agree with weights recomputed later.
 
     Args:
         checkpoint: a trained model.
@@ -264,7 +265,7 @@ def capture(
     model = _on_device(checkpoint.model, device).with_modifiers(variant, length)
     if model.attend is grouped_attention:
         model.attend = attend
-    with suppress(_EnoughError):
+    with without_autocast(), suppress(_EnoughError):
         model.hidden(tokens.to(device)[None], observe=observe)
     meter.finish()
     return Capture(
@@ -303,7 +304,7 @@ def available_bytes(device: torch.device) -> int | None:
 
 def _meminfo() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except OSError:
@@ -314,8 +315,12 @@ def _meminfo() -> int | None:
 def _cgroup(limit: str, used: str) -> int | None:
     root = Path("/sys/fs/cgroup")
     try:
-        text = (root / limit).read_text().strip()
-        return None if text == "max" else max(0, int(text) - int((root / used).read_text()))
+        text = (root / limit).read_text(encoding="utf-8").strip()
+        return (
+            None
+            if text == "max"
+            else max(0, int(text) - int((root / used).read_text(encoding="utf-8")))
+        )
     except (OSError, ValueError):
         return None
 
@@ -405,7 +410,7 @@ def _seconds(
     key = torch.randn(1, config.kv_heads, keys, config.head_dim, generator=draw).to(device)
     problem = check(query, key, None, own.weighed_by(variant), is_causal=True, enable_gqa=True)
     probed = visible_scores(problem)
-    with torch.no_grad():
+    with torch.no_grad(), without_autocast():
         one_score = _timed(device, lambda: grouped_attention(query, key, key, variant)) / probed
         text = torch.zeros(1, rows, dtype=torch.long, device=device)
         one_token = _timed(device, lambda: model.hidden(text)) / rows

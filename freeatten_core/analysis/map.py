@@ -41,6 +41,7 @@ from ..attention import check
 from ..errors import UsageError
 from ..kernels.chunked import LARGEST_EXPONENT, LOG2_E
 from ..kernels.power import power_
+from ..kernels.precision import without_autocast
 from ..kernels.problem import Problem
 from ..kernels.statistics import RowStatistics, statistics
 from ..reference import NORM_EPS
@@ -413,18 +414,24 @@ class AttentionMap:
         k0, k1 = check_range("key", k0, k1, self.key_length)
         return self._cells(q0, q1, k0, k1, 1)
 
-    def strongest(self, position: int, count: int = 10) -> list[tuple[int, float]]:
+    def strongest(
+        self, position: int, count: int = 10, *, keys: tuple[int, int] | None = None
+    ) -> list[tuple[int, float]]:
         """(key position, weight) of a row's largest weights, largest first, zeros left out.
 
+        Args:
+            keys: only those from the first to before the second; all by default.
+
         Raises:
-            UsageError: a position outside the map, a count below 1.
+            UsageError: a position or keys outside the map, a count below 1.
         """
+        start, stop = check_range("key", *(keys or (0, self.key_length)), self.key_length)
         position = check_whole("position", position, 0, self.query_length - 1)
         count = check_whole("count", count, 1, None)
-        row = self._cells(position, position + 1, 0, self.key_length, 1)[0]
-        values, keys = row.topk(min(count, len(row)))
-        pairs = zip(keys.tolist(), values.tolist(), strict=True)
-        return [(key, value) for key, value in pairs if value > 0]
+        row = self._cells(position, position + 1, start, stop, 1)[0]
+        values, found = row.topk(min(count, len(row)))
+        pairs = zip(found.tolist(), values.tolist(), strict=True)
+        return [(start + key, value) for key, value in pairs if value > 0]
 
     def to_payload(self, finest_cell: int | None = None, *, advance: Advance = ignore) -> Payload:
         """The map as plain arrays; see `Payload`.
@@ -530,6 +537,7 @@ class AttentionMap:
             tiles.append(tile)
         return tiles[0].contiguous() if len(tiles) == 1 else torch.cat(tiles)
 
+    @without_autocast()
     def _tile(self, q0: int, q1: int, k0: int, k1: int, cell: int) -> Tensor:
         """Max or sum of the exact weights of every cell, (rows, columns).
 

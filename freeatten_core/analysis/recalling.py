@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import Tensor
 
 from .. import own
@@ -26,12 +25,12 @@ from ..comparison import (
 )
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
-from ..intervals import intervals
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
+from ..shares import wilson
 from ..variants import Variant, nearest
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -166,12 +165,14 @@ def accuracy_by_distance(
     entries = []
     for low, high in zip([0, *edges], edges, strict=False):
         chosen = right[(distances > low) & (distances <= high)]
-        entry: dict[str, Any] = {"queries": chosen.size, "accuracy": None, "ci95": [None, None]}
-        if chosen.size:
-            share = stats.binomtest(int(chosen.sum()), chosen.size).proportion_ci(method="wilson")
-            entry |= {"accuracy": float(chosen.mean()), "ci95": [share.low, share.high]}
-        entries.append(entry)
+        accuracy, ci95 = _share(chosen) if chosen.size else (None, [None, None])
+        entries.append({"queries": chosen.size, "accuracy": accuracy, "ci95": ci95})
     return entries
+
+
+def _share(right: NDArray[np.bool_]) -> tuple[float, list[float]]:
+    """The share of right answers and its 95 % Wilson interval."""
+    return float(right.mean()), [*wilson(int(right.sum()), right.size)]
 
 
 def _common_task(rows: Sequence[RecallRow]) -> RecallTask:
@@ -206,14 +207,13 @@ def _measure(
         length: right_answers(model, sequences, device=request.device, advance=watch.advance)
         for length, sequences in drawn.items()
     }
-    shares = np.stack([right[length].mean(axis=1) for length in request.lengths], axis=1)
-    accuracy, ci95 = intervals(shares)
+    shares = [_share(right[length]) for length in request.lengths]
     entry = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
         "train_length": row.checkpoint.config.train_length,
-        "accuracy": accuracy,
-        "accuracy_ci95": ci95,
+        "accuracy": [accuracy for accuracy, _ in shares],
+        "accuracy_ci95": [ci95 for _, ci95 in shares],
         "by_distance": accuracy_by_distance(right[longest], drawn[longest].distances, edges),
     }
     watch.row(entry, request.samples, request.samples)

@@ -267,7 +267,7 @@ def uniform_rule_share(capture: Capture) -> UniformRule:
         UsageError: no statistics captured.
     """
     layers = list(capture.layers)
-    applies = capture.variant.sharpen is not None
+    applies = capture.weighed_by.sharpen is not None
     after = torch.stack([capture.statistics(layer).offset[:, FIRST_ROWS:] for layer in layers])
     fired = (after == 0) if applies else torch.zeros_like(after, dtype=torch.bool)
     by_head = fired.float().mean(-1) if after.shape[-1] else after.new_zeros(after.shape[:2])

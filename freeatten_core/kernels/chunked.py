@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..reference import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
 from .power import power_
+from .precision import without_autocast
 from .problem import Problem
 
 # Measured on 2 cores of an AMD EPYC (Zen 5), LSSAR p=15, float32, causal, 8 heads of 64, as the
@@ -321,13 +322,26 @@ def row_divisor(operands: Operands, block: Block, scalars: RowScalars) -> Tensor
             return torch.ones_like(operands.count[block.rows])
 
 
-def round_to_(panel: Tensor, dtype: torch.dtype) -> Tensor:
-    """Round the panel's values to `dtype` in place, when that is the narrower type."""
+def round_weights_(
+    problem: Problem, panel: Tensor, divisor: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Round `weights_panel` to `dtype` in place, when that is the narrower type; and what the
+    rounded weights are divided by.
+
+    Rows that are not divided by their sum have no bound yet: their largest is divided out first,
+    so that none leaves the range of float16 before it is divided by `N`.
+    """
     if dtype.itemsize >= panel.dtype.itemsize:
-        return panel
-    return panel.copy_(panel.to(dtype))
+        return panel, divisor
+    if problem.variant.normalise != "l1":
+        highest = panel.amax(-1)
+        safe = highest.masked_fill_(highest == 0, 1)
+        panel.div_(safe[..., None])
+        divisor = divisor / safe
+    return panel.copy_(panel.to(dtype)), divisor
 
 
+@without_autocast()
 def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     """Output (B, H, Lq, Dv) in the type of `value`, and the rows' scalars.
 
@@ -342,9 +356,9 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     workspace = Workspace(values)
     for block in blocks(problem, values, FORWARD_PANEL):
         weights = weights_panel(operands, block, workspace, scalars)
-        round_to_(weights, value.dtype)
+        divisor = row_divisor(operands, block, scalars)
+        weights, divisor = round_weights_(problem, weights, divisor, value.dtype)
         mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])
-        divisor = row_divisor(operands, block, scalars)[..., None]
-        output[block.heads, :, block.rows] = mixed.view(*weights.shape[:3], -1) / divisor
+        output[block.heads, :, block.rows] = mixed.view(*weights.shape[:3], -1) / divisor[..., None]
     shape = (problem.batch, problem.heads, problem.query_length, value.shape[-1])
     return output.view(shape).to(value.dtype), scalars

@@ -21,8 +21,10 @@ from .chunked import (
     make_positive_,
 )
 from .power import power_
+from .precision import without_autocast
 
 
+@without_autocast()
 def backward(
     operands: Operands,
     value: Tensor,

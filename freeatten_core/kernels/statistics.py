@@ -16,11 +16,12 @@ from .chunked import (
     Workspace,
     blocks,
     compute_dtype,
-    round_to_,
+    round_weights_,
     row_divisor,
     weights_panel,
 )
 from .power import power_
+from .precision import without_autocast
 from .problem import Problem
 
 SMALL = 1e-6
@@ -77,6 +78,7 @@ class RowStatistics:
 
 
 @torch.no_grad()
+@without_autocast()
 def statistics(
     problem: Problem,
     query: Tensor,
@@ -171,10 +173,12 @@ def _describe(
     own = torch.arange(block.start, block.stop, device=panel.device)
     mean_back = (panel @ back) / safe - (block.stop - 1 - own)
     rows.mean_distance[at] = torch.where(mass == 0, 0.0, mean_back)
-    rows.row_sum[at] = round_to_(panel, dtype).sum(-1) / divisor
+    rounded, divisor = round_weights_(problem, panel, divisor, dtype)
+    rows.row_sum[at] = rounded.sum(-1) / divisor
 
 
 @torch.no_grad()
+@without_autocast()
 def region_weights(
     problem: Problem,
     query: Tensor,

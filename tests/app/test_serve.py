@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -32,6 +33,7 @@ from freeatten_app.main import app
 from freeatten_app.models import Models
 from freeatten_app.texts import MOST_CHARACTERS, Texts, TextSource
 from typer.testing import CliRunner
+from waiting import job_ended
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import capture, thumbnails
@@ -117,10 +119,7 @@ def finished(server, name):
 
 
 def ended(server, name):
-    job = server.jobs.get(name)
-    while job.is_open:
-        job.stop.wait(0.01)
-    return job
+    return job_ended(server.jobs.get(name))
 
 
 # The cache
@@ -362,19 +361,21 @@ def test_an_own_text_is_compared_at_the_lengths_that_fit(server):
         "--text mine.txt --seed 0"
     )
     assert told["title"] == "Trained on 512 tokens, asked to read 1,024: which attention breaks?"
-    assert told["answer"].endswith("One text has no interval, and so no verdict.")
+    assert told["answer"].endswith("One text has no interval, and so no verdict; two are needed.")
     assert [line["verdict"] for line in told["main"]["lines"]] == ["", ""]
     assert told["main"]["tables"][0]["rows"][0][0] == "Softmax (standard)"
 
 
-def test_a_modifier_that_costs_more_than_it_gives_is_told_for_one_text_too(server):
-    rows = ["softmax", "softmax+swap:to=lssar:p=15"]
+def test_a_modifier_that_loses_to_a_window_is_told_for_one_text_too(server):
+    rows = ["softmax", "softmax+pi"]
     told = ask(
         server, "made_comparison", **finished(server, compared(server, checkpoints=rows)["job"])
     )
-    verdicts = [line["verdict"] for line in told["main"]["lines"]]
-    assert verdicts[0] == ""
-    assert verdicts[1].startswith("the plain checkpoint that forgets is better: ")
+    plain, scaled = told["main"]["lines"]
+    assert scaled["verdict"] == ""
+    worse = float(re.fullmatch(r"S\xa0.+, W\xa0\+([\d.]+)", scaled["controls"])[1])
+    assert worse > 1  # interpolated positions cost more than nats
+    assert "W\xa0" in plain["controls"]
 
 
 def test_a_comparison_stops_at_the_length_asked_for(server):
@@ -543,10 +544,13 @@ def test_a_wrong_row_is_told(server, wrong, told):
     assert told in ask(server, "stages", **(right | wrong))["error"]
 
 
-def test_a_power_is_left_out_where_there_is_nothing_to_sharpen(server):
-    asked = {"id": analysed(server, "relu"), "layer": 0, "head": 0, "position": 50, "last": None}
+@pytest.mark.parametrize("checkpoint", ["relu", "lssar-p15+swap:to=sigmoid"])
+def test_a_power_is_left_out_where_there_is_nothing_to_sharpen(server, checkpoint):
+    asked = {"id": analysed(server, checkpoint)}
+    asked |= {"layer": 0, "head": 0, "position": 50, "last": None}
     plain = ask(server, "stages", **asked, power=None)
     assert plain["sharpens"] is False
+    assert plain["own"] is None
     assert ask(server, "stages", **asked, power=3) == plain
 
 

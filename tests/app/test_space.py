@@ -25,6 +25,7 @@ from freeatten_app.zerogpu import ZeroGpuAnalyses
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from typer.testing import CliRunner
+from waiting import job_ended
 
 from freeatten_core.analysis.capture import ignore
 from freeatten_core.checkpoint import assets, shipped
@@ -326,7 +327,5 @@ def test_a_job_sees_the_request_that_began_it():
     jobs = Jobs()
     name = jobs.start("analysis", lambda _: {"request": request.get("nobody's")})
     job = jobs.get(name)
-    while job.is_open:
-        job.stop.wait(0.01)
+    assert job_ended(job).answer == {"request": "a visitor's"}
     jobs.close()
-    assert job.answer == {"request": "a visitor's"}

@@ -67,7 +67,9 @@ def refuse(reason):
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="package")  # Playwright's event loop must not run during other tests
+# of a module: a package's would live as long as the session (this folder is no Python package),
+# and Playwright's event loop must not run during other tests
+@pytest.fixture(scope="module")
 def chromium():
     try:
         from playwright.sync_api import sync_playwright

@@ -9,7 +9,7 @@ from freeatten_core import load_checkpoint
 from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate
 from freeatten_core.comparison import Row
 from freeatten_core.corpus import path_documents
-from freeatten_core.wording import UNDONE_TITLES
+from freeatten_core.wording import UNDONE_TITLES, ablation_reading
 
 
 def ablated(model, books, *words):
@@ -75,6 +75,16 @@ def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured
     for option, name in (("--png", "a.svg"), ("--csv", "a.txt")):
         words = ("--checkpoint", "no-such-model", option, tmp_path / name)
         assert f"the name must end in {option.replace('--', '.')}" in refusal(2, "ablate", *words)
+
+
+def test_says_that_the_scale_leaves_the_bias_of_sigmoid():
+    def reading(*names):
+        return ablation_reading(
+            {"train_length": 512, "variants": [{"variant": name} for name in names]}
+        )
+
+    assert "−log N" not in reading("softmax", "lssar:p=15")
+    assert "−log N in the score of sigmoid goes on falling" in reading("softmax", "sigmoid")
 
 
 def test_everything_that_is_undone_has_a_title():

@@ -4,7 +4,7 @@ import sys
 from itertools import pairwise
 
 import pytest
-from freeatten_cli.chart import line_chart, loss_chart
+from freeatten_cli.chart import distinct, line_chart, loss_chart
 from sample_result import LOSS, sample_result
 
 
@@ -85,6 +85,30 @@ def test_a_learning_curve_has_a_linear_axis():
     )
     assert text.startswith("curve\n")
     assert all(tick in text for tick in ("250", "500", "1,000", "lssar:p=15 2.00"))
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1.0, 1.5, 2.0], ["1.00", "1.50", "2.00"]),
+        ([4.541, 4.542, 4.543], ["4.541", "4.542", "4.543"]),
+        ([4.54, 4.54, 4.5404], ["4.5400", "4.5400", "4.5404"]),
+        ([-0.001, 0.5, 1.001], ["0.00", "0.50", "1.00"]),
+        ([-0.001, 0.0, 0.001], ["-0.001", "0.000", "0.001"]),
+    ],
+)
+def test_labels_tell_numbers_apart_and_zero_has_no_sign(values, labels):
+    assert distinct(values) == labels
+
+
+@pytest.mark.parametrize("ys", [(4.5401, 4.5409), (-0.004, 1.0), (-3e-7, 4e-7)])
+def test_an_axis_repeats_no_label(ys):
+    text = line_chart({"softmax": ((0, 1), ys)}, "loss by step", 60, color=False)
+    left = [line.split("┤")[0].strip() for line in text.split("\n") if "┤" in line]
+    assert len(set(left)) == len(left) == 5
+    assert "-0.00" not in left
+    below = text.split("\n")[-2].split()  # between two steps there is no third
+    assert below == ["0", "1"]
 
 
 def test_a_flat_line_is_drawn():

@@ -50,7 +50,8 @@ def test_the_list_as_json_stands_alone():
         assert entry["bytes"] <= 6_500_000
         (row,) = (row for row in stored["variants"] if row["variant"] == entry["variant"])
         assert entry["measured"]["stdlib-16x"] == {
-            key: row[key] for key in ("loss", "delta", "verdict")
+            "lengths": stored["lengths"],
+            **{key: row[key] for key in ("loss", "delta", "verdict")},
         }
 
 

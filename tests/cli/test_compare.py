@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from terminal import PROCESS, Done, freeatten, listing, process_environment, pro
 from freeatten_core import comparison, files, load_checkpoint, loss_by_length
 from freeatten_core.checkpoint import FILES
 from freeatten_core.tokens import encode
+from freeatten_core.verdicts import Verdict
 
 HEADER = {
     "schema": int,
@@ -62,6 +64,12 @@ ROW = {
     "delta_ci95": list,
     "bits_per_byte": list,
     "ratio": float,
+    "sliding_delta": float,
+    "sliding_delta_ci95": list,
+    "sliding_delta_by_text": list,
+    "window_delta": float,
+    "window_delta_ci95": list,
+    "window_delta_by_text": list,
     "verdict": str,
     "hurts_from": int | None,
     "loss_by_text": list,
@@ -107,7 +115,7 @@ def test_json_stands_alone_on_standard_output_with_every_key_of_its_schema(model
     assert_fields(result, HEADER)
     assert_fields(result["text"], TEXT)
     assert {"freeatten", "torch", "python"} == set(result["versions"])
-    assert (result["schema"], result["train_length"], result["lengths"]) == (1, 32, [32, 64, 128])
+    assert (result["schema"], result["train_length"], result["lengths"]) == (2, 32, [32, 64, 128])
     assert (result["texts"], result["seed"], result["tokenizers"]) == (3, 0, 1)
     assert (result["device"], result["dtype"], result["control"]) == ("cpu", "float32", "restart")
     text = result["text"]
@@ -127,7 +135,7 @@ def test_json_stands_alone_on_standard_output_with_every_key_of_its_schema(model
         assert len(row[key]) == 3
     assert (row["delta"][0], row["delta_ci95"][0]) == (0, [0, 0])
     assert row["ratio"] == pytest.approx(row["loss"][-1] / row["loss"][0], abs=1e-5)
-    assert row["verdict"] in {"uses", "harmless", "hurts", "unclear"}
+    assert row["verdict"] in get_args(Verdict)
     assert np.mean(row["loss_by_text"], axis=0) == pytest.approx(row["loss"], abs=1e-4)
     assert np.mean(row["delta_by_text"], axis=0) == pytest.approx(row["delta"], abs=1e-4)
     for mean, (low, high) in zip(row["loss"], row["ci95"], strict=True):
@@ -407,14 +415,20 @@ def test_pictures_are_written(model, books, tmp_path):
     assert listing(tmp_path) == ["chart.png", "chart.svg"]
 
 
-def test_with_by_position_the_chart_is_of_positions(model, books, tmp_path):
-    pages = []
+def test_with_by_position_terminal_and_page_have_the_positions_too(model, books, tmp_path):
+    shown = []
     for more in ([], ["--by", "position"]):
         page = tmp_path / f"{len(more)}.html"
-        assert compare(model, "--text", books, "--len", "4x", "--html", page, *more).code == 0
-        pages.append(re.search("<title>(.*)</title>", page.read_text(encoding="utf-8")))
-    assert pages[0][1] != pages[1][1]
-    assert pages[1][1] == "Where in 128 tokens does the loss go up?"
+        done = compare(model, "--text", books, "--len", "4x", "--html", page, *more)
+        assert done.code == 0, done.err
+        shown.append((done.out, page.read_text(encoding="utf-8")))
+    for out, page in shown:
+        assert "Mean loss by context length" in out
+        assert "against context length" in page
+    plain, also = shown
+    assert not any("by position in" in plain[0] or "against position" in text for text in plain)
+    assert "Mean loss by position in 128 tokens" in also[0]
+    assert "against position in one long pass" in also[1]
 
 
 # What is refused before anything is scored

@@ -2,17 +2,21 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 import torch
 import typer
+from freeatten_app import failures as app_failures
+from freeatten_cli import failures
 from freeatten_cli.failures import guarded
 from terminal import PROCESS, process_environment
 
 from freeatten_core import Variant
 from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.files import replacing, replacing_folder
 
 
 def stopped(error, capsys):
@@ -42,6 +46,45 @@ def test_own_failures_are_their_sentence_and_a_code(error, code, capsys):
 
 def test_an_interruption_is_130(capsys):
     assert stopped(KeyboardInterrupt(), capsys) == (130, "stopped; nothing half-written was left")
+
+
+@pytest.fixture
+def default_signals():
+    """Both signals as a terminal sets them, and afterwards as they were."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
+    for name in before:
+        signal.signal(name, signal.SIG_DFL)
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("program", [failures, app_failures], ids=["freeatten", "freeatten-viz"])
+def test_a_signal_ends_a_command_as_ctrl_c_does(program, name, tmp_path, capsys):
+    number = signal.Signals[name]
+
+    @program.guarded
+    def write():
+        with replacing(tmp_path / "map.png"), replacing_folder(tmp_path / "site") as folder:
+            (folder / "half.html").write_text("half")
+            os.kill(os.getpid(), number)
+
+    program.unwind_when_terminated()
+    with pytest.raises(typer.Exit) as exit_:
+        write()
+    assert exit_.value.exit_code == 128 + number
+    assert "stopped; nothing half-written was left" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    os.kill(os.getpid(), number)  # a second one cuts nothing short
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_what_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    failures.unwind_when_terminated()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 import torch
@@ -102,6 +103,41 @@ def test_maps_of_one_variant_are_told_apart_by_their_checkpoints(model, books, t
     assert f"lssar:p=15 [{again}]" in page
 
 
+def test_the_strongest_keys_are_of_the_keys_that_are_shown(model, books, dense):
+    out = inside("map", model, books, *HEAD, "--query", "40:50", "--key", "10:20", columns=200).out
+    row = dense[49, 10:20]
+    listed = re.findall(r" at (\d+): ", out[out.index("strongest for") :].split("\n")[0])[1:]
+    assert [int(key) for key in listed] == [
+        10 + key for key in row.topk(5).indices.tolist() if row[key] > 0
+    ]
+
+
+def test_several_models_are_shown_one_below_the_other(model, trained, books, tmp_path):
+    words = ("--checkpoint", trained["softmax"], *HEAD, "--html", tmp_path / "map.html")
+    out = inside("map", model, books, *words).out
+    assert [out.count(f"{name}, layer 0, head 0") for name in ("lssar:p=15", "softmax")] == [1, 1]
+    assert out.count("again: ") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "without --html one map is shown"),
+        (("--json",), "--json holds one map"),
+        (("--html", "map.html", "--csv", "map.csv"), "--csv holds one map"),
+        (("--html", "map.html", "--png", "map.png"), "--png holds one map"),
+    ],
+)
+def test_a_second_model_is_not_left_out_in_silence(model, trained, tmp_path, words, says):
+    words = [tmp_path / word if word.startswith("map") else word for word in words]
+    said = refusal(
+        2, "map", "--checkpoint", model, "--checkpoint", trained["softmax"], *map(str, words)
+    )
+    assert says in said
+    assert "--checkpoint is given 2 times" in said
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_entropy_as_json_holds_the_head_means(model, books, seen):
     result = inside("entropy", model, books, "--json").result
     (entry,) = result["variants"]
@@ -158,7 +194,7 @@ def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):
         assert entry["by_length"]["largest"][at] == pytest.approx(sum(means) / len(means), abs=1e-5)
     out = inside("entropy", model, books, "--by", "length", "--texts", "2").out
     for words in ("96 tokens of 2 texts of", "share on far tokens", "share on the key read most"):
-        assert words in out
+        assert words in " ".join(out.split())
 
 
 def test_entropy_of_several_texts_is_their_mean(model, books):
@@ -175,15 +211,62 @@ def test_stages_as_json_are_those_of_the_reference(model, books, dense):
     result = inside("stages", model, books, *HEAD, "--position", "50", "--json").result
     assert result["visible"] == 51
     wanted = dense[50, :51]
-    assert torch.allclose(torch.tensor(result["weights"]).double(), wanted, atol=1e-5)
-    assert sum(result["weights"]) == pytest.approx(1)
+    assert torch.allclose(torch.tensor(result["weight"]).double(), wanted, atol=1e-5)
+    assert sum(result["weight"]) == pytest.approx(1)
 
 
 def test_stages_take_another_power(model, books):
     sharp = inside("stages", model, books, *HEAD, "--power", "64", "--json").result
     flat = inside("stages", model, books, *HEAD, "--power", "1", "--json").result
     assert (sharp["variant"], flat["variant"]) == ("lssar:p=64", "lssar:p=1")
-    assert max(sharp["weights"]) > max(flat["weights"])
+    assert max(sharp["weight"]) > max(flat["weight"])
+
+
+STAGES = ["key", "token", "score", "positivity", "normalise", "weight"]
+
+
+def test_stages_have_the_same_columns_and_values_in_every_form(model, books, tmp_path):
+    path = tmp_path / "stages.csv"
+    words = (*HEAD, "--position", "50", "--csv", path)
+    result = inside("stages", model, books, *words, "--json").result
+    lines = list(csv.DictReader(path.open(encoding="utf-8")))
+    assert list(lines[0]) == STAGES
+    for name in ("key", "score", "positivity", "normalise", "weight"):
+        assert [float(line[name]) for line in lines] == pytest.approx(result[name])
+    assert [line["token"] for line in lines] == result["token"]
+    out = inside("stages", model, books, *HEAD, "--position", "50", columns=120).out
+    heading, strongest = out.splitlines()[1:3]
+    assert heading.split() == STAGES
+    at = max(range(51), key=lambda key: result["weight"][key])
+    assert strongest.split()[0] == str(at)
+    assert float(strongest.split()[-2]) == pytest.approx(result["normalise"][at], rel=1e-3)
+    assert float(strongest.split()[-1]) == pytest.approx(result["weight"][at], rel=1e-3)
+
+
+def test_stages_of_a_swap_are_of_what_computes(model, books):
+    source = f"{model}+swap:to=sigmoid"
+    where = ("--checkpoint", source, "--text", books, "--len", str(LENGTH), *HEAD)
+    done = freeatten("stages", *where, "--json")
+    assert done.code == 0, done.err
+    assert done.result["variant"] == "sigmoid"
+    assert done.result["weight"] == done.result["normalise"] == done.result["positivity"]
+    assert "sharpening needs normalise='l1'" in refusal(
+        2, "stages", *map(str, where), "--power", "3"
+    )
+
+
+@pytest.mark.parametrize(("swapped", "told"), [("softmax", False), ("lssar:p=3", True)])
+def test_the_rule_for_uniform_rows_is_told_of_what_sharpens(trained, books, swapped, told):
+    name = "lssar:p=15" if swapped == "softmax" else "softmax"
+    source = f"{trained[name]}+swap:to={swapped}"
+    done = freeatten("entropy", "--checkpoint", source, "--text", books, "--len", str(LENGTH))
+    assert done.code == 0, done.err
+    assert ("near-uniform rule" in done.out) is told
+
+
+def test_the_columns_of_a_list_of_heads_are_named_as_in_json(model, books):
+    done = inside("entropy", model, books, "--statistic", "largest", "--top", "1")
+    assert "layer head largest mean_distance" in " ".join(done.out.split())
 
 
 def test_stages_print_the_strongest_keys_first(model, books):
@@ -197,6 +280,7 @@ def test_stages_print_the_strongest_keys_first(model, books):
     [
         (("map", "--query", "9:3"), "0 <= start < stop <= 96"),
         (("map", "--key", "90:97"), "0 <= start < stop <= 96"),
+        (("map", "--query", "0:10", "--key", "10:40"), "the last one here is at 9"),
         (("map", "--layer", "7"), "layer"),
         (("map", "--head", "7"), "head is 7"),
         (("map", "--pool", "median"), "it can be max or mean"),

@@ -1,7 +1,13 @@
 """The learning curve in the terminal: on standard error, within its width."""
 
+import io
+import re
+
 import pytest
+from freeatten_cli.bars import progress_bar
 from freeatten_cli.learning import LearningView
+from rich.console import Console
+from rich.progress import TextColumn
 
 from freeatten_core import Variant
 from freeatten_core.training import Progress
@@ -27,6 +33,33 @@ def test_a_report_says_where_the_run_is_and_what_is_left(capsys, monkeypatch):
     assert err.splitlines()[0] == (
         "lssa train 40/100  lr 0.003  loss 3.3500  validation 3.2500  1,024 tokens/s  120 s left"
     )
+
+
+def test_the_end_of_a_search_does_not_say_that_nothing_is_left(capsys, monkeypatch):
+    err = shown(capsys, 120, monkeypatch, [progress(100, 9.0, "search")])
+    assert err.splitlines()[0].endswith("1,024 tokens/s")
+
+
+def bar_at(*completed):
+    """What a bar of 100 shows after so many seconds a step, without a terminal."""
+    clock = iter(range(1000))
+    bar = progress_bar(
+        Console(file=io.StringIO(), width=100), TextColumn("{task.percentage:.0f} %")
+    )
+    bar.get_time = lambda: float(next(clock))
+    task = bar.add_task("scoring", total=None)
+    for done in completed:
+        bar.update(task, completed=done, total=100)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(bar.get_renderable())
+    return console.file.getvalue().strip()
+
+
+def test_a_bar_says_what_is_left_when_it_knows():
+    for unknown in (bar_at(), bar_at(0)):
+        assert "left" not in unknown
+        assert "-:--" not in unknown
+    assert re.search(r"scoring .* 50 % 0:00:\d\d left$", bar_at(0, 10, 30, 50))
 
 
 def test_the_curve_is_drawn_at_the_end_with_its_last_value(capsys, monkeypatch):

@@ -70,7 +70,7 @@ def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
         ("inside", "inside.md", "inside/heads entropy"),
         ("app", "app.md", "app/redraw table"),
         ("stability", "stability.md", "stability/cpu random float16"),
-        ("systems", "softplus.md", "systems/code window"),
+        ("systems", "softplus.md", "systems/code delta"),
         ("cube", "softplus.md", "cube/runs cells"),
         ("own", "own.md", "own/code loss"),
     ],
@@ -179,7 +179,10 @@ def test_a_stored_recall_is_on_the_card_of_its_model(checkout):
     )
     assert "Nothing has been stored" in (folder / "README.md").read_text()
     report(checkout)
-    assert "| `softmax` | 100.0 ±2.1 | 99.8 ±2.1 |" in (folder / "README.md").read_text()
+    assert (
+        "| `softmax` | 100.0 (97.1–100.0) | 99.8 (97.1–100.0) |"
+        in (folder / "README.md").read_text()
+    )
 
 
 def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):

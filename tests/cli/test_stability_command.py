@@ -131,6 +131,11 @@ def test_a_wrong_call_is_one_sentence(option, value, sentence):
     assert refusal(2, *TINY, option, value) == sentence
 
 
+def test_a_seed_that_no_generator_takes_is_refused():
+    sentence = refusal(2, *TINY, "--seed", str(1 << 64))
+    assert sentence.startswith("seed is 18446744073709551616; it must be a whole number from 0 to")
+
+
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(tmp_path):
     assert refusal(2, *TINY, "--csv", tmp_path / "cells.txt") == (
         f"--csv {tmp_path / 'cells.txt'}: the name must end in .csv"

@@ -73,7 +73,10 @@ def test_losses_by_position_are_drawn_where_they_are_stored(tmp_path):
     words = ["--variants", "softmax", "--by", "position", "--html", chart]
     done = freeatten("compare", "--stored", "stdlib-16x", *words)
     assert done.code == 0, done.err
-    assert "Where in 8,192 tokens does the loss go up?" in chart.read_text(encoding="utf-8")
+    assert "against position in one long pass" in chart.read_text(encoding="utf-8")
+    assert "Mean loss by position in 8,192 tokens" in done.out
+    plain = freeatten("compare", "--stored", "stdlib-16x", "--variants", "softmax")
+    assert "loss by position" not in plain.out
 
 
 # The ablation cube

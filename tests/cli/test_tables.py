@@ -7,8 +7,6 @@ from freeatten_cli import tables
 from rich.console import Console
 from sample_result import LENGTHS, LOSS, sample_result, without_intervals
 
-from freeatten_core import wording
-
 
 def printed(renderable, width, *, color=False):
     console = Console(
@@ -71,13 +69,16 @@ def test_lowest_loss_of_each_length_is_bold():
     assert "\x1b[1m2.252" not in text
 
 
-def test_delta_is_marked_only_where_the_interval_excludes_zero():
+def test_delta_is_marked_only_where_the_interval_excludes_zero_and_is_not_harmless():
     text = printed(tables.delta_table(sample_result(), 80), 80)
     line = line_of(text, "lssar:p=15")
     assert "▼−0.030" in line
     assert " +0.007" in line
     assert "▲+0.232" in line
     assert line.split()[1] == "0"
+    harmless = sample_result(["lssar:p=15"])
+    harmless["variants"][0]["delta_ci95"][-1] = [0.0002, 0.0018]
+    assert "▲+0.232" not in printed(tables.delta_table(harmless, 80), 80)
     alone = printed(tables.delta_table(without_intervals(sample_result()), 80), 80)
     assert "▲" not in alone
     assert "±" not in alone
@@ -103,19 +104,12 @@ def test_missing_numbers_are_dashes():
     assert "nan" not in text
 
 
-@pytest.mark.parametrize(
-    ("verdict", "start", "words"),
-    [
-        ("uses", None, "uses the longer context"),
-        ("harmless", None, "harmless"),
-        ("hurts", 1024, "hurts from 1,024 tokens"),
-        ("hurts", None, "hurts"),
-        ("unclear", None, "unclear"),
-        (None, None, "–"),
-    ],
-)
-def test_verdicts_in_plain_words(verdict, start, words):
-    assert wording.verdict_text({"verdict": verdict, "hurts_from": start}) == words
+def test_the_verdict_stands_with_what_it_rests_on():
+    result = sample_result(["softmax-ls"])
+    result["variants"][0] |= {"verdict": "worse", "window_delta": None, "window_delta_ci95": None}
+    text = printed(tables.verdict_table(result), 100)
+    assert "worse than a window" in text
+    assert "Δ\u00a0+0.171\u00a0±0.012, S\u00a0+0.181\u00a0±0.012, W\u00a0–" in text
 
 
 def test_text_line():

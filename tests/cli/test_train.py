@@ -1,14 +1,27 @@
 """`freeatten train`: a checkpoint that can be compared, a killed run that goes on."""
 
 import json
+import re
 import shlex
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from freeatten_cli import learning
-from terminal import QUICK, SIZES, Done, freeatten, listing, prose, refusal
+from terminal import (
+    PROCESS,
+    QUICK,
+    SIZES,
+    Done,
+    freeatten,
+    listing,
+    process_environment,
+    prose,
+    refusal,
+)
 
-from freeatten_core import tokens, training
+from freeatten_core import tokens, training_state
 from freeatten_core.checkpoint import FILES
 
 
@@ -71,9 +84,19 @@ def test_what_made_it_is_in_the_curve_the_config_and_the_card(books, tmp_path):
     assert curve["text"]["sources"][0]["documents"] == [f"{index}.txt" for index in range(8)]
     program, *words = shlex.split(curve["command"])
     assert (program, words[:3]) == ("freeatten", ["train", "--variant", "lssar:p=3"])
-    card = (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
     assert curve["command"] in card
     assert "# freeatten: `lssar:p=3`" in card
+
+
+def test_the_card_says_nothing_that_was_not_so(books, tmp_path):
+    out = tmp_path / "model"
+    train(books, out)  # 12 steps, so that the recipe's 300 steps of warm-up were 3; one rate
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "| warmup | 3 |" in card
+    assert "search_steps" not in card
+    assert "project's own" not in card
+    assert "license" not in card  # that is for whoever trained it to say
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interrupted):
@@ -81,8 +104,8 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interru
     assert train(books, whole).code == 0
     stopped = interrupted(8, books, out)
     assert (stopped.code, stopped.out) == (130, "")
-    assert stopped.sentence == "stopped; nothing half-written was left"
-    assert listing(tmp_path) == [".model.corpus", f".model.{training.STATE}", "whole"]
+    assert stopped.sentence == "stopped; step 4 is kept, and the same command goes on from there"
+    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}", "whole"]
     again = train(books, out)
     assert again.code == 0
     assert "train 4/12" not in again.err  # not from the beginning
@@ -94,11 +117,107 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interru
     assert curves[0] == curves[1]
 
 
+NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+"""Python then takes ASCII for files that name no encoding."""
+
+
+def test_a_terminated_run_says_what_is_kept_and_leaves_nothing_else(books, tmp_path):
+    out = tmp_path / "model"
+    words = ["--variant", "lssa", "--text", books, "--out", out, *QUICK, "--steps", "1000000"]
+    process = subprocess.Popen(
+        [*PROCESS, "train", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=process_environment(),
+    )
+    with process:
+        assert any(" train 8/" in line for line in process.stderr)
+        process.terminate()
+        err = " ".join(line.strip("│ \n") for line in process.stderr)
+        assert process.stdout.read() == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert re.search(r"stopped; step [\d,]+ is kept, and the same command goes on from there", err)
+    assert "Traceback" not in err
+    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}"]
+
+
+def test_a_run_ends_whole_in_a_locale_that_is_not_utf8(books, tmp_path):
+    words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "model", *QUICK]
+    done = subprocess.run(
+        [*PROCESS, "train", *map(str, words)],
+        capture_output=True,
+        env=process_environment() | NOT_UTF8,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, b""), done.stderr
+    assert "Δ is the loss minus" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_state_of_another_run_is_refused(books, tmp_path, interrupted):
     out = tmp_path / "model"
     interrupted(8, books, out)
     sentence = train_refused(2, books, out, "--seed", "9")
-    assert "is the state of another run (variant, recipe or text differ)" in sentence
+    assert "is the state of another run: seed was 0 and is 9 now; finish that run" in sentence
+
+
+def copied(books: Path, folder: Path) -> Path:
+    """A folder of the same name and the same file names, of other texts."""
+    other = folder / books.name
+    other.mkdir(parents=True)
+    for path in books.iterdir():
+        (other / path.name).write_text(path.read_text().replace("cat", "owl"))
+    return other
+
+
+@pytest.mark.parametrize("where", ["state", "corpus"])
+def test_a_run_does_not_go_on_with_other_texts_of_the_same_name(
+    books, tmp_path, interrupted, where
+):
+    out, other = tmp_path / "model", copied(books, tmp_path / "b")
+    words = ("--corpus", str(tmp_path / "kept")) if where == "corpus" else ()
+    interrupted(8, books, out, *words)
+    before = listing(tmp_path)
+    sentence = train_refused(2, other, out, *words)
+    assert "sha256 of books was" in sentence
+    assert listing(tmp_path) == before
+    assert train(books, out, *words).code == 0  # nothing of it was lost
+
+
+@pytest.mark.parametrize("kept", ["--corpus", None])
+def test_text_cut_by_another_vocabulary_is_not_taken(books, tmp_path, interrupted, kept):
+    words = (kept, str(tmp_path / "corpus")) if kept else ()
+    interrupted(8, books, tmp_path / "model", *words)
+    sentence = train_refused(2, books, tmp_path / "model", *words, "--vocab", "400")
+    assert "vocab_size was 320 and is 400 now" in sentence
+
+
+def test_recall_does_not_go_on_where_text_was(books, tmp_path, interrupted):
+    out = tmp_path / "model"
+    interrupted(8, books, out)
+    words = ("--task", "recall", "--variant", "lssa", "--out", out, "--steps", "4", "--lr", "1e-2")
+    sentence = refusal(2, "train", *words)
+    assert "is the state of another run: task was missing and is {'kind': 'recall'" in sentence
+
+
+def test_a_folder_made_meanwhile_is_left_alone(books, tmp_path, monkeypatch):
+    out = tmp_path / "model"
+    show = learning.LearningView.progress
+
+    def meddle(self, progress):
+        show(self, progress)
+        if progress.step == 12:
+            out.mkdir()
+            (out / "notes.txt").write_text("years of work")
+
+    monkeypatch.setattr(learning.LearningView, "progress", meddle)
+    done = train(books, out)
+    assert (done.code, done.out) == (1, "")
+    assert f"saved {tmp_path / 'model-2'}" in done.err
+    assert "is left as it is; what was made is whole in" in done.sentence
+    assert listing(out) == ["notes.txt"]
+    assert listing(tmp_path / "model-2") == sorted(FILES)
+    assert listing(tmp_path) == ["model", "model-2"]
 
 
 def test_of_several_learning_rates_the_best_is_used_and_all_are_kept(books, tmp_path):
@@ -111,7 +230,9 @@ def test_of_several_learning_rates_the_best_is_used_and_all_are_kept(books, tmp_
     assert list(curve["searched"]) == ["1e-05", "0.01"]
     assert curve["searched"]["0.01"] < curve["searched"]["1e-05"]
     assert curve["learning_rate"] == 0.01
-    assert "the best of short runs of 6 steps" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "the best of short runs of 6 steps" in card
+    assert "| search_steps | 6 |" in card
 
 
 def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
@@ -127,7 +248,7 @@ def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
 def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
     corpus = ("--corpus", tmp_path / "corpus")
     assert "tokenizer: " in train(books, tmp_path / "one", *corpus).err
-    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("prepared again"))
+    monkeypatch.setattr(tokens, "_prepare", lambda *_: pytest.fail("prepared again"))
     done = train(books, tmp_path / "two", *corpus, variant="relu")
     assert done.code == 0
     assert listing(tmp_path) == ["corpus", "one", "two"]
@@ -140,7 +261,8 @@ def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
     other.mkdir()
     (other / "0.txt").write_text(prose(0, 400))
     sentence = train_refused(2, other, tmp_path / "two", *corpus)
-    assert f"--corpus {tmp_path / 'corpus'} holds books, not {other}" in sentence
+    assert f"{tmp_path / 'corpus'} keeps text that was prepared otherwise" in sentence
+    assert "source was books and is other now" in sentence
 
 
 WRONG = {
@@ -153,6 +275,10 @@ WRONG = {
     "--length 4": ["--length", "greater than or equal to 8"],
     "--steps 0": ["--steps", "greater than or equal to 1"],
     "--vocab 100": ["--vocab", "greater than or equal to 256"],
+    "--seed 18446744073709551616": [
+        "seed is 18446744073709551616",
+        "from 0 to 18446744073709551615",
+    ],
     "--device tpu": ["device is 'tpu'", "auto, cpu or cuda"],
 }
 
@@ -169,7 +295,7 @@ def test_a_wrong_option_is_refused_with_its_value(books, tmp_path, option):
 @pytest.fixture
 def unprepared(monkeypatch):
     """Reading the training text fails the test."""
-    monkeypatch.setattr(tokens, "prepare", lambda *_, **__: pytest.fail("text was prepared"))
+    monkeypatch.setattr(tokens, "prepared", lambda *_, **__: pytest.fail("text was prepared"))
 
 
 @pytest.mark.usefixtures("unprepared")
@@ -198,6 +324,7 @@ def test_missing_text_and_text_that_repeats_the_standard_library_are_refused(tmp
     copy.write_text(Path(shlex.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     sentence = train_refused_text(copy, tmp_path / "model")
     assert f"every file of {copy} repeats the standard library" in sentence
+    assert "shlex_copy.py is a near copy of shlex.py" in sentence
     assert listing(tmp_path) == ["shlex_copy.py"]
 
 

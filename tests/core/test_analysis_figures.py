@@ -34,12 +34,12 @@ def stages_result():
         "position": 3,
         "text": "a<b>.py",
         "visible": 4,
-        "keys": [0, 1, 2, 3],
-        "tokens": ["<s>", "\n", "if", "x"],
+        "key": [0, 1, 2, 3],
+        "token": ["<s>", "\n", "if", "x"],
         "score": [0.5, -1.0, 2.0, 0.0],
         "positivity": [0.9, 0.3, 2.1, 0.7],
         "normalise": [0.225, 0.075, 0.525, 0.175],
-        "weights": [0.225, 0.075, 0.525, 0.175],
+        "weight": [0.225, 0.075, 0.525, 0.175],
     }
 
 
@@ -109,7 +109,7 @@ def test_every_stage_is_drawn_with_the_keys_that_weigh_most():
         result["score"],
         result["positivity"],
         [4 * value for value in result["normalise"]],
-        result["weights"],
+        result["weight"],
     ]
     (listed,) = [note.text for note in figure.layout.annotations if "largest" in note.text]
     assert listed.split("<br>")[1:3] == ["'if' at 2 <b>0.525</b>", "'&lt;s&gt;' at 0 <b>0.225</b>"]

@@ -26,6 +26,7 @@ from freeatten_core.checkpoint import (
 )
 from freeatten_core.corpus import stdlib_root
 from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.files import SavedElsewhereError
 from freeatten_core.recall import TEST, draw, load_recall
 from freeatten_core.tokens import encode, tokenizer_id
 from freeatten_core.training import Recipe
@@ -86,10 +87,13 @@ def test_what_comes_with_the_weights(folder):
     assert values["position"] == {"kind": "rope", "base": 10_000.0}
 
 
-def test_an_earlier_checkpoint_is_replaced(folder):
-    tiny.save(folder, tiny.model("relu"))
-    assert load_checkpoint(folder).config.variant == Variant.parse("relu")
-    assert tiny.listing(folder.parent) == ["mine"]
+def test_an_earlier_checkpoint_stays_and_the_new_one_is_beside_it(folder):
+    beside = folder.parent / "mine-2"
+    with refused(SavedElsewhereError, [f"{folder} came into being", f"is whole in {beside}"]):
+        tiny.save(folder, tiny.model("relu"))
+    assert load_checkpoint(folder).config.variant == Variant.parse("softmax")
+    assert load_checkpoint(beside).config.variant == Variant.parse("relu")
+    assert tiny.listing(folder.parent) == ["mine", "mine-2"]
 
 
 @pytest.mark.parametrize("room", [0, 2_000, 40_000], ids=str)

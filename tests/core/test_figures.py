@@ -273,6 +273,19 @@ def test_loss_by_position():
         figures.position_figure(sample_result())
 
 
+def test_loss_by_position_stands_below_loss_and_delta():
+    result = with_positions(sample_result(MAIN))
+    alone, both = figures.comparison_figure(result), figures.position_figure(result)
+    figure = figures.comparison_figure(result, by_position=True)
+    assert [trace.y for trace in figure.data] == [trace.y for trace in (*alone.data, *both.data)]
+    assert {trace.yaxis for trace in figure.data[-4:]} == {"y3"}
+    assert figure.layout.yaxis3.domain[1] < figure.layout.yaxis.domain[0]
+    assert tuple(figure.layout.xaxis3.domain) == (0, 1)
+    assert figure.layout.height > alone.layout.height + 300
+    headings = [text for text in texts(figure) if text.startswith("<b>Loss</b>")]
+    assert len(headings) == 2
+
+
 def test_learning_curves_start_above_the_frame():
     curves = sample_curves()
     curves["relu"] = [{"step": 100, "loss": None, "validation": None}]

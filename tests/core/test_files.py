@@ -2,6 +2,9 @@
 
 import errno
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -65,10 +68,10 @@ def test_a_full_disk_leaves_the_old_file(target):
 
 
 def test_a_disk_too_full_for_the_temporary_file(target, monkeypatch):
-    def mkstemp(**_):
+    def touch(*_, **__):
         raise FULL
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", mkstemp)
+    monkeypatch.setattr(Path, "touch", touch)
     with refused(ContentError, [f"cannot write {target}: No space left on device"]):
         files.write_text(target, "new")
     assert target.read_text() == "old"
@@ -119,12 +122,58 @@ def test_a_folder_appears_whole_with_its_parents(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_takes_the_place_of_the_old_one(folder):
-    with files.replacing_folder(folder) as temporary:
+def ours(folder):
+    """Whether a folder holds what the tests' command makes."""
+    return (folder / "old.txt").is_file() and tiny.listing(folder) == ["old.txt"]
+
+
+def test_a_folder_takes_the_place_of_one_that_the_command_made(folder):
+    with files.replacing_folder(folder, ours) as temporary:
         (temporary / "new.txt").write_text("new")
         assert tiny.listing(folder) == ["old.txt"]
     assert tiny.listing(folder) == ["new.txt"]
     assert tiny.listing(folder.parent) == ["out"]
+
+
+@pytest.mark.parametrize("may_replace", [lambda _: False, ours], ids=["nothing", "ours"])
+def test_a_folder_of_somebody_else_stays_and_the_new_one_is_beside_it(folder, may_replace):
+    (folder / "notes.txt").write_text("years of work")
+    (folder.parent / "out-2").write_text("a file of that name, too")
+
+    def make():
+        with files.replacing_folder(folder, may_replace) as temporary:
+            (temporary / "new.txt").write_text("new")
+
+    beside = folder.parent / "out-3"
+    with refused(files.SavedElsewhereError, [f"{folder} came into being", f"whole in {beside}"]):
+        make()
+    assert tiny.listing(folder) == ["notes.txt", "old.txt"]
+    assert tiny.listing(beside) == ["new.txt"]
+    assert tiny.listing(folder.parent) == ["out", "out-2", "out-3"]
+
+
+def test_a_file_that_came_into_being_meanwhile_stays(tmp_path):
+    out = tmp_path / "out"
+
+    def make():
+        with files.replacing_folder(out) as temporary:
+            (temporary / "new.txt").write_text("new")
+            out.write_text("a letter")
+
+    with pytest.raises(files.SavedElsewhereError) as caught:
+        make()
+    assert caught.value.place == tmp_path / "out-2"
+    assert out.read_text() == "a letter"
+    assert tiny.listing(tmp_path / "out-2") == ["new.txt"]
+
+
+def test_an_empty_folder_is_filled_also_behind_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with files.replacing_folder(tmp_path / "link") as temporary:
+        (temporary / "new.txt").write_text("new")
+    assert tiny.listing(tmp_path / "real") == ["new.txt"]
+    assert tiny.listing(tmp_path) == ["link", "real"]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt(), ContentError("x")])
@@ -155,7 +204,7 @@ def test_the_old_folder_comes_back_when_the_last_step_fails(folder, monkeypatch)
         return rename(self, goal)
 
     monkeypatch.setattr(Path, "rename", fail_at_the_end)
-    with refused(ContentError, [f"cannot write {folder}"]), files.replacing_folder(folder):
+    with refused(ContentError, [f"cannot write {folder}"]), files.replacing_folder(folder, ours):
         pass
     assert tiny.listing(folder) == ["old.txt"]
     assert tiny.listing(folder.parent) == ["out"]
@@ -172,3 +221,54 @@ def test_a_folder_cannot_be_made_in_a_file(target):
     with refused(ContentError, [f"cannot write {target / 'out'}"]):
         fail_in(files.replacing_folder(target / "out"), AssertionError("the block ran"))
     assert target.read_text() == "old"
+
+
+def test_text_is_utf8_and_what_is_no_text_is_escaped(target):
+    files.write_text(target, "Δ of caf\udce9.py")
+    assert target.read_bytes() == "Δ of caf\\udce9.py".encode()
+
+
+# Two at once
+
+
+def test_a_lock_is_held_against_others_and_leaves_nothing(tmp_path):
+    out = tmp_path / "new" / "out"
+
+    def enter():
+        with files.locked(out, "another writes there"):
+            return True
+
+    with files.locked(out, "busy"), ThreadPoolExecutor(1) as other:
+        assert enter()  # the holder itself may
+        assert tiny.listing(out.parent) == [".out.lock"]
+        with refused(UsageError, ["another writes there"]):
+            other.submit(enter).result()
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(enter).result()
+    assert tiny.listing(out.parent) == []
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from freeatten_core.files import locked
+
+with locked(Path(sys.argv[1]), "busy"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_killed_process_leaves_no_lock_behind(tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout.readline() == b"held\n"
+        with refused(UsageError, ["another process writes"]):
+            files.locked(out, "another process writes").__enter__()
+        process.kill()
+    with files.locked(out, "busy"):
+        pass
+    assert tiny.listing(tmp_path) == []

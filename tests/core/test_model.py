@@ -6,9 +6,10 @@ import pytest
 import tiny
 import torch
 import torch.nn.functional as F
-from strategies import VARIANTS
+from strategies import VARIANTS, refused
 
 from freeatten_core import Variant, model
+from freeatten_core.errors import UsageError
 from freeatten_core.model import Model, parameter_shapes
 from freeatten_core.training import Recipe
 
@@ -124,6 +125,15 @@ def test_queries_and_keys_can_be_observed():
     built.hidden(some_tokens(), observe=lambda layer, *found: seen.setdefault(layer, found))
     assert [tuple(x.shape) for x in (*seen[0], *seen[1])] == [(2, 2, 24, 8), (2, 1, 24, 8)] * 2
     assert sorted(seen) == [0, 1]
+
+
+@pytest.mark.parametrize("seed", [1 << 64, -1, 0.5, True])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with refused(
+        UsageError, [f"seed is {seed!r}", "a whole number from 0 to 18446744073709551615"]
+    ):
+        tiny.model(seed=seed)
+    assert tiny.model(seed=(1 << 64) - 1).config == tiny.CONFIG
 
 
 def test_initial_weights_depend_on_the_seed_alone():

@@ -31,7 +31,18 @@ def test_accuracy_is_drawn_in_percent():
     drawn = [value for trace in figure.data for value in trace.y]
     wanted = [100 * value for values in ACCURACY.values() for value in values]
     assert drawn == pytest.approx(wanted)
-    assert figure.data[0].error_y.array == pytest.approx([2.1] * 4)
+    bars = figure.data[0].error_y
+    row = recall_result()["variants"][0]
+    for at, (share, (low, high)) in enumerate(
+        zip(row["accuracy"], row["accuracy_ci95"], strict=True)
+    ):
+        assert (bars.arrayminus[at], bars.array[at]) == pytest.approx(
+            (100 * (share - low), 100 * (high - share))
+        )
+    assert bars.array[0] == 0  # all were right: nothing above 100 %
+    assert bars.arrayminus[0] > 2
+    assert bars.symmetric is False
+    assert figure.data[0].hovertext[0].endswith("100.0 (97.1–100.0) % right")
     assert any("a guess: 6.2 %" in text for text in notes(figure))
 
 
@@ -86,7 +97,9 @@ def test_markdown_tables_hold_the_numbers():
     assert gain[3].endswith("| −0.019 ±0.050 |")
     assert "| 6.380 ±0.400 |" in cards.control_table(copy_result())
     accuracy = cards.accuracy_table(recall_result()).splitlines()
-    assert accuracy[2] == "| `softmax` | 100.0 ±2.1 | 99.8 ±2.1 | 46.7 ±2.1 | 10.2 ±2.1 |"
+    assert accuracy[2] == (
+        "| `softmax` | 100.0 (97.1–100.0) | 99.8 (97.1–100.0) | 46.7 (38–55) | 10.2 (6–17) |"
+    )
     distance = cards.distance_table(recall_result()).splitlines()
     assert distance[0] == "| % right at 2,048, distance | ≤ 128 | ≤ 256 | ≤ 2,048 |"
     assert distance[2] == "| `softmax` | 100.0 (44–100) | – | 10.0 (6–16) |"
@@ -116,7 +129,7 @@ def test_a_card_shows_the_rows_of_its_own_variant():
     from freeatten_core import Variant
 
     card = cards.recall_card(Variant.parse("softmax"), about, recall_result())
-    assert "| `softmax` | 100.0 ±2.1 |" in card
+    assert "| `softmax` | 100.0 (97.1–100.0) |" in card
     assert "lssar" not in card
     other = cards.recall_card(Variant.parse("relu"), about, recall_result())
     assert "Nothing has been stored" in other

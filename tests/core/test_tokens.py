@@ -1,6 +1,8 @@
 """The tokenizer, and documents as arrays of tokens."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import refused
 
-from freeatten_core import corpus, tokens
+from freeatten_core import corpus, files, tokens
 from freeatten_core.checkpoint import TOKENIZER, assets, read_tokenizer
 from freeatten_core.errors import ContentError, UsageError
 
@@ -115,10 +117,13 @@ def test_every_document_is_in_exactly_one_part(folder, prepared):
     assert 0 < len(validation) < len(training) / 5
 
 
-def test_near_copies_are_dropped_and_named(folder, prepared):
-    lines = prepared[2]
-    assert "  dropped near.py" in lines
-    assert f"{folder}: 60 files kept, 1 dropped as near copies" in lines
+def test_near_copies_are_counted_in_a_line_and_listed_with_what_they_repeat(folder, prepared):
+    _, found, lines = prepared
+    assert [line for line in lines if "near" in line] == [
+        f"{folder}: 60 files kept, 1 dropped as near copies of the standard library "
+        "(curve.json will list them)"
+    ]
+    assert found.about["sources"][0]["near_copies"] == {"near.py": "textwrap.py"}
 
 
 def test_what_the_text_was_is_kept(folder, prepared):
@@ -197,7 +202,8 @@ def test_a_source_of_one_document_trains_on_it(tmp_path):
 def test_nothing_but_near_copies_is_refused(tmp_path):
     copy = tmp_path / "copy.py"
     copy.write_text((corpus.stdlib_root() / "textwrap.py").read_text())
-    with refused(UsageError, [f"every file of {copy} repeats the standard library"]):
+    words = [f"every file of {copy} repeats", "(copy.py is a near copy of textwrap.py)"]
+    with refused(UsageError, words):
         tokens.prepare([str(copy)], tmp_path / "corpus", vocab_size=300)
     assert tiny.listing(tmp_path) == ["copy.py"]
 
@@ -228,6 +234,101 @@ def test_a_folder_of_something_else_is_never_replaced(folder, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_note_beside_prepared_text_is_never_removed(folder, prepared, tmp_path):
+    out = copy_of(prepared, tmp_path / "corpus")
+    (out / "notes.txt").write_text("years of work")
+    with refused(UsageError, [f"{out} holds other files"]):
+        tokens.prepare([str(folder)], out, vocab_size=300)
+    tokens.remove_corpus(out)
+    assert (out / "notes.txt").read_text() == "years of work"
+
+
+# prepared text that is kept
+
+
+@pytest.fixture
+def kept(prepared, tmp_path, monkeypatch):
+    """A function that asks for text that a folder keeps, and must not be prepared again."""
+    out = copy_of(prepared, tmp_path / "corpus")
+    monkeypatch.setattr(tokens, "_prepare", lambda *_: pytest.fail("prepared again"))
+
+    def ask(source, vocab_size=300):
+        return tokens.prepared([str(source)], out, vocab_size=vocab_size)
+
+    return ask
+
+
+def test_the_same_texts_are_prepared_once(kept, folder, prepared):
+    assert kept(folder).about == prepared[1].about
+
+
+def moved(folder, tmp_path, change):
+    """The same texts elsewhere, under the same name, with a change."""
+    other = tmp_path / "elsewhere" / "mine"
+    shutil.copytree(folder, other)
+    change(other)
+    return other
+
+
+def test_texts_may_have_been_moved(kept, folder, tmp_path):
+    kept(moved(folder, tmp_path, lambda _: None))
+
+
+CHANGES = {
+    "a byte": lambda folder: (folder / "000.txt").write_text(tiny.prose(0, 120) + "x"),
+    "a name": lambda folder: (folder / "000.txt").rename(folder / "zero.txt"),
+    "a file more": lambda folder: (folder / "new.txt").write_text(tiny.prose(9)),
+    "a file less": lambda folder: (folder / "000.txt").unlink(),
+    "another near copy": lambda folder: (folder / "near.py").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_other_texts_of_the_same_name_are_refused(kept, folder, tmp_path, change):
+    other = moved(folder, tmp_path, change)
+    with refused(UsageError, ["prepared otherwise", "sha256 of mine was ", "remove it"]):
+        kept(other)
+
+
+def test_another_vocabulary_is_refused(kept, folder):
+    with refused(UsageError, ["prepared otherwise: vocab_size was 300 and is 500 now;"]):
+        kept(folder, vocab_size=500)
+
+
+def test_another_source_is_refused(kept, tmp_path):
+    other = tiny.write_folder(tmp_path / "other", files=2)
+    with refused(UsageError, ["source was mine and is other now;"]):
+        kept(other)
+
+
+def test_another_interpreters_standard_library_is_refused(kept, folder, monkeypatch):
+    monkeypatch.setattr(tokens, "stdlib_documents", lambda: corpus.prose_documents()[:1])
+    with refused(UsageError, ["sha256 of standard_library was"]):
+        kept(folder)
+
+
+def test_another_text_takes_the_place_of_what_may_be_replaced(prepared, tmp_path):
+    out = copy_of(prepared, tmp_path / "corpus")
+    other = tiny.write_folder(tmp_path / "other", files=8)
+    found = tokens.prepared([str(other)], out, vocab_size=300, replace=True)
+    assert [source.name for source in found.sources] == ["other"]
+
+
+def test_text_that_another_call_prepares_is_waited_for_by_the_user(folder, tmp_path):
+    out = tmp_path / "corpus"
+
+    def ask():
+        return tokens.prepared([str(folder)], out, vocab_size=300)
+
+    with (
+        files.locked(out, "busy"),
+        ThreadPoolExecutor(1) as other,
+        refused(UsageError, [f"another call prepares text in {out}; wait until it has"]),
+    ):
+        other.submit(ask).result()
+    assert tiny.listing(tmp_path) == []
+
+
 def copy_of(prepared, folder):
     folder.mkdir()
     for path in prepared[0].iterdir():
@@ -244,6 +345,7 @@ DAMAGE = {
     "cut list": ("corpus.json", lambda raw: raw[:-3]),
     "another list": ("corpus.json", lambda _: json.dumps([1, 2]).encode()),
     "cut tokenizer": ("tokenizer.json", lambda raw: raw[:50]),
+    "another tokenizer": ("tokenizer.json", lambda _: SHIPPED.to_str().encode()),
 }
 
 
@@ -256,6 +358,21 @@ def test_a_damaged_corpus_is_refused(prepared, tmp_path, name, damage):
         (folder / name).write_bytes(raw)
     with refused(ContentError, [f"{folder} is not a prepared corpus"]):
         tokens.load_corpus(folder)
+
+
+def of_an_earlier_version(prepared, folder):
+    out = copy_of(prepared, folder)
+    about = json.loads((out / "corpus.json").read_text())
+    (out / "corpus.json").write_text(json.dumps({"sources": about["sources"]}))
+    return out
+
+
+def test_text_that_an_earlier_version_prepared_is_told_or_replaced(folder, prepared, tmp_path):
+    out = of_an_earlier_version(prepared, tmp_path / "corpus")
+    with refused(ContentError, [f"{out} is not a prepared corpus: another version wrote it"]):
+        tokens.prepared([str(folder)], out, vocab_size=300)
+    again = tokens.prepared([str(folder)], out, vocab_size=300, replace=True)
+    assert again.about == prepared[1].about
 
 
 def test_another_folder_is_no_corpus(tmp_path):

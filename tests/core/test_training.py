@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from strategies import refused
 from freeatten_core import Variant, load_checkpoint, training
 from freeatten_core.checkpoint import CURVE, FILES, WEIGHTS
 from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.files import SavedElsewhereError
 from freeatten_core.tokens import load_corpus, prepare
 from freeatten_core.training import Batches, FreshGradients, Recipe, ReplayedGradients, train
 
@@ -273,9 +275,10 @@ def test_when_every_rate_diverged_the_run_says_so(texts, tmp_path, monkeypatch):
 
 def test_a_run_that_diverged_makes_no_checkpoint(texts, tmp_path, monkeypatch):
     diverge_at(monkeypatch, 1e-2)
-    with refused(ContentError, ["relu diverged", "not finite"]):
+    words = ["relu diverged: at step 10 its validation loss is nan", "not finite", "below 0.01"]
+    with refused(ContentError, words):
         run(texts, tmp_path / "mine", "relu")
-    assert not (tmp_path / "mine").exists()
+    assert tiny.listing(tmp_path) == []
 
 
 # being killed
@@ -286,11 +289,11 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 import tiny
-from freeatten_core import Variant, training
+from freeatten_core import Variant, training, training_state
 from freeatten_core.tokens import load_corpus
 
 torch.set_num_threads(1)
-save, kill_in_save, saves = training.save_file, sys.argv[4] == "save", []
+save, kill_in_save, saves = training_state.save_file, sys.argv[4] == "save", []
 
 def report(progress):
     print(progress.step, flush=True)
@@ -304,7 +307,7 @@ def save_file(tensors, path, metadata):
         os.kill(os.getpid(), signal.SIGKILL)
     save(tensors, path, metadata=metadata)
 
-training.save_file = save_file
+training_state.save_file = save_file
 training.train(Variant(), load_corpus(Path(sys.argv[2])), Path(sys.argv[3]), tiny.RECIPE,
     device=torch.device("cpu"), command="freeatten train", report=report)
 """
@@ -371,23 +374,28 @@ def test_a_search_goes_on_with_the_rates_not_tried(texts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other",
-    [{"variant": "relu"}, {"recipe": replace(tiny.RECIPE, seed=1)}],
+    ("other", "said"),
+    [
+        ({"variant": "relu"}, "variant was softmax and is relu now;"),
+        ({"recipe": replace(tiny.RECIPE, seed=1)}, "seed was 0 and is 1 now;"),
+    ],
     ids=["variant", "recipe"],
 )
-def test_the_state_of_another_run_is_refused_and_kept(texts, uninterrupted, tmp_path, other):
+def test_the_state_of_another_run_is_refused_and_kept(texts, uninterrupted, tmp_path, other, said):
     out = tmp_path / "mine"
     interrupt(texts, out)
-    with refused(UsageError, [str(tmp_path / STATE), "another run", "remove the file"]):
+    words = [str(tmp_path / STATE), "another run: ", said, "remove the file"]
+    with refused(UsageError, words):
         run(texts, out, **other)
     assert_same_run(run(texts, out), uninterrupted)
 
 
 def test_the_state_of_another_text_is_refused(texts, tmp_path):
     interrupt(texts, tmp_path / "mine")
-    source = tiny.write_folder(tmp_path / "other")
-    other = prepare([str(source)], tmp_path / "corpus", vocab_size=300)
-    with refused(UsageError, ["another run"]):
+    sources = [tiny.write_folder(tmp_path / name, files=5) for name in ("one", "two")]
+    other = prepare([str(each) for each in sources], tmp_path / "corpus", vocab_size=300)
+    assert len(tiny.listing(tmp_path / "one")) < 60  # the same names, fewer texts
+    with refused(UsageError, ["another run: ", "sha256 of one was ", " now; finish that run"]):
         run(other, tmp_path / "mine")
 
 
@@ -432,6 +440,75 @@ def test_a_disk_full_while_saving_the_checkpoint_leaves_the_state(texts, uninter
         run(texts, out)  # from step 30 on nothing but the checkpoint is written
     assert tiny.listing(tmp_path) == [STATE]
     assert_same_run(run(texts, out), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (10, "stopped before the first step was kept; the same command starts again"),
+        (30, "stopped; step 20 is kept, and the same command goes on from there"),
+    ],
+)
+def test_ctrl_c_says_which_step_is_kept(texts, tmp_path, step, kept):
+    def report(progress):
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run(texts, tmp_path / "mine", report=report)
+    assert stopped.value.__notes__ == [kept]
+
+
+def test_ctrl_c_in_the_search_says_what_was_tried(texts, tmp_path):
+    def report(progress):
+        if progress.learning_rate == 2e-2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run(texts, tmp_path / "mine", recipe=searching(1e-6, 2e-2), report=report)
+    assert stopped.value.__notes__[0].startswith("stopped; the trials of lr 1e-06 are kept")
+
+
+def test_the_recipe_of_a_short_run_says_the_warmup_it_had(texts, tmp_path):
+    recipe = replace(tiny.RECIPE, steps=12, warmup=300)
+    about = load_checkpoint(run(texts, tmp_path / "mine", recipe=recipe)).curve()
+    assert about["recipe"]["warmup"] == 3
+    rates = [recipe.learning_rate(step, 1.0, 12) for step in range(12)]
+    assert rates.index(max(rates)) == 2  # three steps of warm-up
+
+
+# two at once, and a place that is taken
+
+
+def test_a_second_training_into_one_folder_is_refused(texts, uninterrupted, tmp_path):
+    out = tmp_path / "mine"
+    seen = []
+
+    def report(progress):
+        if progress.step == 20:
+            with ThreadPoolExecutor(1) as other:
+                seen.append(other.submit(run, texts, out).exception())
+
+    assert_same_run(run(texts, out, report=report), uninterrupted)
+    assert isinstance(seen[0], UsageError)
+    assert str(seen[0]).startswith(f"another training makes {out} now; wait until it has")
+    assert tiny.listing(tmp_path) == ["mine"]
+
+
+def test_what_took_the_place_stays_and_the_checkpoint_is_beside_it(texts, uninterrupted, tmp_path):
+    out = tmp_path / "mine"
+
+    def report(progress):
+        if progress.step == 40:
+            out.mkdir()
+            (out / "notes.txt").write_text("years of work")
+
+    words = [f"{out} came into being", f"is whole in {tmp_path / 'mine-2'}"]
+    with refused(SavedElsewhereError, words):
+        run(texts, out, report=report)
+    assert tiny.listing(out) == ["notes.txt"]
+    assert_same_run(tmp_path / "mine-2", uninterrupted)
+    assert tiny.listing(tmp_path) == ["mine", "mine-2"]
 
 
 # what is refused

@@ -17,6 +17,7 @@ WORDS = {
     "harmless": "harmless",
     "hurts": "hurts",
     "unclear": "unclear",
+    None: "–",
 }
 
 

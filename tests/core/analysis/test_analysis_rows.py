@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,15 +155,15 @@ def test_the_sink_rate_is_the_mean_share_of_the_first_token(variant):
 
 def test_heads_that_always_read_the_first_token_are_sinks():
     capture = random_capture("softmax", 70)
-    key = capture.layers[0].key.clone()
+    first = capture.layers[0]
+    key = first.key.clone()
     key[:, 0] = 20.0
-    capture.layers[0].key.copy_(key)
-    sinks = with_query(capture, torch.ones_like(capture.layers[0].query))
+    layers = {**capture.layers, 0: replace(first, key=key)}
+    sinks = with_query(replace(capture, layers=layers), torch.ones_like(first.query))
     assert sink_rate(sinks).share == 0.5  # the other layer has no such key
     found = head_table(sinks).with_sink()
     assert {head.layer for head in found} == {0}
     assert len(found) == HEADS
-    random_capture.cache_clear()
 
 
 @each_variant
@@ -177,6 +178,21 @@ def test_the_rule_for_uniform_rows_fires_on_uniform_rows_only(variant):
     rule = uniform_rule_share(with_query(capture, query))
     assert rule.share == pytest.approx(10 / 37 if sharp else 0)
     torch.testing.assert_close(rule.by_head, torch.full((2, HEADS), 10 / 37 if sharp else 0.0))
+
+
+@pytest.mark.parametrize(
+    ("swapped", "computed", "share"),
+    [
+        ("lssar:p=15+swap:to=softmax-ls", "softmax-ls", 0.0),
+        ("softmax+swap:to=lssar:p=15", "lssar:p=15", 1.0),
+    ],
+)
+def test_the_rule_is_that_of_the_attention_that_computes(swapped, computed, share):
+    capture = random_capture(computed)
+    blind = with_query(capture, torch.zeros_like(capture.layers[0].query))
+    rule = uniform_rule_share(replace(blind, variant=Variant.parse(swapped)))
+    assert rule.applies == (share > 0)
+    assert rule.share == share
 
 
 def test_short_texts_have_no_row_for_the_rule():

@@ -69,7 +69,7 @@ def test_accuracy_by_distance_counts_each_query_once():
     assert (near["accuracy"], middle["accuracy"], far["accuracy"]) == (1.0, 1.0, 0.0)
     assert none == {"queries": 0, "accuracy": None, "ci95": [None, None]}
     wilson = stats.binomtest(0, far["queries"]).proportion_ci(method="wilson")
-    assert far["ci95"] == [wilson.low, wilson.high]
+    assert far["ci95"] == pytest.approx([wilson.low, wilson.high])
 
 
 # the result
@@ -88,7 +88,7 @@ def measured(*rows, **changes):
     return measure_recall(RecallRequest(rows=rows, **values | changes))
 
 
-def test_the_result_has_accuracy_with_intervals_over_sequences(monkeypatch):
+def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
     drawn = {}
     count = recalling.right_answers
 
@@ -98,15 +98,19 @@ def test_the_result_has_accuracy_with_intervals_over_sequences(monkeypatch):
         return drawn[sequences.tokens.shape[1]]
 
     monkeypatch.setattr(recalling, "right_answers", watched)
-    (entry,) = measured(row())["variants"]
-    for length, mean, (low, high) in zip(
+    result = measured(row())
+    (entry,) = result["variants"]
+    for length, mean, bounds in zip(
         [16, 32, 128], entry["accuracy"], entry["accuracy_ci95"], strict=True
     ):
-        shares = drawn[length].mean(axis=1)
-        half = stats.t.ppf(0.975, 7) * shares.std(ddof=1) / np.sqrt(8)
-        assert (mean, low, high) == pytest.approx(
-            (shares.mean(), shares.mean() - half, shares.mean() + half), abs=1e-5
-        )
+        right = drawn[length]
+        assert right.size == 8 * TASK.pairs
+        test = stats.binomtest(int(right.sum()), right.size)
+        expected = test.proportion_ci(method="wilson")
+        assert (mean, *bounds) == pytest.approx((right.mean(), *expected), abs=1e-5)
+    assert entry["accuracy"][0] == 1
+    assert entry["accuracy_ci95"][0][0] < 1  # all right is not certain
+    assert result["schema"] == 2
     assert [part["accuracy"] for part in entry["by_distance"][:2]] != [None, None]
 
 
