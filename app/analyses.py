@@ -161,8 +161,12 @@ class Analyses:
         return found
 
     def id_of(self, *said: Any) -> str:
-        """What something is named by; nobody can guess it who cannot ask for the same."""
-        return hmac.new(self._key, json.dumps(said).encode(), hashlib.sha256).hexdigest()
+        """What something is named by; nobody can guess it who cannot ask for the same.
+
+        From elsewhere one cannot: what was made for this machine's own visitor names its folders.
+        """
+        asked = json.dumps([self.models.local, *said]).encode()
+        return hmac.new(self._key, asked, hashlib.sha256).hexdigest()
 
     def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
         """A pass of a model over a text, on this server's device."""
