@@ -7,13 +7,16 @@ whom, and where.
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from threading import Event
 from types import FrameType
 
 GRADIO = "GRADIO_"
@@ -37,13 +40,15 @@ def settle() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # its own default is one folder for all users of a machine: the first of them owns it
-    os.environ["GRADIO_TEMP_DIR"] = _scratch().name
+    os.environ["GRADIO_TEMP_DIR"] = _scratch()
 
 
 @lru_cache(maxsize=1)
-def _scratch() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the interpreter ends."""
-    return tempfile.TemporaryDirectory(prefix="freeatten-", ignore_cleanup_errors=True)
+def _scratch() -> str:
+    """A new folder, removed when the interpreter ends."""
+    folder = tempfile.mkdtemp(prefix="freeatten-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @contextmanager
@@ -96,14 +101,21 @@ def say(sentence: str, *, error: bool = False) -> None:
 
 
 @contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Within, SIGTERM ends what runs as Ctrl-C does, so that nothing is left behind."""
+def stopped_by_signals() -> Iterator[Event]:
+    """Within, Ctrl-C and SIGTERM raise KeyboardInterrupt, so that nothing is left behind.
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    Yields:
+        Set by either, since an exception that is raised while an object is freed goes nowhere.
+    """
+    stop = Event()
+
+    def raised(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {each: signal.signal(each, raised) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -7,7 +7,7 @@ import inspect
 import socket
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,18 +72,27 @@ def run(
 ) -> None:
     """Serves until Ctrl-C or SIGTERM."""
     try:
-        with environment.stopped_by_sigterm():
-            _listen(analyses, host, port, login, browser)
-    except KeyboardInterrupt:
+        with suppress(KeyboardInterrupt), environment.stopped_by_signals() as stop:
+            environment.settle()
+            try:
+                _listen(analyses, host, port, login, browser=browser, stop=stop)
+            except Exception:  # what an import makes of Ctrl-C is no bug
+                if not stop.is_set():
+                    raise
         say("\nstopped", error=True)
     finally:
         analyses.close()
 
 
 def _listen(
-    analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, browser: bool
+    analyses: Analyses,
+    host: str,
+    port: int,
+    login: tuple[str, str] | None,
+    *,
+    browser: bool,
+    stop: Event,
 ) -> None:
-    environment.settle()
     app = launch(analyses, host, port, login)
     try:
         address = f"http://{_shown(host)}:{port}"
@@ -91,7 +100,7 @@ def _listen(
         Thread(target=warm, daemon=True).start()
         if browser:
             open_browser(address)
-        Event().wait()
+        stop.wait()
     finally:
         app.close(verbose=False)
 
@@ -192,10 +201,10 @@ def check_text(text: str | None) -> None:
     Raises:
         UsageError: it is not.
     """
-    from freeatten_core.files import expanded
-
     if text is None or text in ("stdlib", "prose"):
         return
+    from freeatten_core.files import expanded  # with it comes torch
+
     if not text or not expanded(text).exists():
         raise wrong(
             f"no text at {text or repr(text)}: it must be a file, a folder, stdlib or prose"
@@ -222,8 +231,9 @@ def check_port(host: str, port: int) -> None:
     try:
         if _is_free(host, port):
             return
-    except OSError as error:
-        raise wrong(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # the second: a name that no host can have
+        reason = getattr(error, "strerror", None) or error
+        raise wrong(f"cannot listen on {host}:{port}: {reason}") from None
     after = range(port + 1, min(port + MOST_PORTS, 65536))
     free = next((each for each in after if _is_free(host, each)), None)
     proposal = "" if free is None else f"; --port {free} is free"

@@ -150,6 +150,12 @@ def test_a_visitor_through_a_proxy_or_of_another_site_may_not(served, headers):
     assert served.ask("choices", headers)["folders"] is False
 
 
+def test_behind_a_proxy_the_pages_addresses_are_the_visitors(served):
+    headers = {"host": "example.org", "x-forwarded-for": "1.2.3.4", "x-forwarded-proto": "https"}
+    status, text = served.send("GET", "/config", headers=headers)
+    assert (status, json.loads(text)["root"]) == (200, "https://example.org")
+
+
 def test_neither_two_hosts_nor_an_old_protocol_are_a_browsers():
     one = {"headers": [(b"host", b"127.0.0.1")], "http_version": "1.1"}
     assert visitor.comes_from_here(one)
