@@ -229,15 +229,20 @@ def check_port(host: str, port: int) -> None:
             is none of this machine.
     """
     try:
-        if _is_free(host, port):
+        if _are_free(host, port):
             return
     except (OSError, UnicodeError) as error:  # the second: a name that no host can have
         reason = getattr(error, "strerror", None) or error
         raise wrong(f"cannot listen on {host}:{port}: {reason}") from None
     after = range(port + 1, min(port + MOST_PORTS, 65536))
-    free = next((each for each in after if _is_free(host, each)), None)
+    free = next((each for each in after if _are_free(host, each)), None)
     proposal = "" if free is None else f"; --port {free} is free"
     raise wrong(f"port {port} is taken{proposal}")
+
+
+def _are_free(host: str, port: int) -> bool:
+    """The port there, and on the one address where Gradio tries it first."""
+    return _is_free(host, port) and _is_free("127.0.0.1", port)
 
 
 def _is_free(host: str, port: int) -> bool:

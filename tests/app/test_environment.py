@@ -9,11 +9,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from freeatten_app import environment
+from freeatten_app import environment, serve
 from freeatten_app.main import app
 from typer.testing import CliRunner
 
@@ -148,6 +150,36 @@ def test_proxies_and_certificates_are_the_users_again_for_the_hub():
             assert "SSL_CERT_FILE" not in os.environ
             assert os.environ["PATH"]
         assert dict(os.environ) == before
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_wherever_its_exception_goes(number):
+    before = signal.getsignal(number)
+    with environment.stopped_by_signals() as stop:
+        assert not stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert stop.is_set()
+    assert signal.getsignal(number) is before
+
+
+def test_what_an_import_makes_of_a_signal_is_no_bug(monkeypatch, capsys):
+    def launch(*_):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise AttributeError("a module that is half there")
+
+    analyses = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(serve, "launch", launch)
+    with patch.dict(os.environ):
+        serve.run(analyses, "127.0.0.1", 1, None, browser=False)
+        assert capsys.readouterr().err == "\nstopped\n"
+        monkeypatch.setattr(signal, "raise_signal", lambda _: None)
+        with pytest.raises(AttributeError):
+            serve.run(analyses, "127.0.0.1", 1, None, browser=False)
 
 
 # Standard streams

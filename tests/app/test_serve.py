@@ -645,8 +645,10 @@ def test_a_taken_port_is_told_with_the_next():
         taken.listen()
         port = taken.getsockname()[1]
         done = viz("serve", "--no-browser", "--port", port)
-    assert done.exit_code == 2
-    assert f"port {port} is taken; --port " in done.stderr
+        other = viz("serve", "--no-browser", "--host", "127.0.0.2", "--port", port)
+    for each in (done, other):
+        assert each.exit_code == 2
+        assert f"port {port} is taken; --port " in each.stderr
 
 
 @pytest.mark.parametrize(
@@ -661,6 +663,7 @@ def test_a_taken_port_is_told_with_the_next():
         ),
         (["--device", "tpu"], "device is 'tpu'"),
         (["--host", "192.0.2.1"], "cannot listen on 192.0.2.1"),
+        (["--host", "ä..b"], "cannot listen on ä..b"),
     ],
 )
 def test_a_wrong_call_is_told(words, told):
