@@ -1,16 +1,18 @@
 """Who is local, what a visitor from elsewhere may look into, and unknown numbers and names."""
 
 import http.client
+import inspect
 import json
 import shutil
 import socket
 import time
 from contextlib import contextmanager
+from itertools import product
 
 import pytest
-from freeatten_app import guard, maps, serve, visitor
+from freeatten_app import entropy, guard, maps, serve, setup, stages, visitor
 from freeatten_app.analyses import Analyses
-from freeatten_app.answers import answering
+from freeatten_app.answers import BUG, answering
 from freeatten_app.models import Models, hub_names
 from freeatten_app.texts import Texts
 
@@ -195,7 +197,7 @@ def test_what_the_command_names_is_open_to_all_and_its_folder_is_told_here_alone
         assert served.ask("choices", headers)["models"][-1]["id"] == name
         told = served.analysed(name, headers)
         assert (told["state"], told["variant"]) == ("done", "relu")
-        given = {"ids": [told["id"]], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+        given = {"ids": [told["id"]], "layer": 0, "head": 0, "q0": 0, "q1": 4, "k0": 0, "k1": 4}
         command = served.ask("view_command", headers, **given)["command"]
         assert (str(folder) in command) is (headers is None)
 
@@ -290,14 +292,46 @@ def test_a_file_that_cannot_be_is_not_there(served, name):
         assert served.send("GET", f"/{folder}/{name}")[0] in (403, 404)
 
 
-def test_every_function_has_a_sentence_for_what_it_does_not_know(server):
-    given = {"id": "unknown", "ids": ["unknown"], "layer": 0, "head": 0, "query": 0}
+NONSENSE = [
+    None,
+    True,
+    -1,
+    10**30,
+    0.5,
+    float("nan"),
+    "",
+    "0",
+    "\0",
+    "\ud800",
+    [],
+    {},
+    [[]],
+    [None],
+]
+
+
+@pytest.fixture(scope="module")
+def analysis(served):
+    return served.analysed("softmax")["id"]
+
+
+@pytest.mark.parametrize("offered", [setup, maps, entropy, stages])
+def test_every_argument_of_every_function_is_checked(server, analysis, offered):
+    given = {"id": analysis, "ids": [analysis], "job": "unknown", "statistic": "entropy"}
+    given |= {"layer": 0, "head": 0, "query": 3, "position": 3, "power": None, "last": None}
+    given |= {"q0": 0, "q1": 4, "k0": 0, "k1": 4, "cells": 9}
+    given |= {"checkpoint": "softmax", "text": TEXT, "length": 4, "seed": 0}
+    for function in offered.functions(server):
+        right = {name: given[name] for name in inspect.signature(function).parameters}
+        assert "error" not in answering(function)(right)
+        for name, value in product(right, NONSENSE):
+            told = answering(function)(right | {name: value}).get("error", "")
+            assert told != BUG, (function.__name__, name, value)
+
+
+def test_what_is_gone_is_said_by_every_function_that_needs_it(server):
+    given = {"ids": ["unknown"], "id": "unknown", "layer": 0, "head": 0, "query": 0}
     given |= {"q0": 0, "q1": 9, "k0": 0, "k1": 9, "cells": 9}
     for function in maps.functions(server):
-        code = function.__code__
-        names = code.co_varnames[: code.co_argcount]
-        known = {name: given[name] for name in names}
+        known = {name: given[name] for name in inspect.signature(function).parameters}
         assert answering(function)(known) == {"gone": True}
-        for name in names:
-            answer = answering(function)(known | {name: None})
-            assert answer.get("gone") or "log" not in answer["error"], (function, name)
