@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from .environment import say
 from .markup import space_card
 
 MEGABYTE = 1_000_000
@@ -62,10 +64,10 @@ def space(
     with replacing_folder(out) as folder:
         write(folder, command, allowed)
         written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    typer.echo(
+    say(
         f"wrote {written / MEGABYTE:.0f} MB; start it with python {APP_FILE} in {out}, or push it: "
         f"hf upload OWNER/NAME {shlex.quote(str(out))} . --repo-type space",
-        err=True,
+        error=True,
     )
 
 
@@ -89,7 +91,7 @@ def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
         _copy(source, folder / name)
     for name, text in {
         "README.md": space_card(settings, TEXT.format(command=command, long=LONG)),
-        APP_FILE: APP.format(allowed=repr(list(allowed)) if allowed else ""),
+        APP_FILE: APP.format(allowed=json.dumps(allowed) if allowed else ""),
         "requirements.txt": "".join(f"{each}\n" for each in requirements()),
         "LICENSE": _licence(),
     }.items():
