@@ -94,7 +94,7 @@ class Analyses:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.analysis.map import check_whole
+        from freeatten_core.arguments import check_whole
 
         return Asked(
             checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),
@@ -130,7 +130,7 @@ class Analyses:
             UsageError: it has no such head.
         """
         from freeatten_core.analysis import AttentionMap
-        from freeatten_core.analysis.map import check_whole
+        from freeatten_core.arguments import check_whole
 
         capture = self.get(name).capture
         layer = check_whole("layer", layer, 0, max(capture.layers))

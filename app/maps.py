@@ -171,7 +171,7 @@ def _checkpoints(analyses: Analyses, found: list[Analysis]) -> list[str]:
 
 
 def _cells(cells: Any) -> int:
-    from freeatten_core.analysis.map import check_whole
+    from freeatten_core.arguments import check_whole
 
     return check_whole("cells", cells, 1, MOST_CELLS)
 

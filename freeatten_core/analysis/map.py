@@ -37,6 +37,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import check_whole
 from ..attention import check
 from ..errors import UsageError
 from ..kernels.chunked import LARGEST_EXPONENT, LOG2_E
@@ -745,20 +746,6 @@ def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int
     if start < 0 or stop > length:
         raise UsageError(f"{shown}, which is outside; {legal}")
     return start, stop
-
-
-def check_whole(name: str, value: int, low: int, high: int | None) -> int:
-    """A whole number from low to high, or a UsageError."""
-    legal = f"at least {low}" if high is None else f"from {low} to {high}"
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        value = operator.index(value)
-    except TypeError:
-        raise UsageError(f"{name} is {value!r}; it must be a whole number {legal}") from None
-    if value < low or (high is not None and value > high):
-        raise UsageError(f"{name} is {value}; it must be {legal}")
-    return value
 
 
 def _byte_scale(variant: Variant, rows: RowStatistics) -> ByteScale:

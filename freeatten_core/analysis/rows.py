@@ -11,12 +11,13 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
+from ..arguments import check_whole
 from ..errors import UsageError
 from ..kernels.statistics import SMALL, RowStatistics
 from ..reference import FIRST_ROWS
 from ..variants import Variant, nearest
 from .capture import Capture
-from .map import check_range, check_whole
+from .map import check_range
 
 Name = Literal[
     "entropy",

@@ -1,0 +1,57 @@
+"""Checks of what a caller passes; what is wrong is a sentence with the argument and its value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import UsageError
+
+LARGEST_SEED = 2**64 - 1
+"""What torch's generators take."""
+
+
+def check_whole(name: str, value: int, low: int, high: int | None) -> int:
+    """A whole number from low to high, or a UsageError."""
+    legal = f"at least {low}" if high is None else f"from {low} to {high}"
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        value = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number {legal}") from None
+    if value < low or (high is not None and value > high):
+        raise UsageError(f"{name} is {value}; it must be {legal}")
+    return value
+
+
+def check_seed(value: int) -> int:
+    """A seed that every generator takes, or a UsageError."""
+    return check_whole("seed", value, 0, LARGEST_SEED)
+
+
+def check_list(name: str, values: Any, such_as: str) -> list[Any]:
+    """The items of a list, tuple, range or array, at least one.
+
+    Raises:
+        UsageError: a string, one value, or what can be read only once or has no order.
+    """
+    ordered = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
+    if isinstance(values, np.ndarray):
+        ordered = values.ndim > 0
+    if not ordered:
+        raise UsageError(f"{name} is {described(values)}; it must be a list, such as {such_as}")
+    if not len(values):
+        raise UsageError(f"{name} is empty; give at least one, such as {such_as}")
+    return list(values)
+
+
+def described(value: object) -> str:
+    """A value in a sentence: itself where that is short, with its type."""
+    shown = repr(value)
+    kind = type(value).__name__
+    article = "an" if kind[0] in "aeiou" else "a"
+    return f"{article} {kind}" + (f", {shown}" if len(shown) <= 40 else "")
