@@ -50,8 +50,6 @@ def check_list(name: str, values: Any, such_as: str) -> list[Any]:
 
 
 def described(value: object) -> str:
-    """A value in a sentence: itself where that is short, with its type."""
+    """A value in a sentence: as written where that is short, else its type."""
     shown = repr(value)
-    kind = type(value).__name__
-    article = "an" if kind[0] in "aeiou" else "a"
-    return f"{article} {kind}" + (f", {shown}" if len(shown) <= 40 else "")
+    return shown if len(shown) <= 40 and "\n" not in shown else f"a {type(value).__name__}"

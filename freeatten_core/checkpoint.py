@@ -17,11 +17,13 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from . import own
+from .arguments import described
 from .devices import usable_device
 from .errors import ContentError, UsageError
 from .files import expanded, replacing_folder
 from .model import Model, ModelConfig, parameter_shapes
-from .variants import Variant, nearest
+from .suggestions import closest_path
+from .variants import Variant
 
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
@@ -177,7 +179,16 @@ def save_checkpoint(
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
-    """The name and the folder that `source` stands for; downloads a hub repository."""
+    """The name and the folder that `source` stands for; downloads a hub repository.
+
+    Raises:
+        UsageError: nothing of that name exists; the message names the nearest.
+        ContentError: a hub repository that is in another format.
+    """
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise UsageError(
+            f"the source is {described(source)}; it must be a checkpoint's name or folder"
+        )
     text = str(source)
     path = expanded(text)
     if path.is_dir():
@@ -191,10 +202,18 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         return name, assets() / kind / name
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
         return text, _download(text)
+    close = _closest(text, names)
     raise UsageError(
         f"no checkpoint {text!r}: it is not a shipped name, an existing folder, or a Hugging "
-        f"Face repository owner/name in freeatten's format{nearest(text, names)}"
+        "Face repository owner/name in freeatten's format"
+        + (close or f"; known: {', '.join(names)}")
     )
+
+
+def _closest(text: str, names: Sequence[str] = ()) -> str:
+    """`; did you mean 'x'?`, x a shipped name or a checkpoint folder, or nothing."""
+    found = closest_path(text, expanded(text), lambda path: (path / CONFIG).is_file(), names)
+    return f"; did you mean {found!r}?" if found else ""
 
 
 def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:
@@ -407,10 +426,10 @@ def _fetch(repository: str, files: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=list(files)))
     except Exception as error:  # the hub's types, and those of the HTTP library it uses
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UsageError(
             f"no checkpoint {repository!r}: it is not a folder here, and the Hugging Face hub "
-            f"did not give it: {reason}"
+            f"did not give it: {reason}{_closest(repository)}"
         ) from error
 
 

@@ -7,13 +7,13 @@ This module holds names and the grammar only; `freeatten_core.reference` holds t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from .errors import UsageError
+from .suggestions import closest
 
 Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
@@ -233,8 +233,8 @@ SOURCES: Mapping[str, str] = {
 
 def nearest(word: str, known: list[str]) -> str:
     """`; did you mean 'x'?` when something known is close, else the list of what is known."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    close = closest(word, known)
+    return f"; did you mean '{close}'?" if close else f"; known: {', '.join(known)}"
 
 
 def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:

@@ -208,6 +208,37 @@ def test_an_unknown_name_is_one_sentence_with_the_nearest(name, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["t-sft", "T-Soft", "./t-soft-", "{parent}/t-sft"])
+def test_a_mistyped_folder_is_told_the_one_beside_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "t-soft")
+    (tmp_path / "t-sof").mkdir()  # holds no checkpoint
+    with pytest.raises(UsageError, match=r"did you mean '(.*)'\?$") as caught:
+        load_checkpoint(name.format(parent=tmp_path))
+    meant = str(caught.value).split("'")[-2]
+    assert load_checkpoint(meant).folder.resolve() == tmp_path / "t-soft"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("SOFTMAX", "softmax"), ("LSSAR:P=15", "lssar-p15")])
+def test_a_name_in_another_case_is_told_the_right_one(name, meant):
+    with refused(UsageError, [f"no checkpoint {name!r}", f"did you mean {meant!r}?"]):
+        load_checkpoint(name)
+
+
+@pytest.mark.parametrize("source", ["", " ", None, 5, b"softmax", ["softmax"]], ids=repr)
+def test_what_is_no_name_is_refused(source):
+    with refused(UsageError, [f"the source is {source!r}", "a checkpoint's name or folder"]):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "meta", "nonsense", "", 5, None, True])
+def test_a_device_that_is_not_here_is_refused_by_name(folder, device):
+    if str(device).startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with refused(UsageError, [f"device is {device!r}", "cpu"]):
+        load_checkpoint(folder, device=device)
+
+
 # damaged files
 
 
@@ -488,6 +519,14 @@ FAILURES = {
     "http library": type("ProxyError", (Exception,), {})("the proxy\ndid not answer"),
     "name": HFValidationError("Repo id must not contain '--'"),
 }
+
+
+def test_a_folder_beside_is_named_when_the_hub_has_nothing(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "runs" / "t-soft")
+    hub.answer = OSError("no such repository.")
+    with refused(UsageError, ["no such repository; did you mean 'runs/t-soft'?"]):
+        load_checkpoint("runs/t-sft")
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())

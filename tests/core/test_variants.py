@@ -122,7 +122,7 @@ def test_an_empty_list_is_refused(text):
     ("text", "words"),
     [
         ("sofmax", ["'sofmax'", "did you mean 'softmax'"]),
-        ("LSSAR", ["'LSSAR'", *PLAIN, *SHARPENED]),
+        ("LSSAR", ["'LSSAR'", "did you mean 'lssar'"]),
         ("lsar:p=3", ["'lsar'", "did you mean 'lssar'"]),
         ("xyz", ["'xyz'", *PLAIN, *SHARPENED]),
         ("", ["''", *PLAIN, *SHARPENED]),
