@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from .errors import UsageError
 
@@ -34,13 +35,13 @@ def check_seed(value: int) -> int:
 
 
 def check_list(name: str, values: Any, such_as: str) -> list[Any]:
-    """The items of a list, tuple, range or array, at least one.
+    """The items of a list, tuple, range, array or tensor, at least one.
 
     Raises:
         UsageError: a string, one value, or what can be read only once or has no order.
     """
     ordered = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
-    if isinstance(values, np.ndarray):
+    if isinstance(values, np.ndarray | Tensor):
         ordered = values.ndim > 0
     if not ordered:
         raise UsageError(f"{name} is {described(values)}; it must be a list, such as {such_as}")
