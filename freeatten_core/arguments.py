@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,20 @@ def check_whole(name: str, value: int, low: int, high: int | None) -> int:
     if value < low or (high is not None and value > high):
         raise UsageError(f"{name} is {value}; it must be {legal}")
     return value
+
+
+def check_share(name: str, value: float) -> float:
+    """A number from 0 to 1, or a UsageError."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value!r}; it must be from 0 to 1")
+    return float(value)
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """True or False, or a UsageError: a word such as 'no' would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
 
 
 def check_seed(value: int) -> int:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .arguments import check_seed
 from .attention import attention
 from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
 from .rope import Rope, rotate
@@ -115,8 +116,12 @@ class Model(nn.Module):
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
-        """Normal weights of one deviation; those that write to the residual, less with depth."""
-        generator = torch.Generator().manual_seed(seed)
+        """Normal weights of one deviation; those that write to the residual, less with depth.
+
+        Raises:
+            UsageError: a seed below 0 or above 2⁶⁴ − 1.
+        """
+        generator = torch.Generator().manual_seed(check_seed(seed))
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in self.named_parameters():

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from . import literal, reference
 from .analysis.capture import capture
+from .arguments import check_seed
 from .attention import attention
 from .benchmark import Report, check_each_positive
 from .checkpoint import shipped, slug
@@ -70,6 +71,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         check_each_positive("lengths", self.lengths, such_as=2048)
         if not self.scales:
             raise UsageError("scales is empty; give at least one, such as 4")

@@ -96,13 +96,19 @@ class Variant:
             if value not in legal:
                 raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
         self._check_sharpening()
+        is_tuple = isinstance(self.modifiers, tuple)
+        if not is_tuple or not all(isinstance(each, Modifier) for each in self.modifiers):
+            raise UsageError(
+                f"modifiers is {self.modifiers!r}; it must be a tuple of Modifier, as in "
+                "Variant.parse('softmax+yarn').modifiers"
+            )
         if self.modifiers:
             _check_modifiers(self)
 
     def _check_function(self) -> None:
         if self.function is None:
             return
-        if not _FUNCTION.fullmatch(self.function):
+        if not isinstance(self.function, str) or not _FUNCTION.fullmatch(self.function):
             raise UsageError(
                 f"function is {self.function!r}; write the file and the function in it, as in "
                 "my_file.py:my_attention"
@@ -146,7 +152,16 @@ class Variant:
 
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
-        """Read names separated by commas; a repeated variant is kept once."""
+        """Read names separated by commas; a repeated variant is kept once.
+
+        Raises:
+            UsageError: as `parse`; not a string, or none in it.
+        """
+        if not isinstance(text, str):
+            raise UsageError(
+                f"variants is a {type(text).__name__}; it must be names with commas, such as "
+                "softmax,lssar:p=15"
+            )
         names = [name for name in text.split(",") if name.strip()]
         if not names:
             raise UsageError("no variant given; name at least one, such as lssar:p=15")

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ..alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
+from ..arguments import check_seed
 from ..comparison import Result, Row, Watch, intervals, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
@@ -168,7 +169,7 @@ def draw_samples(
         )
     encoded = cache(lambda index: encode(tokenizer, files[index].text))
     samples: list[Sample] = []
-    for index in np.random.default_rng(seed).permutation(len(files)).tolist():
+    for index in np.random.default_rng(check_seed(seed)).permutation(len(files)).tolist():
         own = encoded(index)
         if len(samples) == count:
             break

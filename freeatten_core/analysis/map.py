@@ -317,6 +317,9 @@ class AttentionMap:
         """
         if pool not in get_args(Pool):
             raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
+        for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
+            if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
+                raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         problem = check(

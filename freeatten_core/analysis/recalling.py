@@ -15,6 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from .. import own
+from ..arguments import check_seed
 from ..checkpoint import RECALL_MODELS, assets, shipped, slug
 from ..comparison import (
     ROWS,
@@ -97,11 +98,13 @@ def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: checkpoints of different tasks, or a length too short for the task.
+        UsageError: checkpoints of different tasks, a length too short for the task, or a seed
+            that no generator takes.
     """
     watch = watch or Watch()
     started = time.perf_counter()
     task = _common_task(request.rows)
+    check_seed(request.seed)
     drawn = {
         length: draw(task, length, request.samples, (request.seed, TEST, length))
         for length in request.lengths

@@ -431,6 +431,7 @@ def test_a_config_that_is_no_object_is_refused(folder, raw, words):
 @pytest.mark.parametrize("model_has", [299, 301, 4096])
 def test_a_tokenizer_of_another_size_than_the_vocabulary_is_refused(tmp_path, model_has):
     folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=model_has))
+    rewrite(folder, tokenizer_sha256=None)
     with refused(ContentError, [f"checkpoint {folder}", f"has 300 tokens, the model {model_has}"]):
         load_checkpoint(folder)
 
@@ -440,6 +441,11 @@ def test_a_tokenizer_that_the_model_was_not_trained_with_is_refused(folder):
     other.save(str(folder / TOKENIZER))
     with refused(ContentError, [f"checkpoint {folder}: {TOKENIZER} is not the one", "SHA-256"]):
         load_checkpoint(folder)
+
+
+def test_a_model_may_have_more_embeddings_than_the_tokenizer_that_it_names(tmp_path):
+    folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=304))
+    assert load_checkpoint(folder).config.vocab_size == 304
 
 
 def test_a_checkpoint_that_does_not_say_which_tokenizer_is_welcome(folder):

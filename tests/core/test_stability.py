@@ -238,6 +238,13 @@ def test_a_scale_beyond_float16_is_refused():
         source().at(40, 65536.0)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "0", None], ids=str)
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with refused(UsageError, [f"seed is {seed!r}", f"from 0 to {2**64 - 1}"]):
+        Settings(seed=seed)
+    assert Settings(seed=2**64 - 1).seed == 2**64 - 1
+
+
 def test_the_seed_decides_random_inputs():
     def first(seed):
         found, _ = next(sources(replace(SMALL, seed=seed), (), CPU, print))
