@@ -266,9 +266,11 @@ def swapped_losses(
         For each length above `train_length`, swapped minus intact, (texts,).
 
     Raises:
-        UsageError: with a single text there is nothing to swap in.
+        UsageError: with a single text there is nothing to swap in; texts and lengths that do not
+            fit each other.
     """
     check_swappable(texts)
+    check_windows([text.tokens for text in texts], lengths, train_length)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     other = tokens.roll(1, dims=0)
     changes = {}

@@ -456,6 +456,11 @@ def test_texts_are_drawn_with_numbers_that_can_be_drawn_with(wrong, words):
         select(**{"longest": 50} | wrong)
 
 
+def test_texts_and_lengths_that_do_not_fit_are_not_swapped():
+    with refused(UsageError, ["length 24 does not divide the longest, 64"]):
+        swap(Reads(8), lengths=(24, 64))
+
+
 def test_a_longer_window_costs_more_for_each_token():
     costs = [evaluation.pass_cost(64 // length, length) for length in LENGTHS]
     assert all(one < other for one, other in pairwise(costs))
