@@ -12,9 +12,6 @@ from torch import Tensor
 
 from .errors import UsageError
 
-LARGEST_SEED = 2**64 - 1
-"""What torch's generators take."""
-
 
 def check_whole(name: str, value: int, low: int, high: int | None) -> int:
     """A whole number from low to high, or a UsageError."""
@@ -42,11 +39,6 @@ def check_flag(name: str, value: bool) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise UsageError(f"{name} is {value!r}; it must be True or False")
     return bool(value)
-
-
-def check_seed(value: int) -> int:
-    """A seed that every generator takes, or a UsageError."""
-    return check_whole("seed", value, 0, LARGEST_SEED)
 
 
 def check_list(name: str, values: Any, such_as: str) -> list[Any]:

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from .arguments import check_seed, check_whole
+from .arguments import check_whole
 from .checkpoint import Checkpoint
 from .corpus import Document
 from .devices import usable_device
 from .errors import UsageError
 from .model import Model
 from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
+from .seeds import check_seed
 from .tokens import encode, encode_all
 
 Logits = Callable[[Tensor], Tensor]

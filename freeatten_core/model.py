@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .arguments import check_seed
 from .attention import attention
 from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
 from .rope import Rope, rotate
+from .seeds import generator
 from .variants import Variant
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
@@ -116,12 +116,8 @@ class Model(nn.Module):
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
-        """Normal weights of one deviation; those that write to the residual, less with depth.
-
-        Raises:
-            UsageError: a seed below 0 or above 2⁶⁴ − 1.
-        """
-        generator = torch.Generator().manual_seed(check_seed(seed))
+        """Normal weights of one deviation; those that write to the residual, less with depth."""
+        draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in self.named_parameters():
@@ -130,7 +126,7 @@ class Model(nn.Module):
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
-                drawn = torch.randn(weight.shape, generator=generator) * scale
+                drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
 
     def with_modifiers(

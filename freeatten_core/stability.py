@@ -24,7 +24,7 @@ from torch import Tensor
 
 from . import literal, reference
 from .analysis.capture import capture
-from .arguments import check_list, check_seed
+from .arguments import check_list
 from .attention import attention
 from .benchmark import Report, check_each_positive
 from .checkpoint import shipped, slug
@@ -33,6 +33,7 @@ from .corpus import Document, manifest
 from .errors import UsageError
 from .evaluation import Selection, select_texts
 from .gpu_benchmark import relative_error
+from .seeds import check_seed, generator
 from .variants import PLAIN, SHARPENED, Variant
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
@@ -213,7 +214,7 @@ def _normal(
     heads: int, length: int, dim: int, seed: int, device: torch.device
 ) -> tuple[Tensor, ...]:
     """Query, key, value and gradient."""
-    draw = torch.Generator().manual_seed(seed)
+    draw = generator(seed)
     return tuple(torch.randn(heads, length, dim, generator=draw).to(device) for _ in range(4))
 
 

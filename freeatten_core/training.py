@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import own, reference
-from .arguments import check_seed
 from .attention import FUSED_DIMS
 from .checkpoint import save_checkpoint
 from .devices import device_name
@@ -68,9 +67,6 @@ class Recipe:
     evaluate_every: int = 500
     validation_windows: int = 256
     save_every: int = 1_000
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
 
     def changed(self, **values: Any) -> Recipe:
         """A recipe with the values that are not None replaced.

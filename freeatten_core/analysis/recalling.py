@@ -15,7 +15,6 @@ from scipy import stats
 from torch import Tensor
 
 from .. import own
-from ..arguments import check_seed
 from ..checkpoint import RECALL_MODELS, assets, shipped, slug
 from ..comparison import (
     ROWS,
@@ -30,6 +29,7 @@ from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
+from ..seeds import check_seed
 from ..variants import Variant, nearest
 
 SCHEMA = 1
