@@ -16,7 +16,6 @@ from freeatten_core.variants import Variant
 from freeatten_core.wording import (
     Result,
     Row,
-    caveat,
     count,
     number,
     row_names,
@@ -196,7 +195,7 @@ def _lines(result: Result) -> list[dict[str, Any]]:
     lines = []
     named = zip(result["variants"], row_names(result["variants"]), _labels(result), strict=True)
     for row, name, label in named:
-        style, but = style_of(row["variant"]), caveat(result, row)
+        style = style_of(row["variant"])
         lines.append(
             {
                 "id": name,
@@ -206,8 +205,9 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "sign": style.sign,
                 "loss": " → ".join(number(loss, 2) for loss in _ends(row["loss"])),
                 "delta": signed(row["delta"][-1], 2),
-                "verdict": _verdict(row, but, result["texts"]),
-                "kind": "" if but else row["verdict"],
+                "controls": _controls(row),
+                "verdict": verdict_text(row) if result["texts"] > 1 else "",
+                "kind": row["verdict"],
             }
         )
     return lines
@@ -218,11 +218,13 @@ def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
     return losses if len(losses) == 1 else (losses[0], losses[-1])
 
 
-def _verdict(row: Row, but: str, texts: int) -> str:
-    """One text has no interval, and no verdict without one; what it leaves out is said anyway."""
-    if texts == 1:
-        return but.removeprefix("yet ")
-    return ", ".join(filter(None, [verdict_text(row), but]))
+def _controls(row: Row) -> str:
+    """S and W as a line shows them, behind Δ; empty where neither was measured."""
+    named = (("S", "sliding"), ("W", "window"))
+    found = [(letter, row.get(f"{name}_delta")) for letter, name in named]
+    return ", ".join(
+        f"{letter}\u00a0{signed(value, 2)}" for letter, value in found if value is not None
+    )
 
 
 def answer(result: Result) -> str:
@@ -249,7 +251,11 @@ def answer(result: Result) -> str:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
-    single = " One text has no interval, and so no verdict." if result["texts"] == 1 else ""
+    single = (
+        " One text has no interval, and so no verdict; two are needed."
+        if result["texts"] == 1
+        else ""
+    )
     return f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does.{single}"
 
 

@@ -173,10 +173,18 @@ def _numbers(row: Mapping[str, Any], index: int) -> dict[str, Any]:
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     nonfinite = row.get("nonfinite") or {}
     keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation")
-    return {key: row.get(key) for key in keys} | {
-        "nonfinite_logits": nonfinite.get("logits"),
-        "nonfinite_losses": nonfinite.get("losses"),
-    }
+    controls: dict[str, Any] = {}
+    for key in ("sliding_delta", "window_delta"):
+        pair = row.get(f"{key}_ci95")
+        controls |= {key: row.get(key), f"{key}_low": _item(pair, 0), f"{key}_high": _item(pair, 1)}
+    return (
+        {key: row.get(key) for key in keys}
+        | controls
+        | {
+            "nonfinite_logits": nonfinite.get("logits"),
+            "nonfinite_losses": nonfinite.get("losses"),
+        }
+    )
 
 
 def _of_run(result: Mapping[str, Any]) -> dict[str, Any]:

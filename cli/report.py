@@ -159,12 +159,9 @@ def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 
 def system_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """The text of the generated blocks of rows with modifiers, by name."""
-    from freeatten_core.systems import window_table
-
     compared = {name: result for name, result in results.items() if "task" not in result}
     copied = {name: result for name, result in results.items() if "task" in result}
-    windows = {f"{name} window": window_table(result) for name, result in compared.items()}
-    return blocks(compared) | windows | retrieval_blocks(copied)
+    return blocks(compared) | retrieval_blocks(copied)
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:

@@ -11,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from freeatten_core.verdicts import HARMLESS
 from freeatten_core.wording import (
     Interval,
     Result,
     Row,
-    caveat,
+    control_text,
     count,
     finite,
     number,
@@ -34,6 +35,7 @@ from freeatten_core.wording import (
 
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
+CONTROLS = {"S": "sliding", "W": "window"}
 HELPS_SIGN, HURTS_SIGN = "▼", "▲"
 
 
@@ -168,7 +170,7 @@ def loss_table(result: Result, width: int) -> RenderableType:
 
 
 def delta_table(result: Result, width: int) -> RenderableType:
-    """Δ against the restart; marked only where the interval excludes 0."""
+    """Δ against the restart; marked where the interval excludes 0 and is not inside ±0.02."""
     title = "Δ, loss minus that of the same model that forgets"
     return _delta_grid(result, "delta", title).renderable(width)
 
@@ -281,9 +283,11 @@ def _delta_cell(row: Row, length: int, value: float | None, interval: Interval) 
     if length <= row["train_length"] or value is None:
         return _Cell(signed(value))
     low, high = interval or (None, None)
-    if low is not None and low > 0:
+    if low is None or high is None or (low >= -HARMLESS and high <= HARMLESS):
+        return _cell(signed, value, interval)
+    if low > 0:
         return _cell(signed, value, interval, style=HURTS, sign=HURTS_SIGN)
-    if high is not None and high < 0:
+    if high < 0:
         return _cell(signed, value, interval, style=HELPS, sign=HELPS_SIGN)
     return _cell(signed, value, interval)
 
@@ -328,28 +332,24 @@ def _grid(
 
 
 def verdict_table(result: Result) -> RenderableType:
-    """One line a variant: its verdict and Δ at the longest length."""
+    """One line a variant: its verdict, Δ, S and W at the longest length."""
     table = Table(
         box=None,
         show_header=False,
         padding=(0, 2, 0, 0),
         pad_edge=False,
     )
-    styles = {"uses": HELPS, "hurts": HURTS}
+    styles = {"uses": HELPS, "hurts": HURTS, "worse": HURTS}
     table.add_column(no_wrap=True)
     table.add_column()
     table.add_column()
     for row, name in zip(result["variants"], _names(result), strict=True):
-        interval = row["delta_ci95"][-1]
-        delta = with_half_width(signed(row["delta"][-1]), interval)
+        delta = with_half_width(signed(row["delta"][-1]), row["delta_ci95"][-1])
+        found = (("Δ", delta), *((s, control_text(row, k)) for s, k in CONTROLS.items()))
+        numbers = ", ".join(f"{sign} {text}".replace(" ", "\u00a0") for sign, text in found)
         verdict = Text(verdict_text(row), styles.get(row["verdict"], ""))
-        table.add_row(Text(name), verdict, Text(f"Δ {delta}", "dim"))
-    notes = [
-        Text(f"{name}: {caveat(result, row)}", HURTS)
-        for row, name in zip(result["variants"], _names(result), strict=True)
-        if caveat(result, row)
-    ]
-    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table, *notes)
+        table.add_row(Text(name), verdict, Text(numbers, "dim"))
+    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table)
 
 
 def text_line(result: Result) -> str:
@@ -405,7 +405,8 @@ def reading_line(result: Result) -> str:
     return (
         "lower is better; Δ compares with the same model forgetting everything older than "
         f"{count(result['train_length'])} tokens: below 0 ({HELPS_SIGN}) the longer context "
-        f"helps, above 0 ({HURTS_SIGN}) it hurts"
+        f"helps, above 0 ({HURTS_SIGN}) it hurts; S compares with the same model sliding, W with "
+        "a window in every layer: what uses its context beats both"
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .variants import SOURCES, Variant
+from .verdicts import upgraded
 from .wording import (
     HEADS_SHOWN,
     MEASURE_TITLES,
@@ -16,7 +17,7 @@ from .wording import (
     Result,
     Row,
     ablation_texts,
-    caveat,
+    control_text,
     count,
     head_name,
     measure_digits,
@@ -41,8 +42,14 @@ NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
-    """Stored results by name, such as `stdlib-16x`."""
-    return {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    """Stored results by name, such as `stdlib-16x`; those of `compare` in today's schema."""
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }
+    return {
+        name: upgraded(result) if "control" in result else result for name, result in found.items()
+    }
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -61,12 +68,18 @@ def loss_table(result: Result) -> str:
 
 
 def delta_table(result: Result) -> str:
-    """Δ ± half of its interval, with the verdict."""
+    """Δ ± half of its interval, S and W at the longest length, with the verdict."""
     rows = [
-        [f"`{name}`", *_intervals(row, "delta", signed), _verdict(result, row)]
+        [
+            f"`{name}`",
+            *_intervals(row, "delta", signed),
+            control_text(row, "sliding"),
+            control_text(row, "window"),
+            verdict_text(row),
+        ]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
-    return table(["Δ", *_headings(result), "verdict"], rows)
+    return table(["Δ", *_headings(result), "S", "W", "verdict"], rows)
 
 
 def swap_table(result: Result) -> str:
@@ -433,7 +446,3 @@ def _pairs(values: Sequence[Any], bounds: Sequence[Any], form: Any, digits: int 
         text if text == "0" else with_half_width(text, interval, digits)
         for text, interval in zip(texts, bounds, strict=True)
     ]
-
-
-def _verdict(result: Result, row: Row) -> str:
-    return ", ".join(filter(None, [verdict_text(row), caveat(result, row)]))

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 from torch import Tensor
 
 from . import own
@@ -35,6 +34,14 @@ from .checkpoint import (
     read_config,
     shipped,
     slug,
+)
+from .controls import (
+    Controls,
+    sliding_cost,
+    sliding_losses,
+    window_variant,
+    windowed_cost,
+    windowed_losses,
 )
 from .corpus import Document, manifest
 from .devices import device_name
@@ -51,13 +58,12 @@ from .evaluation import (
     swapped_losses,
 )
 from .files import expanded
+from .intervals import intervals
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
+from .verdicts import SCHEMA, control, judged
 
-SCHEMA = 1
-HARMLESS = 0.02
-"""Nats per token: an interval of Δ inside ± this is harmless."""
 POSITION_BINS = 64
 
 ROWS = (
@@ -80,6 +86,10 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 Control = Literal["restart", "swap"]
 Result = dict[str, Any]
+
+
+Windowed = dict[tuple[Path, Variant], NDArray[np.float32]]
+"""Losses of the last half of every text by checkpoints with a window, by folder and variant."""
 
 
 @dataclass(frozen=True)
@@ -219,12 +229,13 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         for selection in selections.values():
             check_swappable(selection.texts)
     fitting = _fitting_texts(request, selections)
-    watch.total(sum(_row_cost(request, row, selections, fitting) for row in request.rows))
+    watch.total(_cost(request, selections, fitting))
     entries, losses = [], {}
+    windowed: Windowed = {}
     for row in request.rows:
         tokenizer = tokenizer_id(row.checkpoint.tokenizer)
         entry, row_losses = _score_row(
-            request, row, selections[tokenizer], fitting.get(tokenizer, []), watch
+            request, row, selections[tokenizer], fitting.get(tokenizer, []), windowed, watch
         )
         entries.append(entry)
         losses[_row_name(row, request.rows)] = row_losses
@@ -234,39 +245,6 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         result["positions"] = _position_edges(max(request.lengths))
     result["variants"] = entries
     return Comparison(json_ready(result), losses)
-
-
-def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean and Student-t 95 % interval over texts; no interval (NaN) from one text."""
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / math.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def verdict(
-    lengths: Sequence[int], delta: Sequence[float], ci95: Sequence[Sequence[float]], trained: int
-) -> tuple[str, int | None]:
-    """What Δ at the longest length says, and from which length on it hurts.
-
-    `uses` when the interval is below 0, `harmless` inside ±0.02, `hurts` above 0, else `unclear`.
-    """
-    low, high = ci95[-1]
-    if lengths[-1] <= trained or not all(map(math.isfinite, (delta[-1], low, high))):
-        return "unclear", None
-    if high < 0:
-        return "uses", None
-    if low >= -HARMLESS and high <= HARMLESS:
-        return "harmless", None
-    if low <= 0:
-        return "unclear", None
-    hurts_from = lengths[-1]
-    for length, (bound, _) in zip(reversed(lengths), reversed(ci95), strict=True):
-        if length <= trained or not bound > 0:
-            break
-        hurts_from = length
-    return "hurts", hurts_from
 
 
 def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
@@ -302,6 +280,32 @@ def _select(request: Request) -> dict[str, Selection]:
     }
 
 
+def _cost(
+    request: Request, selections: Mapping[str, Selection], fitting: Mapping[str, list[Text]]
+) -> float:
+    cost = sum(_row_cost(request, row, selections, fitting) for row in request.rows)
+    longest = max(request.lengths)
+    for checkpoint in _windowed_rows(request).values():
+        texts = len(selections[tokenizer_id(checkpoint.tokenizer)].texts)
+        cost += windowed_cost(texts, longest, checkpoint.config.train_length)
+    return cost
+
+
+def _windowed_rows(request: Request) -> dict[tuple[Path, Variant], Checkpoint]:
+    """The models with a window that W needs, each once."""
+    return {
+        (row.checkpoint.folder, variant): row.checkpoint
+        for row in request.rows
+        if _has_controls(request, row)
+        and (variant := window_variant(row.variant)) is not None
+        and row.variant.modifier("window") is None
+    }
+
+
+def _has_controls(request: Request, row: Row) -> bool:
+    return max(request.lengths) > row.checkpoint.config.train_length
+
+
 def _row_cost(
     request: Request,
     row: Row,
@@ -313,6 +317,8 @@ def _row_cost(
     trained, longest = row.checkpoint.config.train_length, max(request.lengths)
     cost = scoring_cost(texts, request.lengths, trained)
     cost += fitting_cost(row.variant, trained, fitting.get(tokenizer, []), request.lengths)
+    if _has_controls(request, row):
+        cost += sliding_cost(texts, longest, trained)
     if request.control == "swap":
         far = [length for length in request.lengths if length > trained]
         cost += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
@@ -322,7 +328,12 @@ def _row_cost(
 
 
 def _score_row(
-    request: Request, row: Row, selection: Selection, fitting: Sequence[Text], watch: Watch
+    request: Request,
+    row: Row,
+    selection: Selection,
+    fitting: Sequence[Text],
+    windowed: Windowed,
+    watch: Watch,
 ) -> tuple[dict[str, Any], Losses]:
     trained = row.checkpoint.config.train_length
     model, temperatures = modified_copy(
@@ -351,6 +362,10 @@ def _score_row(
         losses = _join(parts)
         entry = _summarise(request, row, selection, losses)
         watch.row(entry, len(losses.restart), len(selection.texts))
+    if _has_controls(request, row):
+        found = _controls(request, row, model, selection.texts, losses, windowed, watch)
+        entry |= control("sliding", found.sliding) | control("window", found.window)
+        entry = judged(entry, request.lengths)
     if temperatures is not None:
         entry["temperatures"] = temperatures
     if request.control == "swap":
@@ -358,6 +373,46 @@ def _score_row(
     if request.dtype != "float32":
         entry |= _stability(request, row, model, selection.texts, losses, watch)
     return entry, losses
+
+
+def _controls(
+    request: Request,
+    row: Row,
+    model: Model,
+    texts: Sequence[Text],
+    losses: Losses,
+    windowed: Windowed,
+    watch: Watch,
+) -> Controls:
+    """S and W of every text; a model with a window is measured once for all rows that need it."""
+    longest, trained = losses.longest, losses.train_length
+    own = losses.by_length[longest][:, longest // 2 :]
+
+    def against(other: NDArray[np.float32]) -> NDArray[np.float64]:
+        return np.asarray((own - other).mean(axis=1, dtype=np.float64))
+
+    device, advance = request.device, watch.advance
+    sliding = against(
+        sliding_losses(model.token_losses, texts, trained, device=device, advance=advance)
+    )
+    variant = window_variant(row.variant)
+    if variant is None:
+        return Controls(sliding, None)
+    key = row.checkpoint.folder, variant
+    if row.variant.modifier("window") is not None:
+        windowed[key] = own
+    if key not in windowed:
+        plain, _ = modified_copy(
+            row.checkpoint.model,
+            variant,
+            request.lengths,
+            device=device,
+            dtype=DTYPES[request.dtype],
+        )
+        windowed[key] = windowed_losses(
+            plain.token_losses, texts, trained, device=device, advance=advance
+        )
+    return Controls(sliding, against(windowed[key]))
 
 
 def _fitting_texts(request: Request, selections: Mapping[str, Selection]) -> dict[str, list[Text]]:
@@ -402,7 +457,6 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
     tokens_scored = per_text.shape[0] * max(lengths)
     scored = sum(_scored_bytes(row, text) for text in selection.texts[: len(per_text)])
     bits = [value * tokens_scored / (math.log(2) * scored) for value in loss]
-    says, hurts_from = verdict(lengths, delta, delta_ci95, trained)
     entry = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
@@ -414,20 +468,14 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
         "delta_ci95": delta_ci95,
         "bits_per_byte": bits,
         "ratio": loss[-1] / loss[lengths.index(trained)],
-        "verdict": says,
-        "hurts_from": hurts_from,
+        **control("sliding", None),
+        **control("window", None),
         "loss_by_text": per_text.round(5).tolist(),
         "delta_by_text": deltas.round(5).tolist(),
     }
     if request.by_position:
         entry["loss_by_position"] = _by_position(losses)
-    return entry
-
-
-def intervals(table: NDArray[np.float64]) -> tuple[list[float], list[list[float]]]:
-    """Means and intervals of the columns of (texts, lengths)."""
-    summed = [interval(column) for column in table.T]
-    return [mean for mean, _, _ in summed], [[low, high] for _, low, high in summed]
+    return judged(entry, lengths)
 
 
 def _scored_bytes(row: Row, text: Text) -> int:

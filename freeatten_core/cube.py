@@ -12,17 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cards import table
-from .comparison import SCHEMA as COMPARISON_SCHEMA
 from .errors import ContentError
 from .training import Recipe
 from .variants import Variant
+from .verdicts import upgraded
 from .wording import Result, count, number, plural, signed
 
 SCHEMA = 1
 RECIPE = Recipe(steps=2_000, learning_rates=(4e-3, 8e-3), search_steps=200)
 CEILING_LENGTH = 4096
 """Softmax trained at this length shows what there is to gain from a longer context."""
-BY_TEXT = ("loss_by_text", "delta_by_text", "gain_by_sample")
+BY_TEXT = (
+    "loss_by_text",
+    "delta_by_text",
+    "sliding_delta_by_text",
+    "window_delta_by_text",
+    "gain_by_sample",
+)
 """What is left out of the joined result: every text of every run."""
 
 MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
@@ -158,8 +164,8 @@ def comparison(result: Result, part: str) -> Result:
     lengths, text = runs[0][part]["lengths"], result["text"][part]
     kept = ("train_length", "device", "versions", "date")
     commits = _commits(runs)
-    return {
-        "schema": COMPARISON_SCHEMA,
+    made = {
+        "schema": 1,
         **{key: result[key] for key in kept},
         **{key: text[key] for key in ("texts", "seed", "dtype")},
         "lengths": lengths,
@@ -179,6 +185,7 @@ def comparison(result: Result, part: str) -> Result:
         "tokenizers": 1,
         "variants": [_row(run, part) for run in runs],
     }
+    return upgraded(made)
 
 
 def _row(run: Mapping[str, Any], part: str) -> dict[str, Any]:

@@ -182,7 +182,8 @@ def score_texts(
     by_length = {}
     for length in sorted({*lengths, train_length}):
         losses = np.empty((len(texts), longest), dtype=np.float32)
-        for text, start, part in _windows(scorer, tokens, length, 0, 0, device, advance):
+        starts = range(0, longest, length)
+        for text, start, part in score_windows(scorer, tokens, length, starts, 0, device, advance):
             losses[text, start : start + length] = part
         by_length[length] = losses
     half = train_length // 2
@@ -190,32 +191,34 @@ def score_texts(
     restart = np.full((len(texts), longest), np.nan, dtype=np.float32)
     aligned = by_length[train_length].reshape(len(texts), -1, train_length)
     restart.reshape(aligned.shape)[:, :, half:] = aligned[:, :, half:]
-    for text, start, part in _windows(scorer, tokens, train_length, half, rest, device, advance):
+    starts = range(half, longest - train_length + 1, train_length)
+    for text, start, part in score_windows(
+        scorer, tokens, train_length, starts, rest, device, advance
+    ):
         restart[text, start + rest : start + train_length] = part
     return Losses(train_length, {length: by_length[length] for length in lengths}, restart)
 
 
 @torch.inference_mode()
-def _windows(
+def score_windows(
     scorer: Scorer,
     tokens: Tensor,
     length: int,
-    first: int,
+    starts: Sequence[int],
     scored_from: int,
     device: torch.device,
     advance: Advance,
     inputs: Tensor | None = None,
 ) -> Iterator[tuple[int, int, NDArray[np.float32]]]:
-    """Yield (text, start, losses) of windows `length` apart, the first at `first`.
+    """Yield (text, start, losses) of every text's windows of `length` at `starts`.
 
-    `inputs`, if given, is read instead of `tokens`; targets are always of `tokens`.
+    Args:
+        tokens: (texts, M + 1).
+        scored_from: the first target of a window that is scored.
+        inputs: what is read instead of `tokens`, if given; targets are always of `tokens`.
     """
     read = tokens if inputs is None else inputs
-    places = [
-        (text, start)
-        for text in range(len(tokens))
-        for start in range(first, tokens.shape[1] - length, length)
-    ]
+    places = [(text, start) for text in range(len(tokens)) for start in starts]
     batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
@@ -285,7 +288,10 @@ def swapped_losses(
             mixed[:, far] = other[:, far]
         change = np.zeros(len(texts))
         for sign, inputs in ((1, mixed), (-1, tokens)):
-            windows = _windows(scorer, tokens, length, 0, scored_from, device, advance, inputs)
+            starts = range(0, tokens.shape[1] - length, length)
+            windows = score_windows(
+                scorer, tokens, length, starts, scored_from, device, advance, inputs
+            )
             for text, _, part in windows:
                 change[text] += sign * float(part.mean())
         changes[length] = change / (tokens.shape[1] // length)
@@ -325,7 +331,8 @@ def loss_by_length(
         scorer, where = _from_logits(model), usable_device("cpu" if device is None else device)
     table = np.zeros((len(tokens), len(asked)))
     for column, length in enumerate(asked):
-        windows = _windows(scorer, tokens, length, 0, 0, where, lambda _: None)
+        starts = range(0, longest, length)
+        windows = score_windows(scorer, tokens, length, starts, 0, where, lambda _: None)
         for text, _, losses in windows:
             table[text, column] += float(losses.mean()) * length / longest
     return table

@@ -18,7 +18,6 @@ from .wording import (
     Interval,
     Result,
     Row,
-    caveat,
     count,
     half_width,
     number,
@@ -74,7 +73,11 @@ STYLES: Mapping[str, Style] = {
     "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
 }
-WORSE_THAN_PLAIN = "<br>(plain, forgetting: better)"
+BESIDE_A_WINDOW = {
+    "no better": "<br>(no better than a window)",
+    "worse": "<br>(worse than a window)",
+}
+"""Beside a row's Δ, by its verdict: below 0 it would look like use of the context."""
 _OTHER_COLOR = "#8c6d8c"
 
 
@@ -673,7 +676,7 @@ def _lines(result: Result, key: str, interval_key: str, unit: str, form: Any) ->
             f"{label}<br>{count(length)} tokens: {with_half_width(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
-        shown = label + (WORSE_THAN_PLAIN if key == "delta" and caveat(result, row) else "")
+        shown = label + (BESIDE_A_WINDOW.get(row["verdict"], "") if key == "delta" else "")
         lines.append(_Line(shown, style_of(row["variant"]), lengths, row[key], intervals, hover))
     return lines
 

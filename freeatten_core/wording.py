@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .verdicts import HARMLESS
+
 Result = Mapping[str, Any]
 """What `freeatten compare --json` prints."""
 Row = Mapping[str, Any]
@@ -14,7 +16,14 @@ Row = Mapping[str, Any]
 Interval = Sequence[float | None] | None
 
 MISSING = "–"
-VERDICTS = {"uses": "uses the longer context", "harmless": "harmless", "unclear": "unclear"}
+VERDICTS = {
+    "uses": "uses the longer context",
+    "harmless": "harmless",
+    "no better": "no better than a window",
+    "worse": "worse than a window",
+    "not controlled": "better than a restart; S and W, the controls, were not measured",
+    "unclear": "unclear",
+}
 
 
 def row_names(rows: Sequence[Row]) -> list[str]:
@@ -98,35 +107,24 @@ def verdict_text(row: Row) -> str:
     if row["verdict"] == "hurts":
         start = row.get("hurts_from")
         return "hurts" if start is None else f"hurts from {count(start)} tokens"
-    return VERDICTS.get(row["verdict"], MISSING)
+    if row["verdict"] == "unclear" and finite(row["delta"][-1]) and not has_interval(row):
+        return "no verdict from one text; two are needed"
+    text = VERDICTS.get(row["verdict"], MISSING)
+    window = row.get("window_delta_ci95")
+    above = window is not None and None not in window and window[0] > 0 and window[1] > HARMLESS
+    hidden = above and row["verdict"] in ("harmless", "unclear")
+    return f"{text}, yet worse than a window" if hidden else text
 
 
-def plain_restart(result: Result, row: Row) -> float | None:
-    """The restarted loss of the same checkpoint without the row's modifiers, where it was scored.
-
-    It leaves out each text's first half training length, which no restart scores.
-
-    Δ compares a row with itself restarted. A modifier that costs loss at every length makes that
-    an easy opponent: the plain checkpoint that forgets is what a user would do instead.
-    """
-    if "+" not in row["variant"]:
-        return None
-    plain = row["variant"].split("+")[0]
-    for other in result["variants"]:
-        if other["variant"] == plain and other["checkpoint"] == row["checkpoint"]:
-            restarted = other["restart_loss"]
-            return None if restarted is None else float(restarted)
-    return None
+def has_interval(row: Row) -> bool:
+    """Whether Δ at the longest length has an interval; from one text it has none."""
+    return half_width(row["delta_ci95"][-1]) is not None
 
 
-def caveat(result: Result, row: Row) -> str:
-    """What a verdict leaves out: that the plain checkpoint, forgetting, has the lower loss."""
-    plain, loss = plain_restart(result, row), row["loss"][-1]
-    if plain is None or loss is None or row["verdict"] == "hurts" or loss <= plain:
-        return ""
-    return (
-        f"yet the plain checkpoint that forgets is better: {number(plain)} against {number(loss)}"
-    )
+def control_text(row: Row, name: str) -> str:
+    """S (`sliding`) or W (`window`) with half of its interval; a dash where it was not measured."""
+    value = row.get(f"{name}_delta")
+    return with_half_width(signed(value), row.get(f"{name}_delta_ci95") if value else None)
 
 
 def retrieval_reading(result: Result) -> str:

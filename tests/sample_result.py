@@ -49,6 +49,10 @@ def sample_row(variant: str, lengths: Sequence[int] = LENGTHS) -> dict[str, Any]
         "delta_ci95": [[0.0, 0.0], *(around(value, 0.012) for value in delta[1:])],
         "bits_per_byte": [value * 0.42 for value in loss],
         "ratio": loss[-1] / loss[0],
+        "sliding_delta": delta[-1] + 0.01,
+        "sliding_delta_ci95": around(delta[-1] + 0.01, 0.012),
+        "window_delta": delta[-1] + 0.02,
+        "window_delta_ci95": around(delta[-1] + 0.02, 0.012),
         "verdict": "hurts",
         "hurts_from": HURTS_FROM.get(variant, 1024) if len(lengths) > 1 else None,
     }
@@ -58,7 +62,7 @@ def sample_result(
     variants: Sequence[str] = tuple(LOSS), lengths: Sequence[int] = LENGTHS, **changes: Any
 ) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "train_length": TRAIN_LENGTH,
         "lengths": list(lengths),
         "texts": 4,
@@ -86,6 +90,7 @@ def without_intervals(result: dict[str, Any]) -> dict[str, Any]:
     for row in result["variants"]:
         row["ci95"] = [[None, None] for _ in row["ci95"]]
         row["delta_ci95"] = [[None, None] for _ in row["delta_ci95"]]
+        row["sliding_delta_ci95"] = row["window_delta_ci95"] = [None, None]
     return result | {"texts": 1}
 
 

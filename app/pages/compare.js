@@ -25,7 +25,7 @@ function drawFigure(chart, figures, name, theme) {
 
 function line(row) {
   const [mark, style] = KINDS[row.kind] ?? ["", ""];
-  const delta = `Δ\u00a0${row.delta}`;
+  const delta = [`Δ\u00a0${row.delta}`, row.controls].filter(Boolean).join(", ");
   const said = row.verdict ? `${row.verdict} (${delta})` : delta;
   return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),

@@ -29,11 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..attention import attention
-from ..comparison import Result, Row, Watch, interval, intervals, json_ready, run_facts
+from ..comparison import Result, Row, Watch, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import Selection, Text, pass_cost, score_texts, scoring_cost, select_texts
 from ..far_keys import undone
+from ..intervals import interval, intervals
 from ..model import Attend, Model, ModelConfig
 from ..rope import Rope, Scaling
 from ..tokens import tokenizer_id

@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ..alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
-from ..comparison import Result, Row, Watch, intervals, json_ready, run_facts
+from ..comparison import Result, Row, Watch, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, Scorer, Text, pass_cost, select_texts
+from ..intervals import intervals
 from ..seeds import check_seed
 from ..tokens import encode, tokenizer_id
 

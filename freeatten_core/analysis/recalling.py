@@ -21,12 +21,12 @@ from ..comparison import (
     Result,
     Watch,
     allowed_source,
-    intervals,
     json_ready,
     run_facts,
 )
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
+from ..intervals import intervals
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
 from ..seeds import check_seed

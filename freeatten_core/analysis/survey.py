@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..comparison import Result, Row, intervals, json_ready, run_facts
+from ..comparison import Result, Row, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import Text, select_texts
+from ..intervals import intervals
 from ..tokens import tokenizer_id
 from .capture import Advance, Capture, capture, ignore
 from .reach import doubling_edges, reach

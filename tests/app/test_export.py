@@ -348,13 +348,13 @@ def test_the_answer_is_made_from_the_data():
     assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
 
 
-def test_a_verdict_with_a_caveat_is_not_shown_as_good():
+def test_a_row_below_its_restart_and_not_below_a_window_is_not_shown_as_good():
     result = sample_result(["softmax", "softmax+yarn"])
-    plain, yarn = result["variants"]
-    yarn |= {"verdict": "uses", "checkpoint": plain["checkpoint"]}
+    result["variants"][1] |= {"verdict": "worse", "sliding_delta": -0.02, "window_delta": 0.3}
     line = stored.comparison("stdlib-16x", _with_provenance(result))["main"]["lines"][1]
-    assert "yet the plain checkpoint that forgets is better" in line["verdict"]
-    assert line["kind"] == ""
+    assert line["verdict"] == "worse than a window"
+    assert line["controls"] == "S\u00a0−0.02, W\u00a0+0.30"
+    assert line["kind"] == "worse"
 
 
 def _with_provenance(result):

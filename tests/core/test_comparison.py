@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,11 +14,14 @@ from scipy import stats
 from strategies import refused
 
 from freeatten_core import Variant, comparison, load_checkpoint
-from freeatten_core.comparison import Request, Row, Watch, compare, interval, load_rows, verdict
+from freeatten_core.comparison import Request, Row, Watch, compare, load_rows
+from freeatten_core.controls import sliding_losses
 from freeatten_core.corpus import Document, manifest
 from freeatten_core.errors import ContentError, UsageError
 from freeatten_core.evaluation import select_texts
+from freeatten_core.intervals import interval
 from freeatten_core.tokens import encode, train_tokenizer
+from freeatten_core.verdicts import Verdict
 
 LENGTHS = (16, 32, 64)
 DOCUMENTS = tiny.documents(6)
@@ -74,46 +78,6 @@ def test_equal_texts_have_an_interval_of_no_width():
     assert interval(np.array([2.0, 2.0, 2.0])) == (2, 2, 2)
 
 
-# verdicts
-
-VERDICTS = {
-    "uses": ([(0, 0), (-0.1, 0.1), (-0.3, -0.05)], ("uses", None)),
-    "uses, from below the harmless band": ([(0, 0), (0, 0), (-0.05, -0.001)], ("uses", None)),
-    "uses, however little": ([(0, 0), (0, 0), (-0.015, -0.005)], ("uses", None)),
-    "harmless": ([(0, 0), (0.5, 0.6), (-0.01, 0.015)], ("harmless", None)),
-    "harmless at its bounds": ([(0, 0), (0, 0), (-0.02, 0.02)], ("harmless", None)),
-    "hurts at the end": ([(0, 0), (-0.01, 0.02), (0.03, 0.09)], ("hurts", 64)),
-    "hurts from the middle": ([(0, 0), (0.01, 0.05), (0.03, 0.09)], ("hurts", 32)),
-    "hurts, not yet from the middle": ([(0, 0), (0, 0.05), (0.001, 0.09)], ("hurts", 64)),
-    "hurts with the middle unknown": ([(0, 0), (NAN, NAN), (0.03, 0.09)], ("hurts", 64)),
-    "unclear": ([(0, 0), (0.1, 0.2), (-0.01, 0.09)], ("unclear", None)),
-    "unclear, touching 0": ([(0, 0), (0.1, 0.2), (0, 0.09)], ("unclear", None)),
-    "one text": ([(NAN, NAN)] * 3, ("unclear", None)),
-    "infinite": ([(0, 0), (0, 0), (0.1, math.inf)], ("unclear", None)),
-}
-
-
-@pytest.mark.parametrize(("ci95", "expected"), VERDICTS.values(), ids=VERDICTS.keys())
-def test_verdicts(ci95, expected):
-    delta = [(low + high) / 2 for low, high in ci95]
-    assert verdict(LENGTHS, delta, ci95, 16) == expected
-
-
-def test_a_variant_hurts_only_from_where_it_hurts_to_the_end():
-    ci95 = [(0, 0), (0.1, 0.2), (-0.1, 0.1), (0.1, 0.2), (0.1, 0.2)]
-    assert verdict((16, 32, 64, 128, 256), [0.1] * 5, ci95, 16) == ("hurts", 128)
-
-
-def test_only_the_training_length_says_nothing():
-    assert verdict([16], [0.0], [(0.0, 0.0)], 16) == ("unclear", None)
-    assert verdict([16], [NAN], [(NAN, NAN)], 32) == ("unclear", None)
-
-
-def test_lengths_up_to_the_training_length_never_hurt():
-    ci95 = [(0.1, 0.2), (0.1, 0.2), (0.1, 0.2)]
-    assert verdict(LENGTHS, [0.15] * 3, ci95, 32) == ("hurts", 64)
-
-
 # the result
 
 TOP = {
@@ -148,6 +112,10 @@ ROW = {
     "delta_ci95": list,
     "bits_per_byte": list,
     "ratio": float,
+    "sliding_delta": float,
+    "sliding_delta_ci95": list,
+    "window_delta": float | None,
+    "window_delta_ci95": list | None,
     "verdict": str,
     "hurts_from": int | None,
 }
@@ -168,14 +136,14 @@ def test_the_result_has_the_promised_schema(rows):
     assert [row["variant"] for row in result["variants"]] == ["softmax", "lssar:p=15"]
     for row in result["variants"]:
         assert_holds(row, ROW)
-        assert row["verdict"] in {"uses", "harmless", "hurts", "unclear"}
+        assert row["verdict"] in get_args(Verdict)
         assert [len(row[key]) for key in ("loss", "delta", "bits_per_byte")] == [3, 3, 3]
         assert np.shape(row["ci95"]) == np.shape(row["delta_ci95"]) == (3, 2)
 
 
 def test_the_header_says_what_was_done(rows):
     result = result_of(rows["softmax"], seed=3)
-    assert result["schema"] == 1
+    assert result["schema"] == 2
     assert (result["train_length"], result["lengths"]) == (16, [16, 32, 64])
     assert (result["texts"], result["seed"]) == (3, 3)
     assert (result["device"], result["dtype"], result["control"]) == ("cpu", "float32", "restart")
@@ -237,6 +205,53 @@ def test_one_text_has_no_intervals_and_no_verdict(rows):
     assert row["ci95"] == row["delta_ci95"] == [[None, None]] * 3
     assert (row["verdict"], row["hurts_from"]) == ("unclear", None)
     assert None not in row["loss"] + row["delta"]
+
+
+def last_half(model):
+    """Losses of the last half of every text, read whole by a model or by one with modifiers."""
+    texts = select_texts(DOCUMENTS, tiny.tokenizer(), 64, 3, 0).texts
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    return model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 32:].numpy()
+
+
+def test_the_controls_are_paired_over_the_last_half_of_every_text(rows):
+    row = row_of(rows["lssar"])
+    model = rows["lssar"].checkpoint.model
+    windowed = model.with_modifiers(Variant.parse("lssar+window"), 64)
+    expected = (last_half(model) - last_half(windowed)).mean(axis=1)
+    assert row["window_delta_by_text"] == pytest.approx(expected.tolist(), abs=2e-5)
+    mean, *bounds = interval(expected.astype(float))
+    assert row["window_delta"] == pytest.approx(mean, abs=1e-5)
+    assert row["window_delta_ci95"] == pytest.approx(bounds, abs=1e-4)
+    texts = select_texts(DOCUMENTS, tiny.tokenizer(), 64, 3, 0).texts
+    slid = sliding_losses(model.token_losses, texts, 16, device=torch.device("cpu"))
+    expected = (last_half(model) - slid).mean(axis=1)
+    assert row["sliding_delta_by_text"] == pytest.approx(expected.tolist(), abs=2e-5)
+
+
+def test_a_window_is_no_better_than_itself(rows):
+    plain = rows["softmax"]
+    window = Row(Variant.parse("softmax+window"), plain.checkpoint)
+    first, second = result_of(plain, window)["variants"]
+    assert second["window_delta_by_text"] == [0, 0, 0]
+    assert second["verdict"] != "uses"
+    # measured once for both, in either order
+    again = result_of(window, plain)["variants"][1]
+    assert again["window_delta_by_text"] == pytest.approx(first["window_delta_by_text"], abs=1e-5)
+
+
+def test_the_window_of_a_swapped_row_has_the_swapped_attention(rows):
+    swapped = Row(Variant.parse("softmax+swap:to=lssa"), rows["softmax"].checkpoint)
+    window = Row(Variant.parse("softmax+swap:to=lssa+window"), rows["softmax"].checkpoint)
+    first, second = result_of(swapped, window)["variants"]
+    by_text = np.array(first["window_delta_by_text"])
+    deltas = [np.array(row["delta_by_text"])[:, -1] for row in (first, second)]
+    np.testing.assert_allclose(by_text, deltas[0] - deltas[1], atol=3e-5)
+
+
+def test_up_to_the_training_length_there_are_no_controls(rows):
+    row = row_of(rows["softmax"], lengths=[16])
+    assert row["sliding_delta"] is row["window_delta"] is None
 
 
 def test_a_single_length_says_nothing_about_context(rows):

@@ -24,7 +24,9 @@ def part(variant, values, **more):
 
 
 def run(variant, seed=0, last=4.8):
-    losses = {"loss": [2.4, 3.0, 4.0, 4.5, last], "delta": [0.0, 1.0, 2.0, 2.5, last - 2],
+    delta = [0.0, 1.0, 2.0, 2.5, last - 2]
+    losses = {"loss": [2.4, 3.0, 4.0, 4.5, last], "delta": delta, "restart_loss": 2.3,
+              "delta_ci95": [[each - 0.1, each + 0.1] for each in delta],
               "loss_by_text": [[1.0] * 5]}  # fmt: skip
     header = {"texts": 24, "train_length": 512, "device": "a GPU", "date": "2026-01-01",
               "versions": {"torch": "2.11"}, "commit": "0123456789abcdef"}  # fmt: skip

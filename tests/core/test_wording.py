@@ -1,40 +1,54 @@
-"""What a verdict leaves out, and what may be missing from a result."""
+"""Verdicts in words, and what they must not leave out."""
 
-from sample_result import sample_result
+import pytest
+from sample_result import sample_row, without_intervals
 
-from freeatten_core import wording
-
-
-def yarn_row(result):
-    return next(row for row in result["variants"] if row["variant"] == "softmax+yarn")
+from freeatten_core.wording import control_text, verdict_text
 
 
-def with_yarn(**changes):
-    result = sample_result(["softmax", "softmax+yarn"])
-    yarn_row(result).update({"verdict": "uses"} | changes)
-    return result
+def row(verdict, **changes):
+    return sample_row("softmax-ls") | {"verdict": verdict, "hurts_from": None} | changes
 
 
-def test_a_modifier_that_loses_to_the_plain_model_restarted_says_so():
-    result = with_yarn()
-    result["variants"][0]["restart_loss"] = 1.5
-    yarn_row(result)["loss"][-1] = 2.25
-    assert "1.500 against 2.250" in wording.caveat(result, yarn_row(result))
+WORDS = {
+    "uses": "uses the longer context",
+    "no better": "no better than a window",
+    "worse": "worse than a window",
+    "harmless": "harmless",
+    "hurts": "hurts",
+    "unclear": "unclear",
+}
 
 
-def test_a_modifier_that_wins_needs_no_caveat():
-    result = with_yarn()
-    result["variants"][0]["restart_loss"] = 99.0
-    assert wording.caveat(result, yarn_row(result)) == ""
+@pytest.mark.parametrize(("verdict", "words"), WORDS.items())
+def test_every_verdict_has_words(verdict, words):
+    assert verdict_text(row(verdict, window_delta_ci95=[-0.2, -0.1])) == words
 
 
-def test_a_restart_that_is_not_finite_is_no_reason_to_fail():
-    result = with_yarn()
-    result["variants"][0]["restart_loss"] = None
-    assert wording.plain_restart(result, yarn_row(result)) is None
-    assert wording.caveat(result, yarn_row(result)) == ""
+def test_from_where_it_hurts():
+    assert verdict_text(row("hurts", hurts_from=4096)) == "hurts from 4,096 tokens"
 
 
-def test_a_plain_row_has_no_caveat():
-    result = with_yarn()
-    assert wording.caveat(result, result["variants"][0]) == ""
+@pytest.mark.parametrize("verdict", ["harmless", "unclear"])
+def test_a_row_that_loses_to_a_window_says_so_whatever_its_restart_says(verdict):
+    assert verdict_text(row(verdict, window_delta_ci95=[0.3, 0.5])).endswith(
+        f"{verdict}, yet worse than a window"
+    )
+    for level in ([0.001, 0.019], [-0.1, 0.3], [None, None], None):
+        assert verdict_text(row(verdict, window_delta_ci95=level)) == verdict
+
+
+def test_without_the_controls_nothing_is_said_to_use():
+    assert "S and W, the controls, were not measured" in verdict_text(row("not controlled"))
+
+
+def test_one_text_is_too_few():
+    (single,) = without_intervals({"variants": [row("unclear")]})["variants"]
+    assert verdict_text(single) == "no verdict from one text; two are needed"
+    assert verdict_text(single | {"delta": [0, None]}) == "unclear"
+
+
+def test_a_control_is_given_with_its_interval_or_as_missing():
+    given = row("uses", sliding_delta=-0.043, sliding_delta_ci95=[-0.05, -0.036])
+    assert control_text(given, "sliding") == "−0.043 ±0.007"
+    assert control_text(row("uses", window_delta=None, window_delta_ci95=None), "window") == "–"

@@ -1,0 +1,106 @@
+"""Two controls that use of a longer context has to beat, over the last half of each text.
+
+S: the same model sliding. W: the row's checkpoint with a window in every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .evaluation import Advance, Scorer, Text, pass_cost, score_windows
+from .variants import Modifier, Variant
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Nats per token of each text, (texts,), by what a row's loss is compared with."""
+
+    sliding: NDArray[np.float64]
+    """S: the row's mean loss minus that of the same model sliding."""
+    window: NDArray[np.float64] | None
+    """W: minus that of its checkpoint with a window; None where there is no such model."""
+
+
+def window_variant(variant: Variant) -> Variant | None:
+    """What W compares a row with: its weights and its attention, and a window of L.
+
+    None for a function of one's own, which has no window.
+    """
+    if variant.attention.function is not None:
+        return None
+    swap = variant.modifier("swap")
+    kept = () if swap is None else (swap,)
+    return replace(variant, modifiers=(*kept, Modifier("window")))
+
+
+def sliding_losses(
+    scorer: Scorer,
+    texts: Sequence[Text],
+    train_length: int,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> NDArray[np.float32]:
+    """Losses of a model that reads windows of `L` moved by `L/4`, each scoring its last quarter.
+
+    Args:
+        scorer: for example `Model.token_losses`.
+        texts: of `M + 1` tokens each, `M` at least twice `train_length`.
+        train_length: `L`.
+
+    Returns:
+        Nats of the last half of each text, (texts, M/2); every token has `¾L` to `L` of context.
+    """
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    longest = tokens.shape[1] - 1
+    first = longest // 2
+    step = max(1, train_length // 4)
+    starts = range(longest - train_length, first - train_length, -step)
+    losses = np.empty((len(texts), longest), dtype=np.float32)
+    for text, start, part in score_windows(
+        scorer, tokens, train_length, starts, train_length - step, device, advance
+    ):
+        losses[text, start + train_length - step : start + train_length] = part
+    return losses[:, first:]
+
+
+def windowed_losses(
+    scorer: Scorer,
+    texts: Sequence[Text],
+    train_length: int,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> NDArray[np.float32]:
+    """Losses of the last half of each text by a model with a window, in one pass, (texts, M/2).
+
+    Args:
+        scorer: of a model whose every row sees its last `train_length` keys.
+        texts: of `M + 1` tokens each.
+    """
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    longest = tokens.shape[1] - 1
+    first = longest // 2
+    losses = np.empty((len(texts), longest - first), dtype=np.float32)
+    for text, _, part in score_windows(scorer, tokens, longest, [0], first, device, lambda _: None):
+        losses[text] = part
+        advance(windowed_cost(1, longest, train_length))
+    return losses
+
+
+def sliding_cost(texts: int, longest: int, train_length: int) -> float:
+    """What `sliding_losses` reports to `advance` in all."""
+    first, step = longest // 2, max(1, train_length // 4)
+    starts = range(longest - train_length, first - train_length, -step)
+    return pass_cost(texts * len(starts), train_length)
+
+
+def windowed_cost(texts: int, longest: int, train_length: int) -> float:
+    """What `windowed_losses` reports to `advance` in all."""
+    # a window of L has as many keys a row as causal attention to 2 L tokens has on average
+    return pass_cost(1, 2 * train_length) * texts * longest / (2 * train_length)
