@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import torch
@@ -76,7 +75,7 @@ class Settings:
         check_seed(self.seed)
         check_each_positive("lengths", self.lengths, such_as=2048)
         for scale in check_list("scales", self.scales, "[1, 4]"):
-            if isinstance(scale, bool) or not isinstance(scale, Real):
+            if isinstance(scale, bool) or not isinstance(scale, int | float):
                 raise UsageError(f"scales holds {scale!r}; every one must be a number")
             if not (math.isfinite(scale) and scale > 0):
                 raise UsageError(f"scales holds {scale:g}; every one must be above 0")
