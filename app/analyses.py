@@ -94,7 +94,7 @@ class Analyses:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.analysis.map import check_whole
+        from freeatten_core.arguments import check_whole
 
         return Asked(
             checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),

@@ -180,7 +180,7 @@ def _query(found: AttentionMap, query: Any) -> int:
 
 
 def _cells(cells: Any) -> int:
-    from freeatten_core.analysis.map import check_whole
+    from freeatten_core.arguments import check_whole
 
     return check_whole("cells", cells, 1, MOST_CELLS)
 
