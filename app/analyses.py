@@ -94,7 +94,7 @@ class Analyses:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.analysis.map import check_whole
+        from freeatten_core.arguments import check_whole
 
         return Asked(
             checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),
@@ -130,11 +130,9 @@ class Analyses:
             UsageError: it has no such head.
         """
         from freeatten_core.analysis import AttentionMap
-        from freeatten_core.analysis.map import check_whole
 
         capture = self.get(name).capture
-        layer = check_whole("layer", layer, 0, max(capture.layers))
-        head = check_whole("head", head, 0, capture.heads - 1)
+        layer, head = checked_head(capture, layer, head)
         key = name, layer, head
         found: AttentionMap | None = self.kept.get(key)
         if found is None:
@@ -161,8 +159,12 @@ class Analyses:
         return found
 
     def id_of(self, *said: Any) -> str:
-        """What something is named by; nobody can guess it who cannot ask for the same."""
-        return hmac.new(self._key, json.dumps(said).encode(), hashlib.sha256).hexdigest()
+        """What something is named by; nobody can guess it who cannot ask for the same.
+
+        From elsewhere one cannot: what was made for this machine's own visitor names its folders.
+        """
+        asked = json.dumps([self.models.local, *said]).encode()
+        return hmac.new(self._key, asked, hashlib.sha256).hexdigest()
 
     def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
         """A pass of a model over a text, on this server's device."""
@@ -190,6 +192,20 @@ class Analyses:
             found = Analysis(asked, made, text)
             self.kept.put(name, found, _capture_bytes(made))
         return {"id": name, **found.facts()}
+
+
+def checked_head(capture: Capture, layer: Any, head: Any) -> tuple[int, int]:
+    """A layer and a head of a capture.
+
+    Raises:
+        UsageError: it has no such head.
+    """
+    from freeatten_core.analysis.map import check_whole
+
+    return (
+        check_whole("layer", layer, 0, max(capture.layers)),
+        check_whole("head", head, 0, capture.heads - 1),
+    )
 
 
 def _capture_bytes(capture: Capture) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 Answer = dict[str, Any]
@@ -56,6 +57,24 @@ def wrong(sentence: str) -> Exception:
     from freeatten_core.errors import UsageError
 
     return UsageError(sentence)
+
+
+@contextmanager
+def without_folders(what: str, *, local: bool) -> Iterator[None]:
+    """For a visitor from elsewhere, failures go to the log: they can name folders of this machine.
+
+    Raises:
+        UsageError: names `what` alone, unless the visitor is local.
+    """
+    from freeatten_core.errors import ContentError, UsageError
+
+    try:
+        yield
+    except (UsageError, ContentError, OSError) as error:
+        if local:
+            raise
+        logger.warning("%s: %s", what, error)
+        raise wrong(f"{what} cannot be used; the server's log says why") from error
 
 
 def _keywords(signature: inspect.Signature, given: Any) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Comparisons:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.analysis.map import check_whole
+        from freeatten_core.arguments import check_whole
 
         if not isinstance(checkpoints, list) or not 1 <= len(checkpoints) <= MOST_MODELS:
             raise wrong(f"checkpoints must be a list of 1 to {MOST_MODELS} names")

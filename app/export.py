@@ -34,14 +34,14 @@ def export(
     from freeatten_core.files import replacing_folder
     from freeatten_core.lengths import parse_lengths
 
-    from . import heads, site
+    from . import environment, heads, site
 
     site.check_folder(out)
     rows = heads.load()
     length = max(parse_lengths(len_, [row.checkpoint.config.train_length for row in rows]))
     documents = evaluation_documents(text, sys.stdin)
     console = Console(stderr=True)
-    say = partial(console.print, soft_wrap=True, highlight=False, markup=False)
+    say = partial(environment.say, error=True)
     sizes = site.forecast(rows, length)
     say(
         f"up to {sizes.maps} maps of {length:,} tokens: at most {sizes.whole / MEGABYTE:.0f} MB in "

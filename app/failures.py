@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -28,7 +29,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
                 raise
             sentence, code = found
             panel = Panel(Text(sentence), title="freeatten-viz", border_style="red")
-            Console(stderr=True).print(panel)
+            with suppress(OSError):  # nobody reads it; the exit code still says it
+                Console(stderr=True).print(panel)
             raise typer.Exit(code) from None
 
     return run

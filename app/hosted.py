@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from .serve import forbid_telemetry, run
+import typer
+
+from . import environment
+from .answers import shortened, wrong
+from .failures import guarded
+from .serve import check_port, run
 
 if TYPE_CHECKING:
     from .analyses import Analyses
 
+HOST, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
+"""A Space says by these where to listen."""
 
-def main() -> None:
-    """Serves where the Space's environment says, to everyone, with a GPU where one is lent."""
-    forbid_telemetry()
-    # by this Gradio knows a Space, whose hot reload locks imports: two threads that import wait for
-    # each other for ever, and this app imports what a request needs when the request comes
-    os.environ.pop("SYSTEM", None)
-    spaces = spaces_package()  # before torch is imported: on ZeroGPU it takes torch's CUDA over
-    host = os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0")
-    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    run(analyses(spaces), host, port, None, browser=False)
+
+def main(allow: Sequence[str] = ()) -> None:
+    """Serves where the Space's environment says, to everyone, with a GPU where one is lent.
+
+    Args:
+        allow: hub repositories, owner/name, that visitors may have downloaded.
+    """
+    environment.open_streams()
+    try:
+        guarded(_serve)(tuple(allow))
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+def _serve(allow: tuple[str, ...]) -> None:
+    host, port = os.environ.get(HOST) or "0.0.0.0", port_of(os.environ.get(PORT) or "7860")
+    environment.settle()
+    with environment.direct():  # the package imports Gradio
+        spaces = spaces_package()  # before torch is imported: on ZeroGPU it takes torch's CUDA over
+    check_port(host, port)
+    run(analyses(spaces, allow), host, port, None, browser=False)
+
+
+def port_of(text: str) -> int:
+    """A port from the environment.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise wrong(f"{PORT} is {shortened(text)}; it must be a port, 1 to 65535")
+    return int(text)
 
 
 def spaces_package() -> ModuleType | None:
@@ -35,14 +66,14 @@ def spaces_package() -> ModuleType | None:
         return None
 
 
-def analyses(spaces: ModuleType | None) -> Analyses:
-    """What a public server has: it opens shipped checkpoints and Hugging Face repositories only."""
+def analyses(spaces: ModuleType | None, allow: Sequence[str] = ()) -> Analyses:
+    """What a public server has: it opens shipped checkpoints and the allowed repositories only."""
     from .analyses import Analyses
     from .models import Models
     from .texts import Texts
     from .zerogpu import ZeroGpuAnalyses, captured
 
-    models, texts = Models((), local=False), Texts(None, local=False)
+    models, texts = Models((), local=False, allowed=allow), Texts(None, local=False)
     on_gpu = captured if spaces is None else spaces.GPU(captured)
     if on_gpu is captured:  # the decorator does nothing where a GPU is there for good, or none
         return Analyses(models, texts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from . import export, serve, space
+from . import environment, export, serve, space
 from .failures import guarded, unwind_when_terminated
 
 app = typer.Typer(
@@ -15,8 +17,25 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            number = version("freeatten")
+        except PackageNotFoundError:
+            number = "(a checkout, not installed)"
+        typer.echo(f"freeatten-viz {number}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """freeatten in the browser. Start with: freeatten-viz serve"""
 
 
@@ -27,5 +46,6 @@ app.command("space")(guarded(space.space))
 
 def main() -> None:
     """The console script."""
+    environment.open_streams()
     unwind_when_terminated()
     app()

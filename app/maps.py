@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .analyses import Analyses, Analysis
+from .analyses import Analyses, Analysis, checked_head
 from .answers import Answer, wrong
 from .models import MOST_MODELS
 
@@ -87,6 +87,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     def row(id: str, layer: int, head: int, query: int) -> Answer:
         """The exact weights of all keys that a query sees."""
         found = analyses.map(id, layer, head)
+        query = _query(found, query)
         weights = found.weights(query, query + 1, 0, found.key_length)[0, : query + 1]
         return {"weights": _text(weights.float().cpu().numpy()), "zeros": _has_zeros(found)}
 
@@ -95,14 +96,9 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     ) -> Answer:
         """The command that shows the first map in a terminal, and saves all as a page."""
         found = _several(analyses, ids)
-        words = [
-            *_checkpoints(analyses, found),
-            "--layer",
-            str(int(layer)),
-            "--head",
-            str(int(head)),
-        ]
-        words += ["--query", f"{int(q0)}:{int(q1)}", "--key", f"{int(k0)}:{int(k1)}"]
+        layer, head = checked_head(found[0].capture, layer, head)
+        words = [*_checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words += ["--query", _range("query", q0, q1, found), "--key", _range("key", k0, k1, found)]
         return {"command": command("map", words, analyses, found[0])}
 
     def page(ids: list[str], layer: int, head: int) -> Answer:
@@ -170,8 +166,21 @@ def _checkpoints(analyses: Analyses, found: list[Analysis]) -> list[str]:
     return [word for source in sources for word in ("--checkpoint", source)]
 
 
-def _cells(cells: Any) -> int:
+def _range(name: str, start: Any, stop: Any, found: list[Analysis]) -> str:
+    from freeatten_core.analysis.map import check_range
+
+    start, stop = check_range(name, start, stop, max(each.capture.length for each in found))
+    return f"{start}:{stop}"
+
+
+def _query(found: AttentionMap, query: Any) -> int:
     from freeatten_core.analysis.map import check_whole
+
+    return check_whole("query", query, 0, found.query_length - 1)
+
+
+def _cells(cells: Any) -> int:
+    from freeatten_core.arguments import check_whole
 
     return check_whole("cells", cells, 1, MOST_CELLS)
 

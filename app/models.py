@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from .answers import shortened, text_of, wrong
+from . import visitor
+from .answers import shortened, text_of, without_folders, wrong
 
 if TYPE_CHECKING:
     from freeatten_core.checkpoint import Checkpoint
@@ -27,22 +28,39 @@ FIRST = ("softmax", "lssar-p15")
 class Models:
     """The checkpoints of one server, each loaded when it is first needed."""
 
-    def __init__(self, configured: tuple[str, ...], *, local: bool) -> None:
-        """Args: what the command names, and whether only this machine is served."""
-        self.local = local
-        self.configured: dict[str, str] = {}
-        self._written: dict[str, str] = {}
-        for written in configured:
-            source = _allowed(written)
-            name = self._name(source)
-            self.configured[name], self._written[name] = source, written
+    def __init__(
+        self, configured: tuple[str, ...], *, local: bool, allowed: Sequence[str] = ()
+    ) -> None:
+        """What the command says.
+
+        Args:
+            configured: checkpoints that every visitor can look into.
+            local: whether the server listens on loopback alone.
+            allowed: hub repositories that visitors from elsewhere may have downloaded.
+        """
+        self._on_loopback, self.allowed = local, tuple(allowed)
+        self._written = {_allowed(written): written for written in configured}
         self._load = lru_cache(maxsize=KEPT)(_load)
         self._lock = Lock()
 
+    @property
+    def local(self) -> bool:
+        """Whether the visitor sits at this machine, whose folders are then open."""
+        return self._on_loopback and visitor.is_local()
+
+    @property
+    def configured(self) -> dict[str, str]:
+        """The checkpoints named with the command, by what the visitor's page calls them."""
+        return {self._name(source): source for source in self._written}
+
     def _name(self, source: str) -> str:
-        """What a page calls it: folders of this machine are nobody's business elsewhere."""
-        is_named = self.local or not Path(source).is_dir()
-        return source if is_named else f"{Path(source).resolve().name} (folder)"
+        """Folders of this machine are nobody's business elsewhere."""
+        from freeatten_core.checkpoint import shipped
+        from freeatten_core.files import expanded
+
+        path = expanded(source)
+        is_public = source in shipped() or (HUB_NAME.fullmatch(source) and not path.is_dir())
+        return source if self.local or is_public else f"{path.resolve().name} (folder)"
 
     def choices(self) -> list[dict[str, Any]]:
         """What a page can tick: the id, what it is called, whether it is shown first."""
@@ -73,7 +91,7 @@ class Models:
                 except UsageError:  # a folder, an option that must be given, or no such pair
                     continue
                 found.append(f"{each['id']}+{name}")
-        return found
+        return [*found, *self.allowed]
 
     def get(self, source: Any) -> Checkpoint:
         """A checkpoint by its shipped name, folder or hub name.
@@ -84,7 +102,10 @@ class Models:
         """
         source = text_of("the checkpoint", source, SOURCE_CHARACTERS).strip()
         self._check(source)
-        with self._lock:  # two sessions must not load the same one twice
+        with (
+            without_folders(f"checkpoint {shortened(source)}", local=self.local),
+            self._lock,  # two sessions must not load the same one twice
+        ):
             return self._load(self.configured.get(source, source))
 
     def row(self, source: str) -> Row:
@@ -96,14 +117,21 @@ class Models:
         from freeatten_core.comparison import modified_row, split_modifiers
 
         named = self._named(source)
-        name, modifiers = (named, source[len(named) :]) if named else split_modifiers(source)
+        if named:
+            name, modifiers = named, source[len(named) :]
+        elif self.local:
+            name, modifiers = split_modifiers(source)
+        else:  # without a look at the folders of this machine
+            name, plus, rest = source.partition("+")
+            modifiers = plus + rest
         return modified_row(self.get(name), modifiers)
 
     def option(self, source: str) -> str:
         """The command's `--checkpoint` for it, with the file of its function if it has one."""
         named = self._named(source)
-        is_told = named and self.local  # files of this machine are nobody's business elsewhere
-        return self._written[named] + source[len(named) :] if is_told else source
+        if not (named and self.local):  # files of this machine are nobody's business elsewhere
+            return source
+        return self._written[self.configured[named]] + source[len(named) :]
 
     def _named(self, source: str) -> str:
         """The checkpoint named with the command that a source begins with; else empty."""
@@ -115,12 +143,27 @@ class Models:
 
         if self.local or source in self.configured or source in shipped():
             return
-        if not HUB_NAME.fullmatch(source) or expanded(source).exists():
+        if source not in self.allowed or expanded(source).exists():
             raise wrong(
                 f"checkpoint {shortened(source)} is not open to this page: from another machine "
-                "it can name shipped checkpoints, Hugging Face repositories (owner/name), and "
-                "what the server was started with (--checkpoint)"
+                "it can name shipped checkpoints and what the server was started with "
+                "(--checkpoint, or --allow for Hugging Face repositories)"
             )
+
+
+def hub_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The repositories that `--allow` lists, each once.
+
+    Raises:
+        UsageError: one is not written as the hub writes it.
+    """
+    for name in names:
+        if not HUB_NAME.fullmatch(name):
+            raise wrong(
+                f"--allow is {shortened(name)}; it must be a Hugging Face repository, owner/name "
+                "(a folder of this machine is opened with --checkpoint)"
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def modifiers() -> list[tuple[str, str]]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import errno
 import inspect
-import ipaddress
-import os
 import socket
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import environment
 from .answers import wrong
+from .environment import say
+from .visitor import is_loopback
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -40,21 +40,29 @@ def serve(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     auth: Annotated[str | None, typer.Option(help="USER:PASS that a visitor must know.")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A hub repository, owner/name, that visitors from elsewhere may have downloaded; "
+            "repeatable."
+        ),
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
     """Open the instrument in a browser. Ctrl-C stops it."""
     from .analyses import Analyses
-    from .models import Models
+    from .models import Models, hub_names
     from .texts import Texts
 
     login = login_of(auth)
+    allowed = hub_names(allow or ())
     check_text(text)
     check_device(device)
     check_port(host, port)
     local = is_loopback(host)
-    models = Models(tuple(checkpoint or ()), local=local)
+    models = Models(tuple(checkpoint or ()), local=local, allowed=allowed)
     analyses = Analyses(models, Texts(text, local=local), device)
     run(analyses, host, port, login, browser=browser)
 
@@ -62,55 +70,75 @@ def serve(
 def run(
     analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, *, browser: bool
 ) -> None:
-    """Serves until Ctrl-C."""
+    """Serves until Ctrl-C or SIGTERM."""
     try:
-        _listen(analyses, host, port, login, browser)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped", err=True)
+        with suppress(KeyboardInterrupt), environment.stopped_by_signals() as stop:
+            environment.settle()
+            try:
+                _listen(analyses, host, port, login, browser=browser, stop=stop)
+            except Exception:  # what an import makes of Ctrl-C is no bug
+                if not stop.is_set():
+                    raise
+        say("\nstopped", error=True)
     finally:
         analyses.close()
 
 
-def forbid_telemetry() -> None:
-    """Before Gradio is imported, which reads it then."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
-
 def _listen(
-    analyses: Analyses, host: str, port: int, login: tuple[str, str] | None, browser: bool
+    analyses: Analyses,
+    host: str,
+    port: int,
+    login: tuple[str, str] | None,
+    *,
+    browser: bool,
+    stop: Event,
 ) -> None:
-    forbid_telemetry()
     app = launch(analyses, host, port, login)
     try:
         address = f"http://{_shown(host)}:{port}"
-        typer.echo(f"freeatten is at {address} (Ctrl-C stops it)")
+        say(f"freeatten is at {address} (Ctrl-C stops it)")
         Thread(target=warm, daemon=True).start()
         if browser:
-            webbrowser.open(address)
-        Event().wait()
+            open_browser(address)
+        stop.wait()
     finally:
         app.close(verbose=False)
 
 
+def open_browser(address: str) -> None:
+    """Opens the page, or says that somebody else must."""
+    try:
+        is_open = webbrowser.open(address)
+    except (webbrowser.Error, OSError, ValueError):  # what the variable BROWSER can cause
+        is_open = False
+    if not is_open:
+        say("no browser could be opened; open the address yourself", error=True)
+
+
 def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
     """Starts listening, and returns the app, which `close` stops."""
+    with environment.direct():
+        return _launched(analyses, host, port, login)
+
+
+def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
     with without_stubs():
         import gradio as gr
     from starlette.middleware import Middleware
 
-    from .guard import Guard
+    from .guard import Guard, unknown
     from .page import build, head
 
     app = build(analyses)
     app.launch(
-        server_name=host,
+        server_name=_in_url(host),
         server_port=port,
         auth=login,
         head=head(),
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         app_kwargs={
             "middleware": [Middleware(Guard)],
+            "exception_handlers": {KeyError: unknown},
             "docs_url": None,
             "redoc_url": None,
             "openapi_url": None,
@@ -153,16 +181,6 @@ def warm() -> None:
     compare.comparison(stored.FIRST)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def login_of(text: str | None) -> tuple[str, str] | None:
     """`USER:PASS` as a pair.
 
@@ -183,12 +201,14 @@ def check_text(text: str | None) -> None:
     Raises:
         UsageError: it is not.
     """
-    if (
-        text is not None
-        and text not in ("stdlib", "prose")
-        and not Path(text).expanduser().exists()
-    ):
-        raise wrong(f"no text at {text}: it must be a file, a folder, stdlib or prose")
+    if text is None or text in ("stdlib", "prose"):
+        return
+    from freeatten_core.files import expanded  # with it comes torch
+
+    if not text or not expanded(text).exists():
+        raise wrong(
+            f"no text at {text or repr(text)}: it must be a file, a folder, stdlib or prose"
+        )
 
 
 def check_device(device: str) -> None:
@@ -209,14 +229,20 @@ def check_port(host: str, port: int) -> None:
             is none of this machine.
     """
     try:
-        if _is_free(host, port):
+        if _are_free(host, port):
             return
-    except OSError as error:
-        raise wrong(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # the second: a name that no host can have
+        reason = getattr(error, "strerror", None) or error
+        raise wrong(f"cannot listen on {host}:{port}: {reason}") from None
     after = range(port + 1, min(port + MOST_PORTS, 65536))
-    free = next((each for each in after if _is_free(host, each)), None)
+    free = next((each for each in after if _are_free(host, each)), None)
     proposal = "" if free is None else f"; --port {free} is free"
     raise wrong(f"port {port} is taken{proposal}")
+
+
+def _are_free(host: str, port: int) -> bool:
+    """The port there, and on the one address where Gradio tries it first."""
+    return _is_free(host, port) and _is_free("127.0.0.1", port)
 
 
 def _is_free(host: str, port: int) -> bool:
@@ -235,6 +261,8 @@ def _is_free(host: str, port: int) -> bool:
 
 def _shown(host: str) -> str:
     """An address that a browser on this machine can open."""
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else _in_url(host)
+
+
+def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import tomllib
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .environment import say
 from .markup import space_card
 
 MEGABYTE = 1_000_000
@@ -27,7 +30,7 @@ APP = '''"""The Space: freeatten in the browser."""
 from freeatten_app.hosted import main
 
 if __name__ == "__main__":
-    main()
+    main({allowed})
 '''
 TEXT = """Small language models that differ in nothing but the attention: the stored comparison of
 their loss beyond the training length, and zoomable maps of where their heads look, on built-in
@@ -41,25 +44,35 @@ are inside; code and weights are under Apache-2.0.
 
 def space(
     out: Annotated[Path, typer.Option(help="A new or empty folder.")],
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A hub repository, owner/name, that its visitors may have downloaded; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Write the app as a folder to push to a Gradio Space, with all that it needs."""
     from freeatten_core.files import replacing_folder
 
+    from .models import hub_names
     from .site import check_folder
 
+    allowed = hub_names(allow or ())
     check_folder(out)
+    words = [word for name in allowed for word in ("--allow", name)]
+    command = shlex.join(["freeatten-viz", "space", "--out", out.resolve().name, *words])
     with replacing_folder(out) as folder:
-        write(folder, shlex.join(["freeatten-viz", "space", "--out", out.resolve().name]))
+        write(folder, command, allowed)
         written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    typer.echo(
+    say(
         f"wrote {written / MEGABYTE:.0f} MB; start it with python {APP_FILE} in {out}, or push it: "
         f"hf upload OWNER/NAME {shlex.quote(str(out))} . --repo-type space",
-        err=True,
+        error=True,
     )
 
 
-def write(folder: Path, command: str) -> None:
-    """Write the Space into an existing folder."""
+def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
+    """Write the Space into an existing folder; `allowed` are hub repositories."""
     from freeatten_core.checkpoint import assets
 
     from .zerogpu import LONG
@@ -78,7 +91,7 @@ def write(folder: Path, command: str) -> None:
         _copy(source, folder / name)
     for name, text in {
         "README.md": space_card(settings, TEXT.format(command=command, long=LONG)),
-        APP_FILE: APP,
+        APP_FILE: APP.format(allowed=json.dumps(allowed) if allowed else ""),
         "requirements.txt": "".join(f"{each}\n" for each in requirements()),
         "LICENSE": _licence(),
     }.items():

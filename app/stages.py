@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .analyses import Analyses
+from .analyses import Analyses, checked_head
 from .answers import Answer
 from .maps import command
 
@@ -44,6 +44,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
 
         analysis = analyses.get(id)
         capture = analysis.capture
+        layer, head = checked_head(capture, layer, head)
         if capture.variant.attention.normalise != "l1":
             power = None  # nothing to sharpen: the slider still stands where another model had it
         row = row_stages(

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .answers import choice_of, object_of, text_of, wrong
+from . import visitor
+from .answers import choice_of, object_of, text_of, without_folders, wrong
 from .cache import BoundedCache
 
 if TYPE_CHECKING:
@@ -60,11 +61,16 @@ class Texts:
     """The sources of one server, and the tokens drawn from them."""
 
     def __init__(self, given: str | None, *, local: bool = True) -> None:
-        """Args: what the command names, and whether only this machine is served."""
-        self.given, self.local = given, local
+        """Args: what the command names, and whether the server listens on loopback alone."""
+        self.given, self._on_loopback = given, local
         self._drawn: BoundedCache[tuple[torch.Tensor, str]] = BoundedCache(
             KEPT_SELECTIONS, SELECTION_BYTES
         )
+
+    @property
+    def local(self) -> bool:
+        """Whether the visitor sits at this machine."""
+        return self._on_loopback and visitor.is_local()
 
     def kinds(self) -> dict[str, str]:
         """The sources that can be named, with how they are called; the first is shown first."""
@@ -121,7 +127,9 @@ class Texts:
 
         if source.kind == "own":
             return [Document(source.name, source.content)]
-        return _read(self._path(source))
+        path = self._path(source)
+        with without_folders(f"the text {Path(path).name}", local=self.local):
+            return _read(path)
 
 
 @lru_cache(maxsize=3)

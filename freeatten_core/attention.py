@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import own
+from .arguments import check_flag
 from .errors import UsageError
 from .kernels import chunked, chunked_backward
 from .kernels.precision import without_autocast
@@ -72,6 +75,8 @@ def attention(
     """
     variant = Variant.parse(variant)
     if variant.function is not None:
+        check_flag("is_causal", is_causal)
+        _check_tensors({"query": query, "key": key, "value": value})
         _refuse_changed(
             variant, not is_causal, head_scale is not None, distance_slope is not None, window
         )
@@ -98,7 +103,7 @@ def attention(
             distance_slope,
             str(problem.variant),
             is_causal,
-            window,
+            problem.window,
         )[0]
         return output
     result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
@@ -174,6 +179,8 @@ def _weighed(
     variant = Variant.parse(variant)
     if variant.function is None:
         return query, key, variant
+    check_flag("is_causal", is_causal)
+    _check_tensors({"query": query, "key": key})
     _refuse_changed(variant, not is_causal, window)
     return *own.as_scores(query, key, variant), own.WEIGHED
 
@@ -259,9 +266,10 @@ def check(
         )
     if variant.function is not None:
         raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
+    check_flag("is_causal", is_causal)
+    check_flag("enable_gqa", enable_gqa)
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
-    for name, tensor in named.items():
-        _check_tensor(name, tensor, query)
+    _check_tensors(named)
     batch, heads, query_length, dim = query.shape
     kv_heads, key_length = key.shape[1], key.shape[2]
     for name, tensor in named.items():
@@ -296,13 +304,20 @@ def check(
         key_length=key_length,
         dim=dim,
         is_causal=is_causal,
-        window=window,
+        window=None if window is None else min(window, key_length),
     )
+
+
+def _check_tensors(named: Mapping[str, Tensor]) -> None:
+    for name, tensor in named.items():
+        _check_tensor(name, tensor, named["query"])
 
 
 def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} is {tensor.layout}; it must be a dense tensor")
     if tensor.dtype not in FLOATS:
         raise TypeError(
             f"{name} is {tensor.dtype}; it must be float16, bfloat16, float32 or float64"
@@ -341,9 +356,13 @@ def _span(name: str, wanted: slice, length: int) -> tuple[int, int]:
     start = 0 if wanted.start is None else wanted.start
     stop = length if wanted.stop is None else wanted.stop
     shown = f"{start}:{stop}" + ("" if wanted.step is None else f":{wanted.step}")
+    legal = f"it must be start:stop with 0 <= start < stop <= {length} and no step"
+    try:
+        if isinstance(start, bool) or isinstance(stop, bool):
+            raise TypeError
+        start, stop = operator.index(start), operator.index(stop)
+    except TypeError:
+        raise UsageError(f"{name} is {shown}; {legal}, in whole numbers") from None
     if wanted.step not in (None, 1) or not 0 <= start < stop <= length:
-        raise ValueError(
-            f"{name} is {shown}; it must be start:stop with "
-            f"0 <= start < stop <= {length} and no step"
-        )
+        raise ValueError(f"{name} is {shown}; {legal}")
     return start, stop

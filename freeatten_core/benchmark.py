@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from . import reference
+from .arguments import check_list
 from .attention import attention
 from .comparison import versions
 from .errors import UsageError
@@ -186,9 +187,9 @@ def check_positive(name: str, value: int) -> None:
 
 
 def check_each_positive(name: str, values: Sequence[int], *, such_as: int) -> None:
-    if not values:
-        raise UsageError(f"{name} is empty; give at least one, such as {such_as}")
-    for value in values:
+    for value in check_list(name, values, f"[{such_as}]"):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UsageError(f"{name} holds {value!r}; every one must be a whole number")
         if value < 1:
             raise UsageError(f"{name} holds {value}; every one must be at least 1")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .errors import ContentError, UsageError
 from .files import expanded
+from .suggestions import closest_path
 
 NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 OVERLAP_LINE = 25
@@ -26,6 +27,8 @@ OVERLAP_SHARE = 0.30
 MAX_FILE_BYTES = 1_000_000
 """Larger files in an installed package are generated tables."""
 SNIFF_BYTES = 8192
+EVALUATED, TRAINED = ("stdlib", "prose", "- for standard input"), ("packages",)
+"""What a text can be besides a file or folder."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def prose_documents() -> list[Document]:
     return [Document(f"pydoc/{name}", text) for name, text in sorted(topics.items())]
 
 
-def path_documents(path: Path) -> list[Document]:
+def path_documents(path: Path, others: Sequence[str] = EVALUATED) -> list[Document]:
     """A file, or every text file below a folder.
 
     Raises:
@@ -98,10 +101,7 @@ def path_documents(path: Path) -> list[Document]:
     if path.is_file():
         return [_read_text(path, path.name)]
     if not path.is_dir():
-        raise UsageError(
-            f"no text at {path}: it must be a file, a folder, stdlib, prose, or - for "
-            "standard input"
-        )
+        raise _nothing_at(path, others)
     found = [
         document
         for file in sorted(path.rglob("*"))
@@ -113,6 +113,16 @@ def path_documents(path: Path) -> list[Document]:
     return found
 
 
+def _nothing_at(path: Path, others: Sequence[str]) -> UsageError:
+    words = [other for other in others if other.isalpha()]
+    close = closest_path(str(path), path, lambda beside: not beside.name.startswith("."), words)
+    *first, last = ("a file", "a folder", *others)
+    return UsageError(
+        f"no text at {path}: it must be {', '.join(first)}, or {last}"
+        + (f"; did you mean {close!r}?" if close else "")
+    )
+
+
 def training_documents(source: str) -> tuple[list[Document], list[Package]]:
     """Documents to train on: `packages` (installed Python source), a file or a folder.
 
@@ -122,7 +132,7 @@ def training_documents(source: str) -> tuple[list[Document], list[Package]]:
     if source == "packages":
         documents, packages = package_documents()
     else:
-        documents, packages = path_documents(expanded(source)), []
+        documents, packages = path_documents(expanded(source), TRAINED), []
     unique = {document.sha256: document for document in reversed(documents)}
     return sorted(unique.values(), key=lambda document: document.name), packages
 

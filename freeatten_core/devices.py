@@ -22,6 +22,28 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda")
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """Any device that torch names and can compute on.
+
+    Raises:
+        UsageError: it names none, or there is none of it here.
+    """
+    if not isinstance(device, str | torch.device):
+        raise UsageError(f"device is {device!r}; it must be a name, such as 'cpu' or 'cuda'")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # what torch raises for each kind of device
+        raise _unusable(device) from error
+    if found.type == "meta":  # holds no numbers
+        raise _unusable(device)
+    return found
+
+
+def _unusable(device: str | torch.device) -> UsageError:
+    return UsageError(f"device is {str(device)!r}, and torch cannot compute there; use cpu")
+
+
 def device_name(device: torch.device) -> str:
     """The GPU's name, or `cpu`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)

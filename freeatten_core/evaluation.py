@@ -8,6 +8,7 @@ its last half, so that every token from `L/2` on has `L/2` to `L` tokens of cont
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,9 +19,14 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .arguments import check_whole
 from .checkpoint import Checkpoint
 from .corpus import Document
+from .devices import usable_device
 from .errors import UsageError
+from .model import Model
+from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
+from .seeds import check_seed
 from .tokens import encode, encode_all
 
 Logits = Callable[[Tensor], Tensor]
@@ -108,6 +114,10 @@ def select_texts(
     Raises:
         UsageError: no document is long enough; says how long the longest is and what would fit.
     """
+    check_whole("longest", longest, 0, None)
+    check_seed(seed)
+    if count is not None:
+        check_whole("count", count, 1, None)
     # a token is at least one byte, so shorter documents cannot qualify
     candidates = [d for d in documents if len(d.text.encode()) > longest]
     encoded = encode_all(tokenizer, [document.text for document in candidates])
@@ -162,7 +172,11 @@ def score_texts(
         train_length: `L` of the restart; it divides the largest length.
         device: where the scorer computes.
         advance: called with the cost of each pass.
+
+    Raises:
+        UsageError: no texts, or texts and lengths that do not fit each other.
     """
+    check_windows([text.tokens for text in texts], lengths, train_length)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     longest = tokens.shape[1] - 1
     by_length = {}
@@ -256,9 +270,11 @@ def swapped_losses(
         For each length above `train_length`, swapped minus intact, (texts,).
 
     Raises:
-        UsageError: with a single text there is nothing to swap in.
+        UsageError: with a single text there is nothing to swap in; texts and lengths that do not
+            fit each other.
     """
     check_swappable(texts)
+    check_windows([text.tokens for text in texts], lengths, train_length)
     tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     other = tokens.roll(1, dims=0)
     changes = {}
@@ -298,21 +314,23 @@ def loss_by_length(
         device: where the model computes; None for where a checkpoint's weights are, else the CPU.
 
     Raises:
-        UsageError: a text shorter than the longest length + 1, or a length that does not divide.
+        UsageError: names the argument, what it is and what it must be: no list of texts or
+            lengths, an empty one, a text shorter than the longest length + 1 or of tokens that the
+            model does not know, a length that does not divide, a device that is not there, or a
+            callable that returns something else than logits.
     """
-    longest = max(lengths)
-    for length in lengths:
-        if length < 1 or longest % length:
-            raise UsageError(f"length {length} does not divide the longest, {longest}")
-    prepared = [_cut(model, text, longest, index) for index, text in enumerate(texts)]
-    tokens = torch.from_numpy(np.stack(prepared))
+    check_model(model)
+    asked = check_lengths(lengths)
+    longest = max(asked)
+    tokens = torch.from_numpy(check_texts(model, texts, longest))
     if isinstance(model, Checkpoint):
-        scorer: Scorer = model.model.token_losses
-        where = torch.device(device or model.model.embedding.weight.device)
+        here = model.model.embedding.weight.device
+        where = here if device is None else usable_device(device)
+        scorer: Scorer = _on(model.model, where).token_losses
     else:
-        scorer, where = _from_logits(model), torch.device(device or "cpu")
-    table = np.zeros((len(texts), len(lengths)))
-    for column, length in enumerate(lengths):
+        scorer, where = _from_logits(model), usable_device("cpu" if device is None else device)
+    table = np.zeros((len(tokens), len(asked)))
+    for column, length in enumerate(asked):
         starts = range(0, longest, length)
         windows = score_windows(scorer, tokens, length, starts, 0, where, lambda _: None)
         for text, _, losses in windows:
@@ -320,23 +338,16 @@ def loss_by_length(
     return table
 
 
-def _cut(
-    model: Checkpoint | Logits, text: str | NDArray[np.int64], longest: int, index: int
-) -> NDArray[np.int64]:
-    if isinstance(text, str):
-        if not isinstance(model, Checkpoint):
-            raise UsageError(f"text {index} is a string; a plain callable needs arrays of tokens")
-        text = encode(model.tokenizer, text)
-    if len(text) <= longest:
-        raise UsageError(
-            f"text {index} has {len(text):,} tokens; the longest length needs {longest + 1:,}"
-        )
-    return np.asarray(text[: longest + 1], dtype=np.int64)
+def _on(model: Model, device: torch.device) -> Model:
+    """A model on a device: itself where it is there, else a copy."""
+    here = model.embedding.weight.device
+    return model if here == device else copy.deepcopy(model).to(device)
 
 
 def _from_logits(model: Logits) -> Scorer:
     def score(tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
-        logits, wanted = model(tokens)[:, start:], targets[:, start:]
+        logits = check_logits(model(tokens), tokens, targets)[:, start:]
+        wanted = targets[:, start:].to(logits.device)
         losses = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), wanted.flatten(), reduction="none"
         )

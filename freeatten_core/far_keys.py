@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,19 +26,30 @@ def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Att
     Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
     """
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+    return _Undone(rope, train_length, rotation, scale)
+
+
+@dataclass(frozen=True)
+class _Undone:
+    """A class and not a closure, so that a model under `rerope` can be pickled."""
+
+    rope: Rope
+    train_length: int
+    rotation: bool
+    scale: bool
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
         problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
-        if rotation:
-            operands: Operands = _FamiliarRotation(problem, query, key, rope, train_length - 1)
+        if self.rotation:
+            distance = self.train_length - 1
+            operands: Operands = _FamiliarRotation(problem, query, key, self.rope, distance)
         else:
             operands = Operands(problem, query, key, None, None)
-        if scale:
-            operands.scale = _other_scale(problem, operands.count, train_length)
+        if self.scale:
+            operands.scale = _other_scale(problem, operands.count, self.train_length)
             if isinstance(operands, _FamiliarRotation):
                 operands.far.scale = operands.scale
         return chunked.forward(operands, value)[0]
-
-    return attend
 
 
 class _FamiliarRotation(Operands):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 import torch
@@ -43,15 +43,36 @@ def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
     """The attention operator under `swap`, `window` and `rerope`."""
     target, trained = variant.attention, rope.train_length
     if variant.modifier("rerope") is not None:
-        familiar = undone(rope, trained, rotation=True, scale=False)
-        return lambda query, key, value, _: familiar(query, key, value, target)
+        return _Swapped(undone(rope, trained, rotation=True, scale=False), target)
     if variant.modifier("window") is not None:
-        return lambda query, key, value, _: attention(
-            query, key, value, target, enable_gqa=True, window=trained
-        )
+        return _Swapped(_Windowed(trained), target)
     if variant.modifier("swap") is not None:
-        return lambda query, key, value, _: attend(query, key, value, target)
+        return _Swapped(attend, target)
     return attend
+
+
+# Classes and not closures, so that a model with modifiers can be pickled
+
+
+@dataclass(frozen=True)
+class _Swapped:
+    """Attention of `target`, whatever variant is asked for."""
+
+    attend: Attend
+    target: Variant
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, _: Variant) -> Tensor:
+        return self.attend(query, key, value, self.target)
+
+
+@dataclass(frozen=True)
+class _Windowed:
+    """Attention where a row sees its last `window` keys alone."""
+
+    window: int
+
+    def __call__(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        return attention(query, key, value, variant, enable_gqa=True, window=self.window)
 
 
 def query_factor(
@@ -63,12 +84,9 @@ def query_factor(
         UsageError: `align` without temperatures, or later a text longer than any of them is for.
     """
     if variant.modifier("logn") is not None:
-        return lambda length: _known(length, train_length).log() / math.log(train_length)
+        return _LogN(train_length)
     if variant.modifier("infoscale") is not None:
-        return lambda length: (
-            _information(_known(length, train_length), dim)
-            / math.sqrt(1 - train_length ** (-2 / dim))
-        )
+        return _InfoScale(train_length, dim)
     if variant.modifier("align") is None:
         return None
     if temperatures is None:
@@ -76,8 +94,33 @@ def query_factor(
             f"{variant}: align needs temperatures fitted on text; freeatten compare and "
             "freeatten retrieve fit them"
         )
-    fitted = {train_length: 1.0} | dict(temperatures)
-    return lambda length: torch.full((length,), _temperature(fitted, length))
+    return _Align({train_length: 1.0} | dict(temperatures))
+
+
+@dataclass(frozen=True)
+class _LogN:
+    train_length: int
+
+    def __call__(self, length: int) -> Tensor:
+        return _known(length, self.train_length).log() / math.log(self.train_length)
+
+
+@dataclass(frozen=True)
+class _InfoScale:
+    train_length: int
+    dim: int
+
+    def __call__(self, length: int) -> Tensor:
+        familiar = math.sqrt(1 - self.train_length ** (-2 / self.dim))
+        return _information(_known(length, self.train_length), self.dim) / familiar
+
+
+@dataclass(frozen=True)
+class _Align:
+    fitted: Temperatures
+
+    def __call__(self, length: int) -> Tensor:
+        return torch.full((length,), _temperature(self.fitted, length))
 
 
 def _known(length: int, train_length: int) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from . import literal, reference
 from .analysis.capture import capture
+from .arguments import check_list
 from .attention import attention
 from .benchmark import Report, check_each_positive
 from .checkpoint import shipped, slug
@@ -31,7 +32,7 @@ from .corpus import Document, manifest
 from .errors import UsageError
 from .evaluation import Selection, select_texts
 from .gpu_benchmark import relative_error
-from .seeds import generator
+from .seeds import check_seed, generator
 from .variants import PLAIN, SHARPENED, Variant
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
@@ -71,15 +72,16 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_seed(self.seed)
         check_each_positive("lengths", self.lengths, such_as=2048)
-        if not self.scales:
-            raise UsageError("scales is empty; give at least one, such as 4")
+        for scale in check_list("scales", self.scales, "[1, 4]"):
+            if isinstance(scale, bool) or not isinstance(scale, int | float):
+                raise UsageError(f"scales holds {scale!r}; every one must be a number")
+            if not (math.isfinite(scale) and scale > 0):
+                raise UsageError(f"scales holds {scale:g}; every one must be above 0")
         # tables are read from the shortest length to the longest
         object.__setattr__(self, "lengths", tuple(sorted(set(self.lengths))))
         object.__setattr__(self, "scales", tuple(sorted(set(self.scales))))
-        for scale in self.scales:
-            if not (math.isfinite(scale) and scale > 0):
-                raise UsageError(f"scales holds {scale:g}; every one must be above 0")
         _check_names("dtypes", self.dtypes, tuple(DTYPES))
         _check_names("inputs", self.inputs, KINDS)
         for variant in self.chosen:
@@ -109,7 +111,7 @@ class Settings:
 def _check_names(field: str, values: Sequence[str], legal: Sequence[str]) -> None:
     if not values:
         raise UsageError(f"{field} is empty; it can hold {', '.join(legal)}")
-    for value in values:
+    for value in check_list(field, values, str(list(legal))):
         if value not in legal:
             raise UsageError(f"{field} holds {value!r}; it can hold {', '.join(legal)}")
 

@@ -7,13 +7,13 @@ This module holds names and the grammar only; `freeatten_core.reference` holds t
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from .errors import UsageError
+from .suggestions import closest
 
 Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
@@ -96,13 +96,19 @@ class Variant:
             if value not in legal:
                 raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
         self._check_sharpening()
+        is_tuple = isinstance(self.modifiers, tuple)
+        if not is_tuple or not all(isinstance(each, Modifier) for each in self.modifiers):
+            raise UsageError(
+                f"modifiers is {self.modifiers!r}; it must be a tuple of Modifier, as in "
+                "Variant.parse('softmax+yarn').modifiers"
+            )
         if self.modifiers:
             _check_modifiers(self)
 
     def _check_function(self) -> None:
         if self.function is None:
             return
-        if not _FUNCTION.fullmatch(self.function):
+        if not isinstance(self.function, str) or not _FUNCTION.fullmatch(self.function):
             raise UsageError(
                 f"function is {self.function!r}; write the file and the function in it, as in "
                 "my_file.py:my_attention"
@@ -146,7 +152,16 @@ class Variant:
 
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
-        """Read names separated by commas; a repeated variant is kept once."""
+        """Read names separated by commas; a repeated variant is kept once.
+
+        Raises:
+            UsageError: as `parse`; not a string, or none in it.
+        """
+        if not isinstance(text, str):
+            raise UsageError(
+                f"variants is a {type(text).__name__}; it must be names with commas, such as "
+                "softmax,lssar:p=15"
+            )
         names = [name for name in text.split(",") if name.strip()]
         if not names:
             raise UsageError("no variant given; name at least one, such as lssar:p=15")
@@ -233,8 +248,8 @@ SOURCES: Mapping[str, str] = {
 
 def nearest(word: str, known: list[str]) -> str:
     """`; did you mean 'x'?` when something known is close, else the list of what is known."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+    close = closest(word, known)
+    return f"; did you mean '{close}'?" if close else f"; known: {', '.join(known)}"
 
 
 def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:

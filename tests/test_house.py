@@ -4,10 +4,12 @@ import ast
 import contextlib
 import io
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,23 @@ def test_constraints_pin_everything_that_is_installed():
     assert tests
     names = re.findall(r'"([\w-]+)', listed[1] + tests[1])
     assert {name.lower() for name in names} <= pinned
+
+
+def test_every_dependency_has_a_lower_bound():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    assert [each for each in listed if not re.match(r"[\w-]+>=\d+(\.\d+)*(;.*)?$", each)] == []
+
+
+def test_the_page_of_a_package_index_names_no_path_of_the_repository():
+    page = runpy.run_path(str(ROOT / "setup.py"))["index_page"](README)
+    paths = re.findall(r'(?:src|srcset|href)="([^"]*)"|\]\(([^)]*)\)', page)
+    assert [path for pair in paths for path in pair if path and "://" not in path] == []
+    described = re.findall(r'<img[^>]* alt="([^"]*)"', README)
+    assert described
+    assert [each for each in described if f"*Picture: {each}.*" not in page] == []
+    headings = [line for line in README.splitlines() if line.startswith("#")]
+    assert [line for line in page.splitlines() if line.startswith("#")] == headings
 
 
 # The repository

@@ -69,7 +69,8 @@ class Setup {
 
   build() {
     byId("models").append(...this.choices.models.map(({ id, label, first }) => tick(id, label, first)));
-    byId("other").placeholder = `${this.choices.suggestions[0] ?? ""}, ${this.choices.folders ? "folder, " : ""}owner/name`;
+    const anywhere = this.choices.folders ? ["folder", "owner/name"] : [];
+    byId("other").placeholder = [...this.choices.suggestions.slice(0, 1), ...anywhere].join(", ");
     byId("suggestions").append(...this.choices.suggestions.map((value) => make("option", { value })));
     byId("modifiers").append(table({
       caption: "Written behind a checkpoint, as in softmax+yarn; several with commas.",

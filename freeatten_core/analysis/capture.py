@@ -20,8 +20,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from .. import own
+from ..arguments import check_list, check_whole, described
 from ..attention import attention, check
 from ..checkpoint import Checkpoint
+from ..devices import usable_device
 from ..errors import UsageError
 from ..kernels.precision import without_autocast
 from ..kernels.problem import Problem
@@ -131,10 +133,14 @@ class Capture:
         Raises:
             UsageError: it was not captured; the message lists those that were.
         """
-        if layer not in self.layers:
-            listed = ", ".join(map(str, self.layers))
+        listed = ", ".join(map(str, self.layers))
+        try:
+            number = check_whole("layer", layer, 0, None)
+        except UsageError:
+            number = -1
+        if number not in self.layers:
             raise UsageError(f"layer is {layer!r}; captured are {listed}")
-        return self.layers[layer]
+        return self.layers[number]
 
     def head(self, layer: int, head: int) -> tuple[Tensor, Tensor]:
         """Query and key of one head, (L, D) float32 each.
@@ -143,10 +149,7 @@ class Capture:
             UsageError: a layer that was not captured or a head that does not exist.
         """
         found = self.layer(layer)
-        if isinstance(head, bool) or not isinstance(head, int) or not 0 <= head < self.heads:
-            raise UsageError(
-                f"head is {head!r}; it must be a whole number from 0 to {self.heads - 1}"
-            )
+        head = check_whole("head", head, 0, self.heads - 1)
         shared = self.heads // len(found.key)
         return found.query[head].float(), found.key[head // shared].float()
 
@@ -188,11 +191,11 @@ def forecast(
     Raises:
         UsageError: as `capture`.
     """
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise UsageError(f"length is {length!r}; it must be a whole number of at least 1")
+    _check_checkpoint(checkpoint)
+    length = check_whole("length", length, 1, None)
     chosen = _chosen_layers(checkpoint.config, layers)
     _check_type(dtype)
-    device = torch.device(device)
+    device = usable_device(device)
     kept, peak = _bytes(
         checkpoint.config, checkpoint.config.variant, length, len(chosen), dtype, with_statistics
     )
@@ -205,7 +208,7 @@ def capture(
     checkpoint: Checkpoint,
     tokens: Tensor,
     *,
-    variant: Variant | None = None,
+    variant: Variant | str | None = None,
     layers: Sequence[int] | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
@@ -232,7 +235,8 @@ def capture(
         UsageError: tokens, layers, type or variant that do not fit; or not enough memory, with
             the numbers.
     """
-    config, device = checkpoint.config, torch.device(device)
+    _check_checkpoint(checkpoint)
+    config, device = checkpoint.config, usable_device(device)
     tokens = _check_tokens(tokens, config)
     chosen = _chosen_layers(config, layers)
     variant = _check_variant(checkpoint, variant)
@@ -450,6 +454,14 @@ def _refuse_without_memory(needed: int, device: torch.device, length: int, layer
         )
 
 
+def _check_checkpoint(checkpoint: Checkpoint) -> None:
+    if not isinstance(checkpoint, Checkpoint):
+        raise UsageError(
+            f"checkpoint is {described(checkpoint)}; it must be a Checkpoint, as load_checkpoint "
+            "gives it"
+        )
+
+
 def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
         kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
@@ -467,8 +479,9 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
     return tokens.detach().to("cpu", torch.int64, copy=True)
 
 
-def _check_variant(checkpoint: Checkpoint, variant: Variant | None) -> Variant:
+def _check_variant(checkpoint: Checkpoint, variant: Variant | str | None) -> Variant:
     own = checkpoint.config.variant
+    variant = None if variant is None else Variant.parse(variant)
     if variant is not None and variant.trained != own.trained:
         raise UsageError(
             f"variant is {variant}; checkpoint {checkpoint.name} computes {own.trained}: "
@@ -493,12 +506,7 @@ def _check_type(dtype: torch.dtype) -> None:
 def _chosen_layers(config: ModelConfig, layers: Sequence[int] | None) -> list[int]:
     if layers is None:
         return list(range(config.layers))
-    for layer in layers:
-        whole = isinstance(layer, int) and not isinstance(layer, bool)
-        if not whole or not 0 <= layer < config.layers:
-            raise UsageError(
-                f"layer is {layer!r}; it must be a whole number from 0 to {config.layers - 1}"
-            )
-    if not layers:
+    if isinstance(layers, Sequence) and not layers:
         raise UsageError(f"no layer given; name some from 0 to {config.layers - 1}")
-    return sorted(set(layers))
+    given = check_list("layers", layers, f"[0, {config.layers - 1}]")
+    return sorted({check_whole("layer", layer, 0, config.layers - 1) for layer in given})

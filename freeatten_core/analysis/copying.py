@@ -34,6 +34,7 @@ from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, Scorer, Text, pass_cost, select_texts
 from ..intervals import intervals
+from ..seeds import check_seed
 from ..tokens import encode, tokenizer_id
 
 SCHEMA = 1
@@ -169,7 +170,7 @@ def draw_samples(
         )
     encoded = cache(lambda index: encode(tokenizer, files[index].text))
     samples: list[Sample] = []
-    for index in np.random.default_rng(seed).permutation(len(files)).tolist():
+    for index in np.random.default_rng(check_seed(seed)).permutation(len(files)).tolist():
         own = encoded(index)
         if len(samples) == count:
             break

@@ -37,6 +37,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import check_whole
 from ..attention import check
 from ..errors import UsageError
 from ..kernels.chunked import LARGEST_EXPONENT, LOG2_E
@@ -317,6 +318,9 @@ class AttentionMap:
         """
         if pool not in get_args(Pool):
             raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
+        for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
+            if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
+                raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         problem = check(
@@ -753,20 +757,6 @@ def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int
     if start < 0 or stop > length:
         raise UsageError(f"{shown}, which is outside; {legal}")
     return start, stop
-
-
-def check_whole(name: str, value: int, low: int, high: int | None) -> int:
-    """A whole number from low to high, or a UsageError."""
-    legal = f"at least {low}" if high is None else f"from {low} to {high}"
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        value = operator.index(value)
-    except TypeError:
-        raise UsageError(f"{name} is {value!r}; it must be a whole number {legal}") from None
-    if value < low or (high is not None and value > high):
-        raise UsageError(f"{name} is {value}; it must be {legal}")
-    return value
 
 
 def _byte_scale(variant: Variant, rows: RowStatistics) -> ByteScale:

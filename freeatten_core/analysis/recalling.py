@@ -27,6 +27,7 @@ from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
+from ..seeds import check_seed
 from ..shares import wilson
 from ..variants import Variant, nearest
 
@@ -96,11 +97,13 @@ def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: checkpoints of different tasks, or a length too short for the task.
+        UsageError: checkpoints of different tasks, a length too short for the task, or a seed
+            that no generator takes.
     """
     watch = watch or Watch()
     started = time.perf_counter()
     task = _common_task(request.rows)
+    check_seed(request.seed)
     drawn = {
         length: draw(task, length, request.samples, (request.seed, TEST, length))
         for length in request.lengths

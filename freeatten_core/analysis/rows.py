@@ -11,12 +11,13 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
+from ..arguments import check_share, check_whole
 from ..errors import UsageError
 from ..kernels.statistics import SMALL, RowStatistics
 from ..reference import FIRST_ROWS
 from ..variants import Variant, nearest
 from .capture import Capture
-from .map import check_range, check_whole
+from .map import check_range
 
 Name = Literal[
     "entropy",
@@ -173,7 +174,12 @@ class HeadTable:
         return replace(self, heads=sorted(self.heads, key=order))
 
     def with_sink(self, threshold: float = SINK_THRESHOLD) -> HeadTable:
-        """The heads whose first token receives more than `threshold`, strongest first."""
+        """The heads whose first token receives more than `threshold`, strongest first.
+
+        Raises:
+            UsageError: a threshold outside 0 to 1.
+        """
+        threshold = check_share("threshold", threshold)
         strong = [h for h in self.sorted("sink") if h.sink is not None and h.sink > threshold]
         return replace(self, heads=strong)
 
@@ -233,8 +239,7 @@ def sink_rate(
         UsageError: a text shorter than `length`, a threshold outside 0 to 1, no statistics.
     """
     length = check_whole("length", length, 1, capture.length)
-    if not 0 <= threshold <= 1:
-        raise UsageError(f"threshold is {threshold}; it must be from 0 to 1")
+    threshold = check_share("threshold", threshold)
     layers = list(capture.layers)
     received = torch.stack([_received(capture.statistics(layer), length) for layer in layers])
     share = float((received > threshold).float().mean())
@@ -300,7 +305,7 @@ def _received(rows: RowStatistics, length: int) -> Tensor:
 
 
 def _check_name(name: str) -> Name:
-    if name not in STATISTICS:
+    if not isinstance(name, str) or name not in STATISTICS:
         raise UsageError(f"no statistic {name!r}{nearest(str(name), list(get_args(Name)))}")
     return cast("Name", name)
 

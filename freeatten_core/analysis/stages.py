@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from .. import reference
+from ..arguments import check_whole
 from ..errors import UsageError
 from ..variants import Variant
 from .capture import Capture
-from .map import check_whole
 
 
 @dataclass(frozen=True)

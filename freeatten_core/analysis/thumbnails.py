@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import check_whole
 from ..attention import attention_weights
 from .capture import Capture
-from .map import ByteScale, check_whole
+from .map import ByteScale
 
 MOST_SIDE = 512
 

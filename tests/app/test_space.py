@@ -4,12 +4,14 @@ import contextvars
 import os
 import pickle
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -186,10 +188,10 @@ def served(monkeypatch):
         calls.append((analyses, host, port, login, browser, os.environ.get("SYSTEM")))
 
     monkeypatch.setattr(hosted, "run", run)
+    monkeypatch.setattr(hosted, "check_port", lambda *_: None)
     monkeypatch.setattr(hosted, "spaces_package", lambda: None)
-    for name in ("GRADIO_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back when the test ends
-    return calls
+    with patch.dict(os.environ):
+        yield calls
 
 
 def test_a_space_is_served_where_its_environment_says_and_guarded(served, monkeypatch, tmp_path):
@@ -214,6 +216,28 @@ def test_hot_reload_which_blocks_imports_is_off(served, monkeypatch):
     monkeypatch.setenv("SYSTEM", "spaces")
     hosted.main()
     assert served[0][-1] is None
+
+
+def test_a_space_opens_the_repositories_that_it_was_written_for(served, tmp_path):
+    assert viz("space", "--out", tmp_path, "--allow", "one/a", "--allow", "two/b").exit_code == 0
+    assert "--allow one/a --allow two/b`" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    runpy.run_path(str(tmp_path / "app.py"), run_name="__main__")
+    assert served[0][0].models.allowed == ("one/a", "two/b")
+    hosted.main()
+    assert served[1][0].models.allowed == ()
+
+
+@pytest.mark.parametrize("port", ["", "no", "0", "65536", "-1", "7860 "])
+def test_a_port_that_is_none_is_told(served, monkeypatch, capsys, port):
+    monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+    if not port:  # a variable without a value is as none
+        hosted.main()
+        assert served[0][2] == 7860
+        return
+    with pytest.raises(SystemExit) as end:
+        hosted.main()
+    assert (end.value.code, served) == (2, [])
+    assert f"GRADIO_SERVER_PORT is {port!r}; it must be a port" in capsys.readouterr().err
 
 
 def test_a_missing_spaces_package_is_none_and_a_broken_one_is_told(monkeypatch):

@@ -352,9 +352,23 @@ ERRORS = {
     ),
     "unknown variant": ({"variant": "lsar"}, UsageError, ["'lsar'", "did you mean 'lssar'"]),
     "power": ({"variant": "lssar:p=65"}, UsageError, ["p is '65'", "from 1 to 64"]),
+    "word for a flag": ({"is_causal": "no"}, UsageError, ["is_causal is 'no'", "True or False"]),
+    "number for a flag": ({"enable_gqa": 2}, UsageError, ["enable_gqa is 2", "True or False"]),
+    "sparse": (
+        {"key": of(2, 4, 6, 8).to_sparse()},
+        TypeError,
+        ["key is torch.sparse_coo", "dense"],
+    ),
     "variant is a number": ({"variant": 3}, TypeError, ["variant", "int", "name"]),
     "modifier": ({"variant": "lssar+yarn"}, ValueError, ["lssar:p=15+yarn", "pass lssar:p=15"]),
 }
+
+
+def test_a_window_wider_than_any_text_hides_nothing():
+    query, key, value = Call().tensors()
+    assert torch.equal(
+        attention(query, key, value, window=10**30), attention(query, key, value, window=20)
+    )
 
 
 @pytest.mark.parametrize(("change", "error", "words"), ERRORS.values(), ids=ERRORS.keys())

@@ -1,5 +1,6 @@
 """The checkpoint format: five files, loaded strictly, and everything else refused."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from strategies import refused
+from tokenizers import Tokenizer
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
 
 from freeatten_core import Variant, checkpoint, load_checkpoint
 from freeatten_core.analysis.recalling import right_answers
@@ -28,7 +32,7 @@ from freeatten_core.corpus import stdlib_root
 from freeatten_core.errors import ContentError, UsageError
 from freeatten_core.files import SavedElsewhereError
 from freeatten_core.recall import TEST, draw, load_recall
-from freeatten_core.tokens import encode, tokenizer_id
+from freeatten_core.tokens import encode, tokenizer_id, train_tokenizer
 from freeatten_core.training import Recipe
 
 NAMES = ("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls")
@@ -82,8 +86,10 @@ def test_what_comes_with_the_weights(folder):
     values = json.loads((folder / CONFIG).read_text())
     assert list(values) == [
         *("format", "variant", "train_length", "vocab_size", "width", "layers", "heads"),
-        *("kv_heads", "mlp_width", "position", "seed", "steps"),
+        *("kv_heads", "mlp_width", "position", "seed", "steps", "tokenizer_sha256"),
     ]
+    written = (folder / TOKENIZER).read_bytes()
+    assert values["tokenizer_sha256"] == hashlib.sha256(written).hexdigest()
     assert values["position"] == {"kind": "rope", "base": 10_000.0}
 
 
@@ -206,6 +212,37 @@ def test_an_unknown_name_is_one_sentence_with_the_nearest(name, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["t-sft", "T-Soft", "./t-soft-", "{parent}/t-sft"])
+def test_a_mistyped_folder_is_told_the_one_beside_it(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "t-soft")
+    (tmp_path / "t-sof").mkdir()  # holds no checkpoint
+    with pytest.raises(UsageError, match=r"did you mean '(.*)'\?$") as caught:
+        load_checkpoint(name.format(parent=tmp_path))
+    meant = str(caught.value).split("'")[-2]
+    assert load_checkpoint(meant).folder.resolve() == tmp_path / "t-soft"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("SOFTMAX", "softmax"), ("LSSAR:P=15", "lssar-p15")])
+def test_a_name_in_another_case_is_told_the_right_one(name, meant):
+    with refused(UsageError, [f"no checkpoint {name!r}", f"did you mean {meant!r}?"]):
+        load_checkpoint(name)
+
+
+@pytest.mark.parametrize("source", ["", " ", None, 5, b"softmax", ["softmax"]], ids=repr)
+def test_what_is_no_name_is_refused(source):
+    with refused(UsageError, [f"the source is {source!r}", "a checkpoint's name or folder"]):
+        load_checkpoint(source)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "meta", "nonsense", "", 5, None, True])
+def test_a_device_that_is_not_here_is_refused_by_name(folder, device):
+    if str(device).startswith("cuda") and torch.cuda.is_available():
+        pytest.skip("there is one")
+    with refused(UsageError, [f"device is {device!r}", "cpu"]):
+        load_checkpoint(folder, device=device)
+
+
 # damaged files
 
 
@@ -271,6 +308,43 @@ def test_other_tensors_than_the_models_are_refused(folder, change, words):
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int64, torch.bool], ids=str)
+@pytest.mark.parametrize("name", [EMBEDDING, NORM])
+def test_weights_that_are_codes_are_refused(folder, dtype, name):
+    change_weights(folder, lambda weights: weights.update({name: weights[name].to(dtype)}))
+    with refused(ContentError, [f"{folder / WEIGHTS}: {name} is ", "floating-point numbers, F64"]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.float8_e4m3fn, torch.float8_e5m2),
+    ],
+    ids=str,
+)
+def test_floating_weights_of_any_precision_are_read_as_they_are(folder, dtype):
+    wanted = tiny.model().to(dtype).float()
+    save_file(dict(tiny.model().to(dtype).named_parameters()), folder / WEIGHTS)
+    found = load_checkpoint(folder).model
+    assert {weight.dtype for weight in found.parameters()} == {torch.float32}
+    for name, weight in wanted.named_parameters():
+        assert torch.equal(found.get_parameter(name), weight)
+
+
+def test_large_weights_are_finite_though_their_sum_is_not(folder):
+    change_weights(folder, lambda weights: weights[EMBEDDING].fill_(3e38))
+    assert float(load_checkpoint(folder).model.embedding.weight.max()) > 2e38
+
+
+def test_weights_beyond_float32_are_named(folder):
+    beyond = torch.full((16,), 1e300, dtype=torch.float64)
+    change_weights(folder, lambda weights: weights.update({NORM: beyond}))
+    with refused(ContentError, ["not finite in float32", NORM]):
+        load_checkpoint(folder)
+
+
 ABSURD = {
     "layers": [10**12, 0, -1, "2", 2.0, True, None, [2], 1025],
     "width": [-16, 10**12, "16", 15, 17],
@@ -280,7 +354,7 @@ ABSURD = {
     "vocab_size": [0, 10**12, None],
     "train_length": [0, 10**12, "512"],
     "variant": ["softmx", "lssar:p=0", 5, None, ["softmax"], {}],
-    "format": [2, 0, "1", None, []],
+    "format": [2, 0, "1", None, [], True, 1.0],
     "position": [
         *(None, "rope", {"kind": "alibi"}, {"kind": "rope"}, {"kind": "rope", "base": 0}),
         *({"kind": "rope", "base": True}, {"kind": "rope", "base": "10000"}),
@@ -299,6 +373,28 @@ def test_an_absurd_config_is_refused_before_memory_is_touched(folder, monkeypatc
     rewrite(folder, **{key: value})
     is_rope = isinstance(value, dict) and value.get("kind") == "rope"
     with refused(ContentError, [str(folder / CONFIG), "RoPE base" if is_rope else key]):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_scaling"),
+        ({"sliding_window": 128}, "sliding_window"),
+        ({"position": {"kind": "rope", "base": 1e4, "scaling": 4}}, "position.scaling"),
+        ({"Heads": 2}, "Heads"),
+    ],
+)
+def test_a_key_that_is_not_computed_is_refused_by_name(folder, changes, named):
+    rewrite(folder, **changes)
+    with refused(ContentError, [f"{folder / CONFIG} has the key {named}, which is not known"]):
+        load_checkpoint(folder)
+
+
+def test_a_key_that_appears_twice_is_refused(folder):
+    twice = (folder / CONFIG).read_text().replace("{", '{"variant": "relu",', 1)
+    (folder / CONFIG).write_text(twice)
+    with refused(ContentError, [str(folder / CONFIG), "the key variant appears twice"]):
         load_checkpoint(folder)
 
 
@@ -336,9 +432,49 @@ def test_a_config_that_is_no_object_is_refused(folder, raw, words):
         load_checkpoint(folder)
 
 
-def test_a_tokenizer_larger_than_the_vocabulary_is_refused(tmp_path):
-    folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=299))
-    with refused(ContentError, [f"checkpoint {folder}", "has 300 tokens, the model 299"]):
+@pytest.mark.parametrize("model_has", [299, 301, 4096])
+def test_a_tokenizer_of_another_size_than_the_vocabulary_is_refused(tmp_path, model_has):
+    folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=model_has))
+    rewrite(folder, tokenizer_sha256=None)
+    with refused(ContentError, [f"checkpoint {folder}", f"has 300 tokens, the model {model_has}"]):
+        load_checkpoint(folder)
+
+
+def test_a_tokenizer_that_the_model_was_not_trained_with_is_refused(folder):
+    other = train_tokenizer([" ".join(f"{number:x}" for number in range(4000))], 300)
+    other.save(str(folder / TOKENIZER))
+    with refused(ContentError, [f"checkpoint {folder}: {TOKENIZER} is not the one", "SHA-256"]):
+        load_checkpoint(folder)
+
+
+def test_a_model_may_have_more_embeddings_than_the_tokenizer_that_it_names(tmp_path):
+    folder = tiny.save(tmp_path / "mine", tiny.model(vocab_size=304))
+    assert load_checkpoint(folder).config.vocab_size == 304
+
+
+def test_a_checkpoint_that_does_not_say_which_tokenizer_is_welcome(folder):
+    rewrite(folder, tokenizer_sha256=None)
+    assert load_checkpoint(folder).config == tiny.CONFIG
+
+
+BAD_TOKENIZERS = {
+    "truncates": (lambda t: t.enable_truncation(64), ["truncates every text to 64 tokens"]),
+    "pads": (lambda t: t.enable_padding(length=4096), ["pads texts"]),
+    "draws": (lambda t: setattr(t.model, "dropout", 0.1), ["has a dropout of 0.1"]),
+    "lower case": (lambda t: setattr(t, "normalizer", Lowercase()), ["does not give back a text"]),
+    "drops what it does not know": (
+        lambda t: setattr(t, "pre_tokenizer", Whitespace()),
+        ["does not give back a text"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_TOKENIZERS.values(), ids=BAD_TOKENIZERS.keys())
+def test_a_tokenizer_whose_tokens_are_not_the_text_is_refused(folder, change, words):
+    letters = Tokenizer.from_file(str(folder / TOKENIZER))
+    change(letters)
+    letters.save(str(folder / TOKENIZER))
+    with refused(ContentError, [str(folder / TOKENIZER), *words]):
         load_checkpoint(folder)
 
 
@@ -393,6 +529,14 @@ FAILURES = {
     "http library": type("ProxyError", (Exception,), {})("the proxy\ndid not answer"),
     "name": HFValidationError("Repo id must not contain '--'"),
 }
+
+
+def test_a_folder_beside_is_named_when_the_hub_has_nothing(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "runs" / "t-soft")
+    hub.answer = OSError("no such repository.")
+    with refused(UsageError, ["no such repository; did you mean 'runs/t-soft'?"]):
+        load_checkpoint("runs/t-sft")
 
 
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES.keys())

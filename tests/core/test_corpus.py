@@ -207,6 +207,23 @@ def test_a_missing_path_is_named_with_what_is_possible(tmp_path):
         corpus.evaluation_documents(str(tmp_path / "nothing"))
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("stdlb", "stdlib"), ("PROSE", "prose"), ("boks", "books"), ("notes.TXT", "Notes.txt")],
+)
+def test_a_mistyped_text_is_told_what_was_meant(tmp_path, monkeypatch, typed, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "Notes.txt").write_text("text")
+    with refused(UsageError, [f"no text at {typed}", f"did you mean {meant!r}?"]):
+        corpus.evaluation_documents(typed)
+
+
+def test_a_mistyped_training_text_is_told_what_can_be_trained_on():
+    with refused(UsageError, ["a folder, or packages", "did you mean 'packages'?"]):
+        corpus.training_documents("pakages")
+
+
 def test_a_folder_without_text_is_named(tmp_path):
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\0\0")
     with refused(UsageError, [f"no text in the folder {tmp_path}"]):

@@ -322,23 +322,143 @@ def test_any_function_from_tokens_to_logits_will_do(checkpoint):
     assert uniform[0].tolist() == pytest.approx([math.log(7)] * 3)
 
 
-@pytest.mark.parametrize("lengths", [[16, 24], [0, 16], [-16, 16], [3, 16]])
+@pytest.mark.parametrize("lengths", [[16, 24], [3, 16]])
 def test_lengths_that_do_not_divide_are_refused(checkpoint, lengths):
     with refused(UsageError, ["length", "does not divide the longest"]):
         loss_by_length(checkpoint, [tiny.prose(1)], lengths)
 
 
 def test_a_short_text_is_named_with_what_is_needed(checkpoint):
-    with refused(UsageError, ["text 1 has", "the longest length needs 65"]):
+    with refused(UsageError, ["texts[1] has", "the longest length needs 65"]):
         loss_by_length(checkpoint, [tiny.prose(1), "short"], [16, 64])
     assert loss_by_length(checkpoint, [np.arange(65)], [64]).shape == (1, 1)
-    with refused(UsageError, ["text 0 has 64 tokens", "needs 65"]):
+    with refused(UsageError, ["texts[0] has 64 tokens", "needs 65"]):
         loss_by_length(checkpoint, [np.arange(64)], [64])
 
 
 def test_a_plain_function_cannot_read_strings(checkpoint):
-    with refused(UsageError, ["text 0 is a string", "arrays of tokens"]):
+    with refused(UsageError, ["texts[0] is a string", "arrays of tokens"]):
         loss_by_length(checkpoint.model, ["words"], [16])
+
+
+TEXT = [tiny.prose(1)]
+IDS = np.arange(17)
+MISUSED = {
+    "a string for a list": ({"texts": tiny.prose(1)}, ["texts is a str", "a list, such as [text]"]),
+    "no texts": ({"texts": []}, ["texts is empty"]),
+    "a generator": ({"texts": iter(TEXT)}, ["texts is <list_iterator", "a list"]),
+    "bytes": ({"texts": b"abc"}, ["texts is b'abc'", "a list"]),
+    "one array": ({"texts": IDS}, ["texts[0] is", "a string or an array of whole token ids"]),
+    "a text of bytes": ({"texts": [b"abc"]}, ["texts[0] is b'abc'", "a string or an array"]),
+    "no text": ({"texts": [None]}, ["texts[0] is None"]),
+    "half a character": ({"texts": ["a\ud800"]}, ["texts[0] is not text", "character 1"]),
+    "no tokens": ({"texts": [[]]}, ["texts[0] has 0 tokens", "needs 17"]),
+    "floats": ({"texts": [IDS / 1]}, ["texts[0] is float64", "whole token ids"]),
+    "a tensor of floats": ({"texts": [torch.ones(17).bfloat16()]}, ["texts[0] is torch.bfloat16"]),
+    "booleans": ({"texts": [IDS > 0]}, ["texts[0] is bool"]),
+    "a table": ({"texts": [IDS[None]]}, ["texts[0] has shape (1, 17)", "(tokens,)"]),
+    "ragged": ({"texts": [[[1], [1, 2]]]}, ["texts[0] is [[1], [1, 2]]"]),
+    "no such token": ({"texts": [IDS + 284]}, ["texts[0] has tokens from 284 to 300", "0 to 299"]),
+    "less than no token": ({"texts": [IDS - 1]}, ["texts[0] has tokens from -1 to 15", "0 to 299"]),
+    "huge": ({"texts": [[2**63] * 17]}, ["texts[0] has tokens from 9223372036854775808"]),
+    "one length": ({"lengths": 16}, ["lengths is 16", "a list, such as [512, 8192]"]),
+    "no lengths": ({"lengths": []}, ["lengths is empty"]),
+    "lengths as text": ({"lengths": "16"}, ["lengths is '16'", "a list"]),
+    "lengths without order": ({"lengths": {8, 16}}, ["lengths is {", "a list"]),
+    "a float": ({"lengths": [8, 16.0]}, ["lengths[1] is 16.0", "a whole number at least 1"]),
+    "true": ({"lengths": [True, 16]}, ["lengths[0] is True", "a whole number"]),
+    "zero": ({"lengths": [0, 16]}, ["lengths[0] is 0; it must be at least 1"]),
+    "below zero": ({"lengths": [-16, 16]}, ["lengths[0] is -16"]),
+    "a name": ({"model": "softmax"}, ["model is 'softmax'", "load_checkpoint", "a callable"]),
+    "no model": ({"model": None}, ["model is None"]),
+    "no device": ({"device": "nowhere"}, ["device is 'nowhere'", "use cpu"]),
+    "a device as a number": ({"device": 0}, ["device is 0"]),
+}
+
+
+@pytest.mark.parametrize(("wrong", "words"), MISUSED.values(), ids=MISUSED.keys())
+def test_a_wrong_argument_is_named_with_what_it_is(checkpoint, wrong, words):
+    with refused(UsageError, words):
+        loss_by_length(**{"model": checkpoint, "texts": TEXT, "lengths": [16]} | wrong)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("is_callable", [False, True])
+def test_a_gpu_that_is_not_there_is_named(checkpoint, is_callable):
+    model = checkpoint.model if is_callable else checkpoint
+    with refused(UsageError, ["device is 'cuda'", "use cpu"]):
+        loss_by_length(model, [IDS], [16], device="cuda")
+
+
+RETURNED = {
+    "a tuple": (lambda t: (torch.zeros(*t.shape, 300), None), ["model returned a tuple", "logits"]),
+    "nothing": (lambda _: None, ["model returned a NoneType", "(1, 16, vocabulary)"]),
+    "tokens": (lambda t: t, ["model returned torch.int64 of shape (1, 16)"]),
+    "one place": (lambda t: torch.zeros(len(t), 300), ["shape (1, 300)", "(1, 16, vocabulary)"]),
+    "a place more": (lambda _: torch.zeros(1, 17, 300), ["shape (1, 17, 300)"]),
+    "whole numbers": (lambda t: torch.zeros(*t.shape, 300).long(), ["torch.int64", "floating"]),
+    "few tokens": (lambda t: torch.zeros(*t.shape, 16), ["logits of 16 tokens", "up to 16"]),
+}
+
+
+@pytest.mark.parametrize(("model", "words"), RETURNED.values(), ids=RETURNED.keys())
+def test_a_callable_that_returns_no_logits_is_told_what_it_returned(model, words):
+    with refused(UsageError, words):
+        loss_by_length(model, [IDS], [16])
+
+
+def test_a_token_below_0_is_not_left_out_of_a_loss():
+    with refused(UsageError, ["texts[0] has tokens from -100 to 16", "0 or more"]):
+        loss_by_length(lambda t: torch.zeros(*t.shape, 300), [np.where(IDS, IDS, -100)], [16])
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [IDS.tolist(), tuple(IDS), IDS.astype(np.uint8), torch.from_numpy(IDS), torch.arange(17).int()],
+    ids=lambda tokens: type(tokens).__name__,
+)
+def test_tokens_of_any_whole_type_are_the_same_text(checkpoint, tokens):
+    expected = loss_by_length(checkpoint, [IDS], [16])
+    assert loss_by_length(checkpoint, [tokens], range(16, 17)).tolist() == expected.tolist()
+    assert loss_by_length(checkpoint, IDS[None], np.array([16])).tolist() == expected.tolist()
+
+
+UNFIT = {
+    "no texts": ({"texts": []}, ["texts is empty"]),
+    "no lengths": ({"lengths": []}, ["lengths is empty"]),
+    "other texts": ({"texts": counting_texts(2, 32)}, ["texts[0] has 33 tokens", "needs 65"]),
+    "a length that does not divide": ({"lengths": [24, 64]}, ["length 24 does not divide"]),
+    "a training length that does not": ({"train_length": 24}, ["train_length 24 does not divide"]),
+    "none": ({"train_length": 0}, ["train_length is 0"]),
+}
+
+
+@pytest.mark.parametrize(("wrong", "words"), UNFIT.values(), ids=UNFIT.keys())
+def test_texts_and_lengths_that_do_not_fit_are_not_scored(wrong, words):
+    fitting = {"texts": counting_texts(), "lengths": LENGTHS, "train_length": L}
+    with refused(UsageError, words):
+        score_texts(Scorer(), **fitting | wrong, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"seed": -1}, ["seed is -1"]),
+        ({"seed": 2**64}, ["seed is 18446744073709551616", "0 to 18446744073709551615"]),
+        ({"seed": 1.5}, ["seed is 1.5"]),
+        ({"count": 0}, ["count is 0"]),
+        ({"longest": -1}, ["longest is -1"]),
+        ({"longest": 1e3}, ["longest is 1000.0"]),
+    ],
+)
+def test_texts_are_drawn_with_numbers_that_can_be_drawn_with(wrong, words):
+    with refused(UsageError, words):
+        select(**{"longest": 50} | wrong)
+
+
+def test_texts_and_lengths_that_do_not_fit_are_not_swapped():
+    with refused(UsageError, ["length 24 does not divide the longest, 64"]):
+        swap(Reads(8), lengths=(24, 64))
 
 
 def test_a_longer_window_costs_more_for_each_token():

@@ -1,6 +1,8 @@
 """Each modifier is what its source defines, and a model as trained where that says so."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import tiny
@@ -16,6 +18,7 @@ from freeatten_core.errors import UsageError
 from freeatten_core.model import grouped_attention
 from freeatten_core.modifiers import modified_attention, query_factor, scaled_rope
 from freeatten_core.rope import Rope
+from freeatten_core.variants import MODIFIERS
 
 TRAINED, DIM = 512, 64
 ROPE = Rope(DIM, 10_000.0, TRAINED)
@@ -179,6 +182,19 @@ def test_beyond_it_every_modifier_changes_the_model(name):
     changed = built.with_modifiers(Variant.parse(f"softmax+{name}"), 64)
     assert (changed(tokens) - built(tokens))[:, -1].abs().amax() > 1e-5
     assert changed.embedding is built.embedding
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=["copy", "pickle"],
+)
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_a_modified_model_can_be_copied_and_pickled(name, copied):
+    variant = Variant.parse("softmax+" + name.replace("swap", "swap:to=lssa"))
+    tokens = torch.arange(40)[None] * 7
+    model = tiny.model().with_modifiers(variant, 64, {64: 1.2})
+    assert torch.equal(copied(model)(tokens), model(tokens))
 
 
 # Names

@@ -238,6 +238,30 @@ def test_a_scale_beyond_float16_is_refused():
         source().at(40, 65536.0)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "0", None], ids=str)
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with refused(UsageError, [f"seed is {seed!r}", f"from 0 to {2**64 - 1}"]):
+        Settings(seed=seed)
+    assert Settings(seed=2**64 - 1).seed == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"lengths": 128}, ["lengths is 128", "a list"]),
+        ({"lengths": (128.0,)}, ["lengths holds 128.0", "a whole number"]),
+        ({"lengths": (True,)}, ["lengths holds True"]),
+        ({"scales": 4}, ["scales is 4", "a list"]),
+        ({"scales": ("4",)}, ["scales holds '4'", "a number"]),
+        ({"dtypes": "float16"}, ["dtypes is 'float16'", "a list"]),
+        ({"variants": ["softmax"]}, ["variants is a list", "names with commas"]),
+    ],
+)
+def test_settings_of_another_type_are_named(wrong, words):
+    with refused(UsageError, words):
+        Settings(**wrong)
+
+
 def test_the_seed_decides_random_inputs():
     def first(seed):
         found, _ = next(sources(replace(SMALL, seed=seed), (), CPU, print))

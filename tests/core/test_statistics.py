@@ -2,6 +2,7 @@ from dataclasses import fields
 from functools import cache
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused
 
 from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
+from freeatten_core.errors import UsageError
 from freeatten_core.kernels import chunked
 from freeatten_core.kernels.statistics import RowStatistics
 
@@ -205,3 +207,17 @@ def test_a_region_is_given_by_slices(name, wanted):
     query, key, _ = Call(20, 20).tensors()
     with refused(TypeError, [name, str(wanted), "slice"]):
         attention_weights(query, key, **{name: wanted})
+
+
+@pytest.mark.parametrize("name", ["rows", "cols"])
+@pytest.mark.parametrize("wanted", [slice(0.0, 3.0), slice(True, 3), slice("a", "b")], ids=str)
+def test_a_region_is_given_in_whole_numbers(name, wanted):
+    query, key, _ = Call(20, 20).tensors()
+    with refused(UsageError, [f"{name} is {wanted.start}:{wanted.stop};", "in whole numbers"]):
+        attention_weights(query, key, **{name: wanted})
+
+
+def test_a_region_is_given_in_whole_numbers_of_any_type():
+    query, key, _ = Call(20, 20).tensors()
+    part = attention_weights(query, key, rows=slice(np.int64(3), torch.tensor(5)))
+    assert torch.equal(part, attention_weights(query, key, rows=slice(3, 5)))

@@ -7,7 +7,7 @@ from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.errors import UsageError
-from freeatten_core.variants import PLAIN, SHARPENED, SOURCES
+from freeatten_core.variants import PLAIN, SHARPENED, SOURCES, Modifier
 
 STAGES = {
     "softmax": ("dot", "exp", "l1", None),
@@ -112,6 +112,23 @@ def test_lists_split_on_commas_in_order_without_repeats():
     ]
 
 
+@pytest.mark.parametrize("names", [None, ["softmax", "lssa"], b"softmax", 5], ids=repr)
+def test_a_list_is_a_string_of_names(names):
+    with pytest.raises(UsageError, match=f"variants is a {type(names).__name__}; it must be names"):
+        Variant.parse_list(names)
+
+
+@pytest.mark.parametrize("modifiers", ["yarn", ("yarn",), None, [Modifier("yarn")], 5], ids=repr)
+def test_modifiers_are_values_in_a_tuple(modifiers):
+    with pytest.raises(UsageError, match="it must be a tuple of Modifier"):
+        Variant(modifiers=modifiers)
+
+
+def test_a_function_is_a_name():
+    with pytest.raises(UsageError, match="function is 5; write the file and the function in it"):
+        Variant(function=5)
+
+
 @pytest.mark.parametrize("text", ["", " ", ",", " , "])
 def test_an_empty_list_is_refused(text):
     with pytest.raises(ValueError, match="no variant given; name at least one, such as lssar:p=15"):
@@ -122,7 +139,7 @@ def test_an_empty_list_is_refused(text):
     ("text", "words"),
     [
         ("sofmax", ["'sofmax'", "did you mean 'softmax'"]),
-        ("LSSAR", ["'LSSAR'", *PLAIN, *SHARPENED]),
+        ("LSSAR", ["'LSSAR'", "did you mean 'lssar'"]),
         ("lsar:p=3", ["'lsar'", "did you mean 'lssar'"]),
         ("xyz", ["'xyz'", *PLAIN, *SHARPENED]),
         ("", ["''", *PLAIN, *SHARPENED]),

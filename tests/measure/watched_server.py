@@ -29,11 +29,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
     from freeatten_app.analyses import Analyses
+    from freeatten_app.environment import settle
     from freeatten_app.models import Models
-    from freeatten_app.serve import forbid_telemetry, launch, warm
+    from freeatten_app.serve import launch, warm
     from freeatten_app.texts import Texts
 
-    forbid_telemetry()
+    settle()
     analyses = Analyses(Models((), local=True), Texts(None), "cpu", size=CACHE_BYTES)
     app = launch(analyses, "127.0.0.1", given.port, None)
     begun = time.monotonic()

@@ -144,6 +144,11 @@ def test_an_exception_in_the_progress_cancels(after):
         (torch.arange(4), {"layers": [-1]}, ["layer is -1"]),
         (torch.arange(4), {"layers": [True]}, ["layer is True"]),
         (torch.arange(4), {"layers": []}, ["no layer", "0 to 1"]),
+        (torch.arange(4), {"layers": 0}, ["layers is 0", "a list"]),
+        (torch.arange(4), {"layers": iter([0])}, ["layers is <list_iterator", "a list"]),
+        (torch.arange(4), {"layers": "0"}, ["layers is '0'", "a list"]),
+        (torch.arange(4), {"device": "nowhere"}, ["device is 'nowhere'"]),
+        (torch.arange(4), {"variant": "lssa"}, ["lssa", "softmax", "+yarn"]),
         (torch.arange(4), {"dtype": torch.float16}, ["torch.float16", "float32 or bfloat16"]),
         (torch.arange(4), {"variant": Variant.parse("lssa")}, ["lssa", "softmax", "+yarn"]),
     ],
@@ -151,6 +156,19 @@ def test_an_exception_in_the_progress_cancels(after):
 def test_what_does_not_fit_is_refused(tokens, options, words):
     with refused(UsageError, words):
         capture(checkpoint(), tokens, **options)
+
+
+@pytest.mark.parametrize("source", ["softmax", None, tiny.model()], ids=["name", "None", "model"])
+def test_only_a_checkpoint_is_captured(source):
+    with refused(UsageError, ["checkpoint is ", "as load_checkpoint gives it"]):
+        capture(source, text(20))
+    with refused(UsageError, ["checkpoint is ", "as load_checkpoint gives it"]):
+        forecast(source, 20)
+
+
+def test_a_variant_may_be_a_name():
+    named = capture(checkpoint(), text(20), variant="softmax+yarn")
+    assert named.variant == Variant.parse("softmax+yarn")
 
 
 def test_too_little_memory_is_refused_with_the_numbers(monkeypatch):

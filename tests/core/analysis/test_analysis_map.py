@@ -192,6 +192,14 @@ def test_of_a_capture_has_the_head_its_statistics_and_its_text():
         AttentionMap.of(capture, 2, 4)
 
 
+@pytest.mark.parametrize("name", ["query", "key", "tokens"])
+def test_a_map_is_made_of_tensors(name):
+    query, key = vectors(8, 8)
+    given = {"query": query, "key": key, "tokens": None} | {name: [1.0] * 8}
+    with refused(UsageError, [f"{name} is a list; it must be a tensor"]):
+        AttentionMap.build(variant="softmax", **given)
+
+
 @each_variant
 def test_the_strongest_keys_of_a_row(variant):
     query, key = vectors(40, 40)

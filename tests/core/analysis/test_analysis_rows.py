@@ -206,6 +206,11 @@ def test_errors_name_what_is_wrong():
         statistic(capture, "entropi", 0)
     with refused(UsageError, ["layer is 1", "captured are 0, 2"]):
         statistic(capture, "entropy", 1)
+    for layer in (True, 0.0, [0], "0", None):
+        with refused(UsageError, [f"layer is {layer!r}", "captured are 0, 2"]):
+            statistic(capture, "entropy", layer)
+    with refused(UsageError, ["no statistic ['entropy']"]):
+        statistic(capture, ["entropy"], 0)
     with refused(UsageError, ["no statistic"]):
         head_table(capture).sorted("loudness")
     with refused(UsageError, ["row range is 5:5", "empty", "<= 40"]):
@@ -214,5 +219,10 @@ def test_errors_name_what_is_wrong():
         sink_rate(capture)
     with refused(UsageError, ["threshold is 3", "0 to 1"]):
         sink_rate(capture, threshold=3, length=10)
+    for threshold in ("0.3", None, True, float("nan"), -1):
+        with refused(UsageError, [f"threshold is {threshold!r}", "0 to 1"]):
+            sink_rate(capture, threshold=threshold, length=10)
+        with refused(UsageError, [f"threshold is {threshold!r}", "0 to 1"]):
+            head_table(capture).with_sink(threshold)
     with refused(UsageError, ["points is 0"]):
         by_position(capture, "entropy", 0, points=0)

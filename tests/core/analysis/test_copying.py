@@ -80,6 +80,12 @@ def test_every_sample_has_a_block_of_another_file():
     assert len({sample.name for sample in drawn(tiny.documents(6), count=99)}) == 6
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with refused(UsageError, [f"seed is {seed}"]):
+        drawn(tiny.documents(6), seed=seed)
+
+
 def test_samples_depend_on_the_seed_and_not_on_how_many_there_are(samples):
     assert [s.name for s in drawn(tiny.documents(6), count=2)] == [s.name for s in samples[:2]]
     for one, other in zip(samples, drawn(tiny.documents(6)), strict=True):

@@ -137,6 +137,12 @@ def test_every_model_is_asked_the_same_sequences(monkeypatch):
     assert len(set(seen)) == 3
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with refused(UsageError, [f"seed is {seed}"]):
+        measured(row(), seed=seed)
+
+
 def test_the_seed_chooses_the_sequences():
     one, same, other = (measured(row(), seed=seed)["variants"] for seed in (0, 0, 1))
     assert one == same

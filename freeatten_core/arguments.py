@@ -1,0 +1,63 @@
+"""Checks of what a caller passes; what is wrong is a sentence with the argument and its value."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .errors import UsageError
+
+
+def check_whole(name: str, value: int, low: int, high: int | None) -> int:
+    """A whole number from low to high, or a UsageError."""
+    legal = f"at least {low}" if high is None else f"from {low} to {high}"
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        value = operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name} is {value!r}; it must be a whole number {legal}") from None
+    if value < low or (high is not None and value > high):
+        raise UsageError(f"{name} is {value}; it must be {legal}")
+    return value
+
+
+def check_share(name: str, value: float) -> float:
+    """A number from 0 to 1, or a UsageError."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value!r}; it must be from 0 to 1")
+    return float(value)
+
+
+def check_flag(name: str, value: bool) -> bool:
+    """True or False, or a UsageError: a word such as 'no' would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise UsageError(f"{name} is {value!r}; it must be True or False")
+    return bool(value)
+
+
+def check_list(name: str, values: Any, such_as: str) -> list[Any]:
+    """The items of a list, tuple, range, array or tensor, at least one.
+
+    Raises:
+        UsageError: a string, one value, or what can be read only once or has no order.
+    """
+    ordered = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
+    if isinstance(values, np.ndarray | Tensor):
+        ordered = values.ndim > 0
+    if not ordered:
+        raise UsageError(f"{name} is {described(values)}; it must be a list, such as {such_as}")
+    if not len(values):
+        raise UsageError(f"{name} is empty; give at least one, such as {such_as}")
+    return list(values)
+
+
+def described(value: object) -> str:
+    """A value in a sentence: as written where that is short, else its type."""
+    shown = repr(value)
+    return shown if len(shown) <= 40 and "\n" not in shown else f"a {type(value).__name__}"

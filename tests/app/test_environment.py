@@ -1,0 +1,237 @@
+"""`freeatten-viz serve` in an environment that would open it, move it or keep it closed."""
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
+
+import pytest
+from freeatten_app import environment, serve
+from freeatten_app.main import app
+from typer.testing import CliRunner
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 90
+"""Seconds for a server to start or to end, on a busy machine."""
+PLANT = "import sys; sys.path.insert(0, 'tests'); import conftest\n"
+"""From a checkout, the packages have their names through it."""
+COMMAND = f"{PLANT}from freeatten_app.main import main; main()"
+HOSTILE = {
+    "ALL_PROXY": "socks5://127.0.0.1:1",
+    "http_proxy": "http://[127.0.0.1",
+    "NO_PROXY": "[::1]",
+    "SSL_CERT_FILE": "/nowhere/certificates.pem",
+    "SSL_CERT_DIR": "/nowhere",
+    "SSLKEYLOGFILE": "/nowhere/keys",
+    "WEB_CONCURRENCY": "many",
+    "SYSTEM": "spaces",
+    "SPACE_ID": "owner/name",
+    "GRADIO_SHARE": "true",
+    "GRADIO_ALLOWED_PATHS": "/",
+    "GRADIO_SERVER_NAME": "0.0.0.0",
+    "GRADIO_SERVER_PORT": "7",
+    "GRADIO_ROOT_PATH": "/elsewhere",
+    "GRADIO_TEMP_DIR": "/proc/nothing",
+    "GRADIO_NUM_WORKERS": "2",
+    "GRADIO_MCP_SERVER": "true",
+    "GRADIO_SSR_MODE": "true",
+    "GRADIO_WATCH_DIRS": "/",
+    "GRADIO_DEBUG": "yes",
+}
+
+
+class Started:
+    """A server in a process of its own, without a standard output."""
+
+    def __init__(self, folder):
+        self.scratch, self.errors = folder / "scratch", folder / "stderr"
+        self.scratch.mkdir()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        told = folder / "told"
+        os.mkfifo(told)
+        browser = folder / "browser"
+        browser.write_text(f'#!/bin/sh\necho "$1" > {told}\n')
+        browser.chmod(0o755)
+        words = [sys.executable, "-c", COMMAND, "serve", "--port", str(self.port)]
+        kept = {
+            name: os.environ[name] for name in ("HOME", "OMP_NUM_THREADS") if name in os.environ
+        }
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *words],
+                cwd=ROOT,
+                env=kept | HOSTILE | {"BROWSER": str(browser), "TMPDIR": str(self.scratch)},
+                stderr=errors,
+            )
+        self.address = line_of(told)
+
+    def get(self, path=""):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(self.address + path, timeout=20) as answer:
+            return answer.read().decode()
+
+
+def line_of(fifo):
+    """What is written into it first."""
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        ready, _, _ = select.select([reading], [], [], LIMIT)
+        return os.read(reading, 1000).decode().strip() + "/" if ready else ""
+    finally:
+        os.close(reading)
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    found = Started(tmp_path_factory.mktemp("started"))
+    yield found
+    found.process.kill()
+    found.process.wait(LIMIT)
+
+
+# One server, and all that would have stopped it
+
+
+def test_it_starts_and_opens_the_browser(started):
+    assert started.address == f"http://127.0.0.1:{started.port}/", started.errors.read_text()
+    assert "freeattenApp" in started.get()
+
+
+def test_it_is_where_the_command_says_and_nowhere_else(started):
+    assert json.loads(started.get("config"))["root"] == started.address.rstrip("/")
+    with pytest.raises(ConnectionRefusedError):  # as all addresses but 127.0.0.1 would
+        socket.create_connection(("127.0.0.2", started.port), timeout=20).close()
+
+
+@pytest.mark.parametrize("route", ["gradio_api/file=/etc/passwd", "gradio_api/mcp/", "file=/etc"])
+def test_it_opens_no_files_and_no_tools(started, route):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        started.get(route)
+
+
+def test_sigterm_ends_it_and_nothing_is_left(started):
+    assert list(started.scratch.iterdir()), "it should have a folder of its own there"
+    started.process.send_signal(signal.SIGTERM)
+    assert started.process.wait(LIMIT) == 0
+    assert started.errors.read_text() == "\nstopped\n"
+    assert list(started.scratch.iterdir()) == []
+
+
+# What is taken out, and what comes back
+
+
+def test_of_gradios_variables_two_stay_with_values_of_our_own():
+    with patch.dict(os.environ, HOSTILE):
+        environment.settle()
+        left = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
+        assert "SYSTEM" not in os.environ
+    assert left.pop("GRADIO_ANALYTICS_ENABLED") == "False"
+    assert Path(left.pop("GRADIO_TEMP_DIR")).is_dir()
+    assert left == {}
+
+
+def test_proxies_and_certificates_are_the_users_again_for_the_hub():
+    with patch.dict(os.environ, HOSTILE | {"no_proxy": "mine"}):
+        del os.environ["PATH"]
+        before = dict(os.environ)
+        with environment.direct():
+            assert os.environ["no_proxy"] == "*"
+            assert "SSL_CERT_FILE" not in os.environ
+            assert os.environ["PATH"]
+        assert dict(os.environ) == before
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_wherever_its_exception_goes(number):
+    before = signal.getsignal(number)
+    with environment.stopped_by_signals() as stop:
+        assert not stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        assert stop.is_set()
+    assert signal.getsignal(number) is before
+
+
+def test_what_an_import_makes_of_a_signal_is_no_bug(monkeypatch, capsys):
+    def launch(*_):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        raise AttributeError("a module that is half there")
+
+    analyses = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(serve, "launch", launch)
+    with patch.dict(os.environ):
+        serve.run(analyses, "127.0.0.1", 1, None, browser=False)
+        assert capsys.readouterr().err == "\nstopped\n"
+        monkeypatch.setattr(signal, "raise_signal", lambda _: None)
+        with pytest.raises(AttributeError):
+            serve.run(analyses, "127.0.0.1", 1, None, browser=False)
+
+
+# Standard streams
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_get_a_place(closed):
+    code = (
+        "import os, sys; from freeatten_app import environment as e; e.open_streams();"
+        "held = os.pipe(); print('x'); print('x', file=sys.stderr); sys.stdin.read(0);"
+        "sys.exit(min(held))"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", f"{PLANT}{code}"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode >= 3, done.stderr
+
+
+def test_what_nobody_reads_stops_nothing(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        environment.say("freeatten is at http://127.0.0.1:7860")
+        environment.say("once more")
+
+
+@pytest.mark.parametrize("browser", ["/nowhere/browser", "'", "'%s"])
+def test_a_browser_that_is_none_is_told(browser):
+    code = (
+        f"{PLANT}from freeatten_app.serve import open_browser; open_browser('http://127.0.0.1:1')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"BROWSER": browser, "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.stderr == "no browser could be opened; open the address yourself\n"
+    assert done.returncode == 0
+
+
+def test_the_version_is_the_projects():
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("freeatten-viz ")
