@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
+
+STOPPED, INTERRUPTED, FAILURE = "stopped; nothing half-written was left", 130, 1
+"""As in `freeatten_core.errors`, which may be half imported when Ctrl-C comes."""
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,25 +28,32 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
             sys.stdout.flush()  # a closed pipe or a full disk shows here, not at exit
         except BrokenPipeError:  # the reader has seen enough, as in `| head`
-            _discard_output()
-            raise typer.Exit(1) from None
-        except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
+            raise typer.Exit(FAILURE) from None
+        except KeyboardInterrupt:
+            stop(STOPPED, INTERRUPTED)
+        except Exception as error:  # a bug is raised again
+            if _interrupted(error):
+                stop(STOPPED, INTERRUPTED)
             from freeatten_core.errors import told
 
             sentence = told(error)
             if sentence is None:
                 raise
-            _stop(*sentence)
+            stop(*sentence)
 
     return run
 
 
-def _discard_output() -> None:
-    """Point standard output at nothing: the interpreter writes what is left when it exits."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-
-
-def _stop(message: str, code: int) -> None:
+def stop(message: str, code: int) -> NoReturn:
+    """Say why on standard error, in a panel, and exit."""
     Console(stderr=True).print(Panel(Text(message), title="freeatten", border_style="red"))
     raise typer.Exit(code)
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: an import that it stops can raise something else."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

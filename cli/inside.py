@@ -72,7 +72,7 @@ def progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
 
         def advance(name: str) -> Callable[[float, float], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -19,7 +21,8 @@ from . import (
     stages,
     train,
 )
-from .failures import guarded
+from .failures import FAILURE, guarded, stop
+from .streams import discard_output, prepare
 
 app = typer.Typer(
     name="freeatten",
@@ -66,4 +69,24 @@ app.command("report", hidden=True)(guarded(report.report))
 
 def main() -> None:
     """The console script."""
-    app()
+    prepare()
+    code = _code(app)
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already, and the interpreter would write it again
+        discard_output()
+    sys.exit(code)
+
+
+def _code(command: Callable[[], None]) -> int | str | None:
+    """The exit code of a command that ends as `typer` ends it."""
+    try:
+        command()
+    except SystemExit as ended:
+        return ended.code
+    except OSError as error:  # of the help or the version, which no command guards
+        try:
+            stop(f"standard output: {error.strerror}", FAILURE)
+        except typer.Exit as ended:
+            return ended.exit_code
+    return 0

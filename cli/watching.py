@@ -27,7 +27,7 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
     from freeatten_core.comparison import Watch
 
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(),
@@ -43,7 +43,7 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
         now = time.monotonic()
         if done == of or now - shown[0] > PROVISIONAL_SECONDS:
             shown[0] = now
-            progress.console.print(line(entry, done, of))
+            progress.console.print(line(entry, done, of), markup=False)
 
     with progress:
         yield Watch(

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from . import own
 from .errors import ContentError, UsageError
-from .files import expanded, replacing_folder
+from .files import expanded, printable, replacing_folder
 from .model import Model, ModelConfig, parameter_shapes
 from .variants import Variant, nearest
 
@@ -168,7 +168,7 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
     text = str(source)
     path = expanded(text)
     if path.is_dir():
-        return text, path
+        return printable(text), path
     names = shipped(kind)
     try:
         name = slug(text) if text not in names else text

@@ -38,7 +38,7 @@ from .checkpoint import (
 )
 from .corpus import Document, manifest
 from .devices import device_name
-from .errors import UsageError
+from .errors import UsageError, told
 from .evaluation import (
     Losses,
     Selection,
@@ -50,7 +50,8 @@ from .evaluation import (
     select_texts,
     swapped_losses,
 )
-from .files import expanded
+from .files import expanded, printable
+from .finite import first_not_finite
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
@@ -59,6 +60,8 @@ SCHEMA = 1
 HARMLESS = 0.02
 """Nats per token: an interval of Δ inside ± this is harmless."""
 POSITION_BINS = 64
+FAILED = "failed"
+"""In the place of a verdict: the row could not be scored, and its `error` says why."""
 
 ROWS = (
     "softmax",
@@ -125,6 +128,14 @@ class Comparison:
 
     result: Result
     losses: dict[str, Losses]
+
+
+class InterruptedComparison(KeyboardInterrupt):
+    """Ctrl-C, with the rows that were finished before it in `done`."""
+
+    def __init__(self, done: Comparison) -> None:
+        super().__init__()
+        self.done = done
 
 
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
@@ -207,10 +218,12 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     """Score every row and sum up.
 
     Returns:
-        The result in the schema of `--json` (see docs/results.md), and every token's loss.
+        The result in the schema of `--json` (see docs/results.md), and every token's loss. A row
+        that cannot be scored, one of several, has its reason in `error` and no numbers.
 
     Raises:
         UsageError: no document is long enough.
+        InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
@@ -221,19 +234,39 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     fitting = _fitting_texts(request, selections)
     watch.total(sum(_row_cost(request, row, selections, fitting) for row in request.rows))
     entries, losses = [], {}
+    stopped: KeyboardInterrupt | None = None
     for row in request.rows:
         tokenizer = tokenizer_id(row.checkpoint.tokenizer)
-        entry, row_losses = _score_row(
-            request, row, selections[tokenizer], fitting.get(tokenizer, []), watch
-        )
-        entries.append(entry)
+        selection = selections[tokenizer]
+        try:
+            entry, row_losses = _score_row(
+                request, row, selection, fitting.get(tokenizer, []), watch
+            )
+        except KeyboardInterrupt as error:
+            if not losses:
+                raise
+            stopped = error
+            break
+        except Exception as error:  # a bug is raised again
+            if told(error) is None or len(request.rows) == 1:
+                raise
+            entries.append(_failed_row(request, row, error))
+            continue
+        found = first_not_finite(row_losses, selection.texts)
+        entries.append(entry if found is None else entry | {"first_not_finite": found})
         losses[_row_name(row, request.rows)] = row_losses
     result = _header(request, next(iter(selections.values())), time.perf_counter() - started)
     result["tokenizers"] = len(selections)
+    if stopped is not None:
+        result["partial"] = True
+        result["rows_asked"] = len(request.rows)
     if request.by_position:
         result["positions"] = _position_edges(max(request.lengths))
     result["variants"] = entries
-    return Comparison(json_ready(result), losses)
+    done = Comparison(json_ready(result), losses)
+    if stopped is not None:
+        raise InterruptedComparison(done) from stopped
+    return done
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
@@ -275,7 +308,7 @@ def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
 
     stored: dict[str, str] = {}
     for path in sorted((assets() / "results").glob("*.json")):
-        text = json.loads(path.read_text()).get("text", {})
+        text = json.loads(path.read_text(encoding="utf-8")).get("text", {})
         if text.get("source") == source:
             stored |= text.get("manifest", {})
     if not stored:
@@ -424,6 +457,28 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
     return entry
 
 
+def _failed_row(request: Request, row: Row, error: BaseException) -> dict[str, Any]:
+    """The entry of a row that could not be scored: why, and no number."""
+    reason, _ = told(error) or (str(error), 0)
+    missing: list[None] = [None] * len(request.lengths)
+    no_intervals = [[None, None] for _ in missing]
+    entry: dict[str, Any] = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        **dict.fromkeys(("loss", "delta", "bits_per_byte"), missing),
+        **dict.fromkeys(("ci95", "delta_ci95"), no_intervals),
+        **dict.fromkeys(("restart_loss", "ratio", "hurts_from")),
+        "verdict": FAILED,
+        "error": reason,
+        "loss_by_text": [],
+        "delta_by_text": [],
+    }
+    if request.by_position:
+        entry["loss_by_position"] = [None] * len(_position_edges(max(request.lengths)))
+    return entry
+
+
 def intervals(table: NDArray[np.float64]) -> tuple[list[float], list[list[float]]]:
     """Means and intervals of the columns of (texts, lengths)."""
     summed = [interval(column) for column in table.T]
@@ -523,6 +578,7 @@ def _header(request: Request, selection: Selection, seconds: float) -> Result:
             "source": request.source,
             "files": selection.files,
             "qualifying": selection.qualifying,
+            "repeats": selection.repeats,
             "tokens": len(selection.texts) * max(request.lengths),
             "sha256": digest.hexdigest(),
             "matches_stored": matches_stored(request.source, selection.documents),
@@ -579,7 +635,9 @@ def _row_name(row: Row, rows: Sequence[Row]) -> str:
 
 
 def json_ready(value: Any) -> Any:
-    """The same with numbers rounded to 6 decimals and non-finite ones null, as JSON needs."""
+    """The same as JSON needs it: numbers of 6 decimals, null where not finite, UTF-8 strings."""
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, dict):
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -16,8 +16,10 @@ def expanded(text: str) -> Path:
     """A path with `~` and `~user` resolved; one that names no user is a name like others.
 
     Raises:
-        UsageError: no path can be that long.
+        UsageError: it is empty, or no path can be that long.
     """
+    if not text:
+        raise UsageError("'' is no path; name a file or a folder (. is the current one)")
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -29,12 +31,25 @@ def expanded(text: str) -> Path:
     return path
 
 
+def printable(name: str) -> str:
+    """A file's name with bytes that are no UTF-8 written as `\\xe9`, which any file can hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def check_writable(path: Path) -> None:
     """Whether a file can be made at `path`, before work is spent on what goes into it.
 
     Raises:
-        UsageError: its folder does not exist or is read-only, or `path` is a folder.
+        UsageError: its folder does not exist or takes no file, or `path` is a folder.
     """
+    _check_place(path)
+    try:
+        _made_beside(path).unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _check_place(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -51,15 +66,11 @@ def replacing(path: Path) -> Iterator[Path]:
         UsageError: as `check_writable`.
         ContentError: the disk is full or the folder cannot be written.
     """
-    check_writable(path)
+    _check_place(path)
     try:
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
+        temporary = _made_beside(path)
     except OSError as error:
         raise ContentError(f"cannot write {path}: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o644)
@@ -70,10 +81,17 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _made_beside(path: Path) -> Path:
+    """A new file in the folder of `path`, hidden, of its ending."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    return Path(name)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text; errors as `replacing`."""
+    """Write UTF-8 text, with `\\udce9` for what no UTF-8 can hold; errors as `replacing`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

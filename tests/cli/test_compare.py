@@ -46,6 +46,7 @@ TEXT = {
     "source": str,
     "files": int,
     "qualifying": int,
+    "repeats": int,
     "tokens": int,
     "sha256": str,
     "matches_stored": bool | None,
