@@ -112,7 +112,8 @@ def compare(
     _deliver(done, (html, png, svg), csv, npz, as_json=as_json, by_position=by is not None)
     if interrupted is not None:
         raise interrupted
-    _refuse_failed(done.result)
+    if stored is None:
+        _refuse_failed(done.result)
 
 
 def _deliver(
@@ -146,15 +147,18 @@ def _deliver(
 
 
 def _refuse_failed(result: Mapping[str, Any]) -> None:
-    """Exit code 1 where a row has no numbers, or some that are not finite and were to be."""
-    from freeatten_core.errors import ContentError
+    """Exit code 1 where a row has no numbers, or some that are not finite and were to be.
 
-    failed = [row["variant"] for row in result["variants"] if row.get("error")]
-    broken = [row["variant"] for row in result["variants"] if row.get("first_not_finite")]
-    if failed:
-        raise ContentError(f"no numbers of {', '.join(failed)}: see its reason above")
-    if broken and result["dtype"] == "float32":
-        raise ContentError(f"not all losses of {', '.join(broken)} are finite: see above")
+    In low precision what is not finite is what was asked for.
+    """
+    from freeatten_core.errors import ContentError
+    from freeatten_core.wording import troubles
+
+    rows = result["variants"]
+    if any(row.get("error") for row in rows) or (
+        result["dtype"] == "float32" and any(row.get("first_not_finite") for row in rows)
+    ):
+        raise ContentError("\n".join(troubles(result)))
 
 
 def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:

@@ -192,11 +192,12 @@ def _numbers(row: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    nonfinite = row.get("nonfinite") or {}
+    nonfinite, first = row.get("nonfinite") or {}, row.get("first_not_finite") or {}
     keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation", "error")
     return {key: row.get(key) for key in keys} | {
         "nonfinite_logits": nonfinite.get("logits"),
         "nonfinite_losses": nonfinite.get("losses"),
+        **{f"first_not_finite_{key}": first.get(key) for key in ("length", "text", "position")},
     }
 
 

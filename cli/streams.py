@@ -32,7 +32,7 @@ class ClosedStream(io.TextIOBase):
     encoding = "utf-8"
 
     def write(self, _text: str) -> int:
-        raise OSError(errno.EBADF, "standard output is closed")
+        raise OSError(errno.EBADF, "it is closed", "standard output")
 
 
 class PatientStream(io.TextIOWrapper):

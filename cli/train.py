@@ -67,6 +67,7 @@ def train(
     from freeatten_core import own
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
+    from freeatten_core.files import check_utf8
     from freeatten_core.recall import RECIPE as RECALL_RECIPE
     from freeatten_core.training import Recipe, check_run
     from freeatten_core.variants import Variant
@@ -93,6 +94,8 @@ def train(
         save_every=save_every,
     )
     chosen = choose_device(device)
+    for folder in filter(None, (out, corpus)):
+        check_utf8(folder)
     check_run(parsed, out)
     view = LearningView(parsed)
     if task == "recall":

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from . import own
 from .errors import ContentError, UsageError
-from .files import expanded, printable, replacing_folder
+from .files import check_utf8, expanded, printable, replacing_folder
 from .model import Model, ModelConfig, parameter_shapes
 from .variants import Variant, nearest
 
@@ -160,7 +160,7 @@ def save_checkpoint(
         config |= {} if task is None else {"task": dict(task)}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
         (temporary / CURVE).write_text(json.dumps(curve) + "\n")
-        (temporary / CARD).write_text(card)
+        (temporary / CARD).write_text(printable(card), encoding="utf-8")
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
@@ -168,7 +168,8 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
     text = str(source)
     path = expanded(text)
     if path.is_dir():
-        return printable(text), path
+        check_utf8(path)
+        return text, path
     names = shipped(kind)
     try:
         name = slug(text) if text not in names else text

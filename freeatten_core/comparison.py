@@ -55,6 +55,7 @@ from .finite import first_not_finite
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
+from .variants import split_modifiers as variant_parts
 
 SCHEMA = 1
 HARMLESS = 0.02
@@ -181,10 +182,10 @@ def allowed_source(source: str) -> str:
     Raises:
         UsageError: as `own.allow`; the checkpoint was not trained with that function.
     """
-    match = re.fullmatch(r"(.+)@([^@+]+\.py:\w+)(\+.*)?", source)
-    if match is None:
+    named = _named_function(source)
+    if named is None:
         return source
-    name, function, modifiers = match[1], match[2], match[3] or ""
+    name, function, modifiers = named
     allowed = own.allow(Variant(function=function))
     computed = read_config(locate(name)[1] / CONFIG).variant
     if computed != allowed:
@@ -193,6 +194,28 @@ def allowed_source(source: str) -> str:
             f"that were not trained with it, write {name}+swap:to={function}"
         )
     return name + modifiers
+
+
+def _named_function(source: str) -> tuple[str, str, str] | None:
+    """Of `model@file.py:function+yarn` its three parts; None where no function is named.
+
+    Both paths can hold an @: of several, the one that gives an existing file, or else folder.
+    """
+    if expanded(source).is_dir():
+        return None
+    head, *modifiers = variant_parts(source)
+    if not re.search(r"\.py:[A-Za-z_]\w*$", head) or "@" not in head[1:]:
+        return None
+    places = [at for at, character in enumerate(head) if character == "@" and at]
+    files = [at for at in places if _is_file(head[at + 1 :])]
+    folders = [at for at in places if expanded(head[:at]).is_dir()]
+    chosen = [*files, *folders, places[-1]][0]
+    return head[:chosen], head[chosen + 1 :], "".join(f"+{each}" for each in modifiers)
+
+
+def _is_file(function: str) -> bool:
+    file = function.rsplit(":", 1)[0]
+    return bool(file) and expanded(file).is_file()
 
 
 def split_modifiers(source: str) -> tuple[str, str]:

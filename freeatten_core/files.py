@@ -36,6 +36,17 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def check_utf8(path: Path) -> None:
+    """Whether the libraries that read and write weights can be given a path.
+
+    Raises:
+        UsageError: bytes in it are no UTF-8.
+    """
+    shown = printable(str(path))
+    if shown != str(path):
+        raise UsageError(f"{shown}: a checkpoint's folder needs a path in UTF-8; rename it")
+
+
 def check_writable(path: Path) -> None:
     """Whether a file can be made at `path`, before work is spent on what goes into it.
 
