@@ -77,6 +77,7 @@ def compare(
 
     from .command import check_choice
     from .exports import check_outputs
+    from .outputs import refuse_failed
 
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
     check_choice("dtype", dtype, tuple(comparison.DTYPES))
@@ -113,7 +114,7 @@ def compare(
     if interrupted is not None:
         raise interrupted
     if stored is None:
-        _refuse_failed(done.result)
+        refuse_failed(done.result)
 
 
 def _deliver(
@@ -144,21 +145,6 @@ def _deliver(
             (npz, partial(_save_losses, done)),
         ],
     )
-
-
-def _refuse_failed(result: Mapping[str, Any]) -> None:
-    """Exit code 1 where a row has no numbers, or some that are not finite and were to be.
-
-    In low precision what is not finite is what was asked for.
-    """
-    from freeatten_core.errors import ContentError
-    from freeatten_core.wording import troubles
-
-    rows = result["variants"]
-    if any(row.get("error") for row in rows) or (
-        result["dtype"] == "float32" and any(row.get("first_not_finite") for row in rows)
-    ):
-        raise ContentError("\n".join(troubles(result)))
 
 
 def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -57,15 +55,16 @@ def entropy(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
-    from freeatten_core.files import check_writable
     from freeatten_core.variants import nearest
+
+    from .exports import check_outputs
+    from .outputs import deliver, show_json
 
     if statistic not in STATISTICS:
         raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
     if by is not None:
         check_choice("by", by, ("length",))
-    if csv_file is not None:
-        check_writable(csv_file)
+    check_outputs({".csv": csv_file})
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = SurveyRequest(
         rows=rows,
@@ -81,12 +80,12 @@ def entropy(
     )
     with progress() as advance:
         result = survey(request, advance)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result, top=top, lowest=lowest, sinks=sinks)
-    if csv_file is not None:
-        _save_csv(result, csv_file)
+    deliver(
+        lambda: (
+            show_json(result) if as_json else _print(result, top=top, lowest=lowest, sinks=sinks)
+        ),
+        [(csv_file, lambda path: _save_csv(result, path))],
+    )
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
@@ -98,9 +97,11 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     console = Console()
     unit = f" ({result['unit']})" if result["unit"] else ""
     console.print(
-        f"[bold]{result['label']}{unit}[/]: {result['meaning']}\n"
-        f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
-        highlight=False,
+        Text.assemble(
+            (f"{result['label']}{unit}", "bold"),
+            f": {result['meaning']}\n"
+            f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
+        )
     )
     for entry in result["variants"]:
         console.print()
@@ -134,6 +135,7 @@ def _texts(result: dict[str, Any]) -> str:
 def _by_length(result: dict[str, Any]) -> Any:
     """Means over heads by how much text a row has before it."""
     from rich.table import Table
+    from rich.text import Text
 
     from freeatten_core.wording import (
         MEASURE_TITLES,
@@ -162,15 +164,16 @@ def _by_length(result: dict[str, Any]) -> Any:
                 with_half_width(number(value, digits), interval, digits)
                 for value, interval in zip(found[name], found[f"{name}_ci95"], strict=True)
             ]
-            table.add_row(MEASURE_TITLES[name], label, *cells)
+            table.add_row(MEASURE_TITLES[name], Text(label), *cells)
     return table
 
 
 def _table(entry: dict[str, Any], result: dict[str, Any]) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     heads = sorted({head["head"] for head in entry["heads"]})
-    table = Table(title=entry["variant"], title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(entry["variant"]), title_justify="left", box=None, pad_edge=False)
     table.add_column("layer")
     for head in heads:
         table.add_column(f"head {head}", justify="right")
@@ -186,6 +189,7 @@ def _list(
     entry: dict[str, Any], result: dict[str, Any], top: int | None, *, lowest: bool, sinks: bool
 ) -> Any:
     from rich.table import Table
+    from rich.text import Text
 
     from freeatten_core.analysis.rows import SINK_THRESHOLD
 
@@ -194,13 +198,13 @@ def _list(
     if sinks:
         heads = [head for head in heads if head["sink"] > SINK_THRESHOLD]
     heads.sort(key=lambda head: head[key], reverse=not lowest)
-    table = Table(title=entry["variant"], title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(entry["variant"]), title_justify="left", box=None, pad_edge=False)
     for column in ("layer", "head", "sink" if sinks else result["label"], "mean distance"):
         table.add_column(column, justify="right")
     for head in heads[:top]:
         cells = _cell(head[key]), _cell(head["mean_distance"])
         table.add_row(str(head["layer"]), str(head["head"]), *cells)
-    return table if heads else f"{entry['variant']}: no head"
+    return table if heads else Text(f"{entry['variant']}: no head")
 
 
 def _cell(value: float | None) -> str:
@@ -219,7 +223,7 @@ def _note(entry: dict[str, Any]) -> str:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from freeatten_core.files import replacing
+    from .exports import save_lines
 
     lines = [
         {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
@@ -227,7 +231,4 @@ def _save_csv(result: dict[str, Any], path: Path) -> None:
         for entry in result["variants"]
         for head in entry["heads"]
     ]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    save_lines(lines, path)

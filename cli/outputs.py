@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 Write = Callable[[Path], None]
 
@@ -44,3 +46,24 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
         raise ContentError("\n".join(failures))
     if left:
         raise BrokenPipeError
+
+
+def show_json(result: Mapping[str, Any]) -> None:
+    """A result as JSON, alone on standard output."""
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+
+
+def refuse_failed(result: Mapping[str, Any]) -> None:
+    """Whether every row has its numbers; in low precision what is not finite is one of them.
+
+    Raises:
+        ContentError: names the rows that failed, and the place where losses stop being finite.
+    """
+    from freeatten_core.errors import ContentError
+    from freeatten_core.wording import troubles
+
+    rows = result["variants"]
+    if any(row.get("error") for row in rows) or (
+        result["dtype"] == "float32" and any(row.get("first_not_finite") for row in rows)
+    ):
+        raise ContentError("\n".join(troubles(result)))

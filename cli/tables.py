@@ -257,6 +257,7 @@ def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> Rend
         makers.append(distance_table)
     parts: list[RenderableType] = [maker(result, width) for maker in makers]
     told = Group(
+        *(Text(line, HURTS) for line in troubles(result)),
         Text(retrieval_reading(result)),
         Text(retrieval_samples(result)),
         Text(_run_line(result)),

@@ -188,7 +188,7 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
 
     Raises:
         UsageError: a text above MOST_MAPPED tokens, an output that is no weighted sum of the
-            values, or weights below 0.
+            values, or weights below 0 or not finite.
     """
     own = find(variant)
     batch, heads, length, dim = query.shape
@@ -200,6 +200,12 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
     identity = torch.eye(length, device=query.device, dtype=query.dtype)
     each = identity.expand(batch, key.shape[1], length, length)
     weights = attend(query, key, each, variant)
+    bad = (~weights.isfinite()).any(dim=-1).nonzero()
+    if len(bad):
+        raise UsageError(
+            f"{own.name} gives weights that are not finite in a text of {length:,} tokens, the "
+            f"first in row {int(bad[:, -1].min()):,}"
+        )
     draw = torch.Generator().manual_seed(0)
     value = torch.randn(batch, key.shape[1], length, dim, generator=draw).to(query)
     groups = heads // key.shape[1]

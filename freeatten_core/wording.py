@@ -233,8 +233,8 @@ def troubles(result: Result) -> list[str]:
             losses = "1 loss" if found["losses"] == 1 else f"{count(found['losses'])} losses"
             lines.append(
                 f"{name}: not finite: {losses}, "
-                f"the first at {count(found['length'])} tokens: token {count(found['position'])} "
-                f"of {found['text']}"
+                f"the first at {count(found['length'])} tokens: target {count(found['position'])} "
+                f"of the text from {found['text']}"
             )
     return lines
 

@@ -930,7 +930,7 @@ def test_what_is_not_finite_is_named_with_its_place(model, books, tmp_path):
         "position": 81,
         "losses": 2 * (2 * (128 - 80) + (256 - 80)),
     }
-    where = f"not finite: 544 losses, the first at 128 tokens: token 81 of {text}"
+    where = f"not finite: 544 losses, the first at 128 tokens: target 81 of the text from {text}"
     assert where in done.sentence
     assert where in freeatten(*words).out
     assert f",128,{text},81," in (tmp_path / "x.csv").read_text(encoding="utf-8")
