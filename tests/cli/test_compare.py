@@ -18,7 +18,7 @@ import pytest
 import torch
 from freeatten_cli import exports
 from safetensors.torch import load, save_file
-from terminal import PROCESS, Done, freeatten, listing, process_environment, prose, refusal
+from terminal import PROCESS, SHORT, Done, freeatten, listing, process_environment, prose, refusal
 
 from freeatten_core import comparison, files, load_checkpoint, loss_by_length
 from freeatten_core.checkpoint import FILES
@@ -934,25 +934,6 @@ def test_what_is_not_finite_is_named_with_its_place(model, books, tmp_path):
     assert where in done.sentence
     assert where in freeatten(*words).out
     assert f",128,{text},81," in (tmp_path / "x.csv").read_text(encoding="utf-8")
-
-
-SHORT = """
-import torch
-
-def attention(query, key, value):
-    scores = query @ key.mT / query.shape[-1] ** 0.5
-    later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-    return scores.masked_fill(later, -torch.inf).softmax(-1) @ value
-
-def short(query, key, value):
-    if query.shape[2] > 64:
-        raise RuntimeError("no more than 64 tokens")
-    return attention(query, key, value)
-
-def broken(query, key, value):
-    index = torch.arange(query.shape[2])[:, None]
-    return attention(query, key, value).masked_fill(index >= 80, torch.nan)
-"""
 
 
 def test_a_file_that_repeats_another_is_said_to_be_left_out(model, books, tmp_path):
