@@ -32,8 +32,6 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             stop(STOPPED, INTERRUPTED)
         except Exception as error:  # a bug is raised again
-            if _interrupted(error):
-                stop(STOPPED, INTERRUPTED)
             from freeatten_core.errors import told
 
             sentence = told(error)
@@ -48,12 +46,3 @@ def stop(message: str, code: int) -> NoReturn:
     """Say why on standard error, in a panel, and exit."""
     Console(stderr=True).print(Panel(Text(message), title="freeatten", border_style="red"))
     raise typer.Exit(code)
-
-
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: an import that it stops can raise something else."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -21,7 +21,8 @@ from . import (
     stages,
     train,
 )
-from .failures import FAILURE, guarded, stop
+from .failures import FAILURE, INTERRUPTED, STOPPED, guarded, stop
+from .interrupt import install
 from .streams import discard_output, prepare
 
 app = typer.Typer(
@@ -68,9 +69,9 @@ app.command("report", hidden=True)(guarded(report.report))
 
 
 def main() -> None:
-    """The console script."""
-    prepare()
-    code = _code(app)
+    """Run a command, and exit as it ends."""
+    install()
+    code = _code()
     try:
         sys.stdout.flush()
     except OSError:  # told already, and the interpreter would write it again
@@ -78,15 +79,21 @@ def main() -> None:
     sys.exit(code)
 
 
-def _code(command: Callable[[], None]) -> int | str | None:
+def _code() -> int | str | None:
     """The exit code of a command that ends as `typer` ends it."""
     try:
-        command()
+        prepare()
+        app()
     except SystemExit as ended:
         return ended.code
+    except KeyboardInterrupt:  # before or after the part that is guarded
+        return _told(STOPPED, INTERRUPTED)
     except OSError as error:  # of the help or the version, which no command guards
-        try:
-            stop(f"standard output: {error.strerror}", FAILURE)
-        except typer.Exit as ended:
-            return ended.exit_code
+        return _told(f"standard output: {error.strerror}", FAILURE)
     return 0
+
+
+def _told(message: str, code: int) -> int:
+    with suppress(typer.Exit):
+        stop(message, code)
+    return code

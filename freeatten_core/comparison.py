@@ -256,7 +256,8 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
             check_swappable(selection.texts)
     fitting = _fitting_texts(request, selections)
     watch.total(sum(_row_cost(request, row, selections, fitting) for row in request.rows))
-    entries, losses = [], {}
+    entries: list[dict[str, Any]] = []
+    losses: dict[str, Losses] = {}
     stopped: KeyboardInterrupt | None = None
     for row in request.rows:
         tokenizer = tokenizer_id(row.checkpoint.tokenizer)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, TextIO, cast
 
 from .errors import ContentError, UsageError
 from .files import expanded, printable
@@ -267,7 +267,7 @@ def _read_stdin(stdin: BinaryIO | TextIO | None) -> Document:
     if stdin is None:
         raise UsageError(f"{STANDARD_INPUT} is closed; pipe a text into it")
     try:
-        text = _decoded(getattr(stdin, "buffer", stdin), STANDARD_INPUT)
+        text = _decoded(cast("BinaryIO", getattr(stdin, "buffer", stdin)), STANDARD_INPUT)
     except OSError as error:
         raise ContentError(f"cannot read {STANDARD_INPUT}: {error.strerror}") from error
     if not text.strip():

@@ -22,7 +22,7 @@ BOOTSTRAP = f"""
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 runpy.run_path({str(CONFTEST)!r})
-from freeatten_cli.main import main
+from freeatten_cli.start import main
 sys.argv[0] = "freeatten"
 """
 PROCESS = [sys.executable, "-c", BOOTSTRAP + "main()"]
