@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,11 +50,10 @@ from .evaluation import (
     swapped_losses,
 )
 from .files import expanded, printable
-from .finite import first_not_finite
+from .finite import first_not_finite, no_numbers
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
 from .variants import Variant, nearest
-from .variants import split_modifiers as variant_parts
 
 SCHEMA = 1
 HARMLESS = 0.02
@@ -182,7 +180,7 @@ def allowed_source(source: str) -> str:
     Raises:
         UsageError: as `own.allow`; the checkpoint was not trained with that function.
     """
-    named = _named_function(source)
+    named = own.named_in(source)
     if named is None:
         return source
     name, function, modifiers = named
@@ -194,28 +192,6 @@ def allowed_source(source: str) -> str:
             f"that were not trained with it, write {name}+swap:to={function}"
         )
     return name + modifiers
-
-
-def _named_function(source: str) -> tuple[str, str, str] | None:
-    """Of `model@file.py:function+yarn` its three parts; None where no function is named.
-
-    Both paths can hold an @: of several, the one that gives an existing file, or else folder.
-    """
-    if expanded(source).is_dir():
-        return None
-    head, *modifiers = variant_parts(source)
-    if not re.search(r"\.py:[A-Za-z_]\w*$", head) or "@" not in head[1:]:
-        return None
-    places = [at for at, character in enumerate(head) if character == "@" and at]
-    files = [at for at in places if _is_file(head[at + 1 :])]
-    folders = [at for at in places if expanded(head[:at]).is_dir()]
-    chosen = [*files, *folders, places[-1]][0]
-    return head[:chosen], head[chosen + 1 :], "".join(f"+{each}" for each in modifiers)
-
-
-def _is_file(function: str) -> bool:
-    file = function.rsplit(":", 1)[0]
-    return bool(file) and expanded(file).is_file()
 
 
 def split_modifiers(source: str) -> tuple[str, str]:
@@ -272,9 +248,10 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
             stopped = error
             break
         except Exception as error:  # a bug is raised again
-            if told(error) is None or len(request.rows) == 1:
+            sentence = told(error)
+            if sentence is None or len(request.rows) == 1:
                 raise
-            entries.append(_failed_row(request, row, error))
+            entries.append(_missing(request, row) | {"error": sentence[0]})
             continue
         found = first_not_finite(row_losses, selection.texts)
         entries.append(entry if found is None else entry | {"first_not_finite": found})
@@ -481,23 +458,20 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
     return entry
 
 
-def _failed_row(request: Request, row: Row, error: BaseException) -> dict[str, Any]:
-    """The entry of a row that could not be scored: why, and no number."""
-    reason, _ = told(error) or (str(error), 0)
-    missing: list[None] = [None] * len(request.lengths)
-    no_intervals = [[None, None] for _ in missing]
-    entry: dict[str, Any] = {
+def _missing(request: Request, row: Row) -> dict[str, Any]:
+    """The entry of a row that could not be scored: no number."""
+    entry = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
         "train_length": row.checkpoint.config.train_length,
-        **dict.fromkeys(("loss", "delta", "bits_per_byte"), missing),
-        **dict.fromkeys(("ci95", "delta_ci95"), no_intervals),
+        **no_numbers(("loss", "delta"), len(request.lengths)),
+        "bits_per_byte": [None] * len(request.lengths),
         **dict.fromkeys(("restart_loss", "ratio", "hurts_from")),
         "verdict": FAILED,
-        "error": reason,
         "loss_by_text": [],
         "delta_by_text": [],
     }
+    entry["ci95"] = entry.pop("loss_ci95")
     if request.by_position:
         entry["loss_by_position"] = [None] * len(_position_edges(max(request.lengths)))
     return entry
