@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,9 +41,12 @@ def ablate(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
 
+    from .exports import check_outputs
     from .inside import rows_of, tokens_of
+    from .outputs import deliver, refuse_failed, show_json
     from .watching import watched
 
+    check_outputs({})
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
         rows=rows,
@@ -59,10 +61,8 @@ def ablate(
     )
     with watched(Console(stderr=True), _line) as watch:
         result = measure(request, watch)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result)
+    deliver(lambda: show_json(result) if as_json else _print(result), [])
+    refuse_failed(result)
 
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:
@@ -80,7 +80,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.wording import ablation_reading, ablation_texts
+    from freeatten_core.wording import ablation_reading, ablation_texts, troubles
 
     console = Console()
     console.print(_deltas(result))
@@ -89,6 +89,8 @@ def _print(result: Mapping[str, Any]) -> None:
         console.print(_heads(result))
     console.print()
     console.print(Text(ablation_reading(result)))
+    for line in troubles(result):
+        console.print(Text(line, style="red"))
     console.print(Text(ablation_texts(result)))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 

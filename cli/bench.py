@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,7 +69,8 @@ def bench(
 
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs
+    from .exports import check_outputs, save_figure
+    from .outputs import deliver, show_json
 
     check_outputs({".html": html, ".png": png, ".svg": svg})
     asked = {
@@ -90,12 +89,10 @@ def bench(
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
     with Console(stderr=True).status("starting") as status:
         result = measure(given, status.update)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        for view in tables(result):
-            Console().print(view, end="\n\n")
-    _write_figure(result, [path for path in (html, png, svg) if path is not None])
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [(path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)],
+    )
 
 
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -149,16 +146,17 @@ def _names(text: str) -> tuple[str, ...]:
     return () if names == ["none"] else tuple(dict.fromkeys(names))
 
 
-def _write_figure(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    if not paths:
-        return
+def _figure(result: Mapping[str, Any]) -> Any:
     from freeatten_core.figures import speed_figure
 
-    from .exports import save_figure
+    return speed_figure(result)
 
-    figure = speed_figure(result)
-    for path in paths:
-        save_figure(figure, path)
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    for view in tables(result):
+        Console().print(view, end="\n\n")
 
 
 # Tables

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,21 +45,20 @@ def stages(
 ) -> None:
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
-    from freeatten_core.files import check_writable
 
-    if csv_file is not None:
-        check_writable(csv_file)
+    from .exports import check_outputs
+    from .outputs import deliver, show_json
+
+    check_outputs({".csv": csv_file})
     rows = rows_of(None, [checkpoint], "")
     found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
     own = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
     result = _result(row, found[0], name)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result, top)
-    if csv_file is not None:
-        _save_csv(result, csv_file)
+    deliver(
+        lambda: show_json(result) if as_json else _print(result, top),
+        [(csv_file, lambda path: _save_csv(result, path))],
+    )
 
 
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
@@ -133,9 +129,7 @@ def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from freeatten_core.files import replacing
+    from .exports import save_lines
 
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*(result[column] for column in COLUMNS), strict=True))
+    values = zip(*(result[column] for column in COLUMNS), strict=True)
+    save_lines([dict(zip(COLUMNS, line, strict=True)) for line in values], path)

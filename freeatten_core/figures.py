@@ -7,6 +7,7 @@ use the styles without paying for it.
 
 from __future__ import annotations
 
+import html
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -150,13 +151,18 @@ def style_of(variant: str) -> Style:
     base, _, modifiers = variant.partition("+")
     fallback = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
     color = STYLES[base].color if modifiers and base in STYLES else _OTHER_COLOR
-    return Style(variant, color, *_MODIFIED.get(modifiers, fallback))
+    return Style(markup(variant), color, *_MODIFIED.get(modifiers, fallback))
+
+
+def markup(text: str) -> str:
+    """A name, which can hold any character, in Plotly's markup."""
+    return html.escape(text, quote=False)
 
 
 def row_labels(rows: Sequence[Row]) -> list[str]:
     """Human names of rows, in Plotly's markup."""
     return [
-        style_of(row["variant"]).label + name.removeprefix(row["variant"])
+        style_of(row["variant"]).label + markup(name.removeprefix(row["variant"]))
         for row, name in zip(rows, row_names(rows), strict=True)
     ]
 
@@ -671,7 +677,7 @@ def comparison_subtitle(result: Result) -> str:
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
 
 
 def _machine(result: Result) -> str:
@@ -1111,7 +1117,7 @@ def _retrieval_figure(
         + _missing_note(panel, lines)
         + [_trained_note(panel, length, look) for length in trained],
         title=title,
-        subtitle=f"{retrieval_samples(result)} · 95 % intervals · {_machine(result)}",
+        subtitle=f"{markup(retrieval_samples(result))} · 95 % intervals · {_machine(result)}",
         look=look,
         width=width,
         stacked=False,
@@ -1161,7 +1167,7 @@ def map_figure(region: Region, *, title: str, theme: Theme = "light", size: int 
     axis = _map_axis(look)
     figure.update_layout(
         title={
-            "text": f"<b>{title}</b>",
+            "text": f"<b>{markup(title)}</b>",
             "subtitle": {
                 "text": f"a cell is the {region.pool} of {region.cell} × {region.cell} tokens",
                 "font": {"size": _MAP_TEXT_SIZE, "color": look.soft},

@@ -21,6 +21,7 @@ from .figures import (
     _Panel,
     _trained_mark,
     _trained_note,
+    markup,
     row_labels,
     style_of,
 )
@@ -295,4 +296,4 @@ def _trained_notes(panels: Sequence[_Panel], result: Result, look: _Look) -> lis
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
