@@ -200,7 +200,7 @@ def checked_head(capture: Capture, layer: Any, head: Any) -> tuple[int, int]:
     Raises:
         UsageError: it has no such head.
     """
-    from freeatten_core.analysis.map import check_whole
+    from freeatten_core.arguments import check_whole
 
     return (
         check_whole("layer", layer, 0, max(capture.layers)),

@@ -92,6 +92,7 @@ class Comparisons:
         name = server.id_of(asked.checkpoints, asked.text.digest, asked.longest, asked.seed)
         if server.kept.get(name) is None:
             result = compare(self._request(asked, advance), _watch(advance)).result
+            _check_whole(result)
             server.kept.put(name, Compared(result), len(json.dumps(result)))
         return {"id": name}
 
@@ -119,6 +120,19 @@ class Comparisons:
             seed=asked.seed,
             device=choose_device(self._server.device),
         )
+
+
+def _check_whole(result: Result) -> None:
+    """Whether every row has its numbers.
+
+    Raises:
+        ContentError: the first that has none, and why.
+    """
+    from freeatten_core.errors import ContentError
+
+    for row in result["variants"]:
+        if row.get("error"):
+            raise ContentError(f"{row['variant']}: {row['error']}")
 
 
 def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest: int) -> list[int]:

@@ -174,7 +174,7 @@ def _range(name: str, start: Any, stop: Any, found: list[Analysis]) -> str:
 
 
 def _query(found: AttentionMap, query: Any) -> int:
-    from freeatten_core.analysis.map import check_whole
+    from freeatten_core.arguments import check_whole
 
     return check_whole("query", query, 0, found.query_length - 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -50,12 +49,12 @@ def ablate(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs, save_lines
+    from .exports import check_outputs, save_figure, save_lines
     from .inside import rows_of, tokens_of
+    from .outputs import deliver, refuse_failed, show_json
     from .watching import watched
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
-
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
         rows=rows,
@@ -70,25 +69,20 @@ def ablate(
     )
     with watched(Console(stderr=True, quiet=quiet), _line) as watch:
         result = measure(request, watch)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result)
-    if csv is not None:
-        save_lines(list(_csv_lines(result)), csv)
-    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
 
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import ablate_figure
 
-def _save_pictures(result: Mapping[str, Any], paths: list[Path]) -> None:
-    if not paths:
-        return
-    from freeatten_core.analysis_figures import ablate_figure
+        save_figure(ablate_figure(result), path)
 
-    from .exports import save_figure
-
-    figure = ablate_figure(result)
-    for path in paths:
-        save_figure(figure, path)
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
+        ],
+    )
+    refuse_failed(result)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -125,7 +119,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.wording import ablation_reading, ablation_texts
+    from freeatten_core.wording import ablation_reading, ablation_texts, troubles
 
     console = Console()
     console.print(_deltas(result))
@@ -134,6 +128,8 @@ def _print(result: Mapping[str, Any]) -> None:
         console.print(_heads(result))
     console.print()
     console.print(Text(ablation_reading(result)))
+    for line in troubles(result):
+        console.print(Text(line, style="red"))
     console.print(Text(ablation_texts(result)))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 

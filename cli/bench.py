@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -73,7 +71,8 @@ def bench(
 
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs, save_lines
+    from .exports import check_outputs, save_figure, save_lines
+    from .outputs import deliver, show_json
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     asked = {
@@ -92,14 +91,13 @@ def bench(
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
     with Console(stderr=True, quiet=quiet).status("starting") as status:
         result = measure(given, status.update)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        for view in tables(result):
-            Console().print(view, end="\n\n")
-    if csv is not None:
-        save_lines(list(_csv_lines(result)), csv)
-    _write_figure(result, [path for path in (html, png, svg) if path is not None])
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [
+            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
+        ],
+    )
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -161,16 +159,17 @@ def _names(text: str) -> tuple[str, ...]:
     return () if names == ["none"] else tuple(dict.fromkeys(names))
 
 
-def _write_figure(result: Mapping[str, Any], paths: Sequence[Path]) -> None:
-    if not paths:
-        return
+def _figure(result: Mapping[str, Any]) -> Any:
     from freeatten_core.figures import speed_figure
 
-    from .exports import save_figure
+    return speed_figure(result)
 
-    figure = speed_figure(result)
-    for path in paths:
-        save_figure(figure, path)
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    for view in tables(result):
+        Console().print(view, end="\n\n")
 
 
 # Tables

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,12 +79,14 @@ def compare(
 
     from .command import check_choice
     from .exports import check_outputs
+    from .outputs import refuse_failed
 
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
     check_choice("dtype", dtype, tuple(comparison.DTYPES))
     check_choice("control", control, ("restart", "swap"))
     check_choice("by", by or "position", ("position",))
     errors = Console(stderr=True)
+    interrupted: KeyboardInterrupt | None = None
     names = [name.strip() for name in (variants or "").split(",")]
     if CUBE in names:
         stored, variants = _cube(ctx, names, stored), None
@@ -105,18 +108,45 @@ def compare(
             by_position=by is not None,
         )
         _warn_trained_on(text, request, errors)
-        done = _run(request, Console(stderr=True, quiet=quiet))
-    if as_json:
-        sys.stdout.write(json.dumps(done.result) + "\n")
-    else:
-        _print(done.result, by_position=by is not None)
-    _write_figures(done.result, (html, png, svg), by_position=by is not None)
-    if csv is not None:
-        from .exports import save_csv
+        try:
+            done = _run(request, Console(stderr=True, quiet=quiet))
+        except comparison.InterruptedComparison as stopped:
+            interrupted, done = stopped, stopped.done
+    _deliver(done, (html, png, svg), csv, npz, as_json=as_json, by_position=by is not None)
+    if interrupted is not None:
+        raise interrupted
+    if stored is None:
+        refuse_failed(done.result)
 
-        save_csv(done.result, csv)
-    if npz is not None:
-        _save_losses(done, npz)
+
+def _deliver(
+    done: Comparison,
+    pictures: Sequence[Path | None],
+    csv: Path | None,
+    npz: Path | None,
+    *,
+    as_json: bool,
+    by_position: bool,
+) -> None:
+    """Show the result and write its files."""
+    from .exports import save_csv
+    from .outputs import deliver
+
+    def show() -> None:
+        if as_json:
+            sys.stdout.write(json.dumps(done.result) + "\n")
+        else:
+            _print(done.result, by_position=by_position)
+
+    figure = partial(_save_figure, done.result, by_position=by_position)
+    deliver(
+        show,
+        [
+            *((path, figure) for path in pictures),
+            (csv, partial(save_csv, done.result)),
+            (npz, partial(_save_losses, done)),
+        ],
+    )
 
 
 def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
@@ -233,19 +263,12 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     console.print(comparison_view(result, console.width, chart=chart))
 
 
-def _write_figures(
-    result: Mapping[str, Any], paths: tuple[Path | None, ...], *, by_position: bool
-) -> None:
-    wanted = [path for path in paths if path is not None]
-    if not wanted:
-        return
+def _save_figure(result: Mapping[str, Any], path: Path, *, by_position: bool) -> None:
     from freeatten_core.figures import comparison_figure
 
     from .exports import save_figure
 
-    figure = comparison_figure(result, by_position=by_position)
-    for path in wanted:
-        save_figure(figure, path)
+    save_figure(comparison_figure(result, by_position=by_position), path)
 
 
 def _save_losses(done: Comparison, path: Path) -> None:

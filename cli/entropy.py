@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -66,18 +64,17 @@ def entropy(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
-    from freeatten_core.files import check_writable
     from freeatten_core.variants import nearest
 
     from .exports import check_outputs
+    from .outputs import deliver, show_json
 
     check_outputs({".html": html, ".png": png, ".svg": svg})
     if statistic not in STATISTICS:
         raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
     if by is not None:
         check_choice("by", by, ("length",))
-    if csv_file is not None:
-        check_writable(csv_file)
+    check_outputs({".csv": csv_file})
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = SurveyRequest(
         rows=rows,
@@ -93,25 +90,23 @@ def entropy(
     )
     with progress(quiet) as advance:
         result = survey(request, advance)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result, top=top, lowest=lowest, sinks=sinks)
-    if csv_file is not None:
-        _save_csv(result, csv_file)
-    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
 
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import survey_figure
 
-def _save_pictures(result: dict[str, Any], paths: list[Path]) -> None:
-    if not paths:
-        return
-    from freeatten_core.analysis_figures import survey_figure
+        from .exports import save_figure
 
-    from .exports import save_figure
+        save_figure(survey_figure(result), path)
 
-    figure = survey_figure(result)
-    for path in paths:
-        save_figure(figure, path)
+    deliver(
+        lambda: (
+            show_json(result) if as_json else _print(result, top=top, lowest=lowest, sinks=sinks)
+        ),
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv_file, lambda path: _save_csv(result, path)),
+        ],
+    )
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
@@ -125,9 +120,11 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     console = Console()
     unit = f" ({result['unit']})" if result["unit"] else ""
     console.print(
-        f"[bold]{result['statistic']}[/], {result['label']}{unit}: {result['meaning']}\n"
-        f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
-        highlight=False,
+        Text.assemble(
+            (result["statistic"], "bold"),
+            f", {result['label']}{unit}: {result['meaning']}\n"
+            f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
+        )
     )
     names = row_names(result["variants"])
     for entry, name in zip(result["variants"], names, strict=True):
@@ -248,7 +245,7 @@ def _note(entry: dict[str, Any]) -> str:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from freeatten_core.files import replacing
+    from .exports import save_lines
 
     lines = [
         {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
@@ -256,7 +253,4 @@ def _save_csv(result: dict[str, Any], path: Path) -> None:
         for entry in result["variants"]
         for head in entry["heads"]
     ]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    save_lines(lines, path)

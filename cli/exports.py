@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.errors import ContentError, UsageError
 from freeatten_core.files import check_writable, replacing
 
+from .streams import check_open
+
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
@@ -47,20 +49,36 @@ main {{ min-width: {width}px; }}
 
 
 def check_outputs(paths: Mapping[str, Path | None]) -> None:
-    """Refuse an output that cannot be written before minutes are spent on it.
+    """Refuse an output that cannot be made before minutes are spent on it.
 
     Args:
         paths: by the ending that the name must have.
 
     Raises:
         UsageError: another ending, or a file that cannot be made there.
+        ContentError: standard output is closed, or no browser for a picture.
     """
+    check_open()
     for suffix, path in paths.items():
         if path is None:
             continue
         if path.suffix.lower() != suffix:
             raise UsageError(f"--{suffix[1:]} {path}: the name must end in {suffix}")
         check_writable(path)
+        if suffix in PICTURES:
+            check_browser()
+
+
+def check_browser() -> None:
+    """Whether there is a browser, which draws PNG and SVG.
+
+    Raises:
+        ContentError: none was found.
+    """
+    from choreographer.browsers.chromium import Chromium
+
+    if Chromium.find_browser(skip_local=False) is None:
+        raise ContentError(NO_BROWSER)
 
 
 def save_figure(figure: go.Figure, path: Path | str) -> None:
@@ -76,7 +94,9 @@ def save_figure(figure: go.Figure, path: Path | str) -> None:
         raise UsageError(f"cannot write {path}: name it .html, .png or .svg")
     with replacing(path) as temporary:
         if suffix == ".html":
-            temporary.write_text(_page(_painted(figure)), encoding="utf-8")
+            temporary.write_text(
+                _page(_painted(figure)), encoding="utf-8", errors="backslashreplace"
+            )
         else:
             temporary.write_bytes(_picture(_painted(figure), PICTURES[suffix]))
 
@@ -113,7 +133,8 @@ def _page(figure: go.Figure) -> str:
         default_width="100%",
         default_height=f"{height}px",
     )
-    title = (figure.layout.title.text or "freeatten").replace("<b>", "").replace("</b>", "")
+    shown = (figure.layout.title.text or "freeatten").replace("<b>", "").replace("</b>", "")
+    title = html.unescape(shown)
     background = figure.layout.paper_bgcolor or "#ffffff"
     return PAGE.format(title=html.escape(title), background=background, width=least, figure=part)
 
@@ -150,7 +171,7 @@ def save_lines(lines: Sequence[Mapping[str, Any]], path: Path | str) -> None:
     """Write lines of the same keys as CSV, the keys first; errors as `replacing`."""
     with (
         replacing(Path(path)) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()
@@ -184,24 +205,24 @@ def _numbers(row: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    nonfinite = row.get("nonfinite") or {}
-    keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation")
+    nonfinite, first = row.get("nonfinite") or {}, row.get("first_not_finite") or {}
+    keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation", "error")
     controls: dict[str, Any] = {}
     for key in ("sliding_delta", "window_delta"):
         pair = row.get(f"{key}_ci95")
         controls |= {key: row.get(key), f"{key}_low": _item(pair, 0), f"{key}_high": _item(pair, 1)}
-    return (
-        {key: row.get(key) for key in keys}
-        | controls
-        | {
-            "nonfinite_logits": nonfinite.get("logits"),
-            "nonfinite_losses": nonfinite.get("losses"),
-        }
-    )
+    return {
+        **{key: row.get(key) for key in keys},
+        **controls,
+        "nonfinite_logits": nonfinite.get("logits"),
+        "nonfinite_losses": nonfinite.get("losses"),
+        **{f"first_not_finite_{key}": first.get(key) for key in ("length", "text", "position")},
+    }
 
 
 def _of_run(result: Mapping[str, Any]) -> dict[str, Any]:
     return {key: result[key] for key in ("texts", "seed", "device", "dtype")} | {
+        "partial": bool(result.get("partial")),
         "text_source": result["text"]["source"],
         "text_tokens": result["text"]["tokens"],
         "text_sha256": result["text"]["sha256"],

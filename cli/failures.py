@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
+
+STOPPED, INTERRUPTED, SIGNALLED, FAILURE = "stopped; nothing half-written was left", 130, 128, 1
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -27,38 +27,31 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
             sys.stdout.flush()  # a closed pipe or a full disk shows here, not at exit
         except BrokenPipeError:  # the reader has seen enough, as in `| head`
-            _discard_output()
-            raise typer.Exit(1) from None
-        except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
+            raise typer.Exit(FAILURE) from None
+        except KeyboardInterrupt as error:
+            stop(*interrupted(error))
+        except Exception as error:  # a bug is raised again
             from freeatten_core.errors import told
 
             sentence = told(error)
             if sentence is None:
                 raise
-            _stop(*sentence)
+            stop(*sentence)
 
     return run
 
 
-def unwind_when_terminated() -> None:
-    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: what is half-written is removed."""
+def interrupted(error: KeyboardInterrupt) -> tuple[str, int]:
+    """What to say and the exit code, as `told` has them, which would load PyTorch first.
 
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second must not cut the unwinding short
-        raise KeyboardInterrupt(number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has not both
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, stop)
+    A note says what is kept; an argument is the number of the signal, if it was not Ctrl-C.
+    """
+    notes = getattr(error, "__notes__", [STOPPED])
+    is_signal = bool(error.args) and isinstance(error.args[0], int)
+    return notes[0], SIGNALLED + error.args[0] if is_signal else INTERRUPTED
 
 
-def _discard_output() -> None:
-    """Point standard output at nothing: the interpreter writes what is left when it exits."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-
-
-def _stop(message: str, code: int) -> None:
+def stop(message: str, code: int) -> NoReturn:
+    """Say why on standard error, in a panel, and exit."""
     Console(stderr=True).print(Panel(Text(message), title="freeatten", border_style="red"))
     raise typer.Exit(code)

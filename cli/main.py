@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -20,7 +22,9 @@ from . import (
     train,
     variants,
 )
-from .failures import guarded, unwind_when_terminated
+from .failures import FAILURE, guarded, interrupted, stop
+from .interrupt import install
+from .streams import discard_output, prepare
 
 app = typer.Typer(
     name="freeatten",
@@ -67,6 +71,31 @@ app.command("report")(guarded(report.report))
 
 
 def main() -> None:
-    """The console script."""
-    unwind_when_terminated()
-    app()
+    """Run a command, and exit as it ends."""
+    install()
+    code = _code()
+    try:
+        sys.stdout.flush()
+    except OSError:  # told already, and the interpreter would write it again
+        discard_output()
+    sys.exit(code)
+
+
+def _code() -> int | str | None:
+    """The exit code of a command that ends as `typer` ends it."""
+    try:
+        prepare()
+        app()
+    except SystemExit as ended:
+        return ended.code
+    except KeyboardInterrupt as error:  # before or after the part that is guarded
+        return _told(*interrupted(error))
+    except OSError as error:  # of the help or the version, which no command guards
+        return _told(f"standard output: {error.strerror}", FAILURE)
+    return 0
+
+
+def _told(message: str, code: int) -> int:
+    with suppress(typer.Exit):
+        stop(message, code)
+    return code

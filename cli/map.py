@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -66,11 +64,11 @@ def attention_map(
     from freeatten_core.analysis import AttentionMap
     from freeatten_core.analysis.map import Pool
     from freeatten_core.errors import UsageError
-    from freeatten_core.files import check_writable
 
-    for path in (html, png, svg, csv_file):
-        if path is not None:
-            check_writable(path)
+    from .exports import check_outputs
+    from .outputs import deliver, show_json
+
+    check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv_file})
     if pool not in get_args(Pool):
         raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
     check_choice("theme", theme, ("light", "dark"))
@@ -83,25 +81,43 @@ def attention_map(
         rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
-    console = Console()
-    if as_json:
-        sys.stdout.write(json.dumps(_result(maps[0].region(*spans[0], *spans[1]), found[0])) + "\n")
-    else:
+    where = f"layer {layer}, head {head}"
+
+    def show() -> None:
+        if as_json:
+            show_json(_result(maps[0].region(*spans[0], *spans[1]), found[0]))
+            return
+        console = Console()
         for each, capture in zip(maps, found, strict=True):
-            _print(console, each, capture, spans, f"layer {layer}, head {head}", name)
+            _print(console, each, capture, spans, where, name)
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
-    if html is not None:
-        _save_page(maps, found, html, f"layer {layer}, head {head}", name)
-    region = maps[0].region(*spans[0], *spans[1], cells=cells)
-    facts = {
-        "title": f"{found[0].variant}, layer {layer}, head {head}",
-        "about": f"{found[0].length:,} tokens of {name}",
-        "train_length": found[0].train_length,
-        "theme": theme,
-    }
-    _save_pictures(region, facts, (png, svg))
-    if csv_file is not None:
-        _save_csv(region, csv_file)
+
+    def draw(path: Path) -> None:
+        from freeatten_core.map_figures import map_figure
+
+        from .exports import save_figure
+
+        figure = map_figure(
+            maps[0].region(*spans[0], *spans[1], cells=cells),
+            title=f"{found[0].variant}, {where}",
+            about=f"{found[0].length:,} tokens of {name}",
+            train_length=found[0].train_length,
+            theme=cast(Any, theme),
+        )
+        save_figure(figure, path)
+
+    deliver(
+        show,
+        [
+            (html, lambda path: _save_page(maps, found, path, where, name)),
+            (png, draw),
+            (svg, draw),
+            (
+                csv_file,
+                lambda path: _save_csv(maps[0].region(*spans[0], *spans[1], cells=cells), path),
+            ),
+        ],
+    )
 
 
 def _check_many(
@@ -232,19 +248,6 @@ def _save_page(
         command=command_line(),
         difference=difference,
     )
-
-
-def _save_pictures(region: Region, facts: dict[str, Any], paths: tuple[Path | None, ...]) -> None:
-    wanted = [path for path in paths if path is not None]
-    if not wanted:
-        return
-    from freeatten_core.map_figures import map_figure
-
-    from .exports import save_figure
-
-    figure = map_figure(region, **facts)
-    for path in wanted:
-        save_figure(figure, path)
 
 
 def _save_csv(region: Region, path: Path) -> None:

@@ -57,9 +57,13 @@ def report(
     from freeatten_core.cards import stored_results
     from freeatten_core.errors import UsageError
 
+    from .exports import check_browser
+
     readme = root / "README.md"
     if not (root / "assets" / "results").is_dir() or not readme.is_file():
         raise UsageError(f"{root} is not a checkout of freeatten; name its folder")
+    if pictures:
+        check_browser()
     results = stored_results(root / "assets" / "results")
     write_cards(root / "assets" / "checkpoints", results)
     filled = blocks(results)

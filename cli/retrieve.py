@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -64,6 +63,7 @@ def retrieve(
     from rich.console import Console
 
     from .exports import check_outputs, save_figure, save_lines
+    from .outputs import deliver, refuse_failed, show_json
 
     check_choice("task", task, ("copy", "recall"))
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv})
@@ -80,14 +80,14 @@ def retrieve(
     else:
         _refuse_for_recall({"--text": text, "--block": block})
         result = _recall(samples=samples, **common)
-    if as_json:
-        sys.stdout.write(json.dumps(result) + "\n")
-    else:
-        _print(result)
-    for path in filter(None, (html, png, svg)):
-        save_figure(_figure(result), path)
-    if csv is not None:
-        save_lines(list(_csv_lines(result)), csv)
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [
+            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
+        ],
+    )
+    refuse_failed(result)
 
 
 def _copy(

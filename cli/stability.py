@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -60,6 +59,7 @@ def stability(
     from freeatten_core.stability import flat, measure
 
     from .exports import check_outputs, save_figure, save_lines
+    from .outputs import deliver, show_json
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
@@ -74,17 +74,13 @@ def stability(
             command=command_line(),
             report=status.update,
         )
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        console = Console()
-        for view in views(result):
-            console.print(view, highlight=False)
-            console.print()
-    for path in filter(None, (html, png, svg)):
-        save_figure(_figure(result), path)
-    if csv is not None:
-        save_lines(list(flat(result)), csv)
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [
+            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(flat(result)), path)),
+        ],
+    )
 
 
 def _settings(
@@ -102,6 +98,15 @@ def _settings(
         inputs=KINDS if inputs == "both" else (inputs,),
         seed=seed,
     )
+
+
+def _print(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for view in views(result):
+        console.print(view, highlight=False)
+        console.print()
 
 
 def _figure(result: Mapping[str, Any]) -> Any:
@@ -127,6 +132,7 @@ def views(result: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> RenderableType:
     """Errors at the shortest and the longest length, and the scale from which rows are lost."""
+
     from freeatten_core.stability_tables import (
         FORM_TITLES,
         KIND_TITLES,
@@ -160,6 +166,7 @@ def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> Renderable
 
 def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
     """The largest error of the gradients of query, key and value, at the longest length."""
+
     from freeatten_core.stability_tables import (
         FORM_TITLES,
         KIND_TITLES,

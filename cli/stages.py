@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,13 +49,11 @@ def stages(
 ) -> None:
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
-    from freeatten_core.files import check_writable
 
     from .exports import check_outputs
+    from .outputs import deliver, show_json
 
-    check_outputs({".html": html, ".png": png, ".svg": svg})
-    if csv_file is not None:
-        check_writable(csv_file)
+    check_outputs({".csv": csv_file, ".html": html, ".png": png, ".svg": svg})
     rows = rows_of(None, [checkpoint], "")
     layer = layer_of(layer, rows)
     found, name = captures(
@@ -67,25 +62,21 @@ def stages(
     own = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
     result = _result(row, found[0], name)
-    if as_json:
-        sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
-    else:
-        _print(result, top)
-    if csv_file is not None:
-        _save_csv(result, csv_file)
-    _save_pictures(result, [path for path in (html, png, svg) if path is not None])
 
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import stages_figure
 
-def _save_pictures(result: dict[str, Any], paths: list[Path]) -> None:
-    if not paths:
-        return
-    from freeatten_core.analysis_figures import stages_figure
+        from .exports import save_figure
 
-    from .exports import save_figure
+        save_figure(stages_figure(result), path)
 
-    figure = stages_figure(result)
-    for path in paths:
-        save_figure(figure, path)
+    deliver(
+        lambda: show_json(result) if as_json else _print(result, top),
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv_file, lambda path: _save_csv(result, path)),
+        ],
+    )
 
 
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
@@ -156,9 +147,7 @@ def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from freeatten_core.files import replacing
+    from .exports import save_lines
 
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*(result[column] for column in COLUMNS), strict=True))
+    values = zip(*(result[column] for column in COLUMNS), strict=True)
+    save_lines([dict(zip(COLUMNS, line, strict=True)) for line in values], path)

@@ -20,14 +20,17 @@ from freeatten_core.wording import (
     count,
     finite,
     number,
+    partial_text,
     percent,
     percent_range,
     plural,
+    repeats_text,
     retrieval_reading,
     retrieval_samples,
     row_names,
     signed,
     source_name,
+    troubles,
     verdict_text,
     with_half_width,
 )
@@ -252,6 +255,7 @@ def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> Rend
         makers.append(distance_table)
     parts: list[RenderableType] = [maker(result, width) for maker in makers]
     told = Group(
+        *(Text(line, HURTS) for line in troubles(result)),
         Text(retrieval_reading(result)),
         Text(retrieval_samples(result)),
         Text(_run_line(result)),
@@ -368,7 +372,7 @@ def _files(text: Mapping[str, Any], longest: int) -> str:
     return (
         f"{plural(text['qualifying'], 'file')} of {source_name(text['source'])} that "
         f"{'is' if text['qualifying'] == 1 else 'are'} at least {count(longest + 1)} tokens long "
-        f"({plural(text['files'], 'file')} in all)"
+        f"({plural(text['files'], 'file')} in all{repeats_text(text)})"
     )
 
 
@@ -425,7 +429,8 @@ def comparison_view(
         parts.append(chart)
     if has_delta(result):
         parts.append(verdict_table(result))
-    parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)])))
+    bad = [Text(line, HURTS) for line in [partial_text(result), *troubles(result)] if line]
+    parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)]), *bad))
     parts.append(Group(Text(text_line(result)), Text(_run_line(result)), _command(result)))
     return Group(*_spaced(parts))
 

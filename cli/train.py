@@ -65,7 +65,7 @@ def train(
     from freeatten_core import own
     from freeatten_core.devices import choose_device
     from freeatten_core.errors import UsageError
-    from freeatten_core.files import SavedElsewhereError
+    from freeatten_core.files import SavedElsewhereError, check_utf8
     from freeatten_core.recall import RECIPE as RECALL_RECIPE
     from freeatten_core.training import Recipe, reserved
     from freeatten_core.variants import Variant
@@ -92,6 +92,8 @@ def train(
         save_every=save_every,
     )
     chosen = choose_device(device)
+    for folder in filter(None, (out, corpus)):
+        check_utf8(folder)
     view = LearningView(parsed, quiet=quiet)
     with reserved(parsed, out):
         try:

@@ -37,7 +37,7 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
         now = time.monotonic()
         if done == of or now - shown[0] > PROVISIONAL_SECONDS:
             shown[0] = now
-            progress.console.print(line(entry, done, of))
+            progress.console.print(line(entry, done, of), markup=False)
 
     with progress:
         yield Watch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ from .figures import (
     _text_width,
     _trained_mark,
     _trained_note,
+    markup,
     row_labels,
     row_styles,
     style_of,
@@ -57,7 +57,7 @@ def _three_digits(value: float) -> str:
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
 
 
 def _area(width: int, height: float, rows: int) -> _Space:
@@ -181,15 +181,15 @@ def stages_figure(result: Result, *, theme: Theme = "light", width: int = 1000) 
         panels.append(panel)
         traces += _needles(panel, keys, values, style.color)
     strongest = sorted(range(len(keys)), key=lambda at: -result["weight"][at])[:_STRONGEST]
-    position, token = result["position"], html.escape(repr(result["token"][-1]), quote=False)
+    position, token = result["position"], markup(repr(result["token"][-1]))
     return _figure(
         panels,
         traces,
         [],
         [_strongest_note(result, strongest, look)],
-        title=f"{result['variant']}, layer {result['layer']}, head {result['head']}: "
+        title=f"{markup(result['variant'])}, layer {result['layer']}, head {result['head']}: "
         "from score to weight",
-        subtitle=f"query {token} at {count(position)} of {html.escape(str(result['text']))} · "
+        subtitle=f"query {token} at {count(position)} of {markup(str(result['text']))} · "
         f"N = {count(result['visible'])} visible keys",
         look=look,
         space=_area(width, whole, len(panels)),
@@ -240,7 +240,7 @@ def _strongest_note(result: Result, strongest: Sequence[int], look: _Look) -> El
     lines = ["<b>largest weights</b>"]
     for at in strongest:
         token = repr(result["token"][at])
-        shown = html.escape(token if len(token) <= 14 else token[:13] + "…", quote=False)
+        shown = markup(token if len(token) <= 14 else token[:13] + "…")
         lines.append(f"{shown} at {count(result['key'][at])} <b>{result['weight'][at]:.3g}</b>")
     place = {"xref": "paper", "yref": "paper", "x": 1, "y": 1, "xshift": 18}
     return {
@@ -288,7 +288,7 @@ def ablate_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH
             size = (1 - (_COLUMNS - 1) * _HEADS_ACROSS) / _COLUMNS
             left = column * (size + _HEADS_ACROSS)
             domain = (left, min(1.0, left + size)), (low, low + _HEADS_HEIGHT / whole)
-            heading = f"<b>{html.escape(name)}</b>"
+            heading = f"<b>{markup(name)}</b>"
             panels.append(_head_panel(str(index + 2), domain, row, heading))
             traces.append(_head_cells(panels[-1], row, *_change_cells(row), look))
     trained, length = count(result["train_length"]), count(result["length"])
@@ -320,8 +320,8 @@ def _undone_panel(result: Result, y_domain: tuple[float, float], width: int) -> 
     values = [0.0]
     for row in result["variants"]:
         for key in UNDONE_TITLES:
-            half = half_width(row["delta_ci95"][key]) or 0.0
-            values += [row["delta"][key] - half, row["delta"][key] + half]
+            half, value = half_width(row["delta_ci95"][key]) or 0.0, row["delta"][key]
+            values += [] if value is None else [value - half, value + half]
     axis = {
         "range": _padded(values, high=0.12),
         "title": {"text": "Δ (nats per token)"},
@@ -330,7 +330,7 @@ def _undone_panel(result: Result, y_domain: tuple[float, float], width: int) -> 
     }
     y_axis = {
         "tickvals": list(range(len(names))),
-        "ticktext": [html.escape(name) for name in names],
+        "ticktext": [markup(name) for name in names],
         "range": [len(names) - 0.5, -0.5],
         "showgrid": False,
         "title": {"text": ""},
@@ -386,6 +386,8 @@ def _undone_values(result: Result, panel: _Panel) -> list[Element]:
     for key in UNDONE_TITLES:
         for row, place in zip(result["variants"], _undone_places(result, key), strict=True):
             value = row["delta"][key]
+            if value is None:  # not finite
+                continue
             notes.append(
                 {
                     "text": signed(value),

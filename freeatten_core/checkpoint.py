@@ -20,7 +20,7 @@ from . import own
 from .arguments import described
 from .devices import usable_device
 from .errors import ContentError, UsageError
-from .files import expanded, replacing_folder, write_utf8
+from .files import check_utf8, expanded, replacing_folder, write_utf8
 from .model import Model, ModelConfig, parameter_shapes
 from .suggestions import closest_path
 from .variants import Variant
@@ -193,6 +193,7 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
     text = str(source)
     path = expanded(text)
     if path.is_dir():
+        check_utf8(path)
         return text, path
     names = shipped(kind)
     try:

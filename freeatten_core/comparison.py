@@ -6,7 +6,6 @@ import hashlib
 import math
 import os
 import platform
-import re
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -45,7 +44,7 @@ from .controls import (
 )
 from .corpus import Document, manifest
 from .devices import device_name
-from .errors import UsageError
+from .errors import UsageError, told
 from .evaluation import (
     Losses,
     Selection,
@@ -57,7 +56,8 @@ from .evaluation import (
     select_texts,
     swapped_losses,
 )
-from .files import expanded
+from .files import expanded, printable
+from .finite import first_not_finite, no_numbers
 from .intervals import intervals
 from .model import LOSS_TOKENS, Model
 from .tokens import token_bytes, tokenizer_id
@@ -65,6 +65,8 @@ from .variants import Variant, nearest
 from .verdicts import SCHEMA, control, judged
 
 POSITION_BINS = 64
+FAILED = "failed"
+"""In the place of a verdict: the row could not be scored, and its `error` says why."""
 
 ROWS = (
     "softmax",
@@ -137,6 +139,14 @@ class Comparison:
     losses: dict[str, Losses]
 
 
+class InterruptedComparison(KeyboardInterrupt):
+    """Ctrl-C, with the rows that were finished before it in `done`."""
+
+    def __init__(self, done: Comparison) -> None:
+        super().__init__()
+        self.done = done
+
+
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
     """Rows for shipped variants and for given checkpoints, each loaded once.
 
@@ -180,10 +190,10 @@ def allowed_source(source: str) -> str:
     Raises:
         UsageError: as `own.allow`; the checkpoint was not trained with that function.
     """
-    match = re.fullmatch(r"(.+)@([^@+]+\.py:\w+)(\+.*)?", source)
-    if match is None:
+    named = own.named_in(source)
+    if named is None:
         return source
-    name, function, modifiers = match[1], match[2], match[3] or ""
+    name, function, modifiers = named
     allowed = own.allow(Variant(function=function))
     computed = read_config(locate(name)[1] / CONFIG).variant
     if computed != allowed:
@@ -217,10 +227,12 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     """Score every row and sum up.
 
     Returns:
-        The result in the schema of `--json` (see docs/results.md), and every token's loss.
+        The result in the schema of `--json` (see docs/results.md), and every token's loss. A row
+        that cannot be scored, one of several, has its reason in `error` and no numbers.
 
     Raises:
         UsageError: no document is long enough.
+        InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
@@ -230,21 +242,43 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
             check_swappable(selection.texts)
     fitting = _fitting_texts(request, selections)
     watch.total(_cost(request, selections, fitting))
-    entries, losses = [], {}
+    entries: list[dict[str, Any]] = []
+    losses: dict[str, Losses] = {}
     windowed: Windowed = {}
+    stopped: KeyboardInterrupt | None = None
     for row in request.rows:
         tokenizer = tokenizer_id(row.checkpoint.tokenizer)
-        entry, row_losses = _score_row(
-            request, row, selections[tokenizer], fitting.get(tokenizer, []), windowed, watch
-        )
-        entries.append(entry)
+        selection = selections[tokenizer]
+        try:
+            entry, row_losses = _score_row(
+                request, row, selection, fitting.get(tokenizer, []), windowed, watch
+            )
+        except KeyboardInterrupt as error:
+            if not losses:
+                raise
+            stopped = error
+            break
+        except Exception as error:  # a bug is raised again
+            sentence = told(error)
+            if sentence is None or len(request.rows) == 1:
+                raise
+            entries.append(_missing(request, row) | {"error": sentence[0]})
+            continue
+        found = first_not_finite(row_losses, selection.texts)
+        entries.append(entry if found is None else entry | {"first_not_finite": found})
         losses[_row_name(row, request.rows)] = row_losses
     result = _header(request, next(iter(selections.values())), time.perf_counter() - started)
     result["tokenizers"] = len(selections)
+    if stopped is not None:
+        result["partial"] = True
+        result["rows_asked"] = len(request.rows)
     if request.by_position:
         result["positions"] = _position_edges(max(request.lengths))
     result["variants"] = entries
-    return Comparison(json_ready(result), losses)
+    done = Comparison(json_ready(result), losses)
+    if stopped is not None:
+        raise InterruptedComparison(done) from stopped
+    return done
 
 
 def matches_stored(source: str, documents: Iterable[Document]) -> bool | None:
@@ -480,6 +514,27 @@ def _summarise(request: Request, row: Row, selection: Selection, losses: Losses)
     return judged(entry, lengths)
 
 
+def _missing(request: Request, row: Row) -> dict[str, Any]:
+    """The entry of a row that could not be scored: no number."""
+    entry = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        **no_numbers(("loss", "delta"), len(request.lengths)),
+        "bits_per_byte": [None] * len(request.lengths),
+        **dict.fromkeys(("restart_loss", "ratio", "hurts_from")),
+        **control("sliding", None),
+        **control("window", None),
+        "verdict": FAILED,
+        "loss_by_text": [],
+        "delta_by_text": [],
+    }
+    entry["ci95"] = entry.pop("loss_ci95")
+    if request.by_position:
+        entry["loss_by_position"] = [None] * len(_position_edges(max(request.lengths)))
+    return entry
+
+
 def _scored_bytes(row: Row, text: Text) -> int:
     return int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum())
 
@@ -581,6 +636,7 @@ def _header(request: Request, selection: Selection, seconds: float) -> Result:
             "source": request.source,
             "files": selection.files,
             "qualifying": selection.qualifying,
+            "repeats": selection.repeats,
             "tokens": len(selection.texts) * max(request.lengths),
             "sha256": digest.hexdigest(),
             "matches_stored": matches_stored(request.source, selection.documents),
@@ -637,7 +693,9 @@ def _row_name(row: Row, rows: Sequence[Row]) -> str:
 
 
 def json_ready(value: Any) -> Any:
-    """The same with numbers rounded to 6 decimals and non-finite ones null, as JSON needs."""
+    """The same as JSON needs it: numbers of 6 decimals, null where not finite, UTF-8 strings."""
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, dict):
         return {key: json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

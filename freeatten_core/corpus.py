@@ -7,6 +7,7 @@ repeats the standard library is dropped.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import sysconfig
 from collections import Counter
@@ -14,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import BinaryIO, TextIO, cast
 
 from .errors import ContentError, UsageError
-from .files import expanded
+from .files import expanded, printable
 from .suggestions import closest_path
 
 NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
@@ -29,6 +31,9 @@ MAX_FILE_BYTES = 1_000_000
 SNIFF_BYTES = 8192
 EVALUATED, TRAINED = ("stdlib", "prose", "- for standard input"), ("packages",)
 """What a text can be besides a file or folder."""
+"""A file is judged by its beginning: one that is binary there is not read on."""
+CHUNK_BYTES = 1 << 20
+STANDARD_INPUT = "standard input"
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,15 @@ class Package:
     modules: tuple[str, ...]
 
 
-def evaluation_documents(source: str, stdin: Iterable[str] | None = None) -> list[Document]:
+def evaluation_documents(source: str, stdin: BinaryIO | TextIO | None = None) -> list[Document]:
     """The documents of `stdlib`, `prose`, `-` (standard input) or a path, sorted by name.
 
+    Args:
+        stdin: standard input; its bytes are read, so that what a terminal's settings make of them
+            changes no text. None where it is closed.
+
     Raises:
-        UsageError: the path does not exist, or nothing in it is text.
+        UsageError: the path is empty or does not exist, or nothing in it is text.
         ContentError: the file is binary, empty or unreadable.
     """
     if source == "stdlib":
@@ -65,7 +74,7 @@ def evaluation_documents(source: str, stdin: Iterable[str] | None = None) -> lis
     if source == "prose":
         return prose_documents()
     if source == "-":
-        return [_read_stdin(stdin or ())]
+        return [_read_stdin(stdin)]
     return path_documents(expanded(source))
 
 
@@ -92,16 +101,16 @@ def prose_documents() -> list[Document]:
 
 
 def path_documents(path: Path, others: Sequence[str] = EVALUATED) -> list[Document]:
-    """A file, or every text file below a folder.
+    """A file or pipe, or every text file below a folder.
 
     Raises:
         UsageError: nothing is there, or nothing in the folder is text.
         ContentError: the file is binary, empty or unreadable.
     """
-    if path.is_file():
-        return [_read_text(path, path.name)]
-    if not path.is_dir():
+    if not path.exists():
         raise _nothing_at(path, others)
+    if not path.is_dir():  # a pipe too: what a shell makes of <(command) is one
+        return [_read_text(path, path.name)]
     found = [
         document
         for file in sorted(path.rglob("*"))
@@ -265,31 +274,48 @@ def _hidden(relative: Path) -> bool:
 
 def _read_text(path: Path, name: str) -> Document:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            text = _decoded(file, str(path))
     except OSError as error:
         raise ContentError(f"cannot read {path}: {error.strerror}") from error
-    if b"\0" in raw[:SNIFF_BYTES]:
-        raise ContentError(f"{path} is binary; it must be UTF-8 text")
-    try:
-        text = raw.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ContentError(f"{path} is not UTF-8 text: byte {error.start} is not valid") from error
     if not text.strip():
         raise ContentError(f"{path} is empty; it must hold text")
-    return Document(name, text)
+    return Document(printable(name), text)
 
 
-def _read_stdin(stdin: Iterable[str]) -> Document:
+def _read_stdin(stdin: BinaryIO | TextIO | None) -> Document:
+    if stdin is None:
+        raise UsageError(f"{STANDARD_INPUT} is closed; pipe a text into it")
     try:
-        text = "".join(stdin)
-        text.encode()  # some locales let bytes that are not UTF-8 through as surrogates
-    except UnicodeError as error:
-        raise ContentError("standard input is not UTF-8 text") from error
-    if "\0" in text[:SNIFF_BYTES]:
-        raise ContentError("standard input is binary; it must be UTF-8 text")
+        text = _decoded(cast("BinaryIO", getattr(stdin, "buffer", stdin)), STANDARD_INPUT)
+    except OSError as error:
+        raise ContentError(f"cannot read {STANDARD_INPUT}: {error.strerror}") from error
     if not text.strip():
-        raise ContentError("standard input is empty; pipe a text into it")
-    return Document("standard input", text)
+        raise ContentError(f"{STANDARD_INPUT} is empty; pipe a text into it")
+    return Document(STANDARD_INPUT, text)
+
+
+def _decoded(file: BinaryIO, shown: str) -> str:
+    """UTF-8 text with lines that end in a line feed, from wherever its bytes come.
+
+    What is not text is given up at the first byte that says so.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    parts: list[str] = []
+    read, chunk = 0, file.read(SNIFF_BYTES)
+    if b"\0" in chunk:
+        raise ContentError(f"{shown} is binary; it must be UTF-8 text")
+    while True:
+        held = len(decoder.getstate()[0])  # bytes of a character that is not whole yet
+        try:
+            parts.append(decoder.decode(chunk, final=not chunk))
+        except UnicodeDecodeError as error:
+            at = read - held + error.start
+            raise ContentError(f"{shown} is not UTF-8 text: byte {at} is not valid") from error
+        if not chunk:
+            return "".join(parts).replace("\r\n", "\n")
+        read += len(chunk)
+        chunk = file.read(CHUNK_BYTES)
 
 
 def _read_if_text(path: Path, name: str) -> Document | None:

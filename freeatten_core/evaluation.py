@@ -65,6 +65,8 @@ class Selection:
     qualifying: int
     documents: list[Document]
     """The documents that the texts are from, in the same order."""
+    repeats: int = 0
+    """Files left out because another has the same text."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,9 @@ def select_texts(
 ) -> Selection:
     """Draw texts of `longest + 1` tokens, each from one document.
 
+    Documents of the same text count once, as the first of them: intervals are over texts that are
+    independent.
+
     Args:
         count: how many at most; None for all that qualify.
         step: what every longest length is a multiple of, for the message of what would fit.
@@ -118,8 +123,11 @@ def select_texts(
     check_seed(seed)
     if count is not None:
         check_whole("count", count, 1, None)
+    distinct: dict[str, Document] = {}
+    for document in documents:
+        distinct.setdefault(document.sha256, document)
     # a token is at least one byte, so shorter documents cannot qualify
-    candidates = [d for d in documents if len(d.text.encode()) > longest]
+    candidates = [d for d in distinct.values() if len(d.text.encode()) > longest]
     encoded = encode_all(tokenizer, [document.text for document in candidates])
     long_enough = [
         (document, tokens)
@@ -136,7 +144,8 @@ def select_texts(
         start = int(rng.integers(0, len(tokens) - longest))
         texts.append(Text(document.name, tokens[start : start + longest + 1]))
         drawn.append(document)
-    return Selection(texts, len(documents), len(long_enough), drawn)
+    repeats = len(documents) - len(distinct)
+    return Selection(texts, len(documents), len(long_enough), drawn, repeats)
 
 
 def _too_short(

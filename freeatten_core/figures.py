@@ -7,6 +7,7 @@ use the styles without paying for it.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 import textwrap
@@ -191,7 +192,7 @@ def style_of(variant: str) -> Style:
         turn = chosen % 12 * 30 if base not in STYLES else chosen % 7 * 20 - 60
         change = _Modified(turn, lightness, _DASHES[chosen % len(_DASHES)], marker, sign)
     color = shade(color, change.turn, change.lightness)
-    return Style(variant, color, change.dash, change.marker, change.sign)
+    return Style(markup(variant), color, change.dash, change.marker, change.sign)
 
 
 def row_styles(rows: Sequence[Row]) -> list[Style]:
@@ -222,10 +223,15 @@ def _free_symbol(taken: Sequence[Style]) -> tuple[str, str]:
     return free[0] if free else _SYMBOLS[len(taken) % len(_SYMBOLS)]
 
 
+def markup(text: str) -> str:
+    """A name, which can hold any character, in Plotly's markup."""
+    return html.escape(text, quote=False)
+
+
 def row_labels(rows: Sequence[Row]) -> list[str]:
     """Human names of rows, in Plotly's markup."""
     return [
-        style_of(row["variant"]).label + name.removeprefix(row["variant"])
+        style_of(row["variant"]).label + markup(name.removeprefix(row["variant"]))
         for row, name in zip(rows, row_names(rows), strict=True)
     ]
 
@@ -808,7 +814,7 @@ def comparison_subtitle(result: Result) -> str:
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
 
 
 def _machine(result: Result) -> str:
@@ -1267,7 +1273,7 @@ def _retrieval_figure(
         + _missing_note(panel, lines)
         + [_trained_note(panel, length, look) for length in trained],
         title=title,
-        subtitle=f"{retrieval_samples(result)} · 95 % intervals · {_machine(result)}",
+        subtitle=f"{markup(retrieval_samples(result))} · 95 % intervals · {_machine(result)}",
         look=look,
         space=space,
         stacked=False,

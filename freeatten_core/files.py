@@ -30,8 +30,10 @@ def expanded(text: str) -> Path:
     """A path with `~` and `~user` resolved; one that names no user is a name like others.
 
     Raises:
-        UsageError: no path can be that long.
+        UsageError: it is empty, or no path can be that long.
     """
+    if not text:
+        raise UsageError("'' is no path; name a file or a folder (. is the current one)")
     try:
         path = Path(text).expanduser()
     except RuntimeError:
@@ -43,12 +45,39 @@ def expanded(text: str) -> Path:
     return path
 
 
+def printable(name: str) -> str:
+    """A file's name with bytes that are no UTF-8 written as `\\xe9`, which any file can hold."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_utf8(path: Path) -> None:
+    """Whether the libraries that read and write weights can be given a path.
+
+    Raises:
+        UsageError: bytes in it are no UTF-8.
+    """
+    shown = printable(str(path))
+    if shown != str(path):
+        raise UsageError(f"{shown}: a checkpoint's folder needs a path in UTF-8; rename it")
+
+
 def check_writable(path: Path) -> None:
     """Whether a file can be made at `path`, before work is spent on what goes into it.
 
     Raises:
-        UsageError: its folder does not exist or is read-only, or `path` is a folder.
+        UsageError: its folder does not exist or takes no file, or `path` is a folder.
     """
+    _check_place(path)
+    probe = _temporary(path)
+    try:
+        probe.touch(0o600, exist_ok=False)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _check_place(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"cannot write {path}: it is a folder; name a file in it")
     if not path.parent.is_dir():
@@ -65,7 +94,7 @@ def replacing(path: Path) -> Iterator[Path]:
         UsageError: as `check_writable`.
         ContentError: the disk is full or the folder cannot be written.
     """
-    check_writable(path)
+    _check_place(path)
     temporary = _temporary(path)
     try:
         temporary.touch(0o600, exist_ok=False)
@@ -84,7 +113,7 @@ def _temporary(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text; errors as `replacing`."""
+    """Write UTF-8 text, with `\\udce9` for what no UTF-8 can hold; errors as `replacing`."""
     with replacing(path) as temporary:
         write_utf8(temporary, text)
 

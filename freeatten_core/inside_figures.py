@@ -23,6 +23,7 @@ from .figures import (
     _space,
     _trained_mark,
     _trained_note,
+    markup,
     row_labels,
     row_styles,
     style_of,
@@ -235,8 +236,9 @@ def _far_cells(row: Row) -> tuple[list[float], list[str]]:
 
 def _change_cells(row: Row) -> tuple[list[float], list[str]]:
     changes = [head["change"] for head in row["heads"]]
-    whole = abs(row["delta"]["intact"]) or 1.0
-    return [max(0.0, -change) / whole for change in changes], [signed(each) for each in changes]
+    whole = abs(row["delta"]["intact"] or 0.0) or 1.0
+    shades = [max(0.0, -(change or 0.0)) / whole for change in changes]
+    return shades, [signed(each) for each in changes]
 
 
 def _cell_domain(column: int, columns: int, line: int) -> tuple[Any, Any]:
@@ -299,4 +301,4 @@ def _trained_notes(panels: Sequence[_Panel], result: Result, look: _Look) -> lis
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}"
+    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .figures import _CLEAR, _FONT, _TITLE_SIZE, Element, Theme, _Look, _look
+from .figures import _CLEAR, _FONT, _TITLE_SIZE, Element, Theme, _Look, _look, markup
 from .wording import count
 
 if TYPE_CHECKING:
@@ -103,7 +103,8 @@ def _map_texts(
         )
     room = size - _MAP_LEFT
     headline = textwrap.wrap(title, int(room / (0.6 * _TITLE_SIZE)))
-    return headline, textwrap.wrap(" · ".join(said), int(room / (0.54 * _MAP_TEXT_SIZE)))
+    details = textwrap.wrap(" · ".join(said), int(room / (0.54 * _MAP_TEXT_SIZE)))
+    return [*map(markup, headline)], [*map(markup, details)]
 
 
 def _map_cells(region: Region) -> Element:

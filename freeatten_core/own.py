@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -27,7 +28,7 @@ from torch import Tensor
 from . import neighbours
 from .errors import ContentError, UsageError, out_of_memory
 from .files import expanded
-from .variants import Variant, nearest
+from .variants import Variant, nearest, split_modifiers
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> output, causal; all (B, H, N, D)."""
@@ -104,6 +105,28 @@ def allow_swap(variant: Variant) -> Variant:
     return replace(
         variant, modifiers=tuple(target if each is swap else each for each in variant.modifiers)
     )
+
+
+def named_in(source: str) -> tuple[str, str, str] | None:
+    """Of `model@file.py:function+yarn` its three parts; None where no function is named.
+
+    Both paths can hold an @: of several, the one that gives an existing file, or else folder.
+    """
+    if expanded(source).is_dir():
+        return None
+    head, *modifiers = split_modifiers(source)
+    if not re.search(r"\.py:[A-Za-z_]\w*$", head) or "@" not in head[1:]:
+        return None
+    places = [at for at, character in enumerate(head) if character == "@" and at]
+    files = [at for at in places if _is_file(head[at + 1 :])]
+    folders = [at for at in places if expanded(head[:at]).is_dir()]
+    chosen = [*files, *folders, places[-1]][0]
+    return head[:chosen], head[chosen + 1 :], "".join(f"+{each}" for each in modifiers)
+
+
+def _is_file(function: str) -> bool:
+    file = function.rsplit(":", 1)[0]
+    return bool(file) and expanded(file).is_file()
 
 
 def find(variant: Variant) -> Own:
@@ -197,7 +220,7 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
 
     Raises:
         UsageError: a text above MOST_MAPPED tokens, an output that is no weighted sum of the
-            values, or weights below 0.
+            values, or weights below 0 or not finite.
     """
     own = find(variant)
     batch, heads, length, dim = query.shape
@@ -209,6 +232,12 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
     identity = torch.eye(length, device=query.device, dtype=query.dtype)
     each = identity.expand(batch, key.shape[1], length, length)
     weights = attend(query, key, each, variant)
+    bad = (~weights.isfinite()).any(dim=-1).nonzero()
+    if len(bad):
+        raise UsageError(
+            f"{own.name} gives weights that are not finite in a text of {length:,} tokens, the "
+            f"first in row {int(bad[:, -1].min()):,}"
+        )
     draw = torch.Generator().manual_seed(0)
     value = torch.randn(batch, key.shape[1], length, dim, generator=draw).to(query)
     groups = heads // key.shape[1]

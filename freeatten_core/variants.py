@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, cast, get_args
 
 from .errors import UsageError
+from .files import expanded
 from .suggestions import closest
 
 Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
@@ -145,7 +147,7 @@ class Variant:
             return text
         if not isinstance(text, str):
             raise TypeError(f"variant is a {type(text).__name__}; it must be a name or a Variant")
-        head, *tails = text.strip().split("+")
+        head, *tails = split_modifiers(text.strip())
         name, options = _split_options(head, text)
         variant = _from_name(name, options, text)
         return replace(variant, modifiers=tuple(_parse_modifier(tail, text) for tail in tails))
@@ -153,6 +155,8 @@ class Variant:
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
         """Read names separated by commas; a repeated variant is kept once.
+
+        A comma that belongs to the path of a function's file, which exists, separates nothing.
 
         Raises:
             UsageError: as `parse`; not a string, or none in it.
@@ -162,7 +166,7 @@ class Variant:
                 f"variants is a {type(text).__name__}; it must be names with commas, such as "
                 "softmax,lssar:p=15"
             )
-        names = [name for name in text.split(",") if name.strip()]
+        names = [name for name in _split_list(text) if name.strip()]
         if not names:
             raise UsageError("no variant given; name at least one, such as lssar:p=15")
         return list(dict.fromkeys(cls.parse(name) for name in names))
@@ -204,7 +208,11 @@ class Variant:
         )
 
 
-_FUNCTION = re.compile(r"[^+,]+\.py:[A-Za-z_]\w*")
+SWAP = "swap:to="
+_FUNCTION = re.compile(r".+\.py:[A-Za-z_]\w*", re.DOTALL)
+"""A path can hold any character, those of the grammar too."""
+_FUNCTION_AHEAD = re.compile(r"\.py:[A-Za-z_]\w*(?:\+|$)")
+_MODIFIER_AHEAD = re.compile(rf"\+(?:{'|'.join(map(re.escape, MODIFIERS))})(?:[:+]|$)")
 
 _STAGES: Mapping[str, tuple[str, ...]] = {
     "score": get_args(Score),
@@ -252,8 +260,45 @@ def nearest(word: str, known: list[str]) -> str:
     return f"; did you mean '{close}'?" if close else f"; known: {', '.join(known)}"
 
 
+def split_modifiers(text: str) -> list[str]:
+    """`softmax+yarn` as `softmax` and `yarn`; a plus in a function's path is a part of it."""
+    starts = [
+        at
+        for at, character in enumerate(text)
+        if character == "+"
+        and (_MODIFIER_AHEAD.match(text, at) or not _FUNCTION_AHEAD.search(text, at))
+    ]
+    ends = [*starts, len(text)]
+    return [text[: ends[0]], *(text[a + 1 : b] for a, b in pairwise(ends))]
+
+
+def _split_list(text: str) -> list[str]:
+    """At commas, but not at those of a file that exists."""
+    names: list[str] = []
+    pieces = text.split(",")
+    while pieces:
+        whole = next((n for n in range(len(pieces), 1, -1) if _names_file(pieces[:n])), 1)
+        names.append(",".join(pieces[:whole]))
+        del pieces[:whole]
+    return names
+
+
+def _names_file(pieces: list[str]) -> bool:
+    """Whether pieces of a list are together one variant of a function in a file that exists."""
+    parts = split_modifiers(",".join(pieces).strip())
+    functions = [part.removeprefix(SWAP) for part in parts if _FUNCTION.fullmatch(part)]
+    files = [function.rsplit(":", 1)[0] for function in functions]
+    commas = sum(file.count(",") for file in files if expanded(file).is_file())
+    return commas == len(pieces) - 1
+
+
 def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
-    name, *pairs = re.split(r"(?<!\.py):", text.strip())  # file.py:function is one name
+    text = text.strip()
+    if _FUNCTION.fullmatch(text):  # colons of its path split nothing
+        if not text.startswith(SWAP):
+            return text, {}
+        return "swap", {"to": text.removeprefix(SWAP)}
+    name, *pairs = re.split(r"(?<!\.py):", text)  # file.py:function is one name
     options: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

@@ -223,3 +223,37 @@ MEASURE_TITLES: Mapping[str, str] = {
 def measure_digits(name: str) -> int:
     """Digits behind the point that a measure is worth."""
     return {"entropy": 2, "effective_tokens": 1, "mean_distance": 0}.get(name, 3)
+
+
+def partial_text(result: Result) -> str:
+    """That a result is a part of what was asked for; empty where it is the whole."""
+    if not result.get("partial"):
+        return ""
+    finished, asked = len(result["variants"]), result["rows_asked"]
+    return f"stopped: {finished} of {plural(asked, 'row')}, the rest was not finished"
+
+
+def troubles(result: Result) -> list[str]:
+    """Rows that have no numbers, and why; and where the first number is that is not finite."""
+    lines = []
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        if row.get("error"):
+            lines.append(f"{name}: failed: {row['error']}")
+        found = row.get("first_not_finite")
+        if found:
+            losses = "1 loss" if found["losses"] == 1 else f"{count(found['losses'])} losses"
+            lines.append(
+                f"{name}: not finite: {losses}, "
+                f"the first at {count(found['length'])} tokens: target {count(found['position'])} "
+                f"of the text from {found['text']}"
+            )
+    return lines
+
+
+def repeats_text(text: Mapping[str, Any]) -> str:
+    """`; 3 of them repeat another's text and are left out`, where any do."""
+    repeats = text.get("repeats")
+    if not repeats:
+        return ""
+    verb = "repeats another's text and is" if repeats == 1 else "repeat another's text and are"
+    return f"; {count(repeats)} of them {verb} left out"

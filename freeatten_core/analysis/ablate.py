@@ -35,6 +35,7 @@ from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import Selection, Text, pass_cost, score_texts, scoring_cost, select_texts
 from ..far_keys import undone
+from ..finite import check_finite, each_row
 from ..intervals import interval, intervals
 from ..model import Attend, Model, ModelConfig
 from ..rope import Rope, Scaling
@@ -85,7 +86,11 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> Result:
         step=step,
     )
     watch.total(sum(_cost(request, row, len(selection.texts)) for row in request.rows))
-    entries = [_measure(request, row, selection.texts, watch) for row in request.rows]
+    entries = each_row(
+        request.rows,
+        lambda row: _measure(request, row, selection.texts, watch),
+        lambda row: _missing(request, row),
+    )
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
     return dict(json_ready(_header(request, selection) | facts | {"variants": entries}))
 
@@ -210,6 +215,7 @@ def _measure_text(
     losses = score_texts(
         model.token_losses, [text], [length], trained, device=request.device, advance=advance
     )
+    check_finite(torch.from_numpy(losses.by_length[length]), [text.name], length)
     intact = float(losses.by_length[length][0, length // 2 :].mean(dtype=np.float64))
     yield "intact", intact
     yield "restart", intact - float(losses.delta(length)[0])
@@ -219,6 +225,7 @@ def _measure_text(
         changed.attend = attend
         with torch.inference_mode():
             found = changed.token_losses(tokens[:, :-1], tokens[:, 1:], length // 2)
+        check_finite(found, [text.name], length, length // 2)
         advance((1 + name.startswith("rotation")) * pass_cost(1, length))
         yield name, float(found.double().mean())
     if request.heads:
@@ -273,6 +280,21 @@ def _summarise(row: Row, found: Mapping[str, NDArray[np.float64]]) -> dict[str, 
     return entry
 
 
+def _missing(request: AblateRequest, row: Row) -> dict[str, Any]:
+    """The entry of a row that could not be measured."""
+    whole = ("intact", *UNDONE)
+    entry: dict[str, Any] = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        "loss": None,
+        "loss_ci95": [None, None],
+        "delta": dict.fromkeys(whole),
+        "delta_ci95": {name: [None, None] for name in whole},
+    }
+    return entry | ({"heads": []} if request.heads else {})
+
+
 def _header(request: AblateRequest, selection: Selection) -> Result:
     digest = hashlib.sha256()
     for text in selection.texts:
@@ -288,6 +310,7 @@ def _header(request: AblateRequest, selection: Selection) -> Result:
             "source": request.source,
             "files": selection.files,
             "qualifying": selection.qualifying,
+            "repeats": selection.repeats,
             "tokens": len(selection.texts) * request.length // 2,
             "sha256": digest.hexdigest(),
             "manifest": manifest(selection.documents),

@@ -33,6 +33,7 @@ from ..comparison import Result, Row, Watch, json_ready, run_facts
 from ..corpus import Document, manifest
 from ..errors import UsageError
 from ..evaluation import BATCH_TOKENS, Advance, Scorer, Text, pass_cost, select_texts
+from ..finite import check_finite, each_row, no_numbers
 from ..intervals import intervals
 from ..seeds import check_seed
 from ..tokens import encode, tokenizer_id
@@ -115,12 +116,12 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> Result:
     request, fitting = _fitting(request)
     samples = _samples(request)
     watch.total(sum(_row_cost(request, row, samples, fitting) for row in request.rows))
-    entries = []
-    for row in request.rows:
+
+    def measure(row: Row) -> dict[str, Any]:
         tokenizer = tokenizer_id(row.checkpoint.tokenizer)
-        entries.append(
-            _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
-        )
+        return _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
+
+    entries = each_row(request.rows, measure, lambda row: _missing(request, row))
     first = next(iter(samples.values()))
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
     return dict(json_ready(_header(request, first) | facts | {"variants": entries}))
@@ -236,10 +237,12 @@ def score_copies(
         ]
         sequences = torch.from_numpy(np.stack(rows))
         batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
-        losses = []
-        for part in torch.split(sequences, batch):
+        names, losses = [sample.name for sample in samples] * 2, []
+        for first, part in enumerate(torch.split(sequences, batch)):
             tokens, targets = part[:, :-1].to(device), part[:, 1:].to(device)
-            losses.append(scorer(tokens, targets, length - block).double().mean(dim=1).cpu())
+            found = scorer(tokens, targets, length - block).double().cpu()
+            check_finite(found, names[first * batch :], length, length - block)
+            losses.append(found.mean(dim=1))
             advance(pass_cost(len(part), length))
         means[at] = torch.cat(losses).view(2, -1).numpy()
     return Copies(copied=means[:, 0].T, control=means[:, 1].T)
@@ -358,6 +361,17 @@ def _summarise(row: Row, copies: Copies) -> dict[str, Any]:
     for name, table in tables.items():
         entry[name], entry[f"{name}_ci95"] = intervals(table)
     return entry | {"gain_by_sample": copies.gain.round(5).tolist()}
+
+
+def _missing(request: CopyRequest, row: Row) -> dict[str, Any]:
+    """The entry of a row that could not be measured."""
+    return {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        **no_numbers(("gain", "loss", "control"), len(request.lengths)),
+        "gain_by_sample": [],
+    }
 
 
 def _header(request: CopyRequest, samples: Sequence[Sample]) -> Result:

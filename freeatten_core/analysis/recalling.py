@@ -23,8 +23,9 @@ from ..comparison import (
     json_ready,
     run_facts,
 )
-from ..errors import UsageError
+from ..errors import ContentError, UsageError
 from ..evaluation import BATCH_TOKENS, Advance, pass_cost
+from ..finite import each_row, no_numbers
 from ..model import Model
 from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
 from ..seeds import check_seed
@@ -112,7 +113,11 @@ def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result
     watch.total(cost * len(request.rows))
     train_lengths = [row.checkpoint.config.train_length for row in request.rows]
     edges = _distance_edges(min(train_lengths), max(request.lengths))
-    entries = [_measure(request, row, drawn, edges, watch) for row in request.rows]
+    entries = each_row(
+        request.rows,
+        lambda row: _measure(request, row, drawn, edges, watch),
+        lambda row: _missing(request, row, edges),
+    )
     result = {
         "schema": SCHEMA,
         "task": "recall",
@@ -143,6 +148,9 @@ def right_answers(
     Args:
         model: on `device`.
         advance: called with the cost of each pass.
+
+    Raises:
+        ContentError: logits that are not finite, of which none is the likeliest.
     """
     tokens, queries = torch.from_numpy(sequences.tokens), torch.from_numpy(sequences.queries)
     length = tokens.shape[1]
@@ -151,7 +159,9 @@ def right_answers(
     for part, asked in zip(torch.split(tokens, batch), torch.split(queries, batch), strict=True):
         hidden = model.hidden(part.to(device))
         index = asked.to(device)[:, :, None].expand(-1, -1, hidden.shape[-1])
-        found.append(model.logits(hidden.gather(1, index)).argmax(dim=-1).cpu())
+        logits = model.logits(hidden.gather(1, index))
+        _check_finite(logits, length)
+        found.append(logits.argmax(dim=-1).cpu())
         advance(pass_cost(len(part), length))
     return np.asarray(torch.cat(found).numpy() == sequences.answers)
 
@@ -176,6 +186,29 @@ def accuracy_by_distance(
 def _share(right: NDArray[np.bool_]) -> tuple[float, list[float]]:
     """The share of right answers and its 95 % Wilson interval."""
     return float(right.mean()), [*wilson(int(right.sum()), right.size)]
+
+
+def _check_finite(logits: Tensor, length: int) -> None:
+    """Of queries, (sequences, pairs, tokens)."""
+    bad = (~logits.isfinite()).any(dim=-1).nonzero()
+    if len(bad):
+        sequence, query = bad[0].tolist()
+        raise ContentError(
+            f"not finite: the logits at {length:,} tokens, query {query + 1} of sequence "
+            f"{sequence + 1}"
+        )
+
+
+def _missing(request: RecallRequest, row: RecallRow, edges: Sequence[int]) -> dict[str, Any]:
+    """The entry of a row that could not be measured."""
+    nothing = {"queries": 0, "accuracy": None, "ci95": [None, None]}
+    return {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        **no_numbers(["accuracy"], len(request.lengths)),
+        "by_distance": [nothing for _ in edges],
+    }
 
 
 def _common_task(rows: Sequence[RecallRow]) -> RecallTask:

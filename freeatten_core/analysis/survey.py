@@ -91,6 +91,7 @@ def survey(request: SurveyRequest, advance: Callable[[str], Advance] = lambda _:
         "source": request.source,
         "files": drawn.files,
         "qualifying": drawn.qualifying,
+        "repeats": drawn.repeats,
         "names": [text.name for text in drawn.texts],
         "manifest": manifest(drawn.documents),
     }

@@ -409,7 +409,7 @@ def test_a_comparison_can_be_cancelled(server, monkeypatch):
 
 def test_comparisons_do_not_hold_up_analyses(server, monkeypatch):
     free = threading.Event()
-    result = {"lengths": []}
+    result = {"lengths": [], "variants": []}
 
     def slow(*_):
         free.wait(20)

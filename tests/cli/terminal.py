@@ -22,7 +22,7 @@ BOOTSTRAP = f"""
 import runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 runpy.run_path({str(CONFTEST)!r})
-from freeatten_cli.main import main
+from freeatten_cli.start import main
 sys.argv[0] = "freeatten"
 """
 PROCESS = [sys.executable, "-c", BOOTSTRAP + "main()"]
@@ -34,6 +34,24 @@ WORDS = shlex.split(
 SIZES = shlex.split("--length 32 --width 32 --layers 1 --heads 1 --vocab 320 --batch 4")
 QUICK = [*SIZES, *shlex.split("--lr 1e-2 --steps 12 --evaluate-every 4 --save-every 4")]
 """Options of `freeatten train` that are done in a fraction of a second."""
+SHORT = """
+import torch
+
+def attention(query, key, value):
+    scores = query @ key.mT / query.shape[-1] ** 0.5
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+    return scores.masked_fill(later, -torch.inf).softmax(-1) @ value
+
+def short(query, key, value):
+    if query.shape[2] > 64:
+        raise RuntimeError("no more than 64 tokens")
+    return attention(query, key, value)
+
+def broken(query, key, value):
+    index = torch.arange(query.shape[2])[:, None]
+    return attention(query, key, value).masked_fill(index >= 80, torch.nan)
+"""
+"""A file of functions that fail, or are not finite, only on texts longer than a probe."""
 COLOR_SETTINGS = ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "GITHUB_ACTIONS")
 """What a machine may have set for its own terminal."""
 COLORS = re.compile(r"\x1b\[[0-9;]*m")

@@ -19,7 +19,7 @@ import pytest
 import torch
 from freeatten_cli import exports
 from safetensors.torch import load, save_file
-from terminal import PROCESS, Done, freeatten, listing, process_environment, prose, refusal
+from terminal import PROCESS, SHORT, Done, freeatten, listing, process_environment, prose, refusal
 
 from freeatten_core import comparison, files, load_checkpoint, loss_by_length
 from freeatten_core.checkpoint import FILES
@@ -48,6 +48,7 @@ TEXT = {
     "source": str,
     "files": int,
     "qualifying": int,
+    "repeats": int,
     "tokens": int,
     "sha256": str,
     "matches_stored": bool | None,
@@ -431,7 +432,63 @@ def test_with_by_position_terminal_and_page_have_the_positions_too(model, books,
     assert "against position in one long pass" in also[1]
 
 
+@pytest.fixture
+def no_browser(monkeypatch):
+    monkeypatch.setattr(
+        "choreographer.browsers.chromium.Chromium.find_browser", lambda **_options: None
+    )
+
+
+@pytest.mark.parametrize("fails", ["html", "csv", "npz"])
+def test_an_output_that_fails_takes_no_other_along(model, books, tmp_path, monkeypatch, fails):
+    paths = {kind: tmp_path / f"result.{kind}" for kind in ("html", "csv", "npz")}
+    write = {"html": "save_figure", "csv": "save_csv"}
+    if fails == "npz":
+        monkeypatch.setattr(np, "savez_compressed", disk_full)
+    else:
+        monkeypatch.setattr(exports, write[fails], disk_full)
+    options = [word for kind, path in paths.items() for word in (f"--{kind}", path)]
+    done = compare(model, "--text", books, "--len", "2x", *options)
+    assert done.code == 1
+    assert "No space left on device" in done.sentence
+    assert "Mean loss" in done.out
+    assert listing(tmp_path) == sorted(p.name for kind, p in paths.items() if kind != fails)
+
+
+def test_a_reader_that_leaves_costs_no_file(model, books, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    table = tmp_path / "x.csv"
+    words = ["--checkpoint", str(model), "--text", str(books), "--len", "2x", "--csv", str(table)]
+    done = subprocess.run(
+        [*PROCESS, "compare", *words],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=process_environment(),
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert table.read_text(encoding="utf-8").startswith("variant,")
+
+
 # What is refused before anything is scored
+
+
+@pytest.mark.usefixtures("unscored", "no_browser")
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_picture_without_a_browser_is_refused_before_scoring(model, books, tmp_path, kind):
+    words = ("--text", books, "--csv", tmp_path / "x.csv", f"--{kind}", tmp_path / f"x.{kind}")
+    assert "no Chromium or Chrome was found" in compare_refused(1, model, *words)
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no /proc on this system")
+@pytest.mark.usefixtures("unscored")
+def test_a_folder_that_takes_no_file_is_refused_before_scoring(model, books):
+    told = compare_refused(2, model, "--text", books, "--html", "/proc/x.html")
+    assert told.startswith("cannot write /proc/x.html: ")
 
 
 @pytest.fixture
@@ -667,7 +724,7 @@ def test_a_file_that_is_no_text_is_refused(model, tmp_path, content, says):
     [
         (b"", "standard input is empty; pipe a text into it"),
         (b"\x7fELF\0\0\0", "standard input is binary; it must be UTF-8 text"),
-        ("caf\xe9 ".encode("latin-1"), "standard input is not UTF-8 text"),
+        ("caf\xe9 ".encode("latin-1"), "standard input is not UTF-8 text: byte 3 is not valid"),
     ],
 )
 def test_standard_input_that_is_no_text_is_refused(model, content, says):
@@ -797,6 +854,111 @@ def test_what_stops_scoring_is_one_sentence_and_leaves_no_file(
     assert (done.code, done.out) == (code, "")
     assert done.sentence.startswith(says)
     assert listing(tmp_path) == []
+
+
+@pytest.fixture
+def two_rows(trained):
+    """Words for a comparison of two rows, the first `lssar:p=15`."""
+    return [word for folder in trained.values() for word in ("--checkpoint", folder)]
+
+
+@pytest.fixture
+def second_row_raises(monkeypatch):
+    """Scoring the second row raises the error given."""
+
+    def arrange(error: BaseException) -> None:
+        score, rows = comparison._score_row, []
+
+        def failing(*args, **options):
+            rows.append(args)
+            if len(rows) == 2:
+                raise error
+            return score(*args, **options)
+
+        monkeypatch.setattr(comparison, "_score_row", failing)
+
+    return arrange
+
+
+def test_ctrl_c_keeps_the_rows_that_are_finished(
+    two_rows, books, tmp_path, model, second_row_raises
+):
+    words = ("--text", books, "--len", "2x", "--texts", "2")
+    whole = result_of(model, *words)
+    outputs = ("--csv", tmp_path / "x.csv", "--npz", tmp_path / "x.npz")
+    second_row_raises(KeyboardInterrupt())
+    done = freeatten("compare", *two_rows, *words, *outputs, "--json")
+    assert done.code == 130
+    assert done.sentence == "stopped; nothing half-written was left"
+    assert done.result["variants"] == whole["variants"]
+    assert (done.result["partial"], done.result["rows_asked"]) == (True, 2)
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert {line["partial"] for line in csv.DictReader(file)} == {"True"}
+    assert listing(tmp_path) == ["x.csv", "x.npz"]
+
+
+def test_a_part_is_shown_as_a_part(two_rows, books, second_row_raises):
+    second_row_raises(KeyboardInterrupt())
+    shown = freeatten("compare", *two_rows, "--text", books, "--len", "2x")
+    assert "stopped: 1 of 2 rows, the rest was not finished" in shown.out
+    assert "partial" not in freeatten("compare", *two_rows, "--text", books, "--len", "2x").out
+
+
+def test_a_row_that_fails_is_marked_and_the_others_stand(two_rows, model, books, tmp_path):
+    words = ("--text", books, "--len", "8x", "--texts", "2")
+    table, page = tmp_path / "x.csv", tmp_path / "x.html"
+    alone = result_of(model, *words)
+    function = tmp_path / "short.py"
+    function.write_text(SHORT)
+    broken = f"{model}+swap:to={function}:short"
+    call = ("compare", "--checkpoint", broken, *two_rows, *words, "--csv", table, "--html", page)
+    done = freeatten(*call, "--json")
+    assert done.code == 1
+    assert "lssar:p=15+swap:to=short.py:short: failed: short.py:short failed" in done.sentence
+    failed, first, second = done.result["variants"]
+    assert (first, second["variant"]) == (alone["variants"][0], "softmax")
+    assert failed["verdict"] == "failed"
+    assert failed["error"].endswith("RuntimeError: no more than 64 tokens")
+    assert failed["loss"] == [None] * 4
+    with table.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert {line["error"] for line in lines[:4]} == {failed["error"]}
+    assert {line["error"] for line in lines[4:]} == {""}
+    shown = freeatten(*call)
+    assert "failed: short.py:short failed on query" in shown.out
+    assert listing(tmp_path) == ["short.py", "x.csv", "x.html"]
+
+
+def test_what_is_not_finite_is_named_with_its_place(model, books, tmp_path):
+    function = tmp_path / "nan.py"
+    function.write_text(SHORT)
+    row = f"{model}+swap:to={function}:broken"
+    words = ("compare", "--checkpoint", row, "--text", books, "--len", "8x", "--texts", "2")
+    done = freeatten(*words, "--csv", tmp_path / "x.csv", "--json")
+    assert done.code == 1
+    (entry,) = done.result["variants"]
+    text = next(iter(done.result["text"]["manifest"]))
+    assert entry["first_not_finite"] == {
+        "length": 128,
+        "text": text,
+        "position": 81,
+        "losses": 2 * (2 * (128 - 80) + (256 - 80)),
+    }
+    where = f"not finite: 544 losses, the first at 128 tokens: target 81 of the text from {text}"
+    assert where in done.sentence
+    assert where in freeatten(*words).out
+    assert f",128,{text},81," in (tmp_path / "x.csv").read_text(encoding="utf-8")
+
+
+def test_a_file_that_repeats_another_is_said_to_be_left_out(model, books, tmp_path):
+    for name in ("0.txt", "1.txt"):
+        shutil.copy(books / name, tmp_path / name)
+    shutil.copy(books / "0.txt", tmp_path / "again.txt")
+    result = result_of(model, "--text", tmp_path, "--len", "2x")
+    text = result["text"]
+    assert (result["texts"], text["files"], text["qualifying"], text["repeats"]) == (2, 3, 2, 1)
+    shown = compare(model, "--text", tmp_path, "--len", "2x")
+    assert "(3 files in all; 1 of them repeats another's text and is left out)" in shown.out
 
 
 def test_a_bug_in_scoring_keeps_its_traceback(model, books, stops):

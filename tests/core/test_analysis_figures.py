@@ -87,6 +87,18 @@ def test_everything_undone_is_a_point_with_its_number():
     assert all(trace.type == "scatter" for trace in ablate_figure(result).data)
 
 
+def test_what_is_not_finite_is_left_out_of_a_picture():
+    result = ablate_result()
+    row = result["variants"][0]
+    row["delta"] = dict.fromkeys(row["delta"])
+    row["delta_ci95"] = dict.fromkeys(row["delta_ci95"])
+    row["heads"][0]["change"] = None
+    figure = ablate_figure(result)
+    others = len(result["variants"]) - 1
+    numbers = [note for note in figure.layout.annotations if note.xref == "x" and note.xshift == 7]
+    assert len(numbers) == others * len(UNDONE_TITLES)
+
+
 def test_panels_of_many_rows_do_not_overlap():
     result = ablate_result()
     rows = [row | {"variant": f"own_{at}.py:f"} for at in range(12) for row in result["variants"]]

@@ -160,6 +160,7 @@ def test_the_text_is_told_by_its_files_and_its_hash(rows):
         "source": "my texts",
         "files": 7,
         "qualifying": 6,
+        "repeats": 0,
         "tokens": 3 * 64,
         "sha256": hashlib.sha256(scored.encode()).hexdigest(),
         "matches_stored": None,

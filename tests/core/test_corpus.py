@@ -1,7 +1,10 @@
 """What is evaluated, what is trained on, and what keeps the two apart."""
 
 import hashlib
+import io
 import json
+import os
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -149,8 +152,93 @@ def test_a_folder_is_every_text_below_it(tmp_path):
 
 
 def test_standard_input_is_one_document():
-    found = corpus.evaluation_documents("-", iter(["first\n", "second\n"]))
+    found = corpus.evaluation_documents("-", io.BytesIO(b"first\nsecond\n"))
     assert found == [Document("standard input", "first\nsecond\n")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"first\r\nsecond\r\n",
+        b"old\rline ends\r",
+        b"a\r\r\nb\n\r",
+        "\ufeffmarked, na\xefve".encode(),
+        b"x" * (corpus.SNIFF_BYTES - 1) + "\xe9".encode() + b"\r\n" * corpus.CHUNK_BYTES,
+    ],
+    ids=["CRLF", "CR", "mixed", "byte order mark", "across the parts it is read in"],
+)
+def test_the_same_bytes_are_the_same_text_wherever_they_come_from(tmp_path, content):
+    path = tmp_path / "file.txt"
+    path.write_bytes(content)
+    (of_file,) = corpus.evaluation_documents(str(path))
+    assert of_file.text == content.decode().replace("\r\n", "\n")
+    with path.open(encoding="ascii", newline=None) as stdin:  # a terminal's settings
+        (of_stdin,) = corpus.evaluation_documents("-", stdin)
+    assert of_stdin.sha256 == of_file.sha256
+
+
+def test_a_named_pipe_is_a_text(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=[b"first\r\nsecond\n"])
+    writer.start()
+    try:
+        found = corpus.evaluation_documents(str(pipe))
+    finally:
+        writer.join(timeout=10)
+    assert found == [Document("pipe", "first\nsecond\n")]
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.txt").write_text("text")
+    assert corpus.evaluation_documents(str(tmp_path)) == [Document("a.txt", "text")]
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"\x7fELF\0\0", b"\xff\xfe", b"x" * 5000 + b"\xff"], ids=["NUL", "BOM", "later"]
+)
+def test_a_large_binary_in_a_folder_is_judged_by_its_beginning(tmp_path, beginning, monkeypatch):
+    path = tmp_path / "weights.bin"
+    with path.open("wb") as file:
+        file.write(beginning)
+        file.truncate(3 << 30)  # takes no room on the disk
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", "not an integer")  # reading on is a TypeError
+    with refused(ContentError, [str(path), "UTF-8 text"]):
+        corpus.evaluation_documents(str(path))
+    with refused(UsageError, ["no text in the folder"]):
+        corpus.evaluation_documents(str(tmp_path))
+
+
+ODD_NAMES = [
+    "two\nlines.txt",
+    "[red]brackets[b].txt",
+    "<b>tags</b>&amp;.txt",
+    "a+b@c:d,e%20f=g.txt",
+    "$(x) `y` 'z' \"q\".txt",
+    "na\xefve \u4e2d.txt",
+    "-",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_text_may_have_any_name(tmp_path, name):
+    (tmp_path / name).write_text("text")
+    assert corpus.evaluation_documents(str(tmp_path / name)) == [Document(name, "text")]
+    assert corpus.evaluation_documents(str(tmp_path)) == [Document(name, "text")]
+
+
+def test_a_name_that_is_not_utf_8_is_written_so_that_every_file_can_hold_it(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
+    Path(os.fsdecode(path)).write_text("text")
+    assert corpus.evaluation_documents(os.fsdecode(path)) == [Document("caf\\xe9.txt", "text")]
+    assert corpus.training_documents(str(tmp_path))[0] == [Document("caf\\xe9.txt", "text")]
+
+
+def test_an_empty_path_is_not_the_current_folder():
+    for read in (corpus.evaluation_documents, corpus.training_documents):
+        with refused(UsageError, ["'' is no path"]):
+            read("")
 
 
 UNUSABLE = {
@@ -172,32 +260,29 @@ def test_an_unusable_file_is_named_with_the_reason(tmp_path, content, reason):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "standard input is empty"),
-        (" \n", "standard input is empty"),
-        ("\x7fELF\0\0", "standard input is binary"),
-        ("caf\udce9", "standard input is not UTF-8 text"),
+        (b"", "standard input is empty"),
+        (b" \n", "standard input is empty"),
+        (b"\x7fELF\0\0", "standard input is binary"),
+        (b"caf\xe9", "standard input is not UTF-8 text: byte 3 is not valid"),
+        (b"x" * 9000 + b"\xc3", "standard input is not UTF-8 text: byte 9000 is not valid"),
     ],
 )
 def test_unusable_standard_input_is_named_with_the_reason(text, reason):
     with refused(ContentError, [reason]):
-        corpus.evaluation_documents("-", [text])
+        corpus.evaluation_documents("-", io.BytesIO(text))
 
 
-def test_undecodable_standard_input_is_named(tmp_path):
-    (tmp_path / "file.txt").write_bytes(b"caf\xe9 au lait")
-    with (
-        (tmp_path / "file.txt").open(encoding="utf-8") as stdin,
-        refused(ContentError, ["standard input is not UTF-8 text"]),
-    ):
-        corpus.evaluation_documents("-", stdin)
+def test_a_standard_input_that_is_closed_is_named():
+    with refused(UsageError, ["standard input is closed; pipe a text into it"]):
+        corpus.evaluation_documents("-", None)
 
 
 def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
-    def read_bytes(_):
+    def denied(*_):
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "file.txt").write_text("text")
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)  # root may read anything
+    monkeypatch.setattr(Path, "open", denied)  # root may read anything
     with refused(ContentError, [f"cannot read {tmp_path / 'file.txt'}: Permission denied"]):
         corpus.evaluation_documents(str(tmp_path / "file.txt"))
 

@@ -189,6 +189,16 @@ def test_a_text_is_a_stretch_of_one_document(seed):
         assert text.name == document.name
 
 
+def test_files_of_the_same_text_count_once():
+    copies = [Document(f"copy {n}", DOCUMENTS[3].text) for n in range(3)]
+    selection = select(50, documents=[*DOCUMENTS[2:], *copies])
+    assert sorted(document.name for document in selection.documents) == ["2", "3"]
+    assert (selection.files, selection.qualifying, selection.repeats) == (5, 2, 3)
+    alone = select(50, documents=DOCUMENTS[2:])
+    assert starts(selection) == starts(alone)
+    assert alone.repeats == 0
+
+
 def starts(selection):
     return [(text.name, *text.tokens.tolist()) for text in selection.texts]
 

@@ -39,6 +39,19 @@ def test_both_panels_hold_every_variant_at_every_length():
         assert all(tuple(trace.x) == LENGTHS for trace in traces)
 
 
+def test_names_are_shown_as_they_are_and_not_as_markup():
+    name, source = "<b>a&amp;b</b>.py:f", "<i>books</i>"
+    result = sample_result(["softmax"])
+    result["variants"][0]["variant"] = name
+    result["text"]["source"] = source
+    figure = figures.comparison_figure(result)
+    shown = " ".join([figure.layout.title.text, figure.layout.title.subtitle.text, *texts(figure)])
+    assert "&lt;b&gt;a&amp;amp;b&lt;/b&gt;.py:f" in shown
+    assert "of &lt;i&gt;books&lt;/i&gt;" in shown
+    assert name not in shown
+    assert source not in shown
+
+
 def test_length_axes_are_log_with_a_tick_at_every_length():
     figure = figures.comparison_figure(sample_result())
     for axis in (figure.layout.xaxis, figure.layout.xaxis2):

@@ -191,3 +191,29 @@ def test_illegal_stages_are_refused(stages, words):
 def test_only_a_name_or_a_variant_can_be_parsed(value):
     with pytest.raises(TypeError, match=f"variant is a {type(value).__name__}; it must be a name"):
         Variant.parse(value)
+
+
+PATHS = ["near.py", "c++/near.py", "a,b/near.py", "C:\\x.py", "a@b/near.py", "two\nlines.py"]
+PATHS += ["a=b:p=3/near.py", "x+yarn/near.py", "[red]%20.py", "+.py"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_path_of_a_function_can_hold_any_character(path):
+    function = f"{path}:near"
+    assert Variant.parse(function) == Variant(function=function)
+    named = Variant.parse(f"{function}+ntk+swap:to=lssar:p=3")
+    assert (named.function, str(named.attention)) == (function, "lssar:p=3")
+    swapped = Variant.parse(f"softmax+swap:to={function}+logn")
+    assert (swapped.attention.function, swapped.modifiers[1].name) == (function, "logn")
+    for variant in (named, swapped):
+        assert Variant.parse(str(variant)) == variant
+
+
+def test_a_comma_ends_a_name_unless_it_is_of_a_file_that_exists(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b.py").write_text("")
+    listed = Variant.parse_list("softmax, a,b.py:f,lssa+swap:to=a,b.py:f+ntk,relu")
+    wanted = ["softmax", "a,b.py:f", "lssa+swap:to=a,b.py:f+ntk", "relu"]
+    assert list(map(str, listed)) == wanted
+    with pytest.raises(UsageError, match="unknown variant 'c'"):
+        Variant.parse_list("c,d.py:f")

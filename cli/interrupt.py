@@ -1,0 +1,45 @@
+"""Signals that end a command unwind it, and never tear an import: half a module tells nothing."""
+
+from __future__ import annotations
+
+import signal
+from _thread import interrupt_main
+from threading import Timer
+from types import FrameType
+
+RETRY_SECONDS = 0.05
+IMPORTING = "<frozen importlib._bootstrap>"
+"""The file that Python gives for the code of its imports."""
+
+
+def install() -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP end the process alike: what is half-written is removed.
+
+    A process that ignores one of them, as under `nohup`, goes on ignoring it.
+    """
+    usual = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
+    usual["SIGHUP"] = signal.SIG_DFL
+    for name, handler in usual.items():
+        number = getattr(signal, name, None)  # Windows has not all
+        if number is not None and signal.getsignal(number) == handler:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    if _importing(frame):
+        again = Timer(RETRY_SECONDS, interrupt_main, [number])
+        again.daemon = True
+        again.start()
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    signal.signal(number, signal.SIG_IGN)  # a second must not cut the unwinding short
+    raise KeyboardInterrupt(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
