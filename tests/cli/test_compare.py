@@ -918,7 +918,7 @@ def test_a_row_that_fails_is_marked_and_the_others_stand(two_rows, model, books,
     failed, first, second = done.result["variants"]
     assert (first, second["variant"]) == (alone["variants"][0], "softmax")
     assert failed["verdict"] == "failed"
-    assert failed["error"].endswith("RuntimeError: no more than 64 tokens")
+    assert failed["error"].endswith("RuntimeError: no more than 64 tokens (short.py, line 11)")
     assert failed["loss"] == [None] * 4
     with table.open(encoding="utf-8", newline="") as file:
         lines = list(csv.DictReader(file))
