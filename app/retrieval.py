@@ -41,13 +41,13 @@ def _shown(result: Mapping[str, Any]) -> Answer:
         recall_figure,
         retrieval_title,
         row_labels,
-        style_of,
+        row_styles,
     )
     from freeatten_core.wording import retrieval_reading
 
     draw = copy_figure if result["task"] == "copy" else recall_figure
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
-    styles = [style_of(row["variant"]) for row in result["variants"]]
+    styles = row_styles(result["variants"])
     return {
         "title": retrieval_title(result),
         "reading": _sentence(retrieval_reading(result)),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.cards import provenance
 from freeatten_core.checkpoint import assets
 from freeatten_core.cube import CUBE
-from freeatten_core.figures import comparison_figure, comparison_title, row_labels, style_of
+from freeatten_core.figures import comparison_figure, comparison_title, row_labels, row_styles
 from freeatten_core.variants import Variant
 from freeatten_core.wording import (
     Result,
@@ -193,9 +193,9 @@ def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled)
 def _lines(result: Result) -> list[dict[str, Any]]:
     """What became of each variant, a line each; the legend of the charts too."""
     lines = []
-    named = zip(result["variants"], row_names(result["variants"]), _labels(result), strict=True)
-    for row, name, label in named:
-        style = style_of(row["variant"])
+    rows = result["variants"]
+    named = zip(rows, row_names(rows), _labels(result), row_styles(rows), strict=True)
+    for row, name, label, style in named:
         lines.append(
             {
                 "id": name,

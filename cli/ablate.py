@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
@@ -31,7 +32,14 @@ def ablate(
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Write a line for everything undone, and every head.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """Undo one thing that is new past the training length, and see what becomes of the loss."""
     from rich.console import Console
@@ -41,12 +49,12 @@ def ablate(
     from freeatten_core.corpus import evaluation_documents
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs
+    from .exports import check_outputs, save_figure, save_lines
     from .inside import rows_of, tokens_of
     from .outputs import deliver, refuse_failed, show_json
     from .watching import watched
 
-    check_outputs({})
+    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
         rows=rows,
@@ -59,10 +67,41 @@ def ablate(
         seed=seed,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True), _line) as watch:
+    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
         result = measure(request, watch)
-    deliver(lambda: show_json(result) if as_json else _print(result), [])
+
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import ablate_figure
+
+        save_figure(ablate_figure(result), path)
+
+    deliver(
+        lambda: show_json(result) if as_json else _print(result),
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
+        ],
+    )
     refuse_failed(result)
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Δ with each thing undone in every head, then the change by hiding far keys from one head."""
+    run = {key: result[key] for key in ("length", "texts", "seed", "device", "dtype")}
+    run |= {f"text_{key}": result["text"][key] for key in ("source", "tokens", "sha256")}
+    nothing = dict.fromkeys(("delta", "delta_low", "delta_high"))
+    nothing |= dict.fromkeys(("change", "change_low", "change_high"))
+    for row in result["variants"]:
+        facts = {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+        for name, delta in row["delta"].items():
+            low, high = row["delta_ci95"][name] or (None, None)
+            found = {"delta": delta, "delta_low": low, "delta_high": high}
+            yield facts | {"undone": name, "layer": None, "head": None} | nothing | found | run
+        for head in row.get("heads", ()):
+            low, high = head["change_ci95"] or (None, None)
+            place = {"undone": "window", "layer": head["layer"], "head": head["head"]}
+            found = {"change": head["change"], "change_low": low, "change_high": high}
+            yield facts | place | nothing | found | run
 
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE
+from .help import DEVICE, QUIET
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,9 +57,11 @@ def bench(
             "(up to three: all; more: every second)."
         ),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
+    csv: Annotated[Path | None, typer.Option(help="Write a line for everything timed.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
@@ -69,10 +71,10 @@ def bench(
 
     from freeatten_core.devices import choose_device
 
-    from .exports import check_outputs, save_figure
+    from .exports import check_outputs, save_figure, save_lines
     from .outputs import deliver, show_json
 
-    check_outputs({".html": html, ".png": png, ".svg": svg})
+    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     asked = {
         "lengths": lengths,
         "heads": heads,
@@ -87,12 +89,23 @@ def bench(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
-    with Console(stderr=True).status("starting") as status:
+    with Console(stderr=True, quiet=quiet).status("starting") as status:
         result = measure(given, status.update)
     deliver(
         lambda: show_json(result) if as_json else _print(result),
-        [(path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)],
+        [
+            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
+            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
+        ],
     )
+
+
+def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    run = {key: result["settings"][key] for key in ("heads", "dtype")}
+    run |= {"device": result["device"], "torch": result["versions"]["torch"]}
+    names = dict.fromkeys(name for row in result["rows"] for name in row)
+    for row in result["rows"]:
+        yield {name: row.get(name) for name in names} | run
 
 
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from freeatten_core.figures import Style, style_of
+from freeatten_core.figures import Style, row_styles
 from freeatten_core.wording import MISSING, count, finite, row_names
 
 Points = tuple[Sequence[float], Sequence[float | None]]
@@ -47,6 +47,7 @@ def line_chart(
     color = not os.environ.get("NO_COLOR") if color is None else color
     width = max(width, LEAST_WIDTH)
     drawn = {name: _points(points, bool(lengths)) for name, points in lines.items()}
+    styles = _styles(lines)
     if not any(drawn.values()):
         return "\n".join([*textwrap.wrap(title, width), "no finite value to draw"])
     # plotext draws on one figure for the whole process, and by default no larger than the
@@ -59,7 +60,7 @@ def line_chart(
     if mark is not None:
         _draw_mark(plotext, _x(mark, bool(lengths)), drawn)
     for name, points in reversed(drawn.items()):  # where lines meet, the first stays visible
-        _draw(plotext, points, _style(name), dots=bool(lengths))
+        _draw(plotext, points, styles[name], dots=bool(lengths))
     _frame(figure, drawn, lengths)
     body = figure.build().string(not color)
     figure.clear()
@@ -67,9 +68,9 @@ def line_chart(
     hidden = {
         name
         for name, points in drawn.items()
-        if lengths and points and _style(name).sign not in body
+        if lengths and points and styles[name].sign not in body
     }
-    legend = _legend(lines, hidden, width, color)
+    legend = _legend(lines, styles, hidden, width, color)
     return "\n".join([*textwrap.wrap(title, width), *rows, *legend])
 
 
@@ -130,8 +131,10 @@ def _x(value: float, log: bool) -> float:
     return math.log2(value) if log else value
 
 
-def _style(name: str) -> Style:
-    return style_of(name.split(" [", maxsplit=1)[0])
+def _styles(names: Collection[str]) -> dict[str, Style]:
+    """By name as `row_names` makes it: a variant, and its checkpoint where two share one."""
+    rows = [{"variant": name.split(" [", maxsplit=1)[0]} for name in names]
+    return dict(zip(names, row_styles(rows), strict=True))
 
 
 def _rgb(style: Style) -> Color:
@@ -201,11 +204,15 @@ def fixed(value: float, digits: int) -> str:
 
 
 def _legend(
-    lines: Mapping[str, Points], hidden: Collection[str], width: int, color: bool
+    lines: Mapping[str, Points],
+    styles: Mapping[str, Style],
+    hidden: Collection[str],
+    width: int,
+    color: bool,
 ) -> list[str]:
     """`● softmax 4.92` for each line, as many in a row as fit, in columns."""
     entries = [
-        f"{_style(name).sign} {name} {_last(ys)}{HIDDEN * (name in hidden)}"
+        f"{styles[name].sign} {name} {_last(ys)}{HIDDEN * (name in hidden)}"
         for name, (_, ys) in lines.items()
     ]
     size = min(max(map(len, entries)) + 3, width)
@@ -214,7 +221,7 @@ def _legend(
     for entry, name in zip(entries, lines, strict=True):
         text = entry if len(entry) <= width else entry[: width - 1] + "…"
         padding = " " * (size - len(text))
-        cells.append((_colored(text, _style(name)) if color else text) + padding)
+        cells.append((_colored(text, styles[name]) if color else text) + padding)
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     note = [f"{HIDDEN} lies behind another line"] if hidden else []
     return ["".join(row).rstrip() for row in rows] + note

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,7 @@ def compare(
         str | None,
         typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -108,7 +109,7 @@ def compare(
         )
         _warn_trained_on(text, request, errors)
         try:
-            done = _run(request, errors)
+            done = _run(request, Console(stderr=True, quiet=quiet))
         except comparison.InterruptedComparison as stopped:
             interrupted, done = stopped, stopped.done
     _deliver(done, (html, png, svg), csv, npz, as_json=as_json, by_position=by is not None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 from .inside import LENGTH_HELP, progress, rows_of, tokens_of
 
 if TYPE_CHECKING:
@@ -48,10 +48,14 @@ def entropy(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every head's means here.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
     from freeatten_core.analysis import STATISTICS
@@ -65,6 +69,7 @@ def entropy(
     from .exports import check_outputs
     from .outputs import deliver, show_json
 
+    check_outputs({".html": html, ".png": png, ".svg": svg})
     if statistic not in STATISTICS:
         raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
     if by is not None:
@@ -83,19 +88,32 @@ def entropy(
         seed=seed,
         device=choose_device(device),
     )
-    with progress() as advance:
+    with progress(quiet) as advance:
         result = survey(request, advance)
+
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import survey_figure
+
+        from .exports import save_figure
+
+        save_figure(survey_figure(result), path)
+
     deliver(
         lambda: (
             show_json(result) if as_json else _print(result, top=top, lowest=lowest, sinks=sinks)
         ),
-        [(csv_file, lambda path: _save_csv(result, path))],
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv_file, lambda path: _save_csv(result, path)),
+        ],
     )
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
     from rich.console import Console
     from rich.text import Text
+
+    from freeatten_core.wording import row_names
 
     from .chart import line_chart
 
@@ -108,8 +126,10 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
             f"{result['length']:,} tokens of {_texts(result)}, mean over all rows",
         )
     )
-    for entry in result["variants"]:
+    names = row_names(result["variants"])
+    for entry, name in zip(result["variants"], names, strict=True):
         console.print()
+        console.print(Text(name, style="bold"), overflow="fold")
         if top is not None or sinks:
             console.print(_list(entry, result, top, lowest=lowest, sinks=sinks))
         else:
@@ -119,8 +139,8 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
         console.print()
         console.print(_by_length(result))
     curves = {
-        entry["variant"]: (result["positions"], entry["by_position"])
-        for entry in result["variants"]
+        name: (result["positions"], entry["by_position"])
+        for entry, name in zip(result["variants"], names, strict=True)
     }
     title = f"{result['label']}{unit} by position, mean over layers and heads"
     console.print()
@@ -184,7 +204,7 @@ def _table(entry: dict[str, Any], result: dict[str, Any]) -> FittedTable:
         Column(f"head {at}", [_cell(head[name]) for head in heads if head["head"] == at])
         for at in sorted({head["head"] for head in heads})
     ]
-    return FittedTable([Column("layer", [*map(str, layers)])], columns, title=entry["variant"])
+    return FittedTable([Column("layer", [*map(str, layers)])], columns)
 
 
 def _list(
@@ -200,11 +220,11 @@ def _list(
         heads = [head for head in heads if head["sink"] > SINK_THRESHOLD]
     heads = sorted(heads, key=lambda head: float(head[key]), reverse=not lowest)[:top]
     if not heads:
-        return f"{entry['variant']}: no head"
+        return "no head"
     names = [Column(name, [str(head[name]) for head in heads]) for name in ("layer", "head")]
     shown = dict.fromkeys((key, "mean_distance"))
     columns = [Column(name, [_cell(head[name]) for head in heads]) for name in shown]
-    return FittedTable(names, columns, title=entry["variant"])
+    return FittedTable(names, columns)
 
 
 def _cell(value: float | None) -> str:

@@ -34,10 +34,15 @@ PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
-<style>body {{ margin: 0; background: {background}; overflow-x: auto; }}</style>
+<style>
+body {{ margin: 0; background: {background}; overflow-x: auto; }}
+main {{ min-width: {width}px; }}
+</style>
 </head>
 <body>
+<main>
 {figure}
+</main>
 </body>
 </html>
 """
@@ -119,11 +124,19 @@ def _painted(figure: go.Figure) -> go.Figure:
 
 
 def _page(figure: go.Figure) -> str:
-    part = figure.to_html(full_html=False, include_plotlyjs=True, config=MODE_BAR)
+    """As wide as the window; in one too narrow for the labels it scrolls."""
+    least, height = figure.layout.width, figure.layout.height
+    part = figure.update_layout(width=None).to_html(
+        full_html=False,
+        include_plotlyjs=True,
+        config=MODE_BAR | {"responsive": True},
+        default_width="100%",
+        default_height=f"{height}px",
+    )
     shown = (figure.layout.title.text or "freeatten").replace("<b>", "").replace("</b>", "")
     title = html.unescape(shown)
     background = figure.layout.paper_bgcolor or "#ffffff"
-    return PAGE.format(title=html.escape(title), background=background, figure=part)
+    return PAGE.format(title=html.escape(title), background=background, width=least, figure=part)
 
 
 def _picture(figure: go.Figure, kind: str) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from freeatten_core.comparison import Row
 
 HEAD_HELP = "Head, from 0."
-LAYER_HELP = "Layer, from 0."
+LAYER_HELP = "Layer, from 0; by default 2, or the last of a model that has fewer."
 LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
 
 
@@ -26,6 +26,11 @@ def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: st
     return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
 
 
+def layer_of(layer: int | None, rows: Sequence[Row]) -> int:
+    """The layer asked for, or the default one that every row has."""
+    return min(2, *(row.checkpoint.config.layers - 1 for row in rows)) if layer is None else layer
+
+
 def captures(
     rows: Sequence[Row],
     *,
@@ -34,6 +39,7 @@ def captures(
     seed: int,
     device: str,
     layers: Sequence[int] | None = None,
+    quiet: bool = False,
 ) -> tuple[list[Capture], str]:
     """One pass of every row over the same text, with progress; and the name of that text.
 
@@ -47,7 +53,7 @@ def captures(
     chosen = choose_device(device)
     tokens = tokens_of(length, rows[0].checkpoint.config.train_length)
     documents = evaluation_documents(text, sys.stdin)
-    with progress() as advance:
+    with progress(quiet) as advance:
         return capture_rows(
             rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
         )
@@ -67,13 +73,17 @@ def tokens_of(text: str, train_length: int) -> int:
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], Callable[[float, float], None]]]:
-    """Gives a function from a name to a progress callback, each a bar on standard error."""
+def progress(quiet: bool = False) -> Iterator[Callable[[str], Callable[[float, float], None]]]:
+    """Gives a function from a name to a progress callback, each a bar on standard error.
+
+    Args:
+        quiet: draw none.
+    """
     from rich.console import Console
 
     from .bars import progress_bar
 
-    with progress_bar(Console(stderr=True)) as bar:
+    with progress_bar(Console(stderr=True, quiet=quiet)) as bar:
 
         def advance(name: str) -> Callable[[float, float], None]:
             task = bar.add_task(name, total=None)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 class LearningView:
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, variant: Variant, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True)
+        self._quiet = quiet
         self._variant = variant
         self._curve: list[tuple[float, float]] = []
 
@@ -25,6 +26,8 @@ class LearningView:
         self._console.print(text, highlight=False, markup=False)
 
     def progress(self, progress: Progress) -> None:
+        if self._quiet:
+            return
         self.line(
             f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "
             f"lr {progress.learning_rate:g}  loss {progress.loss:.4f}  "

@@ -20,6 +20,7 @@ from . import (
     stability,
     stages,
     train,
+    variants,
 )
 from .failures import FAILURE, guarded, interrupted, stop
 from .interrupt import install
@@ -62,10 +63,11 @@ app.command("entropy")(guarded(entropy.entropy))
 app.command("ablate")(guarded(ablate.ablate))
 app.command("stages")(guarded(stages.stages))
 app.command("retrieve")(guarded(retrieve.retrieve))
+app.command("variants")(guarded(variants.variants))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))
 app.command("stability")(guarded(stability.stability))
-app.command("report", hidden=True)(guarded(report.report))
+app.command("report")(guarded(report.report))
 
 
 def main() -> None:

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of, tokens_of
+from .help import DEVICE, QUIET, TEXT
+from .inside import (
+    HEAD_HELP,
+    LAYER_HELP,
+    LENGTH_HELP,
+    captures,
+    layer_of,
+    rows_of,
+    tokens_of,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
-    from freeatten_core.figures import Theme
 
 NOT_MAP_LINES = 8
 """Lines of the window that title, axes and command take."""
@@ -28,7 +35,7 @@ def attention_map(
         list[str] | None,
         typer.Option(help="A shipped name, folder or hub name; with --html alone can be repeated."),
     ] = None,
-    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
     head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
     query: Annotated[str | None, typer.Option(help="Queries start:stop; all by default.")] = None,
     key: Annotated[str | None, typer.Option(help="Keys start:stop; all by default.")] = None,
@@ -37,6 +44,7 @@ def attention_map(
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="One page that zooms to single tokens, no server.")
@@ -68,7 +76,10 @@ def attention_map(
     _check_many(checkpoint or [], html, of_one)
     rows = rows_of(None, checkpoint or ["lssar-p15"], "")
     spans = _spans(query, key, tokens_of(len_, rows[0].checkpoint.config.train_length))
-    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    layer = layer_of(layer, rows)
+    found, name = captures(
+        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+    )
     maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
     where = f"layer {layer}, head {head}"
 
@@ -82,8 +93,18 @@ def attention_map(
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
 
     def draw(path: Path) -> None:
-        region = maps[0].region(*spans[0], *spans[1], cells=cells)
-        _save_picture(region, f"{found[0].variant}, {where}", cast(Any, theme), path)
+        from freeatten_core.map_figures import map_figure
+
+        from .exports import save_figure
+
+        figure = map_figure(
+            maps[0].region(*spans[0], *spans[1], cells=cells),
+            title=f"{found[0].variant}, {where}",
+            about=f"{found[0].length:,} tokens of {name}",
+            train_length=found[0].train_length,
+            theme=cast(Any, theme),
+        )
+        save_figure(figure, path)
 
     deliver(
         show,
@@ -210,10 +231,12 @@ def _save_page(
     maps: list[AttentionMap], found: list[Capture], path: Path, where: str, name: str
 ) -> None:
     from freeatten_core.mapview import HeadMap, write_page
+    from freeatten_core.wording import row_names
 
+    names = row_names([{"variant": str(each.variant), "checkpoint": each.name} for each in found])
     items = [
-        HeadMap(str(capture.variant), each, head=where, train_length=capture.train_length)
-        for each, capture in zip(maps, found, strict=True)
+        HeadMap(shown, each, head=where, train_length=capture.train_length)
+        for shown, each, capture in zip(names, maps, found, strict=True)
     ]
     difference = (0, 1) if len(items) > 1 else None
     write_page(
@@ -225,14 +248,6 @@ def _save_page(
         command=command_line(),
         difference=difference,
     )
-
-
-def _save_picture(region: Region, title: str, theme: Theme, path: Path) -> None:
-    from freeatten_core.figures import map_figure
-
-    from .exports import save_figure
-
-    save_figure(map_figure(region, title=title, theme=theme), path)
 
 
 def _save_csv(region: Region, path: Path) -> None:

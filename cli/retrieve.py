@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +50,7 @@ def retrieve(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which sequences.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -66,14 +67,13 @@ def retrieve(
 
     check_choice("task", task, ("copy", "recall"))
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv})
-    errors = Console(stderr=True)
     common: dict[str, Any] = {
         "len_": len_,
         "variants": variants,
         "checkpoints": checkpoint,
         "seed": seed,
         "device": device,
-        "console": errors,
+        "console": Console(stderr=True, quiet=quiet),
     }
     if task == "copy":
         result = _copy(text=text or "stdlib", block=block, samples=samples, **common)

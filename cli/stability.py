@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE, TEXT
+from .help import DEVICE, QUIET, TEXT
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,6 +40,7 @@ def stability(
     text: Annotated[str, typer.Option(help=f"What the models read: {TEXT}")] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Of random numbers, and which text.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
     ] = False,
@@ -64,7 +65,7 @@ def stability(
     settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
     chosen = choose_device(device)
     documents = evaluation_documents(text, sys.stdin) if settings.with_checkpoints else []
-    with Console(stderr=True).status("starting") as status:
+    with Console(stderr=True, quiet=quiet).status("starting") as status:
         result = measure(
             settings,
             documents,

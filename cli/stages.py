@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .command import command_line
-from .help import DEVICE, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, rows_of
+from .help import DEVICE, QUIET, TEXT
+from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture, RowStages
@@ -24,7 +24,7 @@ def stages(
     checkpoint: Annotated[str, typer.Option(help="A shipped name, folder or hub name.")] = (
         "lssar-p15"
     ),
-    layer: Annotated[int, typer.Option(min=0, help=LAYER_HELP)] = 2,
+    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
     head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
     position: Annotated[
         int | None, typer.Option(min=0, help="The query's position; the last when left out.")
@@ -40,8 +40,12 @@ def stages(
     text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
 ) -> None:
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
@@ -49,15 +53,29 @@ def stages(
     from .exports import check_outputs
     from .outputs import deliver, show_json
 
-    check_outputs({".csv": csv_file})
+    check_outputs({".csv": csv_file, ".html": html, ".png": png, ".svg": svg})
     rows = rows_of(None, [checkpoint], "")
-    found, name = captures(rows, text=text, length=len_, seed=seed, device=device, layers=[layer])
+    layer = layer_of(layer, rows)
+    found, name = captures(
+        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+    )
     own = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
     result = _result(row, found[0], name)
+
+    def draw(path: Path) -> None:
+        from freeatten_core.analysis_figures import stages_figure
+
+        from .exports import save_figure
+
+        save_figure(stages_figure(result), path)
+
     deliver(
         lambda: show_json(result) if as_json else _print(result, top),
-        [(csv_file, lambda path: _save_csv(result, path))],
+        [
+            *((path, draw) for path in (html, png, svg)),
+            (csv_file, lambda path: _save_csv(result, path)),
+        ],
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .command import check_choice, command_line
-from .help import DEVICE
+from .help import DEVICE, QUIET
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,7 @@ def train(
         Path | None,
         typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
@@ -93,7 +94,7 @@ def train(
     chosen = choose_device(device)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
-    view = LearningView(parsed)
+    view = LearningView(parsed, quiet=quiet)
     with reserved(parsed, out):
         try:
             if task == "recall":

@@ -374,12 +374,19 @@ def _made_lines(about: Mapping[str, Any], unit: str) -> Iterator[str]:
     )
 
 
-def _function_lines(function: Mapping[str, str]) -> Iterator[str]:
+def _function_lines(function: Mapping[str, Any]) -> Iterator[str]:
     """The file of one's own attention, to be read; loading the checkpoint does not run it."""
-    source = function["source"].rstrip()
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", source)), 3)
     yield f"Its attention is the function of `{function['name']}`, when it was trained:\n"
-    yield f"{fence}python\n{source}\n{fence}\n"
+    yield _code(function["source"])
+    for name, source in function.get("beside", {}).items():
+        yield f"It imported `{name}` from beside it:\n"
+        yield _code(source)
+
+
+def _code(source: str) -> str:
+    source = source.rstrip()
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", source)), 3)
+    return f"{fence}python\n{source}\n{fence}\n"
 
 
 def _reading(recipe: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from .figures import (
     _look,
     _padded,
     _Panel,
+    _space,
 )
 from .variants import Variant
 from .wording import Interval, Result, count, number
@@ -60,9 +61,11 @@ def cube_figure(
         for place in _HEADINGS
     }
     values = [value for drawn in lines.values() for line in drawn for value in line.values()]
+    space = _space(width, *map(_first_of_each, lines.values()), columns=2)
     panels, traces, notes = [], [], []
-    for index, (place, domain) in enumerate(zip(_HEADINGS, _grid(2, 2, width), strict=True)):
-        panel = _panel(f"{index + 1}" if index else "", domain, place, lines[place], values)
+    for index, (place, domain) in enumerate(zip(_HEADINGS, _grid(2, 2, space), strict=True)):
+        key = f"{index + 1}" if index else ""
+        panel = space.fit(_panel(key, domain, place, lines[place], values))
         panels.append(panel)
         traces += [line.trace(panel) for line in lines[place]]
         notes += _end_labels(panel, _first_of_each(lines[place]), 2, sign=False)
@@ -76,7 +79,7 @@ def cube_figure(
         subtitle=f"loss against length, a line a run, {_of(text)} · colour: sharpening by "
         "re-weighting · " + result["device"],
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 

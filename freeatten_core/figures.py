@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import textwrap
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .colours import DARK, LIGHT, shade
 from .speed import PASSES, baseline, facts, panels, peer_names, size, times
 from .wording import (
     Interval,
@@ -36,8 +39,6 @@ from .wording import (
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from .analysis import Region
 
 Theme = Literal["light", "dark"]
 Element = dict[str, Any]
@@ -84,21 +85,54 @@ BESIDE_A_WINDOW = {
 _OTHER_COLOR = "#8c6d8c"
 
 
+@dataclass(frozen=True)
+class _Modified:
+    """How a modifier changes the look of its variant."""
+
+    turn: float
+    """Degrees of hue."""
+    lightness: float
+    dash: str
+    marker: str
+    sign: str
+
+
 _MODIFIED = {
-    "rerope": ("dash", "star", "☆"),
-    "window": ("dot", "square-open", "□"),
-    "yarn": ("dashdot", "square", "■"),
-    "align": ("longdash", "x", "x"),
-    "align:by=entropy": ("longdashdot", "cross", "+"),
-    "pi": ("dot", "triangle-left", "◁"),
-    "ntk": ("dashdot", "triangle-right", "▷"),
-    "dynamic-ntk": ("longdashdot", "pentagon", "◈"),
-    "logn": ("dash", "diamond-open", "◇"),
-    "infoscale": ("longdash", "circle-open", "○"),
-    "swap": ("longdashdot", "hexagon", "◎"),
-    "swap:to=lssar:p=3": ("dot", "triangle-down", "▼"),
+    "rerope": _Modified(25, LIGHT, "dash", "star", "☆"),
+    "window": _Modified(-25, DARK, "dot", "square-open", "□"),
+    "yarn": _Modified(-50, LIGHT, "dashdot", "square", "■"),
+    "align": _Modified(50, DARK, "longdash", "x", "x"),
+    "align:by=entropy": _Modified(50, LIGHT, "longdashdot", "cross", "+"),
+    "pi": _Modified(-12, LIGHT, "dot", "triangle-left", "◁"),
+    "ntk": _Modified(25, DARK, "dashdot", "triangle-right", "▷"),
+    "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
+    "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
+    "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
+    "swap": _Modified(75, LIGHT, "longdashdot", "hexagon", "◎"),
+    "swap:to=lssar:p=3": _Modified(75, DARK, "dot", "triangle-down", "▼"),
 }
-"""Dash, marker and sign of a row with a modifier, which keeps the colour of its variant."""
+"""A row with a modifier takes a hue near its variant's: rows of one variant stay a family."""
+
+_SYMBOLS = (
+    ("circle", "●"),
+    ("square", "■"),
+    ("diamond", "◆"),
+    ("triangle-up", "▲"),
+    ("triangle-down", "▼"),
+    ("circle-open", "○"),
+    ("square-open", "□"),
+    ("diamond-open", "◇"),
+    ("triangle-up-open", "△"),
+    ("triangle-down-open", "▽"),
+    ("star", "☆"),
+    ("triangle-left", "◁"),
+    ("triangle-right", "▷"),
+    ("hexagon", "◎"),
+    ("pentagon", "◈"),
+    ("x", "x"),
+    ("cross", "+"),
+)
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def _beside(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
@@ -149,9 +183,44 @@ def style_of(variant: str) -> Style:
     if known is not None:
         return known
     base, _, modifiers = variant.partition("+")
-    fallback = _MODIFIED.get(modifiers.split(":")[0], ("dash", "hexagon", "x"))
-    color = STYLES[base].color if modifiers and base in STYLES else _OTHER_COLOR
-    return Style(markup(variant), color, *_MODIFIED.get(modifiers, fallback))
+    color = style_of(base).color if modifiers else _OTHER_COLOR
+    chosen = zlib.crc32(variant.encode())  # the same in every figure, and unlike its neighbour
+    change = _MODIFIED.get(modifiers) or _MODIFIED.get(modifiers.split(":")[0])
+    if change is None:
+        marker, sign = _SYMBOLS[chosen % len(_SYMBOLS)]
+        lightness = (DARK, LIGHT)[chosen % 2]
+        turn = chosen % 12 * 30 if base not in STYLES else chosen % 7 * 20 - 60
+        change = _Modified(turn, lightness, _DASHES[chosen % len(_DASHES)], marker, sign)
+    color = shade(color, change.turn, change.lightness)
+    return Style(markup(variant), color, change.dash, change.marker, change.sign)
+
+
+def row_styles(rows: Sequence[Row]) -> list[Style]:
+    """The styles of a chart's rows; of two alike, as of one variant trained twice, one changes."""
+    found: list[Style] = []
+    for row in rows:
+        style = usual = style_of(row["variant"])
+        again = sum(row["variant"] == other["variant"] for other in rows[: len(found)])
+        if again:
+            turn, lightness = 40 * again, (LIGHT, DARK)[again % 2]
+            dash = _DASHES[(_DASHES.index(usual.dash) + again) % len(_DASHES)]
+            style = replace(usual, color=shade(usual.color, turn, lightness), dash=dash)
+        if any(style.sign == other.sign and (again or _alike(style, other)) for other in found):
+            marker, sign = _free_symbol([*found, usual])
+            style = replace(style, marker=marker, sign=sign)
+        found.append(style)
+    return found
+
+
+def _alike(one: Style, other: Style) -> bool:
+    return (one.color, one.dash) == (other.color, other.dash)
+
+
+def _free_symbol(taken: Sequence[Style]) -> tuple[str, str]:
+    """One that no row has, as long as there are enough."""
+    signs = {style.sign for style in taken}
+    free = [symbol for symbol in _SYMBOLS if symbol[1] not in signs]
+    return free[0] if free else _SYMBOLS[len(taken) % len(_SYMBOLS)]
 
 
 def markup(text: str) -> str:
@@ -206,8 +275,10 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans',
 _CLEAR = "rgba(0,0,0,0)"
 _WIDTH, _PANEL_HEIGHT, _STACK_GAP = 1280, 400, 130
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 240, 136, 64
-_BETWEEN = _RIGHT + 65
+_AXIS_WIDTH = 65
+"""Of a panel's y axis, beside the labels of the panel at its left."""
 _LINE_HEIGHT, _LABEL_PADDING, _LABEL_REACH = 16, 4, 30
+_VALUE_WIDTH, _LABEL_COLUMNS = 53, 44
 _TITLE_SIZE, _TEXT_SIZE = 20, 13
 _SLIM_LEFT, _SLIM_RIGHT, _SLIM_TICKS = 58, 14, 5
 _SLIM = _SLIM_LEFT, _SLIM_LEFT + 32, _SLIM_RIGHT
@@ -218,6 +289,61 @@ def _look(theme: str) -> _Look:
     if theme not in _LOOKS:
         raise ValueError(f"theme is {theme!r}; it can be light or dark")
     return _LOOKS[theme]
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What the labels at the ends of lines leave and take, in pixels."""
+
+    width: int
+    """Of the whole figure."""
+    height: int = _PANEL_HEIGHT
+    """Of a panel."""
+    right: int = _RIGHT
+    """Of a panel's labels."""
+
+    def fit(self, panel: _Panel) -> _Panel:
+        return replace(panel, height=self.height)
+
+
+def _space(width: int, *drawn: Sequence[_Line], columns: int = 1, labels: bool = True) -> _Space:
+    """Panels as high as their labels, a figure wider than asked for when labels need it.
+
+    Args:
+        width: that is asked for.
+        drawn: the lines of every panel.
+        columns: panels side by side.
+        labels: whether lines have labels at their ends.
+    """
+    if not labels:
+        return _Space(width)
+    heights = [sum(map(_label_height, (line.shown for line in lines))) for lines in drawn]
+    texts = [part for lines in drawn for line in lines for part in line.shown.split("<br>")]
+    widest = max(map(_text_width, texts), default=0.0)
+    right = max(_RIGHT, math.ceil(_LABEL_REACH + widest + _VALUE_WIDTH))
+    height = max([_PANEL_HEIGHT, *heights])
+    return _Space(width + columns * (right - _RIGHT), height, right)
+
+
+def _label_height(text: str) -> int:
+    return _LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING
+
+
+def _text_width(text: str) -> float:
+    """About how many pixels a text of 12 pixels takes."""
+    slim = sum(text.count(letter) for letter in " .,:;()[]|'!ijltfrI")
+    broad = sum(text.count(letter) for letter in "mwMW+=√−↑↓→%@")
+    return 4.0 * slim + 10.5 * broad + 7.4 * (len(text) - slim - broad)
+
+
+def _broken(label: str) -> str:
+    """A label in lines of some 44 characters, broken where a part of a name begins."""
+    lines = [""]
+    for piece in re.split(r"(?<=<br>)|(?=[+:\[ ])", label):
+        if lines[-1] and len(lines[-1].rsplit("<br>", 1)[-1] + piece) > _LABEL_COLUMNS:
+            lines.append("")
+        lines[-1] += piece
+    return "<br>".join(line.strip() for line in lines)
 
 
 def _titled(axis: Element) -> Element:
@@ -234,6 +360,8 @@ class _Panel:
     heading: str
     x_axis: Element
     y_axis: Element
+    height: int = _PANEL_HEIGHT
+    """In pixels."""
 
     @property
     def span(self) -> tuple[float, float]:
@@ -247,7 +375,7 @@ class _Panel:
     def pixel(self, place: float) -> float:
         """How far below the upper edge a place lies."""
         low, high = self.span
-        return (high - place) / (high - low) * _PANEL_HEIGHT
+        return (high - place) / (high - low) * self.height
 
     def axes(self, look: _Look) -> Element:
         shared = {
@@ -295,6 +423,11 @@ class _Line:
     y: Sequence[float | None]
     intervals: Sequence[Interval]
     hover: Sequence[str]
+
+    @property
+    def shown(self) -> str:
+        """Its label, in lines."""
+        return _broken(self.label)
 
     @property
     def end(self) -> tuple[float, float] | None:
@@ -380,11 +513,11 @@ def _labels(panel: _Panel, lines: Sequence[_Line], form: Callable[[float], str])
     """A label in the line's colour at every line's end, joined to it by a thin stroke."""
     placed = [(line, line.end) for line in lines]
     shown = [(line, end) for line, end in placed if end is not None]
-    texts = [f"{line.label} <b>{form(value)}</b>" for line, (_, value) in shown]
-    heights = [_LINE_HEIGHT * (text.count("<br>") + 1) + _LABEL_PADDING for text in texts]
+    texts = [f"{line.shown} <b>{form(value)}</b>" for line, (_, value) in shown]
+    heights = list(map(_label_height, texts))
     # What is off the scale keeps its order among its like by a little of its distance.
     aims = [_aim(panel, panel.place(end[1])) for _, end in shown]
-    centres = _spread(aims, heights, _PANEL_HEIGHT)
+    centres = _spread(aims, heights, panel.height)
     return [
         _end_label(panel, line, end, text, centre)
         for (line, end), text, centre in zip(shown, texts, centres, strict=True)
@@ -437,8 +570,9 @@ def _missing_note(panel: _Panel, lines: Sequence[_Line], height: float = 0.02) -
     names = [line.label.replace("<br>", " ") for line in lines if line.end is None]
     if not names:
         return []
-    text = f"no finite value: {', '.join(names)}"
-    return [panel.note(text, 0.98, height, xanchor="right", yanchor="bottom", font={"size": 12})]
+    text = "<br>".join(textwrap.wrap(f"no finite value: {', '.join(names)}", 2 * _LABEL_COLUMNS))
+    place = {"xanchor": "right", "yanchor": "bottom", "align": "right", "font": {"size": 12}}
+    return [panel.note(text, 0.98, height, **place)]
 
 
 def _padded(values: Sequence[float], low: float = 0.06, high: float = 0.06) -> list[float]:
@@ -490,7 +624,7 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
         "text": "← trained up to here",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
-        "x": math.log10(length),
+        "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,
         "y": 1,
         "xanchor": "left",
         "yanchor": "top",
@@ -501,17 +635,17 @@ def _trained_note(panel: _Panel, length: int, look: _Look) -> Element:
 
 
 def _domains(
-    panels: int, width: int, stacked: bool, *, labels: bool = True, below: bool = False
+    panels: int, space: _Space, stacked: bool, *, labels: bool = True, below: bool = False
 ) -> list[tuple[Any, Any]]:
     columns, rows = (1, panels) if stacked else (panels, 1 + below)
-    return _grid(columns, rows, width, labels=labels)
+    return _grid(columns, rows, space, labels=labels)
 
 
-def _grid(columns: int, rows: int, width: int, *, labels: bool = True) -> list[tuple[Any, Any]]:
+def _grid(columns: int, rows: int, space: _Space, *, labels: bool = True) -> list[tuple[Any, Any]]:
     """The domains of panels in columns and rows, row by row from the top."""
-    left, between, right = (_LEFT, _BETWEEN, _RIGHT) if labels else _SLIM
-    across = between / max(width - left - right, columns * between)
-    down = _STACK_GAP / (rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP)
+    left, between, right = (_LEFT, space.right + _AXIS_WIDTH, space.right) if labels else _SLIM
+    across = between / max(space.width - left - right, columns * between)
+    down = _STACK_GAP / (rows * space.height + (rows - 1) * _STACK_GAP)
     return [
         (_share(column, columns, across), _share(rows - 1 - row, rows, down))
         for row in range(rows)
@@ -535,13 +669,14 @@ def _figure(
     title: str,
     subtitle: str,
     look: _Look,
-    width: int,
+    space: _Space,
     stacked: bool,
     labels: bool = True,
 ) -> go.Figure:
     import plotly.graph_objects as go
 
-    left, right = (_LEFT, _RIGHT) if labels else (_SLIM_LEFT, _SLIM_RIGHT)
+    width = space.width
+    left, right = (_LEFT, space.right) if labels else (_SLIM_LEFT, _SLIM_RIGHT)
     panels = [_with_short_lines(panel, width, left, right) for panel in panels]
     rows = len({panel.y_domain for panel in panels})
     headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * _TITLE_SIZE)))
@@ -550,7 +685,7 @@ def _figure(
     if not title:
         uppermost = panels[:1] if stacked else panels
         top = 16 + 17 * max(panel.heading.count("<br>") + 1 for panel in uppermost)
-    height = rows * _PANEL_HEIGHT + (rows - 1) * _STACK_GAP + top + _BOTTOM
+    height = rows * space.height + (rows - 1) * _STACK_GAP + top + _BOTTOM
     layout: Element = {
         "width": width,
         "height": height,
@@ -618,27 +753,29 @@ def comparison_figure(
     look = _look(theme)
     rows: Sequence[Row] = result["variants"]
     delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
-    domains = _domains(2 if delta else 1, width, stacked, labels=labels, below=by_position)
+    lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
+    position_lines = _position_lines(result) if by_position else []
+    columns = 1 if stacked or not delta else 2
+    space = _space(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
+    domains = _domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
-    lines = _loss_lines(result)
     axis = _length_axis(result["lengths"], 8 if labels else _SLIM_TICKS)
-    loss_panel = _loss_panel(lines, axis, *domains[0])
+    loss_panel = space.fit(_loss_panel(lines, axis, *domains[0]))
     panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
     shapes = _trained_mark(loss_panel, trained, look)
     notes = _end_labels(loss_panel, lines, 2, sign=False) if labels else []
     notes += _missing_note(loss_panel, lines)
     notes += [_trained_note(loss_panel, length, look) for length in trained]
     if delta:
-        lines = _delta_lines(result)
-        panel = _delta_panel(result, lines, axis, *domains[1])
+        panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         panels.append(panel)
-        traces += [line.trace(panel) for line in lines]
+        traces += [line.trace(panel) for line in delta_lines]
         shapes += _trained_mark(panel, trained, look) + _regions(panel, look)
-        notes += _end_labels(panel, lines, 3, sign=True) if labels else []
-        notes += _region_notes(panel, look) + _missing_note(panel, lines)
+        notes += _end_labels(panel, delta_lines, 3, sign=True) if labels else []
+        notes += _region_notes(panel, look) + _missing_note(panel, delta_lines)
     if by_position:
-        below = _position_part(result, look, "3", domains[-1][1])
+        below = _position_part(result, position_lines, space, look, "3", domains[-1][1])
         panels, traces = panels + below[0], traces + below[1]
         shapes, notes = shapes + below[2], notes + below[3]
     return _figure(
@@ -649,7 +786,7 @@ def comparison_figure(
         title=comparison_title(result) if title is None else title,
         subtitle=comparison_subtitle(result),
         look=look,
-        width=width,
+        space=space,
         stacked=stacked,
         labels=labels,
     )
@@ -706,14 +843,14 @@ def _lines(
 ) -> list[_Line]:
     rows, lengths = result["variants"], result["lengths"]
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         intervals = _intervals(row, interval_key, len(lengths))
         hover = [
             f"{label}<br>{count(length)} tokens: {told(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
         shown = label + (BESIDE_A_WINDOW.get(row["verdict"], "") if key == "delta" else "")
-        lines.append(_Line(shown, style_of(row["variant"]), lengths, row[key], intervals, hover))
+        lines.append(_Line(shown, style, lengths, row[key], intervals, hover))
     return lines
 
 
@@ -793,34 +930,45 @@ def position_figure(
         ValueError: the result was made without `--by position`.
     """
     look, longest = _look(theme), count(max(result["lengths"]))
+    lines = _position_lines(result)
+    space = _space(width, lines)
     return _figure(
-        *_position_part(result, look, "", (0.0, 1.0)),
+        *_position_part(result, lines, space, look, "", (0.0, 1.0)),
         title=title or f"Where in {longest} tokens does the loss go up?",
         subtitle=f"{_texts(result)} · different text at different positions · {_machine(result)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
 
-def _position_part(
-    result: Result, look: _Look, key: str, y_domain: tuple[float, float]
-) -> tuple[list[_Panel], list[Element], list[Element], list[Element]]:
-    """Panel, traces, shapes and notes of the loss against position."""
+def _position_lines(result: Result) -> list[_Line]:
     if not result.get("positions"):
         raise ValueError("this result has no loss by position; make it with --by position")
     rows, positions = result["variants"], result["positions"]
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         values = row.get("loss_by_position") or [None] * len(positions)
         hover = [
             f"{label}<br>up to position {count(position)}: {number(value)} nats per token"
             for position, value in zip(positions, values, strict=True)
         ]
         none: list[Interval] = [None] * len(positions)
-        lines.append(_Line(label, style_of(row["variant"]), positions, values, none, hover))
-    panel = _position_panel(result, lines, key, y_domain)
-    trained = sorted({row["train_length"] for row in rows})
+        lines.append(_Line(label, style, positions, values, none, hover))
+    return lines
+
+
+def _position_part(
+    result: Result,
+    lines: Sequence[_Line],
+    space: _Space,
+    look: _Look,
+    key: str,
+    y_domain: tuple[float, float],
+) -> tuple[list[_Panel], list[Element], list[Element], list[Element]]:
+    """Panel, traces, shapes and notes of the loss against position."""
+    panel = space.fit(_position_panel(result, lines, key, y_domain))
+    trained = sorted({row["train_length"] for row in result["variants"]})
     notes = _end_labels(panel, lines, 2, sign=False) + _missing_note(panel, lines)
     notes += [_trained_note(panel, length, look) for length in trained]
     traces = [line.trace(panel, markers=False) for line in lines]
@@ -864,7 +1012,8 @@ def curve_figure(
     look = _look(theme)
     lines = [_curve(variant, points, "validation") for variant, points in curves.items()]
     thin = [_curve(variant, points, "loss") for variant, points in curves.items()]
-    panel = _curve_panel(lines)
+    space = _space(width, lines)
+    panel = space.fit(_curve_panel(lines))
     faint = [line.trace(panel, markers=False) for line in thin if line.end is not None]
     for trace in faint:
         trace["line"] |= {"width": 1, "dash": "solid"}
@@ -877,7 +1026,7 @@ def curve_figure(
         title=title,
         subtitle="lines: validation · faint: training batches" if faint else "validation loss",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -950,14 +1099,20 @@ def speed_figure(
     look = _look(theme)
     found, settings = panels(result), result["settings"]
     passes = list(dict.fromkeys(pass_name for pass_name, _ in found))
-    domains = _grid(len(found) // len(passes), len(passes), width)
+    columns = len(found) // len(passes)
+    lines_of = {
+        place: [_speed_line(result, rows, peer) for peer in peer_names(rows)]
+        for place, rows in found.items()
+    }
+    space = _space(width, *lines_of.values(), columns=columns)
+    domains = _grid(columns, len(passes), space)
     drawn: list[_Panel] = []
     traces: list[Element] = []
     notes: list[Element] = []
-    for index, ((pass_name, dim), rows) in enumerate(found.items()):
-        lines = [_speed_line(result, rows, peer) for peer in peer_names(rows)]
+    for index, ((pass_name, dim), lines) in enumerate(lines_of.items()):
         heading = f"<b>{PASSES[pass_name].capitalize()}</b>, heads of {dim}"
-        panel = _speed_panel(f"{index + 1}" if index else "", domains[index], heading, lines)
+        key = f"{index + 1}" if index else ""
+        panel = space.fit(_speed_panel(key, domains[index], heading, lines))
         drawn.append(panel)
         traces += [line.trace(panel) for line in lines]
         notes += _labels(panel, lines, times)
@@ -972,7 +1127,7 @@ def speed_figure(
         title=title or f"How long attention takes, relative to {baseline(result)}",
         subtitle=f"medians, log scale: lower is faster · {measured} · {made_on}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -1106,7 +1261,8 @@ def _retrieval_figure(
         "zerolinecolor": look.soft,
         "zerolinewidth": 1,
     }
-    panel = _Panel("", whole, whole, heading, axis, y_axis)
+    space = _space(width, lines, labels=labels)
+    panel = space.fit(_Panel("", whole, whole, heading, axis, y_axis))
     trained = sorted({row["train_length"] for row in result["variants"]})
     trained = [length for length in trained if min(lengths) <= length <= max(lengths)]
     return _figure(
@@ -1119,78 +1275,7 @@ def _retrieval_figure(
         title=title,
         subtitle=f"{markup(retrieval_samples(result))} · 95 % intervals · {_machine(result)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
         labels=labels,
     )
-
-
-# Maps
-
-_MAP_TEXT_SIZE = 17
-"""Larger than elsewhere: pages show maps side by side, at half their size."""
-
-
-def map_figure(region: Region, *, title: str, theme: Theme = "light", size: int = 820) -> go.Figure:
-    """A region of an attention map as a heatmap of log2 weights.
-
-    Args:
-        region: from `AttentionMap.region`.
-        title: what the map is of.
-        theme: colours of text and lines.
-        size: width in pixels.
-    """
-    import plotly.graph_objects as go
-
-    look = _look(theme)
-    scale, rows, columns = region.scale, *region.codes.shape
-    ticks = [
-        t for t in range(math.ceil(scale.floor_log2), math.floor(scale.top_log2) + 1) if t % 4 == 0
-    ]
-    heatmap = go.Heatmap(
-        z=region.codes,
-        x0=region.key_start + region.cell / 2,
-        dx=region.cell,
-        y0=region.query_start + region.cell / 2,
-        dy=region.cell,
-        zmin=0,
-        zmax=255,
-        colorscale="Cividis",
-        colorbar={
-            "title": {"text": "weight", "side": "right"},
-            "tickvals": [(t - scale.floor_log2) / scale.step for t in ticks],
-            "ticktext": [f"2<sup>{t}</sup>" for t in ticks],
-        },
-        hovertemplate="key %{x}<br>query %{y}<extra></extra>",
-    )
-    figure = go.Figure(heatmap)
-    axis = _map_axis(look)
-    figure.update_layout(
-        title={
-            "text": f"<b>{markup(title)}</b>",
-            "subtitle": {
-                "text": f"a cell is the {region.pool} of {region.cell} × {region.cell} tokens",
-                "font": {"size": _MAP_TEXT_SIZE, "color": look.soft},
-            },
-            "font": {"size": _TITLE_SIZE},
-        },
-        width=size,
-        height=round(size * min(1.2, 0.25 + rows / columns * 0.69)),
-        paper_bgcolor=_CLEAR,
-        plot_bgcolor=_CLEAR,
-        font={"family": _FONT, "size": _MAP_TEXT_SIZE, "color": look.text},
-        meta={"background": look.paper},
-        xaxis={**axis, "title": {"text": "key position"}, "constrain": "domain"},
-        yaxis={**axis, "title": {"text": "query position"}, "autorange": "reversed"},
-    )
-    return figure
-
-
-def _map_axis(look: _Look) -> Element:
-    return {
-        "showgrid": False,
-        "zeroline": False,
-        "tickformat": ",",
-        "ticks": "outside",
-        "tickcolor": look.soft,
-    }

@@ -19,10 +19,13 @@ from .figures import (
     _look,
     _padded,
     _Panel,
+    _Space,
+    _space,
     _trained_mark,
     _trained_note,
     markup,
     row_labels,
+    row_styles,
     style_of,
 )
 from .wording import (
@@ -58,12 +61,13 @@ def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDT
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    domains = _domains(2, width, stacked=False)
     look = _look(theme)
     even = _even_spread(result, look)
-    plain = _measure_panel(result, "", domains[0], "entropy", [even])
-    share = _measure_panel(result, "2", domains[1], "relative_entropy", [])
     lines = _measure_lines(result, "entropy"), _measure_lines(result, "relative_entropy")
+    space = _space(width, [even, *lines[0]], lines[1], columns=2)
+    domains = _domains(2, space, stacked=False)
+    plain = space.fit(_measure_panel(result, "", domains[0], "entropy", [even]))
+    share = space.fit(_measure_panel(result, "2", domains[1], "relative_entropy", []))
     return _figure(
         [plain, share],
         [
@@ -78,7 +82,7 @@ def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDT
         title="Does entropy stay the same as the text grows?",
         subtitle=f"mean over heads of the rows ℓ/2 to ℓ · {_texts(result)} · 95 % intervals",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -95,15 +99,13 @@ def _even_spread(result: Result, look: _Look) -> _Line:
 def _measure_lines(result: Result, name: str) -> list[_Line]:
     rows, digits = result["variants"], measure_digits(name)
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         values, intervals = row["by_length"][name], row["by_length"][f"{name}_ci95"]
         hover = [
             f"{label}<br>{count(length)} tokens: {number(value, digits)}"
             for length, value in zip(result["lengths"], values, strict=True)
         ]
-        lines.append(
-            _Line(label, style_of(row["variant"]), result["lengths"], values, intervals, hover)
-        )
+        lines.append(_Line(label, style, result["lengths"], values, intervals, hover))
     return lines
 
 
@@ -133,12 +135,14 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
         theme: of the page behind the figure.
         width: in pixels.
     """
-    look, domains = _look(theme), _domains(2, width, stacked=False)
+    look, places = _look(theme), (0, -1)
+    space = _space(width, *(_distance_lines(result, at) for at in places), columns=2)
+    domains = _domains(2, space, stacked=False)
     before, last = result["distances"][-2:]
     drawn = []
-    for at, (key, domain) in zip((0, -1), zip(("", "2"), domains, strict=True), strict=True):
+    for at, (key, domain) in zip(places, zip(("", "2"), domains, strict=True), strict=True):
         lines = _distance_lines(result, at)
-        drawn.append((_distance_panel(result, key, domain, at), lines))
+        drawn.append((space.fit(_distance_panel(result, key, domain, at)), lines))
     panels = [panel for panel, _ in drawn]
     return _figure(
         panels,
@@ -150,7 +154,7 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
         subtitle=f"the point at {count(last + 1)} is the share of what lies {count(before + 1)} to "
         f"{count(last)} tokens back, and so on · mean over heads · {_texts(result)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 
@@ -160,14 +164,14 @@ def _distance_lines(result: Result, at: int) -> list[_Line]:
     shown = [edge for edge in result["distances"] if edge < length]
     none: list[Interval] = [None] * len(shown)
     lines = []
-    for row, label in zip(rows, row_labels(rows), strict=True):
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
         values = [100 * share for share in row["by_distance"][at][: len(shown)]]
         hover = [
             f"{label}<br>up to {count(edge)} back: {number(value, 1)} %"
             for edge, value in zip(shown, values, strict=True)
         ]
         ends = [edge + 1 for edge in shown]
-        lines.append(_Line(label, style_of(row["variant"]), ends, values, none, hover))
+        lines.append(_Line(label, style, ends, values, none, hover))
     return lines
 
 
@@ -218,7 +222,7 @@ def heads_figure(
         f"{_texts(seen)} · below: change of the loss when that head alone sees only its last "
         f"{trained} tokens, shaded by its share of Δ, {_texts(ablated)}",
         look=look,
-        width=width,
+        space=_Space(width),
         stacked=False,
         labels=False,
     )
@@ -232,8 +236,9 @@ def _far_cells(row: Row) -> tuple[list[float], list[str]]:
 
 def _change_cells(row: Row) -> tuple[list[float], list[str]]:
     changes = [head["change"] for head in row["heads"]]
-    whole = abs(row["delta"]["intact"]) or 1.0
-    return [max(0.0, -change) / whole for change in changes], [signed(each) for each in changes]
+    whole = abs(row["delta"]["intact"] or 0.0) or 1.0
+    shades = [max(0.0, -(change or 0.0)) / whole for change in changes]
+    return shades, [signed(each) for each in changes]
 
 
 def _cell_domain(column: int, columns: int, line: int) -> tuple[Any, Any]:

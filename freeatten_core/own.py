@@ -15,17 +15,20 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from . import neighbours
 from .errors import ContentError, UsageError, out_of_memory
 from .files import expanded
-from .variants import Variant, split_modifiers
+from .variants import Variant, nearest, split_modifiers
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> output, causal; all (B, H, N, D)."""
@@ -49,10 +52,16 @@ class Own:
     compute: Function
     source: str
     """Its file's text."""
+    folder: Path
+    """Where its file lies; it may import what lies beside it."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """The texts of the files that it imported from there, by their names."""
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(self.source.encode()).hexdigest()
+        """Of all that it consists of; of its file alone where it imports nothing from beside it."""
+        parts = [self.source, *(part for pair in self.beside.items() for part in pair)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 _allowed: dict[str, Own] = {}
@@ -78,13 +87,12 @@ def allow(variant: Variant) -> Variant:
     file, function = variant.function.rsplit(":", 1)
     path = expanded(file)
     name = f"{path.name}:{function}"
-    own = Own(name, *_loaded(path, function))
-    before = _allowed.get(name)
-    if before is not None and before.source != own.source:
+    own = Own(name, *_loaded(path, function), folder=path.parent.resolve())
+    _check(own)
+    own = replace(own, beside=neighbours.sources(own.folder))
+    before = _allowed.setdefault(name, own)
+    if before.sha256 != own.sha256:
         raise UsageError(f"two files give {name}; rename one, so that results tell them apart")
-    if before is None:
-        _check(own)
-        _allowed[name] = own
     return replace(variant, function=name)
 
 
@@ -141,7 +149,8 @@ def described(variant: Variant) -> dict[str, Any]:
     if variant.function is None:
         return {}
     own = find(variant)
-    return {"function": {"name": own.name, "sha256": own.sha256, "source": own.source}}
+    beside = {"beside": dict(own.beside)} if own.beside else {}
+    return {"function": {"name": own.name, "sha256": own.sha256, "source": own.source, **beside}}
 
 
 def check_source(name: str, variant: Variant, sha256: object) -> None:
@@ -258,26 +267,51 @@ def _loaded(path: Path, function: str) -> tuple[Function, str]:
         raise UsageError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
+    importlib.invalidate_caches()  # a neighbour may have been written just now
     try:
-        spec.loader.exec_module(module)
+        with neighbours.importable(path.parent.resolve()):
+            spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever another's file raises
-        raise UsageError(f"{path} does not run: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{path} does not run: {_told(error, path.parent)}") from error
     found = getattr(module, function, None)
     if not callable(found):
-        raise UsageError(f"{path} has no function {function}")
+        raise UsageError(f"{path} has no function {function}{_like(function, module)}")
     return found, source
+
+
+def _like(function: str, module: ModuleType) -> str:
+    """What a name that a file lacks may have meant: one of the functions written there."""
+    written = [
+        name
+        for name, value in vars(module).items()
+        if callable(value) and getattr(value, "__module__", None) == module.__name__
+    ]
+    return nearest(function, written) if written else ""
+
+
+def _told(error: BaseException, folder: Path) -> str:
+    """An error of another's code, with the place in that code where it arose."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, SyntaxError):  # says where itself
+        return said
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.suffix == ".py" and path.resolve().parent == folder.resolve():
+            return f"{said} ({path.name}, line {frame.lineno})"
+    return said
 
 
 def _called(own: Own, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     wanted = (*query.shape[:3], value.shape[-1])
     try:
-        output = own.compute(query, key, value)
+        with neighbours.importable(own.folder):
+            output = own.compute(query, key, value)
     except Exception as error:  # the function is the user's and can raise any type
         if out_of_memory(error):
             raise
         raise UsageError(
             f"{own.name} failed on query {tuple(query.shape)} and value {tuple(value.shape)}: "
-            f"{type(error).__name__}: {error}"
+            f"{_told(error, own.folder)}"
         ) from error
     if not isinstance(output, Tensor) or tuple(output.shape) != wanted:
         given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__

@@ -21,6 +21,8 @@ from .figures import (
     _padded,
     _Panel,
     _share,
+    _Space,
+    _space,
     style_of,
 )
 from .stability_tables import FORM_TITLES, KIND_TITLES, entries, error_text, lost, short
@@ -75,7 +77,7 @@ def scale_figure(
         f"not finite, or zero by mistake · {count(settings['lengths'][-1])} tokens, "
         f"{_measured(result, kind)}",
         look=look,
-        width=width,
+        space=_Space(width),
         stacked=False,
         labels=False,
     )
@@ -174,11 +176,18 @@ def length_figure(
     panels: list[_Panel] = []
     traces: list[Element] = []
     notes: list[Element] = []
-    for dtype, domain in zip(dtypes, _domains(len(dtypes), width, stacked=False), strict=True):
-        lines = [_error_line(result, entry, dtype) for entry in entries(result, kind)]
-        lines.append(_kernel_line(result, kind, dtype, look))
+    lines_of = [
+        [
+            *(_error_line(result, entry, dtype) for entry in entries(result, kind)),
+            _kernel_line(result, kind, dtype, look),
+        ]
+        for dtype in dtypes
+    ]
+    space = _space(width, *lines_of, columns=len(dtypes))
+    domains = _domains(len(dtypes), space, stacked=False)
+    for dtype, domain, lines in zip(dtypes, domains, lines_of, strict=True):
         key = str(len(panels) + 1) if panels else ""
-        panels.append(_length_panel(key, domain, f"<b>{dtype}</b>, safe", lines))
+        panels.append(space.fit(_length_panel(key, domain, f"<b>{dtype}</b>, safe", lines)))
         traces += [line.trace(panels[-1]) for line in lines]
         notes += _labels(panels[-1], lines, short) + _missing_note(panels[-1], lines)
     return _figure(
@@ -190,7 +199,7 @@ def length_figure(
         subtitle="relative to float64, log scale: lower is better · safe: computed in that type "
         f"with max-subtraction or its like · {_measured(result, kind)}",
         look=look,
-        width=width,
+        space=space,
         stacked=False,
     )
 

@@ -154,6 +154,12 @@ def _check_request(request: AblateRequest) -> None:
     if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
         raise UsageError("the checkpoints have different tokenizers; take them one at a time")
     for row in request.rows:
+        if row.variant.attention.function is not None:
+            raise UsageError(
+                f"{row.variant} computes a function of one's own, which sees all keys at once: "
+                "nothing can be hidden from a head of it; freeatten compare, entropy and map "
+                "take it"
+            )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:
             raise UsageError(

@@ -1,5 +1,7 @@
 """`freeatten ablate` prints what the library measures, and bad input is a sentence."""
 
+import csv
+
 import pytest
 from terminal import freeatten, refusal
 
@@ -43,6 +45,36 @@ def test_prints_every_undoing_the_heads_and_how_to_repeat_it(model, books):
     for words in ("Δ at 128 tokens", *UNDONE_TITLES.values(), "0.0 ", "again: freeatten ablate"):
         assert words in out
     assert "hiding far keys lowers the loss most" not in ablated(model, books, "--no-heads").out
+
+
+def test_csv_has_what_json_has(model, books, tmp_path):
+    path = tmp_path / "ablate.csv"
+    result = ablated(model, books, "--json", "--csv", path).result
+    lines = list(csv.DictReader(path.open(encoding="utf-8")))
+    (row,) = result["variants"]
+    whole = [line for line in lines if not line["layer"]]
+    assert {line["undone"]: float(line["delta"]) for line in whole} == row["delta"]
+    for line in whole:
+        bounds = [float(line["delta_low"]), float(line["delta_high"])]
+        assert bounds == row["delta_ci95"][line["undone"]]
+    heads = [line for line in lines if line["layer"]]
+    assert [float(line["change"]) for line in heads] == [head["change"] for head in row["heads"]]
+    assert {(line["variant"], line["length"], line["texts"]) for line in lines} == {
+        ("lssar:p=15", "128", "2")
+    }
+
+
+@pytest.mark.parametrize("texts", ["1", "2"])
+def test_the_picture_as_a_page_without_and_with_intervals(model, books, tmp_path, texts):
+    path = tmp_path / "ablate.html"
+    ablated(model, books, "--texts", texts, "--html", path)
+    assert "What of Δ at 128 tokens goes away" in path.read_text(encoding="utf-8")
+
+
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(tmp_path):
+    for option, name in (("--png", "a.svg"), ("--csv", "a.txt")):
+        words = ("--checkpoint", "no-such-model", option, tmp_path / name)
+        assert f"the name must end in {option.replace('--', '.')}" in refusal(2, "ablate", *words)
 
 
 def test_says_that_the_scale_leaves_the_bias_of_sigmoid():

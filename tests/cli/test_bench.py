@@ -1,5 +1,6 @@
 """The `bench` command: table, JSON, picture, refusals."""
 
+import csv
 import io
 import json
 import subprocess
@@ -42,6 +43,17 @@ def test_json_stands_alone_on_standard_output():
         "lssa naive",
         "lssa compiled",
     ]
+
+
+def test_csv_has_a_line_for_everything_timed(tmp_path):
+    path = tmp_path / "bench.csv"
+    done = freeatten(*TINY, "--json", "--csv", path)
+    lines = list(csv.DictReader(path.open(encoding="utf-8")))
+    assert [(line["peer"], int(line["length"])) for line in lines] == [
+        (row["peer"], row["length"]) for row in done.result["rows"]
+    ]
+    assert {(line["heads"], line["dtype"]) for line in lines} == {("2", "float32")}
+    assert float(lines[0]["ratio"]) == 1
 
 
 def test_the_table_fits_80_columns_and_says_what_was_measured():

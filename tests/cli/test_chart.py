@@ -48,6 +48,15 @@ def test_signs_tell_lines_apart_without_colour():
     assert "behind" not in loss_chart(sample_result(["lssar:p=15"]), 80, color=False)
 
 
+def test_a_variant_trained_twice_gets_two_signs():
+    result = sample_result(["relu", "relu"])
+    result["variants"][1]["checkpoint"] = "mine"
+    legend = loss_chart(result, 80, color=False).splitlines()[-2:]
+    assert "◇ relu [relu]" in legend[0] + legend[1]
+    assert "relu [mine]" in legend[0] + legend[1]
+    assert "◇ relu [mine]" not in legend[0] + legend[1]
+
+
 def test_missing_numbers():
     result = sample_result(["softmax", "relu"])
     result["variants"][0]["loss"][2:] = [None] * 3

@@ -45,6 +45,10 @@ def test_page_is_self_contained(figure, tmp_path):
     assert "which attention breaks?</title>" in text
     assert '"showSendToCloud": false' in text
     assert "background: #14171c" in text
+    assert '"responsive": true' in text
+    assert f"main {{ min-width: {figure.layout.width}px; }}" in text
+    assert f"height:{figure.layout.height}px; width:100%" in text
+    assert f'"width":{figure.layout.width}' not in text
 
 
 def test_figure_itself_is_not_painted(figure, tmp_path):

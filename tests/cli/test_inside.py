@@ -72,6 +72,16 @@ def test_a_close_map_shows_the_query_tokens(model, books, seen):
         assert label.strip()[:12] in out
 
 
+@pytest.mark.parametrize("command", ["map", "stages"])
+def test_the_default_layer_is_one_that_the_model_has(model, books, command):
+    assert "layer 0, head 0" in inside(command, model, books).out
+
+
+def test_the_default_layer_is_the_third_of_many():
+    done = freeatten("stages", "--checkpoint", "lssa", "--len", "64", "--json")
+    assert done.result["layer"] == 2
+
+
 def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path):
     path = tmp_path / "map.html"
     other = ("--checkpoint", trained["softmax"])
@@ -81,6 +91,16 @@ def test_a_page_is_one_file_that_fetches_nothing(model, trained, books, tmp_path
     assert "softmax" in page
     assert 'src="http' not in page
     assert [file.name for file in tmp_path.iterdir()] == ["map.html"]
+
+
+def test_maps_of_one_variant_are_told_apart_by_their_checkpoints(model, books, tmp_path):
+    import shutil
+
+    again, path = shutil.copytree(model, tmp_path / "again"), tmp_path / "map.html"
+    inside("map", model, books, "--checkpoint", again, *HEAD, "--html", path)
+    page = path.read_text(encoding="utf-8")
+    assert f"lssar:p=15 [{model}]" in page
+    assert f"lssar:p=15 [{again}]" in page
 
 
 def test_the_strongest_keys_are_of_the_keys_that_are_shown(model, books, dense):
@@ -138,6 +158,31 @@ def test_entropy_as_csv_has_a_line_a_head(model, trained, books, tmp_path):
     path = tmp_path / "heads.csv"
     inside("entropy", model, books, "--checkpoint", trained["softmax"], "--csv", path)
     assert [line["variant"] for line in csv.DictReader(path.open())] == ["lssar:p=15", "softmax"]
+
+
+def test_one_variant_from_two_checkpoints_keeps_two_curves(model, books, tmp_path):
+    import shutil
+
+    again = shutil.copytree(model, tmp_path / "again")
+    out = inside("entropy", model, books, "--checkpoint", again).out
+    for name in (f"lssar:p=15 [{model}]", f"lssar:p=15 [{again}]"):
+        assert out.count(name) == 2  # above its table, and in the chart's legend
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "title"),
+    [
+        ("entropy", (), "H / log N at 96 tokens"),
+        ("entropy", ("--by", "length", "--statistic", "largest"), "Largest weight at 96 tokens"),
+        ("stages", HEAD, "lssar:p=15, layer 0, head 0: from score to weight"),
+    ],
+)
+def test_pictures_as_pages(model, books, tmp_path, command, words, title):
+    path = tmp_path / "picture.html"
+    inside(command, model, books, *words, "--html", path)
+    assert f"<title>{title}</title>" in path.read_text(encoding="utf-8")
+    told = refusal(2, command, "--checkpoint", model, "--svg", tmp_path / "a.png")
+    assert "the name must end in .svg" in told
 
 
 def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):

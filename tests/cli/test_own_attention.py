@@ -55,6 +55,9 @@ def test_it_gets_its_maps_entropy_and_copying(named, books, tmp_path):
 def test_what_needs_stages_says_so(named, books):
     words = ("--checkpoint", named, "--text", books, "--layer", "0", "--len", "4x")
     assert "which has no stages" in refusal(2, "stages", *words)
+    told = refusal(2, "ablate", *words[:4], "--len", "4x")
+    assert "near.py:near computes a function of one's own" in told
+    assert "nothing can be hidden from a head of it" in told
 
 
 def test_its_code_does_not_run_unless_named(folder, books):

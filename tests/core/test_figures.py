@@ -7,7 +7,6 @@ import sys
 from itertools import pairwise
 
 import pytest
-import torch
 from sample_result import (
     DELTA,
     LENGTHS,
@@ -19,7 +18,6 @@ from sample_result import (
 )
 
 from freeatten_core import figures, wording
-from freeatten_core.analysis import AttentionMap
 from freeatten_core.stored import stored_comparisons
 
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
@@ -135,6 +133,11 @@ def test_one_length_is_one_panel(variants, missing):
     assert low < math.log10(512) < high
 
 
+def panel_height(figure):
+    margin, (low, high) = figure.layout.margin, figure.layout.yaxis.domain
+    return (figure.layout.height - margin.t - margin.b) * (high - low)
+
+
 def boxes(figure, key):
     """Upper and lower edge of every end label, in pixels, from its place and its lines."""
     low, high = figure.layout[f"yaxis{key}"].range
@@ -144,21 +147,43 @@ def boxes(figure, key):
             continue
         height = figures._LINE_HEIGHT * (note.text.count("<br>") + 1)
         if note.showarrow:
-            centre = (high - note.y) / (high - low) * figures._PANEL_HEIGHT + note.ay
+            centre = (high - note.y) / (high - low) * panel_height(figure) + note.ay
         else:
             centre = -note.yshift
         found.append((centre - height / 2, centre + height / 2))
     return sorted(found)
 
 
-@pytest.mark.parametrize("variants", [tuple(LOSS), MAIN])
-def test_end_labels_never_overlap(variants):
-    figure = figures.comparison_figure(sample_result(variants))
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize(
+    "result",
+    [sample_result(), sample_result(MAIN), stored_comparisons()["systems/code"]],
+    ids=["eight", "four", "twenty-three"],
+)
+def test_end_labels_never_overlap_and_stay_beside_their_panel(result, stacked):
+    figure = figures.comparison_figure(result, stacked=stacked)
     for key in ("", "2"):
         edges = boxes(figure, key)
-        assert len(edges) == len(variants)
+        assert len(edges) == len(result["variants"])
         for (_, lower), (upper, _) in pairwise(edges):
             assert upper >= lower
+        assert edges[0][0] >= 0
+        assert edges[-1][1] <= panel_height(figure) + 1
+
+
+def test_long_labels_are_broken_and_widen_the_figure():
+    name = "stages:score=count-cosine:positivity=relu:normalise=none+swap:to=lssar:p=15"
+    result = sample_result(["relu", "softmax"])
+    result["variants"][0]["variant"] = name
+    usual, wide = (figures.comparison_figure(each) for each in (sample_result(MAIN), result))
+    (label, *_) = [text for text in texts(wide) if text.startswith("stages")]
+    lines = label.split("<br>")
+    assert "".join(lines).partition(" <b>")[0] == name
+    assert max(map(len, lines)) < 60
+    room = wide.layout.margin.r
+    assert room > usual.layout.margin.r
+    assert wide.layout.width - usual.layout.width == 2 * (room - usual.layout.margin.r)
+    assert room > max(6.5 * len(re.sub("<.*?>", "", line)) for line in lines)
 
 
 def test_a_variant_looks_the_same_in_every_figure():
@@ -180,6 +205,25 @@ def test_rows_of_a_stored_result_look_different(name):
     assert len({style.label for style in styles}) == len(rows)
 
 
+def test_modified_rows_have_colours_of_their_own():
+    rows = stored_comparisons()["systems/code"]["variants"]
+    colors = {row["variant"]: figures.style_of(row["variant"]).color for row in rows}
+    assert len(set(colors.values())) == len(rows)
+
+
+def test_a_variant_trained_twice_gets_two_symbols_and_the_first_keeps_its_own():
+    rows = [{"variant": "softmax", "checkpoint": f"run-{seed}"} for seed in range(4)]
+    found = figures.row_styles([*rows, {"variant": "lssa"}])
+    assert found[0] == figures.STYLES["softmax"]
+    assert found[4].color == figures.STYLES["lssa"].color
+    for part in ("marker", "sign", "color"):
+        assert len({getattr(style, part) for style in found}) == 5
+    result = sample_result(["relu", "relu"])
+    result["variants"][1]["checkpoint"] = "mine"
+    first, second = panel(figures.comparison_figure(result), "y")
+    assert first.marker.symbol != second.marker.symbol
+
+
 def test_panels_without_labels_leave_no_room_for_them():
     drawn = [figures.comparison_figure(sample_result(), labels=labels) for labels in (True, False)]
     gaps = [each.layout.xaxis2.domain[0] - each.layout.xaxis.domain[1] for each in drawn]
@@ -197,7 +241,9 @@ def luminance(color):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_colour_is_legible_on_the_page(theme):
     page = luminance(figures._LOOKS[theme].paper)
-    for style in figures.STYLES.values():
+    shown = {row["variant"] for each in stored_comparisons().values() for row in each["variants"]}
+    own = {f"{base}+{modifier}" for base in figures.STYLES for modifier in figures._MODIFIED}
+    for style in map(figures.style_of, shown | own | {"mine.py:f", "softmax+logn+swap:to=relu"}):
         high, low = sorted([page, luminance(style.color)], reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 2.9, style.label
 
@@ -260,45 +306,6 @@ def test_learning_curves_start_above_the_frame():
     assert figure.layout.yaxis.range[1] < curves["softmax"][0]["validation"]
     assert "no finite value: relu" in texts(figure)
     assert figures.curve_figure({"softmax": []}).layout.title.text
-
-
-@pytest.fixture(scope="module")
-def attention():
-    query, key = torch.randn(2, 80, 8, generator=torch.Generator().manual_seed(0)).unbind()
-    return AttentionMap.build(query, key, "lssar:p=3")
-
-
-@pytest.mark.parametrize("bounds", [(0, 80, 0, 80), (20, 52, 7, 39)])
-def test_a_map_shows_every_cell_of_its_region_where_it_lies(attention, bounds):
-    region = attention.region(*bounds, cells=16)
-    figure = figures.map_figure(region, title="a head")
-    (heatmap,) = figure.data
-    assert (heatmap.z == region.codes).all()
-    assert heatmap.x0 - heatmap.dx / 2 == region.key_start
-    assert heatmap.y0 - heatmap.dy / 2 == region.query_start
-    assert heatmap.dx == heatmap.dy == region.cell
-    assert (heatmap.zmin, heatmap.zmax) == (0, 255)
-    assert figure.layout.yaxis.autorange == "reversed"  # the first query is on top
-    assert figure.layout.title.text == "<b>a head</b>"
-    said = f"a cell is the max of {region.cell} × {region.cell} tokens"
-    assert figure.layout.title.subtitle.text == said
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_no_line_is_drawn_over_the_first_tokens_of_a_map(attention, theme):
-    layout = figures.map_figure(attention.region(0, 80, 0, 80), title="a head", theme=theme).layout
-    for axis in (layout.xaxis, layout.yaxis):
-        assert (axis.zeroline, axis.showgrid) == (False, False)
-
-
-def test_the_colours_of_a_map_are_labelled_with_their_weights(attention):
-    region = attention.region(0, 80, 0, 80)
-    (heatmap,) = figures.map_figure(region, title="a head").data
-    bar = heatmap.colorbar
-    assert len(bar.tickvals) >= 2
-    for code, label in zip(bar.tickvals, bar.ticktext, strict=True):
-        power = int(re.fullmatch(r"2<sup>(-?\d+)</sup>", label)[1])
-        assert region.scale.floor_log2 + code * region.scale.step == pytest.approx(power)
 
 
 def test_rows_of_one_variant_are_told_apart_by_checkpoint():

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from freeatten_core import Variant, attention, attention_weights, own, row_statistics
+from freeatten_core import Variant, attention, attention_weights, neighbours, own, row_statistics
 from freeatten_core.analysis import AttentionMap, capture
 from freeatten_core.benchmark import timed_variants
 from freeatten_core.checkpoint import load_checkpoint
@@ -28,6 +28,7 @@ def written(query, key, value):
 @pytest.fixture(autouse=True)
 def nothing_allowed(monkeypatch):
     monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(neighbours, "_kept", {})
 
 
 @pytest.fixture
@@ -185,6 +186,80 @@ def test_what_is_no_attention_is_told(file, source, told):
     assert own._allowed == {}
 
 
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def f(q, k, v):\n    return q @ k", "(mine.py, line 2)"),
+        (
+            "import torch\n\n1 / 0",
+            "does not run: ZeroDivisionError: division by zero (mine.py, line 3)",
+        ),
+        ("def f(q, k, v):\n    raise SystemError", "SystemError (mine.py, line 2)"),
+        ("import beside_it\nf = beside_it.f", "(beside_it.py, line 2)"),
+        ("import torch\ndef f(q, k, v):\n    return torch.cat(3)", "(mine.py, line 3)"),
+    ],
+)
+def test_an_error_names_the_file_and_the_line(file, source, told):
+    file("def f(q, k, v):\n    return q @ k", "beside_it.py")
+    with pytest.raises(UsageError) as error:
+        own.allow(Variant.parse(f"{file(source)}:f"))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("writen", "did you mean 'written'?"),
+        ("zzz", "known: written"),
+        ("Tensor", "known: written"),
+    ],
+)
+def test_a_function_that_is_not_there_suggests_those_that_are(file, wanted, told):
+    source = "from torch import Tensor as T\n" + SOFTMAX
+    with pytest.raises(UsageError) as error:
+        own.allow(Variant.parse(f"{file(source)}:{wanted}"))
+    assert f"has no function {wanted}; {told}" in str(error.value)
+
+
+# Files beside it
+
+
+HELPER = "def root(dim): return dim ** 0.5 * {factor}\n"
+AT_ONCE = "from root import root\n" + SOFTMAX.replace(
+    "query.shape[-1] ** 0.5", "root(query.shape[-1])"
+)
+WHEN_CALLED = SOFTMAX.replace("query.shape[-1] ** 0.5", "__import__('root').root(query.shape[-1])")
+
+
+@pytest.mark.parametrize("source", [AT_ONCE, WHEN_CALLED])
+def test_a_file_imports_its_own_neighbour_and_nobody_elses(file, source):
+    import sys
+
+    variants = []
+    for name, factor in (("one", 1), ("two", 2)):
+        file(HELPER.format(factor=factor), f"{name}/root.py")
+        path = file(source, f"{name}/{name}.py")
+        variants.append(own.allow(Variant.parse(f"{path}:written")))
+    query, key, value = vectors()
+    for factor, variant in zip((1, 2), variants, strict=True):
+        expected = attention(query / factor, key, value, "softmax")
+        torch.testing.assert_close(attention(query, key, value, variant), expected)
+    assert "root" not in sys.modules
+    assert str(path.parent) not in sys.path
+
+
+def test_a_neighbour_belongs_to_what_a_checkpoint_was_trained_with(file, tmp_path, monkeypatch):
+    beside = file(HELPER.format(factor=1), "root.py")
+    variant = own.allow(Variant.parse(f"{file(AT_ONCE)}:written"))
+    assert own.described(variant)["function"]["beside"] == {"root.py": HELPER.format(factor=1)}
+    folder = tiny.save(tmp_path / "model", tiny.model(str(variant)))
+    beside.write_text(HELPER.format(factor=3.0))
+    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(neighbours, "_kept", {})
+    with pytest.raises(ContentError, match=r"was trained with another mine\.py:written"):
+        load_rows([], [f"{folder}@{file(AT_ONCE)}:written"])
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read .*none\.py"):
         own.allow(Variant.parse(f"{tmp_path / 'none.py'}:f"))
@@ -329,6 +404,14 @@ def test_the_card_shows_the_file(file, corpus, tmp_path):
     run(own.allow(Variant.parse(f"{file(source)}:written")), corpus, tmp_path / "own")
     card = (tmp_path / "own" / "README.md").read_text()
     assert f"\n`````python\n{source.rstrip()}\n`````\n" in card
+
+
+def test_the_card_shows_what_the_file_imported(file, corpus, tmp_path):
+    file(HELPER.format(factor=1), "root.py")
+    run(own.allow(Variant.parse(f"{file(AT_ONCE)}:written")), corpus, tmp_path / "own")
+    card = (tmp_path / "own" / "README.md").read_text()
+    assert "It imported `root.py` from beside it" in card
+    assert f"```python\n{HELPER.format(factor=1).rstrip()}\n```" in card
 
 
 def test_a_run_goes_on_with_the_same_function_alone(file, corpus, tmp_path):

@@ -1,0 +1,117 @@
+"""Every variant, modifier and option by name with a line each, from the tables that define them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from .checkpoint import CONFIG, assets, read_config, shipped
+from .figures import _STEPS, STYLES, style_of
+from .variants import (
+    MODIFIERS,
+    P_DEFAULT,
+    P_MAX,
+    P_MIN,
+    PLAIN,
+    SHARPENED,
+    SOURCES,
+    AlignBy,
+    Variant,
+)
+
+SCHEMA = 1
+STAGES: Mapping[str, Mapping[str, str]] = {
+    "score": {
+        "dot": "q·k / √D",
+        "length-cosine": "log D · log N · cos(q, k)",
+        "dim-cosine": "log D · cos(q, k)",
+        "count-cosine": "log N · cos(q, k)",
+        "dot-log-n": "q·k / √D − log N",
+    },
+    "positivity": {
+        "exp": "exp(s)",
+        "softplus": "log(1 + exp(s))",
+        "sigmoid": "1 / (1 + exp(−s))",
+        "relu": "max(s, 0)",
+    },
+    "normalise": {
+        "l1": "divided by the sum of the row",
+        "count": "divided by N, the number of visible keys",
+        "none": "left as it is",
+    },
+}
+"""What the values of a stage compute."""
+MODIFIER_OPTIONS: Mapping[str, str] = {
+    "align": f"by={'|'.join(get_args(AlignBy))}",
+    "swap": "to=VARIANT",
+}
+
+
+def glossary() -> dict[str, Any]:
+    """What `freeatten variants --json` prints: lists of plain values, in the order of the tables.
+
+    Returns:
+        `variants` (typed, and as in pictures, with stages and source), `modifiers`, `stages` (a
+        line for every value), `options` and `labels`, what else pictures call by another name.
+    """
+    named = {**PLAIN, **{name: Variant.parse(name) for name in SHARPENED}}
+    typed, weights = set(map(str, named.values())), _shipped_variants()
+    return {
+        "schema": SCHEMA,
+        "variants": [
+            {
+                "name": str(variant),
+                "label": _label(str(variant)),
+                "score": variant.score,
+                "positivity": variant.positivity,
+                "normalise": variant.normalise,
+                "p": variant.sharpen,
+                "source": SOURCES[name],
+                "shipped": [each for each in weights if each.split(":")[0] == name],
+            }
+            for name, variant in named.items()
+        ],
+        "modifiers": [
+            {"name": f"+{name}", "meaning": meaning, "option": MODIFIER_OPTIONS.get(name)}
+            for name, meaning in MODIFIERS.items()
+        ],
+        "stages": [
+            {"stage": stage, "value": value, "meaning": meaning}
+            for stage, values in STAGES.items()
+            for value, meaning in values.items()
+        ],
+        "options": _options(),
+        "labels": [
+            {"name": name, "label": _label(name)}
+            for name in (*STYLES, *_STEPS)
+            if _label(name) != name and name not in typed
+        ],
+    }
+
+
+def _options() -> list[dict[str, str]]:
+    sharpened = ", ".join(SHARPENED)
+    return [
+        {
+            "option": ":p=POWER",
+            "meaning": f"of {sharpened}: the power of the re-weighting, {P_MIN} to {P_MAX}; "
+            f"{P_DEFAULT} when left out",
+        },
+        {
+            "option": "stages:score=…:positivity=…:normalise=…",
+            "meaning": "any other combination of stages; with :p= it is sharpened",
+        },
+        {
+            "option": "FILE.py:FUNCTION",
+            "meaning": "a Python function of one's own in the place of the stages: docs/own.md",
+        },
+    ]
+
+
+def _label(name: str) -> str:
+    return style_of(name).label.replace("<br>", " ")
+
+
+def _shipped_variants() -> list[str]:
+    folder = assets() / "checkpoints"
+    return [str(read_config(folder / name / CONFIG).variant) for name in shipped()]
