@@ -10,7 +10,7 @@ import pytest
 import torch
 import typer
 from freeatten_app import failures as app_failures
-from freeatten_cli import failures
+from freeatten_cli import failures, interrupt
 from freeatten_cli.failures import guarded
 from terminal import PROCESS, process_environment
 
@@ -50,10 +50,13 @@ def test_an_interruption_is_130(capsys):
 
 @pytest.fixture
 def default_signals():
-    """Both signals as a terminal sets them, and afterwards as they were."""
-    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP)}
-    for name in before:
-        signal.signal(name, signal.SIG_DFL)
+    """Signals as a terminal sets them, and afterwards as they were."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {name: signal.signal(name, handler) for name, handler in usual.items()}
     yield
     for name, handler in before.items():
         signal.signal(name, handler)
@@ -61,17 +64,24 @@ def default_signals():
 
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("program", [failures, app_failures], ids=["freeatten", "freeatten-viz"])
-def test_a_signal_ends_a_command_as_ctrl_c_does(program, name, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("guarded", "unwind"),
+    [
+        (failures.guarded, interrupt.install),
+        (app_failures.guarded, app_failures.unwind_when_terminated),
+    ],
+    ids=["freeatten", "freeatten-viz"],
+)
+def test_a_signal_ends_a_command_as_ctrl_c_does(guarded, unwind, name, tmp_path, capsys):
     number = signal.Signals[name]
 
-    @program.guarded
+    @guarded
     def write():
         with replacing(tmp_path / "map.png"), replacing_folder(tmp_path / "site") as folder:
             (folder / "half.html").write_text("half")
             os.kill(os.getpid(), number)
 
-    program.unwind_when_terminated()
+    unwind()
     with pytest.raises(typer.Exit) as exit_:
         write()
     assert exit_.value.exit_code == 128 + number
@@ -83,7 +93,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(program, name, tmp_path, capsys)
 @pytest.mark.usefixtures("default_signals")
 def test_what_nohup_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    failures.unwind_when_terminated()
+    interrupt.install()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
