@@ -30,11 +30,12 @@ def export(
     """Write a static site: the stored comparison and zoomable maps. Open its index.html."""
     from rich.console import Console
 
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.files import replacing_folder
-    from freeatten_core.lengths import parse_lengths
+    from freeatten_core.basics.files import replacing_folder
+    from freeatten_core.basics.lengths import parse_lengths
+    from freeatten_core.data.documents import evaluation_documents
 
-    from . import environment, heads, site
+    from .server import environment
+    from .site import heads, site
 
     site.check_folder(out)
     rows = heads.load()

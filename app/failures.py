@@ -22,9 +22,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
-            from freeatten_core.errors import told
+            from freeatten_core.basics.errors import sentence_and_code
 
-            found = told(error)
+            found = sentence_and_code(error)
             if found is None:
                 raise
             sentence, code = found

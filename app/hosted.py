@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from . import environment
-from .answers import shortened, wrong
 from .failures import guarded
-from .serve import check_port, run
+from .serve import run
+from .server import environment
+from .server.address import check_port
+from .server.answers import shortened, usage_error
 
 if TYPE_CHECKING:
-    from .analyses import Analyses
+    from .server.analyses import Analyses
 
 HOST, PORT = "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"
 """A Space says by these where to listen."""
@@ -52,7 +53,7 @@ def port_of(text: str) -> int:
         UsageError: it is none.
     """
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        raise wrong(f"{PORT} is {shortened(text)}; it must be a port, 1 to 65535")
+        raise usage_error(f"{PORT} is {shortened(text)}; it must be a port, 1 to 65535")
     return int(text)
 
 
@@ -68,10 +69,10 @@ def spaces_package() -> ModuleType | None:
 
 def analyses(spaces: ModuleType | None, allow: Sequence[str] = ()) -> Analyses:
     """What a public server has: it opens shipped checkpoints and the allowed repositories only."""
-    from .analyses import Analyses
-    from .models import Models
-    from .texts import Texts
-    from .zerogpu import ZeroGpuAnalyses, captured
+    from .server.analyses import Analyses
+    from .server.models import Models
+    from .server.texts import Texts
+    from .server.zerogpu import ZeroGpuAnalyses, captured
 
     models, texts = Models((), local=False, allowed=allow), Texts(None, local=False)
     on_gpu = captured if spaces is None else spaces.GPU(captured)

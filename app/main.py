@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from . import environment, export, serve, space
+from . import export, serve, space
 from .failures import guarded, unwind_when_terminated
+from .server import environment
 
 app = typer.Typer(
     name="freeatten-viz",

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from . import about, compare, entropy, maps, retrieval, setup, stages
-from .answers import answering
-from .comparing import Comparisons
-from .markup import read, script, section, stronger
+from .pages.markup import read, script, section, stronger
+from .server.answers import answering
+from .server.comparisons import Comparisons
+from .tabs import about, compare, entropy, maps, retrieval, setup, stages
 
 if TYPE_CHECKING:
-    from .analyses import Analyses
+    from .server.analyses import Analyses
 
 SCRIPTS = (
     "elements.js",

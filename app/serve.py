@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import inspect
-import socket
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import environment
-from .answers import wrong
-from .environment import say
-from .visitor import is_loopback
+from .server import environment
+from .server.address import check_port, in_url, shown
+from .server.answers import usage_error
+from .server.environment import say
+from .server.visitor import is_loopback
 
 if TYPE_CHECKING:
     import gradio as gr
 
-    from .analyses import Analyses
+    from .server.analyses import Analyses
 
-MOST_PORTS = 100
 UPLOAD_BYTES = "1kb"
 """Gradio's own upload has no use here: texts come with the calls, within their own bounds."""
 
@@ -52,9 +50,9 @@ def serve(
     ] = True,
 ) -> None:
     """Open the instrument in a browser. Ctrl-C stops it."""
-    from .analyses import Analyses
-    from .models import Models, hub_names
-    from .texts import Texts
+    from .server.analyses import Analyses
+    from .server.models import Models, hub_names
+    from .server.texts import Texts
 
     login = login_of(auth)
     allowed = hub_names(allow or ())
@@ -95,7 +93,7 @@ def _listen(
 ) -> None:
     app = launch(analyses, host, port, login)
     try:
-        address = f"http://{_shown(host)}:{port}"
+        address = f"http://{shown(host)}:{port}"
         say(f"freeatten is at {address} (Ctrl-C stops it)")
         Thread(target=warm, daemon=True).start()
         if browser:
@@ -126,12 +124,12 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
         import gradio as gr
     from starlette.middleware import Middleware
 
-    from .guard import Guard, unknown
     from .page import build, head
+    from .server.guard import Guard, unknown
 
     app = build(analyses)
     app.launch(
-        server_name=_in_url(host),
+        server_name=in_url(host),
         server_port=port,
         auth=login,
         head=head(),
@@ -176,9 +174,9 @@ def without_stubs() -> Iterator[None]:
 
 def warm() -> None:
     """Imports what the first screen needs while the browser starts."""
-    from . import compare, stored
+    from .tabs import compare, comparison_view
 
-    compare.comparison(stored.FIRST)
+    compare.comparison(comparison_view.FIRST)
 
 
 def login_of(text: str | None) -> tuple[str, str] | None:
@@ -191,7 +189,7 @@ def login_of(text: str | None) -> tuple[str, str] | None:
         return None
     user, _, password = text.partition(":")
     if not user or not password:
-        raise wrong("--auth needs a name and a password, as in --auth me:secret")
+        raise usage_error("--auth needs a name and a password, as in --auth me:secret")
     return user, password
 
 
@@ -203,10 +201,10 @@ def check_text(text: str | None) -> None:
     """
     if text is None or text in ("stdlib", "prose"):
         return
-    from freeatten_core.files import expanded  # with it comes torch
+    from freeatten_core.basics.files import expanded  # with it comes torch
 
     if not text or not expanded(text).exists():
-        raise wrong(
+        raise usage_error(
             f"no text at {text or repr(text)}: it must be a file, a folder, stdlib or prose"
         )
 
@@ -218,51 +216,4 @@ def check_device(device: str) -> None:
         UsageError: another name.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise wrong(f"device is {device!r}; it can be auto, cpu or cuda")
-
-
-def check_port(host: str, port: int) -> None:
-    """Whether the server can listen there.
-
-    Raises:
-        UsageError: the port is taken (the message names the next that is free), or the address
-            is none of this machine.
-    """
-    try:
-        if _are_free(host, port):
-            return
-    except (OSError, UnicodeError) as error:  # the second: a name that no host can have
-        reason = getattr(error, "strerror", None) or error
-        raise wrong(f"cannot listen on {host}:{port}: {reason}") from None
-    after = range(port + 1, min(port + MOST_PORTS, 65536))
-    free = next((each for each in after if _are_free(host, each)), None)
-    proposal = "" if free is None else f"; --port {free} is free"
-    raise wrong(f"port {port} is taken{proposal}")
-
-
-def _are_free(host: str, port: int) -> bool:
-    """The port there, and on the one address where Gradio tries it first."""
-    return _is_free(host, port) and _is_free("127.0.0.1", port)
-
-
-def _is_free(host: str, port: int) -> bool:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address)
-            probe.listen(1)
-        except OSError as error:
-            if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                return False
-            raise
-    return True
-
-
-def _shown(host: str) -> str:
-    """An address that a browser on this machine can open."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else _in_url(host)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+        raise usage_error(f"device is {device!r}; it can be auto, cpu or cuda")

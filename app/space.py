@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from .environment import say
-from .markup import space_card
+from .pages.markup import space_card
+from .server.environment import say
 
 MEGABYTE = 1_000_000
 PYTHON = "3.12.12"
@@ -52,10 +52,10 @@ def space(
     ] = None,
 ) -> None:
     """Write the app as a folder to push to a Gradio Space, with all that it needs."""
-    from freeatten_core.files import replacing_folder
+    from freeatten_core.basics.files import replacing_folder
 
-    from .models import hub_names
-    from .site import check_folder
+    from .server.models import hub_names
+    from .site.site import check_folder
 
     allowed = hub_names(allow or ())
     check_folder(out)
@@ -73,9 +73,9 @@ def space(
 
 def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
     """Write the Space into an existing folder; `allowed` are hub repositories."""
-    from freeatten_core.checkpoint import assets
+    from freeatten_core.basics.assets import assets
 
-    from .zerogpu import LONG
+    from .server.zerogpu import LONG
 
     settings = {
         "sdk": "gradio",

@@ -9,10 +9,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import check_writable, replacing
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import check_writable, replacing
 
-from .streams import check_open
+from .terminal.streams import check_open
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import (
+from .commands import (
     ablate,
     bench,
     checkpoints,
@@ -22,9 +22,9 @@ from . import (
     train,
     variants,
 )
-from .failures import FAILURE, guarded, interrupted, stop
-from .interrupt import install
-from .streams import discard_output, prepare
+from .terminal.failures import FAILURE, guarded, interrupted, stop
+from .terminal.interrupt import install
+from .terminal.streams import discard_output, prepare
 
 app = typer.Typer(
     name="freeatten",

@@ -1,8 +1,8 @@
-"""What the commands that look inside a model share: which model, which text, one pass over it."""
+"""What the subcommands share: options, which model, which text, one pass over it."""
 
 from __future__ import annotations
 
-import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture
-    from freeatten_core.comparison import Row
+    from freeatten_core.models.rows import Row
+
+DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
+TEXT = "stdlib, prose, a file or folder, or - for standard input."
+
 
 HEAD_HELP = "Head, from 0."
 LAYER_HELP = "Layer, from 0; by default 2, or the last of a model that has fewer."
@@ -19,8 +23,8 @@ LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048.
 
 def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: str) -> list[Row]:
     """Shipped variants and given checkpoints; the default when neither is named."""
-    from freeatten_core.comparison import load_rows
-    from freeatten_core.variants import Variant
+    from freeatten_core.models.rows import load_rows
+    from freeatten_core.variants.variant import Variant
 
     names = variants if variants is not None else ("" if checkpoints else default)
     return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
@@ -47,8 +51,9 @@ def captures(
         UsageError: a text that is too short, rows with different tokenizers, too little memory.
     """
     from freeatten_core.analysis.same_text import capture_rows
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import tokens_of
+    from freeatten_core.data.documents import evaluation_documents
 
     chosen = choose_device(device)
     tokens = tokens_of(length, rows[0].checkpoint.config.train_length)
@@ -57,19 +62,6 @@ def captures(
         return capture_rows(
             rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
         )
-
-
-def tokens_of(text: str, train_length: int) -> int:
-    """`4x` or a number in tokens, 2 or more."""
-    from freeatten_core.errors import UsageError
-
-    match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
-    if match is None or int(match[1]) == 0:
-        raise UsageError(f"--len is {text!r}; write 4x or a number of tokens such as 2048")
-    tokens = int(match[1]) * (train_length if match[2] else 1)
-    if tokens < 2:
-        raise UsageError(f"--len is {text}; there must be at least 2 tokens")
-    return tokens
 
 
 @contextmanager
@@ -81,7 +73,7 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], Callable[[float, f
     """
     from rich.console import Console
 
-    from .bars import progress_bar
+    from .terminal.bars import progress_bar
 
     with progress_bar(Console(stderr=True, quiet=quiet)) as bar:
 
@@ -90,3 +82,36 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], Callable[[float, f
             return lambda done, whole: bar.update(task, completed=done, total=whole)
 
         yield advance
+
+
+def command_line() -> str:
+    """This call, as it can be typed again."""
+    return " ".join(map(_quoted, ["freeatten", *sys.argv[1:]]))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; line ends and bytes that are no UTF-8 as `$'\\xe9'`."""
+    if word.isprintable():
+        return shlex.quote(word)
+    shown = (_escaped(character) for character in word)
+    return f"$'{''.join(shown)}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def check_choice(option: str, value: str, legal: tuple[str, ...]) -> None:
+    """Refuse a value that an option does not have.
+
+    Raises:
+        UsageError: says what it can be.
+    """
+    from freeatten_core.basics.errors import UsageError
+
+    if value not in legal:
+        raise UsageError(f"--{option} is {value!r}; it can be {', '.join(legal)}")

@@ -21,7 +21,7 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
     Raises:
         ContentError: after everything was tried, says what could not be written.
     """
-    from freeatten_core.errors import ContentError, told
+    from freeatten_core.basics.errors import ContentError, sentence_and_code
 
     failures: list[str] = []
     left = False
@@ -38,7 +38,7 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
         try:
             write(path)
         except Exception as error:  # a bug is raised again
-            sentence = told(error)
+            sentence = sentence_and_code(error)
             if sentence is None:
                 raise
             failures.append(sentence[0])
@@ -59,8 +59,8 @@ def refuse_failed(result: Mapping[str, Any]) -> None:
     Raises:
         ContentError: names the rows that failed, and the place where losses stop being finite.
     """
-    from freeatten_core.errors import ContentError
-    from freeatten_core.wording import troubles
+    from freeatten_core.basics.errors import ContentError
+    from freeatten_core.results.format import troubles
 
     rows = result["variants"]
     if any(row.get("error") for row in rows) or (

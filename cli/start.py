@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .interrupt import install
+from .terminal.interrupt import install
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """How does attention behave as the context grows? Variants, kernels, models, evaluation."""
 
-from .attention import attention, attention_weights, row_statistics
-from .checkpoint import Checkpoint, load_checkpoint
-from .evaluation import loss_by_length
-from .variants import Variant
+from .measures.scoring import loss_by_length
+from .models.checkpoint import Checkpoint, load_checkpoint
+from .ops.operator import attention, attention_weights, row_statistics
+from .variants.variant import Variant
 
 __all__ = [
     "Checkpoint",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from freeatten_core.shares import wilson
+from freeatten_core.results.shares import wilson
 
 LENGTHS = (256, 512, 1024, 2048)
 GAIN = {"softmax": (2.51, 1.85, 0.43, 0.02), "lssar:p=15": (2.54, 2.24, 0.22, -0.019)}

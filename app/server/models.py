@@ -10,11 +10,11 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from . import visitor
-from .answers import shortened, text_of, without_folders, wrong
+from .answers import shortened, text_of, usage_error, without_folders
 
 if TYPE_CHECKING:
-    from freeatten_core.checkpoint import Checkpoint
-    from freeatten_core.comparison import Row
+    from freeatten_core.models.checkpoint import Checkpoint
+    from freeatten_core.models.rows import Row
 
 SOURCE_CHARACTERS = 300
 MOST_MODELS = 8
@@ -55,8 +55,8 @@ class Models:
 
     def _name(self, source: str) -> str:
         """Folders of this machine are nobody's business elsewhere."""
-        from freeatten_core.checkpoint import shipped
-        from freeatten_core.files import expanded
+        from freeatten_core.basics.files import expanded
+        from freeatten_core.models.catalogue import shipped
 
         path = expanded(source)
         is_public = source in shipped() or (HUB_NAME.fullmatch(source) and not path.is_dir())
@@ -64,8 +64,10 @@ class Models:
 
     def choices(self) -> list[dict[str, Any]]:
         """What a page can tick: the id, what it is called, whether it is shown first."""
-        from freeatten_core.checkpoint import assets, read_config, shipped
-        from freeatten_core.comparison import ROWS
+        from freeatten_core.basics.assets import assets
+        from freeatten_core.models.catalogue import shipped
+        from freeatten_core.models.format import read_config
+        from freeatten_core.models.rows import ROWS
 
         first = self.configured or FIRST
         found = []
@@ -80,8 +82,8 @@ class Models:
 
     def suggestions(self) -> list[str]:
         """Shipped checkpoints with every modifier that needs no option, as one can write them."""
-        from freeatten_core.errors import UsageError
-        from freeatten_core.variants import Variant
+        from freeatten_core.basics.errors import UsageError
+        from freeatten_core.variants.variant import Variant
 
         found = []
         for each in self.choices():
@@ -114,7 +116,7 @@ class Models:
         Raises:
             UsageError, ContentError: as `get`; modifiers that it cannot have.
         """
-        from freeatten_core.comparison import modified_row, split_modifiers
+        from freeatten_core.models.rows import modified_row, split_modifiers
 
         named = self._named(source)
         if named:
@@ -138,13 +140,13 @@ class Models:
         return next((each for each in self.configured if f"{source}+".startswith(f"{each}+")), "")
 
     def _check(self, source: str) -> None:
-        from freeatten_core.checkpoint import shipped
-        from freeatten_core.files import expanded
+        from freeatten_core.basics.files import expanded
+        from freeatten_core.models.catalogue import shipped
 
         if self.local or source in self.configured or source in shipped():
             return
         if source not in self.allowed or expanded(source).exists():
-            raise wrong(
+            raise usage_error(
                 f"checkpoint {shortened(source)} is not open to this page: from another machine "
                 "it can name shipped checkpoints and what the server was started with "
                 "(--checkpoint, or --allow for Hugging Face repositories)"
@@ -159,7 +161,7 @@ def hub_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if not HUB_NAME.fullmatch(name):
-            raise wrong(
+            raise usage_error(
                 f"--allow is {shortened(name)}; it must be a Hugging Face repository, owner/name "
                 "(a folder of this machine is opened with --checkpoint)"
             )
@@ -168,7 +170,7 @@ def hub_names(names: Sequence[str]) -> tuple[str, ...]:
 
 def modifiers() -> list[tuple[str, str]]:
     """What can be changed at inference: names, and what they do."""
-    from freeatten_core.variants import MODIFIERS
+    from freeatten_core.variants.variant import MODIFIERS
 
     return [(name, str(meaning)) for name, meaning in MODIFIERS.items()]
 
@@ -177,13 +179,15 @@ def _allowed(source: str) -> str:
     """Its name without the function of one's own that it computes, `folder@my_file.py:function`."""
     if "@" not in source:  # the usual start goes on without torch
         return source
-    from freeatten_core.comparison import allowed_source
+    from freeatten_core.models.rows import allowed_source
 
     return allowed_source(source)
 
 
 def _load(source: str) -> Checkpoint:
-    from freeatten_core.checkpoint import assets, load_checkpoint, shipped
+    from freeatten_core.basics.assets import assets
+    from freeatten_core.models.catalogue import shipped
+    from freeatten_core.models.checkpoint import load_checkpoint
 
     if source in shipped():  # by its folder: one of the same name may lie in the current folder
         return replace(load_checkpoint(assets() / "checkpoints" / source), name=source)

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import visitor
-from .answers import choice_of, object_of, text_of, without_folders, wrong
+from .answers import choice_of, object_of, text_of, usage_error, without_folders
 from .cache import BoundedCache
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-    from freeatten_core.corpus import Document
+    from freeatten_core.data.documents import Document
 
 MOST_CHARACTERS = 1_000_000
 """Of a pasted text or a file."""
@@ -48,7 +48,7 @@ class TextSource:
             return cls(kind)
         content = text_of("the text", asked["content"], MOST_CHARACTERS)
         if not content.strip():
-            raise wrong("the text is empty; paste one, or choose a file")
+            raise usage_error("the text is empty; paste one, or choose a file")
         name = text_of("the text's name", asked["name"], NAME_CHARACTERS) or "pasted text"
         return cls(kind, name, content.replace("\r\n", "\n"))
 
@@ -74,7 +74,7 @@ class Texts:
 
     def kinds(self) -> dict[str, str]:
         """The sources that can be named, with how they are called; the first is shown first."""
-        from freeatten_core.wording import source_name
+        from freeatten_core.results.format import source_name
 
         given = {} if self.given is None else {"given": Path(self.given).name}
         return given | {kind: source_name(kind) for kind in ("stdlib", "prose")}
@@ -98,7 +98,7 @@ class Texts:
         Raises:
             UsageError: no text of the source is long enough.
         """
-        from freeatten_core.tokens import tokenizer_id
+        from freeatten_core.data.tokenizer import tokenizer_id
 
         key = source.digest, tokenizer_id(tokenizer), length, seed
         found = self._drawn.get(key)
@@ -112,8 +112,8 @@ class Texts:
     ) -> tuple[torch.Tensor, str]:
         import torch
 
-        from freeatten_core.evaluation import select_texts
-        from freeatten_core.tokens import encode
+        from freeatten_core.data.selection import select_texts
+        from freeatten_core.data.tokenizer import encode
 
         if source.kind == "own":
             length = min(length, max(2, len(encode(tokenizer, source.content))))
@@ -123,7 +123,7 @@ class Texts:
 
     def documents(self, source: TextSource) -> list[Document]:
         """The files of a source, or the one own text."""
-        from freeatten_core.corpus import Document
+        from freeatten_core.data.documents import Document
 
         if source.kind == "own":
             return [Document(source.name, source.content)]
@@ -134,6 +134,6 @@ class Texts:
 
 @lru_cache(maxsize=3)
 def _read(source: str) -> list[Document]:
-    from freeatten_core.corpus import evaluation_documents
+    from freeatten_core.data.documents import evaluation_documents
 
     return evaluation_documents(source)

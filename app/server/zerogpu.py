@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from freeatten_core.analysis import Capture
-    from freeatten_core.comparison import Row
+    from freeatten_core.models.rows import Row
 
     from .jobs import Advance
     from .models import Models
@@ -46,7 +46,7 @@ def captured(asked: bytes) -> bytes:
         The `Capture`, on the CPU.
     """
     from freeatten_core.analysis import capture
-    from freeatten_core.devices import choose_device
+    from freeatten_core.basics.devices import choose_device
 
     row, tokens = pickle.loads(asked)
     made = capture(row.checkpoint, tokens, variant=row.variant, device=choose_device("auto"))

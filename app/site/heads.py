@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from freeatten_core.analysis import STATISTICS, Capture, head_table
-from freeatten_core.analysis.capture import Advance
 from freeatten_core.analysis.rows import Name
 from freeatten_core.analysis.same_text import capture_rows
-from freeatten_core.comparison import Row, load_rows
-from freeatten_core.corpus import Document
-from freeatten_core.devices import choose_device
-from freeatten_core.variants import Variant
+from freeatten_core.basics.devices import choose_device
+from freeatten_core.basics.progress import Advance
+from freeatten_core.data.documents import Document
+from freeatten_core.models.rows import Row, load_rows
+from freeatten_core.variants.variant import Variant
 
 VARIANTS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 

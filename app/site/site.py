@@ -16,25 +16,24 @@ from string import Template
 from typing import Any
 
 from freeatten_core.analysis import STATISTICS, AttentionMap
-from freeatten_core.analysis.capture import Advance
-from freeatten_core.comparison import Row
-from freeatten_core.errors import UsageError
-from freeatten_core.figures import comparison_title, row_labels
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Advance
+from freeatten_core.figures.comparison import comparison_title
+from freeatten_core.figures.styles import row_labels
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
-from freeatten_core.stored import stored_comparisons
-from freeatten_core.wording import Result, count
+from freeatten_core.models.rows import Row
+from freeatten_core.results.format import Result, count
+from freeatten_core.results.stored import stored_comparisons
 
-from . import stored
+from ..pages.markup import read, script, section, space_card
+from ..tabs import comparison_view
 from .heads import CHOICES, Choice, Picked, Seen
-from .markup import read, script, section, space_card
 
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
 THUMBNAILS = ("softmax", "lssar:p=15")
 THUMBNAIL_CELLS = 256
-LEVEL_CELLS, LEAST_CELL = 1024, 8
-"""Cells along the finest level that a map carries at most, and tokens along such a cell at least;
-closer views are recomputed by the page."""
+
 ROW_BYTES = 7 * 4
 BASE64 = 4 / 3
 PLOTLY_BYTES = 5_000_000
@@ -77,6 +76,8 @@ def forecast(rows: Sequence[Row], length: int) -> Sizes:
     Raises:
         UsageError: a map would be larger than a Space takes as one file.
     """
+    from freeatten_core.analysis.map.attention_map import LEVEL_CELLS
+
     dim = max(row.checkpoint.config.head_dim for row in rows)
     levels = 4 / 3 * min(length, LEVEL_CELLS) ** 2
     one = int(BASE64 * (length * (2 * 2 * dim + ROW_BYTES) + levels))
@@ -95,11 +96,11 @@ def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advan
     (folder / "data").mkdir()
     thumbnails = _write_maps(folder, seen, advance("maps"))
     for name, result in results.items():
-        _write_data(folder, data_name(name), stored.comparison(name, result))
+        _write_data(folder, data_name(name), comparison_view.comparison(name, result))
     labels = seen.captures[0].labels(0, seen.captures[0].length)
     _write_data(folder, "tokens", labels)
     _write_data(folder, "site", _site(results, seen, thumbnails))
-    _write_pages(folder, results[stored.FIRST], command)
+    _write_pages(folder, results[comparison_view.FIRST], command)
 
 
 # Parts that are no data
@@ -110,7 +111,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
 
     words = {
         "title": comparison_title(result),
-        "answer": stored.first_answer(stored.FIRST, result),
+        "answer": comparison_view.first_answer(comparison_view.FIRST, result),
     }
     words["command"] = command
     safe = {name: html.escape(text) for name, text in words.items()}
@@ -141,6 +142,8 @@ def _write_data(folder: Path, name: str, value: Any) -> None:
 
 def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, Any]]:
     """Write every map once; the thumbnails are of the first choice."""
+    from freeatten_core.analysis.map.attention_map import finest
+
     distinct = {each.file: each for row in seen.picked for each in row}
     shown = [each for each in seen.picked[0] if str(each.capture.variant) in THUMBNAILS]
     small = {each.file for each in shown}
@@ -153,12 +156,6 @@ def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, An
             thumbnails[name] = _thumbnail(attention, each)
         advance(index + 1, len(distinct))
     return [thumbnails[each.file] for each in shown]
-
-
-def finest(attention: AttentionMap) -> int:
-    """The cell of the finest level that a map carries."""
-    least = max(LEAST_CELL, attention.query_length / LEVEL_CELLS)
-    return next(cell for cell in attention.levels if cell >= least)
 
 
 def _thumbnail(attention: AttentionMap, picked: Picked) -> dict[str, Any]:
@@ -182,8 +179,8 @@ def _site(
     results: Mapping[str, Result], seen: Seen, thumbnails: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     return {
-        "results": stored.choices(results),
-        "paper": stored.paper_table(),
+        "results": comparison_view.choices(results),
+        "paper": comparison_view.paper_table(),
         "thumbnails": thumbnails,
         "text": f"{count(seen.captures[0].length)} tokens of {seen.text}",
         "choices": [

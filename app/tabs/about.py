@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .answers import Answer
-from .models import modifiers
+from ..server.answers import Answer
+from ..server.models import modifiers
 
 
 def functions() -> list[Callable[..., Answer]]:
@@ -15,8 +15,9 @@ def functions() -> list[Callable[..., Answer]]:
 
 def about() -> Answer:
     """The variants as rows of a table, and every shipped card as HTML."""
-    from freeatten_core.checkpoint import assets, shipped
-    from freeatten_core.variants import PLAIN, SHARPENED, SOURCES, Variant
+    from freeatten_core.basics.assets import assets
+    from freeatten_core.models.catalogue import shipped
+    from freeatten_core.variants.variant import PLAIN, SHARPENED, SOURCES, Variant
 
     variants = {**PLAIN, **{name: Variant.parse(name) for name in SHARPENED}}
     return {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .answers import Answer, choice_of
-from .comparing import Comparisons
-from .markup import stronger
+from ..pages.markup import stronger
+from ..server.answers import Answer, choice_of
+from ..server.comparisons import Comparisons
 
 
 def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
@@ -22,9 +22,9 @@ def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
 
     def made_comparison(id: str) -> Answer:
         """What such a comparison found, as a stored result is shown."""
-        from . import stored
+        from . import comparison_view
 
-        return stored.scored(comparisons.get(id))
+        return comparison_view.scored(comparisons.get(id))
 
     return [component, results, comparison, start_comparison, made_comparison, plotly]
 
@@ -38,22 +38,25 @@ def component() -> Answer:
 
 def results() -> Answer:
     """The stored results, the first one to be shown first, and the paper's."""
-    from freeatten_core.stored import stored_comparisons
+    from freeatten_core.results.stored import stored_comparisons
 
-    from . import stored
+    from . import comparison_view
 
-    return {"results": stored.choices(stored_comparisons()), "paper": stored.paper_table()}
+    return {
+        "results": comparison_view.choices(stored_comparisons()),
+        "paper": comparison_view.paper_table(),
+    }
 
 
 def comparison(name: str) -> Answer:
     """One stored result as figures, lines and tables."""
-    from freeatten_core.stored import stored_comparisons
+    from freeatten_core.results.stored import stored_comparisons
 
-    from . import stored
+    from . import comparison_view
 
     found = stored_comparisons()
     known = choice_of("the result", name, list(found))
-    return stored.comparison(known, found[known])
+    return comparison_view.comparison(known, found[known])
 
 
 def plotly() -> Answer:

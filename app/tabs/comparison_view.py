@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from freeatten_core.cards import provenance
-from freeatten_core.checkpoint import assets
-from freeatten_core.cube import CUBE
-from freeatten_core.figures import comparison_figure, comparison_title, row_labels, row_styles
-from freeatten_core.variants import Variant
-from freeatten_core.wording import (
+from freeatten_core.basics.assets import assets
+from freeatten_core.figures.comparison import comparison_figure, comparison_title
+from freeatten_core.figures.styles import row_labels, row_styles
+from freeatten_core.results.comparison import provenance, verdict_text
+from freeatten_core.results.cube import CUBE
+from freeatten_core.results.format import (
+    Entry,
     Result,
-    Row,
     count,
     number,
     row_names,
     signed,
     source_name,
-    verdict_text,
     with_half_width,
 )
+from freeatten_core.variants.variant import Variant
 
 from .drawings import drawings
 
@@ -56,16 +56,16 @@ class Kind:
     label: str
     about: str
     """What its rows have in common, after the answer."""
-    first: Callable[[Sequence[Row]], Sequence[str]]
+    first: Callable[[Sequence[Entry]], Sequence[str]]
     """The variants of the first screen."""
 
 
-def best_changes(rows: Sequence[Row]) -> list[str]:
+def best_changes(rows: Sequence[Entry]) -> list[str]:
     """Every trained variant, and its change with the lowest loss at the longest length.
 
     A variant that every change makes worse stands alone.
     """
-    best: dict[Variant, Row] = {}
+    best: dict[Variant, Entry] = {}
     for row in rows:
         trained = Variant.parse(row["variant"]).trained
         best[trained] = min(best.get(trained, row), row, key=lambda each: float(each["loss"][-1]))
@@ -73,7 +73,7 @@ def best_changes(rows: Sequence[Row]) -> list[str]:
     return [row["variant"] for row in rows if row["variant"] in names]
 
 
-def corners(_: Sequence[Row]) -> list[str]:
+def corners(_: Sequence[Entry]) -> list[str]:
     """Every score and positivity of the cube, without re-weighting and with the sharpest."""
     return [name for name in CUBE if Variant.parse(name).sharpen != 3]
 
@@ -218,7 +218,7 @@ def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
     return losses if len(losses) == 1 else (losses[0], losses[-1])
 
 
-def _controls(row: Row) -> str:
+def _controls(row: Entry) -> str:
     """S and W as a line shows them, behind Δ; empty where neither was measured."""
     named = (("S", "sliding"), ("W", "window"))
     found = [(letter, row.get(f"{name}_delta")) for letter, name in named]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from freeatten_core.figures import Theme
+    from freeatten_core.figures.canvas import Theme
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
-from .analyses import Analyses
-from .answers import Answer, choice_of
-from .maps import command
+from ..server.analyses import Analyses
+from ..server.answers import Answer, choice_of
+from .command import command
 
 POINTS = 256
 
@@ -20,7 +20,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         """A statistic by position for every head, its means, and the share of sinks."""
         from freeatten_core.analysis import STATISTICS, by_position, entropy_note, sink_rate
         from freeatten_core.analysis.rows import SINK_LENGTH
-        from freeatten_core.figures import style_of
+        from freeatten_core.figures.styles import style_of
 
         name = cast(Any, choice_of("the statistic", statistic, list(STATISTICS)))
         analysis = analyses.get(id)

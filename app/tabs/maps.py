@@ -6,13 +6,12 @@ import base64
 import csv
 import io
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .analyses import Analyses, Analysis, checked_head
-from .answers import Answer, wrong
-from .models import MOST_MODELS
+from ..server.analyses import Analyses, Analysis, checked_head
+from ..server.answers import Answer
+from .command import checkpoints, command, several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +54,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
 
     def open_map(id: str, layer: int, head: int) -> Answer:
         """What the page must know of a map before it asks for regions."""
-        from freeatten_core.figures import style_of
+        from freeatten_core.figures.styles import style_of
 
         found = analyses.map(id, layer, head)
         capture = analyses.get(id).capture
@@ -95,19 +94,18 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
     ) -> Answer:
         """The command that shows the first map in a terminal, and saves all as a page."""
-        found = _several(analyses, ids)
+        found = several(analyses, ids)
         layer, head = checked_head(found[0].capture, layer, head)
-        words = [*_checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
         words += ["--query", _range("query", q0, q1, found), "--key", _range("key", k0, k1, found)]
         return {"command": command("map", words, analyses, found[0])}
 
     def page(ids: list[str], layer: int, head: int) -> Answer:
         """The maps of a head as one page that needs no server."""
+        from freeatten_core.analysis.map.attention_map import finest
         from freeatten_core.mapview import HeadMap, render_page
 
-        from .site import finest
-
-        found = _several(analyses, ids)
+        found = several(analyses, ids)
         where = f"layer {layer}, head {head}"
         maps = [analyses.map(id, layer, head) for id in ids]
         items = [
@@ -120,7 +118,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             for each, attention in zip(found, maps, strict=True)
         ]
         first = found[0].capture
-        words = [*_checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
         text = render_page(
             items,
             f"{', '.join(item.name for item in items)}: {where}",
@@ -147,40 +145,21 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     return [heads, thumbnails, open_map, region, row, view_command, page, cells_csv]
 
 
-def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
-    """What to type for the same view; an own text is named by its file."""
-    asked = analysis.asked
-    text = analyses.texts.option(asked.text)
-    tail = ["--len", str(analysis.capture.length), "--text", text, "--seed", str(asked.seed)]
-    return shlex.join(["freeatten", name, *words, *tail])
-
-
-def _several(analyses: Analyses, ids: Any) -> list[Analysis]:
-    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MODELS:
-        raise wrong(f"ids must be a list of 1 to {MOST_MODELS} analyses")
-    return [analyses.get(id) for id in ids]
-
-
-def _checkpoints(analyses: Analyses, found: list[Analysis]) -> list[str]:
-    sources = [analyses.models.option(each.asked.checkpoint) for each in found]
-    return [word for source in sources for word in ("--checkpoint", source)]
-
-
 def _range(name: str, start: Any, stop: Any, found: list[Analysis]) -> str:
-    from freeatten_core.analysis.map import check_range
+    from freeatten_core.basics.checks import check_range
 
     start, stop = check_range(name, start, stop, max(each.capture.length for each in found))
     return f"{start}:{stop}"
 
 
 def _query(found: AttentionMap, query: Any) -> int:
-    from freeatten_core.arguments import check_whole
+    from freeatten_core.basics.checks import check_whole
 
     return check_whole("query", query, 0, found.query_length - 1)
 
 
 def _cells(cells: Any) -> int:
-    from freeatten_core.arguments import check_whole
+    from freeatten_core.basics.checks import check_whole
 
     return check_whole("cells", cells, 1, MOST_CELLS)
 

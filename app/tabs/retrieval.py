@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from .answers import Answer
+from ..server.answers import Answer
 from .drawings import drawings
 
 MAKE = (
@@ -27,23 +27,17 @@ def functions() -> list[Callable[..., Answer]]:
 
 def retrieval() -> Answer:
     """The stored results as figures and tables, and the commands that make new ones."""
-    from freeatten_core.cards import stored_results
-    from freeatten_core.checkpoint import assets
+    from freeatten_core.basics.assets import assets
+    from freeatten_core.results.stored import stored_results
 
     stored = stored_results(assets() / "results" / "retrieve")
     return {"make": list(MAKE), "results": [_shown(result) for result in stored.values()]}
 
 
 def _shown(result: Mapping[str, Any]) -> Answer:
-    from freeatten_core.cards import retrieval_provenance
-    from freeatten_core.figures import (
-        copy_figure,
-        recall_figure,
-        retrieval_title,
-        row_labels,
-        row_styles,
-    )
-    from freeatten_core.wording import retrieval_reading
+    from freeatten_core.figures.retrieval import copy_figure, recall_figure, retrieval_title
+    from freeatten_core.figures.styles import row_labels, row_styles
+    from freeatten_core.results.retrieval import retrieval_provenance, retrieval_reading
 
     draw = copy_figure if result["task"] == "copy" else recall_figure
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
@@ -66,7 +60,7 @@ def _sentence(text: str) -> str:
 
 
 def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:
-    from freeatten_core.wording import count, percent_range, signed, with_half_width
+    from freeatten_core.results.format import count, percent_range, signed, with_half_width
 
     def table(caption: str, lengths: Sequence[int], cells: Sequence[Sequence[str]]) -> Answer:
         rows = [[label, *texts] for label, texts in zip(labels, cells, strict=True)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .analyses import LONGEST, Analyses
-from .answers import Answer
-from .models import MOST_MODELS, modifiers
-from .texts import MOST_CHARACTERS
+from ..server.analyses import LONGEST, Analyses
+from ..server.answers import Answer
+from ..server.models import MOST_MODELS, modifiers
+from ..server.texts import MOST_CHARACTERS
 
 LENGTHS = tuple(512 * 2**power for power in range(7))
 FIRST_LENGTH = 2048

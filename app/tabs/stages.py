@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .analyses import Analyses, checked_head
-from .answers import Answer
-from .maps import command
+from ..server.analyses import Analyses, checked_head
+from ..server.answers import Answer
+from .command import command
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from freeatten_core.variants import Variant
+    from freeatten_core.variants.variant import Variant
 
 MOST_POINTS = 600
 STRONGEST = 12

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command_line
-from .help import DEVICE, QUIET, TEXT
+from ..help import QUIET
+from ..options import DEVICE, TEXT, command_line
 
 if TYPE_CHECKING:
-    from .fitted import FittedTable
+    from ..terminal.fitted import FittedTable
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192."
@@ -44,15 +44,16 @@ def ablate(
     """Undo one thing that is new past the training length, and see what becomes of the loss."""
     from rich.console import Console
 
-    from freeatten_core.analysis.ablate import AblateRequest
-    from freeatten_core.analysis.ablate import ablate as measure
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import tokens_of
+    from freeatten_core.data.documents import evaluation_documents
+    from freeatten_core.measures.ablation import AblateRequest
+    from freeatten_core.measures.ablation import ablate as measure
 
-    from .exports import check_outputs, save_figure, save_lines
-    from .inside import rows_of, tokens_of
-    from .outputs import deliver, refuse_failed, show_json
-    from .watching import watched
+    from ..exports import check_outputs, save_figure, save_lines
+    from ..options import rows_of
+    from ..outputs import deliver, refuse_failed, show_json
+    from ..terminal.watching import watched
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     rows = rows_of(variants, checkpoint, DEFAULT)
@@ -71,7 +72,7 @@ def ablate(
         result = measure(request, watch)
 
     def draw(path: Path) -> None:
-        from freeatten_core.analysis_figures import ablate_figure
+        from freeatten_core.figures.analysis import ablate_figure
 
         save_figure(ablate_figure(result), path)
 
@@ -106,7 +107,8 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:
     """A row so far."""
-    from freeatten_core.wording import UNDONE_TITLES, signed
+    from freeatten_core.results.ablation import UNDONE_TITLES
+    from freeatten_core.results.format import signed
 
     found = "  ".join(
         f"{title}: {signed(entry['delta'][name])}" for name, title in UNDONE_TITLES.items()
@@ -119,7 +121,8 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.wording import ablation_reading, ablation_texts, troubles
+    from freeatten_core.results.ablation import ablation_reading, ablation_texts
+    from freeatten_core.results.format import troubles
 
     console = Console()
     console.print(_deltas(result))
@@ -135,9 +138,10 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _deltas(result: Mapping[str, Any]) -> FittedTable:
-    from freeatten_core.wording import UNDONE_TITLES, row_names, signed, with_half_width
+    from freeatten_core.results.ablation import UNDONE_TITLES
+    from freeatten_core.results.format import row_names, signed, with_half_width
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     rows = result["variants"]
     columns = [
@@ -152,9 +156,11 @@ def _deltas(result: Mapping[str, Any]) -> FittedTable:
 
 
 def _heads(result: Mapping[str, Any]) -> FittedTable:
-    from freeatten_core.wording import HEADS_SHOWN, head_name, row_names, signed, strongest_heads
+    from freeatten_core.results.ablation import strongest_heads
+    from freeatten_core.results.format import row_names, signed
+    from freeatten_core.results.heads import HEADS_SHOWN, head_name
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     rows = result["variants"]
     cells = [

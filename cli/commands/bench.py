@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command_line
-from .help import DEVICE, QUIET
+from ..help import QUIET
+from ..options import DEVICE, command_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from freeatten_core.benchmark import Report
-    from freeatten_core.gpu_benchmark import GpuSettings
+    from freeatten_core.bench.gpu import GpuSettings
+    from freeatten_core.bench.rounds import Report
 
 ON_GPU_ONLY = ("passes", "dtype", "peers", "compiled_lengths")
 
@@ -69,10 +69,10 @@ def bench(
     """Time and memory of each attention against PyTorch's softmax, in the same run."""
     from rich.console import Console
 
-    from freeatten_core.devices import choose_device
+    from freeatten_core.basics.devices import choose_device
 
-    from .exports import check_outputs, save_figure, save_lines
-    from .outputs import deliver, show_json
+    from ..exports import check_outputs, save_figure, save_lines
+    from ..outputs import deliver, show_json
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     asked = {
@@ -109,8 +109,9 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
-    from freeatten_core.benchmark import Settings, benchmark, parse_counts
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.checks import parse_counts
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.bench.cpu import Settings, benchmark
 
     for name in ON_GPU_ONLY:
         if name in given:
@@ -127,7 +128,7 @@ def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
-    from freeatten_core.gpu_benchmark import CudaMeter, gpu_benchmark
+    from freeatten_core.bench.gpu import CudaMeter, gpu_benchmark
 
     settings = gpu_settings(given)
     return gpu_benchmark(settings, CudaMeter(), command=command_line(), report=report)
@@ -135,8 +136,8 @@ def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
 
 def gpu_settings(given: Mapping[str, Any]) -> GpuSettings:
     """The settings of a run on a GPU from the options that were given, as text where they list."""
-    from freeatten_core.benchmark import parse_counts
-    from freeatten_core.gpu_benchmark import GpuSettings
+    from freeatten_core.basics.checks import parse_counts
+    from freeatten_core.bench.gpu import GpuSettings
 
     settings = {name: given[name] for name in given if name not in ("dim", "compiled_lengths")}
     if "lengths" in given:
@@ -160,7 +161,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _figure(result: Mapping[str, Any]) -> Any:
-    from freeatten_core.figures import speed_figure
+    from freeatten_core.figures.speed import speed_figure
 
     return speed_figure(result)
 
@@ -177,7 +178,7 @@ def _print(result: Mapping[str, Any]) -> None:
 
 def tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """One table a pass and head size."""
-    from freeatten_core.speed import PASSES, machine, panels, size
+    from freeatten_core.results.speed import PASSES, machine, panels, size
 
     settings = result["settings"]
     for (pass_name, dim), rows in panels(result).items():
@@ -192,7 +193,7 @@ def _table(title: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, An
     """One line a peer and length; what could not be measured says why."""
     from rich.table import Table
 
-    from freeatten_core.speed import baseline, on_gpu, three_digits
+    from freeatten_core.results.speed import baseline, on_gpu, three_digits
 
     unit, scale, most = ("TFLOP/s", 1e-3, "at most ") if on_gpu(result) else ("GFLOP/s", 1.0, "")
     view = Table(

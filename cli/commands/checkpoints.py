@@ -27,8 +27,10 @@ def checkpoints(
 
 
 def _entries() -> list[dict[str, Any]]:
-    from freeatten_core.cards import stored_results
-    from freeatten_core.checkpoint import WEIGHTS, assets, read_config, shipped
+    from freeatten_core.basics.assets import assets
+    from freeatten_core.models.catalogue import shipped
+    from freeatten_core.models.format import WEIGHTS, read_config
+    from freeatten_core.results.stored import stored_results
 
     results = stored_results(assets() / "results")
     entries = []
@@ -63,10 +65,10 @@ def _print() -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.cards import stored_results
-    from freeatten_core.checkpoint import assets
+    from freeatten_core.basics.assets import assets
+    from freeatten_core.results.stored import stored_results
 
-    from .tables import delta_table, loss_table, text_line
+    from ..terminal.tables import delta_table, loss_table, text_line
 
     console = Console()
     for entry in _entries():
@@ -87,8 +89,9 @@ def _show_card(name: str) -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from freeatten_core.checkpoint import CARD, locate
-    from freeatten_core.errors import ContentError
+    from freeatten_core.basics.errors import ContentError
+    from freeatten_core.models.catalogue import locate
+    from freeatten_core.models.format import CARD
 
     _, folder = locate(name)
     if not (folder / CARD).is_file():

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command_line
-from .help import DEVICE, QUIET, TEXT
+from ..help import QUIET
+from ..options import DEVICE, TEXT, command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from freeatten_core.checkpoint import Checkpoint
-    from freeatten_core.comparison import Comparison, Request, Row
-    from freeatten_core.corpus import Package
+    from freeatten_core.data.packages import Package
+    from freeatten_core.measures.comparison import Comparison, Request
+    from freeatten_core.models.checkpoint import Checkpoint
+    from freeatten_core.models.rows import Row
 
 MEASURING = ("len_", "checkpoint", "text", "texts", "seed", "device", "dtype", "control")
 """Parameters of `compare` that say what to measure, and so nothing of what is stored."""
@@ -75,14 +76,15 @@ def compare(
     """Loss against context length for trained checkpoints, on real text."""
     from rich.console import Console
 
-    from freeatten_core import comparison
+    from freeatten_core.basics.devices import DTYPES
+    from freeatten_core.measures import comparison
 
-    from .command import check_choice
-    from .exports import check_outputs
-    from .outputs import refuse_failed
+    from ..exports import check_outputs
+    from ..options import check_choice
+    from ..outputs import refuse_failed
 
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
-    check_choice("dtype", dtype, tuple(comparison.DTYPES))
+    check_choice("dtype", dtype, tuple(DTYPES))
     check_choice("control", control, ("restart", "swap"))
     check_choice("by", by or "position", ("position",))
     errors = Console(stderr=True)
@@ -129,8 +131,8 @@ def _deliver(
     by_position: bool,
 ) -> None:
     """Show the result and write its files."""
-    from .exports import save_csv
-    from .outputs import deliver
+    from ..exports import save_csv
+    from ..outputs import deliver
 
     def show() -> None:
         if as_json:
@@ -150,8 +152,8 @@ def _deliver(
 
 
 def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
-    from freeatten_core.comparison import ROWS, load_rows
-    from freeatten_core.variants import Variant
+    from freeatten_core.models.rows import ROWS, load_rows
+    from freeatten_core.variants.variant import Variant
 
     if variants is not None:
         wanted = Variant.parse_list(variants)
@@ -162,7 +164,7 @@ def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
 
 def _cube(ctx: typer.Context, names: list[str], stored: str | None) -> str:
     """The stored result that `cube` stands for."""
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     name = f"{CUBE}/code"
     if names != [CUBE] or stored is not None:
@@ -175,7 +177,7 @@ def _cube(ctx: typer.Context, names: list[str], stored: str | None) -> str:
 
 
 def _refuse_measuring(ctx: typer.Context, shown: str) -> None:
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     sources = {
         parameter.opts[0]: ctx.get_parameter_source(parameter.name)
@@ -194,10 +196,10 @@ def _stored(
     name: str, variants: str | None, *, by_position: bool, losses_wanted: bool
 ) -> Comparison:
     """A stored result, of the variants named if any are."""
-    from freeatten_core.comparison import Comparison
-    from freeatten_core.errors import UsageError
-    from freeatten_core.stored import stored_comparisons
-    from freeatten_core.variants import Variant, nearest
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.measures.comparison import Comparison
+    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.variants.variant import Variant, nearest
 
     known = stored_comparisons()
     if name not in known:
@@ -218,10 +220,10 @@ def _stored(
 
 
 def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any) -> Request:
-    from freeatten_core.comparison import Request
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
-    from freeatten_core.lengths import parse_lengths
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import parse_lengths
+    from freeatten_core.data.documents import evaluation_documents
+    from freeatten_core.measures.comparison import Request
 
     trained = list(dict.fromkeys(row.checkpoint.config.train_length for row in rows))
     return Request(
@@ -237,10 +239,10 @@ def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any)
 
 def _run(request: Request, console: Console) -> Comparison:
     """Compare with a progress bar, and print each row's provisional losses as they come."""
-    from freeatten_core.comparison import compare as run
+    from freeatten_core.measures.comparison import compare as run
 
-    from .tables import provisional_line
-    from .watching import watched
+    from ..terminal.tables import provisional_line
+    from ..terminal.watching import watched
 
     with watched(
         console, lambda entry, done, of: provisional_line(entry, request.lengths, done, of)
@@ -252,8 +254,8 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from .chart import loss_chart, position_chart
-    from .tables import comparison_view
+    from ..terminal.chart import loss_chart, position_chart
+    from ..terminal.tables import comparison_view
 
     console = Console()
     charts = [loss_chart(result, console.width)]
@@ -264,9 +266,9 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
 
 
 def _save_figure(result: Mapping[str, Any], path: Path, *, by_position: bool) -> None:
-    from freeatten_core.figures import comparison_figure
+    from freeatten_core.figures.comparison import comparison_figure
 
-    from .exports import save_figure
+    from ..exports import save_figure
 
     save_figure(comparison_figure(result, by_position=by_position), path)
 
@@ -274,7 +276,7 @@ def _save_figure(result: Mapping[str, Any], path: Path, *, by_position: bool) ->
 def _save_losses(done: Comparison, path: Path) -> None:
     import numpy as np
 
-    from freeatten_core.files import replacing
+    from freeatten_core.basics.files import replacing
 
     arrays: dict[str, Any] = {}
     for name, losses in done.losses.items():
@@ -285,8 +287,8 @@ def _save_losses(done: Comparison, path: Path) -> None:
 
 
 def _warn_trained_on(text: str, request: Request, console: Console) -> None:
-    from freeatten_core.corpus import trained_on
-    from freeatten_core.files import expanded
+    from freeatten_core.basics.files import expanded
+    from freeatten_core.data.packages import trained_on
 
     path = expanded(text)
     if not path.exists():
@@ -306,7 +308,7 @@ def _warn_trained_on(text: str, request: Request, console: Console) -> None:
 
 def _packages(checkpoint: Checkpoint) -> list[Package]:
     """The packages that a checkpoint lists; none where its curve is of another's making."""
-    from freeatten_core.corpus import packages_from_json
+    from freeatten_core.data.packages import packages_from_json
 
     try:
         sources = checkpoint.curve()["text"]["sources"]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .command import check_choice, command_line
-from .help import DEVICE, QUIET, TEXT
-from .inside import LENGTH_HELP, progress, rows_of, tokens_of
+from ..help import QUIET
+from ..options import DEVICE, LENGTH_HELP, TEXT, check_choice, command_line, progress, rows_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from .fitted import FittedTable
+    from ..terminal.fitted import FittedTable
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
@@ -60,14 +59,15 @@ def entropy(
     """Entropy, sinks, distance and more of every head, against position."""
     from freeatten_core.analysis import STATISTICS
     from freeatten_core.analysis.rows import Name
-    from freeatten_core.analysis.survey import SurveyRequest, survey
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
-    from freeatten_core.errors import UsageError
-    from freeatten_core.variants import nearest
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.basics.lengths import tokens_of
+    from freeatten_core.data.documents import evaluation_documents
+    from freeatten_core.measures.heads import SurveyRequest, survey
+    from freeatten_core.variants.variant import nearest
 
-    from .exports import check_outputs
-    from .outputs import deliver, show_json
+    from ..exports import check_outputs
+    from ..outputs import deliver, show_json
 
     check_outputs({".html": html, ".png": png, ".svg": svg})
     if statistic not in STATISTICS:
@@ -92,9 +92,9 @@ def entropy(
         result = survey(request, advance)
 
     def draw(path: Path) -> None:
-        from freeatten_core.analysis_figures import survey_figure
+        from freeatten_core.figures.analysis import survey_figure
 
-        from .exports import save_figure
+        from ..exports import save_figure
 
         save_figure(survey_figure(result), path)
 
@@ -113,9 +113,9 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.wording import row_names
+    from freeatten_core.results.format import row_names
 
-    from .chart import line_chart
+    from ..terminal.chart import line_chart
 
     console = Console()
     unit = f" ({result['unit']})" if result["unit"] else ""
@@ -152,7 +152,7 @@ def _texts(result: dict[str, Any]) -> str:
     names = result["text"]["names"]
     if len(names) == 1:
         return str(names[0])
-    from freeatten_core.wording import source_name
+    from freeatten_core.results.format import source_name
 
     return f"{len(names)} texts of {source_name(result['text']['source'])}"
 
@@ -162,9 +162,10 @@ def _by_length(result: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from freeatten_core.wording import MEASURE_TITLES, row_names
+    from freeatten_core.results.format import row_names
+    from freeatten_core.results.heads import MEASURE_TITLES
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     shown = [name for name in (result["statistic"], "far", "received") if name in MEASURE_TITLES]
     lines = [
@@ -189,14 +190,15 @@ def _by_length(result: dict[str, Any]) -> RenderableType:
 
 
 def _mean(found: dict[str, Any], name: str, at: int) -> str:
-    from freeatten_core.wording import measure_digits, number, with_half_width
+    from freeatten_core.results.format import number, with_half_width
+    from freeatten_core.results.heads import measure_digits
 
     digits = measure_digits(name)
     return with_half_width(number(found[name][at], digits), found[f"{name}_ci95"][at], digits)
 
 
 def _table(entry: dict[str, Any], result: dict[str, Any]) -> FittedTable:
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     heads, name = entry["heads"], result["statistic"]
     layers = sorted({head["layer"] for head in heads})
@@ -212,7 +214,7 @@ def _list(
 ) -> RenderableType:
     from freeatten_core.analysis.rows import SINK_THRESHOLD
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     key = "sink" if sinks else result["statistic"]
     heads = [head for head in entry["heads"] if head[key] is not None]
@@ -228,13 +230,13 @@ def _list(
 
 
 def _cell(value: float | None) -> str:
-    from freeatten_core.wording import MISSING
+    from freeatten_core.results.format import MISSING
 
     return MISSING if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def _note(entry: dict[str, Any]) -> str:
-    from freeatten_core.variants import Variant
+    from freeatten_core.variants.variant import Variant
 
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
@@ -245,7 +247,7 @@ def _note(entry: dict[str, Any]) -> str:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from .exports import save_lines
+    from ..exports import save_lines
 
     lines = [
         {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from .command import check_choice, command_line
-from .help import DEVICE, QUIET, TEXT
-from .inside import (
+from ..help import QUIET
+from ..options import (
+    DEVICE,
     HEAD_HELP,
     LAYER_HELP,
     LENGTH_HELP,
+    TEXT,
     captures,
+    check_choice,
+    command_line,
     layer_of,
     rows_of,
-    tokens_of,
 )
 
 if TYPE_CHECKING:
@@ -62,11 +64,12 @@ def attention_map(
     from rich.text import Text
 
     from freeatten_core.analysis import AttentionMap
-    from freeatten_core.analysis.map import Pool
-    from freeatten_core.errors import UsageError
+    from freeatten_core.analysis.map.region import Pool
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.basics.lengths import tokens_of
 
-    from .exports import check_outputs
-    from .outputs import deliver, show_json
+    from ..exports import check_outputs
+    from ..outputs import deliver, show_json
 
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv_file})
     if pool not in get_args(Pool):
@@ -93,9 +96,9 @@ def attention_map(
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
 
     def draw(path: Path) -> None:
-        from freeatten_core.map_figures import map_figure
+        from freeatten_core.figures.map import map_figure
 
-        from .exports import save_figure
+        from ..exports import save_figure
 
         figure = map_figure(
             maps[0].region(*spans[0], *spans[1], cells=cells),
@@ -124,7 +127,7 @@ def _check_many(
     checkpoints: Sequence[str], html: Path | None, of_one: Mapping[str, object]
 ) -> None:
     """Whether several maps can go where they are asked to."""
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     if len(checkpoints) < 2:
         return
@@ -145,7 +148,7 @@ def _spans(
     Raises:
         UsageError: as `_span`, or no query of them sees any key of them.
     """
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     queries, keys = _span("--query", query, length), _span("--key", key, length)
     if keys[0] >= queries[1]:
@@ -157,7 +160,7 @@ def _spans(
 
 
 def _span(option: str, text: str | None, length: int) -> tuple[int, int]:
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     if text is None:
         return 0, length
@@ -183,7 +186,7 @@ def _print(
 ) -> None:
     from rich.text import Text
 
-    from .blocks import picture, token_grid
+    from ..terminal.map_cells import picture, token_grid
 
     (q0, q1), (k0, k1) = spans
     color = console.color_system is not None and not console.no_color
@@ -231,7 +234,7 @@ def _save_page(
     maps: list[AttentionMap], found: list[Capture], path: Path, where: str, name: str
 ) -> None:
     from freeatten_core.mapview import HeadMap, write_page
-    from freeatten_core.wording import row_names
+    from freeatten_core.results.format import row_names
 
     names = row_names([{"variant": str(each.variant), "checkpoint": each.name} for each in found])
     items = [
@@ -251,7 +254,7 @@ def _save_page(
 
 
 def _save_csv(region: Region, path: Path) -> None:
-    from freeatten_core.files import replacing
+    from freeatten_core.basics.files import replacing
 
     queries, keys = region.query_edges(), region.key_edges()
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
 LICENCE = "apache-2.0"
 """Of the shipped weights."""
@@ -53,11 +52,19 @@ def report(
     pictures: Annotated[bool, typer.Option(help="Draw the pictures too (needs Chromium).")] = True,
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
-    from freeatten_core import app_measures, cube, speed, stability_tables
-    from freeatten_core.cards import stored_results
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.results import app_speed, cube, speed, stability
+    from freeatten_core.results.pages import (
+        blocks,
+        fill_blocks,
+        inside_blocks,
+        of_folder,
+        retrieval_blocks,
+        system_blocks,
+    )
+    from freeatten_core.results.stored import stored_results
 
-    from .exports import check_browser
+    from ..exports import check_browser
 
     readme = root / "README.md"
     if not (root / "assets" / "results").is_dir() or not readme.is_file():
@@ -69,7 +76,7 @@ def report(
     filled = blocks(results)
     speeds = of_folder(root, "speed")
     for name, result in speeds.items():
-        filled |= speed.blocks(name, result)
+        filled |= speed.speed_blocks(name, result)
     retrieved = of_folder(root, "retrieve")
     write_recall_cards(root / "assets" / "recall", retrieved.get("retrieve/recall"))
     filled |= retrieval_blocks(retrieved)
@@ -77,17 +84,17 @@ def report(
     filled |= inside_blocks(inside)
     measured = of_folder(root, "app")
     for name, result in measured.items():
-        filled |= app_measures.blocks(name, result)
+        filled |= app_speed.app_speed_blocks(name, result)
     stable = of_folder(root, "stability")
     for name, result in stable.items():
-        filled |= stability_tables.blocks(name, result)
+        filled |= stability.stability_blocks(name, result)
     systems: dict[str, Any] = {}
     for folder in ("systems", "far", "ceiling", "own"):
         systems |= of_folder(root, folder)
     filled |= system_blocks(systems)
     cubes = of_folder(root, "cube")
     for name, result in cubes.items():
-        filled |= cube.blocks(name, result)
+        filled |= cube.cube_blocks(name, result)
     given = (
         systems.keys()
         | cubes.keys()
@@ -112,20 +119,12 @@ def report(
         draw_inside(images, inside, results)
 
 
-def of_folder(root: Path, folder: str) -> dict[str, Any]:
-    """Stored results of a folder, such as `inside/heads`."""
-    from freeatten_core.cards import stored_results
-
-    found = stored_results(root / "assets" / "results" / folder)
-    return {f"{folder}/{name}": result for name, result in found.items()}
-
-
 def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
     import json
 
-    from freeatten_core.cards import card
-    from freeatten_core.checkpoint import CARD, CONFIG, CURVE, read_config
-    from freeatten_core.files import write_text
+    from freeatten_core.basics.files import write_text
+    from freeatten_core.models.format import CARD, CONFIG, CURVE, read_config
+    from freeatten_core.results.cards import card
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
         about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
@@ -136,9 +135,9 @@ def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
 def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> None:
     import json
 
-    from freeatten_core.cards import recall_card
-    from freeatten_core.checkpoint import CARD, CONFIG, CURVE, read_config
-    from freeatten_core.files import write_text
+    from freeatten_core.basics.files import write_text
+    from freeatten_core.models.format import CARD, CONFIG, CURVE, read_config
+    from freeatten_core.results.cards import recall_card
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
         about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
@@ -146,92 +145,11 @@ def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> N
         write_text(config.parent / CARD, recall_card(variant, about, result, licence=LICENCE))
 
 
-def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of `freeatten retrieve`, by name."""
-    from freeatten_core import cards
-
-    filled = {}
-    for name, result in results.items():
-        if result["task"] == "copy":
-            filled[f"{name} gain"] = cards.gain_table(result)
-            filled[f"{name} control"] = cards.control_table(result)
-        else:
-            filled[f"{name} accuracy"] = cards.accuracy_table(result)
-            filled[f"{name} distance"] = cards.distance_table(result)
-        filled[f"{name} provenance"] = cards.retrieval_provenance(result)
-    return filled
-
-
-def system_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of rows with modifiers, by name."""
-    compared = {name: result for name, result in results.items() if "task" not in result}
-    copied = {name: result for name, result in results.items() if "task" in result}
-    return blocks(compared) | retrieval_blocks(copied)
-
-
-def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of `freeatten entropy` and `freeatten ablate`, by name."""
-    from freeatten_core import cards
-    from freeatten_core.wording import MEASURE_TITLES
-
-    filled = {}
-    for name, result in results.items():
-        if "statistic" in result:
-            for measure in MEASURE_TITLES:
-                filled[f"{name} {measure}"] = cards.measure_table(result, measure)
-            filled[f"{name} sinks"] = cards.sink_table(result)
-            filled[f"{name} heads"] = cards.far_table(result)
-            filled[f"{name} provenance"] = cards.survey_provenance(result)
-        else:
-            filled[f"{name} delta"] = cards.ablation_table(result)
-            filled[f"{name} provenance"] = cards.ablation_provenance(result)
-            if "heads" in result["variants"][0]:
-                filled[f"{name} heads"] = cards.ablation_heads_table(result)
-    return filled
-
-
-def blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of every generated block, by its name."""
-    from freeatten_core.cards import delta_table, loss_table, provenance, swap_table
-
-    filled = {}
-    for name, result in results.items():
-        filled[f"{name} loss"] = loss_table(result)
-        filled[f"{name} delta"] = delta_table(result)
-        filled[f"{name} provenance"] = provenance(result)
-        if any(row.get("swap_delta") for row in result["variants"]):
-            filled[f"{name} swap"] = swap_table(result)
-    return filled
-
-
-def fill_blocks(page: Path, filled: Mapping[str, str], pending: Collection[str] = ()) -> None:
-    """Replace what stands between `<!-- report: NAME -->` and `<!-- end -->`.
-
-    Args:
-        page: a Markdown file.
-        filled: texts by name.
-        pending: results that are still to be made; their blocks stay as they are.
-    """
-    from freeatten_core.errors import ContentError
-    from freeatten_core.files import write_text
-
-    def fill(match: re.Match[str]) -> str:
-        if match[1].split()[0] in pending:
-            return match[0]
-        if match[1] not in filled:
-            raise ContentError(f"{page} asks for {match[1]!r}, which no stored result gives")
-        return f"<!-- report: {match[1]} -->\n{filled[match[1]]}\n<!-- end -->"
-
-    text = page.read_text(encoding="utf-8")
-    replaced = re.sub(r"<!-- report: (.+?) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
-    if replaced != text:
-        write_text(page, replaced)
-
-
 def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
-    from freeatten_core.figures import comparison_figure, curve_figure
+    from freeatten_core.figures.comparison import comparison_figure
+    from freeatten_core.figures.learning import curve_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     folder.mkdir(exist_ok=True)
     for theme in ("light", "dark"):
@@ -242,18 +160,18 @@ def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) ->
 
 
 def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
-    from freeatten_core.figures import speed_figure
+    from freeatten_core.figures.speed import speed_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     for theme in ("light", "dark"):
         save_page_picture(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
 
 
 def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
-    from freeatten_core.stability_figures import length_figure, scale_figure
+    from freeatten_core.figures.stability import length_figure, scale_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     for theme in ("light", "dark"):
         for name, make in (("scale", scale_figure), ("length", length_figure)):
@@ -263,10 +181,10 @@ def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
 
 def draw_softplus(folder: Path, systems: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:
     """`softplus-cube-light.png` and `softplus-systems-light.png`, as far as results are stored."""
-    from freeatten_core.cube_figures import cube_figure
-    from freeatten_core.figures import comparison_figure
+    from freeatten_core.figures.comparison import comparison_figure
+    from freeatten_core.figures.cube import cube_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     for theme in ("light", "dark"):
         if CUBE in cubes:
@@ -281,9 +199,9 @@ def draw_softplus(folder: Path, systems: Mapping[str, Any], cubes: Mapping[str, 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
     """`retrieve-copy-light.png` and the like."""
-    from freeatten_core.figures import copy_figure, recall_figure
+    from freeatten_core.figures.retrieval import copy_figure, recall_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     for name, result in results.items():
         make = copy_figure if result["task"] == "copy" else recall_figure
@@ -294,10 +212,10 @@ def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """`inside-entropy-light.png` and the like, as far as results are stored."""
-    from freeatten_core.figures import position_figure
-    from freeatten_core.inside_figures import distance_figure, entropy_figure, heads_figure
+    from freeatten_core.figures.comparison import position_figure
+    from freeatten_core.figures.heads import distance_figure, entropy_figure, heads_figure
 
-    from .exports import save_page_picture
+    from ..exports import save_page_picture
 
     stored = results["stdlib-16x"]
     rows = [row for row in stored["variants"] if row["variant"] in INSIDE_ROWS]
@@ -317,7 +235,7 @@ def learning_curves(checkpoints: Path) -> dict[str, Any]:
     """The learning curve of every checkpoint, by its variant."""
     import json
 
-    from freeatten_core.checkpoint import CONFIG, CURVE, read_config
+    from freeatten_core.models.format import CONFIG, CURVE, read_config
 
     return {
         str(read_config(config).variant): json.loads(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import check_choice, command_line
-from .help import DEVICE, QUIET, TEXT
+from ..help import QUIET
+from ..options import DEVICE, TEXT, check_choice, command_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,8 +62,8 @@ def retrieve(
     """Copying across a gap of text, or recall of key-value pairs, against the length."""
     from rich.console import Console
 
-    from .exports import check_outputs, save_figure, save_lines
-    from .outputs import deliver, refuse_failed, show_json
+    from ..exports import check_outputs, save_figure, save_lines
+    from ..outputs import deliver, refuse_failed, show_json
 
     check_choice("task", task, ("copy", "recall"))
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv})
@@ -102,14 +102,14 @@ def _copy(
     device: str,
     console: Console,
 ) -> dict[str, Any]:
-    from freeatten_core.analysis.copying import CopyRequest, copy_retrieval, default_block
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
-    from freeatten_core.lengths import parse_totals
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import parse_totals
+    from freeatten_core.data.documents import evaluation_documents
+    from freeatten_core.measures.copying import CopyRequest, copy_retrieval, default_block
 
-    from .inside import rows_of
-    from .tables import retrieval_line
-    from .watching import watched
+    from ..options import rows_of
+    from ..terminal.retrieval import retrieval_line
+    from ..terminal.watching import watched
 
     rows = rows_of(variants, checkpoints, COPY_ROWS)
     trained = [row.checkpoint.config.train_length for row in rows]
@@ -138,13 +138,13 @@ def _recall(
     device: str,
     console: Console,
 ) -> dict[str, Any]:
-    from freeatten_core.analysis.recalling import RecallRequest, load_recall_rows, measure_recall
-    from freeatten_core.devices import choose_device
-    from freeatten_core.lengths import parse_totals
-    from freeatten_core.variants import Variant
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import parse_totals
+    from freeatten_core.measures.recall import RecallRequest, load_recall_rows, measure_recall
+    from freeatten_core.variants.variant import Variant
 
-    from .tables import retrieval_line
-    from .watching import watched
+    from ..terminal.retrieval import retrieval_line
+    from ..terminal.watching import watched
 
     wanted = None if variants is None else Variant.parse_list(variants)
     rows = load_recall_rows(wanted, checkpoints or [])
@@ -162,7 +162,7 @@ def _recall(
 
 
 def _refuse_for_recall(given: Mapping[str, Any]) -> None:
-    from freeatten_core.errors import UsageError
+    from freeatten_core.basics.errors import UsageError
 
     for option, value in given.items():
         if value is not None:
@@ -173,8 +173,8 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from .chart import retrieval_chart
-    from .tables import retrieval_view
+    from ..terminal.chart import retrieval_chart
+    from ..terminal.retrieval import retrieval_view
 
     console = Console()
     chart = Text.from_ansi(retrieval_chart(result, console.width))
@@ -182,7 +182,7 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> Any:
-    from freeatten_core.figures import copy_figure, recall_figure
+    from freeatten_core.figures.retrieval import copy_figure, recall_figure
 
     return (copy_figure if result["task"] == "copy" else recall_figure)(result)
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import check_choice, command_line
-from .help import DEVICE, QUIET, TEXT
+from ..help import QUIET
+from ..options import DEVICE, TEXT, check_choice, command_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from freeatten_core.stability import Settings
+    from freeatten_core.bench.stability import Settings
 
-    from .fitted import Column
+    from ..terminal.fitted import Column
 
 INPUTS = ("random", "checkpoint", "both")
 
@@ -54,12 +54,12 @@ def stability(
     """Errors and overflow in float16, bfloat16 and float32 against float64, of every variant."""
     from rich.console import Console
 
-    from freeatten_core.corpus import evaluation_documents
-    from freeatten_core.devices import choose_device
-    from freeatten_core.stability import flat, measure
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.bench.stability import flat, measure
+    from freeatten_core.data.documents import evaluation_documents
 
-    from .exports import check_outputs, save_figure, save_lines
-    from .outputs import deliver, show_json
+    from ..exports import check_outputs, save_figure, save_lines
+    from ..outputs import deliver, show_json
 
     check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
     settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
@@ -86,8 +86,8 @@ def stability(
 def _settings(
     variants: str | None, lengths: str, scales: str, dtypes: str, inputs: str, seed: int
 ) -> Settings:
-    from freeatten_core.benchmark import parse_counts
-    from freeatten_core.stability import KINDS, NAMED, Settings, parse_scales
+    from freeatten_core.basics.checks import parse_counts
+    from freeatten_core.bench.stability import KINDS, NAMED, Settings, parse_scales
 
     check_choice("inputs", inputs, INPUTS)
     return Settings(
@@ -110,8 +110,8 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> Any:
-    from freeatten_core.stability_figures import scale_figure
-    from freeatten_core.stability_tables import kinds
+    from freeatten_core.figures.stability import scale_figure
+    from freeatten_core.results.stability import kinds
 
     return scale_figure(result, kind=kinds(result)[0])
 
@@ -121,7 +121,7 @@ def _figure(result: Mapping[str, Any]) -> Any:
 
 def views(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     """A table for every kind of inputs and type, one of gradients, and how to read them."""
-    from freeatten_core.stability_tables import kinds
+    from freeatten_core.results.stability import kinds
 
     for kind in kinds(result):
         for dtype in result["settings"]["dtypes"]:
@@ -133,16 +133,16 @@ def views(result: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> RenderableType:
     """Errors at the shortest and the longest length, and the scale from which rows are lost."""
 
-    from freeatten_core.stability_tables import (
+    from freeatten_core.results.format import count
+    from freeatten_core.results.stability import (
         FORM_TITLES,
         KIND_TITLES,
         entries,
         error_text,
         lost_from,
     )
-    from freeatten_core.wording import count
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     lengths, scales = result["settings"]["lengths"], result["settings"]["scales"]
     ends = [0, -1] if len(lengths) > 1 else [0]
@@ -167,16 +167,16 @@ def _error_table(result: Mapping[str, Any], kind: str, dtype: str) -> Renderable
 def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
     """The largest error of the gradients of query, key and value, at the longest length."""
 
-    from freeatten_core.stability_tables import (
+    from freeatten_core.results.format import count
+    from freeatten_core.results.stability import (
         FORM_TITLES,
         KIND_TITLES,
         SHORT_TYPES,
         entries,
         gradient_text,
     )
-    from freeatten_core.wording import count
 
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     settings = result["settings"]
     title = (
@@ -196,7 +196,7 @@ def _gradient_table(result: Mapping[str, Any], kind: str) -> RenderableType:
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> Column:
-    from .fitted import Column
+    from ..terminal.fitted import Column
 
     return Column("", [entry["variant"] for entry in rows], left=True)
 
@@ -205,9 +205,9 @@ def _reading(result: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from freeatten_core.speed import machine
-    from freeatten_core.stability_tables import FORM_TITLES, LOST, unmeasured
-    from freeatten_core.wording import count
+    from freeatten_core.results.format import count
+    from freeatten_core.results.speed import machine
+    from freeatten_core.results.stability import FORM_TITLES, LOST, unmeasured
 
     longest = count(result["settings"]["lengths"][-1])
     lines = [f"{form}: {words}" for form, words in FORM_TITLES.items()]

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .command import command_line
-from .help import DEVICE, QUIET, TEXT
-from .inside import HEAD_HELP, LAYER_HELP, LENGTH_HELP, captures, layer_of, rows_of
+from ..help import QUIET
+from ..options import (
+    DEVICE,
+    HEAD_HELP,
+    LAYER_HELP,
+    LENGTH_HELP,
+    TEXT,
+    captures,
+    command_line,
+    layer_of,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture, RowStages
 
-    from .fitted import FittedTable
+    from ..terminal.fitted import FittedTable
 
 COLUMNS = ("key", "token", "score", "positivity", "normalise", "weight")
 """Of every visible key, under the same names in the terminal, in CSV and in JSON."""
@@ -50,8 +59,8 @@ def stages(
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
 
-    from .exports import check_outputs
-    from .outputs import deliver, show_json
+    from ..exports import check_outputs
+    from ..outputs import deliver, show_json
 
     check_outputs({".csv": csv_file, ".html": html, ".png": png, ".svg": svg})
     rows = rows_of(None, [checkpoint], "")
@@ -64,9 +73,9 @@ def stages(
     result = _result(row, found[0], name)
 
     def draw(path: Path) -> None:
-        from freeatten_core.analysis_figures import stages_figure
+        from freeatten_core.figures.analysis import stages_figure
 
-        from .exports import save_figure
+        from ..exports import save_figure
 
         save_figure(stages_figure(result), path)
 
@@ -134,7 +143,7 @@ def _print(result: dict[str, Any], top: int) -> None:
 
 def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
     """Some keys; columns as in CSV and JSON."""
-    from .fitted import Column, FittedTable
+    from ..terminal.fitted import Column, FittedTable
 
     def numbers(name: str, form: str) -> Column:
         return Column(name, [format(result[name][i], form) for i in keys])
@@ -147,7 +156,7 @@ def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
 
 
 def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from .exports import save_lines
+    from ..exports import save_lines
 
     values = zip(*(result[column] for column in COLUMNS), strict=True)
     save_lines([dict(zip(COLUMNS, line, strict=True)) for line in values], path)

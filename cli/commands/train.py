@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .command import check_choice, command_line
-from .help import DEVICE, QUIET
+from ..help import QUIET
+from ..options import DEVICE, check_choice, command_line
 
 if TYPE_CHECKING:
     import torch
 
-    from freeatten_core.training import Recipe
-    from freeatten_core.variants import Variant
+    from freeatten_core.training.recipe import Recipe
+    from freeatten_core.variants.variant import Variant
 
-    from .learning import LearningView
+    from ..terminal.learning import LearningView
 
 
 def train(
@@ -62,22 +62,23 @@ def train(
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
-    from freeatten_core import own
-    from freeatten_core.devices import choose_device
-    from freeatten_core.errors import UsageError
-    from freeatten_core.files import SavedElsewhereError, check_utf8
-    from freeatten_core.recall import RECIPE as RECALL_RECIPE
-    from freeatten_core.training import Recipe, reserved
-    from freeatten_core.variants import Variant
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.basics.files import SavedElsewhereError, check_utf8
+    from freeatten_core.ops.definitions import own_function
+    from freeatten_core.training.recall import RECIPE as RECALL_RECIPE
+    from freeatten_core.training.recipe import Recipe
+    from freeatten_core.training.run import reserved
+    from freeatten_core.variants.variant import Variant
 
-    from .learning import LearningView
+    from ..terminal.learning import LearningView
 
     check_choice("task", task, ("text", "recall"))
     if task == "recall" and (text or corpus or vocab):
         raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
     if task == "text" and not text:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
-    parsed = own.allow(Variant.parse(variant))
+    parsed = own_function.allow(Variant.parse(variant))
     recipe = replace(RECALL_RECIPE if task == "recall" else Recipe(), seed=seed).changed(
         steps=steps,
         batch=batch,
@@ -108,7 +109,7 @@ def train(
 
 
 def _finish(view: LearningView, out: Path, saved: Path) -> None:
-    from freeatten_core.tokens import remove_corpus
+    from freeatten_core.data.prepared import remove_corpus
 
     remove_corpus(_own_corpus(out))
     view.finish(saved)
@@ -117,7 +118,8 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
 def _train_recall(
     variant: Variant, out: Path, recipe: Recipe, device: torch.device, view: LearningView
 ) -> None:
-    from freeatten_core.recall import RecallTask, train_recall
+    from freeatten_core.data.recall_task import RecallTask
+    from freeatten_core.training.recall import train_recall
 
     command = command_line()
     train_recall(
@@ -134,9 +136,9 @@ def _train_text(
     view: LearningView,
     kept: Path | None,
 ) -> None:
-    from freeatten_core.tokens import prepared
-    from freeatten_core.training import train as run
-    from freeatten_core.training_state import state_path
+    from freeatten_core.data.prepared import prepared
+    from freeatten_core.training.run import train as run
+    from freeatten_core.training.state import state_path
 
     texts = prepared(
         sources,

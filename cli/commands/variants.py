@@ -24,7 +24,7 @@ def variants(
     """List every variant, modifier and option, with what pictures call them."""
     from rich.console import Console
 
-    from freeatten_core.glossary import glossary
+    from ..terminal.glossary import glossary
 
     found = glossary()
     if as_json:

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from freeatten_core.figures import Style, row_styles
-from freeatten_core.wording import MISSING, count, finite, row_names
+from freeatten_core.figures.styles import Style, row_styles
+from freeatten_core.results.format import MISSING, count, finite, row_names
 
 Points = tuple[Sequence[float], Sequence[float | None]]
 Color = tuple[int, int, int]

@@ -31,9 +31,9 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             stop(*interrupted(error))
         except Exception as error:  # a bug is raised again
-            from freeatten_core.errors import told
+            from freeatten_core.basics.errors import sentence_and_code
 
-            sentence = told(error)
+            sentence = sentence_and_code(error)
             if sentence is None:
                 raise
             stop(*sentence)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
-from .checkpoint import CONFIG, assets, read_config, shipped
-from .figures import _STEPS, STYLES, style_of
-from .variants import (
+from freeatten_core.basics.assets import assets
+from freeatten_core.figures.styles import STEPS, STYLES, style_of
+from freeatten_core.models.catalogue import shipped
+from freeatten_core.models.format import CONFIG, read_config
+from freeatten_core.variants.variant import (
     MODIFIERS,
     P_DEFAULT,
     P_MAX,
@@ -83,7 +85,7 @@ def glossary() -> dict[str, Any]:
         "options": _options(),
         "labels": [
             {"name": name, "label": _label(name)}
-            for name in (*STYLES, *_STEPS)
+            for name in (*STYLES, *STEPS)
             if _label(name) != name and name not in typed
         ],
     }

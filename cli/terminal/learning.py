@@ -11,8 +11,8 @@ from rich.text import Text
 from .chart import line_chart
 
 if TYPE_CHECKING:
-    from freeatten_core.training import Progress
-    from freeatten_core.variants import Variant
+    from freeatten_core.training.run import Progress
+    from freeatten_core.variants.variant import Variant
 
 
 class LearningView:

@@ -70,7 +70,7 @@ def check_open() -> None:
     Raises:
         ContentError: it is closed.
     """
-    from freeatten_core.errors import ContentError
+    from freeatten_core.basics.errors import ContentError
 
     if isinstance(sys.stdout, ClosedStream):
         raise ContentError(

@@ -11,29 +11,25 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from freeatten_core.verdicts import HARMLESS
-from freeatten_core.wording import (
+from freeatten_core.results.comparison import verdict_text
+from freeatten_core.results.format import (
+    Entry,
     Interval,
     Result,
-    Row,
     control_text,
     count,
     finite,
     number,
     partial_text,
-    percent,
-    percent_range,
     plural,
     repeats_text,
-    retrieval_reading,
-    retrieval_samples,
     row_names,
     signed,
     source_name,
     troubles,
-    verdict_text,
     with_half_width,
 )
+from freeatten_core.results.verdicts import HARMLESS
 
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
@@ -45,7 +41,7 @@ HELPS_SIGN, HURTS_SIGN = "▼", "▲"
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     text: str
     half: str = ""
     """What follows the number: ± half of its interval."""
@@ -64,7 +60,7 @@ class _Layout:
     dropped: int = 0
     """Lengths left out, from the second on."""
 
-    def cell(self, cell: _Cell) -> str:
+    def cell(self, cell: Cell) -> str:
         return cell.sign + cell.text + (cell.half if self.intervals else "")
 
     def heading(self, length: int, train_length: int) -> str:
@@ -90,7 +86,7 @@ class _Grid:
     names: Sequence[str]
     lengths: Sequence[int]
     train_length: int
-    cells: Sequence[Sequence[_Cell]]
+    cells: Sequence[Sequence[Cell]]
     extras: Mapping[str, Sequence[str]]
     """Heading → one text per row; shown when there is room."""
 
@@ -156,7 +152,7 @@ def loss_table(result: Result, width: int) -> RenderableType:
     ]
     cells = [
         [
-            _cell(number, value, interval, style="bold" if value == least else "")
+            table_cell(number, value, interval, style="bold" if value == least else "")
             for value, interval, least in zip(row["loss"], row["ci95"], best, strict=True)
         ]
         for row in rows
@@ -167,7 +163,7 @@ def loss_table(result: Result, width: int) -> RenderableType:
     }
     if len(result["lengths"]) == 1:
         del extras["ratio"]
-    grid = _grid(result, "Mean loss, nats per token, by context length", cells, extras)
+    grid = grid_of(result, "Mean loss, nats per token, by context length", cells, extras)
     return grid.renderable(width)
 
 
@@ -183,91 +179,6 @@ def swap_table(result: Result, width: int) -> RenderableType:
     return _delta_grid(result, "swap_delta", title).renderable(width)
 
 
-def gain_table(result: Result, width: int) -> RenderableType:
-    """What the first copy of a block is worth for the second, by variant and total length."""
-    cells = [
-        [
-            _cell(signed, value, pair, style=HELPS if _above_zero(pair) else "")
-            for value, pair in zip(row["gain"], row["gain_ci95"], strict=True)
-        ]
-        for row in result["variants"]
-    ]
-    title = "Gain from copying, nats per token, by tokens in all"
-    return _grid(result, title, cells, {}).renderable(width)
-
-
-def control_table(result: Result, width: int) -> RenderableType:
-    """The loss without the first copy, which a perfect copier would gain."""
-    cells = [
-        [_cell(number, *pair) for pair in zip(row["control"], row["control_ci95"], strict=True)]
-        for row in result["variants"]
-    ]
-    title = "Loss on the block without its first copy: the most there is to gain"
-    return _grid(result, title, cells, {}).renderable(width)
-
-
-def accuracy_table(result: Result, width: int) -> RenderableType:
-    """Share of queries answered right, by variant and length."""
-    cells = [
-        [_range_cell(*pair) for pair in zip(row["accuracy"], row["accuracy_ci95"], strict=True)]
-        for row in result["variants"]
-    ]
-    title = "Recall, % of queries answered right, by length"
-    return _grid(result, title, cells, {}).renderable(width)
-
-
-def distance_table(result: Result, width: int) -> RenderableType:
-    """The same at the longest length, by how far back the pair is."""
-    cells = [
-        [_range_cell(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
-        for row in result["variants"]
-    ]
-    longest = count(max(result["lengths"]))
-    title = f"The same at {longest} tokens, by the distance to the pair, up to"
-    by_distance = {**result, "lengths": result["distances"]}
-    return _grid(by_distance, title, cells, {}).renderable(width)
-
-
-def _range_cell(value: float | None, interval: Interval) -> _Cell:
-    text = percent(value)
-    return _Cell(text, percent_range(value, interval).removeprefix(text))
-
-
-def retrieval_line(key: str, lengths: Sequence[int]) -> Callable[[Row, int, int], str]:
-    """What writes a row of `freeatten retrieve` before all its samples are measured."""
-    form = signed if key == "gain" else percent
-
-    def line(entry: Row, samples: int, of: int) -> str:
-        values = "  ".join(
-            f"{count(length)}: {form(value)}"
-            for length, value in zip(lengths, entry[key], strict=True)
-        )
-        state = "" if samples == of else f"  (provisional: {samples} of {of} samples)"
-        return f"{entry['variant']}  {values}{state}"
-
-    return line
-
-
-def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> RenderableType:
-    """All that `freeatten retrieve` prints, for a console of `width` columns."""
-    makers = [gain_table, control_table] if result["task"] == "copy" else [accuracy_table]
-    if result["task"] == "recall" and max(result["lengths"]) > result["train_length"]:
-        makers.append(distance_table)
-    parts: list[RenderableType] = [maker(result, width) for maker in makers]
-    told = Group(
-        *(Text(line, HURTS) for line in troubles(result)),
-        Text(retrieval_reading(result)),
-        Text(retrieval_samples(result)),
-        Text(_run_line(result)),
-        _command(result),
-    )
-    return Group(*_spaced([*parts[:1], chart, *parts[1:], told]))
-
-
-def _above_zero(interval: Interval) -> bool:
-    return interval is not None and interval[0] is not None and interval[0] > 0
-
-
 def _delta_grid(result: Result, key: str, title: str) -> _Grid:
     rows, lengths = result["variants"], result["lengths"]
     nothing = [None] * len(lengths)
@@ -276,23 +187,23 @@ def _delta_grid(result: Result, key: str, title: str) -> _Grid:
         values, intervals = row.get(key) or nothing, row.get(f"{key}_ci95") or nothing
         pairs = zip(lengths, values, intervals, strict=True)
         cells.append([_delta_cell(row, *pair) for pair in pairs])
-    return _grid(result, title, cells, {})
+    return grid_of(result, title, cells, {})
 
 
-def _delta_cell(row: Row, length: int, value: float | None, interval: Interval) -> _Cell:
+def _delta_cell(row: Entry, length: int, value: float | None, interval: Interval) -> Cell:
     if length <= row["train_length"] or value is None:
-        return _Cell(signed(value))
+        return Cell(signed(value))
     low, high = interval or (None, None)
     if low is None or high is None or (low >= -HARMLESS and high <= HARMLESS):
-        return _cell(signed, value, interval)
+        return table_cell(signed, value, interval)
     if low > 0:
-        return _cell(signed, value, interval, style=HURTS, sign=HURTS_SIGN)
+        return table_cell(signed, value, interval, style=HURTS, sign=HURTS_SIGN)
     if high < 0:
-        return _cell(signed, value, interval, style=HELPS, sign=HELPS_SIGN)
-    return _cell(signed, value, interval)
+        return table_cell(signed, value, interval, style=HELPS, sign=HELPS_SIGN)
+    return table_cell(signed, value, interval)
 
 
-def _cell(
+def table_cell(
     form: Callable[[float | None], str],
     value: float | None,
     interval: Interval,
@@ -300,9 +211,9 @@ def _cell(
     style: str = "",
     sign: str = "",
     digits: int = 3,
-) -> _Cell:
+) -> Cell:
     text = form(value)
-    return _Cell(text, with_half_width(text, interval, digits).removeprefix(text), sign, style)
+    return Cell(text, with_half_width(text, interval, digits).removeprefix(text), sign, style)
 
 
 def _names(result: Result) -> list[str]:
@@ -319,10 +230,10 @@ def _lowest(values: Sequence[float | None]) -> float | None:
     return min((value for value in values if value is not None and finite(value)), default=None)
 
 
-def _grid(
+def grid_of(
     result: Result,
     title: str,
-    cells: Sequence[Sequence[_Cell]],
+    cells: Sequence[Sequence[Cell]],
     extras: Mapping[str, Sequence[str]],
 ) -> _Grid:
     return _Grid(title, _names(result), result["lengths"], result["train_length"], cells, extras)
@@ -431,21 +342,21 @@ def comparison_view(
         parts.append(verdict_table(result))
     bad = [Text(line, HURTS) for line in [partial_text(result), *troubles(result)] if line]
     parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)]), *bad))
-    parts.append(Group(Text(text_line(result)), Text(_run_line(result)), _command(result)))
-    return Group(*_spaced(parts))
+    parts.append(Group(Text(text_line(result)), Text(run_line(result)), command(result)))
+    return Group(*spaced(parts))
 
 
-def _run_line(result: Result) -> str:
+def run_line(result: Result) -> str:
     seconds = result.get("seconds")
     parts = [result["device"], result["dtype"], f"seed {result['seed']}"]
     return ", ".join(parts if seconds is None else [*parts, f"{number(seconds, 0)} s"])
 
 
-def _command(result: Result) -> Text:
+def command(result: Result) -> Text:
     return Text.assemble(("again: ", "dim"), result["command"], overflow="fold")
 
 
-def _spaced(parts: Sequence[RenderableType]) -> Iterator[RenderableType]:
+def spaced(parts: Sequence[RenderableType]) -> Iterator[RenderableType]:
     for index, part in enumerate(parts):
         if index:
             yield Text("")

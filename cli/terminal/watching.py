@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from freeatten_core.comparison import Watch
+    from freeatten_core.basics.progress import Watch
 
 PROVISIONAL_SECONDS = 3.0
 """Between two lines of a row that is not done."""
@@ -24,7 +24,7 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
     """A watch that draws a bar and prints rows as they come."""
     from rich.progress import TextColumn
 
-    from freeatten_core.comparison import Watch
+    from freeatten_core.basics.progress import Watch
 
     from .bars import progress_bar
 

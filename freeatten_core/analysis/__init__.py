@@ -4,8 +4,13 @@
 one head, `thumbnails` shows all of them small; `stages` follows one row from score to weight.
 """
 
-from .capture import Capture, Forecast, LayerCapture, capture, forecast
-from .map import AttentionMap, ByteScale, DifferenceRegion, Payload, Region, difference
+from .capture import Capture, LayerCapture, capture
+from .forecast import Forecast, forecast
+from .map.attention_map import AttentionMap
+from .map.difference import DifferenceRegion, difference
+from .map.payload import Payload
+from .map.region import Region
+from .map.scale import ByteScale
 from .rows import (
     STATISTICS,
     HeadRow,

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..attention import attention_weights
+from freeatten_core.basics.checks import check_range
+from freeatten_core.ops.operator import attention_weights
+
 from .capture import Capture
-from .map import check_range
 
 PANEL_WEIGHTS = 1 << 22
 """Weights in memory at a time, over all heads."""

@@ -11,13 +11,13 @@ from typing import Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from ..arguments import check_share, check_whole
-from ..errors import UsageError
-from ..kernels.statistics import SMALL, RowStatistics
-from ..reference import FIRST_ROWS
-from ..variants import Variant, nearest
+from freeatten_core.basics.checks import check_range, check_share, check_whole
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.call import FIRST_ROWS
+from freeatten_core.ops.row_statistics import SMALL, RowStatistics
+from freeatten_core.variants.variant import Variant, nearest
+
 from .capture import Capture
-from .map import check_range
 
 Name = Literal[
     "entropy",

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ..comparison import Row
-from ..corpus import Document
-from ..errors import UsageError
-from ..evaluation import select_texts
-from ..tokens import tokenizer_id
-from .capture import Advance, Capture, capture, ignore
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Advance, ignore
+from freeatten_core.data.documents import Document
+from freeatten_core.data.selection import select_texts
+from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.models.rows import Row
+
+from .capture import Capture, capture
 
 
 def capture_rows(

@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..arguments import check_whole
-from ..errors import UsageError
-from ..variants import Variant
+from freeatten_core.basics.checks import check_whole
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.call import FIRST_ROWS
+from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.variant import Variant
+
 from .capture import Capture
 
 
@@ -56,7 +58,7 @@ def row_stages(
     power: int | Literal["own"] | None = "own",
     last: int | None = None,
 ) -> RowStages:
-    """The stages of one row, as `freeatten_core.reference.stages` has them.
+    """The stages of one row, as `freeatten_core.ops.definitions.staged.stages` has them.
 
     Args:
         capture: of any length; float64 from queries and keys as kept.
@@ -77,11 +79,11 @@ def row_stages(
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
-    result = reference.stages(row, seen, variant)
+    result = staged.stages(row, seen, variant)
     offset = 0.0
     if variant.sharpen is not None:
         visible = result.visible.sum(-1, keepdim=True).double()
-        offset = float(reference.offset(result.normalise * visible, visible))
+        offset = float(staged.offset(result.normalise * visible, visible))
     sharpened = variant.sharpen is not None
     return RowStages(
         variant=variant,
@@ -95,7 +97,7 @@ def row_stages(
         normalise=result.normalise[0, 0, 0],
         weights=result.weights[0, 0, 0],
         offset=offset,
-        uniform=sharpened and offset == 0 and count > reference.FIRST_ROWS,
+        uniform=sharpened and offset == 0 and count > FIRST_ROWS,
     )
 
 

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arguments import check_whole
-from ..attention import attention_weights
+from freeatten_core.basics.checks import check_whole
+from freeatten_core.ops.operator import attention_weights
+
 from .capture import Capture
-from .map import ByteScale
+from .map.scale import ByteScale
 
 MOST_SIDE = 512
 

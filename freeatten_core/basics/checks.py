@@ -61,3 +61,50 @@ def described(value: object) -> str:
     """A value in a sentence: as written where that is short, else its type."""
     shown = repr(value)
     return shown if len(shown) <= 40 and "\n" not in shown else f"a {type(value).__name__}"
+
+
+def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int]:
+    """start and stop as whole numbers with `0 <= start < stop <= length`, or a UsageError."""
+    legal = f"it must be start:stop in whole numbers with 0 <= start < stop <= {length}"
+    shown = f"the {name} range is {start}:{stop}"
+    try:
+        if isinstance(start, bool) or isinstance(stop, bool):
+            raise TypeError
+        start, stop = operator.index(start), operator.index(stop)
+    except TypeError:
+        raise UsageError(f"{shown}; {legal}") from None
+    if start == stop:
+        raise UsageError(f"{shown}, which is empty; {legal}")
+    if start > stop:
+        raise UsageError(f"{shown}, which is reversed; {legal}")
+    if start < 0 or stop > length:
+        raise UsageError(f"{shown}, which is outside; {legal}")
+    return start, stop
+
+
+def parse_counts(text: str, option: str = "lengths") -> tuple[int, ...]:
+    """`2048,8192` as numbers, each once.
+
+    Raises:
+        UsageError: something else.
+    """
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    for entry in entries:
+        if not (entry.isascii() and entry.isdigit()):
+            raise UsageError(
+                f"{option} holds {entry!r}; give whole numbers with commas, such as 2048,8192"
+            )
+    return tuple(dict.fromkeys(map(int, entries)))
+
+
+def check_positive(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} is {value}; it must be at least 1")
+
+
+def check_each_positive(name: str, values: Sequence[int], *, such_as: int) -> None:
+    for value in check_list(name, values, f"[{such_as}]"):
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise UsageError(f"{name} holds {value!r}; every one must be a whole number")
+        if value < 1:
+            raise UsageError(f"{name} holds {value}; every one must be at least 1")

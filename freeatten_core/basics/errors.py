@@ -17,7 +17,7 @@ class ContentError(RuntimeError):
     """What was asked for exists and cannot be used: unreadable content, disk, memory."""
 
 
-def told(error: BaseException) -> tuple[str, int] | None:
+def sentence_and_code(error: BaseException) -> tuple[str, int] | None:
     """The sentence and exit code for what a user can cause; None for a bug."""
     if isinstance(error, KeyboardInterrupt):
         return _interrupted(error)

@@ -81,3 +81,16 @@ def _tokens(entry: str, whole: str, train_lengths: Sequence[int]) -> int:
 
 def _next_multiple(longest: int, train_length: int) -> int:
     return train_length * max(1, round(longest / train_length))
+
+
+def tokens_of(text: str, train_length: int) -> int:
+    """`4x` or a number in tokens, 2 or more."""
+    from .errors import UsageError
+
+    match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
+    if match is None or int(match[1]) == 0:
+        raise UsageError(f"--len is {text!r}; write 4x or a number of tokens such as 2048")
+    tokens = int(match[1]) * (train_length if match[2] else 1)
+    if tokens < 2:
+        raise UsageError(f"--len is {text}; there must be at least 2 tokens")
+    return tokens

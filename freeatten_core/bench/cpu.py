@@ -1,7 +1,7 @@
 """Time and memory of attention forwards on the CPU, next to torch's softmax in the same run.
 
 Repetitions go round all peers, so that other load on the machine meets them alike. Memory is
-that of a fresh process: `python -m freeatten_core.benchmark '{…}'` measures one peer. What a
+that of a fresh process: `python -m freeatten_core.bench.cpu '{…}'` measures one peer. What a
 measurement on a GPU shares with it, nominal operations, rows and rounds, is defined here once.
 """
 
@@ -11,35 +11,36 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from . import reference
-from .arguments import check_list
-from .attention import attention
-from .comparison import versions
-from .errors import UsageError
-from .variants import Variant
+from freeatten_core.basics.checks import check_each_positive, check_positive
+from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.operator import attention
+from freeatten_core.results.facts import versions
+from freeatten_core.variants.variant import Variant
 
-Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
-Report = Callable[[str], None]
-Pass = Literal["forward", "backward", "both"]
+from .rounds import (
+    SCHEMA,
+    Forward,
+    Report,
+    Timing,
+    in_rounds,
+    operations,
+    summarise,
+    timed_variants,
+)
 
-SCHEMA = 1
-WORK: Mapping[Pass, float] = {"forward": 1.0, "backward": 2.5, "both": 3.5}
-"""Operations of a pass, as multiples of the forward's: two matrix products against five."""
 BASELINE = "sdpa softmax"
 SETTLING = 5.0
 """Calls quicker than this many seconds are made twice, see `_settled_seconds`."""
@@ -89,128 +90,9 @@ class Peer:
     compiled: bool = False
 
 
-@dataclass
-class Row:
-    """One peer at one length; what could not be measured is None and `note` says why."""
-
-    peer: str
-    length: int
-    ms: float | None = None
-    """Median of the repetitions."""
-    gflops: float | None = None
-    ratio: float | None = None
-    """Time divided by that of BASELINE at this length in this run."""
-    peak_mb: float | None = None
-    """Most memory above the inputs, output included; 10^6 bytes."""
-    note: str = ""
-
-
-def operations(
-    *, batch: int, heads: int, length: int, dim: int, pass_name: Pass = "forward"
-) -> float:
-    """Nominal floating-point operations of a causal pass, the same for every peer.
-
-    `4·B·H·L²·D`, halved because the mask hides half of the scores; 2.5 times that for the
-    backward.
-    """
-    return 2.0 * WORK[pass_name] * batch * heads * length * length * dim
-
-
-def summarise(
-    rows: Mapping[str, Row],
-    seconds: Mapping[str, Sequence[float]],
-    *,
-    baseline: str,
-    work: float,
-) -> None:
-    """Enter median, rate and ratio in the row of every peer that was timed.
-
-    Args:
-        rows: by peer.
-        seconds: of every repetition, by peer.
-        baseline: the peer that the ratio is to.
-        work: nominal operations of the call.
-    """
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    for name, median in medians.items():
-        row = rows[name]
-        row.ms = 1e3 * median
-        row.gflops = work / median / 1e9
-        if baseline in medians:
-            row.ratio = median / medians[baseline]
-
-
-def in_rounds(
-    timed: Mapping[str, Callable[[], float]],
-    repeat: int,
-    limit: float,
-    report: Report,
-) -> dict[str, list[float]]:
-    """Seconds of every repetition of every peer, the peers in turn.
-
-    Args:
-        timed: makes one call and returns its seconds.
-        repeat: how many rounds.
-        limit: seconds after which a peer is repeated no more.
-        report: called before every round.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in timed}
-    for turn in range(1, repeat + 1):
-        report(f"round {turn}/{repeat}")
-        for name, call in timed.items():
-            if sum(seconds[name]) <= limit:
-                seconds[name].append(call())
-    return seconds
-
-
-# What may be asked
-
-
-def parse_counts(text: str, option: str = "lengths") -> tuple[int, ...]:
-    """`2048,8192` as numbers, each once.
-
-    Raises:
-        UsageError: something else.
-    """
-    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
-    for entry in entries:
-        if not (entry.isascii() and entry.isdigit()):
-            raise UsageError(
-                f"{option} holds {entry!r}; give whole numbers with commas, such as 2048,8192"
-            )
-    return tuple(dict.fromkeys(map(int, entries)))
-
-
-def check_positive(name: str, value: int) -> None:
-    if value < 1:
-        raise UsageError(f"{name} is {value}; it must be at least 1")
-
-
-def check_each_positive(name: str, values: Sequence[int], *, such_as: int) -> None:
-    for value in check_list(name, values, f"[{such_as}]"):
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise UsageError(f"{name} holds {value!r}; every one must be a whole number")
-        if value < 1:
-            raise UsageError(f"{name} holds {value}; every one must be at least 1")
-
-
-def timed_variants(text: str) -> list[Variant]:
-    """The variants named, those that the kernels compute: no modifier, no function of one's own."""
-    variants = Variant.parse_list(text)
-    for variant in variants:
-        if variant.modifiers:
-            raise UsageError(f"variants holds {variant}; only {variant.trained} can be timed")
-        if variant.function is not None:
-            raise UsageError(f"variants holds {variant}; only the named variants can be timed")
-    return variants
-
-
-# On the CPU
-
-
 def peers(variants: list[Variant]) -> dict[str, Peer]:
     """Everything that is compared, the baseline first; naive forms are of the first variant."""
-    naive = partial(reference.attention, variant=variants[0].trained)
+    naive = partial(staged.reference_attention, variant=variants[0].trained)
     return {
         BASELINE: Peer(partial(scaled_dot_product_attention, is_causal=True)),
         **{str(each): Peer(partial(attention, variant=each.trained)) for each in variants},
@@ -232,7 +114,7 @@ def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, 
     Returns:
         `{"schema", "device", "threads", "settings", "versions", "rows"}`, plain values.
     """
-    rows: list[Row] = []
+    rows: list[Timing] = []
     for length in settings.lengths:
         rows += _measure_length(settings, length, report)
     return {
@@ -245,9 +127,9 @@ def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, 
     }
 
 
-def _measure_length(settings: Settings, length: int, report: Report) -> list[Row]:
+def _measure_length(settings: Settings, length: int, report: Report) -> list[Timing]:
     known = peers(Variant.parse_list(settings.variants))
-    rows = {name: Row(name, length) for name in known}
+    rows = {name: Timing(name, length) for name in known}
     for name, row in rows.items():
         report(f"{length} tokens: memory of {name}")
         row.note = _obstacle(known[name], settings, length)
@@ -332,7 +214,7 @@ def _processor() -> str:
 def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[float | None, str]:
     """Peak in MB, and why the peer cannot run (or nothing)."""
     task = json.dumps(asdict(settings) | {"peer": peer, "length": length})
-    paths = (str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", ""))
+    paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),

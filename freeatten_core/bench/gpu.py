@@ -11,41 +11,29 @@ import gc
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
 from typing import Any, Protocol, get_args
 
 import torch
-from torch import Tensor
 
-from . import reference
-from .benchmark import (
-    SCHEMA,
-    Forward,
-    Pass,
-    Report,
-    Row,
-    check_each_positive,
-    check_positive,
-    in_rounds,
-    operations,
-    summarise,
-    timed_variants,
-)
-from .comparison import DTYPES, run_facts
-from .errors import UsageError
+from freeatten_core.basics.checks import check_each_positive, check_positive
+from freeatten_core.basics.devices import DTYPES
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.results.facts import run_facts
+
 from .gpu_peers import BASELINE, COMPILED_GROUPS, GROUPS, Peer, peers
-from .variants import Variant
+from .judge import Call, Inputs, Judge
+from .rounds import SCHEMA, Pass, Report, Timing, in_rounds, operations, summarise, timed_variants
 
 SECONDS_A_CELL = 0.1
 """A peer is repeated no more once its timed calls took this long together."""
 HEAD_START = 4_000_000
 """Cycles, about 2 ms, that the GPU waits before a timed call: by then the host has queued it all,
 and the time is the GPU's, not the launches'."""
-CHECKED_ROWS = 128
-"""How many of the first and of the last rows of one head are compared with the reference."""
+
 WRONG = 0.2
 """A relative error from which on a peer computes something else, and its time is not shown. The
 dense forms of LSSAR p=15 in bfloat16 reach 0.04, their gradients 0.06."""
@@ -111,7 +99,7 @@ def _check_known(name: str, values: Sequence[str], legal: Sequence[str]) -> None
 
 
 @dataclass
-class GpuRow(Row):
+class GpuRow(Timing):
     """One peer in one pass at one shape; what could not be measured is None, `note` says why."""
 
     dim: int = 0
@@ -121,15 +109,6 @@ class GpuRow(Row):
     error: float | None = None
     """Relative to the float64 reference: of the output in a forward, the largest of the three
     gradients' in a backward, the larger of the two in both."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A pass: what comes before it, not timed, and the pass itself."""
-
-    prepare: Callable[[], Any]
-    run: Callable[[Any], object]
-    """Takes what `prepare` returned."""
 
 
 class Meter(Protocol):
@@ -253,31 +232,6 @@ class Shape:
         return Inputs(leaves, grad)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    leaves: tuple[Tensor, ...]
-    """Query, key and value, which require gradients."""
-    grad: Tensor
-    """Of the output."""
-
-    def call(self, forward: Forward, pass_name: Pass) -> Call:
-        """A pass over these inputs."""
-        if pass_name == "forward":
-            return Call(_nothing, lambda _: forward(*self.leaves))
-        if pass_name == "backward":
-            return Call(partial(forward, *self.leaves), self.gradients)
-        return Call(_nothing, lambda _: self.gradients(forward(*self.leaves)))
-
-    def gradients(self, output: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(output, self.leaves, self.grad)
-
-
-def _nothing() -> None: ...
-
-
-# One shape
-
-
 def _measure_shape(
     settings: GpuSettings, shape: Shape, meter: Meter, report: Report
 ) -> Iterator[GpuRow]:
@@ -381,73 +335,3 @@ def obstacle_in(error: Exception) -> str:
         return f"not supported by torch {torch.__version__.split('+')[0]}"
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return f"failed: {type(error).__name__}: {first}"[:100]
-
-
-# Is it what it says?
-
-
-class Judge:
-    """Compares one head of a peer's output and gradients with the float64 reference.
-
-    The first and the last rows are compared, and gradients flow from those rows alone: so nothing
-    of size L×L is held in float64.
-    """
-
-    def __init__(self, inputs: Inputs) -> None:
-        self._inputs = inputs
-        length = inputs.grad.shape[2]
-        self._spans = [(0, length)]
-        if length > 2 * CHECKED_ROWS:
-            self._spans = [(0, CHECKED_ROWS), (length - CHECKED_ROWS, length)]
-        self._grad = torch.zeros_like(inputs.grad)
-        for start, stop in self._spans:
-            self._grad[:, :, start:stop] = inputs.grad[:, :, start:stop]
-        self._expected: dict[Variant, list[Tensor]] = {}
-
-    def error(self, peer: Peer, pass_name: Pass) -> float:
-        """Relative error of what a pass gives."""
-        output, *gradients = self._wanted(peer.variant)
-        found = peer.forward(*self._inputs.leaves)
-        errors = [relative_error(self._rows(found), output)]
-        if pass_name == "forward":
-            return errors[0]
-        given = torch.autograd.grad(found, self._inputs.leaves, self._grad)
-        of_gradients = [
-            relative_error(_head(grad), wanted)
-            for grad, wanted in zip(given, gradients, strict=True)
-        ]
-        return worst(of_gradients if pass_name == "backward" else errors + of_gradients)
-
-    def _wanted(self, variant: Variant) -> list[Tensor]:
-        if variant not in self._expected:
-            leaves = [_head(leaf).requires_grad_() for leaf in self._inputs.leaves]
-            query, key, value = leaves
-            rows = [
-                reference.attention(
-                    query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], variant
-                )
-                for start, stop in self._spans
-            ]
-            output = torch.cat(rows, dim=2)
-            gradients = torch.autograd.grad(output, leaves, self._rows(self._grad))
-            self._expected[variant] = [output.detach(), *gradients]
-        return self._expected[variant]
-
-    def _rows(self, tensor: Tensor) -> Tensor:
-        head = _head(tensor)
-        return torch.cat([head[:, :, start:stop] for start, stop in self._spans], dim=2)
-
-
-def _head(tensor: Tensor) -> Tensor:
-    return tensor.detach()[:1, :1].double()
-
-
-def relative_error(found: Tensor, wanted: Tensor) -> float:
-    """`‖found − wanted‖ / ‖wanted‖`; a single token has gradients of zero, found exactly."""
-    difference = (found - wanted).norm()
-    return float(difference / wanted.norm()) if difference != 0 else 0.0
-
-
-def worst(errors: Sequence[float]) -> float:
-    """The largest; a NaN is worse than any number."""
-    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)

@@ -17,10 +17,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
-from . import reference
-from .attention import attention
-from .benchmark import Forward, Pass
-from .variants import PLAIN, Variant
+from freeatten_core.ops.call import FIRST_ROWS
+from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.operator import attention
+from freeatten_core.variants.variant import PLAIN, Variant
+
+from .rounds import Forward, Pass
 
 BASELINE = "sdpa flash"
 GROUPS = ("cudnn", "flex", "compiled", "naive")
@@ -66,7 +68,7 @@ def peers(
     found |= {str(each): Peer(partial(attention, variant=each), each) for each in variants}
     if "flex" in groups:
         found |= dict(_flex_peers(variants, length, device))
-    dense = partial(reference.attention, variant=first)
+    dense = partial(staged.reference_attention, variant=first)
     if "compiled" in groups:
         found[f"{first} compiled"] = Peer(_compiled(dense), first, COMPILED_COPIES)
     if "naive" in groups:
@@ -151,7 +153,7 @@ def flex_lssar(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, *, po
         score: Tensor, batch: Tensor, head: Tensor, row: Tensor, _column: Tensor
     ) -> Tensor:
         share = softplus(score) * to_share[batch, head, row]
-        above = share - torch.where(row < reference.FIRST_ROWS, 0.0, 1.0)
+        above = share - torch.where(row < FIRST_ROWS, 0.0, 1.0)
         positive = above > 0
         # the inner `where` keeps the gradient of what is masked finite
         logarithm = torch.where(positive, above, 1.0).log()
@@ -167,8 +169,8 @@ def scaled_directions(query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
     FlexAttention can write without a gradient through every score for the norms.
     """
     scale = math.log(query.shape[-1]) * _visible_counts(query).log()
-    unit_query = reference.unit(query.float()) * scale[:, None]
-    return unit_query.to(query.dtype), reference.unit(key.float()).to(key.dtype)
+    unit_query = staged.unit(query.float()) * scale[:, None]
+    return unit_query.to(query.dtype), staged.unit(key.float()).to(key.dtype)
 
 
 def _visible_counts(query: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A variant on one kind of inputs, at one length and one scale of query and key, is computed in each
 type in three forms, forward and backward: `naive`, the formulas as written
-(`freeatten_core.literal`); `safe`, the same with the usual guards (`freeatten_core.reference` in
+(`ops.definitions.as_written`); `safe`, the same with the usual guards (`ops.definitions.staged` in
 that type, as in "safe softmax"); `kernel`, `freeatten_core.attention`. Inputs are numbers that all
 three types hold, so an error is that of the computation and not of rounding its inputs.
 
@@ -21,19 +21,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import literal, reference
-from .analysis.capture import capture
-from .arguments import check_list
-from .attention import attention
-from .benchmark import Report, check_each_positive
-from .checkpoint import shipped, slug
-from .comparison import DTYPES, Row, load_rows, run_facts
-from .corpus import Document, manifest
-from .errors import UsageError
-from .evaluation import Selection, select_texts
-from .gpu_benchmark import relative_error
-from .seeds import check_seed, generator
-from .variants import PLAIN, SHARPENED, Variant
+from freeatten_core.analysis.capture import capture
+from freeatten_core.basics.checks import check_each_positive, check_list
+from freeatten_core.basics.devices import DTYPES
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.seeds import check_seed, generator
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import Selection, select_texts
+from freeatten_core.models.catalogue import shipped, slug
+from freeatten_core.models.rows import Row, load_rows
+from freeatten_core.ops.definitions import as_written, staged
+from freeatten_core.ops.operator import attention
+from freeatten_core.results.facts import run_facts
+from freeatten_core.variants.variant import PLAIN, SHARPENED, Variant
+
+from .judge import relative_error
+from .rounds import Report
 
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
 
@@ -42,8 +45,8 @@ NAMED = ",".join([*PLAIN, "lssar:p=3", *(f"{name}:p=15" for name in SHARPENED)])
 """Every variant of the table of names, and the paper's two powers."""
 KINDS = ("random", "checkpoint")
 FORMS: Mapping[str, Attend] = {
-    "naive": literal.attention,
-    "safe": reference.attention,
+    "naive": as_written.attention_as_written,
+    "safe": staged.reference_attention,
     "kernel": attention,
 }
 TENSORS = ("query", "key", "value")
@@ -237,7 +240,7 @@ def _trained(row: Row, text: Selection, seed: int, device: torch.device) -> Sour
 def _largest_score(head: tuple[Tensor, Tensor], variant: Variant) -> float:
     """Of the last rows of a head, (L, D) each."""
     query, key = (tensor[None, None] for tensor in head)
-    score, visible = literal.scores(query[:, :, -ROWS:], key, variant)
+    score, visible = as_written.scores(query[:, :, -ROWS:], key, variant)
     return float(score[..., visible].max())
 
 
@@ -319,7 +322,7 @@ def _tables(cells: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _cell(source: Source, length: int, scale: float, dtypes: Sequence[str]) -> dict[str, Any]:
     inputs, variant = source.at(length, scale), source.variant
-    wanted = inputs.passes(reference.attention, variant, torch.float64)
+    wanted = inputs.passes(staged.reference_attention, variant, torch.float64)
     lowest, largest = _score_range(inputs, variant)
     types = {
         dtype: {
@@ -338,7 +341,7 @@ def _cell(source: Source, length: int, scale: float, dtypes: Sequence[str]) -> d
 
 def _score_range(inputs: Inputs, variant: Variant) -> tuple[float, float]:
     """The lowest and the largest score of a visible key, in float64."""
-    score, visible = literal.scores(inputs.query, inputs.key, variant)
+    score, visible = as_written.scores(inputs.query, inputs.key, variant)
     seen = score[..., visible]
     return float(seen.min()), float(seen.max())
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +14,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
-from .corpus import (
-    Document,
-    Package,
-    digest,
-    packages_to_json,
-    stdlib_documents,
-    training_documents,
-    without_overlap,
-)
-from .errors import ContentError, UsageError
-from .files import locked, replacing_folder, write_utf8
-from .kept import differences
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import locked, replacing_folder, write_utf8
+from freeatten_core.basics.kept import differences
 
-TOKENIZER_BYTES = 24_000_000
-"""Text that the tokenizer learns from, in equal shares of the sources."""
+from .documents import Document, digest, stdlib_documents
+from .overlap import without_overlap
+from .packages import Package, packages_to_json, training_documents
+from .tokenizer import TOKENIZER_BYTES, encode_all, tokenizer_id, train_tokenizer
+
 VALIDATION_SHARE = 50
 """One training document in this many is held back to choose learning rates and draw curves."""
 FORMAT = 1
 """Of a prepared corpus: to be raised when the same texts would become other tokens."""
-BATCH_DOCUMENTS = 64
-"""Encoded at the same time; an encoding takes many times the memory of its ids."""
 
 ABOUT, TOKENIZER = "corpus.json", "tokenizer.json"
 _MADE = re.compile(
@@ -45,47 +37,6 @@ _MADE = re.compile(
 """Names of the files of a prepared corpus."""
 
 Report = Callable[[str], None]
-
-
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A byte-level BPE tokenizer: any text is some tokens, and decodes to itself."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
-
-
-def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:
-    """Token ids of one text, (tokens,)."""
-    return np.asarray(tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
-
-
-def encode_all(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[NDArray[np.int64]]:
-    """Token ids of each text, on all cores; nothing else of an encoding is kept."""
-    for start in range(0, len(texts), BATCH_DOCUMENTS):
-        batch = list(texts[start : start + BATCH_DOCUMENTS])
-        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield np.asarray(encoding.ids, dtype=np.int64)
-
-
-def token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """How many bytes of text each token stands for, (vocabulary,)."""
-    vocabulary = tokenizer.get_vocab()
-    lengths = np.zeros(1 + max(vocabulary.values()), dtype=np.int64)
-    for token, index in vocabulary.items():
-        lengths[index] = len(token)  # byte-level BPE writes every byte as one character
-    return lengths
-
-
-def tokenizer_id(tokenizer: Tokenizer) -> str:
-    """The same for tokenizers that cut every text alike."""
-    return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

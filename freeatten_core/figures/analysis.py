@@ -6,34 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .figures import (
-    _SLIM_LEFT,
-    _SLIM_RIGHT,
-    _STACK_GAP,
-    Element,
-    Theme,
-    _domains,
-    _figure,
-    _labels,
-    _length_axis,
-    _Line,
-    _Look,
-    _look,
-    _padded,
-    _Panel,
-    _Space,
-    _space,
-    _text_width,
-    _trained_mark,
-    _trained_note,
-    markup,
-    row_labels,
-    row_styles,
-    style_of,
-)
-from .inside_figures import _change_cells, _head_cells, _head_panel
-from .wording import (
-    UNDONE_TITLES,
+from freeatten_core.results.ablation import UNDONE_TITLES
+from freeatten_core.results.format import (
     Interval,
     Result,
     count,
@@ -43,6 +17,29 @@ from .wording import (
     signed,
     source_name,
 )
+
+from .canvas import (
+    SLIM_LEFT,
+    SLIM_RIGHT,
+    STACK_GAP,
+    Element,
+    Line,
+    Look,
+    Panel,
+    Space,
+    Theme,
+    length_axis,
+    line_labels,
+    look_of,
+    padded,
+    panel_domains,
+    panel_figure,
+    trained_mark,
+    trained_note,
+)
+from .comparison import space_for, text_width
+from .heads import change_cells, head_cells, head_panel
+from .styles import markup, row_labels, row_styles, style_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -60,9 +57,9 @@ def _texts(result: Result) -> str:
     return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
 
 
-def _area(width: int, height: float, rows: int) -> _Space:
+def _area(width: int, height: float, rows: int) -> Space:
     """A plotting area of a height that panels of different heights share."""
-    return _Space(width, round((height - (rows - 1) * _STACK_GAP) / rows))
+    return Space(width, round((height - (rows - 1) * STACK_GAP) / rows))
 
 
 # A statistic
@@ -75,18 +72,18 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
         result: what `freeatten entropy --json` prints.
         theme: of the page behind the figure; its own background is clear.
     """
-    look, name = _look(theme), result["statistic"]
+    look, name = look_of(theme), result["statistic"]
     by_length = "lengths" in result and all(name in r["by_length"] for r in result["variants"])
     drawn = [_survey_lines(result, result["positions"])]
     if by_length:
         drawn.append(_survey_lines(result, result["lengths"], name))
-    space = _space(_WIDTH if by_length else 900, *drawn, columns=len(drawn))
-    domains = _domains(len(drawn), space, stacked=False)
+    space = space_for(_WIDTH if by_length else 900, *drawn, columns=len(drawn))
+    domains = panel_domains(len(drawn), space, stacked=False)
     last = max(result["positions"])
     axes = [{"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "position (tokens)"}}]
     headings = [f"<b>{result['label']}</b> of the rows by position"]
     if by_length:
-        axes.append(_length_axis(result["lengths"]) | {"title": {"text": "ℓ (tokens)"}})
+        axes.append(length_axis(result["lengths"]) | {"title": {"text": "ℓ (tokens)"}})
         headings.append(f"<b>{result['label']}</b> of the rows ℓ/2 to ℓ")
     panels = [
         space.fit(_survey_panel(key, domain, heading, axis, lines, result))
@@ -95,20 +92,20 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
         )
     ]
     trained = [result["train_length"]] if result["train_length"] < last else []
-    return _figure(
+    return panel_figure(
         panels,
         [
             line.trace(panel, markers=bool(panel.key))
             for panel, lines in zip(panels, drawn, strict=True)
             for line in lines
         ],
-        [mark for panel in panels for mark in _trained_mark(panel, trained, look)],
+        [mark for panel in panels for mark in trained_mark(panel, trained, look)],
         [
             note
             for panel, lines in zip(panels, drawn, strict=True)
-            for note in _labels(panel, lines, _three_digits)
+            for note in line_labels(panel, lines, _three_digits)
         ]
-        + [_trained_note(panel, length, look) for panel in panels for length in trained],
+        + [trained_note(panel, length, look) for panel in panels for length in trained],
         title=f"{result['label'][0].upper()}{result['label'][1:]} at {count(result['length'])} "
         "tokens",
         subtitle=f"{result['meaning']} · mean over layers and heads · {_texts(result)}",
@@ -118,7 +115,7 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
     )
 
 
-def _survey_lines(result: Result, xs: Sequence[float], measure: str | None = None) -> list[_Line]:
+def _survey_lines(result: Result, xs: Sequence[float], measure: str | None = None) -> list[Line]:
     """By position, or a measure against length with its intervals."""
     rows = result["variants"]
     lines = []
@@ -130,7 +127,7 @@ def _survey_lines(result: Result, xs: Sequence[float], measure: str | None = Non
             f"{label}<br>{count(round(x))}: {'–' if y is None else _three_digits(y)}"
             for x, y in zip(xs, values, strict=True)
         ]
-        lines.append(_Line(label, style, xs, values, intervals, hover))
+        lines.append(Line(label, style, xs, values, intervals, hover))
     return lines
 
 
@@ -139,13 +136,13 @@ def _survey_panel(
     domain: tuple[Any, Any],
     heading: str,
     axis: Element,
-    lines: Sequence[_Line],
+    lines: Sequence[Line],
     result: Result,
-) -> _Panel:
+) -> Panel:
     values = [0.0, *(value for line in lines for value in line.values())]
     unit = f" ({result['unit']})" if result["unit"] else ""
-    y_axis = {"range": _padded(values, high=0.1), "title": {"text": result["label"] + unit}}
-    return _Panel(key, *domain, heading, axis, y_axis)
+    y_axis = {"range": padded(values, high=0.1), "title": {"text": result["label"] + unit}}
+    return Panel(key, *domain, heading, axis, y_axis)
 
 
 # The stages of a row
@@ -167,7 +164,7 @@ def stages_figure(result: Result, *, theme: Theme = "light", width: int = 1000) 
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    look, style, keys = _look(theme), style_of(result["variant"]), result["key"]
+    look, style, keys = look_of(theme), style_of(result["variant"]), result["key"]
     whole = len(_STAGES) * _STAGE_HEIGHT + (len(_STAGES) - 1) * _STAGE_GAP
     panels, traces = [], []
     for index, (stage, heading) in enumerate(_STAGES.items()):
@@ -182,7 +179,7 @@ def stages_figure(result: Result, *, theme: Theme = "light", width: int = 1000) 
         traces += _needles(panel, keys, values, style.color)
     strongest = sorted(range(len(keys)), key=lambda at: -result["weight"][at])[:_STRONGEST]
     position, token = result["position"], markup(repr(result["token"][-1]))
-    return _figure(
+    return panel_figure(
         panels,
         traces,
         [],
@@ -203,21 +200,21 @@ def _stage_panel(
     heading: str,
     keys: Sequence[int],
     values: Sequence[float],
-) -> _Panel:
+) -> Panel:
     room = max(1.0, 0.01 * len(keys))
     axis = {"range": [keys[0] - room, keys[-1] + room], "tickformat": ","}
     y_axis = {
-        "range": _padded([0.0, *values]),
+        "range": padded([0.0, *values]),
         "nticks": 5,
         "zeroline": True,
         "zerolinewidth": 1,
         "title": {"text": ""},
     }
-    return _Panel(key, (0.0, 1.0), y_domain, heading, axis, y_axis)
+    return Panel(key, (0.0, 1.0), y_domain, heading, axis, y_axis)
 
 
 def _needles(
-    panel: _Panel, keys: Sequence[int], values: Sequence[float], color: str
+    panel: Panel, keys: Sequence[int], values: Sequence[float], color: str
 ) -> list[Element]:
     """From 0 to every value: keys are no line, and one among thousands must be seen."""
     base = {"type": "scatter", "xaxis": f"x{panel.key}", "yaxis": f"y{panel.key}"}
@@ -236,7 +233,7 @@ def _needles(
     return [base | stems | {"line": {"color": color, "width": thick}}, base | tips]
 
 
-def _strongest_note(result: Result, strongest: Sequence[int], look: _Look) -> Element:
+def _strongest_note(result: Result, strongest: Sequence[int], look: Look) -> Element:
     lines = ["<b>largest weights</b>"]
     for at in strongest:
         token = repr(result["token"][at])
@@ -274,7 +271,7 @@ def ablate_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    look, rows = _look(theme), result["variants"]
+    look, rows = look_of(theme), result["variants"]
     with_heads = "heads" in rows[0]
     lines = math.ceil(len(rows) / _COLUMNS) if with_heads else 0
     dots = len(rows) * (len(UNDONE_TITLES) + 1) * _DOT_HEIGHT
@@ -289,14 +286,14 @@ def ablate_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH
             left = column * (size + _HEADS_ACROSS)
             domain = (left, min(1.0, left + size)), (low, low + _HEADS_HEIGHT / whole)
             heading = f"<b>{markup(name)}</b>"
-            panels.append(_head_panel(str(index + 2), domain, row, heading))
-            traces.append(_head_cells(panels[-1], row, *_change_cells(row), look))
+            panels.append(head_panel(str(index + 2), domain, row, heading))
+            traces.append(head_cells(panels[-1], row, *change_cells(row), look))
     trained, length = count(result["train_length"]), count(result["length"])
     below = (
         f" · below: change of the loss when one head alone sees only its last {trained} tokens, "
         "shaded by its share of Δ"
     )
-    figure = _figure(
+    figure = panel_figure(
         panels,
         traces,
         _bands(panel, len(rows), look),
@@ -314,16 +311,16 @@ def ablate_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH
     return figure.update_layout(showlegend=True, legend=legend)
 
 
-def _undone_panel(result: Result, y_domain: tuple[float, float], width: int) -> _Panel:
+def _undone_panel(result: Result, y_domain: tuple[float, float], width: int) -> Panel:
     names = row_names(result["variants"])
-    room = (max(map(_text_width, names)) + 12) / (width - _SLIM_LEFT - _SLIM_RIGHT)
+    room = (max(map(text_width, names)) + 12) / (width - SLIM_LEFT - SLIM_RIGHT)
     values = [0.0]
     for row in result["variants"]:
         for key in UNDONE_TITLES:
             half, value = half_width(row["delta_ci95"][key]) or 0.0, row["delta"][key]
             values += [] if value is None else [value - half, value + half]
     axis = {
-        "range": _padded(values, high=0.12),
+        "range": padded(values, high=0.12),
         "title": {"text": "Δ (nats per token)"},
         "zeroline": True,
         "zerolinewidth": 1.5,
@@ -335,10 +332,10 @@ def _undone_panel(result: Result, y_domain: tuple[float, float], width: int) -> 
         "showgrid": False,
         "title": {"text": ""},
     }
-    return _Panel("", (min(room, 0.5), 1.0), y_domain, "", axis, y_axis)
+    return Panel("", (min(room, 0.5), 1.0), y_domain, "", axis, y_axis)
 
 
-def _bands(panel: _Panel, rows: int, look: _Look) -> list[Element]:
+def _bands(panel: Panel, rows: int, look: Look) -> list[Element]:
     """Behind every other row, so that its points are seen to belong together."""
     place = {"xref": f"x{panel.key} domain", "yref": f"y{panel.key}", "x0": 0, "x1": 1}
     area = {"type": "rect", "line": {"width": 0}, "layer": "below", "fillcolor": look.grid}
@@ -353,7 +350,7 @@ def _undone_places(result: Result, key: str) -> list[float]:
     return [at + step / (len(UNDONE_TITLES) + 1) for at in range(len(result["variants"]))]
 
 
-def _undone_traces(result: Result, panel: _Panel) -> list[Element]:
+def _undone_traces(result: Result, panel: Panel) -> list[Element]:
     rows = result["variants"]
     traces = []
     for key, title in UNDONE_TITLES.items():
@@ -380,7 +377,7 @@ def _undone_traces(result: Result, panel: _Panel) -> list[Element]:
     return traces
 
 
-def _undone_values(result: Result, panel: _Panel) -> list[Element]:
+def _undone_values(result: Result, panel: Panel) -> list[Element]:
     """Every Δ as a number, to the right of its interval."""
     notes = []
     for key in UNDONE_TITLES:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .cube import CUBE, by_variant
-from .figures import (
+from freeatten_core.results.cube import CUBE, by_variant
+from freeatten_core.results.format import Interval, Result, count, number
+from freeatten_core.variants.variant import Variant
+
+from .canvas import (
     Element,
-    Style,
+    Line,
+    Panel,
     Theme,
-    _end_labels,
-    _figure,
-    _grid,
-    _length_axis,
-    _Line,
-    _look,
-    _padded,
-    _Panel,
-    _space,
+    end_labels,
+    grid_domains,
+    length_axis,
+    look_of,
+    padded,
+    panel_figure,
 )
-from .variants import Variant
-from .wording import Interval, Result, count, number
+from .comparison import space_for
+from .styles import Style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -44,12 +45,12 @@ def cube_figure(
     """Loss against length of every cell and run, sharpened or not.
 
     Args:
-        result: `freeatten_core.cube.joined`.
+        result: `freeatten_core.results.cube.joined`.
         text: `code` or `books`.
         theme: of the page behind the figure.
         width: in pixels.
     """
-    look = _look(theme)
+    look = look_of(theme)
     known = {name: runs for name, runs in by_variant(result).items() if name in CUBE}
     lines = {
         place: [
@@ -61,16 +62,16 @@ def cube_figure(
         for place in _HEADINGS
     }
     values = [value for drawn in lines.values() for line in drawn for value in line.values()]
-    space = _space(width, *map(_first_of_each, lines.values()), columns=2)
+    space = space_for(width, *map(_first_of_each, lines.values()), columns=2)
     panels, traces, notes = [], [], []
-    for index, (place, domain) in enumerate(zip(_HEADINGS, _grid(2, 2, space), strict=True)):
+    for index, (place, domain) in enumerate(zip(_HEADINGS, grid_domains(2, 2, space), strict=True)):
         key = f"{index + 1}" if index else ""
         panel = space.fit(_panel(key, domain, place, lines[place], values))
         panels.append(panel)
         traces += [line.trace(panel) for line in lines[place]]
-        notes += _end_labels(panel, _first_of_each(lines[place]), 2, sign=False)
+        notes += end_labels(panel, _first_of_each(lines[place]), 2, sign=False)
     trained = count(result["train_length"])
-    return _figure(
+    return panel_figure(
         panels,
         traces,
         [],
@@ -93,7 +94,7 @@ def _of(text: str) -> str:
     return "Python's standard library" if text == "code" else "held-out books"
 
 
-def _lines(name: str, runs: list[dict[str, Any]], text: str) -> list[_Line]:
+def _lines(name: str, runs: list[dict[str, Any]], text: str) -> list[Line]:
     style = _SHARPENED[Variant.parse(name).sharpen]
     found = []
     for run in runs:
@@ -103,11 +104,11 @@ def _lines(name: str, runs: list[dict[str, Any]], text: str) -> list[_Line]:
             f"{name}, seed {run['seed']}<br>{count(length)} tokens: {number(loss)} nats per token"
             for length, loss in zip(row["lengths"], row["loss"], strict=True)
         ]
-        found.append(_Line(style.label, style, row["lengths"], row["loss"], none, hover))
+        found.append(Line(style.label, style, row["lengths"], row["loss"], none, hover))
     return found
 
 
-def _first_of_each(lines: list[_Line]) -> list[_Line]:
+def _first_of_each(lines: list[Line]) -> list[Line]:
     """One line of each sharpening, to be labelled."""
     return list({line.label: line for line in reversed(lines)}.values())
 
@@ -116,14 +117,14 @@ def _panel(
     key: str,
     domain: tuple[Any, Any],
     place: tuple[str, str],
-    lines: list[_Line],
+    lines: list[Line],
     values: list[float],
-) -> _Panel:
-    axis: Element = _length_axis([int(length) for length in lines[0].x])
-    return _Panel(
+) -> Panel:
+    axis: Element = length_axis([int(length) for length in lines[0].x])
+    return Panel(
         key,
         *domain,
         _HEADINGS[place],
         axis,
-        {"range": _padded(values), "title": {"text": "loss (nats per token)"}},
+        {"range": padded(values), "title": {"text": "loss (nats per token)"}},
     )

@@ -7,40 +7,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .figures import (
-    Element,
-    Theme,
-    _domains,
-    _end_labels,
-    _figure,
-    _length_axis,
-    _Line,
-    _Look,
-    _look,
-    _padded,
-    _Panel,
-    _Space,
-    _space,
-    _trained_mark,
-    _trained_note,
-    markup,
-    row_labels,
-    row_styles,
-    style_of,
-)
-from .wording import (
-    MEASURE_TITLES,
+from freeatten_core.results.format import (
+    Entry,
     Interval,
     Result,
-    Row,
     count,
-    head_name,
-    measure_digits,
     number,
     plural,
     signed,
     source_name,
 )
+from freeatten_core.results.heads import MEASURE_TITLES, head_name, measure_digits
+
+from .canvas import (
+    Element,
+    Line,
+    Look,
+    Panel,
+    Space,
+    Theme,
+    end_labels,
+    length_axis,
+    look_of,
+    padded,
+    panel_domains,
+    panel_figure,
+    trained_mark,
+    trained_note,
+)
+from .comparison import space_for
+from .styles import markup, row_labels, row_styles, style_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -61,14 +57,14 @@ def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDT
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    look = _look(theme)
+    look = look_of(theme)
     even = _even_spread(result, look)
     lines = _measure_lines(result, "entropy"), _measure_lines(result, "relative_entropy")
-    space = _space(width, [even, *lines[0]], lines[1], columns=2)
-    domains = _domains(2, space, stacked=False)
+    space = space_for(width, [even, *lines[0]], lines[1], columns=2)
+    domains = panel_domains(2, space, stacked=False)
     plain = space.fit(_measure_panel(result, "", domains[0], "entropy", [even]))
     share = space.fit(_measure_panel(result, "2", domains[1], "relative_entropy", []))
-    return _figure(
+    return panel_figure(
         [plain, share],
         [
             even.trace(plain, markers=False),
@@ -76,8 +72,8 @@ def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDT
             *(line.trace(share) for line in lines[1]),
         ],
         _trained(plain, result, look) + _trained(share, result, look),
-        _end_labels(plain, [even, *lines[0]], 2, sign=False)
-        + _end_labels(share, lines[1], 2, sign=False)
+        end_labels(plain, [even, *lines[0]], 2, sign=False)
+        + end_labels(share, lines[1], 2, sign=False)
         + _trained_notes([plain, share], result, look),
         title="Does entropy stay the same as the text grows?",
         subtitle=f"mean over heads of the rows ℓ/2 to ℓ · {_texts(result)} · 95 % intervals",
@@ -87,16 +83,16 @@ def entropy_figure(result: Result, *, theme: Theme = "light", width: int = _WIDT
     )
 
 
-def _even_spread(result: Result, look: _Look) -> _Line:
+def _even_spread(result: Result, look: Look) -> Line:
     """log N, the largest entropy there is, in the middle of the rows of every length."""
     lengths = result["lengths"]
     values = [math.log(0.75 * length) for length in lengths]
     style = replace(style_of(_LOG_N), color=look.soft, dash="dot")
     none: list[Interval] = [None] * len(lengths)
-    return _Line(_LOG_N, style, lengths, values, none, [number(value, 2) for value in values])
+    return Line(_LOG_N, style, lengths, values, none, [number(value, 2) for value in values])
 
 
-def _measure_lines(result: Result, name: str) -> list[_Line]:
+def _measure_lines(result: Result, name: str) -> list[Line]:
     rows, digits = result["variants"], measure_digits(name)
     lines = []
     for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
@@ -105,23 +101,23 @@ def _measure_lines(result: Result, name: str) -> list[_Line]:
             f"{label}<br>{count(length)} tokens: {number(value, digits)}"
             for length, value in zip(result["lengths"], values, strict=True)
         ]
-        lines.append(_Line(label, style, result["lengths"], values, intervals, hover))
+        lines.append(Line(label, style, result["lengths"], values, intervals, hover))
     return lines
 
 
 def _measure_panel(
-    result: Result, key: str, domain: tuple[Any, Any], name: str, more: Sequence[_Line]
-) -> _Panel:
+    result: Result, key: str, domain: tuple[Any, Any], name: str, more: Sequence[Line]
+) -> Panel:
     headings = {
         "entropy": "<b>Entropy</b> of a row",
         "relative_entropy": "<b>H / log N</b>: 1 is an even spread over all N keys",
     }
     lines = [*_measure_lines(result, name), *more]
     values = [0.0, *(value for line in lines for value in line.values())]
-    axis = _length_axis(result["lengths"])
+    axis = length_axis(result["lengths"])
     axis["title"] = {"text": "ℓ (tokens)"}
-    y_axis = {"range": _padded(values), "title": {"text": MEASURE_TITLES[name]}}
-    return _Panel(key, *domain, headings[name], axis, y_axis)
+    y_axis = {"range": padded(values), "title": {"text": MEASURE_TITLES[name]}}
+    return Panel(key, *domain, headings[name], axis, y_axis)
 
 
 # Weight against distance
@@ -135,20 +131,20 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
         theme: of the page behind the figure.
         width: in pixels.
     """
-    look, places = _look(theme), (0, -1)
-    space = _space(width, *(_distance_lines(result, at) for at in places), columns=2)
-    domains = _domains(2, space, stacked=False)
+    look, places = look_of(theme), (0, -1)
+    space = space_for(width, *(_distance_lines(result, at) for at in places), columns=2)
+    domains = panel_domains(2, space, stacked=False)
     before, last = result["distances"][-2:]
     drawn = []
     for at, (key, domain) in zip(places, zip(("", "2"), domains, strict=True), strict=True):
         lines = _distance_lines(result, at)
         drawn.append((space.fit(_distance_panel(result, key, domain, at)), lines))
     panels = [panel for panel, _ in drawn]
-    return _figure(
+    return panel_figure(
         panels,
         [line.trace(panel) for panel, lines in drawn for line in lines],
         [mark for panel in panels for mark in _trained(panel, result, look)],
-        [note for panel, lines in drawn for note in _end_labels(panel, lines, 0, sign=False)]
+        [note for panel, lines in drawn for note in end_labels(panel, lines, 0, sign=False)]
         + _trained_notes(panels, result, look),
         title="How far back does the weight lie?",
         subtitle=f"the point at {count(last + 1)} is the share of what lies {count(before + 1)} to "
@@ -159,7 +155,7 @@ def distance_figure(result: Result, *, theme: Theme = "light", width: int = _WID
     )
 
 
-def _distance_lines(result: Result, at: int) -> list[_Line]:
+def _distance_lines(result: Result, at: int) -> list[Line]:
     rows, length = result["variants"], result["lengths"][at]
     shown = [edge for edge in result["distances"] if edge < length]
     none: list[Interval] = [None] * len(shown)
@@ -171,19 +167,19 @@ def _distance_lines(result: Result, at: int) -> list[_Line]:
             for edge, value in zip(shown, values, strict=True)
         ]
         ends = [edge + 1 for edge in shown]
-        lines.append(_Line(label, style, ends, values, none, hover))
+        lines.append(Line(label, style, ends, values, none, hover))
     return lines
 
 
-def _distance_panel(result: Result, key: str, domain: tuple[Any, Any], at: int) -> _Panel:
+def _distance_panel(result: Result, key: str, domain: tuple[Any, Any], at: int) -> Panel:
     length = result["lengths"][at]
     every = [line for which in (0, -1) for line in _distance_lines(result, which)]
     values = [0.0, *(value for line in every for value in line.values())]
-    axis = _length_axis([edge + 1 for edge in result["distances"]])
+    axis = length_axis([edge + 1 for edge in result["distances"]])
     axis["title"] = {"text": "tokens back"}
     heading = f"<b>Rows {count(length // 2)} to {count(length)}</b>"
-    y_axis = {"range": _padded(values), "title": {"text": "share of the weight (%)"}}
-    return _Panel(key, *domain, heading, axis, y_axis)
+    y_axis = {"range": padded(values), "title": {"text": "share of the weight (%)"}}
+    return Panel(key, *domain, heading, axis, y_axis)
 
 
 # Heads
@@ -200,19 +196,19 @@ def heads_figure(
         theme: of the page behind the figure.
         width: in pixels.
     """
-    look, rows = _look(theme), ablated["variants"]
+    look, rows = look_of(theme), ablated["variants"]
     far = {row["variant"]: row for row in seen["variants"]}
     panels, traces = [], []
     for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
-        cells = _far_cells(far[row["variant"]]), _change_cells(row)
+        cells = _far_cells(far[row["variant"]]), change_cells(row)
         headings = f"<b>{label}</b><br>weight on far tokens", "loss when they are hidden"
         for line, (heading, found) in enumerate(zip(headings, cells, strict=True)):
             key = index + line * len(rows)
             domain = _cell_domain(index, len(rows), line)
-            panels.append(_head_panel(str(key + 1) if key else "", domain, row, heading))
-            traces.append(_head_cells(panels[-1], row, *found, look))
+            panels.append(head_panel(str(key + 1) if key else "", domain, row, heading))
+            traces.append(head_cells(panels[-1], row, *found, look))
     length, trained = count(seen["lengths"][-1]), count(seen["train_length"])
-    return _figure(
+    return panel_figure(
         panels,
         traces,
         [],
@@ -222,19 +218,19 @@ def heads_figure(
         f"{_texts(seen)} · below: change of the loss when that head alone sees only its last "
         f"{trained} tokens, shaded by its share of Δ, {_texts(ablated)}",
         look=look,
-        space=_Space(width),
+        space=Space(width),
         stacked=False,
         labels=False,
     )
 
 
-def _far_cells(row: Row) -> tuple[list[float], list[str]]:
+def _far_cells(row: Entry) -> tuple[list[float], list[str]]:
     """How strong a cell is, 0 to 1, and its text, by head."""
     shares = [head["by_length"]["far"][-1] for head in row["heads"]]
     return shares, [f"{number(100 * share, 0)} %" for share in shares]
 
 
-def _change_cells(row: Row) -> tuple[list[float], list[str]]:
+def change_cells(row: Entry) -> tuple[list[float], list[str]]:
     changes = [head["change"] for head in row["heads"]]
     whole = abs(row["delta"]["intact"] or 0.0) or 1.0
     shades = [max(0.0, -(change or 0.0)) / whole for change in changes]
@@ -248,7 +244,7 @@ def _cell_domain(column: int, columns: int, line: int) -> tuple[Any, Any]:
     return (left, min(1.0, left + width)), (low, min(1.0, low + height))
 
 
-def _head_panel(key: str, domain: tuple[Any, Any], row: Row, heading: str) -> _Panel:
+def head_panel(key: str, domain: tuple[Any, Any], row: Entry, heading: str) -> Panel:
     layers = 1 + max(head["layer"] for head in row["heads"])
     heads = 1 + max(head["head"] for head in row["heads"])
     axis = {"tickvals": list(range(heads)), "title": {"text": "head"}, "range": [-0.5, heads - 0.5]}
@@ -258,11 +254,11 @@ def _head_panel(key: str, domain: tuple[Any, Any], row: Row, heading: str) -> _P
         "range": [layers - 0.5, -0.5],
         "showgrid": False,
     }
-    return _Panel(key, *domain, heading, axis, y_axis)
+    return Panel(key, *domain, heading, axis, y_axis)
 
 
-def _head_cells(
-    panel: _Panel, row: Row, strength: Sequence[float], texts: Sequence[str], look: _Look
+def head_cells(
+    panel: Panel, row: Entry, strength: Sequence[float], texts: Sequence[str], look: Look
 ) -> Element:
     heads = 1 + max(head["head"] for head in row["heads"])
 
@@ -292,12 +288,12 @@ def _head_cells(
 # What the figures share
 
 
-def _trained(panel: _Panel, result: Result, look: _Look) -> list[Element]:
-    return _trained_mark(panel, [result["train_length"]], look)
+def _trained(panel: Panel, result: Result, look: Look) -> list[Element]:
+    return trained_mark(panel, [result["train_length"]], look)
 
 
-def _trained_notes(panels: Sequence[_Panel], result: Result, look: _Look) -> list[Element]:
-    return [_trained_note(panel, result["train_length"], look) for panel in panels]
+def _trained_notes(panels: Sequence[Panel], result: Result, look: Look) -> list[Element]:
+    return [trained_note(panel, result["train_length"], look) for panel in panels]
 
 
 def _texts(result: Result) -> str:

@@ -7,13 +7,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .figures import _CLEAR, _FONT, _TITLE_SIZE, Element, Theme, _Look, _look, markup
-from .wording import count
+from freeatten_core.results.format import count
+
+from .canvas import CLEAR, FONT, TITLE_SIZE, Element, Look, Theme, look_of
+from .styles import markup
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from .analysis import Region
+    from freeatten_core.analysis import Region
 
 _MAP_TEXT_SIZE = 17
 """Larger than elsewhere: pages show maps side by side, at half their size."""
@@ -45,7 +47,7 @@ def map_figure(
     """
     import plotly.graph_objects as go
 
-    look = _look(theme)
+    look = look_of(theme)
     trained = train_length if train_length and _crosses(region, train_length) else None
     headline, details = _map_texts(region, title, about, trained, size)
     width = size - _MAP_LEFT - _MAP_RIGHT
@@ -60,7 +62,7 @@ def map_figure(
                 "text": "<br>".join(line.removeprefix("· ") for line in details),
                 "font": {"size": _MAP_TEXT_SIZE, "color": look.soft},
             },
-            "font": {"size": _TITLE_SIZE},
+            "font": {"size": TITLE_SIZE},
             "x": 0,
             "xref": "paper",
             "y": 1 - (30 + 14 * (len(headline) - 1)) / (tall + top + _MAP_BOTTOM),
@@ -69,9 +71,9 @@ def map_figure(
         width=size,
         height=round(tall + top + _MAP_BOTTOM),
         margin={"l": _MAP_LEFT, "r": _MAP_RIGHT, "t": top, "b": _MAP_BOTTOM},
-        paper_bgcolor=_CLEAR,
+        paper_bgcolor=CLEAR,
         plot_bgcolor=_HIDDEN[theme],
-        font={"family": _FONT, "size": _MAP_TEXT_SIZE, "color": look.text},
+        font={"family": FONT, "size": _MAP_TEXT_SIZE, "color": look.text},
         meta={"background": look.paper},
         xaxis=_map_axis(look, "key position", region.key_edges()[[0, -1]].tolist()),
         yaxis=_map_axis(look, "query position", region.query_edges()[[-1, 0]].tolist()),
@@ -102,7 +104,7 @@ def _map_texts(
             "than in training"
         )
     room = size - _MAP_LEFT
-    headline = textwrap.wrap(title, int(room / (0.6 * _TITLE_SIZE)))
+    headline = textwrap.wrap(title, int(room / (0.6 * TITLE_SIZE)))
     details = textwrap.wrap(" · ".join(said), int(room / (0.54 * _MAP_TEXT_SIZE)))
     return [*map(markup, headline)], [*map(markup, details)]
 
@@ -137,7 +139,7 @@ def _map_cells(region: Region) -> Element:
     }
 
 
-def _map_lines(region: Region, trained: int, look: _Look) -> list[Element]:
+def _map_lines(region: Region, trained: int, look: Look) -> list[Element]:
     """Where training ended: light on dark, so that it is seen on every colour."""
     end, ahead = region.query_length, region.key_length - region.query_length
     seen = trained + ahead
@@ -162,7 +164,7 @@ def _map_lines(region: Region, trained: int, look: _Look) -> list[Element]:
     ]
 
 
-def _map_note(region: Region, trained: int, look: _Look) -> list[Element]:
+def _map_note(region: Region, trained: int, look: Look) -> list[Element]:
     first, last = region.query_edges()[[0, -1]]
     if not first < trained < last:
         return []
@@ -171,7 +173,7 @@ def _map_note(region: Region, trained: int, look: _Look) -> list[Element]:
     return [note | place | {"showarrow": False, "bgcolor": look.veil, "font": {"size": 14}}]
 
 
-def _map_axis(look: _Look, title: str, ends: Sequence[int]) -> Element:
+def _map_axis(look: Look, title: str, ends: Sequence[int]) -> Element:
     return {
         "title": {"text": title},
         "range": list(ends),

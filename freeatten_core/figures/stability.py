@@ -7,26 +7,34 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .figures import (
-    Element,
-    Theme,
-    _domains,
-    _figure,
-    _labels,
-    _length_axis,
-    _Line,
-    _Look,
-    _look,
-    _missing_note,
-    _padded,
-    _Panel,
-    _share,
-    _Space,
-    _space,
-    style_of,
+from freeatten_core.results.format import Entry, Interval, Result, count
+from freeatten_core.results.stability import (
+    FORM_TITLES,
+    KIND_TITLES,
+    entries,
+    error_text,
+    lost,
+    short,
 )
-from .stability_tables import FORM_TITLES, KIND_TITLES, entries, error_text, lost, short
-from .wording import Interval, Result, Row, count
+
+from .canvas import (
+    Element,
+    Line,
+    Look,
+    Panel,
+    Space,
+    Theme,
+    length_axis,
+    line_labels,
+    look_of,
+    missing_note,
+    padded,
+    panel_domains,
+    panel_figure,
+    share_of,
+)
+from .comparison import space_for
+from .styles import style_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -56,9 +64,9 @@ def scale_figure(
         theme: of the page behind the figure; its own background is clear.
         width: in pixels.
     """
-    look, settings = _look(theme), result["settings"]
+    look, settings = look_of(theme), result["settings"]
     dtypes, forms = settings["dtypes"], list(FORM_TITLES)
-    panels: list[_Panel] = []
+    panels: list[Panel] = []
     traces: list[Element] = []
     for line, dtype in enumerate(dtypes):
         for column, form in enumerate(forms):
@@ -67,7 +75,7 @@ def scale_figure(
             heading = f"<b>{dtype}, {form}</b>" + (f": {FORM_TITLES[form]}" if line == 0 else "")
             panels.append(_scale_panel(key, domain, result, kind, heading, named=column == 0))
             traces += _scale_cells(panels[-1], result, kind, dtype, form, look)
-    return _figure(
+    return panel_figure(
         panels,
         traces,
         [],
@@ -77,21 +85,21 @@ def scale_figure(
         f"not finite, or zero by mistake · {count(settings['lengths'][-1])} tokens, "
         f"{_measured(result, kind)}",
         look=look,
-        space=_Space(width),
+        space=Space(width),
         stacked=False,
         labels=False,
     )
 
 
 def _cell_domain(column: int, columns: int, line: int, lines: int) -> tuple[Any, Any]:
-    low, high = _share(column, columns, _ACROSS)
+    low, high = share_of(column, columns, _ACROSS)
     across = _NAMES + (1 - _NAMES) * low, _NAMES + (1 - _NAMES) * high
-    return across, _share(lines - 1 - line, lines, _DOWN)
+    return across, share_of(lines - 1 - line, lines, _DOWN)
 
 
 def _scale_panel(
     key: str, domain: tuple[Any, Any], result: Result, kind: str, heading: str, *, named: bool
-) -> _Panel:
+) -> Panel:
     names = [entry["variant"] for entry in entries(result, kind)]
     scales = result["settings"]["scales"]
     axis = {
@@ -108,11 +116,11 @@ def _scale_panel(
         "range": [len(names) - 0.5, -0.5],
         "showgrid": False,
     }
-    return _Panel(key, *domain, heading, axis, y_axis)
+    return Panel(key, *domain, heading, axis, y_axis)
 
 
 def _scale_cells(
-    panel: _Panel, result: Result, kind: str, dtype: str, form: str, look: _Look
+    panel: Panel, result: Result, kind: str, dtype: str, form: str, look: Look
 ) -> list[Element]:
     """Two heatmaps: shades of the error, and the cells where rows are lost."""
     scales = result["settings"]["scales"]
@@ -172,8 +180,8 @@ def length_figure(
         theme: of the page behind the figure.
         width: in pixels.
     """
-    look, dtypes = _look(theme), result["settings"]["dtypes"][:2]
-    panels: list[_Panel] = []
+    look, dtypes = look_of(theme), result["settings"]["dtypes"][:2]
+    panels: list[Panel] = []
     traces: list[Element] = []
     notes: list[Element] = []
     lines_of = [
@@ -183,14 +191,14 @@ def length_figure(
         ]
         for dtype in dtypes
     ]
-    space = _space(width, *lines_of, columns=len(dtypes))
-    domains = _domains(len(dtypes), space, stacked=False)
+    space = space_for(width, *lines_of, columns=len(dtypes))
+    domains = panel_domains(len(dtypes), space, stacked=False)
     for dtype, domain, lines in zip(dtypes, domains, lines_of, strict=True):
         key = str(len(panels) + 1) if panels else ""
         panels.append(space.fit(_length_panel(key, domain, f"<b>{dtype}</b>, safe", lines)))
         traces += [line.trace(panels[-1]) for line in lines]
-        notes += _labels(panels[-1], lines, short) + _missing_note(panels[-1], lines)
-    return _figure(
+        notes += line_labels(panels[-1], lines, short) + missing_note(panels[-1], lines)
+    return panel_figure(
         panels,
         traces,
         [],
@@ -204,7 +212,7 @@ def length_figure(
     )
 
 
-def _error_line(result: Result, entry: Row, dtype: str) -> _Line:
+def _error_line(result: Result, entry: Entry, dtype: str) -> Line:
     tables, lengths = entry["types"][dtype]["safe"], result["settings"]["lengths"]
     errors = [None if lost(tables, at, 0) else tables["error"][at][0] for at in range(len(lengths))]
     name = entry["variant"]
@@ -212,7 +220,7 @@ def _error_line(result: Result, entry: Row, dtype: str) -> _Line:
     return _line(label, replace(style_of(name), label=label), lengths, errors)
 
 
-def _kernel_line(result: Result, kind: str, dtype: str, look: _Look) -> _Line:
+def _kernel_line(result: Result, kind: str, dtype: str, look: Look) -> Line:
     """The largest error that any variant has in this project's kernels."""
     lengths = result["settings"]["lengths"]
     found = [entry["types"][dtype]["kernel"]["error"] for entry in entries(result, kind)]
@@ -224,21 +232,19 @@ def _kernel_line(result: Result, kind: str, dtype: str, look: _Look) -> _Line:
     return _line(_KERNELS, style, lengths, largest)
 
 
-def _line(name: str, style: Any, lengths: Sequence[int], errors: Sequence[float | None]) -> _Line:
+def _line(name: str, style: Any, lengths: Sequence[int], errors: Sequence[float | None]) -> Line:
     none: list[Interval] = [None] * len(lengths)
     hover = [
         f"{name}<br>{count(length)} tokens: {short(error)}"
         for length, error in zip(lengths, errors, strict=True)
     ]
     drawn = [error or None for error in errors]  # a log axis has no place for 0
-    return _Line(name, style, lengths, drawn, none, hover)
+    return Line(name, style, lengths, drawn, none, hover)
 
 
-def _length_panel(
-    key: str, domain: tuple[Any, Any], heading: str, lines: Sequence[_Line]
-) -> _Panel:
+def _length_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequence[Line]) -> Panel:
     lengths = sorted({int(length) for line in lines for length in line.x})
-    low, high = _padded([math.log10(value) for line in lines for value in line.values()])
+    low, high = padded([math.log10(value) for line in lines for value in line.values()])
     ticks = [step * 10.0**power for power in range(-9, 2) for step in (1, 2, 5)]
     shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
     y_axis = {
@@ -248,7 +254,7 @@ def _length_panel(
         "ticktext": [short(tick) for tick in shown],
         "title": {"text": "relative error of the output"},
     }
-    return _Panel(key, *domain, heading, _length_axis(lengths), y_axis)
+    return Panel(key, *domain, heading, length_axis(lengths), y_axis)
 
 
 def _measured(result: Result, kind: str) -> str:

@@ -2,7 +2,7 @@
 
 The component is JavaScript in this folder, one concern a file. `component_script` puts the files
 together; the page and the app both run exactly that text. Numbers travel as zlib-compressed
-arrays in base64, recomputed and drawn by the page (`freeatten_core.analysis.map` has the formula).
+arrays in base64, recomputed and drawn by the page (`analysis.map.attention_map` has the formula).
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError
-from ..files import write_text
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import write_text
 
 if TYPE_CHECKING:
-    from ..analysis.map import AttentionMap, Payload
+    from freeatten_core.analysis.map.attention_map import AttentionMap
+    from freeatten_core.analysis.map.payload import Payload
 
 SCRIPTS = (
     "colours.js",

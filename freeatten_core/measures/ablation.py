@@ -29,18 +29,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..attention import attention
-from ..comparison import Result, Row, Watch, json_ready, run_facts
-from ..corpus import Document, manifest
-from ..errors import UsageError
-from ..evaluation import Selection, Text, pass_cost, score_texts, scoring_cost, select_texts
-from ..far_keys import undone
-from ..finite import check_finite, each_row
-from ..intervals import interval, intervals
-from ..model import Attend, Model, ModelConfig
-from ..rope import Rope, Scaling
-from ..tokens import tokenizer_id
-from ..variants import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import Selection, Text, select_texts
+from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.models.config import ModelConfig
+from freeatten_core.models.decoder import Model
+from freeatten_core.models.rows import Row
+from freeatten_core.ops.call import Attend
+from freeatten_core.ops.operator import attention, undone
+from freeatten_core.positions.rope import Rope, Scaling
+from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.intervals import interval, intervals
+from freeatten_core.variants.variant import Variant
+
+from .finite import check_finite, each_row
+from .scoring import pass_cost, score_texts, scoring_cost
 
 SCHEMA = 1
 UNDONE = ("window", "rotation", "scale", "rotation+scale")
@@ -63,7 +68,7 @@ class AblateRequest:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def ablate(request: AblateRequest, watch: Watch | None = None) -> Result:
+def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
     """Measure every row on the same texts.
 
     Returns:
@@ -295,7 +300,7 @@ def _missing(request: AblateRequest, row: Row) -> dict[str, Any]:
     return entry | ({"heads": []} if request.heads else {})
 
 
-def _header(request: AblateRequest, selection: Selection) -> Result:
+def _header(request: AblateRequest, selection: Selection) -> ResultDict:
     digest = hashlib.sha256()
     for text in selection.texts:
         digest.update(text.tokens.tobytes())

@@ -16,11 +16,13 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from .attention import row_statistics
-from .errors import ContentError, UsageError
-from .evaluation import BATCH_TOKENS, Advance, Text, pass_cost
-from .model import Model
-from .variants import Variant
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.data.selection import Text
+from freeatten_core.models.decoder import Model
+from freeatten_core.ops.operator import row_statistics
+from freeatten_core.variants.variant import Variant
+
+from .scoring import BATCH_TOKENS, Advance, pass_cost
 
 LOWEST, HIGHEST = 0.25, 16.0
 PRECISION = 5e-3

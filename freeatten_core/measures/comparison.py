@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
-import platform
-import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,19 +16,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import own
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.devices import DTYPES
+from freeatten_core.basics.errors import UsageError, sentence_and_code
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import Selection, Text, select_texts
+from freeatten_core.data.tokenizer import token_bytes, tokenizer_id
+from freeatten_core.models.checkpoint import Checkpoint
+from freeatten_core.models.decoder import LOSS_TOKENS, Model
+from freeatten_core.models.rows import Row
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.operator import row_statistics
+from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.intervals import intervals
+from freeatten_core.results.verdicts import SCHEMA, control, judged
+from freeatten_core.variants.variant import Variant
+
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
-from .attention import row_statistics
-from .checkpoint import (
-    CONFIG,
-    Checkpoint,
-    assets,
-    load_checkpoint,
-    locate,
-    read_config,
-    shipped,
-    slug,
-)
 from .controls import (
     Controls,
     sliding_cost,
@@ -42,64 +42,17 @@ from .controls import (
     windowed_cost,
     windowed_losses,
 )
-from .corpus import Document, manifest
-from .devices import device_name
-from .errors import UsageError, told
-from .evaluation import (
-    Losses,
-    Selection,
-    Text,
-    check_swappable,
-    pass_cost,
-    score_texts,
-    scoring_cost,
-    select_texts,
-    swapped_losses,
-)
-from .files import expanded, printable
 from .finite import first_not_finite, no_numbers
-from .intervals import intervals
-from .model import LOSS_TOKENS, Model
-from .tokens import token_bytes, tokenizer_id
-from .variants import Variant, nearest
-from .verdicts import SCHEMA, control, judged
+from .scoring import Losses, check_swappable, pass_cost, score_texts, scoring_cost, swapped_losses
 
 POSITION_BINS = 64
 FAILED = "failed"
 """In the place of a verdict: the row could not be scored, and its `error` says why."""
 
-ROWS = (
-    "softmax",
-    "softmax+yarn",
-    "softmax-ls",
-    "lssa",
-    "lssar:p=3",
-    "lssar:p=15",
-    "sigmoid",
-    "relu",
-)
-"""The rows of `compare` unless asked otherwise."""
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
-
 Control = Literal["restart", "swap"]
-Result = dict[str, Any]
-
 
 Windowed = dict[tuple[Path, Variant], NDArray[np.float32]]
 """Losses of the last half of every text by checkpoints with a window, by folder and variant."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the comparison: a checkpoint, with its variant's modifiers."""
-
-    variant: Variant
-    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True)
@@ -119,23 +72,11 @@ class Request:
     by_position: bool = False
 
 
-@dataclass(frozen=True)
-class Watch:
-    """Called while a comparison runs."""
-
-    total: Callable[[float], None] = lambda _: None
-    """The cost of the whole, before it starts."""
-    advance: Callable[[float], None] = lambda _: None
-    """The cost of what was just scored."""
-    row: Callable[[Mapping[str, Any], int, int], None] = lambda *_: None
-    """A row so far, with the number of texts it rests on and of all texts."""
-
-
 @dataclass
 class Comparison:
     """The result, and the losses of every token for `--npz`."""
 
-    result: Result
+    result: ResultDict
     losses: dict[str, Losses]
 
 
@@ -145,82 +86,6 @@ class InterruptedComparison(KeyboardInterrupt):
     def __init__(self, done: Comparison) -> None:
         super().__init__()
         self.done = done
-
-
-def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
-    """Rows for shipped variants and for given checkpoints, each loaded once.
-
-    A checkpoint can have modifiers behind its name, as a variant can: `my-folder+yarn`, and before
-    them the function that it was trained with: `my-folder@my_file.py:my_attention`. Python files
-    named so, or by `swap`, are run.
-
-    Raises:
-        UsageError: a variant that no shipped checkpoint has, an unknown checkpoint, or a function
-            that cannot be taken.
-        ContentError: a checkpoint that cannot be used.
-    """
-    names = shipped()
-    load = cache(load_checkpoint)
-    rows = []
-    for variant in map(own.allow, variants):
-        name = slug(variant)
-        if name not in names:
-            close = nearest(name, names) if variant.function is None else ""
-            call = f"@{variant.function}" if variant.function is not None else ""
-            raise UsageError(
-                f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
-                f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "
-                f"FOLDER{call}"
-            )
-        # by its folder: one of the same name may lie in the current folder
-        rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
-    for source in map(allowed_source, checkpoints):
-        name, modifiers = split_modifiers(source)
-        row = modified_row(load(name), modifiers)
-        row = replace(row, variant=own.allow_swap(row.variant))
-        known = {(each.variant, each.checkpoint.folder) for each in rows}
-        if (row.variant, row.checkpoint.folder) not in known:
-            rows.append(row)
-    return rows
-
-
-def allowed_source(source: str) -> str:
-    """A checkpoint's name, its modifiers kept, without the function that it names; that may run.
-
-    Raises:
-        UsageError: as `own.allow`; the checkpoint was not trained with that function.
-    """
-    named = own.named_in(source)
-    if named is None:
-        return source
-    name, function, modifiers = named
-    allowed = own.allow(Variant(function=function))
-    computed = read_config(locate(name)[1] / CONFIG).variant
-    if computed != allowed:
-        raise UsageError(
-            f"checkpoint {name} computes {computed}, not {allowed}; to put a function on weights "
-            f"that were not trained with it, write {name}+swap:to={function}"
-        )
-    return name + modifiers
-
-
-def split_modifiers(source: str) -> tuple[str, str]:
-    """`softmax+yarn` as `softmax` and `+yarn`; the name of a folder can have a plus too."""
-    ends = [len(source), *(at for at, character in enumerate(source) if character == "+")]
-    for end in sorted(ends, reverse=True):
-        if expanded(source[:end]).is_dir():
-            return source[:end], source[end:]
-    name, plus, modifiers = source.partition("+")
-    return name, plus + modifiers
-
-
-def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:
-    """A checkpoint as it is, or with modifiers such as `+yarn`.
-
-    Raises:
-        UsageError: modifiers that do not exist, or not for its variant.
-    """
-    return Row(Variant.parse(f"{checkpoint.config.variant}{modifiers}"), checkpoint)
 
 
 def compare(request: Request, watch: Watch | None = None) -> Comparison:
@@ -259,7 +124,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
             stopped = error
             break
         except Exception as error:  # a bug is raised again
-            sentence = told(error)
+            sentence = sentence_and_code(error)
             if sentence is None or len(request.rows) == 1:
                 raise
             entries.append(_missing(request, row) | {"error": sentence[0]})
@@ -614,10 +479,10 @@ def _stability(
 def _sums_to_one(variant: Variant) -> bool:
     """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
     of one's own promises no sum, and `rerope` scores far keys otherwise."""
-    return own.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None
+    return own_function.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None
 
 
-def _header(request: Request, selection: Selection, seconds: float) -> Result:
+def _header(request: Request, selection: Selection, seconds: float) -> ResultDict:
     train_lengths = [row.checkpoint.config.train_length for row in request.rows]
     tokenizer = request.rows[0].checkpoint.tokenizer
     digest = hashlib.sha256()
@@ -645,61 +510,7 @@ def _header(request: Request, selection: Selection, seconds: float) -> Result:
     }
 
 
-def run_facts(device: torch.device, command: str, seconds: float) -> Result:
-    """Where, when, with which versions and by which command a result was made."""
-    return {
-        "device": device_name(device),
-        "seconds": round(seconds, 1),
-        "versions": versions(),
-        "command": command,
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    try:
-        own = metadata.version("freeatten")
-    except metadata.PackageNotFoundError:
-        own = "checkout"
-    return {"freeatten": own, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def commit() -> str | None:
-    """The commit of a checkout, or FREEATTEN_COMMIT where git is not at hand."""
-    given = os.environ.get("FREEATTEN_COMMIT")
-    if given:
-        return given
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return found.stdout.strip()
-
-
 def _row_name(row: Row, rows: Sequence[Row]) -> str:
     """The variant, with its checkpoint where two rows share the variant."""
     alike = [other for other in rows if other.variant == row.variant]
     return str(row.variant) if len(alike) == 1 else f"{row.variant}@{row.checkpoint.name}"
-
-
-def json_ready(value: Any) -> Any:
-    """The same as JSON needs it: numbers of 6 decimals, null where not finite, UTF-8 strings."""
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {key: json_ready(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(item) for item in value]
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
-    return value

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .evaluation import Advance, Scorer, Text, pass_cost, score_windows
-from .variants import Modifier, Variant
+from freeatten_core.data.selection import Text
+from freeatten_core.variants.variant import Modifier, Variant
+
+from .scoring import Advance, Scorer, pass_cost, score_windows
 
 
 @dataclass(frozen=True)

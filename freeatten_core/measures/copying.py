@@ -28,15 +28,19 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ..alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
-from ..comparison import Result, Row, Watch, json_ready, run_facts
-from ..corpus import Document, manifest
-from ..errors import UsageError
-from ..evaluation import BATCH_TOKENS, Advance, Scorer, Text, pass_cost, select_texts
-from ..finite import check_finite, each_row, no_numbers
-from ..intervals import intervals
-from ..seeds import check_seed
-from ..tokens import encode, tokenizer_id
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.basics.seeds import check_seed
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.tokenizer import encode, tokenizer_id
+from freeatten_core.models.rows import Row
+from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.intervals import intervals
+
+from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
+from .finite import check_finite, each_row, no_numbers
+from .scoring import BATCH_TOKENS, Advance, Scorer, pass_cost
 
 SCHEMA = 1
 BLOCKS_PER_TRAINING_LENGTH = 8
@@ -101,7 +105,7 @@ def default_block(train_lengths: Sequence[int]) -> int:
     return max(LEAST_BLOCK, min(train_lengths) // BLOCKS_PER_TRAINING_LENGTH)
 
 
-def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> Result:
+def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDict:
     """Measure every row on the same samples.
 
     Returns:
@@ -374,7 +378,7 @@ def _missing(request: CopyRequest, row: Row) -> dict[str, Any]:
     }
 
 
-def _header(request: CopyRequest, samples: Sequence[Sample]) -> Result:
+def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
     digest = hashlib.sha256()
     longest = max(request.lengths)
     for sample in samples:

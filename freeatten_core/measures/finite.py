@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor
 
-from .errors import ContentError, told
-from .evaluation import Losses, Text
+from freeatten_core.basics.errors import ContentError, sentence_and_code
+from freeatten_core.data.selection import Text
+
+from .scoring import Losses
 
 Entry = dict[str, Any]
 Row = TypeVar("Row")
@@ -74,7 +76,7 @@ def each_row(
         try:
             entries.append(measure(row))
         except Exception as error:  # a bug is raised again
-            sentence = told(error)
+            sentence = sentence_and_code(error)
             if sentence is None or len(rows) == 1:
                 raise
             entries.append(missing(row) | {"error": sentence[0]})

@@ -16,15 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..comparison import Result, Row, json_ready, run_facts
-from ..corpus import Document, manifest
-from ..errors import UsageError
-from ..evaluation import Text, select_texts
-from ..intervals import intervals
-from ..tokens import tokenizer_id
-from .capture import Advance, Capture, capture, ignore
-from .reach import doubling_edges, reach
-from .rows import (
+from freeatten_core.analysis.capture import Capture, capture
+from freeatten_core.analysis.reach import doubling_edges, reach
+from freeatten_core.analysis.rows import (
     SINK_LENGTH,
     STATISTICS,
     Name,
@@ -33,6 +27,14 @@ from .rows import (
     sink_rate,
     uniform_rule_share,
 )
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Advance, ignore
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.models.rows import Row
+from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.intervals import intervals
 
 SCHEMA = 2
 POINTS = 64
@@ -67,7 +69,9 @@ class SurveyRequest:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def survey(request: SurveyRequest, advance: Callable[[str], Advance] = lambda _: ignore) -> Result:
+def survey(
+    request: SurveyRequest, advance: Callable[[str], Advance] = lambda _: ignore
+) -> ResultDict:
     """Pass every text through every row.
 
     Args:
@@ -109,7 +113,7 @@ def lengths_of(length: int, train_length: int) -> list[int]:
     return found if train_length <= length else [length]
 
 
-def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Result:
+def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> ResultDict:
     shown = STATISTICS[request.statistic]
     count = min(POINTS, request.length)
     edges = [index * request.length // count for index in range(count + 1)]

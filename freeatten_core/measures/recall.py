@@ -13,24 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import own
-from ..checkpoint import RECALL_MODELS, assets, shipped, slug
-from ..comparison import (
-    ROWS,
-    Result,
-    Watch,
-    allowed_source,
-    json_ready,
-    run_facts,
-)
-from ..errors import ContentError, UsageError
-from ..evaluation import BATCH_TOKENS, Advance, pass_cost
-from ..finite import each_row, no_numbers
-from ..model import Model
-from ..recall import TEST, RecallCheckpoint, RecallTask, Sequences, draw, load_recall
-from ..seeds import check_seed
-from ..shares import wilson
-from ..variants import Variant, nearest
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.basics.seeds import check_seed
+from freeatten_core.data.recall_task import TEST, RecallTask, Sequences, draw
+from freeatten_core.models.catalogue import RECALL_MODELS, shipped, slug
+from freeatten_core.models.decoder import Model
+from freeatten_core.models.recall_checkpoint import RecallCheckpoint, load_recall
+from freeatten_core.models.rows import ROWS, allowed_source
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.shares import wilson
+from freeatten_core.variants.variant import Variant, nearest
+
+from .finite import each_row, no_numbers
+from .scoring import BATCH_TOKENS, Advance, pass_cost
 
 SCHEMA = 2
 
@@ -74,7 +72,7 @@ def load_recall_rows(
                 "--variant softmax --out NAME and pass it with --checkpoint NAME"
             )
     rows = []
-    for variant in map(own.allow, variants):
+    for variant in map(own_function.allow, variants):
         name = slug(variant)
         if name not in names:
             raise UsageError(
@@ -91,7 +89,7 @@ def load_recall_rows(
     return rows
 
 
-def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result:
+def measure_recall(request: RecallRequest, watch: Watch | None = None) -> ResultDict:
     """Ask every row the same sequences.
 
     Returns:

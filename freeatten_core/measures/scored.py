@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .arguments import check_list, check_whole, described
-from .checkpoint import Checkpoint
-from .errors import UsageError
-from .model import Model
-from .tokens import encode
+from freeatten_core.basics.checks import check_list, check_whole, described
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.tokenizer import encode
+from freeatten_core.models.checkpoint import Checkpoint
+from freeatten_core.models.decoder import Model
 
 Tokens = NDArray[np.int64]
 

@@ -16,18 +16,15 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from torch import Tensor
 
-from .arguments import check_whole
-from .checkpoint import Checkpoint
-from .corpus import Document
-from .devices import usable_device
-from .errors import UsageError
-from .model import Model
+from freeatten_core.basics.devices import usable_device
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.selection import Text
+from freeatten_core.models.checkpoint import Checkpoint
+from freeatten_core.models.decoder import Model
+
 from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
-from .seeds import check_seed
-from .tokens import encode, encode_all
 
 Logits = Callable[[Tensor], Tensor]
 """Tokens (B, L) to logits (B, L, vocabulary)."""
@@ -46,27 +43,6 @@ class Scorer(Protocol):
     """Nats per target, (B, L − start), for tokens and targets (B, L)."""
 
     def __call__(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Text:
-    """`M + 1` tokens of one document."""
-
-    name: str
-    tokens: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Texts drawn for an evaluation, and from how many."""
-
-    texts: list[Text]
-    files: int
-    qualifying: int
-    documents: list[Document]
-    """The documents that the texts are from, in the same order."""
-    repeats: int = 0
-    """Files left out because another has the same text."""
 
 
 @dataclass(frozen=True)
@@ -96,71 +72,6 @@ class Losses:
         difference = self.by_length[length] - self.restart
         windows = difference.reshape(len(difference), -1, length)
         return np.asarray(windows[:, :, length // 2 :].mean(axis=(1, 2), dtype=np.float64))
-
-
-def select_texts(
-    documents: Sequence[Document],
-    tokenizer: Tokenizer,
-    longest: int,
-    count: int | None,
-    seed: int,
-    *,
-    step: int = 1,
-) -> Selection:
-    """Draw texts of `longest + 1` tokens, each from one document.
-
-    Documents of the same text count once, as the first of them: intervals are over texts that are
-    independent.
-
-    Args:
-        count: how many at most; None for all that qualify.
-        step: what every longest length is a multiple of, for the message of what would fit.
-
-    Raises:
-        UsageError: no document is long enough; says how long the longest is and what would fit.
-    """
-    check_whole("longest", longest, 0, None)
-    check_seed(seed)
-    if count is not None:
-        check_whole("count", count, 1, None)
-    distinct: dict[str, Document] = {}
-    for document in documents:
-        distinct.setdefault(document.sha256, document)
-    # a token is at least one byte, so shorter documents cannot qualify
-    candidates = [d for d in distinct.values() if len(d.text.encode()) > longest]
-    encoded = encode_all(tokenizer, [document.text for document in candidates])
-    long_enough = [
-        (document, tokens)
-        for document, tokens in zip(candidates, encoded, strict=True)
-        if len(tokens) > longest
-    ]
-    if not long_enough:
-        raise _too_short(documents, tokenizer, longest, step)
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(len(long_enough))[:count]
-    texts, drawn = [], []
-    for index in order:
-        document, tokens = long_enough[index]
-        start = int(rng.integers(0, len(tokens) - longest))
-        texts.append(Text(document.name, tokens[start : start + longest + 1]))
-        drawn.append(document)
-    repeats = len(documents) - len(distinct)
-    return Selection(texts, len(documents), len(long_enough), drawn, repeats)
-
-
-def _too_short(
-    documents: Sequence[Document], tokenizer: Tokenizer, longest: int, step: int
-) -> UsageError:
-    if not documents:
-        return UsageError("there is no text to score: no file was found")
-    longest_document = max(documents, key=lambda document: len(document.text))
-    found = len(encode(tokenizer, longest_document.text))
-    which = longest_document.name if len(documents) == 1 else f"the longest of {len(documents)}"
-    fits = max(0, found - 1) // step * step
-    return UsageError(
-        f"the text is too short: {which} has {found:,} tokens and {longest + 1:,} are needed; "
-        "give a longer text" + (f", or --len {fits} or less" if fits else "")
-    )
 
 
 def score_texts(

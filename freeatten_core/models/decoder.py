@@ -6,47 +6,24 @@ RMSNorm before each block, rotary positions, SwiGLU, tied embeddings, no biases.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attention
+from freeatten_core.basics.seeds import generator
+from freeatten_core.ops.call import Attend
+from freeatten_core.ops.operator import attention
+from freeatten_core.positions.rope import Rope, rotate
+from freeatten_core.variants.variant import Variant
+
+from .config import ModelConfig
+from .interface import Observe
 from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
-from .rope import Rope, rotate
-from .seeds import generator
-from .variants import Variant
-
-Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
-"""(query, key, value, variant) -> output, causal; all (B, H, L, D), fewer key heads allowed."""
-
-Observe = Callable[[int, Tensor, Tensor], None]
-"""Called with (layer, query, key) of every layer, after the rotation."""
 
 LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that shapes a model; `checkpoint` gives it its file format."""
-
-    variant: Variant
-    train_length: int
-    vocab_size: int
-    width: int
-    layers: int
-    heads: int
-    kv_heads: int
-    mlp_width: int
-    rope_base: float
-
-    @property
-    def head_dim(self) -> int:
-        return self.width // self.heads
 
 
 class Attention(nn.Module):

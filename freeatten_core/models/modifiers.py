@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, cast, get_args
 import torch
 from torch import Tensor
 
-from .attention import attention
-from .errors import UsageError
-from .far_keys import undone
-from .rope import Rope, Scaling
-from .variants import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.operator import attention, undone
+from freeatten_core.positions.rope import Rope, Scaling
+from freeatten_core.variants.variant import Variant
 
 if TYPE_CHECKING:
-    from .model import Attend
+    from freeatten_core.ops.call import Attend
 
 Temperatures = Mapping[int, float]
 """What `align` multiplies queries with, by the length of the text in tokens."""

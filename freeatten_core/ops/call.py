@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from ..variants import Variant
+from freeatten_core.basics.checks import check_flag
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.variant import Variant
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+LOG2_E = math.log2(math.e)
+LARGEST_EXPONENT = 80.0
+"""Scores below this can go through `2^x` in float32 without a shift (it overflows at 88)."""
+
+
+Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
+"""(query, key, value, variant) -> output, causal; all (B, H, L, D), fewer key heads allowed."""
+
+
+NORM_EPS = 1e-6
+"""A query or key with a norm at or below this has no direction: its cosines are scaled by 1/eps
+and no gradient flows through its direction. Ours."""
+
+UNIFORM_TOLERANCE = 1e-4
+"""A row whose largest share is within this of the mean share counts as uniform. Ours: the paper
+divides 0 by 0 there."""
+
+FIRST_ROWS = 3
+"""Rows that see at most this many keys are re-weighted without the offset (the paper)."""
 
 
 @dataclass(frozen=True)
@@ -78,3 +104,119 @@ class Problem:
     def score_scale(self, count: Tensor) -> Tensor:
         """What a row multiplies `q·k` (or `cos`) with, the shape of `count`."""
         return self.scale_slope * count.clamp(min=1).log() + self.scale_base
+
+
+def visible_scores(problem: Problem) -> int:
+    """How many (query, key) pairs a call has, hidden ones left out."""
+    rows, keys = problem.query_length, problem.key_length
+    if not problem.is_causal:
+        pairs = rows * keys
+    else:
+        last = min(rows, keys)  # rows that see a key see keys − last + 1 … keys of them
+        pairs = last * (2 * keys - last + 1) // 2
+    return problem.batch * problem.heads * pairs
+
+
+def check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    variant: Variant | str,
+    *,
+    is_causal: bool,
+    enable_gqa: bool,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    window: int | None = None,
+) -> Problem:
+    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
+    variant = Variant.parse(variant)
+    if variant.modifiers:
+        raise ValueError(
+            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
+            f"attention operator; pass {variant.trained}"
+        )
+    if variant.function is not None:
+        raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
+    check_flag("is_causal", is_causal)
+    check_flag("enable_gqa", enable_gqa)
+    named = {"query": query, "key": key} | ({} if value is None else {"value": value})
+    check_tensors(named)
+    batch, heads, query_length, dim = query.shape
+    kv_heads, key_length = key.shape[1], key.shape[2]
+    for name, tensor in named.items():
+        if tensor.shape[0] != batch:
+            raise ValueError(f"{name} has batch {tensor.shape[0]}; query has {batch}")
+    if key.shape[3] != dim:
+        raise ValueError(f"key has head size {key.shape[3]}; query has {dim}")
+    if value is not None and value.shape[1:3] != key.shape[1:3]:
+        raise ValueError(
+            f"value has (heads, length) {tuple(value.shape[1:3])}; key has {tuple(key.shape[1:3])}"
+        )
+    if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
+        rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
+        raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
+    for name, constant in (
+        ("head_scale", head_scale),
+        ("distance_slope", distance_slope),
+    ):
+        _check_constant(name, constant, heads, query)
+    if distance_slope is not None and not is_causal:
+        raise ValueError("distance_slope needs is_causal=True")
+    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
+        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
+    if window is not None and (not is_causal or window < 1):
+        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
+    return Problem(
+        variant=variant,
+        batch=batch,
+        heads=heads,
+        kv_heads=kv_heads,
+        query_length=query_length,
+        key_length=key_length,
+        dim=dim,
+        is_causal=is_causal,
+        window=None if window is None else min(window, key_length),
+    )
+
+
+def check_tensors(named: Mapping[str, Tensor]) -> None:
+    for name, tensor in named.items():
+        _check_tensor(name, tensor, named["query"])
+
+
+def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name} is {tensor.layout}; it must be a dense tensor")
+    if tensor.dtype not in FLOATS:
+        raise TypeError(
+            f"{name} is {tensor.dtype}; it must be float16, bfloat16, float32 or float64"
+        )
+    if tensor.dtype != query.dtype:
+        raise TypeError(f"{name} is {tensor.dtype}, query is {query.dtype}; one type")
+    if tensor.device != query.device:
+        raise ValueError(f"{name} is on {tensor.device}, query on {query.device}; one device")
+    if tensor.ndim != 4:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; "
+            "it must have 4 dimensions (batch, heads, length, head size)"
+        )
+    if 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
+
+
+def _check_constant(name: str, constant: Tensor | None, heads: int, query: Tensor) -> None:
+    if constant is None:
+        return
+    if not isinstance(constant, Tensor):
+        raise TypeError(f"{name} is a {type(constant).__name__}; it must be a tensor, one a head")
+    if tuple(constant.shape) != (heads,):
+        raise ValueError(
+            f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
+        )
+    if constant.device != query.device:
+        raise ValueError(f"{name} is on {constant.device}, query on {query.device}; one device")
+    if constant.requires_grad:
+        raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import operator
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from . import own
-from .arguments import check_flag
-from .errors import UsageError
-from .kernels import chunked, chunked_backward
-from .kernels.precision import without_autocast
-from .kernels.problem import Problem
-from .kernels.statistics import RowStatistics, region_weights, statistics
-from .variants import Variant
+from freeatten_core.basics.checks import check_flag
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.precision import without_autocast
+from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.variant import Variant
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-HAS_TRITON = False
-with suppress(ImportError):
-    HAS_TRITON = importlib.util.find_spec("triton") is not None
-
-FUSED_DIMS = range(16, 257)
-"""Head sizes that the fused kernels take."""
+from .backends import choice
+from .call import Attend, check, check_tensors
+from .definitions import own_function
+from .row_statistics import RowStatistics
 
 
 def attention(
@@ -76,11 +63,11 @@ def attention(
     variant = Variant.parse(variant)
     if variant.function is not None:
         check_flag("is_causal", is_causal)
-        _check_tensors({"query": query, "key": key, "value": value})
+        check_tensors({"query": query, "key": key, "value": value})
         _refuse_changed(
             variant, not is_causal, head_scale is not None, distance_slope is not None, window
         )
-        return own.attend(query, key, value, variant)
+        return own_function.attend(query, key, value, variant)
     problem = check(
         query,
         key,
@@ -92,24 +79,7 @@ def attention(
         distance_slope=distance_slope,
         window=window,
     )
-    if takes_fused(problem, query, value.shape[-1]):
-        from .kernels.fused.ops import fused_attention
-
-        output: Tensor = fused_attention(
-            query,
-            key,
-            value,
-            head_scale,
-            distance_slope,
-            str(problem.variant),
-            is_causal,
-            problem.window,
-        )[0]
-        return output
-    result: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, head_scale, distance_slope, problem
-    )
-    return result
+    return choice.attention(problem, query, key, value, head_scale, distance_slope)
 
 
 @without_autocast()
@@ -140,7 +110,7 @@ def attention_weights(
     problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
-    return region_weights(problem, query, key, row_range, key_range)
+    return choice.region_weights(problem, query, key, row_range, key_range)
 
 
 @without_autocast()
@@ -164,12 +134,15 @@ def row_statistics(
     problem = check(
         query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
     )
-    # the fused kernel of the statistics knows no window
-    if window is None and takes_fused(problem, query, problem.dim):
-        from .kernels.fused.ops import row_statistics as fused_statistics
+    return choice.row_statistics(problem, query, key)
 
-        return fused_statistics(problem, query, key)
-    return statistics(problem, query, key)
+
+def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
+    """Attention with the rotation of far keys, or the growth of the score with N, undone.
+
+    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
+    """
+    return choice.undone(rope, train_length, rotation=rotation, scale=scale)
 
 
 def _weighed(
@@ -180,9 +153,9 @@ def _weighed(
     if variant.function is None:
         return query, key, variant
     check_flag("is_causal", is_causal)
-    _check_tensors({"query": query, "key": key})
+    check_tensors({"query": query, "key": key})
     _refuse_changed(variant, not is_causal, window)
-    return *own.as_scores(query, key, variant), own.WEIGHED
+    return *own_function.as_scores(query, key, variant), own_function.WEIGHED
 
 
 def _refuse_changed(variant: Variant, *changes: object) -> None:
@@ -190,164 +163,6 @@ def _refuse_changed(variant: Variant, *changes: object) -> None:
         raise UsageError(
             f"{variant} is one's own function, which is causal and takes query, key and value alone"
         )
-
-
-def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
-    """Whether the Triton kernels compute a call."""
-    return (
-        query.is_cuda
-        and HAS_TRITON
-        and query.dtype != torch.float64
-        and problem.dim in FUSED_DIMS
-        and value_dim in FUSED_DIMS
-    )
-
-
-class _Attention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        head_scale: Tensor | None,
-        distance_slope: Tensor | None,
-        problem: Problem,
-    ) -> Tensor:
-        operands = chunked.Operands(problem, query, key, head_scale, distance_slope)
-        output, scalars = chunked.forward(operands, value)
-        ctx.problem = problem
-        ctx.save_for_backward(
-            query,
-            key,
-            value,
-            output,
-            head_scale,
-            distance_slope,
-            *scalars.tensors(),
-        )
-        return output
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, head_scale, slope, *rows = ctx.saved_tensors
-        operands = chunked.Operands(ctx.problem, query, key, head_scale, slope)
-        grads = chunked_backward.backward(
-            operands, value, output, grad_output, chunked.RowScalars(*rows)
-        )
-        inputs = (query, key, value)
-        return (
-            *(grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)),
-            None,
-            None,
-            None,
-        )
-
-
-def check(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor | None,
-    variant: Variant | str,
-    *,
-    is_causal: bool,
-    enable_gqa: bool,
-    head_scale: Tensor | None = None,
-    distance_slope: Tensor | None = None,
-    window: int | None = None,
-) -> Problem:
-    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
-    variant = Variant.parse(variant)
-    if variant.modifiers:
-        raise ValueError(
-            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
-            f"attention operator; pass {variant.trained}"
-        )
-    if variant.function is not None:
-        raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
-    check_flag("is_causal", is_causal)
-    check_flag("enable_gqa", enable_gqa)
-    named = {"query": query, "key": key} | ({} if value is None else {"value": value})
-    _check_tensors(named)
-    batch, heads, query_length, dim = query.shape
-    kv_heads, key_length = key.shape[1], key.shape[2]
-    for name, tensor in named.items():
-        if tensor.shape[0] != batch:
-            raise ValueError(f"{name} has batch {tensor.shape[0]}; query has {batch}")
-    if key.shape[3] != dim:
-        raise ValueError(f"key has head size {key.shape[3]}; query has {dim}")
-    if value is not None and value.shape[1:3] != key.shape[1:3]:
-        raise ValueError(
-            f"value has (heads, length) {tuple(value.shape[1:3])}; key has {tuple(key.shape[1:3])}"
-        )
-    if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
-        rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
-        raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
-    for name, constant in (
-        ("head_scale", head_scale),
-        ("distance_slope", distance_slope),
-    ):
-        _check_constant(name, constant, heads, query)
-    if distance_slope is not None and not is_causal:
-        raise ValueError("distance_slope needs is_causal=True")
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
-        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
-    if window is not None and (not is_causal or window < 1):
-        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
-    return Problem(
-        variant=variant,
-        batch=batch,
-        heads=heads,
-        kv_heads=kv_heads,
-        query_length=query_length,
-        key_length=key_length,
-        dim=dim,
-        is_causal=is_causal,
-        window=None if window is None else min(window, key_length),
-    )
-
-
-def _check_tensors(named: Mapping[str, Tensor]) -> None:
-    for name, tensor in named.items():
-        _check_tensor(name, tensor, named["query"])
-
-
-def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
-    if tensor.layout != torch.strided:
-        raise TypeError(f"{name} is {tensor.layout}; it must be a dense tensor")
-    if tensor.dtype not in FLOATS:
-        raise TypeError(
-            f"{name} is {tensor.dtype}; it must be float16, bfloat16, float32 or float64"
-        )
-    if tensor.dtype != query.dtype:
-        raise TypeError(f"{name} is {tensor.dtype}, query is {query.dtype}; one type")
-    if tensor.device != query.device:
-        raise ValueError(f"{name} is on {tensor.device}, query on {query.device}; one device")
-    if tensor.ndim != 4:
-        raise ValueError(
-            f"{name} has shape {tuple(tensor.shape)}; "
-            "it must have 4 dimensions (batch, heads, length, head size)"
-        )
-    if 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
-
-
-def _check_constant(name: str, constant: Tensor | None, heads: int, query: Tensor) -> None:
-    if constant is None:
-        return
-    if not isinstance(constant, Tensor):
-        raise TypeError(f"{name} is a {type(constant).__name__}; it must be a tensor, one a head")
-    if tuple(constant.shape) != (heads,):
-        raise ValueError(
-            f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
-        )
-    if constant.device != query.device:
-        raise ValueError(f"{name} is on {constant.device}, query on {query.device}; one device")
-    if constant.requires_grad:
-        raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")
 
 
 def _span(name: str, wanted: slice, length: int) -> tuple[int, int]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .cards import table
+from .format import Entry, Result, count
+from .markdown import table
 from .speed import three_digits
-from .wording import Result, Row, count
 
 SHOWN_SAMPLES = 7
 SAMPLED: Mapping[str, str] = {
@@ -17,7 +17,7 @@ SAMPLED: Mapping[str, str] = {
 }
 
 
-def blocks(name: str, result: Result) -> dict[str, str]:
+def app_speed_blocks(name: str, result: Result) -> dict[str, str]:
     """The text of the generated blocks of a measurement, by name."""
     filled = {f"{name} table": rows_table(result["rows"])}
     if "facts" in result:
@@ -26,7 +26,7 @@ def blocks(name: str, result: Result) -> dict[str, str]:
     return filled | {f"{name} provenance": provenance(result)}
 
 
-def rows_table(rows: Sequence[Row]) -> str:
+def rows_table(rows: Sequence[Entry]) -> str:
     """Times of what was repeated: median, 95th percentile, largest, and what became of the goal."""
     lines = [
         [
@@ -42,7 +42,7 @@ def rows_table(rows: Sequence[Row]) -> str:
     return table(["", "times", "median", "p95", "largest", "goal"], lines)
 
 
-def facts_table(facts: Sequence[Row]) -> str:
+def facts_table(facts: Sequence[Entry]) -> str:
     """Single numbers: what, how much, and what became of the goal."""
     lines = [
         [
@@ -55,7 +55,7 @@ def facts_table(facts: Sequence[Row]) -> str:
     return table(["", "", "goal"], lines)
 
 
-def memory_table(samples: Sequence[Row]) -> str:
+def memory_table(samples: Sequence[Entry]) -> str:
     """Memory over time: samples at even distances, the first and the last among them."""
     last = len(samples) - 1
     parts = min(SHOWN_SAMPLES, len(samples)) - 1

@@ -8,20 +8,17 @@ shorter than that of the shipped models, and never compared with those. Weights 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from .cards import table
-from .errors import ContentError
-from .training import Recipe
-from .variants import Variant
+from freeatten_core.basics.errors import ContentError
+from freeatten_core.variants.variant import Variant
+
+from .format import Result, count, number, plural, signed
+from .markdown import table
 from .verdicts import upgraded
-from .wording import Result, count, number, plural, signed
 
 SCHEMA = 1
-RECIPE = Recipe(steps=2_000, learning_rates=(4e-3, 8e-3), search_steps=200)
-CEILING_LENGTH = 4096
-"""Softmax trained at this length shows what there is to gain from a longer context."""
+
 BY_TEXT = (
     "loss_by_text",
     "delta_by_text",
@@ -33,35 +30,6 @@ BY_TEXT = (
 
 MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
 """What trains and scores the cells anew, in a checkout; names in capitals are to be filled in."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model to train."""
-
-    variant: Variant
-    seed: int = 0
-    train_length: int = RECIPE.train_length
-
-    @property
-    def name(self) -> str:
-        """A folder's name that says what it is."""
-        text = str(self.variant).replace(":", "-").replace("=", "")
-        if self.train_length != RECIPE.train_length:
-            text += f"-{self.train_length}"
-        return f"{text}.{self.seed}"
-
-    @property
-    def options(self) -> list[str]:
-        """Of `freeatten train`, besides the text."""
-        rates = ",".join(f"{rate:g}" for rate in RECIPE.learning_rates)
-        found = ["--variant", str(self.variant), "--steps", str(RECIPE.steps), "--lr", rates]
-        found += ["--search-steps", str(RECIPE.search_steps), "--seed", str(self.seed)]
-        if self.train_length != RECIPE.train_length:
-            batch = RECIPE.batch * RECIPE.train_length // self.train_length
-            found += ["--length", str(self.train_length), "--batch", str(batch)]
-        return found
-
 
 CUBE = (
     *("softmax", "softmax-r:p=3", "softmax-r:p=15", "softplus", "softplus-r:p=3"),
@@ -86,13 +54,6 @@ FACTORED = (
 )
 SEEDED = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Trained with two further seeds."""
-
-
-def cells() -> list[Cell]:
-    """Every model of the cube, the most wanted first."""
-    first = [Cell(Variant.parse(name)) for name in (*CUBE, *NORMALISED, *FACTORED)]
-    seeds = [Cell(Variant.parse(name), seed) for seed in (1, 2) for name in SEEDED]
-    return [*first, *seeds, Cell(Variant(), train_length=CEILING_LENGTH)]
 
 
 def joined(runs: Sequence[Mapping[str, Any]]) -> Result:
@@ -196,7 +157,7 @@ def _row(run: Mapping[str, Any], part: str) -> dict[str, Any]:
 # Markdown
 
 
-def blocks(name: str, result: Result) -> dict[str, str]:
+def cube_blocks(name: str, result: Result) -> dict[str, str]:
     """The generated blocks of the joined result, by their names in the pages."""
     return {
         f"{name} cells": cell_table(result),
@@ -246,7 +207,7 @@ def spread_table(result: Result) -> str:
 
 def by_variant(result: Result) -> dict[str, list[dict[str, Any]]]:
     """Runs at the common training length, in the order of the cube."""
-    order = [str(cell.variant) for cell in cells()]
+    order = [str(Variant.parse(name)) for name in (*CUBE, *NORMALISED, *FACTORED)]
     found = {
         name: [
             run

@@ -6,8 +6,8 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from .cards import table
-from .wording import MISSING, Result, Row, count
+from .format import MISSING, Entry, Result, count
+from .markdown import table
 
 PASSES: Mapping[str, str] = {
     "forward": "forward",
@@ -21,12 +21,12 @@ Panel = tuple[str, int]
 """A pass and a head size."""
 
 
-def panels(result: Result) -> dict[Panel, list[Row]]:
+def panels(result: Result) -> dict[Panel, list[Entry]]:
     """The rows of every pass and head size, in the order of PASSES and of the result.
 
     A result of the CPU has one: the forward.
     """
-    found: dict[Panel, list[Row]] = {}
+    found: dict[Panel, list[Entry]] = {}
     for row in result["rows"]:
         panel = (row.get("pass_name", "forward"), row.get("dim", result["settings"].get("dim")))
         found.setdefault(panel, []).append(row)
@@ -34,7 +34,7 @@ def panels(result: Result) -> dict[Panel, list[Row]]:
     return dict(sorted(found.items(), key=lambda item: order.index(item[0][0])))
 
 
-def peer_names(rows: Sequence[Row]) -> list[str]:
+def peer_names(rows: Sequence[Entry]) -> list[str]:
     """Every peer of a panel once: in the order of the length that has most of them."""
     by_length: dict[int, list[str]] = {}
     for row in rows:
@@ -93,7 +93,7 @@ def times(ratio: float | None) -> str:
 # Markdown
 
 
-def blocks(name: str, result: Result) -> dict[str, str]:
+def speed_blocks(name: str, result: Result) -> dict[str, str]:
     """The generated blocks of a stored result, by their names in the pages."""
     filled = {f"{name} provenance": provenance(result)}
     filled[f"{name} errors"] = error_table(result)
@@ -104,7 +104,7 @@ def blocks(name: str, result: Result) -> dict[str, str]:
     return filled
 
 
-def length_tables(result: Result, pass_name: str, cell: Callable[[Row], str]) -> str:
+def length_tables(result: Result, pass_name: str, cell: Callable[[Entry], str]) -> str:
     """One table a head size: peer × length."""
     parts = [
         f"Heads of {dim}:\n\n{_length_table(rows, cell)}"
@@ -114,7 +114,7 @@ def length_tables(result: Result, pass_name: str, cell: Callable[[Row], str]) ->
     return "\n\n".join(parts)
 
 
-def _length_table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
+def _length_table(rows: Sequence[Entry], cell: Callable[[Entry], str]) -> str:
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     cells = {(row["peer"], row["length"]): _cell(row, cell) for row in rows}
     lines = [
@@ -124,26 +124,26 @@ def _length_table(rows: Sequence[Row], cell: Callable[[Row], str]) -> str:
     return table(["", *map(count, lengths)], lines)
 
 
-def _cell(row: Row, cell: Callable[[Row], str]) -> str:
+def _cell(row: Entry, cell: Callable[[Entry], str]) -> str:
     """A number, or why there is none; of an error its kind, the message is in the result."""
     note = re.sub(r"^failed: (\w+): .*", r"failed: \1", row["note"], flags=re.DOTALL)
     return note.replace("|", "/") or cell(row)
 
 
-def _time_cell(row: Row) -> str:
+def _time_cell(row: Entry) -> str:
     ratio = "" if row["ratio"] is None else f" ({times(row['ratio'])})"
     return three_digits(row["ms"]) + ratio
 
 
-def _rate_cell(row: Row) -> str:
+def _rate_cell(row: Entry) -> str:
     return three_digits(None if row["gflops"] is None else row["gflops"] / 1e3)
 
 
-def _memory_cell(row: Row) -> str:
+def _memory_cell(row: Entry) -> str:
     return three_digits(row["peak_mb"])
 
 
-_CELLS: Mapping[str, Callable[[Row], str]] = {
+_CELLS: Mapping[str, Callable[[Entry], str]] = {
     "time": _time_cell,
     "throughput": _rate_cell,
     "memory": _memory_cell,
@@ -162,7 +162,7 @@ def _heading(panel: Panel) -> str:
     return f"{PASSES[panel[0]]}, heads of {panel[1]}"
 
 
-def _error(rows: Sequence[Row], peer: str) -> str:
+def _error(rows: Sequence[Entry], peer: str) -> str:
     errors = [row["error"] for row in rows if row["peer"] == peer and row["error"] is not None]
     return f"{max(errors):.1e}" if errors else MISSING
 
@@ -199,7 +199,7 @@ def provenance(result: Result) -> str:
     )
 
 
-def facts(row: Row, baseline: str) -> Iterator[str]:
+def facts(row: Entry, baseline: str) -> Iterator[str]:
     """What is known of a peer at one length, a line each."""
     yield f"{row['peer']}, {count(row['length'])} tokens"
     yield f"{three_digits(row['ms'])} ms, {times(row['ratio'])} {baseline}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from .cards import table
+from .format import MISSING, Entry, Result, count, source_name
+from .markdown import table
 from .speed import machine
-from .wording import MISSING, Result, Row, count, source_name
 
 FORM_TITLES: Mapping[str, str] = {
     "naive": "the formulas as written, in that type",
@@ -38,7 +38,7 @@ Tables = Mapping[str, Sequence[Sequence[float | None]]]
 """What one form in one type gave: every measure as a table lengths × scales."""
 
 
-def entries(result: Result, kind: str) -> list[Row]:
+def entries(result: Result, kind: str) -> list[Entry]:
     """The variants measured on a kind of inputs."""
     return [entry for entry in result["variants"] if entry["inputs"] == kind]
 
@@ -93,7 +93,7 @@ def gradient_text(tables: Tables, length: int = -1, scale: int = 0) -> str:
     return short(max(known)) if known else MISSING
 
 
-def scores_text(entry: Row, length: int, scale: int) -> str:
+def scores_text(entry: Entry, length: int, scale: int) -> str:
     """`−4.8 … 4.84`."""
     low, high = entry["lowest_score"][length][scale], entry["largest_score"][length][scale]
     return f"{_plain(low)} … {_plain(high)}"
@@ -108,7 +108,7 @@ def _plain(value: float | None) -> str:
 # Markdown
 
 
-def blocks(name: str, result: Result) -> dict[str, str]:
+def stability_blocks(name: str, result: Result) -> dict[str, str]:
     """The generated blocks of a stored result, by their names in the pages."""
     filled = {
         f"{name} provenance": provenance(result),
@@ -144,7 +144,7 @@ def error_table(result: Result, kind: str, dtype: str) -> str:
     header += [f"{form}, {count(lengths[end])}" for form in FORM_TITLES for end in ends]
     header += [f"{form} lost from ×" for form in FORM_TITLES]
 
-    def cells(entry: Row) -> list[str]:
+    def cells(entry: Entry) -> list[str]:
         forms = entry["types"][dtype]
         found = [error_text(forms[form], end, 0) for form in FORM_TITLES for end in ends]
         return found + [lost_from(result, forms[form]) for form in FORM_TITLES]
@@ -168,7 +168,7 @@ def gradient_table(result: Result, kind: str) -> str:
     header = [f"gradients, {count(settings['lengths'][-1])} tokens, ×{settings['scales'][0]:g}"]
     header += [f"{dtype} {form}" for dtype, form in columns]
 
-    def cells(entry: Row) -> list[str]:
+    def cells(entry: Entry) -> list[str]:
         return [gradient_text(entry["types"][dtype][form]) for dtype, form in columns]
 
     return _table(header, result, kind, cells)
@@ -180,7 +180,7 @@ def norm_table(result: Result, kind: str) -> str:
     header = [f"query / key / value, {count(settings['lengths'][-1])} tokens"]
     header += [f"×{scale:g}" for scale in settings["scales"]]
 
-    def cells(entry: Row) -> list[str]:
+    def cells(entry: Entry) -> list[str]:
         norms = [entry[f"{name}_gradient_norm"][-1] for name in GRADIENTS]
         return [" / ".join(map(_two_digits, triple)) for triple in zip(*norms, strict=True)]
 
@@ -188,7 +188,7 @@ def norm_table(result: Result, kind: str) -> str:
 
 
 def _table(
-    header: Sequence[str], result: Result, kind: str, cells: Callable[[Row], Sequence[str]]
+    header: Sequence[str], result: Result, kind: str, cells: Callable[[Entry], Sequence[str]]
 ) -> str:
     """A line a variant."""
     rows = entries(result, kind)
@@ -246,5 +246,5 @@ def pair_table(result: Result, kind: str) -> str:
     return table(header, lines)
 
 
-def _error(entry: Row, dtype: str, form: str) -> str:
+def _error(entry: Entry, dtype: str, form: str) -> str:
     return error_text(entry["types"][dtype][form], -1, 0)

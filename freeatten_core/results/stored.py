@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
-from .cards import stored_results
-from .checkpoint import assets
+from freeatten_core.basics.assets import assets
+
 from .cube import comparison
-from .wording import Result
+from .format import Result
+from .shares import with_wilson
+from .verdicts import upgraded
 
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
 """Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
@@ -22,3 +26,14 @@ def stored_comparisons() -> dict[str, Result]:
     joined = json.loads((folder / "cube" / "runs.json").read_text(encoding="utf-8"))
     found |= {f"cube/{part}": comparison(joined, part) for part in ("code", "books")}
     return {name: result for name, result in found.items() if "control" in result}
+
+
+def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
+    """Stored results by name, such as `stdlib-16x`, in today's schemas."""
+    found = {
+        path.stem: with_wilson(json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.glob("*.json"))
+    }
+    return {
+        name: upgraded(result) if "control" in result else result for name, result in found.items()
+    }

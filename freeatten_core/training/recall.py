@@ -14,147 +14,21 @@ and larger distances, and asks the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .checkpoint import (
-    CONFIG,
-    RECALL_MODELS,
-    TASK_FILES,
-    check_files,
-    load_model,
-    locate,
-    read_config,
-    read_task,
-    save_checkpoint,
-)
-from .errors import ContentError, UsageError
-from .model import Model, ModelConfig
-from .training import (
-    DRAWN_AHEAD,
-    UNSCORED,
-    Progress,
-    Recipe,
-    finished,
-    fit,
-    reserved,
-)
-from .variants import Variant
+from freeatten_core.data.recall_task import TRAINING, VALIDATION, RecallTask, draw
+from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.variants.variant import Variant
 
-KIND = "recall"
-LARGEST = 1 << 12
-"""Above this, a number of keys, values, fillers or pairs is a mistake."""
-
-TRAINING, VALIDATION, TEST = range(3)
-"""Part of the key that sequences are drawn with, so that no part repeats another."""
-
-Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class RecallTask:
-    """The sizes of the task. Tokens are numbered: fillers, pairs, query keys, answers."""
-
-    keys: int = 32
-    values: int = 16
-    fillers: int = 64
-    pairs: int = 16
-    """In one sequence, of different keys."""
-
-    @property
-    def first_pair(self) -> int:
-        return self.fillers
-
-    @property
-    def first_query(self) -> int:
-        return self.first_pair + self.keys * self.values
-
-    @property
-    def first_answer(self) -> int:
-        return self.first_query + self.keys
-
-    @property
-    def vocab_size(self) -> int:
-        return self.first_answer + self.values
-
-    @property
-    def shortest(self) -> int:
-        """The least length: all pairs in its first half, all queries in its second."""
-        return 2 * self.pairs
-
-    def as_json(self) -> dict[str, Any]:
-        return {"kind": KIND, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Sequences of one length, and what is asked in them."""
-
-    tokens: Integers
-    """(count, length)."""
-    queries: Integers
-    """Positions of the queries, ascending, (count, pairs)."""
-    answers: Integers
-    """The tokens that answer them, (count, pairs)."""
-    distances: Integers
-    """How far back the pair of each query is, (count, pairs)."""
-
-    def targets(self) -> Integers:
-        """(count, length): the answer where there is a query, else `UNSCORED`."""
-        targets = np.full_like(self.tokens, UNSCORED)
-        np.put_along_axis(targets, self.queries, self.answers, axis=1)
-        return targets
-
-
-def draw(task: RecallTask, length: int, count: int, key: tuple[int, ...]) -> Sequences:
-    """Sequences that depend on the arguments alone.
-
-    Args:
-        key: numbers, of which other ones give other sequences.
-
-    Raises:
-        UsageError: a length that cannot hold the pairs and the queries.
-    """
-    if length < task.shortest:
-        raise UsageError(
-            f"recall of {task.pairs} pairs needs at least {task.shortest} tokens; the length is "
-            f"{length}"
-        )
-    rng = np.random.default_rng(key)
-    half = length // 2
-    tokens = rng.integers(0, task.fillers, (count, length))
-    keys = _places(rng, count, task.keys, task.pairs, in_order=False)
-    values = rng.integers(0, task.values, (count, task.pairs))
-    shown = _places(rng, count, half, task.pairs, in_order=True)
-    asked = half + _places(rng, count, length - half, task.pairs, in_order=True)
-    which = _places(rng, count, task.pairs, task.pairs, in_order=False)
-    np.put_along_axis(tokens, shown, task.first_pair + keys * task.values + values, axis=1)
-    queries = task.first_query + np.take_along_axis(keys, which, axis=1)
-    np.put_along_axis(tokens, asked, queries, axis=1)
-    return Sequences(
-        tokens,
-        asked,
-        task.first_answer + np.take_along_axis(values, which, axis=1),
-        asked - np.take_along_axis(shown, which, axis=1),
-    )
-
-
-def _places(
-    rng: np.random.Generator, count: int, among: int, wanted: int, *, in_order: bool
-) -> Integers:
-    """`wanted` different numbers below `among` in each of `count` rows."""
-    drawn = np.argsort(rng.random((count, among)), axis=1)[:, :wanted]
-    return np.sort(drawn, axis=1) if in_order else drawn
-
-
-# Training
+from .batches import DRAWN_AHEAD
+from .recipe import Recipe
+from .run import Progress, finished, fit, reserved
 
 RECIPE = Recipe(
     train_length=256,
@@ -240,7 +114,7 @@ def train_recall(
             command=command,
             report=report,
         )
-        from .cards import recall_card
+        from freeatten_core.results.cards import recall_card
 
         with finished(out):
             save_checkpoint(
@@ -254,69 +128,3 @@ def train_recall(
                 task=task.as_json(),
             )
     return out
-
-
-# Checkpoints
-
-
-@dataclass(frozen=True)
-class RecallCheckpoint:
-    """A model trained on the task."""
-
-    name: str
-    """The shipped name, hub repository or folder it was loaded from."""
-    config: ModelConfig
-    model: Model
-    task: RecallTask
-    folder: Path
-
-
-def load_recall(source: str | Path) -> RecallCheckpoint:
-    """Load a shipped name (or a variant's name), a folder, or a Hugging Face repository.
-
-    Raises:
-        UsageError: nothing of that name exists, or it is a model that reads text.
-        ContentError: it exists and is not a checkpoint in this format, strictly.
-    """
-    name, folder = locate(source, RECALL_MODELS)
-    check_files(name, folder, [CONFIG], TASK_FILES)
-    values = read_task(folder / CONFIG)
-    if values is None:
-        raise UsageError(
-            f"checkpoint {name} was trained on text and knows nothing of the recall task; "
-            "freeatten retrieve --task copy measures it"
-        )
-    check_files(name, folder, TASK_FILES, TASK_FILES)
-    task = read_recall_task(folder / CONFIG, values)
-    config = read_config(folder / CONFIG)
-    if config.vocab_size != task.vocab_size:
-        raise ContentError(
-            f"checkpoint {name}: the task has {task.vocab_size} tokens, the model "
-            f"{config.vocab_size}"
-        )
-    return RecallCheckpoint(name, config, load_model(folder, config, "cpu"), task, folder)
-
-
-def read_recall_task(path: Path, values: Mapping[str, Any]) -> RecallTask:
-    """The task in a config.
-
-    Raises:
-        ContentError: another task, or a size out of range.
-    """
-    sizes = {name: size for name, size in values.items() if name != "kind"}
-    if values.get("kind") != KIND or sizes.keys() != asdict(RecallTask()).keys():
-        raise ContentError(
-            f"{path}: task is {dict(values)!r}; it must be like {RecallTask().as_json()!r}"
-        )
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= LARGEST:
-            raise ContentError(
-                f"{path}: the task's {name} is {size!r}; it must be a whole number from 1 to "
-                f"{LARGEST}"
-            )
-    task = RecallTask(**sizes)
-    if task.pairs > task.keys:
-        raise ContentError(
-            f"{path}: the task has {task.pairs} pairs of different keys, and {task.keys} keys"
-        )
-    return task

@@ -13,106 +13,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import own, reference
-from .attention import FUSED_DIMS
-from .checkpoint import save_checkpoint
-from .devices import device_name
-from .errors import ContentError, UsageError
-from .files import SavedElsewhereError, locked
-from .model import Model, ModelConfig
-from .seeds import check_seed
-from .tokens import Corpus, window_offsets, window_starts
-from .training_state import State, kept_progress, load_state, save_state, state_path
-from .variants import Variant
+from freeatten_core.basics.devices import device_name
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import SavedElsewhereError, locked
+from freeatten_core.data.prepared import Corpus
+from freeatten_core.data.recall_task import UNSCORED
+from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.decoder import Model
+from freeatten_core.ops.backends.choice import FUSED_DIMS
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.variant import Variant
 
-UNSCORED = -100
-"""A target that does not count, as `cross_entropy` has it."""
-
-DRAWN_AHEAD = 256
-"""Steps whose windows are drawn at once: a copy to the GPU every step waits for the step before."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The shipped models' recipe; `freeatten train` can change each value."""
-
-    train_length: int = 512
-    width: int = 192
-    layers: int = 5
-    heads: int = 3
-    kv_heads: int = 3
-    mlp_width: int = 576
-    vocab_size: int = 4096
-    rope_base: float = 10_000.0
-    batch: int = 64
-    steps: int = 20_000
-    warmup: int = 300
-    learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
-    """With more than one, the best in short runs by validation loss is used."""
-    search_steps: int = 800
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = 1.0
-    initial_deviation: float = 0.02
-    seed: int = 0
-    evaluate_every: int = 500
-    validation_windows: int = 256
-    save_every: int = 1_000
-
-    def changed(self, **values: Any) -> Recipe:
-        """A recipe with the values that are not None replaced.
-
-        `learning_rates` may be text, rates separated by commas.
-
-        Raises:
-            UsageError: a value out of range.
-        """
-        given = {name: value for name, value in values.items() if value is not None}
-        if isinstance(given.get("learning_rates"), str):
-            given["learning_rates"] = _rates(given["learning_rates"])
-        if "heads" in given:
-            given.setdefault("kv_heads", given["heads"])
-        if "width" in given:
-            given.setdefault("mlp_width", 3 * given["width"])
-        recipe = replace(self, **given)
-        check_seed(recipe.seed)
-        if recipe.width % (2 * recipe.heads):
-            raise UsageError(
-                f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
-            )
-        if recipe.heads % recipe.kv_heads:
-            raise UsageError(
-                f"kv_heads is {recipe.kv_heads} with {recipe.heads} heads; it must divide them"
-            )
-        return recipe
-
-    def config(self, variant: Variant) -> ModelConfig:
-        return ModelConfig(
-            variant=variant,
-            train_length=self.train_length,
-            vocab_size=self.vocab_size,
-            width=self.width,
-            layers=self.layers,
-            heads=self.heads,
-            kv_heads=self.kv_heads,
-            mlp_width=self.mlp_width,
-            rope_base=self.rope_base,
-        )
-
-    def warmup_steps(self, steps: int) -> int:
-        """Of a run of so many steps: at most a quarter of them."""
-        return max(1, min(self.warmup, steps // 4))
-
-    def learning_rate(self, step: int, peak: float, steps: int) -> float:
-        """Linear warm-up, then linear to zero."""
-        warm = min(1.0, (step + 1) / self.warmup_steps(steps))
-        return peak * warm * (1 - step / steps)
+from .batches import Batches, BatchSource
+from .gradients import FreshGradients, ReplayedGradients, compiled_attention
+from .recipe import Recipe
+from .state import State, kept_progress, load_state, save_state, state_path
 
 
 @dataclass(frozen=True)
@@ -129,116 +49,6 @@ class Progress:
     validation: float
     tokens_per_step: int
     tokens_per_second: float
-
-
-def _rates(text: str) -> tuple[float, ...]:
-    try:
-        rates = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        rates = ()
-    if not rates or not all(0 < rate < 1 for rate in rates):
-        raise UsageError(f"lr is {text!r}; it must be numbers between 0 and 1, such as 1e-3,3e-3")
-    return rates
-
-
-class BatchSource(Protocol):
-    """What a model is trained on; the order depends on the seed and the step alone."""
-
-    def training(self, step: int) -> Tensor:
-        """What is drawn for one step."""
-
-    def validation(self) -> list[Tensor]:
-        """The same every time, in batches of the training size."""
-
-    def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and targets, (batch, train_length) each; targets of UNSCORED do not count."""
-
-
-class Batches:
-    """Training and validation windows; every batch takes equal shares of the sources."""
-
-    def __init__(self, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
-        self._recipe, self._device = recipe, device
-        self._ahead, self._starts = -1, list[Tensor]()
-        size = recipe.train_length + 1
-        self._train = [_Pool(s.name, s.tokens, s.lengths, size, device) for s in corpus.sources]
-        self._validation = [
-            _Pool(
-                f"{s.name}'s validation part",
-                s.validation_tokens,
-                s.validation_lengths,
-                size,
-                device,
-            )
-            for s in corpus.sources
-        ]
-        if recipe.batch % len(self._train):
-            raise UsageError(
-                f"batch is {recipe.batch}; it must be a multiple of the "
-                f"{len(self._train)} text sources, which take equal shares"
-            )
-
-    def training(self, step: int) -> Tensor:
-        """The windows of one step, int64 (batch, train_length + 1)."""
-        ahead = step // DRAWN_AHEAD
-        if ahead != self._ahead:
-            keys = [(self._recipe.seed, ahead * DRAWN_AHEAD + i) for i in range(DRAWN_AHEAD)]
-            share = self._recipe.batch // len(self._train)
-            self._starts = [
-                torch.stack([pool.starts(key, share) for key in keys]).to(self._device)
-                for pool in self._train
-            ]
-            self._ahead = ahead
-        at = step % DRAWN_AHEAD
-        return torch.cat(
-            [
-                pool.windows(starts[at])
-                for pool, starts in zip(self._train, self._starts, strict=True)
-            ]
-        )
-
-    def validation(self) -> list[Tensor]:
-        """The same windows every time, in batches of the training size."""
-        count = math.ceil(self._recipe.validation_windows / self._recipe.batch)
-        share = self._recipe.batch // len(self._validation)
-        return [
-            torch.cat([pool.windows(pool.starts((index,), share)) for pool in self._validation])
-            for index in range(count)
-        ]
-
-    def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Every token's target is the next."""
-        return drawn[:, :-1], drawn[:, 1:]
-
-
-class _Pool:
-    """Tokens of one source on the device, and where windows in it can start."""
-
-    def __init__(
-        self,
-        name: str,
-        tokens: np.ndarray[Any, np.dtype[np.uint16]],
-        lengths: np.ndarray[Any, np.dtype[np.int64]],
-        size: int,
-        device: torch.device,
-    ) -> None:
-        self._lengths, self._size = lengths, size
-        self._running, self._count = window_starts(lengths, size)
-        if self._count == 0:
-            raise UsageError(
-                f"no file of {name} is {size} tokens long; give longer texts or a shorter length"
-            )
-        self._tokens = torch.from_numpy(tokens.astype(np.int32)).to(device)
-        self._window = torch.arange(size, device=device)
-
-    def starts(self, key: tuple[int, ...], count: int) -> Tensor:
-        """`count` positions drawn with the key alone, (count,), on the CPU."""
-        drawn = np.random.default_rng(key).integers(0, self._count, size=count)
-        return torch.from_numpy(window_offsets(self._lengths, self._running, drawn))
-
-    def windows(self, starts: Tensor) -> Tensor:
-        index = starts.to(self._window.device)[:, None] + self._window
-        return self._tokens[index].long()
 
 
 def train(
@@ -283,7 +93,7 @@ def train(
             command=command,
             report=report,
         )
-        from .cards import card
+        from freeatten_core.results.cards import card
 
         with finished(out):
             save_checkpoint(
@@ -323,7 +133,7 @@ def fit(
         UsageError: the state beside `out` is that of another run.
         ContentError: the disk is full, or a loss is not finite.
     """
-    read = {**read, **own.described(variant)}
+    read = {**read, **own_function.described(variant)}
     run = _Run(variant, source, read, out, recipe, device, report)
     try:
         run.search()
@@ -568,63 +378,3 @@ class _Run:
                     for key in ("step", "exp_avg", "exp_avg_sq")
                 }
         self.saved = {}
-
-
-class FreshGradients:
-    """A loss of a batch; calling it leaves the gradients in the parameters' `.grad`."""
-
-    def __init__(self, loss: Callable[[Tensor], Tensor], parameters: list[nn.Parameter]) -> None:
-        self._loss, self._parameters = loss, parameters
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        for weight in self._parameters:
-            weight.grad = None
-        value = self._loss(batch)
-        value.backward()  # type: ignore[no-untyped-call]  # no types in PyTorch
-        return value.detach()
-
-
-class ReplayedGradients(FreshGradients):
-    """The same as a CUDA graph: launched from Python, a step at 512 tokens waits for the launches.
-
-    Every batch has the shape of the first.
-    """
-
-    _graph: torch.cuda.CUDAGraph | None = None
-
-    def __call__(self, batch: Tensor) -> Tensor:
-        if self._graph is None:
-            self._capture(batch)
-        assert self._graph is not None
-        self._batch.copy_(batch)
-        self._graph.replay()
-        return self._value.clone()
-
-    def _capture(self, batch: Tensor) -> None:
-        self._batch = batch.clone()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # no types in PyTorch
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # what is compiled or allocated once must not be captured
-            for _ in range(3):
-                super().__call__(self._batch)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._value = super().__call__(self._batch)
-
-
-def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-    """Naive attention, for `torch.compile` to fuse; memory grows with L².
-
-    Its scores are float32 from TF32 products, which are exact for bfloat16 inputs: rounding scores
-    to bfloat16 would cost p = 15 its meaning. Plain softmax goes to
-    `scaled_dot_product_attention`.
-    """
-    if query.shape[1] != key.shape[1]:
-        groups = query.shape[1] // key.shape[1]
-        key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    if variant == Variant():
-        return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-    with torch.autocast(query.device.type, enabled=False):
-        mixed = reference.attention(query.float(), key.float(), value.float(), variant)
-        return mixed.to(value.dtype)

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import ContentError, UsageError
-from .files import replacing
-from .kept import differences
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import replacing
+from freeatten_core.basics.kept import differences
 
 STATE = "training-state.safetensors"
 """Beside the output folder while a run is under way; removed when it is done."""

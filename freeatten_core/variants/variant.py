@@ -2,7 +2,7 @@
 
     score -> positivity -> normalise -> sharpen
 
-This module holds names and the grammar only; `freeatten_core.reference` holds the formulas.
+This module holds names and the grammar only; `ops.definitions.staged` holds the formulas.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, cast, get_args
 
-from .errors import UsageError
-from .files import expanded
-from .suggestions import closest
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import expanded
+from freeatten_core.basics.suggestions import closest
 
 Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
@@ -77,7 +77,7 @@ class Variant:
         sharpen: the power `p` (1 to 64) of the re-weighting, or None for none. Only with `l1`.
         modifiers: changes to the *model* at inference, such as `yarn`.
         function: in the place of all stages, `file.py:function`, a Python function of one's own
-            (see `freeatten_core.own`).
+            (see `freeatten_core.ops.definitions.own_function`).
 
     Raises:
         UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,

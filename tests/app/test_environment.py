@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
-from freeatten_app import environment, serve
+from freeatten_app import serve
 from freeatten_app.main import app
+from freeatten_app.server import environment
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -188,7 +189,7 @@ def test_what_an_import_makes_of_a_signal_is_no_bug(monkeypatch, capsys):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_get_a_place(closed):
     code = (
-        "import os, sys; from freeatten_app import environment as e; e.open_streams();"
+        "import os, sys; from freeatten_app.server import environment as e; e.open_streams();"
         "held = os.pipe(); print('x'); print('x', file=sys.stderr); sys.stdin.read(0);"
         "sys.exit(min(held))"
     )

@@ -14,18 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from freeatten_app import heads, site, stored
 from freeatten_app.main import app
+from freeatten_app.site import heads, site
+from freeatten_app.tabs import comparison_view
 from sample_result import LOSS, sample_result
 from typer.testing import CliRunner
 
 from freeatten_core import attention_weights
 from freeatten_core.analysis import head_table
 from freeatten_core.analysis.same_text import capture_rows
-from freeatten_core.checkpoint import assets
-from freeatten_core.corpus import path_documents
-from freeatten_core.figures import comparison_figure
-from freeatten_core.stored import stored_comparisons
+from freeatten_core.basics.assets import assets
+from freeatten_core.data.documents import path_documents
+from freeatten_core.figures.comparison import comparison_figure
+from freeatten_core.results.stored import stored_comparisons
 
 LENGTH = 512
 HOSTILE = "# </script><img src=x onerror=alert(1)> $title ${answer} \\ \u2028\n"
@@ -263,11 +264,11 @@ def test_the_charts_hold_the_stored_numbers(exported, theme):
     rows = {row["variant"]: row for row in stored_result["variants"]}
     shown = read(out, "compare-stdlib-16x")
     assert "picked" not in shown
-    for part, names in (("main", stored.MAIN), ("all", tuple(rows))):
+    for part, names in (("main", comparison_view.MAIN), ("all", tuple(rows))):
         figures = shown[part]["figures"]
         traces = [trace["y"] for trace in figures["data"]]
         assert traces == [rows[name][key] for key in ("loss", "delta") for name in names]
-        for name, options in stored.LAYOUTS.items():
+        for name, options in comparison_view.LAYOUTS.items():
             layout = figures["layouts"][theme][name]
             assert layout["xaxis"]["type"] == "log"
             assert "title" not in layout
@@ -292,7 +293,7 @@ def test_of_many_rows_some_are_drawn_first_and_the_tables_have_all(exported, nam
     shown = read(out, site.data_name(name))
     assert [line["id"] for line in shown["main"]["lines"]] == shown["picked"]
     assert {"softmax", "softmax-ls", "lssa", first} <= set(shown["picked"])
-    assert len(shown["picked"]) <= stored.MANY < len(rows)
+    assert len(shown["picked"]) <= comparison_view.MANY < len(rows)
     assert [line["id"] for line in shown["all"]["lines"]] == [row["variant"] for row in rows]
     for part in ("main", "all"):
         assert [len(table["rows"]) for table in shown[part]["tables"]] == [len(rows)] * 2
@@ -311,7 +312,7 @@ def test_of_changes_the_best_is_drawn_first():
 
     rows = [row("softmax", 5.0), row("softmax+yarn", 2.3), row("softmax+window", 2.0),
             row("lssa", 4.0), row("lssa+rerope", 4.5), row("relu+pi", 3.0)]  # fmt: skip
-    assert stored.best_changes(rows) == ["softmax", "softmax+window", "lssa", "relu+pi"]
+    assert comparison_view.best_changes(rows) == ["softmax", "softmax+window", "lssa", "relu+pi"]
 
 
 def test_the_cube_is_not_compared_with_the_shipped_models(exported):
@@ -340,18 +341,18 @@ def test_lines_without_labels_have_a_legend_on_the_page(exported):
 def test_the_answer_is_made_from_the_data():
     result = sample_result(["softmax", "relu", "lssar:p=15"])
     assert LOSS["softmax"][-1] - LOSS["softmax"][0] < LOSS["relu"][-1] - LOSS["relu"][0]
-    assert stored.answer(result).startswith(
+    assert comparison_view.answer(result).startswith(
         "At 8,192 tokens Softmax (standard) and relu lost 2.6 nats or more; "
         "Softplus + re-weighting (LSSAR p=15) stayed within 0.02 of the loss at 512. "
     )
-    alone = stored.answer(sample_result(["lssar:p=15"]))
+    alone = comparison_view.answer(sample_result(["lssar:p=15"]))
     assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
 
 
 def test_a_row_below_its_restart_and_not_below_a_window_is_not_shown_as_good():
     result = sample_result(["softmax", "softmax+yarn"])
     result["variants"][1] |= {"verdict": "worse", "sliding_delta": -0.02, "window_delta": 0.3}
-    line = stored.comparison("stdlib-16x", _with_provenance(result))["main"]["lines"][1]
+    line = comparison_view.comparison("stdlib-16x", _with_provenance(result))["main"]["lines"][1]
     assert line["verdict"] == "worse than a window"
     assert line["controls"] == "S\u00a0−0.02, W\u00a0+0.30"
     assert line["kind"] == "worse"

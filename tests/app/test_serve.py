@@ -24,27 +24,29 @@ from types import SimpleNamespace as Namespace
 import numpy as np
 import pytest
 import torch
-from freeatten_app import about, compare, guard, jobs, maps, retrieval, serve, setup, stages
-from freeatten_app.analyses import Analyses
-from freeatten_app.answers import BUG, GoneError, answering
-from freeatten_app.cache import BoundedCache
-from freeatten_app.comparing import Comparisons, fitting_lengths
+from freeatten_app import serve
 from freeatten_app.main import app
-from freeatten_app.models import Models
-from freeatten_app.texts import MOST_CHARACTERS, Texts, TextSource
+from freeatten_app.server import guard, jobs
+from freeatten_app.server.analyses import Analyses
+from freeatten_app.server.answers import BUG, GoneError, answering
+from freeatten_app.server.cache import BoundedCache
+from freeatten_app.server.comparisons import Comparisons, fitting_lengths
+from freeatten_app.server.models import Models
+from freeatten_app.server.texts import MOST_CHARACTERS, Texts, TextSource
+from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages
 from typer.testing import CliRunner
 from waiting import job_ended
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import capture, thumbnails
-from freeatten_core.checkpoint import assets
-from freeatten_core.comparison import Comparison
-from freeatten_core.corpus import Document
-from freeatten_core.errors import UsageError
-from freeatten_core.evaluation import select_texts
-from freeatten_core.files import expanded
-from freeatten_core.own import find
-from freeatten_core.variants import MODIFIERS
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import expanded
+from freeatten_core.data.documents import Document
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.comparison import Comparison
+from freeatten_core.ops.definitions.own_function import find
+from freeatten_core.variants.variant import MODIFIERS
 
 LENGTH = 128
 WORDS = "".join(f"word {number} follows {number - 1}.\n" for number in range(80))
@@ -315,7 +317,7 @@ def test_a_folder_given_with_the_command_takes_modifiers_too(tmp_path):
 
 
 def test_a_function_of_ones_own_comes_with_the_command_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("freeatten_core.own._allowed", {})
+    monkeypatch.setattr("freeatten_core.ops.definitions.own_function._allowed", {})
     file = tmp_path / "mine.py"
     file.write_text("def f(query, key, value): return value\n")
     folder = tmp_path / "mine"
@@ -400,7 +402,9 @@ def test_a_comparison_can_be_cancelled(server, monkeypatch):
         while True:
             watch.advance(1.0)
 
-    monkeypatch.setattr("freeatten_core.comparison.compare", lambda _, watch: endless(watch=watch))
+    monkeypatch.setattr(
+        "freeatten_core.measures.comparison.compare", lambda _, watch: endless(watch=watch)
+    )
     name = compared(server, seed=7)["job"]
     assert ask(server, "cancel", job=name) == {}
     free.set()
@@ -415,7 +419,7 @@ def test_comparisons_do_not_hold_up_analyses(server, monkeypatch):
         free.wait(20)
         return Comparison(result, {})
 
-    monkeypatch.setattr("freeatten_core.comparison.compare", slow)
+    monkeypatch.setattr("freeatten_core.measures.comparison.compare", slow)
     names = [compared(server, seed=10 + at)["job"] for at in range(jobs.AT_ONCE + 1)]
     assert analysed(server, length=32)
     assert ask(server, "progress", job=names[-1])["state"] == "waiting"

@@ -16,22 +16,24 @@ from unittest.mock import patch
 import pytest
 import torch
 import yaml
-from freeatten_app import hosted, space, zerogpu
-from freeatten_app.analyses import Analyses
-from freeatten_app.jobs import CancelledError, Jobs
+from freeatten_app import hosted, space
 from freeatten_app.main import app
-from freeatten_app.models import Models
-from freeatten_app.site import FILE_BYTES
-from freeatten_app.texts import Texts
-from freeatten_app.zerogpu import ZeroGpuAnalyses
+from freeatten_app.server import zerogpu
+from freeatten_app.server.analyses import Analyses
+from freeatten_app.server.jobs import CancelledError, Jobs
+from freeatten_app.server.models import Models
+from freeatten_app.server.texts import Texts
+from freeatten_app.server.zerogpu import ZeroGpuAnalyses
+from freeatten_app.site.site import FILE_BYTES
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from typer.testing import CliRunner
 from waiting import job_ended
 
-from freeatten_core.analysis.capture import ignore
-from freeatten_core.checkpoint import assets, shipped
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import ignore
+from freeatten_core.models.catalogue import shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -160,7 +162,7 @@ def test_the_space_runs_what_is_inside_it(written):
     code = (
         "import sys, app, freeatten_app;"
         "print(sorted({'torch', 'gradio'} & set(sys.modules)));"
-        "from freeatten_core.checkpoint import assets;"
+        "from freeatten_core.basics.assets import assets;"
         "print(freeatten_app.__file__); print(assets())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -10,14 +10,16 @@ from contextlib import contextmanager
 from itertools import product
 
 import pytest
-from freeatten_app import entropy, guard, maps, serve, setup, stages, visitor
-from freeatten_app.analyses import Analyses
-from freeatten_app.answers import BUG, answering
-from freeatten_app.models import Models, hub_names
-from freeatten_app.texts import Texts
+from freeatten_app import serve
+from freeatten_app.server import guard, visitor
+from freeatten_app.server.analyses import Analyses
+from freeatten_app.server.answers import BUG, answering
+from freeatten_app.server.models import Models, hub_names
+from freeatten_app.server.texts import Texts
+from freeatten_app.tabs import entropy, maps, setup, stages
 
-from freeatten_core.checkpoint import assets
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import UsageError
 
 ALLOWED = "owner/allowed"
 TEXT = {"kind": "own", "name": "", "content": "one two three four five six"}

@@ -6,19 +6,19 @@ import socket
 import numpy as np
 import pytest
 import torch
-from freeatten_app.analyses import Analyses
-from freeatten_app.cache import BoundedCache
-from freeatten_app.models import Models
 from freeatten_app.serve import launch
-from freeatten_app.texts import Texts
+from freeatten_app.server.analyses import Analyses
+from freeatten_app.server.cache import BoundedCache
+from freeatten_app.server.models import Models
+from freeatten_app.server.texts import Texts
 from pages import boxes_of, overlapping, place, settled, shown, wait
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import by_position, capture, head_table, row_stages, thumbnails
-from freeatten_core.comparison import modified_row
-from freeatten_core.corpus import Document
-from freeatten_core.evaluation import select_texts
-from freeatten_core.stored import stored_comparisons
+from freeatten_core.data.documents import Document
+from freeatten_core.data.selection import select_texts
+from freeatten_core.models.rows import modified_row
+from freeatten_core.results.stored import stored_comparisons
 
 LENGTH = 512
 MODELS = ("softmax", "lssar-p15")
@@ -635,7 +635,7 @@ def test_scoring_can_be_cancelled(opened, monkeypatch):
         while True:
             watch.advance(0)
 
-    monkeypatch.setattr("freeatten_core.comparison.compare", endless)
+    monkeypatch.setattr("freeatten_core.measures.comparison.compare", endless)
     text = f"{PROSE} And one line that no other text here has."
     page.locator("#content").fill(text)
     page.locator("#look").click()

@@ -10,10 +10,11 @@ import torch
 from pages import ask, boxes_of, overlapping, place, settled, shown, wait
 from torch import Tensor
 
-from freeatten_core import Variant, attention_weights, reference
-from freeatten_core.analysis.map import AttentionMap
+from freeatten_core import Variant, attention_weights
+from freeatten_core.analysis.map.attention_map import AttentionMap
 from freeatten_core.mapview import HeadMap, write_page
-from freeatten_core.variants import PLAIN, SHARPENED
+from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 LENGTH, DIM, TRAINED = 600, 16, 200
 VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in (1, 3, 15, 64))]
@@ -54,7 +55,7 @@ class Head:
     def weights(self, variant: str, *, is_causal: bool = True) -> Tensor:
         """The float64 reference, (Lq, Lk)."""
         query, key = self.query.double()[None, None], self.key.double()[None, None]
-        return reference.stages(query, key, variant, is_causal=is_causal).weights[0, 0]
+        return staged.stages(query, key, variant, is_causal=is_causal).weights[0, 0]
 
     def library(self, variant: str) -> Tensor:
         return attention_weights(self.query[None, None], self.key[None, None], variant)[0, 0]

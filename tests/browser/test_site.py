@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from freeatten_app import heads
 from freeatten_app.main import app
+from freeatten_app.site import heads
 from pages import boxes_of, overlapping, place, settled, shown, wait
 from typer.testing import CliRunner
 
 from freeatten_core import attention_weights
 from freeatten_core.analysis.same_text import capture_rows
-from freeatten_core.corpus import path_documents
+from freeatten_core.data.documents import path_documents
 
 LENGTH = 1024
 READY = "freeattenSite.ready"

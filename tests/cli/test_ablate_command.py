@@ -6,10 +6,10 @@ import pytest
 from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint
-from freeatten_core.analysis.ablate import UNDONE, AblateRequest, ablate
-from freeatten_core.comparison import Row
-from freeatten_core.corpus import path_documents
-from freeatten_core.wording import UNDONE_TITLES, ablation_reading
+from freeatten_core.data.documents import path_documents
+from freeatten_core.measures.ablation import UNDONE, AblateRequest, ablate
+from freeatten_core.models.rows import Row
+from freeatten_core.results.ablation import UNDONE_TITLES, ablation_reading
 
 
 def ablated(model, books, *words):

@@ -8,15 +8,16 @@ import sys
 
 import pytest
 import torch
-from freeatten_cli.bench import gpu_settings, tables
+from freeatten_cli.commands.bench import gpu_settings, tables
 from freeatten_cli.main import app
 from rich.console import Console
 from sample_speed import RATIOS, sample_speed
 from terminal import BOOTSTRAP, freeatten, process_environment, refusal
 from typer.testing import CliRunner
 
-from freeatten_core import benchmark as module
-from freeatten_core import devices, gpu_benchmark
+from freeatten_core.basics import devices
+from freeatten_core.bench import cpu as module
+from freeatten_core.bench import gpu as gpu_benchmark
 
 TINY = ["bench", "--lengths", "5,16", "--heads", "2", "--dim", "8", "--repeat", "1"]
 
@@ -220,7 +221,8 @@ def test_the_tables_of_a_gpu_fit_80_columns():
 
 def test_measuring_loads_nothing_that_draws():
     code = (
-        "import freeatten_cli.bench, freeatten_core.gpu_benchmark, freeatten_core.speed\n"
+        "import freeatten_cli.commands.bench, freeatten_core.bench.gpu\n"
+        "import freeatten_core.results.speed\n"
         "print([name for name in ('plotly', 'plotext', 'kaleido') if name in sys.modules])"
     )
     done = subprocess.run(

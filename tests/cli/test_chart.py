@@ -4,7 +4,7 @@ import sys
 from itertools import pairwise
 
 import pytest
-from freeatten_cli.chart import distinct, line_chart, loss_chart
+from freeatten_cli.terminal.chart import distinct, line_chart, loss_chart
 from sample_result import LOSS, sample_result
 
 

@@ -3,11 +3,12 @@
 import json
 
 import pytest
-from freeatten_cli import checkpoints
+from freeatten_cli.commands import checkpoints
 from terminal import freeatten, refusal
 
-from freeatten_core.cards import stored_results
-from freeatten_core.checkpoint import assets, shipped
+from freeatten_core.basics.assets import assets
+from freeatten_core.models.catalogue import shipped
+from freeatten_core.results.stored import stored_results
 
 SHIPPED = {
     "lssa": "lssa",

@@ -21,10 +21,13 @@ from freeatten_cli import exports
 from safetensors.torch import load, save_file
 from terminal import PROCESS, SHORT, Done, freeatten, listing, process_environment, prose, refusal
 
-from freeatten_core import comparison, files, load_checkpoint, loss_by_length
-from freeatten_core.checkpoint import FILES
-from freeatten_core.tokens import encode
-from freeatten_core.verdicts import Verdict
+from freeatten_core import load_checkpoint, loss_by_length
+from freeatten_core.basics import files
+from freeatten_core.data.tokenizer import encode
+from freeatten_core.measures import comparison
+from freeatten_core.measures.scoring import score_texts
+from freeatten_core.models.format import FILES
+from freeatten_core.results.verdicts import Verdict
 
 HEADER = {
     "schema": int,
@@ -823,7 +826,7 @@ def stops(monkeypatch):
     """Scoring the second text raises the error given."""
 
     def arrange(error: BaseException) -> None:
-        score, texts = comparison.score_texts, []
+        score, texts = score_texts, []
 
         def failing(*args, **options):
             texts.append(args)

@@ -10,8 +10,8 @@ from freeatten_cli import exports
 from PIL import Image
 from sample_result import sample_result, without_intervals
 
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.figures import comparison_figure
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.figures.comparison import comparison_figure
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 needs_browser = pytest.mark.skipif(

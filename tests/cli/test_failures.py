@@ -10,13 +10,13 @@ import pytest
 import torch
 import typer
 from freeatten_app import failures as app_failures
-from freeatten_cli import failures, interrupt
-from freeatten_cli.failures import guarded
+from freeatten_cli.terminal import failures, interrupt
+from freeatten_cli.terminal.failures import guarded
 from terminal import PROCESS, process_environment
 
 from freeatten_core import Variant
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import replacing, replacing_folder
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import replacing, replacing_folder
 
 
 def stopped(error, capsys):

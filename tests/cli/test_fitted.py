@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from freeatten_cli.fitted import Column, FittedTable
+from freeatten_cli.terminal.fitted import Column, FittedTable
 from rich.console import Console
 
 VALUES = [Column(f"head {at}", [f"+{at}.123 ±0.045", "–"]) for at in range(4)]

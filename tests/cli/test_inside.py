@@ -8,10 +8,11 @@ import pytest
 import torch
 from terminal import freeatten, refusal
 
-from freeatten_core import load_checkpoint, reference
+from freeatten_core import load_checkpoint
 from freeatten_core.analysis import capture, head_table
-from freeatten_core.corpus import path_documents
-from freeatten_core.evaluation import select_texts
+from freeatten_core.data.documents import path_documents
+from freeatten_core.data.selection import select_texts
+from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
 HEAD = ("--layer", "0", "--head", "0")
@@ -29,7 +30,7 @@ def seen(model, books):
 def dense(seen):
     """The whole weight matrix, by the reference."""
     query, key = seen.head(0, 0)
-    stages = reference.stages(query[None, None].double(), key[None, None].double(), seen.variant)
+    stages = staged.stages(query[None, None].double(), key[None, None].double(), seen.variant)
     return stages.weights[0, 0]
 
 

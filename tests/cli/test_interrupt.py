@@ -11,7 +11,7 @@ whole = sum(range(100_000))
 IMPORTING = """
 import signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from freeatten_cli.interrupt import install
+from freeatten_cli.terminal.interrupt import install
 install()
 try:
     import loaded
@@ -22,7 +22,7 @@ except KeyboardInterrupt:
 IGNORING = """
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from freeatten_cli.interrupt import install
+from freeatten_cli.terminal.interrupt import install
 install()
 os.kill(os.getpid(), signal.SIGINT)
 print("goes on")

@@ -4,13 +4,13 @@ import io
 import re
 
 import pytest
-from freeatten_cli.bars import progress_bar
-from freeatten_cli.learning import LearningView
+from freeatten_cli.terminal.bars import progress_bar
+from freeatten_cli.terminal.learning import LearningView
 from rich.console import Console
 from rich.progress import TextColumn
 
 from freeatten_core import Variant
-from freeatten_core.training import Progress
+from freeatten_core.training.run import Progress
 
 
 def progress(step, validation, phase="train"):

@@ -9,10 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from freeatten_cli.command import command_line
+from freeatten_cli.options import command_line
 from terminal import PROCESS, freeatten, process_environment, prose, refusal
 
-from freeatten_core import own
+from freeatten_core.ops.definitions import own_function
 
 NEAR = Path(__file__).resolve().parents[2] / "examples" / "near.py"
 ODD = [
@@ -32,7 +32,7 @@ ODD = [
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
 
 
 @pytest.fixture(params=ODD)

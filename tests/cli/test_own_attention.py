@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from terminal import QUICK, freeatten, refusal
 
-from freeatten_core import own
+from freeatten_core.ops.definitions import own_function
 
 NEAR = f"{Path(__file__).resolve().parents[2] / 'examples' / 'near.py'}:near"
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
 
 
 @pytest.fixture(scope="module")

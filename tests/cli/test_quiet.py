@@ -3,7 +3,7 @@
 import pytest
 from terminal import QUICK, freeatten
 
-from freeatten_core import benchmark
+from freeatten_core.bench import cpu as benchmark
 
 LENGTH = ("--len", "2x")
 COMMANDS = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from freeatten_cli import exports
-from freeatten_cli.report import draw_inside, draw_retrievals, draw_speed, draw_stability
+from freeatten_cli.commands.report import draw_inside, draw_retrievals, draw_speed, draw_stability
 from sample_app import redraw_result, soak_result, start_result
 from sample_inside import ablate_result, survey_result
 from sample_retrieval import copy_result, recall_result
@@ -18,7 +18,8 @@ from sample_stability import stability_result
 from terminal import freeatten, refusal
 
 from freeatten_core import Variant
-from freeatten_core.recall import RECIPE, RecallTask, train_recall
+from freeatten_core.data.recall_task import RecallTask
+from freeatten_core.training.recall import RECIPE, train_recall
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -8,9 +8,9 @@ import pytest
 from terminal import freeatten, listing, refusal
 
 from freeatten_core import load_checkpoint
-from freeatten_core.analysis.copying import CopyRequest, copy_retrieval
-from freeatten_core.comparison import Row
-from freeatten_core.corpus import path_documents
+from freeatten_core.data.documents import path_documents
+from freeatten_core.measures.copying import CopyRequest, copy_retrieval
+from freeatten_core.models.rows import Row
 
 LENGTHS = [16, 32, 64, 128]
 LITTLE = shlex.split(

@@ -6,14 +6,14 @@ import pytest
 import torch
 from terminal import SHORT, freeatten
 
-from freeatten_core import own
-from freeatten_core.analysis import ablate, recalling
-from freeatten_core.errors import ContentError
+from freeatten_core.basics.errors import ContentError
+from freeatten_core.measures import ablation, recall
+from freeatten_core.ops.definitions import own_function
 
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_retrieve(broken, model, books, tmp_path, name):
 
 
 def test_ablate(trained, books, monkeypatch):
-    measure = ablate._measure
+    measure = ablation._measure
 
     def failing(request, row, texts, watch):
         if str(row.variant) == "softmax":
             raise ContentError("not finite: the loss at 128 tokens, target 81 of the text from a")
         return measure(request, row, texts, watch)
 
-    monkeypatch.setattr(ablate, "_measure", failing)
+    monkeypatch.setattr(ablation, "_measure", failing)
     rows = [word for folder in trained.values() for word in ("--checkpoint", folder)]
     call = ("ablate", *rows, "--text", books, "--len", "4x", "--texts", "2")
     done = freeatten(*call, "--json")
@@ -70,10 +70,10 @@ def test_ablate(trained, books, monkeypatch):
 @torch.inference_mode()
 def test_recall_counts_no_answer_of_logits_that_are_not_finite():
     logits = torch.zeros(2, 3, 5)
-    recalling._check_finite(logits, 64)
+    recall._check_finite(logits, 64)
     logits[1, 2, 4] = torch.nan
     with pytest.raises(ContentError, match="64 tokens, query 3 of sequence 2"):
-        recalling._check_finite(logits, 64)
+        recall._check_finite(logits, 64)
 
 
 def test_one_row_alone_that_fails_is_the_sentence(broken, books):

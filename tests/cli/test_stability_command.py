@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from freeatten_cli.stability import views
+from freeatten_cli.commands.stability import views
 from rich.console import Console
 from sample_stability import stability_result
 from terminal import freeatten, listing, refusal

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from freeatten_cli.streams import NEAREST
+from freeatten_cli.terminal.streams import NEAREST
 from terminal import PROCESS, process_environment
 
 QUICK_CALLS = {

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from freeatten_cli import tables
+from freeatten_cli.terminal import tables
 from rich.console import Console
 from sample_result import LENGTHS, LOSS, sample_result, without_intervals
 

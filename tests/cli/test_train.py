@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from freeatten_cli import learning
+from freeatten_cli.terminal import learning
 from terminal import (
     PROCESS,
     QUICK,
@@ -21,8 +21,9 @@ from terminal import (
     refusal,
 )
 
-from freeatten_core import tokens, training_state
-from freeatten_core.checkpoint import FILES
+from freeatten_core.data import prepared
+from freeatten_core.models.format import FILES
+from freeatten_core.training import state
 
 
 def train(books: Path, out: Path, *words: str | Path, variant: str = "lssa") -> Done:
@@ -105,7 +106,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(books, tmp_path, interru
     stopped = interrupted(8, books, out)
     assert (stopped.code, stopped.out) == (130, "")
     assert stopped.sentence == "stopped; step 4 is kept, and the same command goes on from there"
-    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}", "whole"]
+    assert listing(tmp_path) == [".model.corpus", f".model.{state.STATE}", "whole"]
     again = train(books, out)
     assert again.code == 0
     assert "train 4/12" not in again.err  # not from the beginning
@@ -139,7 +140,7 @@ def test_a_terminated_run_says_what_is_kept_and_leaves_nothing_else(books, tmp_p
     assert process.returncode == 128 + signal.SIGTERM
     assert re.search(r"stopped; step [\d,]+ is kept, and the same command goes on from there", err)
     assert "Traceback" not in err
-    assert listing(tmp_path) == [".model.corpus", f".model.{training_state.STATE}"]
+    assert listing(tmp_path) == [".model.corpus", f".model.{state.STATE}"]
 
 
 def test_a_run_ends_whole_in_a_locale_that_is_not_utf8(books, tmp_path):
@@ -248,7 +249,7 @@ def test_text_of_a_call_that_failed_is_not_trained_on(books, tmp_path):
 def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
     corpus = ("--corpus", tmp_path / "corpus")
     assert "tokenizer: " in train(books, tmp_path / "one", *corpus).err
-    monkeypatch.setattr(tokens, "_prepare", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(prepared, "_prepare", lambda *_: pytest.fail("prepared again"))
     done = train(books, tmp_path / "two", *corpus, variant="relu")
     assert done.code == 0
     assert listing(tmp_path) == ["corpus", "one", "two"]
@@ -295,7 +296,7 @@ def test_a_wrong_option_is_refused_with_its_value(books, tmp_path, option):
 @pytest.fixture
 def unprepared(monkeypatch):
     """Reading the training text fails the test."""
-    monkeypatch.setattr(tokens, "prepared", lambda *_, **__: pytest.fail("text was prepared"))
+    monkeypatch.setattr(prepared, "prepared", lambda *_, **__: pytest.fail("text was prepared"))
 
 
 @pytest.mark.usefixtures("unprepared")

@@ -3,11 +3,11 @@
 from typing import get_args
 
 import pytest
+from freeatten_cli.terminal.glossary import MODIFIER_OPTIONS, STAGES
 from terminal import freeatten
 
-from freeatten_core.figures import STYLES, style_of
-from freeatten_core.glossary import MODIFIER_OPTIONS, STAGES
-from freeatten_core.variants import (
+from freeatten_core.figures.styles import STYLES, style_of
+from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
     SHARPENED,

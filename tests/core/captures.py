@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import Capture, LayerCapture
-from freeatten_core.checkpoint import Checkpoint
-from freeatten_core.reference import Stages
+from freeatten_core.models.checkpoint import Checkpoint
+from freeatten_core.ops.definitions.staged import Stages
 
 HEADS, KV_HEADS, DIM = 4, 2, 8
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from freeatten_core.kernels import chunked
+from freeatten_core.ops.backends.panels import panel
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
@@ -25,5 +25,5 @@ def one_thread():
 @pytest.fixture
 def small_panels(monkeypatch):
     """Cut even short sequences into many blocks of rows and of heads."""
-    monkeypatch.setattr(chunked, "PANEL_ELEMENTS", 600)
-    monkeypatch.setattr(chunked, "PANEL_ROWS", 23)
+    monkeypatch.setattr(panel, "PANEL_ELEMENTS", 600)
+    monkeypatch.setattr(panel, "PANEL_ROWS", 23)

@@ -11,8 +11,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from freeatten_core import Variant, reference
-from freeatten_core.variants import PLAIN, SHARPENED
+from freeatten_core import Variant
+from freeatten_core.ops.call import FIRST_ROWS, UNIFORM_TOLERANCE
+from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 POWERS = (1, 2, 3, 15, 64)
 FACTORS = [
@@ -115,11 +117,11 @@ def calls(draw: st.DrawFn) -> Call:
     )
 
 
-def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> reference.Stages:
+def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.Stages:
     """The reference's stages in float64, with every key head repeated for its group."""
     options = {name: value for name, value in options.items() if name != "enable_gqa"}
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
-    return reference.stages(query.double(), key.double(), variant, **options)
+    return staged.stages(query.double(), key.double(), variant, **options)
 
 
 def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Tensor:
@@ -133,10 +135,10 @@ def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Te
     result = dense(query, key, variant, options)
     count = result.visible.sum(-1, keepdim=True).double()
     share = result.normalise * count
-    offset = reference.offset(share, count)
+    offset = staged.offset(share, count)
     highest = share.amax(-1, keepdim=True)
-    undecided = (highest - 1 - reference.UNIFORM_TOLERANCE).abs() < 1e-5
-    undecided &= count > reference.FIRST_ROWS
+    undecided = (highest - 1 - UNIFORM_TOLERANCE).abs() < 1e-5
+    undecided &= count > FIRST_ROWS
     above = torch.where(offset == 0, 1.0, highest - offset)
     return p * (1 + offset / above).masked_fill(undecided, torch.inf)
 

@@ -14,11 +14,12 @@ import torch
 from tokenizers import Tokenizer
 
 from freeatten_core import Variant
-from freeatten_core.checkpoint import save_checkpoint
-from freeatten_core.corpus import Document
-from freeatten_core.model import Model, ModelConfig
-from freeatten_core.tokens import train_tokenizer
-from freeatten_core.training import Recipe
+from freeatten_core.data.documents import Document
+from freeatten_core.data.tokenizer import train_tokenizer
+from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.config import ModelConfig
+from freeatten_core.models.decoder import Model
+from freeatten_core.training.recipe import Recipe
 
 SENTENCE = """the a small grey cat dog boat river house morning evening sees finds keeps leaves
 under over beside behind old new quiet bright window garden letter stone and then while"""

@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from freeatten_core.cube import Cell, cells, joined
-from freeatten_core.files import write_text
+from freeatten_core.basics.files import write_text
+from freeatten_core.results.cube import joined
+from freeatten_core.training.cube import Cell, cells
 
 PROGRAM = Path(sys.executable).with_name("freeatten")
 LENGTHS = "512,1024,2048,4096,8192"

@@ -16,7 +16,7 @@ from typing import Any
 
 from served import DRAWN, HERE, PICTURED, READY, Server, browser, looking, tell
 
-from freeatten_core.files import replacing
+from freeatten_core.basics.files import replacing
 
 SETUP = looking(("softmax", "lssar-p15"), 8192)
 MOST_BYTES = 250_000

@@ -172,9 +172,9 @@ def run(measure: str, work: Callable[[], dict[str, Any]], path: Path | None) -> 
     """Measures, prints the tables, and writes the JSON."""
     import torch
 
-    from freeatten_core import app_measures
-    from freeatten_core.comparison import run_facts
-    from freeatten_core.files import check_writable, write_text
+    from freeatten_core.basics.files import check_writable, write_text
+    from freeatten_core.results import app_speed
+    from freeatten_core.results.facts import run_facts
 
     if path is not None:
         check_writable(path)
@@ -186,7 +186,7 @@ def run(measure: str, work: Callable[[], dict[str, Any]], path: Path | None) -> 
     result = {"measure": measure, **machine(), "load_before": round(load, 2), **facts, **found}
     if path is not None:
         write_text(path, json.dumps(result, indent=1) + "\n")
-    for text in app_measures.blocks(measure, result).values():
+    for text in app_speed.app_speed_blocks(measure, result).values():
         print(text, end="\n\n")
 
 

@@ -13,9 +13,10 @@ import statistics
 
 import torch
 
-from freeatten_core.model import Model, grouped_attention
-from freeatten_core.training import Recipe, ReplayedGradients, compiled_attention
-from freeatten_core.variants import Variant
+from freeatten_core.models.decoder import Model, grouped_attention
+from freeatten_core.training.gradients import ReplayedGradients, compiled_attention
+from freeatten_core.training.recipe import Recipe
+from freeatten_core.variants.variant import Variant
 
 TOKENS = 32_768
 ATTENTIONS = {"fused": grouped_attention, "compiled naive": compiled_attention}

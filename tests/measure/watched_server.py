@@ -28,11 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
-    from freeatten_app.analyses import Analyses
-    from freeatten_app.environment import settle
-    from freeatten_app.models import Models
     from freeatten_app.serve import launch, warm
-    from freeatten_app.texts import Texts
+    from freeatten_app.server.analyses import Analyses
+    from freeatten_app.server.environment import settle
+    from freeatten_app.server.models import Models
+    from freeatten_app.server.texts import Texts
 
     settle()
     analyses = Analyses(Models((), local=True), Texts(None), "cpu", size=CACHE_BYTES)

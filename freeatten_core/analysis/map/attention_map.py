@@ -26,30 +26,35 @@ are pooled first, and the elementwise work shrinks by the size of the cell.
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from dataclasses import fields
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..arguments import check_whole
-from ..attention import check
-from ..errors import UsageError
-from ..kernels.chunked import LARGEST_EXPONENT, LOG2_E
-from ..kernels.power import power_
-from ..kernels.precision import without_autocast
-from ..kernels.problem import Problem
-from ..kernels.statistics import RowStatistics, statistics
-from ..reference import NORM_EPS
-from ..variants import Variant
-from .capture import Advance, Capture, Meter, ignore, visible_scores
+from freeatten_core.basics.checks import check_range, check_whole
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.powers import power_
+from freeatten_core.basics.precision import without_autocast
+from freeatten_core.basics.progress import Advance, Meter, ignore
+from freeatten_core.ops.backends import choice
+from freeatten_core.ops.call import LARGEST_EXPONENT, LOG2_E, Problem, check, visible_scores
+from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.variant import Variant
 
-Pool = Literal["max", "mean"]
+from ..capture import Capture
+from .payload import Payload, as_numpy, to_half
+from .recipe import RECIPE, Recipe
+from .region import Pool, Region
+from .scale import byte_scale
+
+LEVEL_CELLS, LEAST_CELL = 1024, 8
+"""Cells along the finest level that a map carries at most, and tokens along such a cell at least;
+closer views are recomputed by the page."""
+
 
 BASE_CELL = 4
 """Tokens along a cell of the finest level kept: 1/16 byte a weight, and as much as a third again
@@ -61,183 +66,6 @@ ROWS, KEYS = 128, 4096
 TILE = 1 << 18
 """Weights of a region computed at once."""
 MAX_CELLS = 4096
-
-
-@dataclass(frozen=True)
-class ByteScale:
-    """Weights as bytes on a logarithmic scale.
-
-    Byte `b` stands for `2^(floor_log2 + b · step)`: 255 for `2^top_log2`, 0 for everything at or
-    below `2^floor_log2`, exact zeros and hidden keys included.
-    """
-
-    top_log2: float = 0.0
-    """0, so that byte 255 is a weight of 1, unless a row's weights can be larger (`relu` and the
-    `count` variants): then the next whole power of two."""
-    floor_log2: float = -24.0
-
-    @property
-    def step(self) -> float:
-        """Octaves (factors of two) from one byte to the next: 0.094 from 2⁻²⁴ to 1."""
-        return (self.top_log2 - self.floor_log2) / 255
-
-    def encode(self, weights: Tensor) -> Tensor:
-        """uint8, the shape of `weights`."""
-        above = weights.clamp(min=2.0**self.floor_log2)  # log2 of 0 takes ten times as long
-        scaled = above.log2_().sub_(self.floor_log2).div_(self.step)
-        return scaled.round_().clamp_(0, 255).to(torch.uint8)
-
-    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The weight that each byte stands for; 0 for byte 0."""
-        table = np.exp2(self.floor_log2 + self.step * np.arange(256)).astype(np.float32)
-        table[0] = 0
-        return np.asarray(table[codes])
-
-    def octaves(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """log2 of the weight, `floor_log2` for byte 0."""
-        return np.asarray(self.floor_log2 + np.float32(self.step) * codes, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Region:
-    """A part of the map in square cells, drawn row by row from the top left."""
-
-    query_start: int
-    """Position of the first cell's first query: the start asked for, rounded down to a cell."""
-    key_start: int
-    cell: int
-    """Tokens along each side of a cell: 1, 2, 4, …"""
-    codes: NDArray[np.uint8]
-    """(rows, columns), at most `cells + 1` each: views need not be aligned with the cells."""
-    weights: NDArray[np.float32] | None
-    """The same cells exactly, recomputed from query and key; None when read from the pyramid."""
-    pool: Pool
-    scale: ByteScale
-    query_length: int
-    key_length: int
-
-    @property
-    def exact(self) -> bool:
-        return self.weights is not None
-
-    def query_edges(self) -> NDArray[np.int64]:
-        """Where cells begin and end, (rows + 1,) positions; the last cell can be cut short."""
-        return _edges(self.query_start, self.cell, self.codes.shape[0], self.query_length)
-
-    def key_edges(self) -> NDArray[np.int64]:
-        """As `query_edges`, (columns + 1,)."""
-        return _edges(self.key_start, self.cell, self.codes.shape[1], self.key_length)
-
-    def values(self) -> NDArray[np.float32]:
-        """Weights of the cells, exact where they are, else what the bytes stand for."""
-        return self.scale.decode(self.codes) if self.weights is None else self.weights
-
-
-@dataclass(frozen=True)
-class DifferenceRegion:
-    """How two maps of the same text differ, cell by cell; axes as in `Region`."""
-
-    query_start: int
-    key_start: int
-    cell: int
-    octaves: NDArray[np.float32]
-    """log2 of first / second, (rows, columns), each of them at least 2⁻²⁴: 0 where both are below
-    that; from the pyramid within one step of either scale."""
-    weights: NDArray[np.float32] | None
-    """first − second, when both are exact."""
-    first: Region
-    second: Region
-
-
-@dataclass(frozen=True)
-class Payload:
-    """A map as plain arrays, for a page that carries everything with it.
-
-    arrays (type, shape):
-        query, key: float16 (Lq, D), (Lk, D), divided by a power of two to lie in [−1, 1]; `scale`
-            has that power.
-        scale, bias, gain, rise, out: float32 (Lq,); key_scale: float32 (Lk,); last: int32 (Lq,):
-            the recipe, see the module's description. −1 in `last`: a row that sees nothing.
-        level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
-            from a·c and the keys from b·c on. `metadata["cells"]` lists the sizes, finest first.
-        rows_entropy, rows_largest, …: float32 (Lq,), every field of `RowStatistics`.
-        tokens: int32 (Lq,), when known.
-    metadata: JSON values: format, variant, positivity (exp, softplus, sigmoid, relu), power (p or
-        null), query_length, key_length, dim, is_causal, pool (max, mean), cells, floor_log2,
-        top_log2, tokenizer_id, layer, head.
-
-    The scalars and the pyramid are those of the rounded query and key, so that near and far views
-    agree with each other. A cell smaller than the finest level is recomputed and pooled: for the
-    mean, the sum over the cell divided by its visible pairs (`j <= last[i]`).
-    """
-
-    arrays: Mapping[str, NDArray[Any]]
-    metadata: Mapping[str, Any]
-
-    def weights(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
-        """The exact weights (q1 − q0, k1 − k0) by the recipe, as a page computes them."""
-        a, p = self.arrays, self.metadata["power"]
-        rows, keys = slice(q0, q1), slice(k0, k1)
-        query, key = a["query"][rows].astype(float), a["key"][keys].astype(float)
-        per_row = {name: a[name][rows, None].astype(float) for name in RECIPE}
-        s = per_row["scale"] * (query @ key.T) * a["key_scale"][keys] + per_row["bias"]
-        match self.metadata["positivity"]:
-            case "exp":
-                f = np.exp(s)
-            case "softplus":
-                f = np.logaddexp(s, 0)
-            case "sigmoid":
-                f = 1 / (1 + np.exp(-s))
-            case "relu":
-                f = np.maximum(s, 0)
-        w = per_row["gain"] * f
-        if p is not None:
-            w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p
-        return np.where(np.arange(k0, k1) > a["last"][rows, None], 0.0, w)
-
-
-RECIPE = ("scale", "bias", "gain", "rise", "out")
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """The module's recipe; see there."""
-
-    scale: Tensor
-    bias: Tensor
-    gain: Tensor
-    rise: Tensor
-    out: Tensor
-    key_scale: Tensor
-    last: Tensor
-
-    @classmethod
-    def of(cls, problem: Problem, query: Tensor, key: Tensor, rows: RowStatistics) -> _Recipe:
-        """query (Lq, D), key (Lk, D), rows (Lq,) each."""
-        variant, length = problem.variant, problem.query_length
-        count = problem.visible_count(0, length, query)
-        scale, key_scale = problem.score_scale(count), key.new_ones(len(key))
-        if variant.cosine:
-            scale = scale / query.norm(dim=-1).clamp(min=NORM_EPS)
-            key_scale = 1 / key.norm(dim=-1).clamp(min=NORM_EPS)
-        bias, gain = torch.zeros_like(count), torch.ones_like(count)
-        if variant.score == "dot-log-n":
-            bias = bias - count.clamp(min=1).log()
-        if variant.normalise == "count":
-            gain = 1 / count.clamp(min=1)
-        elif variant.normalise == "l1" and variant.positivity == "exp":
-            bias = bias - rows.normaliser
-        elif variant.normalise == "l1":
-            gain = 1 / _not_zero(rows.normaliser)
-        rise, out = torch.zeros_like(count), torch.ones_like(count)
-        if variant.sharpen is not None:
-            gain = gain * count / _not_zero(rows.u_max)
-            rise, out = rows.offset / _not_zero(rows.u_max), 1 / _not_zero(rows.raised)
-        last = torch.full((length,), problem.key_length - 1, device=query.device)
-        if problem.is_causal:
-            last = torch.arange(length, device=query.device) + problem.key_length - length
-            last = last.clamp(min=-1)
-        return cls(scale, bias, gain, rise, out, key_scale, last)
 
 
 class AttentionMap:
@@ -276,8 +104,8 @@ class AttentionMap:
         self.tokenizer_id: str | None = origin.get("tokenizer_id")
         self.layer: int | None = origin.get("layer")
         self.head: int | None = origin.get("head")
-        self.recipe = _Recipe.of(problem, query, key, rows)
-        self.scale = _byte_scale(self.variant, rows)
+        self.recipe = Recipe.of(problem, query, key, rows)
+        self.scale = byte_scale(self.variant, rows)
         self._base = BASE_CELL
         while max(self.query_length, self.key_length) > BASE_SIDE * self._base:
             self._base *= 2
@@ -333,7 +161,7 @@ class AttentionMap:
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            found = statistics(problem, query[None, None], key[None, None], meter.add)
+            found = choice.row_statistics(problem, query[None, None], key[None, None], meter.add)
             rows = found.map(lambda tensor: tensor[0, 0])
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         made = cls(problem, query, key, rows.map(lambda t: t.to(query)), pool, origin, meter.add)
@@ -453,8 +281,8 @@ class AttentionMap:
         finest = self._base if finest_cell is None else finest_cell
         if finest not in self.levels:
             raise UsageError(f"finest_cell is {finest}; it can be {_listed(self.levels)}")
-        query, query_power = _to_half(self.query)
-        key, key_power = _to_half(self.key)
+        query, query_power = to_half(self.query)
+        key, key_power = to_half(self.key)
         rounded = AttentionMap.build(
             query.float() * query_power,
             key.float() * key_power,
@@ -464,15 +292,15 @@ class AttentionMap:
             advance=advance,
         )
         recipe = rounded.recipe
-        arrays: dict[str, NDArray[Any]] = {"query": _numpy(query), "key": _numpy(key)}
-        arrays |= {name: _numpy(getattr(recipe, name)) for name in RECIPE}
-        arrays["scale"] = _numpy(recipe.scale * (query_power * key_power))
-        arrays["key_scale"] = _numpy(recipe.key_scale)
+        arrays: dict[str, NDArray[Any]] = {"query": as_numpy(query), "key": as_numpy(key)}
+        arrays |= {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
+        arrays["scale"] = as_numpy(recipe.scale * (query_power * key_power))
+        arrays["key_scale"] = as_numpy(recipe.key_scale)
         arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
         if self.tokens is not None:
             arrays["tokens"] = self.tokens.cpu().numpy().astype(np.int32)
         for field in fields(RowStatistics):
-            arrays[f"rows_{field.name}"] = _numpy(getattr(rounded.rows, field.name))
+            arrays[f"rows_{field.name}"] = as_numpy(getattr(rounded.rows, field.name))
         kept = {cell: level for cell, level in rounded.levels.items() if cell >= finest}
         arrays |= {f"level_{cell}": level for cell, level in kept.items()}
         metadata = {
@@ -682,112 +510,11 @@ class AttentionMap:
         return tall[:, 0::2] + tall[:, 1::2]
 
 
-def difference(
-    first: AttentionMap,
-    second: AttentionMap,
-    q0: int,
-    q1: int,
-    k0: int,
-    k1: int,
-    cells: int = 512,
-) -> DifferenceRegion:
-    """How two maps of the same tokens differ in a region; arguments as `AttentionMap.region`.
-
-    Raises:
-        UsageError: another tokenizer, other tokens or another size, another pooling; a region
-            that is not one.
-    """
-    _check_same_text(first, second)
-    a, b = (item.region(q0, q1, k0, k1, cells) for item in (first, second))
-    floor = max(a.scale.floor_log2, b.scale.floor_log2)
-    if a.weights is not None and b.weights is not None:
-        logs = [np.log2(np.maximum(part, np.exp2(floor))) for part in (a.weights, b.weights)]
-        weights = a.weights - b.weights
-    else:
-        logs = [part.scale.octaves(part.codes) for part in (a, b)]
-        weights = None
-    octaves = np.asarray(logs[0] - logs[1], dtype=np.float32)
-    return DifferenceRegion(a.query_start, a.key_start, a.cell, octaves, weights, a, b)
-
-
-def _check_same_text(first: AttentionMap, second: AttentionMap) -> None:
-    sizes = [(item.query_length, item.key_length) for item in (first, second)]
-    if first.tokenizer_id != second.tokenizer_id:
-        raise UsageError(
-            "the two maps cannot be compared cell by cell: their tokenizers differ "
-            f"({first.tokenizer_id} and {second.tokenizer_id}), so the same position is not the "
-            "same text; capture both with checkpoints that share a tokenizer"
-        )
-    if sizes[0] != sizes[1]:
-        raise UsageError(
-            "the two maps cannot be compared cell by cell: they are of "
-            f"{sizes[0][0]}×{sizes[0][1]} and {sizes[1][0]}×{sizes[1][1]} tokens"
-        )
-    known = [item.tokens is not None for item in (first, second)]
-    if known[0] != known[1] or (
-        first.tokens is not None
-        and second.tokens is not None
-        and not torch.equal(first.tokens.cpu(), second.tokens.cpu())
-    ):
-        raise UsageError(
-            "the two maps cannot be compared cell by cell: they are not known to be of the same "
-            "tokens; capture both on the same text"
-        )
-    if first.pool != second.pool:
-        raise UsageError(
-            f"the two maps cannot be compared: one shows the {first.pool} of a cell, the other "
-            f"the {second.pool}; build both with the same pool"
-        )
-
-
-def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int]:
-    """start and stop as whole numbers with `0 <= start < stop <= length`, or a UsageError."""
-    legal = f"it must be start:stop in whole numbers with 0 <= start < stop <= {length}"
-    shown = f"the {name} range is {start}:{stop}"
-    try:
-        if isinstance(start, bool) or isinstance(stop, bool):
-            raise TypeError
-        start, stop = operator.index(start), operator.index(stop)
-    except TypeError:
-        raise UsageError(f"{shown}; {legal}") from None
-    if start == stop:
-        raise UsageError(f"{shown}, which is empty; {legal}")
-    if start > stop:
-        raise UsageError(f"{shown}, which is reversed; {legal}")
-    if start < 0 or stop > length:
-        raise UsageError(f"{shown}, which is outside; {legal}")
-    return start, stop
-
-
-def _byte_scale(variant: Variant, rows: RowStatistics) -> ByteScale:
-    """Byte 255 is weight 1, or the next power of two above the largest weight there is."""
-    if variant.normalise == "l1" or variant.positivity == "sigmoid":
-        return ByteScale()
-    largest = float(rows.largest.max())
-    if not (largest > 1 and math.isfinite(largest)):
-        return ByteScale()
-    return ByteScale(top_log2=float(math.ceil(math.log2(largest))))
-
-
-def _edges(start: int, cell: int, count: int, length: int) -> NDArray[np.int64]:
-    return np.minimum(start + cell * np.arange(count + 1, dtype=np.int64), length)
-
-
-def _not_zero(tensor: Tensor) -> Tensor:
-    return tensor.masked_fill(tensor == 0, 1)
-
-
 def _listed(levels: Mapping[int, object]) -> str:
     return ", ".join(str(cell) for cell in levels)
 
 
-def _numpy(tensor: Tensor) -> NDArray[Any]:
-    tensor = tensor.float() if tensor.dtype == torch.float64 else tensor
-    return np.asarray(tensor.cpu().numpy())
-
-
-def _to_half(vectors: Tensor) -> tuple[Tensor, float]:
-    """float16 vectors in [−1, 1], and the power of two to multiply them with."""
-    largest = float(vectors.abs().max())
-    power = 2.0 ** math.ceil(math.log2(largest)) if largest > 0 else 1.0
-    return (vectors / power).half(), power
+def finest(attention: AttentionMap) -> int:
+    """The cell of the finest level that a map carries."""
+    least = max(LEAST_CELL, attention.query_length / LEVEL_CELLS)
+    return next(cell for cell in attention.levels if cell >= least)

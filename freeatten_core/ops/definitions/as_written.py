@@ -1,6 +1,6 @@
 """Every variant as its formula is written, without what keeps it inside a number type's range.
 
-`freeatten_core.reference` subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
+`staged` beside it subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
 function that neither overflows nor cancels, and divides by the row maximum before the row sum and
 before the power `p`.
 Here none of that is done, so that what it is worth can be measured. Causal calls alone.
@@ -14,8 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from . import reference
-from .variants import Positivity, Variant
+from freeatten_core.variants.variant import Positivity, Variant
+
+from . import staged
 
 WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
@@ -29,11 +30,11 @@ WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
 def scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
     """The score stage, (B, H, Lq, Lk) with 0 on hidden keys, and what is visible, (Lq, Lk)."""
     cheapest = replace(variant, positivity="relu", normalise="none", sharpen=None)
-    stages = reference.stages(query, key, cheapest)
+    stages = staged.stages(query, key, cheapest)
     return stages.score, stages.visible
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+def attention_as_written(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv), every stage in the type of the inputs.
 
     Args:
@@ -52,7 +53,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Te
         weights = positive
     if variant.sharpen is not None:
         share = weights * count
-        above = torch.relu(share - reference.offset(share, count))
+        above = torch.relu(share - staged.offset(share, count))
         raised = above**variant.sharpen
         weights = raised / raised.sum(-1, keepdim=True)
     return weights @ value

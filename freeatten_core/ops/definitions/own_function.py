@@ -25,10 +25,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.basics.files import expanded
+from freeatten_core.variants.variant import Variant, nearest, split_modifiers
+
 from . import neighbours
-from .errors import ContentError, UsageError, out_of_memory
-from .files import expanded
-from .variants import Variant, nearest, split_modifiers
 
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> output, causal; all (B, H, N, D)."""
@@ -44,7 +45,7 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnFunction:
     """A function that may be called."""
 
     name: str
@@ -64,7 +65,7 @@ class Own:
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-_allowed: dict[str, Own] = {}
+_allowed: dict[str, OwnFunction] = {}
 
 
 def allow(variant: Variant) -> Variant:
@@ -87,7 +88,7 @@ def allow(variant: Variant) -> Variant:
     file, function = variant.function.rsplit(":", 1)
     path = expanded(file)
     name = f"{path.name}:{function}"
-    own = Own(name, *_loaded(path, function), folder=path.parent.resolve())
+    own = OwnFunction(name, *_loaded(path, function), folder=path.parent.resolve())
     _check(own)
     own = replace(own, beside=neighbours.sources(own.folder))
     before = _allowed.setdefault(name, own)
@@ -129,7 +130,7 @@ def _is_file(function: str) -> bool:
     return bool(file) and expanded(file).is_file()
 
 
-def find(variant: Variant) -> Own:
+def find(variant: Variant) -> OwnFunction:
     """The function of a variant that has one.
 
     Raises:
@@ -301,7 +302,7 @@ def _told(error: BaseException, folder: Path) -> str:
     return said
 
 
-def _called(own: Own, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _called(own: OwnFunction, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     wanted = (*query.shape[:3], value.shape[-1])
     try:
         with neighbours.importable(own.folder):
@@ -319,7 +320,7 @@ def _called(own: Own, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return output.to(value.dtype)
 
 
-def _check(own: Own) -> None:
+def _check(own: OwnFunction) -> None:
     """Whether a function is what every measurement takes it for, on a small random call."""
     draw = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, 2, 24, 16, generator=draw) for _ in range(3))

@@ -2,7 +2,7 @@
 
 Written to be read next to the formulas and run in float64 on small inputs; it holds the whole
 (query × key) matrix. The formulas are those of arXiv 2501.13428 for LSSA and LSSAR, and of the
-sources named in `freeatten_core.variants` for the others; two rules are this project's own
+sources named in `freeatten_core.variants.variant` for the others; two rules are this project's own
 and marked so.
 """
 
@@ -14,19 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .errors import UsageError
-from .variants import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.variant import Variant
 
-NORM_EPS = 1e-6
-"""A query or key with a norm at or below this has no direction: its cosines are scaled by 1/eps
-and no gradient flows through its direction. Ours."""
-
-UNIFORM_TOLERANCE = 1e-4
-"""A row whose largest share is within this of the mean share counts as uniform. Ours: the paper
-divides 0 by 0 there."""
-
-FIRST_ROWS = 3
-"""Rows that see at most this many keys are re-weighted without the offset (the paper)."""
+from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
 
 
 class Stages(NamedTuple):
@@ -178,7 +169,7 @@ def sharpen(normalised: Tensor, count: Tensor, visible: Tensor, p: int) -> Tenso
     return raised / torch.where(total == 0, torch.ones_like(total), total)
 
 
-def attention(
+def reference_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,

@@ -8,8 +8,10 @@ from strategies import refused
 
 from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import capture, forecast
-from freeatten_core.errors import UsageError
-from freeatten_core.kernels.problem import Problem
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.call import Problem
+
+forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
 
 MODULE = import_module("freeatten_core.analysis.capture")  # the name is also a function
 CHECKPOINTS = ["softmax", "softmax-ls", "lssa", "lssar:p=15", "sigmoid", "relu"]
@@ -172,7 +174,7 @@ def test_a_variant_may_be_a_name():
 
 
 def test_too_little_memory_is_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(MODULE, "available_bytes", lambda _: 20_000_000)
+    monkeypatch.setattr(forecast_module, "available_bytes", lambda _: 20_000_000)
     with refused(UsageError, ["20 tokens in 2 layers needs 0.1 GB", "0.0 GB available on cpu"]):
         capture(checkpoint(), text(20))
     expected = forecast(checkpoint(), 20)
@@ -202,8 +204,8 @@ def test_a_forecast_grows_with_what_is_kept():
     ("rows", "keys", "is_causal"), [(9, 9, True), (4, 9, True), (9, 4, True), (4, 9, False)]
 )
 def test_visible_scores_are_the_pairs_that_are_seen(rows, keys, is_causal):
-    from freeatten_core.analysis.capture import visible_scores
-    from freeatten_core.reference import visible_keys
+    from freeatten_core.ops.call import visible_scores
+    from freeatten_core.ops.definitions.staged import visible_keys
 
     problem = Problem(Variant(), 2, 3, 3, rows, keys, 8, is_causal)
     pairs = int(visible_keys(rows, keys, is_causal=is_causal).sum())

@@ -11,8 +11,9 @@ from strategies import VARIANTS, amplification, dense, refused
 
 from freeatten_core import row_statistics
 from freeatten_core.analysis import AttentionMap, ByteScale, difference
-from freeatten_core.analysis import map as maps
-from freeatten_core.errors import UsageError
+from freeatten_core.analysis.map import attention_map as maps
+from freeatten_core.analysis.map.recipe import RECIPE
+from freeatten_core.basics.errors import UsageError
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 each_pool = pytest.mark.parametrize("pool", ["max", "mean"])
@@ -371,7 +372,7 @@ def test_a_payload_is_plain_arrays_and_json(text_maps):
     assert {types[name] for name in ("query", "key")} == {"float16"}
     assert {types[f"level_{cell}"] for cell in built.levels} == {"uint8"}
     assert {types[name] for name in types if name.startswith("rows_")} == {"float32"}
-    assert {types[name] for name in (*maps.RECIPE, "key_scale")} == {"float32"}
+    assert {types[name] for name in (*RECIPE, "key_scale")} == {"float32"}
     metadata = json.loads(json.dumps(payload.metadata))
     assert metadata["variant"] == "lssar:p=3"
     assert (metadata["power"], metadata["layer"], metadata["head"]) == (3, 2, 1)

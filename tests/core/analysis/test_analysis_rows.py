@@ -16,7 +16,7 @@ from freeatten_core.analysis import (
     statistic,
     uniform_rule_share,
 )
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.errors import UsageError
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -7,7 +7,7 @@ from strategies import VARIANTS, dense, refused
 
 from freeatten_core import Variant
 from freeatten_core.analysis import row_stages
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.errors import UsageError
 
 STAGES = ("score", "positivity", "normalise", "weights")
 

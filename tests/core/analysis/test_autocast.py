@@ -6,13 +6,14 @@ import pytest
 import torch
 from captures import checkpoint, text
 
-from freeatten_core import attention, attention_weights, own, row_statistics
+from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap, capture, reach, thumbnails
-from freeatten_core.far_keys import undone
-from freeatten_core.kernels.precision import DEVICE_TYPES, without_autocast
-from freeatten_core.kernels.statistics import RowStatistics
-from freeatten_core.rope import Rope
-from freeatten_core.variants import Variant
+from freeatten_core.basics.precision import DEVICE_TYPES, without_autocast
+from freeatten_core.ops.backends.panels.far_keys import undone
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.variant import Variant
 
 VARIANTS = ("softmax", "lssar:p=15", "relu")
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -64,11 +65,11 @@ def test_far_keys():
 
 
 def test_a_function_of_ones_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
     (tmp_path / "mine.py").write_text(
         "def near(q, k, v): return (q @ k.mT / 4).sigmoid().tril() @ v\n"
     )
-    mine = own.allow(Variant.parse(f"{tmp_path}/mine.py:near"))
+    mine = own_function.allow(Variant.parse(f"{tmp_path}/mine.py:near"))
     query, key, _ = vectors(40)
     assert torch.equal(*both(lambda: attention_weights(query, key, mine)))
 

@@ -7,7 +7,7 @@ from strategies import VARIANTS, refused
 
 from freeatten_core.analysis import reach as module
 from freeatten_core.analysis.reach import doubling_edges, reach
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.errors import UsageError
 
 LENGTH = 40
 

@@ -7,7 +7,7 @@ from captures import dense_layer, random_capture
 from strategies import VARIANTS, refused
 
 from freeatten_core.analysis import thumbnails
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.errors import UsageError
 
 
 def largest(weights, edges, rows):

@@ -11,8 +11,8 @@ import pytest
 import tiny
 from strategies import refused
 
-from freeatten_core import files
-from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.basics import files
+from freeatten_core.basics.errors import ContentError, UsageError
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
@@ -251,7 +251,7 @@ def test_a_lock_is_held_against_others_and_leaves_nothing(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from freeatten_core.files import locked
+from freeatten_core.basics.files import locked
 
 with locked(Path(sys.argv[1]), "busy"):
     print("held", flush=True)

@@ -3,8 +3,8 @@
 import pytest
 from strategies import refused
 
-from freeatten_core.errors import UsageError
-from freeatten_core.lengths import parse_lengths
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.lengths import parse_lengths
 
 GIVEN = [
     ("16x", [512], [512, 1024, 2048, 4096, 8192]),

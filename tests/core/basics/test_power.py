@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from freeatten_core.kernels.power import power_, prime_factors
+from freeatten_core.basics.powers import power_, prime_factors
 
 
 class Operations(TorchDispatchMode):

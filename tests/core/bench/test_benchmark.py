@@ -7,9 +7,11 @@ import pytest
 import torch
 from strategies import refused
 
-from freeatten_core import benchmark as module
-from freeatten_core.benchmark import BASELINE, MISSING_COMPILER, Settings, benchmark, parse_counts
-from freeatten_core.errors import UsageError
+from freeatten_core.basics.checks import parse_counts
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.bench import cpu as module
+from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, Settings, benchmark
+from freeatten_core.variants.variant import Variant
 
 TINY = Settings(lengths=(5, 16), heads=2, dim=8, repeat=2)
 PEERS = [
@@ -74,7 +76,7 @@ def test_numbers_of_a_row_agree_with_each_other():
 
 def test_every_peer_computes_attention():
     query, key, value = TINY.inputs(16)
-    named = module.peers(module.Variant.parse_list("softmax"))
+    named = module.peers(Variant.parse_list("softmax"))
     expected = named[BASELINE].forward(query, key, value)
     for name in ("softmax", "softmax naive"):
         torch.testing.assert_close(named[name].forward(query, key, value), expected)
@@ -169,12 +171,12 @@ def test_a_process_that_fails_says_why(dim, peer, note):
     ],
 )
 def test_settings_out_of_range_are_refused(change, words):
-    with refused(module.UsageError, words):
+    with refused(UsageError, words):
         Settings(**change)
 
 
 def test_an_unknown_variant_is_refused():
-    with refused(module.UsageError, ["'sofmax'", "softmax"]):
+    with refused(UsageError, ["'sofmax'", "softmax"]):
         Settings(variants="sofmax")
 
 
@@ -184,7 +186,7 @@ def test_lengths_are_numbers_with_commas():
 
 @pytest.mark.parametrize("text", ["2k", "1.5", "-3", "²"])
 def test_other_lengths_are_refused(text):
-    with refused(module.UsageError, [repr(text), "such as 2048,8192"]):
+    with refused(UsageError, [repr(text), "such as 2048,8192"]):
         parse_counts(text)
 
 

@@ -10,12 +10,16 @@ import pytest
 import torch
 from strategies import refused
 
-from freeatten_core import Variant, reference
-from freeatten_core import gpu_benchmark as module
-from freeatten_core.benchmark import operations
-from freeatten_core.errors import UsageError
-from freeatten_core.gpu_benchmark import GpuSettings, Judge, Shape, gpu_benchmark
-from freeatten_core.gpu_peers import BASELINE, Peer
+from freeatten_core import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.bench import gpu as module
+from freeatten_core.bench import gpu_peers
+from freeatten_core.bench import judge as judge_module
+from freeatten_core.bench.gpu import GpuSettings, Shape, gpu_benchmark
+from freeatten_core.bench.gpu_peers import BASELINE, Peer
+from freeatten_core.bench.judge import Judge, worst
+from freeatten_core.bench.rounds import operations
+from freeatten_core.ops.definitions import staged
 
 TINY = GpuSettings(
     lengths=(5, 16), dims=(4, 8), heads=2, tokens=32, dtype="float32", peers=("naive",), repeat=2
@@ -61,7 +65,7 @@ def row(result, peer, pass_name="forward", length=16, dim=8):
 
 def with_peers(monkeypatch, **changed):
     """The usual peers, with some forwards replaced; names have _ for spaces."""
-    usual = module.peers
+    usual = gpu_peers.peers
 
     def peers(*arguments):
         known = usual(*arguments)
@@ -142,7 +146,7 @@ def inputs(length=6):
 
 def test_a_forward_keeps_what_the_backward_needs():
     given, found = inputs(), []
-    call = given.call(lambda *x: found.append(reference.attention(*x, "lssa")), "forward")
+    call = given.call(lambda *x: found.append(staged.reference_attention(*x, "lssa")), "forward")
     call.run(call.prepare())
     assert found[0].requires_grad
 
@@ -153,7 +157,7 @@ def test_a_backward_leaves_its_forward_to_the_preparation():
 
     def forward(*leaves):
         calls.append("forward")
-        return reference.attention(*leaves, "lssa")
+        return staged.reference_attention(*leaves, "lssa")
 
     call = given.call(forward, "backward")
     state = call.prepare()
@@ -196,7 +200,7 @@ def test_without_the_baseline_there_are_times_and_no_ratios(monkeypatch):
 
 
 def test_a_gradient_that_fails_leaves_the_forward(monkeypatch):
-    with_peers(monkeypatch, lssa=lambda *x: reference.attention(*x, "lssa").detach())
+    with_peers(monkeypatch, lssa=lambda *x: staged.reference_attention(*x, "lssa").detach())
     result = measured()
     assert row(result, "lssa")["ms"] > 0
     for pass_name in ("backward", "both"):
@@ -241,7 +245,7 @@ def test_a_dense_backward_needs_more_than_its_forward():
 
 @pytest.mark.parametrize("other", ["softmax", "lssar:p=3", "lssa"])
 def test_a_peer_that_computes_something_else_is_not_timed(monkeypatch, other):
-    with_peers(monkeypatch, **{"lssar:p=15": partial(reference.attention, variant=other)})
+    with_peers(monkeypatch, **{"lssar:p=15": partial(staged.reference_attention, variant=other)})
     for r in measured(replace(ONE, lengths=(40,)))["rows"]:
         if r["peer"] == "lssar:p=15":
             assert r["note"].startswith("wrong result: relative error ")
@@ -258,7 +262,7 @@ def test_a_result_that_is_not_finite_is_wrong(monkeypatch):
 
 def test_wrong_gradients_of_a_right_output_are_wrong(monkeypatch):
     def half(query, key, value):
-        right = reference.attention(query, key, value, "lssa")
+        right = staged.reference_attention(query, key, value, "lssa")
         return right.detach() / 2 + right / 2
 
     with_peers(monkeypatch, lssa=half)
@@ -271,19 +275,19 @@ def test_wrong_gradients_of_a_right_output_are_wrong(monkeypatch):
 @pytest.mark.parametrize("length", [1, 11, 24, 25, 90])
 @pytest.mark.parametrize("pass_name", PASSES)
 def test_the_reference_itself_has_no_error(monkeypatch, length, pass_name):
-    monkeypatch.setattr(module, "CHECKED_ROWS", 12)
+    monkeypatch.setattr(judge_module, "CHECKED_ROWS", 12)
     judge = Judge(inputs(length))
     variant = Variant.parse("lssar:p=3")
-    peer = Peer(partial(reference.attention, variant=variant), variant)
+    peer = Peer(partial(staged.reference_attention, variant=variant), variant)
     assert judge.error(peer, pass_name) < 1e-12
 
 
 def test_only_the_first_and_last_rows_are_judged(monkeypatch):
-    monkeypatch.setattr(module, "CHECKED_ROWS", 4)
+    monkeypatch.setattr(judge_module, "CHECKED_ROWS", 4)
     variant = Variant.parse("lssa")
 
     def spoiled(query, key, value, row):
-        output = reference.attention(query, key, value, variant)
+        output = staged.reference_attention(query, key, value, variant)
         keep = torch.ones(output.shape[2], 1, dtype=output.dtype)
         keep[row] = 0
         return output * keep
@@ -296,8 +300,8 @@ def test_only_the_first_and_last_rows_are_judged(monkeypatch):
 
 
 def test_the_worst_error_may_be_no_number():
-    assert module.worst([0.1, 0.3, 0.2]) == 0.3
-    assert math.isnan(module.worst([0.1, math.nan, 0.2]))
+    assert worst([0.1, 0.3, 0.2]) == 0.3
+    assert math.isnan(worst([0.1, math.nan, 0.2]))
 
 
 # Rounds
@@ -318,7 +322,9 @@ def test_repetitions_go_round_the_peers(monkeypatch):
 
         return call
 
-    forwards = {name: partial(reference.attention, variant=name) for name in ("lssa", "softmax")}
+    forwards = {
+        name: partial(staged.reference_attention, variant=name) for name in ("lssa", "softmax")
+    }
     with_peers(monkeypatch, **{name: told(name, forward) for name, forward in forwards.items()})
     measured(replace(ONE, passes=("forward",), repeat=3))
     assert order[-6:] == ["lssa", "softmax"] * 3

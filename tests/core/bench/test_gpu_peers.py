@@ -8,8 +8,10 @@ import torch
 from strategies import assert_within
 from torch.nn.attention import flex_attention as flex_module
 
-from freeatten_core import Variant, gpu_peers, reference
-from freeatten_core.gpu_peers import BASELINE, GROUPS, peers
+from freeatten_core import Variant
+from freeatten_core.bench import gpu_peers
+from freeatten_core.bench.gpu_peers import BASELINE, GROUPS, peers
+from freeatten_core.ops.definitions import staged
 
 CPU = torch.device("cpu")
 LENGTH = 130
@@ -69,7 +71,7 @@ def test_groups_add_their_peers():
 def test_flex_forms_are_the_variant_with_its_gradients(text, length):
     peer = named(text, ("flex",), length)[f"{text} flex"]
     given = tensors(length)
-    expected = results(partial(reference.attention, variant=text), given, torch.float64)
+    expected = results(partial(staged.reference_attention, variant=text), given, torch.float64)
     for found, wanted in zip(results(peer.forward, given), expected, strict=True):
         assert_within(found, wanted, BOUND * max(1.0, float(wanted.abs().max())))
 
@@ -79,7 +81,9 @@ def test_flex_forms_are_the_variant_with_its_gradients(text, length):
 def test_dense_forms_are_the_variant_with_its_gradients(form):
     peer = named("lssar:p=15", (form,))[f"lssar:p=15 {form}"]
     given = tensors()
-    expected = results(partial(reference.attention, variant="lssar:p=15"), given, torch.float64)
+    expected = results(
+        partial(staged.reference_attention, variant="lssar:p=15"), given, torch.float64
+    )
     for found, wanted in zip(results(peer.forward, given), expected, strict=True):
         assert_within(found, wanted, BOUND * max(1.0, float(wanted.abs().max())))
 
@@ -87,7 +91,7 @@ def test_dense_forms_are_the_variant_with_its_gradients(form):
 def test_the_baseline_is_softmax():
     query, key, value, _ = tensors()
     found = named("lssa")[BASELINE].forward(query, key, value)
-    expected = reference.attention(query.double(), key.double(), value.double(), "softmax")
+    expected = staged.reference_attention(query.double(), key.double(), value.double(), "softmax")
     assert_within(found, expected, 1e-5)
 
 

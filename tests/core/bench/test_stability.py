@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import refused
 
-from freeatten_core import Variant, load_checkpoint, reference
-from freeatten_core import stability as module
+from freeatten_core import Variant, load_checkpoint
 from freeatten_core.analysis import capture
-from freeatten_core.corpus import Document
-from freeatten_core.errors import UsageError
-from freeatten_core.stability import (
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.bench import stability as module
+from freeatten_core.bench.stability import (
     FORMS,
     KINDS,
     NAMED,
@@ -30,7 +29,9 @@ from freeatten_core.stability import (
     significant,
     sources,
 )
-from freeatten_core.variants import PLAIN, SHARPENED
+from freeatten_core.data.documents import Document
+from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 CPU = torch.device("cpu")
 SMALL = Settings(
@@ -218,8 +219,8 @@ def test_the_last_rows_are_those_of_the_whole_text():
     assert inputs.query.shape == (1, 1, ROWS, 8)
     assert inputs.key.shape == inputs.value.shape == (1, 1, 50, 8)
     whole = in_every_type(2 * source(length=50).query)[None]
-    complete = reference.attention(whole, inputs.key, inputs.value, "lssa")
-    found = inputs.passes(reference.attention, Variant.parse("lssa"), torch.float64)[0]
+    complete = staged.reference_attention(whole, inputs.key, inputs.value, "lssa")
+    found = inputs.passes(staged.reference_attention, Variant.parse("lssa"), torch.float64)[0]
     torch.testing.assert_close(found, complete[:, :, -ROWS:])
 
 

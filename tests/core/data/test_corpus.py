@@ -12,9 +12,19 @@ import pytest
 import tiny
 from strategies import refused
 
-from freeatten_core import corpus
-from freeatten_core.corpus import Document, Package
-from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.data import documents as corpus
+from freeatten_core.data import packages as packages_module
+from freeatten_core.data.documents import Document
+from freeatten_core.data.overlap import counted_lines, without_overlap
+from freeatten_core.data.packages import (
+    Package,
+    package_documents,
+    packages_from_json,
+    packages_to_json,
+    trained_on,
+    training_documents,
+)
 
 
 def lines_of(width, count, start=0):
@@ -29,7 +39,7 @@ def changed(text, every):
 
 
 def near_copies(documents, held_out):
-    kept, dropped = corpus.without_overlap(documents, held_out)
+    kept, dropped = without_overlap(documents, held_out)
     assert [d.name for d in documents if d not in kept] == list(dropped)
     return list(dropped)
 
@@ -47,7 +57,7 @@ def test_a_near_copy_of_a_library_module_is_dropped(stdlib, name):
     module = next(document.text for document in stdlib if document.name == name)
     near = Document("vendored/copy.py", changed(module, every=3))
     original = Document("mine.py", Path(__file__).read_text())
-    found = corpus.without_overlap([near, original], stdlib)
+    found = without_overlap([near, original], stdlib)
     assert found == ([original], {"vendored/copy.py": name})
 
 
@@ -62,7 +72,7 @@ def test_a_file_is_dropped_from_30_percent_of_its_lines_on(shared, dropped):
 def test_only_lines_above_25_characters_count(width, dropped):
     text = "\n".join(lines_of(width, 10))
     assert near_copies([Document("file", text)], [Document("held out", text)]) == dropped
-    assert len(corpus.counted_lines(text)) == 10 * len(dropped)
+    assert len(counted_lines(text)) == 10 * len(dropped)
 
 
 def test_short_lines_do_not_dilute_what_is_shared():
@@ -75,7 +85,7 @@ def test_indentation_is_neither_counted_nor_compared():
     text = "\n".join(lines_of(26, 10))
     indented = text.replace("\n", "\n\t    ") + "   "
     assert near_copies([Document("file", indented)], [Document("held out", text)]) == ["file"]
-    assert corpus.counted_lines("    " + "x" * 25 + "    ") == []
+    assert counted_lines("    " + "x" * 25 + "    ") == []
 
 
 def test_a_file_without_long_lines_is_kept():
@@ -232,11 +242,11 @@ def test_a_name_that_is_not_utf_8_is_written_so_that_every_file_can_hold_it(tmp_
     path = os.fsencode(tmp_path) + b"/caf\xe9.txt"
     Path(os.fsdecode(path)).write_text("text")
     assert corpus.evaluation_documents(os.fsdecode(path)) == [Document("caf\\xe9.txt", "text")]
-    assert corpus.training_documents(str(tmp_path))[0] == [Document("caf\\xe9.txt", "text")]
+    assert training_documents(str(tmp_path))[0] == [Document("caf\\xe9.txt", "text")]
 
 
 def test_an_empty_path_is_not_the_current_folder():
-    for read in (corpus.evaluation_documents, corpus.training_documents):
+    for read in (corpus.evaluation_documents, training_documents):
         with refused(UsageError, ["'' is no path"]):
             read("")
 
@@ -306,7 +316,7 @@ def test_a_mistyped_text_is_told_what_was_meant(tmp_path, monkeypatch, typed, me
 
 def test_a_mistyped_training_text_is_told_what_can_be_trained_on():
     with refused(UsageError, ["a folder, or packages", "did you mean 'packages'?"]):
-        corpus.training_documents("pakages")
+        training_documents("pakages")
 
 
 def test_a_folder_without_text_is_named(tmp_path):
@@ -332,7 +342,7 @@ def test_the_manifest_changes_with_content_and_with_nothing_else():
 def test_exact_repeats_are_read_once(tmp_path):
     for name, text in (("b.txt", "same"), ("a.txt", "same"), ("c.txt", "other")):
         (tmp_path / name).write_text(text)
-    found, packages = corpus.training_documents(str(tmp_path))
+    found, packages = training_documents(str(tmp_path))
     assert found == [Document("a.txt", "same"), Document("c.txt", "other")]
     assert packages == []
 
@@ -354,19 +364,21 @@ def install(site, name, fields, files):
 def site(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages"
     found = metadata.distributions
-    monkeypatch.setattr(corpus.metadata, "distributions", lambda: found(path=[str(folder)]))
+    monkeypatch.setattr(
+        packages_module.metadata, "distributions", lambda: found(path=[str(folder)])
+    )
     return folder
 
 
 def test_packages_are_their_python_source_without_tests(site, monkeypatch):
-    monkeypatch.setattr(corpus, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(packages_module, "MAX_FILE_BYTES", 100)
     text = {"beta/__init__.py": "b = 1\n", "beta/core.py": "c = 2\n", "beta/tests/a.py": "t = 3\n"}
     text |= {"beta/table.py": "x = 4\n" * 50, "beta/data.txt": "data", "../../bin/tool.py": "t\n"}
     text |= {"beta/removed.py": None, "beta/empty.py": ""}
     install(site, "Beta", "License-Expression: MIT", text)
     install(site, "alpha", "License-Expression: Apache-2.0", {"alpha.py": "a = 1\n"})
     install(site, "nothing", "License-Expression: MIT", {"nothing.so": "binary"})
-    found, packages = corpus.training_documents("packages")
+    found, packages = training_documents("packages")
     assert found == [
         Document("alpha.py", "a = 1\n"),
         Document("beta/__init__.py", "b = 1\n"),
@@ -381,7 +393,7 @@ def test_packages_are_their_python_source_without_tests(site, monkeypatch):
 def test_no_installed_source_is_refused(site):
     site.mkdir()
     with refused(UsageError, ["no Python source in the installed packages"]):
-        corpus.training_documents("packages")
+        training_documents("packages")
 
 
 BSD = "Classifier: License :: OSI Approved :: BSD License"
@@ -401,11 +413,11 @@ LICENCES = {
 @pytest.mark.parametrize(("fields", "licence"), LICENCES.values(), ids=LICENCES.keys())
 def test_the_licence_is_one_short_line(site, fields, licence):
     install(site, "alpha", fields, {"alpha.py": "a = 1\n"})
-    assert corpus.training_documents("packages")[1][0].licence == licence
+    assert training_documents("packages")[1][0].licence == licence
 
 
 def test_every_package_installed_here_has_a_licence_line():
-    packages = {package.name: package for package in corpus.package_documents()[1]}
+    packages = {package.name: package for package in package_documents()[1]}
     assert packages["numpy"].modules == ("numpy",)
     assert packages["numpy"].version == metadata.version("numpy")
     assert [p for p in packages.values() if not p.licence or "\n" in p.licence] == []
@@ -432,12 +444,12 @@ PACKAGES = [
     ],
 )
 def test_a_path_belongs_to_the_package_that_it_is_installed_in(tmp_path, path, package):
-    assert corpus.trained_on(tmp_path / path, PACKAGES) == package
+    assert trained_on(tmp_path / path, PACKAGES) == package
 
 
 def test_packages_survive_json():
-    entries = json.loads(json.dumps(corpus.packages_to_json(PACKAGES)))
-    assert corpus.packages_from_json(entries) == PACKAGES
+    entries = json.loads(json.dumps(packages_to_json(PACKAGES)))
+    assert packages_from_json(entries) == PACKAGES
 
 
 def test_a_document_is_told_by_its_text():

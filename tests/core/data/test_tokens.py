@@ -11,9 +11,20 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import refused
 
-from freeatten_core import corpus, files, tokens
-from freeatten_core.checkpoint import TOKENIZER, assets, read_tokenizer
-from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.basics import files
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.data import documents, tokenizer
+from freeatten_core.data import prepared as tokens
+from freeatten_core.data.tokenizer import (
+    BATCH_DOCUMENTS,
+    encode,
+    encode_all,
+    token_bytes,
+    tokenizer_id,
+    train_tokenizer,
+)
+from freeatten_core.models.format import TOKENIZER, read_tokenizer
 
 SHIPPED = read_tokenizer(assets() / "checkpoints" / "softmax" / TOKENIZER)
 TOKENIZERS = {"tiny": tiny.tokenizer(), "shipped": SHIPPED}
@@ -30,25 +41,25 @@ any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 @example(text="👩‍👩‍👧‍👦🇨🇭 e\u0301 \U0010ffff עברית")
 @example(text="def f(x):\n        return x  # ×\n")
 def test_any_text_decodes_to_itself_and_bytes_add_up(letters, text):
-    ids = tokens.encode(letters, text)
+    ids = encode(letters, text)
     assert letters.decode(ids.tolist()) == text
-    assert tokens.token_bytes(letters)[ids].sum() == len(text.encode())
+    assert token_bytes(letters)[ids].sum() == len(text.encode())
 
 
 @any_tokenizer
-@pytest.mark.parametrize("count", [0, 1, tokens.BATCH_DOCUMENTS, 2 * tokens.BATCH_DOCUMENTS + 3])
+@pytest.mark.parametrize("count", [0, 1, BATCH_DOCUMENTS, 2 * BATCH_DOCUMENTS + 3])
 def test_many_texts_are_encoded_as_each_alone(letters, count):
     texts = [f"text {number}: naïve 👩‍💻" * (number % 5) for number in range(count)]
-    together = list(tokens.encode_all(letters, texts))
+    together = list(encode_all(letters, texts))
     assert len(together) == count
     for found, text in zip(together, texts, strict=True):
-        np.testing.assert_array_equal(found, tokens.encode(letters, text))
+        np.testing.assert_array_equal(found, encode(letters, text))
         assert found.dtype == np.int64
 
 
 @any_tokenizer
 def test_every_token_stands_for_at_least_a_byte(letters):
-    lengths = tokens.token_bytes(letters)
+    lengths = token_bytes(letters)
     assert len(lengths) == letters.get_vocab_size()
     assert lengths.min() == 1
     assert (lengths == 1).sum() == 256
@@ -56,16 +67,16 @@ def test_every_token_stands_for_at_least_a_byte(letters):
 
 def test_the_vocabulary_is_as_large_as_asked_and_shortens_text():
     text = tiny.prose(100, 400)
-    few, many = (tokens.train_tokenizer([text], size) for size in (260, 320))
+    few, many = (train_tokenizer([text], size) for size in (260, 320))
     assert (few.get_vocab_size(), many.get_vocab_size()) == (260, 320)
-    assert len(tokens.encode(many, text)) < len(tokens.encode(few, text)) < len(text)
+    assert len(encode(many, text)) < len(encode(few, text)) < len(text)
 
 
 def test_tokenizers_that_cut_alike_have_the_same_id():
     text = tiny.prose(100, 400)
-    one, same = (tokens.train_tokenizer([text], 280) for _ in range(2))
-    assert tokens.tokenizer_id(one) == tokens.tokenizer_id(same)
-    assert tokens.tokenizer_id(one) != tokens.tokenizer_id(tokens.train_tokenizer([text], 281))
+    one, same = (train_tokenizer([text], 280) for _ in range(2))
+    assert tokenizer_id(one) == tokenizer_id(same)
+    assert tokenizer_id(one) != tokenizer_id(train_tokenizer([text], 281))
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=8), st.integers(1, 9))
@@ -89,7 +100,7 @@ def folder(tmp_path_factory):
     """Sixty texts of one's own, an exact repeat, and a near copy of a library module."""
     folder = tiny.write_folder(tmp_path_factory.mktemp("texts") / "mine", files=60)
     (folder / "again.txt").write_text((folder / "000.txt").read_text())
-    module = (corpus.stdlib_root() / "textwrap.py").read_text()
+    module = (documents.stdlib_root() / "textwrap.py").read_text()
     (folder / "near.py").write_text(module.replace("self", "this"))
     return folder
 
@@ -140,7 +151,7 @@ def test_prepared_text_reads_back_the_same(prepared):
     out, found, _ = prepared
     again = tokens.load_corpus(out)
     assert again.about == found.about
-    assert tokens.tokenizer_id(again.tokenizer) == tokens.tokenizer_id(found.tokenizer)
+    assert tokenizer_id(again.tokenizer) == tokenizer_id(found.tokenizer)
     for one, other in zip(again.sources, found.sources, strict=True):
         np.testing.assert_array_equal(one.tokens, other.tokens)
         np.testing.assert_array_equal(one.validation_lengths, other.validation_lengths)
@@ -148,7 +159,7 @@ def test_prepared_text_reads_back_the_same(prepared):
 
 def test_the_tokenizer_learns_from_training_text_only(folder, tmp_path, monkeypatch):
     seen = []
-    train = tokens.train_tokenizer
+    train = train_tokenizer
 
     def watch(texts, size):
         seen.extend(texts)
@@ -166,6 +177,7 @@ def test_the_tokenizer_learns_equally_from_a_large_and_a_small_source(tmp_path, 
     small = tiny.write_folder(tmp_path / "small", files=4)
     share = sum(len(path.read_text()) for path in small.iterdir())
     monkeypatch.setattr(tokens, "TOKENIZER_BYTES", 2 * share)
+    monkeypatch.setattr(tokenizer, "TOKENIZER_BYTES", 2 * share)
     monkeypatch.setattr(
         tokens, "train_tokenizer", lambda texts, _: seen.extend(texts) or tiny.tokenizer()
     )
@@ -179,7 +191,7 @@ def test_a_given_tokenizer_is_used(folder, tmp_path):
     found = tokens.prepare(
         [str(folder)], tmp_path / "corpus", vocab_size=999, tokenizer=tiny.tokenizer()
     )
-    assert tokens.tokenizer_id(found.tokenizer) == tokens.tokenizer_id(tiny.tokenizer())
+    assert tokenizer_id(found.tokenizer) == tokenizer_id(tiny.tokenizer())
 
 
 def test_sources_are_kept_apart(folder, tmp_path):
@@ -201,7 +213,7 @@ def test_a_source_of_one_document_trains_on_it(tmp_path):
 
 def test_nothing_but_near_copies_is_refused(tmp_path):
     copy = tmp_path / "copy.py"
-    copy.write_text((corpus.stdlib_root() / "textwrap.py").read_text())
+    copy.write_text((documents.stdlib_root() / "textwrap.py").read_text())
     words = [f"every file of {copy} repeats", "(copy.py is a near copy of textwrap.py)"]
     with refused(UsageError, words):
         tokens.prepare([str(copy)], tmp_path / "corpus", vocab_size=300)
@@ -302,7 +314,7 @@ def test_another_source_is_refused(kept, tmp_path):
 
 
 def test_another_interpreters_standard_library_is_refused(kept, folder, monkeypatch):
-    monkeypatch.setattr(tokens, "stdlib_documents", lambda: corpus.prose_documents()[:1])
+    monkeypatch.setattr(tokens, "stdlib_documents", lambda: documents.prose_documents()[:1])
     with refused(UsageError, ["sha256 of standard_library was"]):
         kept(folder)
 

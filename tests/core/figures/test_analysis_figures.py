@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 from sample_inside import ablate_result, survey_result
 
-from freeatten_core.analysis_figures import ablate_figure, stages_figure, survey_figure
-from freeatten_core.wording import UNDONE_TITLES
+from freeatten_core.figures.analysis import ablate_figure, stages_figure, survey_figure
+from freeatten_core.results.ablation import UNDONE_TITLES
 
 
 def by_position():

@@ -17,8 +17,13 @@ from sample_result import (
     without_intervals,
 )
 
-from freeatten_core import figures, wording
-from freeatten_core.stored import stored_comparisons
+from freeatten_core.figures import comparison
+from freeatten_core.figures.canvas import _LINE_HEIGHT, _LOOKS
+from freeatten_core.figures.learning import curve_figure
+from freeatten_core.figures.styles import _MODIFIED, STYLES, row_styles, style_of
+from freeatten_core.results import format as wording
+from freeatten_core.results.format import half_width, number, signed, with_half_width
+from freeatten_core.results.stored import stored_comparisons
 
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
 
@@ -32,7 +37,7 @@ def texts(figure):
 
 
 def test_both_panels_hold_every_variant_at_every_length():
-    figure = figures.comparison_figure(sample_result())
+    figure = comparison.comparison_figure(sample_result())
     for key, table in (("y", LOSS), ("y2", DELTA)):
         traces = panel(figure, key)
         assert [tuple(trace.y) for trace in traces] == list(table.values())
@@ -44,7 +49,7 @@ def test_names_are_shown_as_they_are_and_not_as_markup():
     result = sample_result(["softmax"])
     result["variants"][0]["variant"] = name
     result["text"]["source"] = source
-    figure = figures.comparison_figure(result)
+    figure = comparison.comparison_figure(result)
     shown = " ".join([figure.layout.title.text, figure.layout.title.subtitle.text, *texts(figure)])
     assert "&lt;b&gt;a&amp;amp;b&lt;/b&gt;.py:f" in shown
     assert "of &lt;i&gt;books&lt;/i&gt;" in shown
@@ -53,7 +58,7 @@ def test_names_are_shown_as_they_are_and_not_as_markup():
 
 
 def test_length_axes_are_log_with_a_tick_at_every_length():
-    figure = figures.comparison_figure(sample_result())
+    figure = comparison.comparison_figure(sample_result())
     for axis in (figure.layout.xaxis, figure.layout.xaxis2):
         assert axis.type == "log"
         assert axis.ticktext == ("512", "1,024", "2,048", "4,096", "8,192")
@@ -61,22 +66,22 @@ def test_length_axes_are_log_with_a_tick_at_every_length():
 
 
 def test_intervals_are_whiskers_and_may_be_missing():
-    trace = figures.comparison_figure(sample_result(["softmax"])).data[0]
+    trace = comparison.comparison_figure(sample_result(["softmax"])).data[0]
     assert trace.error_y.array == pytest.approx([0.11] * 5)
-    plain = figures.comparison_figure(without_intervals(sample_result()))
+    plain = comparison.comparison_figure(without_intervals(sample_result()))
     assert all(trace.error_y.array is None for trace in plain.data)
     assert "interval" not in plain.layout.title.subtitle.text
 
 
 def test_lines_are_labelled_at_their_ends_instead_of_a_legend():
-    figure = figures.comparison_figure(sample_result(MAIN))
+    figure = comparison.comparison_figure(sample_result(MAIN))
     assert figure.layout.showlegend is False
     assert "Softmax (standard) <b>4.92</b>" in texts(figure)
     assert "Softplus + re-weighting<br>(LSSAR p=15) <b>+0.232</b>" in texts(figure)
 
 
 def test_delta_is_zoomed_and_what_is_off_the_scale_says_so():
-    figure = figures.comparison_figure(sample_result())
+    figure = comparison.comparison_figure(sample_result())
     low, high = figure.layout.yaxis2.range
     assert low < min(DELTA["lssar:p=15"])
     assert max(DELTA["lssar:p=15"]) < high < 0.5
@@ -86,23 +91,23 @@ def test_delta_is_zoomed_and_what_is_off_the_scale_says_so():
 
 
 def test_nothing_is_off_the_scale_when_all_are_far_from_zero():
-    figure = figures.comparison_figure(sample_result(["softmax"]))
+    figure = comparison.comparison_figure(sample_result(["softmax"]))
     assert figure.layout.yaxis2.range[1] > 3.08
     assert not any("off the scale" in text for text in texts(figure))
 
 
 def test_training_length_is_marked_in_both_panels():
-    marks = [s for s in figures.comparison_figure(sample_result()).layout.shapes if s.line.dash]
+    marks = [s for s in comparison.comparison_figure(sample_result()).layout.shapes if s.line.dash]
     assert [(mark.x0, mark.x1) for mark in marks] == [(512, 512)] * 2
 
 
 def test_title_is_made_from_the_data():
-    assert figures.comparison_title(sample_result()) == (
+    assert comparison.comparison_title(sample_result()) == (
         "Trained on 512 tokens, asked to read 8,192: which attention breaks?"
     )
-    alone = figures.comparison_title(sample_result(["lssar:p=15"]))
+    alone = comparison.comparison_title(sample_result(["lssar:p=15"]))
     assert alone.endswith("does Softplus + re-weighting (LSSAR p=15) hold?")
-    subtitle = figures.comparison_figure(sample_result()).layout.title.subtitle.text
+    subtitle = comparison.comparison_figure(sample_result()).layout.title.subtitle.text
     assert subtitle.startswith("4 texts of Python's standard library")
     assert subtitle.endswith("cpu, float32")
 
@@ -113,7 +118,7 @@ def test_missing_numbers_break_lines_and_are_named():
     first["loss"][-1] = first["delta"][-1] = first["ci95"][-1] = None
     second["loss"] = second["delta"] = [None] * 5
     second["ci95"] = second["delta_ci95"] = [[None, None]] * 5
-    figure = figures.comparison_figure(result)
+    figure = comparison.comparison_figure(result)
     assert figure.data[0].y[-1] is None
     assert "Softmax (standard) <b>4.62</b>" in texts(figure)
     assert texts(figure).count("no finite value: relu") == 2
@@ -127,7 +132,7 @@ def test_one_length_is_one_panel(variants, missing):
     if missing:
         for row in result["variants"]:
             row["loss"] = [None]
-    figure = figures.comparison_figure(result)
+    figure = comparison.comparison_figure(result)
     assert {trace.yaxis for trace in figure.data} == {"y"}
     low, high = figure.layout.xaxis.range
     assert low < math.log10(512) < high
@@ -145,7 +150,7 @@ def boxes(figure, key):
     for note in figure.layout.annotations:
         if note.xref != f"x{key}" or not re.search(r"<b>[↑↓+−\d ]", note.text):
             continue
-        height = figures._LINE_HEIGHT * (note.text.count("<br>") + 1)
+        height = _LINE_HEIGHT * (note.text.count("<br>") + 1)
         if note.showarrow:
             centre = (high - note.y) / (high - low) * panel_height(figure) + note.ay
         else:
@@ -161,7 +166,7 @@ def boxes(figure, key):
     ids=["eight", "four", "twenty-three"],
 )
 def test_end_labels_never_overlap_and_stay_beside_their_panel(result, stacked):
-    figure = figures.comparison_figure(result, stacked=stacked)
+    figure = comparison.comparison_figure(result, stacked=stacked)
     for key in ("", "2"):
         edges = boxes(figure, key)
         assert len(edges) == len(result["variants"])
@@ -175,7 +180,7 @@ def test_long_labels_are_broken_and_widen_the_figure():
     name = "stages:score=count-cosine:positivity=relu:normalise=none+swap:to=lssar:p=15"
     result = sample_result(["relu", "softmax"])
     result["variants"][0]["variant"] = name
-    usual, wide = (figures.comparison_figure(each) for each in (sample_result(MAIN), result))
+    usual, wide = (comparison.comparison_figure(each) for each in (sample_result(MAIN), result))
     (label, *_) = [text for text in texts(wide) if text.startswith("stages")]
     lines = label.split("<br>")
     assert "".join(lines).partition(" <b>")[0] == name
@@ -187,19 +192,19 @@ def test_long_labels_are_broken_and_widen_the_figure():
 
 
 def test_a_variant_looks_the_same_in_every_figure():
-    alone = figures.comparison_figure(sample_result(["lssar:p=15"])).data[0].line
-    among = figures.comparison_figure(sample_result()).data[5].line
-    curve = figures.curve_figure(sample_curves(["lssar:p=15"])).data[-1].line
-    assert alone.color == among.color == curve.color == figures.STYLES["lssar:p=15"].color
-    looks = {(style.color, style.dash, style.marker) for style in figures.STYLES.values()}
-    assert len(looks) == len(figures.STYLES)
-    assert len({style.color for style in figures.STYLES.values()}) == len(figures.STYLES)
+    alone = comparison.comparison_figure(sample_result(["lssar:p=15"])).data[0].line
+    among = comparison.comparison_figure(sample_result()).data[5].line
+    curve = curve_figure(sample_curves(["lssar:p=15"])).data[-1].line
+    assert alone.color == among.color == curve.color == STYLES["lssar:p=15"].color
+    looks = {(style.color, style.dash, style.marker) for style in STYLES.values()}
+    assert len(looks) == len(STYLES)
+    assert len({style.color for style in STYLES.values()}) == len(STYLES)
 
 
 @pytest.mark.parametrize("name", ["stdlib-16x", "systems/code", "cube/code"])
 def test_rows_of_a_stored_result_look_different(name):
     rows = stored_comparisons()[name]["variants"]
-    styles = [figures.style_of(row["variant"]) for row in rows]
+    styles = [style_of(row["variant"]) for row in rows]
     assert len({(style.color, style.dash, style.marker) for style in styles}) == len(rows)
     assert len({(style.color, style.dash, style.sign) for style in styles}) == len(rows)
     assert len({style.label for style in styles}) == len(rows)
@@ -207,25 +212,27 @@ def test_rows_of_a_stored_result_look_different(name):
 
 def test_modified_rows_have_colours_of_their_own():
     rows = stored_comparisons()["systems/code"]["variants"]
-    colors = {row["variant"]: figures.style_of(row["variant"]).color for row in rows}
+    colors = {row["variant"]: style_of(row["variant"]).color for row in rows}
     assert len(set(colors.values())) == len(rows)
 
 
 def test_a_variant_trained_twice_gets_two_symbols_and_the_first_keeps_its_own():
     rows = [{"variant": "softmax", "checkpoint": f"run-{seed}"} for seed in range(4)]
-    found = figures.row_styles([*rows, {"variant": "lssa"}])
-    assert found[0] == figures.STYLES["softmax"]
-    assert found[4].color == figures.STYLES["lssa"].color
+    found = row_styles([*rows, {"variant": "lssa"}])
+    assert found[0] == STYLES["softmax"]
+    assert found[4].color == STYLES["lssa"].color
     for part in ("marker", "sign", "color"):
         assert len({getattr(style, part) for style in found}) == 5
     result = sample_result(["relu", "relu"])
     result["variants"][1]["checkpoint"] = "mine"
-    first, second = panel(figures.comparison_figure(result), "y")
+    first, second = panel(comparison.comparison_figure(result), "y")
     assert first.marker.symbol != second.marker.symbol
 
 
 def test_panels_without_labels_leave_no_room_for_them():
-    drawn = [figures.comparison_figure(sample_result(), labels=labels) for labels in (True, False)]
+    drawn = [
+        comparison.comparison_figure(sample_result(), labels=labels) for labels in (True, False)
+    ]
     gaps = [each.layout.xaxis2.domain[0] - each.layout.xaxis.domain[1] for each in drawn]
     assert gaps[1] < gaps[0] / 2
 
@@ -240,33 +247,33 @@ def luminance(color):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_colour_is_legible_on_the_page(theme):
-    page = luminance(figures._LOOKS[theme].paper)
+    page = luminance(_LOOKS[theme].paper)
     shown = {row["variant"] for each in stored_comparisons().values() for row in each["variants"]}
-    own = {f"{base}+{modifier}" for base in figures.STYLES for modifier in figures._MODIFIED}
-    for style in map(figures.style_of, shown | own | {"mine.py:f", "softmax+logn+swap:to=relu"}):
+    own = {f"{base}+{modifier}" for base in STYLES for modifier in _MODIFIED}
+    for style in map(style_of, shown | own | {"mine.py:f", "softmax+logn+swap:to=relu"}):
         high, low = sorted([page, luminance(style.color)], reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 2.9, style.label
 
 
 def test_themes_differ_in_text_and_are_clear():
-    light = figures.comparison_figure(sample_result(), theme="light")
-    dark = figures.comparison_figure(sample_result(), theme="dark")
+    light = comparison.comparison_figure(sample_result(), theme="light")
+    dark = comparison.comparison_figure(sample_result(), theme="dark")
     assert light.layout.font.color != dark.layout.font.color
     assert light.layout.paper_bgcolor == dark.layout.paper_bgcolor == "rgba(0,0,0,0)"
     with pytest.raises(ValueError, match="theme is 'blue'"):
-        figures.comparison_figure(sample_result(), theme="blue")
+        comparison.comparison_figure(sample_result(), theme="blue")
 
 
 def test_stacked_panels_lie_above_each_other():
-    layout = figures.comparison_figure(sample_result(), stacked=True, width=720).layout
+    layout = comparison.comparison_figure(sample_result(), stacked=True, width=720).layout
     assert layout.xaxis.domain == layout.xaxis2.domain == (0, 1)
     assert layout.yaxis2.domain[1] < layout.yaxis.domain[0]
 
 
 def test_a_figure_for_a_phone_leaves_title_and_labels_to_the_page():
     result = sample_result(MAIN)
-    wide = figures.comparison_figure(result)
-    slim = figures.comparison_figure(result, title="", width=340, stacked=True, labels=False)
+    wide = comparison.comparison_figure(result)
+    slim = comparison.comparison_figure(result, title="", width=340, stacked=True, labels=False)
     assert slim.layout.title.text is None
     assert slim.layout.margin.r < 20
     assert not any("Softmax (standard)" in text for text in texts(slim))
@@ -277,19 +284,19 @@ def test_a_figure_for_a_phone_leaves_title_and_labels_to_the_page():
 
 def test_loss_by_position():
     result = with_positions(sample_result(MAIN))
-    figure = figures.position_figure(result)
+    figure = comparison.position_figure(result)
     assert len(figure.data) == 4
     assert tuple(figure.data[0].x) == tuple(result["positions"])
     assert figure.layout.xaxis.type == "log"
     assert "512" in figure.layout.xaxis.ticktext
     with pytest.raises(ValueError, match="--by position"):
-        figures.position_figure(sample_result())
+        comparison.position_figure(sample_result())
 
 
 def test_loss_by_position_stands_below_loss_and_delta():
     result = with_positions(sample_result(MAIN))
-    alone, both = figures.comparison_figure(result), figures.position_figure(result)
-    figure = figures.comparison_figure(result, by_position=True)
+    alone, both = comparison.comparison_figure(result), comparison.position_figure(result)
+    figure = comparison.comparison_figure(result, by_position=True)
     assert [trace.y for trace in figure.data] == [trace.y for trace in (*alone.data, *both.data)]
     assert {trace.yaxis for trace in figure.data[-4:]} == {"y3"}
     assert figure.layout.yaxis3.domain[1] < figure.layout.yaxis.domain[0]
@@ -302,10 +309,10 @@ def test_loss_by_position_stands_below_loss_and_delta():
 def test_learning_curves_start_above_the_frame():
     curves = sample_curves()
     curves["relu"] = [{"step": 100, "loss": None, "validation": None}]
-    figure = figures.curve_figure(curves)
+    figure = curve_figure(curves)
     assert figure.layout.yaxis.range[1] < curves["softmax"][0]["validation"]
     assert "no finite value: relu" in texts(figure)
-    assert figures.curve_figure({"softmax": []}).layout.title.text
+    assert curve_figure({"softmax": []}).layout.title.text
 
 
 def test_rows_of_one_variant_are_told_apart_by_checkpoint():
@@ -315,18 +322,18 @@ def test_rows_of_one_variant_are_told_apart_by_checkpoint():
 
 
 def test_numbers():
-    assert figures.number(None) == figures.number(math.nan) == figures.signed(math.inf) == "–"
-    assert (figures.signed(0.0), figures.signed(-0.03), figures.signed(0.2)) == (
+    assert number(None) == number(math.nan) == signed(math.inf) == "–"
+    assert (signed(0.0), signed(-0.03), signed(0.2)) == (
         "0",
         "−0.030",
         "+0.200",
     )
-    assert figures.half_width([1.0, None]) is None
-    assert figures.with_half_width("2.000", [1.0, 3.0]) == "2.000 ±1.000"
+    assert half_width([1.0, None]) is None
+    assert with_half_width("2.000", [1.0, 3.0]) == "2.000 ±1.000"
 
 
 def test_names_cost_no_plotly():
     import subprocess
 
-    code = "import sys, freeatten_core.figures; sys.exit('plotly' in sys.modules)"
+    code = "import sys, freeatten_core.figures.comparison; sys.exit('plotly' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

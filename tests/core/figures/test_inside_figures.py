@@ -14,8 +14,13 @@ from sample_inside import (
     survey_result,
 )
 
-from freeatten_core import cards
-from freeatten_core.inside_figures import distance_figure, entropy_figure, heads_figure
+from freeatten_core.figures.heads import distance_figure, entropy_figure, heads_figure
+from freeatten_core.results.ablation import (
+    ablation_heads_table,
+    ablation_provenance,
+    ablation_table,
+)
+from freeatten_core.results.heads import far_table, measure_table, sink_table, survey_provenance
 
 
 def heads(theme="light"):
@@ -106,14 +111,14 @@ def test_one_text_draws_no_interval():
 
 
 def test_measures_are_tables_by_length():
-    lines = cards.measure_table(survey_result(), "entropy").splitlines()
+    lines = measure_table(survey_result(), "entropy").splitlines()
     assert lines[0] == "| entropy (nats) | 1× (512) | 2× (1,024) | 4× (2,048) |"
     assert lines[2] == "| `softmax` | 2.90 ±0.10 | 4.20 ±0.10 | 5.10 ±0.10 |"
-    assert "| 55 ±0 |" in cards.measure_table(survey_result(), "mean_distance")
+    assert "| 55 ±0 |" in measure_table(survey_result(), "mean_distance")
 
 
 def test_the_table_of_sinks_counts_heads_and_names_the_strongest():
-    lines = cards.sink_table(survey_result()).splitlines()
+    lines = sink_table(survey_result()).splitlines()
     assert lines[0] == (
         "| sinks | heads with a sink, T = 64 | strongest of them | most on one key, 1× (512) | "
         "most on one key, 4× (2,048) |"
@@ -122,19 +127,19 @@ def test_the_table_of_sinks_counts_heads_and_names_the_strongest():
 
 
 def test_the_table_of_far_tokens_follows_the_heads_that_were_local():
-    lines = cards.far_table(survey_result()).splitlines()
+    lines = far_table(survey_result()).splitlines()
     assert "local at 1× (512)" in lines[0]
     # 8 and 12 tokens at 1×: local; their shares on far tokens are 0.99 and 0.05
     assert lines[2] == "| `softmax` | 2 | 1 | 2: 0.520 | 0.0 0.990, 1.1 0.600, 0.1 0.400 |"
 
 
 def test_the_tables_of_what_is_undone():
-    lines = cards.ablation_table(ablate_result()).splitlines()
+    lines = ablation_table(ablate_result()).splitlines()
     assert lines[0] == (
         "| Δ at 2,048 | as it is | far keys hidden | known rotation | other scale | both |"
     )
     assert lines[2].startswith("| `softmax` | +0.481 ±0.030 | −0.023 ±0.030 | −0.042 ±0.030 |")
-    lines = cards.ablation_heads_table(ablate_result()).splitlines()
+    lines = ablation_heads_table(ablate_result()).splitlines()
     assert lines[3] == (
         "| `lssar:p=15` | 0.0: −0.250 ±0.020 | 1.1: −0.100 ±0.020 | 1.0: −0.050 ±0.020 |"
     )
@@ -142,11 +147,11 @@ def test_the_tables_of_what_is_undone():
 
 def test_provenances_hold_what_repeats_them():
     made = f"cpu, float32, torch 2.13.0, Python 3.11.7, 2026-01-02, commit {'ab' * 5}: "
-    assert cards.survey_provenance(survey_result()) == (
+    assert survey_provenance(survey_result()) == (
         "6 texts of Python's standard library (ast.py, csv.py); " + made
         + "`freeatten entropy --len 4x --by length`"
     )  # fmt: skip
-    assert cards.ablation_provenance(ablate_result()) == (
+    assert ablation_provenance(ablate_result()) == (
         "6 texts of Python's standard library, the last 1,024 of 2,048 tokens of each scored; "
         + made + "`freeatten ablate --len 4x`"
     )  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from freeatten_core.analysis import AttentionMap
-from freeatten_core.map_figures import map_figure
+from freeatten_core.figures.map import map_figure
 
 
 def notes(figure):

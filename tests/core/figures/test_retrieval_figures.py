@@ -6,8 +6,16 @@ import math
 import pytest
 from sample_retrieval import ACCURACY, GAIN, LENGTHS, copy_result, recall_result
 
-from freeatten_core import cards, wording
-from freeatten_core.figures import copy_figure, recall_figure
+from freeatten_core.figures.retrieval import copy_figure, recall_figure
+from freeatten_core.results import cards
+from freeatten_core.results import format as wording
+from freeatten_core.results.retrieval import (
+    accuracy_table,
+    control_table,
+    distance_table,
+    gain_table,
+    retrieval_provenance,
+)
 
 MAKERS = {copy_figure: copy_result, recall_figure: recall_result}
 
@@ -91,23 +99,23 @@ def test_both_themes_have_their_own_paper(make, result):
 
 
 def test_markdown_tables_hold_the_numbers():
-    gain = cards.gain_table(copy_result()).splitlines()
+    gain = gain_table(copy_result()).splitlines()
     assert gain[0] == "| gain | 256 | 1× (512) | 2× (1,024) | 4× (2,048) |"
     assert gain[3].startswith("| `lssar:p=15` | +2.540 ±0.050 |")
     assert gain[3].endswith("| −0.019 ±0.050 |")
-    assert "| 6.380 ±0.400 |" in cards.control_table(copy_result())
-    accuracy = cards.accuracy_table(recall_result()).splitlines()
+    assert "| 6.380 ±0.400 |" in control_table(copy_result())
+    accuracy = accuracy_table(recall_result()).splitlines()
     assert accuracy[2] == (
         "| `softmax` | 100.0 (97.1–100.0) | 99.8 (97.1–100.0) | 46.7 (38–55) | 10.2 (6–17) |"
     )
-    distance = cards.distance_table(recall_result()).splitlines()
+    distance = distance_table(recall_result()).splitlines()
     assert distance[0] == "| % right at 2,048, distance | ≤ 128 | ≤ 256 | ≤ 2,048 |"
     assert distance[2] == "| `softmax` | 100.0 (44–100) | – | 10.0 (6–16) |"
 
 
 @pytest.mark.parametrize("result", MAKERS.values())
 def test_the_provenance_holds_what_repeats_it(result):
-    line = cards.retrieval_provenance(result())
+    line = retrieval_provenance(result())
     assert "8 s" in line  # samples, or sequences
     assert line.endswith(
         f"torch 2.13.0, Python 3.11.7, 2026-01-02, commit {'ab' * 5}: `{result()['command']}`"

@@ -6,7 +6,7 @@ import math
 import pytest
 from sample_stability import stability_result
 
-from freeatten_core.stability_figures import length_figure, scale_figure
+from freeatten_core.figures.stability import length_figure, scale_figure
 
 MAKERS = {"scale": scale_figure, "length": length_figure}
 each_figure = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from freeatten_core.analysis.map import AttentionMap
-from freeatten_core.errors import ContentError, UsageError
+from freeatten_core.analysis.map.attention_map import AttentionMap
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.mapview import (
     HeadMap,
     component_script,

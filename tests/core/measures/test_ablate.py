@@ -10,19 +10,16 @@ import tiny
 import torch
 from strategies import VARIANTS, refused
 
-from freeatten_core import Variant, load_checkpoint, reference
-from freeatten_core.analysis.ablate import (
-    UNDONE,
-    AblateRequest,
-    SingleHeads,
-    ablate,
-    undone,
-    windowed,
-)
-from freeatten_core.comparison import Row, Watch
-from freeatten_core.errors import UsageError
-from freeatten_core.evaluation import score_texts, select_texts
-from freeatten_core.rope import Rope, rotate
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.ablation import UNDONE, AblateRequest, SingleHeads, ablate, windowed
+from freeatten_core.measures.scoring import score_texts
+from freeatten_core.models.rows import Row
+from freeatten_core.ops.backends.panels.far_keys import undone
+from freeatten_core.ops.definitions import staged
+from freeatten_core.positions.rope import Rope, rotate
 
 HEADS, KV_HEADS, LENGTH, DIM, TRAINED = 4, 2, 40, 8, 12
 ROPE = Rope(DIM, 10_000.0, TRAINED)
@@ -60,7 +57,7 @@ def row_by_row(variant, factor=lambda _: 1.0, farthest=LENGTH, rope=ROPE):
         distance = row - torch.arange(row + 1)
         keys = turned(key[:, :, : row + 1], -distance.clamp(max=farthest), rope)
         outputs.append(
-            reference.attention(
+            staged.reference_attention(
                 query[:, :, row : row + 1] * rope.temperature,
                 keys,
                 value[:, :, : row + 1],
@@ -124,7 +121,9 @@ def test_yarn_keeps_its_temperature_when_far_keys_are_turned():
 def test_a_window_hides_what_is_older(variant):
     query, key, value = vectors()
     found = windowed(TRAINED)(query, key, value, Variant.parse(variant))
-    expected = reference.attention(query, key, value, variant, enable_gqa=True, window=TRAINED)
+    expected = staged.reference_attention(
+        query, key, value, variant, enable_gqa=True, window=TRAINED
+    )
     torch.testing.assert_close(found, expected)
 
 
@@ -143,7 +142,9 @@ def test_one_head_is_windowed_and_all_else_is_as_it_was(variant):
                     windows[head] = TRAINED
                 calls.append(layer)
                 outputs = [
-                    reference.attention(query, key, value, variant, enable_gqa=True, window=w)
+                    staged.reference_attention(
+                        query, key, value, variant, enable_gqa=True, window=w
+                    )
                     for w in windows
                 ]
                 return torch.stack([outputs[h][:, h] for h in range(4)], dim=1)

@@ -5,12 +5,15 @@ import tiny
 import torch
 from strategies import refused
 
-from freeatten_core import Variant, alignment, row_statistics
-from freeatten_core.alignment import fit_temperatures, fitting_cost, modified_copy
-from freeatten_core.checkpoint import load_checkpoint
-from freeatten_core.comparison import Request, Row, Watch, compare
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.evaluation import select_texts
+from freeatten_core import Variant, row_statistics
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures import alignment
+from freeatten_core.measures.alignment import fit_temperatures, fitting_cost, modified_copy
+from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.models.checkpoint import load_checkpoint
+from freeatten_core.models.rows import Row
 
 CPU = torch.device("cpu")
 LENGTHS = (16, 32, 64)

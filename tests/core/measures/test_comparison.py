@@ -13,15 +13,19 @@ import torch
 from scipy import stats
 from strategies import refused
 
-from freeatten_core import Variant, comparison, load_checkpoint
-from freeatten_core.comparison import Request, Row, Watch, compare, load_rows
-from freeatten_core.controls import sliding_losses
-from freeatten_core.corpus import Document, manifest
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.evaluation import select_texts
-from freeatten_core.intervals import interval
-from freeatten_core.tokens import encode, train_tokenizer
-from freeatten_core.verdicts import Verdict
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.documents import Document, manifest
+from freeatten_core.data.selection import select_texts
+from freeatten_core.data.tokenizer import encode, train_tokenizer
+from freeatten_core.measures import comparison
+from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.measures.controls import sliding_losses
+from freeatten_core.models.catalogue import shipped, slug
+from freeatten_core.models.rows import ROWS, Row, load_rows
+from freeatten_core.results.intervals import interval
+from freeatten_core.results.verdicts import Verdict
 
 LENGTHS = (16, 32, 64)
 DOCUMENTS = tiny.documents(6)
@@ -490,8 +494,8 @@ def test_rows_of_shipped_variants_share_a_loaded_model():
 
 
 def test_the_default_rows_are_all_shipped():
-    assert set(map(comparison.slug, comparison.ROWS)) == set(comparison.shipped())
-    assert len(comparison.ROWS) == 8
+    assert set(map(slug, ROWS)) == set(shipped())
+    assert len(ROWS) == 8
 
 
 def test_checkpoints_come_after_variants(tmp_path):

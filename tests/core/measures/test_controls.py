@@ -7,14 +7,14 @@ import torch
 from test_evaluation import Scorer, counting_texts, places_of
 
 from freeatten_core import Variant
-from freeatten_core.controls import (
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.controls import (
     sliding_cost,
     sliding_losses,
     window_variant,
     windowed_cost,
     windowed_losses,
 )
-from freeatten_core.evaluation import select_texts
 
 CPU = torch.device("cpu")
 L, M = 8, 64

@@ -10,20 +10,22 @@ import torch
 from scipy import stats
 from strategies import refused
 
-from freeatten_core import alignment, load_checkpoint
-from freeatten_core.analysis.copying import (
+from freeatten_core import load_checkpoint
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.lengths import parse_totals
+from freeatten_core.basics.progress import Watch
+from freeatten_core.data.documents import Document
+from freeatten_core.data.tokenizer import encode, train_tokenizer
+from freeatten_core.measures import alignment
+from freeatten_core.measures.copying import (
     CopyRequest,
     copy_retrieval,
     default_block,
     draw_samples,
     score_copies,
 )
-from freeatten_core.comparison import Row, Watch
-from freeatten_core.corpus import Document
-from freeatten_core.errors import UsageError
-from freeatten_core.lengths import parse_totals
-from freeatten_core.tokens import encode, train_tokenizer
-from freeatten_core.variants import Variant
+from freeatten_core.models.rows import Row
+from freeatten_core.variants.variant import Variant
 
 BLOCK, LENGTHS = 16, (32, 64, 256)
 CPU = torch.device("cpu")
@@ -150,7 +152,7 @@ def test_only_the_last_block_behind_its_first_token_is_scored(samples):
 def test_batches_do_not_change_the_losses(samples, monkeypatch):
     scorer = tiny.model().token_losses
     whole = score_copies(scorer, samples, LENGTHS, device=CPU)
-    monkeypatch.setattr("freeatten_core.analysis.copying.BATCH_TOKENS", {"cpu": 1})
+    monkeypatch.setattr("freeatten_core.measures.copying.BATCH_TOKENS", {"cpu": 1})
     alone = score_copies(scorer, samples, LENGTHS, device=CPU)
     assert np.allclose(whole.copied, alone.copied, atol=1e-5)
     assert np.allclose(whole.control, alone.control, atol=1e-5)

@@ -9,11 +9,13 @@ import tiny
 import torch
 from strategies import refused
 
-from freeatten_core import evaluation, load_checkpoint, loss_by_length
-from freeatten_core.corpus import Document
-from freeatten_core.errors import UsageError
-from freeatten_core.evaluation import Text, score_texts, scoring_cost, select_texts, swapped_losses
-from freeatten_core.tokens import encode
+from freeatten_core import load_checkpoint, loss_by_length
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.documents import Document
+from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.tokenizer import encode
+from freeatten_core.measures import scoring
+from freeatten_core.measures.scoring import score_texts, scoring_cost, swapped_losses
 
 CPU = torch.device("cpu")
 L, M = 8, 64
@@ -46,7 +48,7 @@ def scored(lengths=LENGTHS, train_length=L, texts=None):
 
 @pytest.fixture
 def small_batches(monkeypatch):
-    monkeypatch.setattr(evaluation, "BATCH_TOKENS", {"cpu": 24})
+    monkeypatch.setattr(scoring, "BATCH_TOKENS", {"cpu": 24})
 
 
 def places_of(table):
@@ -84,7 +86,7 @@ def test_the_windows_scored_are_these_and_no_others():
 @pytest.mark.usefixtures("small_batches")
 def test_batches_do_not_change_a_loss():
     few = scored()
-    evaluation.BATCH_TOKENS = {"cpu": 10**6}
+    scoring.BATCH_TOKENS = {"cpu": 10**6}
     many = scored()
     for length in LENGTHS:
         np.testing.assert_array_equal(few.by_length[length], many.by_length[length])
@@ -472,5 +474,5 @@ def test_texts_and_lengths_that_do_not_fit_are_not_swapped():
 
 
 def test_a_longer_window_costs_more_for_each_token():
-    costs = [evaluation.pass_cost(64 // length, length) for length in LENGTHS]
+    costs = [scoring.pass_cost(64 // length, length) for length in LENGTHS]
     assert all(one < other for one, other in pairwise(costs))

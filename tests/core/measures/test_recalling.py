@@ -9,8 +9,10 @@ from scipy import stats
 from strategies import refused
 
 from freeatten_core import Variant
-from freeatten_core.analysis import recalling
-from freeatten_core.analysis.recalling import (
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.recall_task import RecallTask, draw
+from freeatten_core.measures import recall
+from freeatten_core.measures.recall import (
     RecallRequest,
     RecallRow,
     accuracy_by_distance,
@@ -18,9 +20,9 @@ from freeatten_core.analysis.recalling import (
     measure_recall,
     right_answers,
 )
-from freeatten_core.errors import UsageError
-from freeatten_core.model import Model
-from freeatten_core.recall import RECIPE, RecallCheckpoint, RecallTask, draw
+from freeatten_core.models.decoder import Model
+from freeatten_core.models.recall_checkpoint import RecallCheckpoint
+from freeatten_core.training.recall import RECIPE
 
 CPU = torch.device("cpu")
 TASK = RecallTask(keys=8, values=4, fillers=5, pairs=4)
@@ -90,14 +92,14 @@ def measured(*rows, **changes):
 
 def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
     drawn = {}
-    count = recalling.right_answers
+    count = recall.right_answers
 
     def watched(_, sequences, **options):
         drawn[sequences.tokens.shape[1]] = count(Knowing(40), sequences, device=CPU)
         options["advance"](0.0)
         return drawn[sequences.tokens.shape[1]]
 
-    monkeypatch.setattr(recalling, "right_answers", watched)
+    monkeypatch.setattr(recall, "right_answers", watched)
     result = measured(row())
     (entry,) = result["variants"]
     for length, mean, bounds in zip(
@@ -126,9 +128,9 @@ def test_the_result_says_what_was_asked():
 
 def test_every_model_is_asked_the_same_sequences(monkeypatch):
     seen = []
-    count = recalling.right_answers
+    count = recall.right_answers
     monkeypatch.setattr(
-        recalling,
+        recall,
         "right_answers",
         lambda model, drawn, **o: seen.append(drawn.tokens.tobytes()) or count(model, drawn, **o),
     )
@@ -166,6 +168,6 @@ def test_a_variant_without_a_model_is_refused():
 
 
 def test_without_shipped_models_the_command_to_train_one_is_given(monkeypatch):
-    monkeypatch.setattr(recalling, "shipped", lambda _: [])
+    monkeypatch.setattr(recall, "shipped", lambda _: [])
     with refused(UsageError, ["no recall model is shipped", "train --task recall", "--out"]):
         load_recall_rows(None, [])

@@ -12,10 +12,10 @@ from strategies import refused
 from freeatten_core import load_checkpoint
 from freeatten_core.analysis import STATISTICS, capture, head_table, sink_rate
 from freeatten_core.analysis.reach import reach
-from freeatten_core.analysis.survey import BY_LENGTH, SurveyRequest, lengths_of, survey
-from freeatten_core.comparison import Row
-from freeatten_core.errors import UsageError
-from freeatten_core.evaluation import select_texts
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.heads import BY_LENGTH, SurveyRequest, lengths_of, survey
+from freeatten_core.models.rows import Row
 
 LENGTH, LENGTHS = 100, [16, 32, 64]
 

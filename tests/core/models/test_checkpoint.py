@@ -16,24 +16,19 @@ from tokenizers import Tokenizer
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 
-from freeatten_core import Variant, checkpoint, load_checkpoint
-from freeatten_core.analysis.recalling import right_answers
-from freeatten_core.checkpoint import (
-    CONFIG,
-    CURVE,
-    FILES,
-    TOKENIZER,
-    WEIGHTS,
-    assets,
-    shipped,
-    slug,
-)
-from freeatten_core.corpus import stdlib_root
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import SavedElsewhereError
-from freeatten_core.recall import TEST, draw, load_recall
-from freeatten_core.tokens import encode, tokenizer_id, train_tokenizer
-from freeatten_core.training import Recipe
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import SavedElsewhereError
+from freeatten_core.data.documents import stdlib_root
+from freeatten_core.data.recall_task import TEST, draw
+from freeatten_core.data.tokenizer import encode, tokenizer_id, train_tokenizer
+from freeatten_core.measures.recall import right_answers
+from freeatten_core.models import checkpoint
+from freeatten_core.models.catalogue import locate, shipped, slug
+from freeatten_core.models.format import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
+from freeatten_core.models.recall_checkpoint import load_recall
+from freeatten_core.training.recipe import Recipe
 
 NAMES = ("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls")
 TOKENS = torch.arange(40)[None] * 7
@@ -143,7 +138,7 @@ def test_shipped_checkpoints_share_recipe_data_and_tokenizer():
 
 
 def test_what_is_shipped_is_small():
-    sizes = {path: path.stat().st_size for path in checkpoint.assets().rglob("*") if path.is_file()}
+    sizes = {path: path.stat().st_size for path in assets().rglob("*") if path.is_file()}
     weights = [path for path in sizes if path.suffix == ".safetensors"]
     text, recall = (
         [sizes[path] for path in weights if path.parent.parent.name == kind]
@@ -157,7 +152,7 @@ def test_what_is_shipped_is_small():
 
 @pytest.mark.parametrize("name", shipped("recall"))
 def test_a_shipped_recall_model_answers_at_its_training_length(name):
-    loaded = load_recall(checkpoint.assets() / "recall" / name)
+    loaded = load_recall(assets() / "recall" / name)
     drawn = draw(loaded.task, loaded.config.train_length, 8, (0, TEST, 0))
     assert right_answers(loaded.model, drawn, device=torch.device("cpu")).mean() > 0.5
     assert slug(loaded.config.variant) == name
@@ -183,8 +178,8 @@ def test_a_variant_has_a_folder_name(variant, name):
 
 @pytest.mark.parametrize("source", ["lssar-p15", "lssar:p=15", "lssar", "lssar+yarn"])
 def test_a_shipped_checkpoint_is_found_by_its_name_or_its_variant(source):
-    name, folder = checkpoint.locate(source)
-    assert (name, folder) == ("lssar-p15", checkpoint.assets() / "checkpoints" / "lssar-p15")
+    name, folder = locate(source)
+    assert (name, folder) == ("lssar-p15", assets() / "checkpoints" / "lssar-p15")
 
 
 def test_a_folder_may_be_given_relative_or_from_home(folder, monkeypatch):

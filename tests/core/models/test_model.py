@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from strategies import VARIANTS, refused
 
-from freeatten_core import Variant, model
-from freeatten_core.errors import UsageError
-from freeatten_core.model import Model, parameter_shapes
-from freeatten_core.training import Recipe
+from freeatten_core import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.models import decoder
+from freeatten_core.models.decoder import Model, parameter_shapes
+from freeatten_core.training.recipe import Recipe
 
 SHIPPED = ("softmax", "softmax-ls", "lssa", "lssar:p=3", "lssar:p=15", "sigmoid", "relu")
 
@@ -71,7 +72,7 @@ def test_texts_of_a_batch_do_not_meet():
 @pytest.mark.parametrize("at_a_time", [7, 2048])
 @pytest.mark.parametrize("start", [0, 5, 23])
 def test_token_losses_are_the_cross_entropy_of_the_logits(start, at_a_time, monkeypatch):
-    monkeypatch.setattr(model, "LOSS_TOKENS", at_a_time)
+    monkeypatch.setattr(decoder, "LOSS_TOKENS", at_a_time)
     built, tokens, targets = tiny.model(), some_tokens(), some_tokens(seed=1)
     logs = built(tokens).double().log_softmax(-1)
     expected = -logs.gather(-1, targets[..., None])[..., 0].float()

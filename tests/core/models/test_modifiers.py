@@ -13,12 +13,13 @@ from strategies import refused
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from freeatten_core import Variant, reference
-from freeatten_core.errors import UsageError
-from freeatten_core.model import grouped_attention
-from freeatten_core.modifiers import modified_attention, query_factor, scaled_rope
-from freeatten_core.rope import Rope
-from freeatten_core.variants import MODIFIERS
+from freeatten_core import Variant
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.models.decoder import grouped_attention
+from freeatten_core.models.modifiers import modified_attention, query_factor, scaled_rope
+from freeatten_core.ops.definitions import staged
+from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.variant import MODIFIERS
 
 TRAINED, DIM = 512, 64
 ROPE = Rope(DIM, 10_000.0, TRAINED)
@@ -144,12 +145,12 @@ def attended(name, trained=16, length=40):
 
 
 def test_a_window_is_of_the_training_length():
-    expected = reference.attention(*vectors(40), "lssar:p=3", window=16)
+    expected = staged.reference_attention(*vectors(40), "lssar:p=3", window=16)
     torch.testing.assert_close(attended("lssar:p=3+window"), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_swap_computes_the_other_variant():
-    expected = reference.attention(*vectors(40), "lssar:p=3")
+    expected = staged.reference_attention(*vectors(40), "lssar:p=3")
     torch.testing.assert_close(attended("lssa+swap:to=lssar:p=3"), expected, rtol=1e-4, atol=1e-5)
 
 

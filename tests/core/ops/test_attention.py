@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls, refused
 from torch.profiler import ProfilerActivity, profile
 
-from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
-from freeatten_core.errors import UsageError
-from freeatten_core.kernels import chunked
+from freeatten_core import Variant, attention, attention_weights, row_statistics
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.backends.panels import forward as chunked
+from freeatten_core.ops.definitions import staged
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -18,7 +19,9 @@ each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 def expected_output(query, key, value, variant, options):
     """The reference in float64, whatever the type of the inputs."""
-    return reference.attention(query.double(), key.double(), value.double(), variant, **options)
+    return staged.reference_attention(
+        query.double(), key.double(), value.double(), variant, **options
+    )
 
 
 def assert_matches_reference(call, variant, dtype=torch.float64, steps=50.0, seed=0):
@@ -70,7 +73,7 @@ def test_low_precision_is_better_than_twice_the_eager_error(variant, dtype):
     query, key, value = Call(200, 200, 64, 64).tensors(dtype)
     exact = expected_output(query, key, value, variant, {})
     error = (attention(query, key, value, variant) - exact).abs()
-    eager_error = (reference.attention(query, key, value, variant) - exact).abs()
+    eager_error = (staged.reference_attention(query, key, value, variant) - exact).abs()
     assert error.max() <= 2 * eager_error.max()
     assert error.square().mean() <= 4 * eager_error.square().mean()
 
@@ -262,7 +265,9 @@ def test_statistics_and_regions_stay_below_four_panels():
 def test_the_measure_of_memory_sees_a_dense_matrix():
     length = 1024
     inputs = Call(length, length, batch=1).tensors(torch.float32)
-    assert peak_bytes(lambda: reference.attention(*inputs, "softmax")) > 2 * length * length * 4
+    assert (
+        peak_bytes(lambda: staged.reference_attention(*inputs, "softmax")) > 2 * length * length * 4
+    )
 
 
 # Errors

@@ -1,7 +1,6 @@
 """The Triton kernels: on a GPU where there is one, else in Triton's interpreter."""
 
 import os
-import sys
 import warnings
 from dataclasses import fields, replace
 
@@ -10,15 +9,17 @@ import torch
 from adversarial import ADVERSARIAL, away, peaked
 from strategies import CALLS, VARIANTS, Call, amplification, assert_within
 
-from freeatten_core import Variant, attention, reference
-from freeatten_core.attention import check
-from freeatten_core.kernels import statistics as chunked_statistics
+from freeatten_core import Variant, attention
+from freeatten_core.ops.backends import choice
+from freeatten_core.ops.backends.panels import statistics as chunked_statistics
+from freeatten_core.ops.call import check
+from freeatten_core.ops.definitions import staged
 
 ops = pytest.importorskip(
-    "freeatten_core.kernels.fused.ops", reason="Triton is not installed", exc_type=ImportError
+    "freeatten_core.ops.backends.fused.ops", reason="Triton is not installed", exc_type=ImportError
 )
-launch = pytest.importorskip("freeatten_core.kernels.fused.launch")
-tuning = pytest.importorskip("freeatten_core.kernels.fused.tuning")
+launch = pytest.importorskip("freeatten_core.ops.backends.fused.launch")
+tuning = pytest.importorskip("freeatten_core.ops.backends.fused.tuning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -99,7 +100,7 @@ def assert_matches_reference(call, variant, steps=12.0):
     inputs, options = on_device(call, torch.float32)
     actual = forward_and_gradients(fused, inputs, variant, options)
     exact = forward_and_gradients(
-        reference.attention, [x.double() for x in inputs], variant, options
+        staged.reference_attention, [x.double() for x in inputs], variant, options
     )
     amplified = amplification(*inputs[:2], variant, options)
     step = steps * torch.finfo(torch.float32).eps
@@ -141,8 +142,10 @@ def test_grouped_heads_of_a_batch_equal_the_reference(groups):
 def test_low_precision_is_better_than_twice_the_eager_error(variant, dtype):
     inputs, _ = on_device(Call(70, 70, 64, 64, batch=1, heads=1), dtype)
     actual = forward_and_gradients(fused, inputs, variant, {})
-    eager = forward_and_gradients(reference.attention, inputs, variant, {})
-    exact = forward_and_gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    eager = forward_and_gradients(staged.reference_attention, inputs, variant, {})
+    exact = forward_and_gradients(
+        staged.reference_attention, [x.double() for x in inputs], variant, {}
+    )
     for one, other, true in zip(actual, eager, exact, strict=True):
         assert one.dtype == dtype
         assert (one - true).square().mean() <= 4 * (other - true).square().mean()
@@ -191,8 +194,10 @@ def test_keys_that_point_away_are_sharpened_as_well_as_eager(power, dtype):
     inputs = [x.to(DEVICE, dtype) for x in (torch.ones_like(value), key, value)]
     variant = f"lssar:p={power}"
     actual = forward_and_gradients(fused, inputs, variant, {})
-    eager = forward_and_gradients(reference.attention, inputs, variant, {})
-    exact = forward_and_gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    eager = forward_and_gradients(staged.reference_attention, inputs, variant, {})
+    exact = forward_and_gradients(
+        staged.reference_attention, [x.double() for x in inputs], variant, {}
+    )
     if power == 64 and dtype == torch.float16:
         actual = actual[:1]  # its gradients lie outside the range of the type
     for one, other, true in zip(actual, eager, exact, strict=False):
@@ -203,7 +208,7 @@ def test_keys_that_point_away_are_sharpened_as_well_as_eager(power, dtype):
 
 def test_float16_of_a_row_that_is_not_normalised_by_its_sum_stays_finite():
     inputs = [x.to(DEVICE, torch.float16) for x in away(128)]
-    exact = reference.attention(*(x.double() for x in inputs), "lssa-count")
+    exact = staged.reference_attention(*(x.double() for x in inputs), "lssa-count")
     output = fused(*inputs, "lssa-count")
     assert_within(output, exact, 1e-3)
 
@@ -215,7 +220,7 @@ def test_a_negative_slope_leaves_the_padding_of_a_tile_finite(variant):
     options = {"distance_slope": torch.tensor([-1.0], device=DEVICE)}
     actual = forward_and_gradients(fused, inputs, variant, options)
     exact = forward_and_gradients(
-        reference.attention, [x.double() for x in inputs], variant, options
+        staged.reference_attention, [x.double() for x in inputs], variant, options
     )
     for one, other in zip(actual, exact, strict=True):
         assert_within(one, other, 1e-4 * max(1.0, other.abs().max().item()))
@@ -321,8 +326,7 @@ def test_the_operators_pass_opcheck():
 
 @pytest.mark.usefixtures("small_tiles")
 def test_compiles_without_a_graph_break_to_the_same_values(monkeypatch):
-    module = sys.modules["freeatten_core.attention"]  # the package has a function of this name
-    monkeypatch.setattr(module, "takes_fused", lambda *_: True)
+    monkeypatch.setattr(choice, "takes_fused", lambda *_: True)
     inputs = operator_inputs()
     eager = attention(*inputs, "lssar:p=3")
     torch.compiler.reset()
@@ -376,7 +380,7 @@ def test_a_call_of_131072_tokens_works_in_linear_memory(variant):
     output, *grads = forward_and_gradients(fused, inputs, variant, {})
     assert torch.cuda.max_memory_allocated() - before < 40 * inputs[0].nbytes
     last = [inputs[0][:, :, -8:], *inputs[1:]]
-    exact = reference.attention(*(x.double() for x in last), variant)
+    exact = staged.reference_attention(*(x.double() for x in last), variant)
     torch.testing.assert_close(output[:, :, -8:].double(), exact, rtol=0, atol=2e-2)
     assert all(grad.isfinite().all() for grad in grads)
 

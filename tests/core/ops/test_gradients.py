@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import CALLS, VARIANTS, Call, amplification, calls, dense
 
-from freeatten_core import Variant, attention, reference
-from freeatten_core.kernels import chunked
+from freeatten_core import Variant, attention
+from freeatten_core.ops.backends.panels import forward
+from freeatten_core.ops.call import FIRST_ROWS
+from freeatten_core.ops.definitions import staged
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -32,10 +34,10 @@ def distance_to_kink(query, key, variant, options):
     if parsed.sharpen is not None:
         count = result.visible.sum(-1, keepdim=True)
         share = result.normalise * count
-        above = share - reference.offset(share, count)
-        rows = (count > reference.FIRST_ROWS) & visible
+        above = share - staged.offset(share, count)
+        rows = (count > FIRST_ROWS) & visible
         near.append(above[rows].abs().min() if rows.any() else near[0])
-        highest = share.amax(-1, keepdim=True)[..., reference.FIRST_ROWS :, :]
+        highest = share.amax(-1, keepdim=True)[..., FIRST_ROWS:, :]
         near.append((highest - 1).abs().min() if highest.numel() else near[0])
     return min(x.item() for x in near)
 
@@ -89,17 +91,17 @@ def test_gradcheck(variant, call):
 def test_equal_those_of_the_reference(variant, call):
     inputs = call.tensors()
     actual = gradients(attention, inputs, variant, call.options)
-    expected = gradients(reference.attention, inputs, variant, call.options)
+    expected = gradients(staged.reference_attention, inputs, variant, call.options)
     assert_equal_gradients(actual, expected)
 
 
 @given(calls(), st.sampled_from(VARIANTS), st.integers(1, 40), st.integers(1, 5000))
 def test_equal_those_of_the_reference_for_any_call_and_panel(call, variant, rows, elements):
     inputs = call.tensors(seed=rows)
-    expected = gradients(reference.attention, inputs, variant, call.options)
+    expected = gradients(staged.reference_attention, inputs, variant, call.options)
     with (
-        patch.object(chunked, "PANEL_ROWS", rows),
-        patch.object(chunked, "PANEL_ELEMENTS", elements),
+        patch.object(forward, "PANEL_ROWS", rows),
+        patch.object(forward, "PANEL_ELEMENTS", elements),
     ):
         actual = gradients(attention, inputs, variant, call.options)
     assert_equal_gradients(actual, expected)
@@ -110,7 +112,7 @@ def test_at_zero_vectors_are_finite_and_as_defined(variant):
     query, key, value = Call(12, 12).tensors()
     query[:, :, 5], key[:, :, [0, 7]], query[0, 1] = 0.0, 0.0, 0.0
     actual = gradients(attention, (query, key, value), variant, {})
-    expected = gradients(reference.attention, (query, key, value), variant, {})
+    expected = gradients(staged.reference_attention, (query, key, value), variant, {})
     assert_equal_gradients(actual, expected)
     if Variant.parse(variant).cosine:
         assert (actual[0][:, :, 5] == 0).all()
@@ -122,7 +124,7 @@ def test_of_uniform_rows_are_as_defined(variant):
     query, key, value = Call(12, 12).tensors()
     key[:] = key[:, :, :1]
     actual = gradients(attention, (query, key, value), variant, {})
-    expected = gradients(reference.attention, (query, key, value), variant, {})
+    expected = gradients(staged.reference_attention, (query, key, value), variant, {})
     assert_equal_gradients(actual, expected)
 
 
@@ -155,7 +157,7 @@ def test_have_shape_and_type_of_the_inputs(variant, dtype):
 
 def assert_close_in_float32(inputs, variant, steps=12):
     actual = gradients(attention, inputs, variant, {})
-    exact = gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    exact = gradients(staged.reference_attention, [x.double() for x in inputs], variant, {})
     amplified = amplification(*inputs[:2], variant, {}).max().item()
     for one, other in zip(actual, exact, strict=True):
         error = (one - other).abs().max() / other.abs().max()
@@ -179,8 +181,8 @@ def test_in_float32_hold_where_every_score_is_far_below_zero(variant):
 def test_in_low_precision_are_better_than_twice_the_eager_error(variant, dtype):
     inputs = Call(100, 100, dim=64, value_dim=64).tensors(dtype)
     actual = gradients(attention, inputs, variant, {})
-    eager = gradients(reference.attention, inputs, variant, {})
-    exact = gradients(reference.attention, [x.double() for x in inputs], variant, {})
+    eager = gradients(staged.reference_attention, inputs, variant, {})
+    exact = gradients(staged.reference_attention, [x.double() for x in inputs], variant, {})
     for one, other, true in zip(actual, eager, exact, strict=True):
         assert (one - true).square().mean() <= 4 * (other - true).square().mean()
 

@@ -6,14 +6,16 @@ import pytest
 import tiny
 import torch
 
-from freeatten_core import Variant, attention, attention_weights, neighbours, own, row_statistics
+from freeatten_core import Variant, attention, attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap, capture
-from freeatten_core.benchmark import timed_variants
-from freeatten_core.checkpoint import load_checkpoint
-from freeatten_core.comparison import load_rows, modified_row
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.tokens import prepare
-from freeatten_core.training import state_path, train
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.bench.rounds import timed_variants
+from freeatten_core.data.prepared import prepare
+from freeatten_core.models.checkpoint import load_checkpoint
+from freeatten_core.models.rows import load_rows, modified_row
+from freeatten_core.ops.definitions import neighbours, own_function
+from freeatten_core.training.run import train
+from freeatten_core.training.state import state_path
 
 SOFTMAX = """
 import torch
@@ -27,7 +29,7 @@ def written(query, key, value):
 
 @pytest.fixture(autouse=True)
 def nothing_allowed(monkeypatch):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
     monkeypatch.setattr(neighbours, "_kept", {})
 
 
@@ -46,7 +48,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def written(file):
-    return own.allow(Variant.parse(f"{file()}:written"))
+    return own_function.allow(Variant.parse(f"{file()}:written"))
 
 
 def vectors(heads=2, length=20, dim=8):
@@ -88,8 +90,8 @@ def test_a_function_and_stages_exclude_each_other():
 
 def test_the_path_of_the_file_is_not_kept(file):
     path = file()
-    assert str(own.allow(Variant.parse(f"{path}:written+yarn"))) == "mine.py:written+yarn"
-    swapped = own.allow(Variant.parse(f"softmax-ls+swap:to={path}:written"))
+    assert str(own_function.allow(Variant.parse(f"{path}:written+yarn"))) == "mine.py:written+yarn"
+    swapped = own_function.allow(Variant.parse(f"softmax-ls+swap:to={path}:written"))
     assert str(swapped) == "softmax-ls+swap:to=mine.py:written"
 
 
@@ -104,7 +106,7 @@ def test_a_file_runs_only_when_it_is_allowed(file, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="Python code, which runs only when the command names"):
         attention(*vectors(), variant)
     assert not mark.exists()
-    own.allow(variant)
+    own_function.allow(variant)
     assert mark.exists()
 
 
@@ -120,9 +122,9 @@ def test_modifiers_that_a_page_sends_run_nothing(file, tmp_path):
 
 def test_a_checkpoint_runs_no_code_unless_its_file_is_named(file, tmp_path):
     path = file()
-    variant = own.allow(Variant.parse(f"{path}:written"))
+    variant = own_function.allow(Variant.parse(f"{path}:written"))
     folder = tiny.save(tmp_path / "model", tiny.model(str(variant)))
-    own._allowed.clear()
+    own_function._allowed.clear()
     with pytest.raises(UsageError, match=r"write --checkpoint .*model@mine.py:written"):
         load_checkpoint(folder)
     (row,) = load_rows([], [f"{folder}@{path}:written"])
@@ -132,9 +134,9 @@ def test_a_checkpoint_runs_no_code_unless_its_file_is_named(file, tmp_path):
 
 
 def test_a_checkpoint_wants_the_function_that_it_was_trained_with(file, tmp_path):
-    variant = own.allow(Variant.parse(f"{file()}:written"))
+    variant = own_function.allow(Variant.parse(f"{file()}:written"))
     folder = tiny.save(tmp_path / "model", tiny.model(str(variant)))
-    own._allowed.clear()
+    own_function._allowed.clear()
     with pytest.raises(ContentError, match=r"was trained with another mine\.py:written"):
         load_rows([], [f"{folder}@{file(SOFTMAX + '# changed')}:written"])
 
@@ -181,9 +183,9 @@ def test_a_checkpoint_cannot_ask_for_a_file_by_a_swap(file, tmp_path, monkeypatc
 )
 def test_what_is_no_attention_is_told(file, source, told):
     with pytest.raises(UsageError) as error:
-        own.allow(Variant.parse(f"{file(source)}:f"))
+        own_function.allow(Variant.parse(f"{file(source)}:f"))
     assert told in str(error.value)
-    assert own._allowed == {}
+    assert own_function._allowed == {}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_what_is_no_attention_is_told(file, source, told):
 def test_an_error_names_the_file_and_the_line(file, source, told):
     file("def f(q, k, v):\n    return q @ k", "beside_it.py")
     with pytest.raises(UsageError) as error:
-        own.allow(Variant.parse(f"{file(source)}:f"))
+        own_function.allow(Variant.parse(f"{file(source)}:f"))
     assert told in str(error.value)
 
 
@@ -217,7 +219,7 @@ def test_an_error_names_the_file_and_the_line(file, source, told):
 def test_a_function_that_is_not_there_suggests_those_that_are(file, wanted, told):
     source = "from torch import Tensor as T\n" + SOFTMAX
     with pytest.raises(UsageError) as error:
-        own.allow(Variant.parse(f"{file(source)}:{wanted}"))
+        own_function.allow(Variant.parse(f"{file(source)}:{wanted}"))
     assert f"has no function {wanted}; {told}" in str(error.value)
 
 
@@ -239,7 +241,7 @@ def test_a_file_imports_its_own_neighbour_and_nobody_elses(file, source):
     for name, factor in (("one", 1), ("two", 2)):
         file(HELPER.format(factor=factor), f"{name}/root.py")
         path = file(source, f"{name}/{name}.py")
-        variants.append(own.allow(Variant.parse(f"{path}:written")))
+        variants.append(own_function.allow(Variant.parse(f"{path}:written")))
     query, key, value = vectors()
     for factor, variant in zip((1, 2), variants, strict=True):
         expected = attention(query / factor, key, value, "softmax")
@@ -250,11 +252,13 @@ def test_a_file_imports_its_own_neighbour_and_nobody_elses(file, source):
 
 def test_a_neighbour_belongs_to_what_a_checkpoint_was_trained_with(file, tmp_path, monkeypatch):
     beside = file(HELPER.format(factor=1), "root.py")
-    variant = own.allow(Variant.parse(f"{file(AT_ONCE)}:written"))
-    assert own.described(variant)["function"]["beside"] == {"root.py": HELPER.format(factor=1)}
+    variant = own_function.allow(Variant.parse(f"{file(AT_ONCE)}:written"))
+    assert own_function.described(variant)["function"]["beside"] == {
+        "root.py": HELPER.format(factor=1)
+    }
     folder = tiny.save(tmp_path / "model", tiny.model(str(variant)))
     beside.write_text(HELPER.format(factor=3.0))
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
     monkeypatch.setattr(neighbours, "_kept", {})
     with pytest.raises(ContentError, match=r"was trained with another mine\.py:written"):
         load_rows([], [f"{folder}@{file(AT_ONCE)}:written"])
@@ -262,16 +266,16 @@ def test_a_neighbour_belongs_to_what_a_checkpoint_was_trained_with(file, tmp_pat
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read .*none\.py"):
-        own.allow(Variant.parse(f"{tmp_path / 'none.py'}:f"))
+        own_function.allow(Variant.parse(f"{tmp_path / 'none.py'}:f"))
 
 
 def test_two_files_of_one_name_are_told_apart(file):
-    own.allow(Variant.parse(f"{file()}:written"))
+    own_function.allow(Variant.parse(f"{file()}:written"))
     same = file(name="same/mine.py")
-    assert str(own.allow(Variant.parse(f"{same}:written"))) == "mine.py:written"
+    assert str(own_function.allow(Variant.parse(f"{same}:written"))) == "mine.py:written"
     other = file(SOFTMAX + "# another", "other/mine.py")
     with pytest.raises(UsageError, match=r"two files give mine\.py:written; rename one"):
-        own.allow(Variant.parse(f"{other}:written"))
+        own_function.allow(Variant.parse(f"{other}:written"))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +298,7 @@ def test_a_function_is_not_timed():
 
 
 def test_a_file_of_the_same_name_elsewhere_is_not_taken_for_it(file, tmp_path, monkeypatch):
-    own.allow(Variant.parse(f"{file()}:written"))
+    own_function.allow(Variant.parse(f"{file()}:written"))
     file(SOFTMAX + "# another", "here/mine.py")
     monkeypatch.chdir(tmp_path / "here")
     with pytest.raises(UsageError, match="two files give"):
@@ -342,7 +346,7 @@ def test_weights_and_statistics_are_those_of_the_formula(written):
     ],
 )
 def test_what_has_no_weights_is_told_and_is_still_computed(file, source, told):
-    variant = own.allow(Variant.parse(f"{file(source)}:f"))
+    variant = own_function.allow(Variant.parse(f"{file(source)}:f"))
     query, key, value = vectors()
     assert attention(query, key, value, variant).isfinite().all()
     with pytest.raises(UsageError, match=told):
@@ -350,7 +354,7 @@ def test_what_has_no_weights_is_told_and_is_still_computed(file, source, told):
 
 
 def test_a_text_too_long_for_its_weights_is_told(written, monkeypatch):
-    monkeypatch.setattr(own, "MOST_MAPPED", 16)
+    monkeypatch.setattr(own_function, "MOST_MAPPED", 16)
     query, key, _ = vectors(length=17)
     with pytest.raises(UsageError, match=r"the text has 17 tokens; .* up to 16"):
         row_statistics(query, key, written)
@@ -401,14 +405,14 @@ def test_a_function_trains_as_the_formula_does(written, corpus, tmp_path):
 
 def test_the_card_shows_the_file(file, corpus, tmp_path):
     source = SOFTMAX + "# ```` in a comment\n"
-    run(own.allow(Variant.parse(f"{file(source)}:written")), corpus, tmp_path / "own")
+    run(own_function.allow(Variant.parse(f"{file(source)}:written")), corpus, tmp_path / "own")
     card = (tmp_path / "own" / "README.md").read_text()
     assert f"\n`````python\n{source.rstrip()}\n`````\n" in card
 
 
 def test_the_card_shows_what_the_file_imported(file, corpus, tmp_path):
     file(HELPER.format(factor=1), "root.py")
-    run(own.allow(Variant.parse(f"{file(AT_ONCE)}:written")), corpus, tmp_path / "own")
+    run(own_function.allow(Variant.parse(f"{file(AT_ONCE)}:written")), corpus, tmp_path / "own")
     card = (tmp_path / "own" / "README.md").read_text()
     assert "It imported `root.py` from beside it" in card
     assert f"```python\n{HELPER.format(factor=1).rstrip()}\n```" in card
@@ -422,12 +426,12 @@ def test_a_run_goes_on_with_the_same_function_alone(file, corpus, tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(own.allow(Variant.parse(f"{file()}:written")), corpus, out, report=stop)
+        run(own_function.allow(Variant.parse(f"{file()}:written")), corpus, out, report=stop)
     assert state_path(out).exists()
-    own._allowed.clear()
-    changed = own.allow(Variant.parse(f"{file(SOFTMAX + '# changed')}:written"))
+    own_function._allowed.clear()
+    changed = own_function.allow(Variant.parse(f"{file(SOFTMAX + '# changed')}:written"))
     with pytest.raises(UsageError, match="is the state of another run"):
         run(changed, corpus, out)
-    own._allowed.clear()
-    run(own.allow(Variant.parse(f"{file()}:written")), corpus, out)
+    own_function._allowed.clear()
+    run(own_function.allow(Variant.parse(f"{file()}:written")), corpus, out)
     assert load_checkpoint(out).config.variant.function == "mine.py:written"

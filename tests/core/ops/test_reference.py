@@ -6,8 +6,8 @@ import pytest
 import torch
 from strategies import L1_VARIANTS, POWERS, VARIANTS, Call
 
-from freeatten_core import reference
-from freeatten_core.variants import SHARPENED
+from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.variant import SHARPENED
 
 IN_RATIO_1_2_3_4 = [0.1, 0.2, 0.3, 0.4]
 ABOVE_THE_MEAN = {
@@ -23,7 +23,7 @@ def tensor(rows):
 
 
 def weights(query, key, variant, **options):
-    result = reference.stages(tensor(query), tensor(key), variant, **options)
+    result = staged.stages(tensor(query), tensor(key), variant, **options)
     return result.weights[0, 0].tolist()
 
 
@@ -134,7 +134,7 @@ def test_causal_lssar_by_hand():
 def test_the_output_mixes_the_values():
     keys = tensor([[score, 0.0, 0.0, 0.0] for score in LOGS])
     values = tensor([[1.0, 10.0], [2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])
-    output = reference.attention(tensor([[2.0, 0.0, 0.0, 0.0]]), keys, values, "softmax")
+    output = staged.reference_attention(tensor([[2.0, 0.0, 0.0, 0.0]]), keys, values, "softmax")
     assert output[0, 0, 0].tolist() == pytest.approx([0.1 + 0.4 + 0.9 + 1.6, 1.0])
 
 
@@ -156,7 +156,7 @@ def test_a_uniform_row_gives_each_key_the_same(variant, equal):
         query.zero_()
     else:
         key[:] = 0 if equal == "keys are zero" else key[:, :, :1]
-    result = reference.stages(query, key, variant)
+    result = staged.stages(query, key, variant)
     expected = result.visible / result.visible.sum(-1, keepdim=True)
     torch.testing.assert_close(result.weights, expected.double().expand(2, 2, 9, 9))
 
@@ -164,7 +164,7 @@ def test_a_uniform_row_gives_each_key_the_same(variant, equal):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_row_that_sees_no_key_is_zero(variant):
     query, key, value = Call(5, 3).tensors()
-    output = reference.attention(query, key, value, variant)
+    output = staged.reference_attention(query, key, value, variant)
     assert (output[:, :, :2] == 0).all()
     assert output.isfinite().all()
 
@@ -172,7 +172,7 @@ def test_a_row_that_sees_no_key_is_zero(variant):
 @pytest.mark.parametrize("variant", L1_VARIANTS)
 def test_rows_of_l1_variants_sum_to_one(variant):
     query, key, _ = Call(40, 40).tensors()
-    sums = reference.stages(query, key, variant).weights.sum(-1)
+    sums = staged.stages(query, key, variant).weights.sum(-1)
     torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
@@ -181,7 +181,7 @@ def test_rows_of_l1_variants_sum_to_one(variant):
 def test_sharpening_is_a_softmax_of_logarithms(name, p):
     """An independent oracle: softmax of `p · log relu(N·a − 1)`."""
     query, key, _ = Call(6, 30).tensors()
-    result = reference.stages(query, key, f"{name}:p={p}", is_causal=False)
+    result = staged.stages(query, key, f"{name}:p={p}", is_causal=False)
     logits = p * (30 * result.normalise - 1).clamp(min=0).log()
     torch.testing.assert_close(result.weights, logits.softmax(-1), rtol=1e-10, atol=1e-15)
 
@@ -189,14 +189,14 @@ def test_sharpening_is_a_softmax_of_logarithms(name, p):
 def test_softplus_keeps_its_accuracy_far_below_zero():
     scores = [-700.0, -60.0, -29.0, -1.0, 0.0, 1.0, 40.0]
     expected = [math.log1p(math.exp(s)) if s < 30 else s for s in scores]
-    actual = reference.softplus(torch.tensor(scores, dtype=torch.float64)).tolist()
+    actual = staged.softplus(torch.tensor(scores, dtype=torch.float64)).tolist()
     assert actual == pytest.approx(expected, rel=1e-14, abs=0)
 
 
 def test_a_vector_without_length_has_no_direction_and_no_gradient():
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0], [0.0, 5e-7]], dtype=torch.float64)
     vectors.requires_grad_()
-    direction = reference.unit(vectors)
+    direction = staged.unit(vectors)
     assert direction.tolist() == [[0.6, 0.8], [0.0, 0.0], [0.0, 0.5]]
     direction.sum().backward()
     assert vectors.grad[0].tolist() == pytest.approx([0.032, -0.024])

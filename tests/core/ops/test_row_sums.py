@@ -4,11 +4,13 @@ import pytest
 import tiny
 import torch
 
-from freeatten_core import Variant, attention_weights, own, row_statistics
-from freeatten_core.checkpoint import load_checkpoint
-from freeatten_core.comparison import Request, Row, compare
-from freeatten_core.errors import UsageError
-from freeatten_core.evaluation import select_texts
+from freeatten_core import Variant, attention_weights, row_statistics
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.models.checkpoint import load_checkpoint
+from freeatten_core.models.rows import Row
+from freeatten_core.ops.definitions import own_function
 
 LENGTH = 64
 TRAINED = "softmax-ls"
@@ -71,9 +73,9 @@ def test_rows_that_are_not_known_to_sum_to_1_have_no_deviation(checkpoint, name)
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_a_function_of_ones_own_promises_no_row_sum(checkpoint, tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(own, "_allowed", {})
+    monkeypatch.setattr(own_function, "_allowed", {})
     (tmp_path / "near.py").write_text(NOT_TO_ONE)
-    name = f"{TRAINED}+swap:to={own.allow(Variant.parse(f'{tmp_path}/near.py:near'))}"
+    name = f"{TRAINED}+swap:to={own_function.allow(Variant.parse(f'{tmp_path}/near.py:near'))}"
     row = measured(checkpoint, name, dtype)
     assert row["row_sum_deviation"] is None
     assert row["nonfinite"] == {"logits": 0, "losses": 0}

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused
 
-from freeatten_core import Variant, attention, attention_weights, reference, row_statistics
-from freeatten_core.errors import UsageError
-from freeatten_core.kernels import chunked
-from freeatten_core.kernels.statistics import RowStatistics
+from freeatten_core import Variant, attention, attention_weights, row_statistics
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.backends.panels import forward
+from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.row_statistics import RowStatistics
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 FIELDS = [field.name for field in fields(RowStatistics)]
@@ -48,7 +49,7 @@ def dense_statistics(variant, call):
     raised = torch.ones_like(mass)
     if parsed.sharpen is not None:
         share = result.normalise * count[:, None]
-        offset = reference.offset(share, count[:, None])
+        offset = staged.offset(share, count[:, None])
         u_max, zero = (share - offset).amax(-1), share <= offset
         offset = offset[..., 0]
         above = torch.where(visible, share - offset[..., None], 0).clamp(min=0)
@@ -158,8 +159,8 @@ def test_weights_of_a_region_equal_the_dense_slice(region, variant, panel_rows, 
     call, rows, cols = region
     query, key, _ = call.tensors()
     with (
-        patch.object(chunked, "PANEL_ROWS", panel_rows),
-        patch.object(chunked, "PANEL_ELEMENTS", elements),
+        patch.object(forward, "PANEL_ROWS", panel_rows),
+        patch.object(forward, "PANEL_ELEMENTS", elements),
     ):
         actual = attention_weights(query, key, variant, rows=rows, cols=cols, **call.masking)
     expected = dense(query, key, variant, call.masking).weights[..., rows, cols]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freeatten_core.rope import Rope, rotate
+from freeatten_core.positions.rope import Rope, rotate
 
 CPU = torch.device("cpu")
 PLAIN = Rope(dim=4, base=10_000.0, train_length=512)

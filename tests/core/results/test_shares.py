@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from sample_retrieval import copy_result, recall_result
 from scipy import stats
 
-from freeatten_core.cards import accuracy_table, stored_results
-from freeatten_core.checkpoint import assets
-from freeatten_core.shares import wilson, with_wilson
+from freeatten_core.basics.assets import assets
+from freeatten_core.results.retrieval import accuracy_table
+from freeatten_core.results.shares import wilson, with_wilson
+from freeatten_core.results.stored import stored_results
 
 
 @given(st.integers(1, 10_000), st.data())

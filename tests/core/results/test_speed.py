@@ -7,8 +7,10 @@ import re
 import pytest
 from sample_speed import COMPILED_LENGTHS, LENGTHS, RATIOS, sample_speed
 
-from freeatten_core import benchmark, figures, speed
-from freeatten_core.figures import speed_figure
+from freeatten_core.bench.rounds import WORK
+from freeatten_core.figures.speed import peer_style, speed_figure
+from freeatten_core.figures.styles import STYLES
+from freeatten_core.results import speed
 
 CPU = {
     "schema": 1,
@@ -81,7 +83,7 @@ def test_a_result_of_the_cpu_has_one_panel():
 
 
 def test_a_table_has_every_peer_at_every_length_or_says_why_not():
-    text = speed.blocks("speed/h200", sample_speed())["speed/h200 time forward"]
+    text = speed.speed_blocks("speed/h200", sample_speed())["speed/h200 time forward"]
     tables = re.split(r"^Heads of (\d+):$", text, flags=re.MULTILINE)
     assert tables[1::2] == ["64", "128"]
     table = lines(tables[2])
@@ -96,7 +98,7 @@ def test_a_table_has_every_peer_at_every_length_or_says_why_not():
 
 
 def test_every_measure_and_pass_has_its_block():
-    blocks = speed.blocks("speed/h200", sample_speed())
+    blocks = speed.speed_blocks("speed/h200", sample_speed())
     assert set(blocks) == {
         f"speed/h200 {name}"
         for name in (
@@ -117,14 +119,14 @@ def test_every_measure_and_pass_has_its_block():
 def test_a_failure_cannot_break_a_table():
     result = sample_speed(lengths=(2048,), dims=(64,), passes=("forward",))
     result["rows"][1] |= {"note": "failed: a|b", "ms": None}
-    text = speed.blocks("x", result)["x time forward"]
+    text = speed.speed_blocks("x", result)["x time forward"]
     assert lines(text)["sdpa cudnn"] == ["failed: a/b"]
 
 
 def test_of_an_error_a_table_tells_the_kind():
     result = sample_speed(lengths=(2048,), dims=(64,), passes=("forward",))
     result["rows"][1] |= {"note": "failed: InductorError: Lowering:\n'x'", "ms": None}
-    text = speed.blocks("x", result)["x time forward"]
+    text = speed.speed_blocks("x", result)["x time forward"]
     assert lines(text)["sdpa cudnn"] == ["failed: InductorError"]
 
 
@@ -222,12 +224,12 @@ def test_hovering_tells_the_numbers():
 
 
 def test_peers_of_one_colour_differ_in_dash_or_marker():
-    styles = [figures.peer_style(peer) for peer in RATIOS]
+    styles = [peer_style(peer) for peer in RATIOS]
     assert len({(style.color, style.dash, style.marker) for style in styles}) == len(styles)
     for one in styles:
         alike = [style for style in styles if style.color == one.color]
         assert len({(style.dash, style.marker) for style in alike}) == len(alike)
-    assert figures.peer_style("lssa flex").color == figures.STYLES["lssa"].color
+    assert peer_style("lssa flex").color == STYLES["lssa"].color
 
 
 def test_without_the_baseline_the_figure_says_that_nothing_is_there():
@@ -246,4 +248,4 @@ def test_a_result_of_the_cpu_makes_a_figure_too():
 
 
 def test_the_passes_are_those_of_the_benchmark():
-    assert tuple(speed.PASSES) == tuple(benchmark.WORK)
+    assert tuple(speed.PASSES) == tuple(WORK)

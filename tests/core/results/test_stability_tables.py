@@ -2,14 +2,14 @@
 
 from sample_stability import stability_result
 
-from freeatten_core import stability_tables as module
-from freeatten_core.stability import FORMS
-from freeatten_core.stability_tables import (
-    blocks,
+from freeatten_core.bench.stability import FORMS
+from freeatten_core.results import stability as module
+from freeatten_core.results.stability import (
     error_text,
     gradient_text,
     lost_from,
     short,
+    stability_blocks,
     unmeasured,
 )
 
@@ -21,7 +21,9 @@ def tables(kind="random", variant="softmax", dtype="float16", form="naive", resu
 
 
 def lines(name):
-    return blocks("stability/cpu", stability_result())[f"stability/cpu {name}"].splitlines()
+    return stability_blocks("stability/cpu", stability_result())[
+        f"stability/cpu {name}"
+    ].splitlines()
 
 
 def test_every_form_that_is_measured_has_words():

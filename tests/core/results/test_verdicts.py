@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from freeatten_core.verdicts import SCHEMA, judged, upgraded, verdict
+from freeatten_core.results.verdicts import SCHEMA, judged, upgraded, verdict
 
 LENGTHS = (16, 32, 64)
 NAN = math.nan

@@ -3,7 +3,8 @@
 import pytest
 from sample_result import sample_row, without_intervals
 
-from freeatten_core.wording import control_text, verdict_text
+from freeatten_core.results.comparison import verdict_text
+from freeatten_core.results.format import control_text
 
 
 def row(verdict, **changes):

@@ -5,13 +5,15 @@ import copy
 import pytest
 from strategies import refused
 
-from freeatten_core import Variant, cube
-from freeatten_core.cards import provenance
-from freeatten_core.cube import Cell, cells, joined
-from freeatten_core.cube_figures import cube_figure
-from freeatten_core.errors import ContentError
-from freeatten_core.stored import stored_comparisons
-from freeatten_core.wording import source_name
+from freeatten_core import Variant
+from freeatten_core.basics.errors import ContentError
+from freeatten_core.figures.cube import cube_figure
+from freeatten_core.results import cube
+from freeatten_core.results.comparison import provenance
+from freeatten_core.results.cube import joined
+from freeatten_core.results.format import source_name
+from freeatten_core.results.stored import stored_comparisons
+from freeatten_core.training.cube import Cell, cells
 
 LENGTHS = [512, 1024, 2048, 4096, 8192]
 

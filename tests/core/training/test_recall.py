@@ -12,19 +12,11 @@ from hypothesis import strategies as st
 from strategies import refused
 
 from freeatten_core import Variant, load_checkpoint
-from freeatten_core.checkpoint import CARD, CONFIG, TASK_FILES, WEIGHTS
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.recall import (
-    RECIPE,
-    TEST,
-    TRAINING,
-    RecallBatches,
-    RecallTask,
-    draw,
-    load_recall,
-    train_recall,
-)
-from freeatten_core.training import UNSCORED
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.data.recall_task import TEST, TRAINING, UNSCORED, RecallTask, draw
+from freeatten_core.models.format import CARD, CONFIG, TASK_FILES, WEIGHTS
+from freeatten_core.models.recall_checkpoint import load_recall
+from freeatten_core.training.recall import RECIPE, RecallBatches, train_recall
 
 CPU = torch.device("cpu")
 SMALL = RecallTask(keys=4, values=2, fillers=4, pairs=2)

@@ -17,12 +17,16 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from strategies import refused
 
-from freeatten_core import Variant, load_checkpoint, training
-from freeatten_core.checkpoint import CURVE, FILES, WEIGHTS
-from freeatten_core.errors import ContentError, UsageError
-from freeatten_core.files import SavedElsewhereError
-from freeatten_core.tokens import load_corpus, prepare
-from freeatten_core.training import Batches, FreshGradients, Recipe, ReplayedGradients, train
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.files import SavedElsewhereError
+from freeatten_core.data.prepared import load_corpus, prepare
+from freeatten_core.models.format import CURVE, FILES, WEIGHTS
+from freeatten_core.training import run as training
+from freeatten_core.training.batches import Batches
+from freeatten_core.training.gradients import FreshGradients, ReplayedGradients
+from freeatten_core.training.recipe import Recipe
+from freeatten_core.training.run import train
 
 CPU = torch.device("cpu")
 STATE = ".mine.training-state.safetensors"
@@ -289,8 +293,9 @@ from pathlib import Path
 import torch
 sys.path.insert(0, sys.argv[1])
 import tiny
-from freeatten_core import Variant, training, training_state
-from freeatten_core.tokens import load_corpus
+from freeatten_core import Variant
+from freeatten_core.training import run as training, state as training_state
+from freeatten_core.data.prepared import load_corpus
 
 torch.set_num_threads(1)
 save, kill_in_save, saves = training_state.save_file, sys.argv[4] == "save", []
@@ -315,7 +320,7 @@ training.train(Variant(), load_corpus(Path(sys.argv[2])), Path(sys.argv[3]), tin
 
 def killed(prepared, out, where):
     """Steps reported by a run in a process of its own, which is killed."""
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parent.parent)
     command = [sys.executable, "-c", CHILD, here, str(prepared), str(out), where]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here + "/../.."

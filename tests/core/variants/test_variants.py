@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from strategies import refused
 
 from freeatten_core import Variant
-from freeatten_core.errors import UsageError
-from freeatten_core.variants import PLAIN, SHARPENED, SOURCES, Modifier
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.variant import PLAIN, SHARPENED, SOURCES, Modifier
 
 STAGES = {
     "softmax": ("dot", "exp", "l1", None),

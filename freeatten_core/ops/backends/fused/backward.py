@@ -25,15 +25,7 @@ from .stages import (
     unit_of,
     unnormalised_factor,
 )
-from .tiles import (
-    keys_seen,
-    load_tile,
-    narrow,
-    product,
-    rows_seeing,
-    store_tile,
-    visible_count,
-)
+from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile, visible_count
 
 ROW_FIELDS = 10
 """What the first sweep leaves of a row: scale, shift, rise, drop, weight factor, D, e, gradient

@@ -9,7 +9,7 @@ import torch
 import triton
 from torch import Tensor
 
-from ..problem import Problem
+from ...call import Problem
 from . import backward as backward_kernels
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...variants import Variant
-from ..problem import Problem
-from ..statistics import RowStatistics
+from freeatten_core.variants.variant import Variant
+
+from ...call import Problem
+from ...row_statistics import RowStatistics
 from . import launch
 from .statistics import FIELDS
 

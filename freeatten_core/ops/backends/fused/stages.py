@@ -13,14 +13,15 @@ import math
 import triton
 import triton.language as tl
 
-from ... import reference
+from ... import call
+from ...call import UNIFORM_TOLERANCE
 from .tiles import INTERPRETED
 
 LOG2_E = tl.constexpr(math.log2(math.e))
 LN_2 = tl.constexpr(math.log(2))
-NORM_EPS = tl.constexpr(reference.NORM_EPS)
-UNIFORM = tl.constexpr(1 + reference.UNIFORM_TOLERANCE)
-FIRST_ROWS = tl.constexpr(reference.FIRST_ROWS)
+NORM_EPS = tl.constexpr(call.NORM_EPS)
+UNIFORM = tl.constexpr(1 + UNIFORM_TOLERANCE)
+FIRST_ROWS = tl.constexpr(call.FIRST_ROWS)
 
 
 @triton.jit

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ...variants import Variant
+from freeatten_core.variants.variant import Variant
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..reference import NORM_EPS
-from .chunked import (
-    Block,
-    Operands,
-    RowScalars,
-    Workspace,
-    above_offset_,
-    blocks,
-    make_positive_,
-)
-from .power import power_
-from .precision import without_autocast
+from freeatten_core.basics.precision import without_autocast
+
+from ...call import NORM_EPS
+from .panel import Block, Operands, RowScalars, Workspace, row_blocks
+from .stages import above_offset_, make_positive_, positivity_slope, powers
 
 
 @without_autocast()
@@ -50,7 +43,7 @@ def backward(
     grad_key = torch.zeros_like(operands.key)
     grad_value = torch.zeros_like(values)
     workspace = Workspace(values)
-    for block in blocks(problem, values):
+    for block in row_blocks(problem, values):
         at = (block.heads, slice(None), block.rows)
         grad_rows = grad_output[at].flatten(1, 2)
         keys = (block.heads, block.keys)
@@ -98,7 +91,7 @@ def _undo_stages(
     score = operands.scores(block, workspace, "score")
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(operands, score, scalars.shift[at])
-    _positivity_slope(variant.positivity, positive, slope)
+    positivity_slope(variant.positivity, positive, slope)
 
     if variant.sharpen is None:
         if variant.normalise == "l1":
@@ -114,7 +107,7 @@ def _undo_stages(
     total, highest = scalars.total[at], scalars.highest[at]
     offset, raised = scalars.offset[at], scalars.raised[at]
     above = above_offset_(positive, count, total, highest, offset)
-    weights, grad_raised = _powers(above, variant.sharpen, workspace)
+    weights, grad_raised = powers(above, variant.sharpen, workspace)
     safe = torch.where(highest == 0, torch.ones_like(highest), highest)
     grad_above = grad_weights.sub_(inner[..., None]).mul_(grad_raised)
     grad_above.mul_((variant.sharpen / (safe * raised))[..., None])
@@ -126,30 +119,6 @@ def _undo_stages(
         .div_(total[..., None])
     )
     return weights.div_(raised[..., None]), grad_score
-
-
-def _positivity_slope(positivity: str, positive: Tensor, slope: Tensor) -> None:
-    """`f'(s)` from `f(s)`; it is 0 on hidden keys, where `f` is 0."""
-    match positivity:
-        case "exp":
-            slope.copy_(positive)
-        case "softplus":  # σ(s) = 1 − e^(−f), accurate where f is tiny
-            torch.neg(positive, out=slope).expm1_().neg_()
-        case "sigmoid":
-            torch.mul(positive, positive, out=slope).neg_().add_(positive)
-        case "relu":
-            torch.sign(positive, out=slope)
-
-
-def _powers(above: Tensor, p: int, workspace: Workspace) -> tuple[Tensor, Tensor]:
-    """`t^p` and `t^(p−1)`, where `t^0` is 1 for `t > 0` and 0 elsewhere."""
-    lower = workspace.panel("lower", *above.shape)
-    if p == 1:
-        return above, torch.sign(above, out=lower)
-    scratch = workspace.panel("power", *above.shape)
-    lower.copy_(above)
-    lower, _ = power_(lower, p - 1, scratch)
-    return above.mul_(lower), lower
 
 
 def _through_norm_(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:

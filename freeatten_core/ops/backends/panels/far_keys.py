@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .attention import check
-from .kernels import chunked
-from .kernels.chunked import Block, Operands, Workspace
-from .kernels.problem import Problem
-from .rope import Rope, rotate
-from .variants import Variant
+from freeatten_core.positions.rope import Rope, rotate
+from freeatten_core.variants.variant import Variant
+
+from ...call import Problem, check
+from . import forward
+from .panel import Block, Operands, Workspace
 
 if TYPE_CHECKING:
-    from .model import Attend
+    from ...call import Attend
 
 
 def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
@@ -49,7 +49,7 @@ class _Undone:
             operands.scale = _other_scale(problem, operands.count, self.train_length)
             if isinstance(operands, _FamiliarRotation):
                 operands.far.scale = operands.scale
-        return chunked.forward(operands, value)[0]
+        return forward.forward(operands, value)[0]
 
 
 class _FamiliarRotation(Operands):

@@ -4,77 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .chunked import (
-    Block,
-    Operands,
-    RowScalars,
-    Workspace,
-    blocks,
-    compute_dtype,
-    round_weights_,
-    row_divisor,
-    weights_panel,
-)
-from .power import power_
-from .precision import without_autocast
-from .problem import Problem
+from freeatten_core.basics.powers import power_
+from freeatten_core.basics.precision import without_autocast
 
-SMALL = 1e-6
-"""`small` counts the weights below this."""
-
-
-@dataclass(frozen=True)
-class RowStatistics:
-    """One number a row, each (B, H, Lq); weights `w` of a row that sees `N` keys.
-
-    Entropy, `sum_squares` and `mean_distance` are of the row divided by its sum: rows of
-    `sigmoid`, `relu` and `count` variants do not sum to 1. The first four give the weights of
-    any keys back, at the cost of those keys alone.
-    """
-
-    normaliser: Tensor
-    """`log Σ exp(s)` for `exp`, `S = Σ f` for other positivities."""
-    u_max: Tensor
-    """The largest `N·a − O`; for variants without sharpening the largest `f` (after the shift)."""
-    offset: Tensor
-    """`O` of the re-weighting, 0 or 1."""
-    raised: Tensor
-    """`R = Σ (relu(N·a − O) / u_max)^p`; 1 for variants without sharpening."""
-    entropy: Tensor
-    """`−Σ w log w`, in nats."""
-    largest: Tensor
-    """`max w`."""
-    first: Tensor
-    """`w` on the first token."""
-    sum_squares: Tensor
-    """`Σ w²`; its inverse counts the tokens that a row effectively reads."""
-    mean_distance: Tensor
-    """`Σ w · (own position − j)`, in tokens."""
-    row_sum: Tensor
-    """`Σ w`, of the weights as rounded to the input's type."""
-    zeros: Tensor
-    """The share of visible keys whose weight is exactly 0: `N·a <= O`, or `s <= 0` for `relu`. A
-    power or an exponential that underflows is not one."""
-    small: Tensor
-    """The share of visible keys whose weight is below 1e-6, zeros included."""
-
-    @classmethod
-    def empty(cls, problem: Problem, like: Tensor) -> RowStatistics:
-        shape = (
-            problem.batch * problem.kv_heads,
-            problem.groups,
-            problem.query_length,
-        )
-        return cls(**{field.name: like.new_zeros(shape) for field in fields(cls)})
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> RowStatistics:
-        """The same with every tensor changed, for example moved or indexed."""
-        return RowStatistics(**{f.name: change(getattr(self, f.name)) for f in fields(self)})
+from ...call import Problem
+from ...row_statistics import SMALL, RowStatistics
+from .forward import round_weights_, row_divisor, weights_panel
+from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_blocks
 
 
 @torch.no_grad()
@@ -100,7 +41,7 @@ def statistics(
     rows.raised.fill_(1)
     scalars = RowScalars.empty(shared, operands.key)
     workspace = Workspace(operands.key)
-    for block in blocks(shared, operands.key):
+    for block in row_blocks(shared, operands.key):
         at = (block.heads, slice(None), block.rows)
         panel = weights_panel(operands, block, workspace, scalars)
         scratch = workspace.panel("scratch", *panel.shape)
@@ -200,7 +141,7 @@ def region_weights(
     region = operands.key.new_zeros(
         len(operands.key), part.groups, part.query_length, cols[1] - cols[0]
     )
-    for block in blocks(part, operands.key):
+    for block in row_blocks(part, operands.key):
         panel = weights_panel(operands, block, workspace, scalars)
         panel /= row_divisor(operands, block, scalars)[..., None]
         low, high = max(cols[0], block.low), min(cols[1], block.high)

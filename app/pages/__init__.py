@@ -1,0 +1,1 @@
+"""The pages' own files, and how they are put together."""

@@ -1,0 +1,1 @@
+"""What answers a browser: models, texts, work under way, its results."""

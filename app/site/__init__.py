@@ -1,0 +1,1 @@
+"""The static site: the same pages without a server."""

@@ -1,0 +1,1 @@
+"""One module a tab of the page: what it asks and what it shows."""

@@ -1,0 +1,29 @@
+"""The command of the terminal that does what a tab shows."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from ..server.analyses import Analyses, Analysis
+from ..server.answers import usage_error
+from ..server.models import MOST_MODELS
+
+
+def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
+    """What to type for the same view; an own text is named by its file."""
+    asked = analysis.asked
+    text = analyses.texts.option(asked.text)
+    tail = ["--len", str(analysis.capture.length), "--text", text, "--seed", str(asked.seed)]
+    return shlex.join(["freeatten", name, *words, *tail])
+
+
+def several(analyses: Analyses, ids: Any) -> list[Analysis]:
+    if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MODELS:
+        raise usage_error(f"ids must be a list of 1 to {MOST_MODELS} analyses")
+    return [analyses.get(id) for id in ids]
+
+
+def checkpoints(analyses: Analyses, found: list[Analysis]) -> list[str]:
+    sources = [analyses.models.option(each.asked.checkpoint) for each in found]
+    return [word for source in sources for word in ("--checkpoint", source)]

@@ -1,0 +1,58 @@
+"""What turns a score into a weight, as a few numbers a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from freeatten_core.ops.call import NORM_EPS, Problem
+from freeatten_core.ops.row_statistics import RowStatistics
+
+RECIPE = ("scale", "bias", "gain", "rise", "out")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The module's recipe; see there."""
+
+    scale: Tensor
+    bias: Tensor
+    gain: Tensor
+    rise: Tensor
+    out: Tensor
+    key_scale: Tensor
+    last: Tensor
+
+    @classmethod
+    def of(cls, problem: Problem, query: Tensor, key: Tensor, rows: RowStatistics) -> Recipe:
+        """query (Lq, D), key (Lk, D), rows (Lq,) each."""
+        variant, length = problem.variant, problem.query_length
+        count = problem.visible_count(0, length, query)
+        scale, key_scale = problem.score_scale(count), key.new_ones(len(key))
+        if variant.cosine:
+            scale = scale / query.norm(dim=-1).clamp(min=NORM_EPS)
+            key_scale = 1 / key.norm(dim=-1).clamp(min=NORM_EPS)
+        bias, gain = torch.zeros_like(count), torch.ones_like(count)
+        if variant.score == "dot-log-n":
+            bias = bias - count.clamp(min=1).log()
+        if variant.normalise == "count":
+            gain = 1 / count.clamp(min=1)
+        elif variant.normalise == "l1" and variant.positivity == "exp":
+            bias = bias - rows.normaliser
+        elif variant.normalise == "l1":
+            gain = 1 / _not_zero(rows.normaliser)
+        rise, out = torch.zeros_like(count), torch.ones_like(count)
+        if variant.sharpen is not None:
+            gain = gain * count / _not_zero(rows.u_max)
+            rise, out = rows.offset / _not_zero(rows.u_max), 1 / _not_zero(rows.raised)
+        last = torch.full((length,), problem.key_length - 1, device=query.device)
+        if problem.is_causal:
+            last = torch.arange(length, device=query.device) + problem.key_length - length
+            last = last.clamp(min=-1)
+        return cls(scale, bias, gain, rise, out, key_scale, last)
+
+
+def _not_zero(tensor: Tensor) -> Tensor:
+    return tensor.masked_fill(tensor == 0, 1)

@@ -1,0 +1,52 @@
+"""A part of a map in square cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .scale import ByteScale
+
+Pool = Literal["max", "mean"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the map in square cells, drawn row by row from the top left."""
+
+    query_start: int
+    """Position of the first cell's first query: the start asked for, rounded down to a cell."""
+    key_start: int
+    cell: int
+    """Tokens along each side of a cell: 1, 2, 4, …"""
+    codes: NDArray[np.uint8]
+    """(rows, columns), at most `cells + 1` each: views need not be aligned with the cells."""
+    weights: NDArray[np.float32] | None
+    """The same cells exactly, recomputed from query and key; None when read from the pyramid."""
+    pool: Pool
+    scale: ByteScale
+    query_length: int
+    key_length: int
+
+    @property
+    def exact(self) -> bool:
+        return self.weights is not None
+
+    def query_edges(self) -> NDArray[np.int64]:
+        """Where cells begin and end, (rows + 1,) positions; the last cell can be cut short."""
+        return _edges(self.query_start, self.cell, self.codes.shape[0], self.query_length)
+
+    def key_edges(self) -> NDArray[np.int64]:
+        """As `query_edges`, (columns + 1,)."""
+        return _edges(self.key_start, self.cell, self.codes.shape[1], self.key_length)
+
+    def values(self) -> NDArray[np.float32]:
+        """Weights of the cells, exact where they are, else what the bytes stand for."""
+        return self.scale.decode(self.codes) if self.weights is None else self.weights
+
+
+def _edges(start: int, cell: int, count: int, length: int) -> NDArray[np.int64]:
+    return np.minimum(start + cell * np.arange(count + 1, dtype=np.int64), length)

@@ -1,0 +1,40 @@
+"""How long work reports what is done of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Advance = Callable[[float, float], None]
+"""Called with (cost done, cost in all); an exception raised in it cancels the work."""
+
+
+def ignore(done: float, whole: float) -> None:
+    """No progress wanted."""
+
+
+class Meter:
+    """Counts cost towards a whole and reports it."""
+
+    def __init__(self, whole: float, advance: Advance) -> None:
+        self.whole, self.done, self._advance = whole, 0.0, advance
+
+    def add(self, cost: float) -> None:
+        self.done = min(self.whole, self.done + cost)
+        self._advance(self.done, self.whole)
+
+    def finish(self) -> None:
+        self.add(self.whole)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Called while a comparison runs."""
+
+    total: Callable[[float], None] = lambda _: None
+    """The cost of the whole, before it starts."""
+    advance: Callable[[float], None] = lambda _: None
+    """The cost of what was just scored."""
+    row: Callable[[Mapping[str, Any], int, int], None] = lambda *_: None
+    """A row so far, with the number of texts it rests on and of all texts."""

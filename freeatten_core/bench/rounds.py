@@ -1,0 +1,106 @@
+"""Timing in rounds, shared by the CPU and the GPU benchmark."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.variant import Variant
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+Report = Callable[[str], None]
+Pass = Literal["forward", "backward", "both"]
+
+SCHEMA = 1
+WORK: Mapping[Pass, float] = {"forward": 1.0, "backward": 2.5, "both": 3.5}
+"""Operations of a pass, as multiples of the forward's: two matrix products against five."""
+
+
+@dataclass
+class Timing:
+    """One peer at one length; what could not be measured is None and `note` says why."""
+
+    peer: str
+    length: int
+    ms: float | None = None
+    """Median of the repetitions."""
+    gflops: float | None = None
+    ratio: float | None = None
+    """Time divided by that of BASELINE at this length in this run."""
+    peak_mb: float | None = None
+    """Most memory above the inputs, output included; 10^6 bytes."""
+    note: str = ""
+
+
+def operations(
+    *, batch: int, heads: int, length: int, dim: int, pass_name: Pass = "forward"
+) -> float:
+    """Nominal floating-point operations of a causal pass, the same for every peer.
+
+    `4·B·H·L²·D`, halved because the mask hides half of the scores; 2.5 times that for the
+    backward.
+    """
+    return 2.0 * WORK[pass_name] * batch * heads * length * length * dim
+
+
+def summarise(
+    rows: Mapping[str, Timing],
+    seconds: Mapping[str, Sequence[float]],
+    *,
+    baseline: str,
+    work: float,
+) -> None:
+    """Enter median, rate and ratio in the row of every peer that was timed.
+
+    Args:
+        rows: by peer.
+        seconds: of every repetition, by peer.
+        baseline: the peer that the ratio is to.
+        work: nominal operations of the call.
+    """
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, median in medians.items():
+        row = rows[name]
+        row.ms = 1e3 * median
+        row.gflops = work / median / 1e9
+        if baseline in medians:
+            row.ratio = median / medians[baseline]
+
+
+def in_rounds(
+    timed: Mapping[str, Callable[[], float]],
+    repeat: int,
+    limit: float,
+    report: Report,
+) -> dict[str, list[float]]:
+    """Seconds of every repetition of every peer, the peers in turn.
+
+    Args:
+        timed: makes one call and returns its seconds.
+        repeat: how many rounds.
+        limit: seconds after which a peer is repeated no more.
+        report: called before every round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for turn in range(1, repeat + 1):
+        report(f"round {turn}/{repeat}")
+        for name, call in timed.items():
+            if sum(seconds[name]) <= limit:
+                seconds[name].append(call())
+    return seconds
+
+
+def timed_variants(text: str) -> list[Variant]:
+    """The variants named, those that the kernels compute: no modifier, no function of one's own."""
+    variants = Variant.parse_list(text)
+    for variant in variants:
+        if variant.modifiers:
+            raise UsageError(f"variants holds {variant}; only {variant.trained} can be timed")
+        if variant.function is not None:
+            raise UsageError(f"variants holds {variant}; only the named variants can be timed")
+    return variants

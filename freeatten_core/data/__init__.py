@@ -1,0 +1,1 @@
+"""Texts and tokens: what is trained on, what is evaluated, and that they differ."""

@@ -1,0 +1,1 @@
+"""Stored results, drawn: one module a kind of result."""

@@ -1,0 +1,79 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from freeatten_core.results.format import count, number
+
+from .canvas import Line, Panel, Theme, end_labels, look_of, missing_note, padded, panel_figure
+from .comparison import space_for
+from .styles import style_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+def curve_figure(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    title: str = "Learning curves of the checkpoints",
+    theme: Theme = "light",
+    width: int = 900,
+) -> go.Figure:
+    """Validation loss (and, thin, training loss) by step, for several variants.
+
+    Args:
+        curves: variant → points with `step`, `validation` and optionally `loss`.
+    """
+    look = look_of(theme)
+    lines = [_curve(variant, points, "validation") for variant, points in curves.items()]
+    thin = [_curve(variant, points, "loss") for variant, points in curves.items()]
+    space = space_for(width, lines)
+    panel = space.fit(_curve_panel(lines))
+    faint = [line.trace(panel, markers=False) for line in thin if line.end is not None]
+    for trace in faint:
+        trace["line"] |= {"width": 1, "dash": "solid"}
+        trace["opacity"] = 0.35
+    return panel_figure(
+        [panel],
+        [*faint, *(line.trace(panel, markers=False) for line in lines)],
+        [],
+        end_labels(panel, lines, 3, sign=False) + missing_note(panel, lines),
+        title=title,
+        subtitle="lines: validation · faint: training batches" if faint else "validation loss",
+        look=look,
+        space=space,
+        stacked=False,
+    )
+
+
+def _curve(variant: str, points: Sequence[Mapping[str, Any]], key: str) -> Line:
+    style = style_of(variant)
+    steps = [point["step"] for point in points]
+    values = [point.get(key) for point in points]
+    hover = [
+        f"{style.label}<br>step {count(step)}: {number(value, 4)} ({key})"
+        for step, value in zip(steps, values, strict=True)
+    ]
+    return Line(style.label, style, steps, values, [None] * len(steps), hover)
+
+
+def _curve_panel(lines: Sequence[Line]) -> Panel:
+    last = max((step for line in lines for step in line.x), default=1)
+    late = [
+        value
+        for line in lines
+        for step, value in zip(line.x, line.y, strict=True)
+        if value is not None and math.isfinite(value) and step >= last / 20
+    ]
+    return Panel(
+        "",
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "<b>Loss</b> against step; the first twentieth may lie above the frame",
+        {"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "step"}},
+        {"range": padded(late), "title": {"text": "loss (nats per token)"}},
+    )

@@ -1,0 +1,199 @@
+"""How a variant looks, in every output.
+
+Colours, dashes and markers, the terminal's too, are defined here once.
+"""
+
+from __future__ import annotations
+
+import html
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from freeatten_core.results.format import Entry, row_names
+
+from .colours import DARK, LIGHT, shade
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a variant looks everywhere; the colours are legible on white and on black."""
+
+    label: str
+    color: str
+    dash: str
+    marker: str
+    sign: str
+    """The marker of charts in a terminal."""
+
+
+STYLES: Mapping[str, Style] = {
+    "softmax": Style("Softmax (standard)", "#d55e00", "solid", "circle", "●"),
+    "softmax+yarn": Style("Softmax + YaRN", "#c0569b", "dash", "square", "■"),
+    "softmax-ls": Style("Softmax + length scale", "#009e73", "dashdot", "diamond", "◆"),
+    "lssar:p=15": Style(
+        "Softplus + re-weighting<br>(LSSAR p=15)", "#0a7bc4", "solid", "triangle-up", "▲"
+    ),
+    "lssar:p=3": Style("lssar:p=3", "#7a6fd0", "dot", "triangle-down", "▼"),
+    "lssa": Style("lssa", "#2a9fd6", "longdash", "circle-open", "○"),
+    "sigmoid": Style("sigmoid", "#9a7b1c", "dot", "square-open", "□"),
+    "relu": Style("relu", "#7f7f7f", "longdashdot", "diamond-open", "◇"),
+    "softmax-r:p=15": Style("softmax-r:p=15", "#b0472f", "dot", "x", "x"),
+    "softmax-ls-r:p=15": Style("softmax-ls-r:p=15", "#3b8f5a", "dot", "cross", "+"),
+    "softplus": Style("softplus", "#5b84b1", "dash", "triangle-up-open", "△"),
+    "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
+    "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
+}
+
+_OTHER_COLOR = "#8c6d8c"
+
+
+@dataclass(frozen=True)
+class _Modified:
+    """How a modifier changes the look of its variant."""
+
+    turn: float
+    """Degrees of hue."""
+    lightness: float
+    dash: str
+    marker: str
+    sign: str
+
+
+_MODIFIED = {
+    "rerope": _Modified(25, LIGHT, "dash", "star", "☆"),
+    "window": _Modified(-25, DARK, "dot", "square-open", "□"),
+    "yarn": _Modified(-50, LIGHT, "dashdot", "square", "■"),
+    "align": _Modified(50, DARK, "longdash", "x", "x"),
+    "align:by=entropy": _Modified(50, LIGHT, "longdashdot", "cross", "+"),
+    "pi": _Modified(-12, LIGHT, "dot", "triangle-left", "◁"),
+    "ntk": _Modified(25, DARK, "dashdot", "triangle-right", "▷"),
+    "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
+    "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
+    "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
+    "swap": _Modified(75, LIGHT, "longdashdot", "hexagon", "◎"),
+    "swap:to=lssar:p=3": _Modified(75, DARK, "dot", "triangle-down", "▼"),
+}
+"""A row with a modifier takes a hue near its variant's: rows of one variant stay a family."""
+
+_SYMBOLS = (
+    ("circle", "●"),
+    ("square", "■"),
+    ("diamond", "◆"),
+    ("triangle-up", "▲"),
+    ("triangle-down", "▼"),
+    ("circle-open", "○"),
+    ("square-open", "□"),
+    ("diamond-open", "◇"),
+    ("triangle-up-open", "△"),
+    ("triangle-down-open", "▽"),
+    ("star", "☆"),
+    ("triangle-left", "◁"),
+    ("triangle-right", "▷"),
+    ("hexagon", "◎"),
+    ("pentagon", "◈"),
+    ("x", "x"),
+    ("cross", "+"),
+)
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def _beside(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
+    """The style of a variant one step away from another, whose colour it keeps."""
+    return Style(label, STYLES[other].color, dash, marker, sign)
+
+
+STEPS = {
+    "softmax-r:p=3": _beside("softmax-r:p=15", "softmax-r:p=3", "longdash", "square", "■"),
+    "softplus-r:p=3": _beside("softplus-r:p=15", "softplus-r:p=3", "longdash", "square-open", "□"),
+    "softmax-ls-r:p=3": _beside(
+        "softmax-ls-r:p=15", "softmax-ls-r:p=3", "longdash", "diamond-open", "◇"
+    ),
+    "stages:score=length-cosine:positivity=exp:normalise=count": _beside(
+        "softmax-ls", "exp(log D · log N · cos) / N", "dot", "star", "☆"
+    ),
+    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1": _beside(
+        "sigmoid", "sigmoid(q·k/√D − log N) / sum", "dash", "square", "■"
+    ),
+    "stages:score=dot:positivity=relu:normalise=l1": _beside(
+        "relu", "relu(q·k/√D) / sum", "dash", "diamond", "◆"
+    ),
+    "stages:score=dim-cosine:positivity=exp:normalise=l1": _beside(
+        "softmax-ls", "exp(log D · cos) / sum", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=exp:normalise=l1": _beside(
+        "softmax-ls", "exp(log N · cos) / sum", "longdash", "triangle-right", "▷"
+    ),
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1": _beside(
+        "lssa", "softplus(log D · cos) / sum", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=softplus:normalise=l1": _beside(
+        "lssa", "softplus(log N · cos) / sum", "dot", "triangle-right", "▷"
+    ),
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+        "lssar:p=15", "softplus(log D · cos) / sum, p=15", "dash", "triangle-left", "◁"
+    ),
+    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+        "lssar:p=15", "softplus(log N · cos) / sum, p=15", "longdash", "triangle-right", "▷"
+    ),
+}
+"""The cells of the ablation cube that nothing else shows."""
+
+
+def style_of(variant: str) -> Style:
+    """The style of a canonical name; one that the tables lack goes by its name."""
+    known = STYLES.get(variant) or STEPS.get(variant)
+    if known is not None:
+        return known
+    base, _, modifiers = variant.partition("+")
+    color = style_of(base).color if modifiers else _OTHER_COLOR
+    chosen = zlib.crc32(variant.encode())  # the same in every figure, and unlike its neighbour
+    change = _MODIFIED.get(modifiers) or _MODIFIED.get(modifiers.split(":")[0])
+    if change is None:
+        marker, sign = _SYMBOLS[chosen % len(_SYMBOLS)]
+        lightness = (DARK, LIGHT)[chosen % 2]
+        turn = chosen % 12 * 30 if base not in STYLES else chosen % 7 * 20 - 60
+        change = _Modified(turn, lightness, _DASHES[chosen % len(_DASHES)], marker, sign)
+    color = shade(color, change.turn, change.lightness)
+    return Style(markup(variant), color, change.dash, change.marker, change.sign)
+
+
+def row_styles(rows: Sequence[Entry]) -> list[Style]:
+    """The styles of a chart's rows; of two alike, as of one variant trained twice, one changes."""
+    found: list[Style] = []
+    for row in rows:
+        style = usual = style_of(row["variant"])
+        again = sum(row["variant"] == other["variant"] for other in rows[: len(found)])
+        if again:
+            turn, lightness = 40 * again, (LIGHT, DARK)[again % 2]
+            dash = _DASHES[(_DASHES.index(usual.dash) + again) % len(_DASHES)]
+            style = replace(usual, color=shade(usual.color, turn, lightness), dash=dash)
+        if any(style.sign == other.sign and (again or _alike(style, other)) for other in found):
+            marker, sign = _free_symbol([*found, usual])
+            style = replace(style, marker=marker, sign=sign)
+        found.append(style)
+    return found
+
+
+def _alike(one: Style, other: Style) -> bool:
+    return (one.color, one.dash) == (other.color, other.dash)
+
+
+def _free_symbol(taken: Sequence[Style]) -> tuple[str, str]:
+    """One that no row has, as long as there are enough."""
+    signs = {style.sign for style in taken}
+    free = [symbol for symbol in _SYMBOLS if symbol[1] not in signs]
+    return free[0] if free else _SYMBOLS[len(taken) % len(_SYMBOLS)]
+
+
+def markup(text: str) -> str:
+    """A name, which can hold any character, in Plotly's markup."""
+    return html.escape(text, quote=False)
+
+
+def row_labels(rows: Sequence[Entry]) -> list[str]:
+    """Human names of rows, in Plotly's markup."""
+    return [
+        style_of(row["variant"]).label + markup(name.removeprefix(row["variant"]))
+        for row, name in zip(rows, row_names(rows), strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""What is measured of models: loss by length, retrieval, heads, ablation."""

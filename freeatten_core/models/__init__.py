@@ -1,0 +1,1 @@
+"""The language model, its checkpoints, and the rows that are compared."""

@@ -1,0 +1,88 @@
+"""Checkpoints by name: shipped, in a folder, on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.checks import described
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import check_utf8, expanded
+from freeatten_core.basics.suggestions import closest_path
+from freeatten_core.variants.variant import Variant
+
+from .format import CONFIG, FILES, check_files, read_config
+
+MODELS, RECALL_MODELS = "checkpoints", "recall"
+"""Folders of `assets`."""
+
+
+def shipped(kind: str = MODELS) -> list[str]:
+    """The names of the shipped checkpoints of a kind: `checkpoints` read text, `recall` answers."""
+    return sorted(path.parent.name for path in assets().glob(f"{kind}/*/{CONFIG}"))
+
+
+def slug(variant: Variant | str) -> str:
+    """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
+    return str(Variant.parse(variant).trained).replace(":", "-").replace("=", "")
+
+
+def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
+    """The name and the folder that `source` stands for; downloads a hub repository.
+
+    Raises:
+        UsageError: nothing of that name exists; the message names the nearest.
+        ContentError: a hub repository that is in another format.
+    """
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise UsageError(
+            f"the source is {described(source)}; it must be a checkpoint's name or folder"
+        )
+    text = str(source)
+    path = expanded(text)
+    if path.is_dir():
+        check_utf8(path)
+        return text, path
+    names = shipped(kind)
+    try:
+        name = slug(text) if text not in names else text
+    except ValueError:
+        name = text
+    if name in names:
+        return name, assets() / kind / name
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
+        return text, _download(text)
+    close = _closest(text, names)
+    raise UsageError(
+        f"no checkpoint {text!r}: it is not a shipped name, an existing folder, or a Hugging "
+        "Face repository owner/name in freeatten's format"
+        + (close or f"; known: {', '.join(names)}")
+    )
+
+
+def _closest(text: str, names: Sequence[str] = ()) -> str:
+    """`; did you mean 'x'?`, x a shipped name or a checkpoint folder, or nothing."""
+    found = closest_path(text, expanded(text), lambda path: (path / CONFIG).is_file(), names)
+    return f"; did you mean {found!r}?" if found else ""
+
+
+def _download(repository: str) -> Path:
+    folder = _fetch(repository, [CONFIG])
+    check_files(repository, folder, [CONFIG])
+    read_config(folder / CONFIG)  # before the weights of another model are fetched
+    return _fetch(repository, FILES)
+
+
+def _fetch(repository: str, files: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(files)))
+    except Exception as error:  # the hub's types, and those of the HTTP library it uses
+        reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
+        raise UsageError(
+            f"no checkpoint {repository!r}: it is not a folder here, and the Hugging Face hub "
+            f"did not give it: {reason}{_closest(repository)}"
+        ) from error

@@ -1,0 +1,210 @@
+"""The checkpoint format: which files, what may stand in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from freeatten_core.basics.errors import ContentError
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.variant import Variant
+
+from .config import ModelConfig
+
+FORMAT = 1
+CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "README.md",
+    "curve.json",
+)
+FILES = (CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE)
+TASK_FILES = (CONFIG, WEIGHTS, CARD, CURVE)
+"""Of a model that was trained on a synthetic task, whose tokens are not text."""
+
+_LIMITS: Mapping[str, int] = {
+    "train_length": 1 << 20,
+    "vocab_size": 1 << 20,
+    "width": 1 << 16,
+    "layers": 1 << 10,
+    "heads": 1 << 10,
+    "kv_heads": 1 << 10,
+    "mlp_width": 1 << 18,
+}
+"""Sizes above these are a mistake or an attack: refused before memory is touched."""
+
+_KEYS = (
+    *("format", "variant", "function_sha256", *_LIMITS, "position", "seed", "steps", "task"),
+    "tokenizer_sha256",
+)
+"""Everything `config.json` can hold: another key would ask for what is not computed."""
+
+_PROBE = "if x:\n\treturn  'Été, 漢字, 🐈'  # ½\r\n\n"
+"""What a tokenizer must give back: case, accents, blanks, and characters of 1 to 4 bytes."""
+
+
+def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "variant": str(config.variant),
+        **_function_json(config.variant),
+        "train_length": config.train_length,
+        "vocab_size": config.vocab_size,
+        "width": config.width,
+        "layers": config.layers,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "mlp_width": config.mlp_width,
+        "position": {"kind": "rope", "base": config.rope_base},
+        "seed": seed,
+        "steps": steps,
+    }
+
+
+def _function_json(variant: Variant) -> dict[str, str]:
+    return (
+        {"function_sha256": own_function.find(variant).sha256}
+        if variant.function is not None
+        else {}
+    )
+
+
+def read_config(path: Path) -> ModelConfig:
+    """Read and check `config.json`.
+
+    Raises:
+        ContentError: not this format, a missing key, or a value out of range.
+    """
+    values = read_json(path)
+    found = values.get("format")
+    if type(found) is not int or found != FORMAT:  # True and 1.0 equal 1
+        raise ContentError(
+            f"{path}: format is {found!r}; this reads format {FORMAT} only, checkpoints written "
+            "by freeatten train"
+        )
+    _check_keys(path, "", values, _KEYS)
+    sizes = {name: _size(path, values, name) for name in _LIMITS}
+    position = values.get("position")
+    base = position.get("base") if isinstance(position, dict) else None
+    if not isinstance(position, dict) or position.get("kind") != "rope":
+        raise ContentError(f"{path}: position is {position!r}; its kind must be 'rope'")
+    _check_keys(path, "position.", position, ("kind", "base"))
+    if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
+        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be above 1 and below 1e12")
+    if sizes["width"] % (2 * sizes["heads"]) or sizes["heads"] % sizes["kv_heads"]:
+        raise ContentError(
+            f"{path}: width {sizes['width']}, heads {sizes['heads']}, kv_heads "
+            f"{sizes['kv_heads']}; heads must divide half the width, kv_heads the heads"
+        )
+    try:
+        variant = Variant.parse(values["variant"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ContentError(f"{path}: variant is not one: {error}") from error
+    return ModelConfig(variant=variant, rope_base=float(base), **sizes)
+
+
+def read_task(path: Path) -> dict[str, Any] | None:
+    """What `config.json` says that the model was trained on instead of text; None for text.
+
+    Raises:
+        ContentError: not JSON, or a task that is not an object.
+    """
+    task = read_json(path).get("task")
+    if task is not None and not isinstance(task, dict):
+        raise ContentError(f"{path}: task is {task!r}; it must be an object")
+    return task
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read `tokenizer.json`, of a tokenizer whose tokens are the text, whole and alone.
+
+    Raises:
+        ContentError: not a tokenizer file, or one that cuts, pads, changes or draws.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for any bad file
+        raise ContentError(f"{path} is not a tokenizer file: {error}") from error
+    if tokenizer.truncation is not None:
+        raise ContentError(
+            f"{path} truncates every text to {tokenizer.truncation['max_length']} tokens; save it "
+            "after tokenizer.no_truncation()"
+        )
+    if tokenizer.padding is not None:
+        raise ContentError(f"{path} pads texts; save it after tokenizer.no_padding()")
+    dropout = getattr(tokenizer.model, "dropout", None)
+    if dropout:
+        raise ContentError(
+            f"{path} has a dropout of {dropout:g}, so that a text has other tokens each time; "
+            "save it with none"
+        )
+    if not _is_lossless(tokenizer):
+        raise ContentError(
+            f"{path} does not give back a text byte for byte, so losses would be of another text; "
+            "it must be a byte-level BPE without a normaliser"
+        )
+    return tokenizer
+
+
+def _is_lossless(tokenizer: Tokenizer) -> bool:
+    encoding = tokenizer.encode(_PROBE, add_special_tokens=False)
+    as_bytes = sum(map(len, encoding.tokens))  # a byte-level token has a character for every byte
+    decoded = tokenizer.decode(encoding.ids, skip_special_tokens=False)
+    return decoded == _PROBE and as_bytes == len(_PROBE.encode())
+
+
+def _check_keys(path: Path, where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuse what would be read over: it asks for something that is not computed."""
+    unknown = sorted(values.keys() - set(known))
+    if unknown:
+        raise ContentError(
+            f"{path} has the key {where}{unknown[0]}, which is not known here, so the model would "
+            f"not be the one described; it can have {', '.join(known)}"
+        )
+
+
+def _size(path: Path, values: Mapping[str, Any], name: str) -> int:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ContentError(f"{path}: {name} is {value!r}; it must be a whole number")
+    if not 1 <= value <= _LIMITS[name]:
+        raise ContentError(f"{path}: {name} is {value}; it must be from 1 to {_LIMITS[name]}")
+    return value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+    except (OSError, ValueError, RecursionError) as error:  # a ValueError for any bad text
+        raise ContentError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ContentError(f"{path} holds a {type(values).__name__}; it must be an object")
+    return values
+
+
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object that says everything once."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValueError(f"the key {name} appears twice")
+        values[name] = value
+    return values
+
+
+def check_files(
+    name: str, folder: Path, files: Sequence[str], needed: Sequence[str] = FILES
+) -> None:
+    """Whether a folder has some of the files that a checkpoint needs.
+
+    Raises:
+        ContentError: names the first that is missing.
+    """
+    for file in files:
+        if not (folder / file).is_file():
+            raise ContentError(f"checkpoint {name} lacks {file}; it needs {', '.join(needed)}")

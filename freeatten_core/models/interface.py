@@ -1,0 +1,10 @@
+"""What a measurement asks of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Observe = Callable[[int, Tensor, Tensor], None]
+"""Called with (layer, query, key) of every layer, after the rotation."""

@@ -1,0 +1,113 @@
+"""Rows of a comparison: a checkpoint, with its variant's modifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from freeatten_core.basics.assets import assets
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import expanded
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.variant import Variant, nearest
+
+from .catalogue import locate, shipped, slug
+from .checkpoint import Checkpoint, load_checkpoint
+from .format import CONFIG, read_config
+
+ROWS = (
+    "softmax",
+    "softmax+yarn",
+    "softmax-ls",
+    "lssa",
+    "lssar:p=3",
+    "lssar:p=15",
+    "sigmoid",
+    "relu",
+)
+"""The rows of `compare` unless asked otherwise."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the comparison: a checkpoint, with its variant's modifiers."""
+
+    variant: Variant
+    checkpoint: Checkpoint
+
+
+def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
+    """Rows for shipped variants and for given checkpoints, each loaded once.
+
+    A checkpoint can have modifiers behind its name, as a variant can: `my-folder+yarn`, and before
+    them the function that it was trained with: `my-folder@my_file.py:my_attention`. Python files
+    named so, or by `swap`, are run.
+
+    Raises:
+        UsageError: a variant that no shipped checkpoint has, an unknown checkpoint, or a function
+            that cannot be taken.
+        ContentError: a checkpoint that cannot be used.
+    """
+    names = shipped()
+    load = cache(load_checkpoint)
+    rows = []
+    for variant in map(own_function.allow, variants):
+        name = slug(variant)
+        if name not in names:
+            close = nearest(name, names) if variant.function is None else ""
+            call = f"@{variant.function}" if variant.function is not None else ""
+            raise UsageError(
+                f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
+                f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "
+                f"FOLDER{call}"
+            )
+        # by its folder: one of the same name may lie in the current folder
+        rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
+    for source in map(allowed_source, checkpoints):
+        name, modifiers = split_modifiers(source)
+        row = modified_row(load(name), modifiers)
+        row = replace(row, variant=own_function.allow_swap(row.variant))
+        known = {(each.variant, each.checkpoint.folder) for each in rows}
+        if (row.variant, row.checkpoint.folder) not in known:
+            rows.append(row)
+    return rows
+
+
+def allowed_source(source: str) -> str:
+    """A checkpoint's name, its modifiers kept, without the function that it names; that may run.
+
+    Raises:
+        UsageError: as `own.allow`; the checkpoint was not trained with that function.
+    """
+    named = own_function.named_in(source)
+    if named is None:
+        return source
+    name, function, modifiers = named
+    allowed = own_function.allow(Variant(function=function))
+    computed = read_config(locate(name)[1] / CONFIG).variant
+    if computed != allowed:
+        raise UsageError(
+            f"checkpoint {name} computes {computed}, not {allowed}; to put a function on weights "
+            f"that were not trained with it, write {name}+swap:to={function}"
+        )
+    return name + modifiers
+
+
+def split_modifiers(source: str) -> tuple[str, str]:
+    """`softmax+yarn` as `softmax` and `+yarn`; the name of a folder can have a plus too."""
+    ends = [len(source), *(at for at, character in enumerate(source) if character == "+")]
+    for end in sorted(ends, reverse=True):
+        if expanded(source[:end]).is_dir():
+            return source[:end], source[end:]
+    name, plus, modifiers = source.partition("+")
+    return name, plus + modifiers
+
+
+def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:
+    """A checkpoint as it is, or with modifiers such as `+yarn`.
+
+    Raises:
+        UsageError: modifiers that do not exist, or not for its variant.
+    """
+    return Row(Variant.parse(f"{checkpoint.config.variant}{modifiers}"), checkpoint)

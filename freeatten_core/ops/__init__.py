@@ -1,0 +1,1 @@
+"""Attention: the operator, its definitions, and the back-ends that compute it."""

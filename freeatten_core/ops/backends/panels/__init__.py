@@ -1,0 +1,1 @@
+"""Attention in panels: any device, any type."""

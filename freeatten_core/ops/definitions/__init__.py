@@ -1,0 +1,1 @@
+"""What every attention is, in float64: the specification."""

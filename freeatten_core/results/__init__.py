@@ -1,0 +1,1 @@
+"""Stored results, read and worded: nothing is measured here."""

@@ -1,0 +1,99 @@
+"""What `freeatten compare` found: verdicts, tables, where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .format import (
+    MISSING,
+    Entry,
+    Result,
+    control_text,
+    count,
+    finite,
+    half_width,
+    number,
+    plural,
+    row_names,
+    signed,
+    source_name,
+)
+from .markdown import headings, machine, table, with_intervals
+from .verdicts import HARMLESS
+
+VERDICTS = {
+    "uses": "uses the longer context",
+    "harmless": "harmless",
+    "no better": "no better than a window",
+    "worse": "worse than a window",
+    "not controlled": "better than a restart; S and W, the controls, were not measured",
+    "unclear": "unclear",
+}
+
+
+def loss_table(result: Result) -> str:
+    """Mean loss ± half of its 95 % interval, nats per token, variant × length."""
+    rows = [
+        [f"`{name}`", *with_intervals(row, "loss", number), number(row["bits_per_byte"][-1])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["loss", *headings(result), "bits per byte"], rows)
+
+
+def delta_table(result: Result) -> str:
+    """Δ ± half of its interval, S and W at the longest length, with the verdict."""
+    rows = [
+        [
+            f"`{name}`",
+            *with_intervals(row, "delta", signed),
+            control_text(row, "sliding"),
+            control_text(row, "window"),
+            verdict_text(row),
+        ]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["Δ", *headings(result), "S", "W", "verdict"], rows)
+
+
+def swap_table(result: Result) -> str:
+    """How much the loss rises when far context is another file's."""
+    rows = [
+        [f"`{name}`", *with_intervals(row, "swap_delta", signed)[1:]]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["swapped − intact", *headings(result)[1:]], rows)
+
+
+def provenance(result: Result) -> str:
+    """One line: text, machine, versions, command."""
+    text = result["text"]
+    return (
+        f"{plural(result['texts'], 'text')} of {source_name(text['source'])}{_qualifying(text)}, "
+        f"{count(text['tokens'])} tokens scored at every length; {machine(result)}"
+    )
+
+
+def _qualifying(text: Mapping[str, Any]) -> str:
+    if text["qualifying"] is None:
+        return ""
+    return f" ({plural(text['qualifying'], 'file')} of {count(text['files'])} long enough)"
+
+
+def verdict_text(row: Entry) -> str:
+    """The verdict in plain words."""
+    if row["verdict"] == "hurts":
+        start = row.get("hurts_from")
+        return "hurts" if start is None else f"hurts from {count(start)} tokens"
+    if row["verdict"] == "unclear" and finite(row["delta"][-1]) and not has_interval(row):
+        return "no verdict from one text; two are needed"
+    text = VERDICTS.get(row["verdict"], MISSING)
+    window = row.get("window_delta_ci95")
+    above = window is not None and None not in window and window[0] > 0 and window[1] > HARMLESS
+    hidden = above and row["verdict"] in ("harmless", "unclear")
+    return f"{text}, yet worse than a window" if hidden else text
+
+
+def has_interval(row: Entry) -> bool:
+    """Whether Δ at the longest length has an interval; from one text it has none."""
+    return half_width(row["delta_ci95"][-1]) is not None

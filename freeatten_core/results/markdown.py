@@ -1,0 +1,49 @@
+"""Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .format import Entry, Result, count, with_half_width
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; numbers to the right, the first column to the left."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(result: Result) -> str:
+    versions = result["versions"]
+    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
+    return (
+        f"{result['device']}, {result['dtype']}, torch {versions['torch']}, Python "
+        f"{versions['python']}, {result['date']}{commit}: `{result['command']}`"
+    )
+
+
+def plain(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "/").replace("\n", " ")
+
+
+def headings(result: Result) -> list[str]:
+    return [heading(result, length) for length in result["lengths"]]
+
+
+def heading(result: Result, length: int) -> str:
+    trained = result["train_length"]
+    return count(length) if length % trained else f"{length // trained}× ({count(length)})"
+
+
+def with_intervals(row: Entry, key: str, form: Any) -> list[str]:
+    return pairs(row[key], row["ci95" if key == "loss" else f"{key}_ci95"], form)
+
+
+def pairs(values: Sequence[Any], bounds: Sequence[Any], form: Any, digits: int = 3) -> list[str]:
+    texts = [form(value) for value in values]
+    return [
+        text if text == "0" else with_half_width(text, interval, digits)
+        for text, interval in zip(texts, bounds, strict=True)
+    ]

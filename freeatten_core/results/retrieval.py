@@ -1,0 +1,83 @@
+"""What `freeatten retrieve` found, in words and tables."""
+
+from __future__ import annotations
+
+from .format import (
+    Result,
+    count,
+    number,
+    percent,
+    percent_range,
+    plural,
+    row_names,
+    signed,
+    source_name,
+)
+from .markdown import headings, machine, pairs, table
+
+
+def gain_table(result: Result) -> str:
+    """What the first copy of a block is worth, nats per token, variant × tokens in all."""
+    rows = [
+        [f"`{name}`", *pairs(row["gain"], row["gain_ci95"], signed)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["gain", *headings(result)], rows)
+
+
+def control_table(result: Result) -> str:
+    """The loss on the block without its first copy, which a perfect copier would gain."""
+    rows = [
+        [f"`{name}`", *pairs(row["control"], row["control_ci95"], number)]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["loss without the copy", *headings(result)], rows)
+
+
+def accuracy_table(result: Result) -> str:
+    """% of queries answered right and the interval, variant × length."""
+    rows = [
+        [f"`{name}`", *map(percent_range, row["accuracy"], row["accuracy_ci95"])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["% right", *headings(result)], rows)
+
+
+def distance_table(result: Result) -> str:
+    """The same at the longest length, by how far back the pair is."""
+    edges = [f"≤ {count(edge)}" for edge in result["distances"]]
+    rows = [
+        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
+
+
+def retrieval_provenance(result: Result) -> str:
+    """One line: what was measured, machine, versions, command."""
+    return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {machine(result)}"
+
+
+def retrieval_reading(result: Result) -> str:
+    """What the numbers of `freeatten retrieve` say."""
+    if result["task"] == "copy":
+        return (
+            f"gain: how much lower the loss on a block of {count(result['block'])} tokens is "
+            "because its first copy stands at the start of the sequence; 0 means that it is not "
+            "used"
+        )
+    return (
+        f"{count(result['recall']['pairs'])} pairs and as many queries at every length; a guess "
+        f"is right in {percent(result['chance'])} %"
+    )
+
+
+def retrieval_samples(result: Result) -> str:
+    """How many sequences of what."""
+    if result["task"] == "recall":
+        return f"{plural(result['samples'], 'sequence')} at every length"
+    text = result["text"]
+    return (
+        f"{plural(result['samples'], 'sample')} of {source_name(text['source'])}, each block from "
+        f"another file; the same at every length ({plural(text['files'], 'file')} in all)"
+    )

@@ -1,0 +1,98 @@
+"""The recipe of a training, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.seeds import check_seed
+from freeatten_core.models.config import ModelConfig
+from freeatten_core.variants.variant import Variant
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The shipped models' recipe; `freeatten train` can change each value."""
+
+    train_length: int = 512
+    width: int = 192
+    layers: int = 5
+    heads: int = 3
+    kv_heads: int = 3
+    mlp_width: int = 576
+    vocab_size: int = 4096
+    rope_base: float = 10_000.0
+    batch: int = 64
+    steps: int = 20_000
+    warmup: int = 300
+    learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
+    """With more than one, the best in short runs by validation loss is used."""
+    search_steps: int = 800
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    initial_deviation: float = 0.02
+    seed: int = 0
+    evaluate_every: int = 500
+    validation_windows: int = 256
+    save_every: int = 1_000
+
+    def changed(self, **values: Any) -> Recipe:
+        """A recipe with the values that are not None replaced.
+
+        `learning_rates` may be text, rates separated by commas.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        if isinstance(given.get("learning_rates"), str):
+            given["learning_rates"] = _rates(given["learning_rates"])
+        if "heads" in given:
+            given.setdefault("kv_heads", given["heads"])
+        if "width" in given:
+            given.setdefault("mlp_width", 3 * given["width"])
+        recipe = replace(self, **given)
+        check_seed(recipe.seed)
+        if recipe.width % (2 * recipe.heads):
+            raise UsageError(
+                f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
+            )
+        if recipe.heads % recipe.kv_heads:
+            raise UsageError(
+                f"kv_heads is {recipe.kv_heads} with {recipe.heads} heads; it must divide them"
+            )
+        return recipe
+
+    def config(self, variant: Variant) -> ModelConfig:
+        return ModelConfig(
+            variant=variant,
+            train_length=self.train_length,
+            vocab_size=self.vocab_size,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            mlp_width=self.mlp_width,
+            rope_base=self.rope_base,
+        )
+
+    def warmup_steps(self, steps: int) -> int:
+        """Of a run of so many steps: at most a quarter of them."""
+        return max(1, min(self.warmup, steps // 4))
+
+    def learning_rate(self, step: int, peak: float, steps: int) -> float:
+        """Linear warm-up, then linear to zero."""
+        warm = min(1.0, (step + 1) / self.warmup_steps(steps))
+        return peak * warm * (1 - step / steps)
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    try:
+        rates = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        rates = ()
+    if not rates or not all(0 < rate < 1 for rate in rates):
+        raise UsageError(f"lr is {text!r}; it must be numbers between 0 and 1, such as 1e-3,3e-3")
+    return rates

@@ -1,0 +1,1 @@
+"""Which attentions there are: their stages, names and grammar."""
