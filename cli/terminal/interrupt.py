@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from _thread import interrupt_main
 from threading import Timer
 from types import FrameType
 
@@ -27,7 +27,8 @@ def install() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     if _importing(frame):
-        again = Timer(RETRY_SECONDS, interrupt_main, [number])
+        # a real signal: it also ends a wait, which a simulated one does not
+        again = Timer(RETRY_SECONDS, os.kill, [os.getpid(), number])
         again.daemon = True
         again.start()
         return

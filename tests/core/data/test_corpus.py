@@ -223,7 +223,7 @@ def test_a_large_binary_in_a_folder_is_judged_by_its_beginning(tmp_path, beginni
 ODD_NAMES = [
     "two\nlines.txt",
     "[red]brackets[b].txt",
-    "<b>tags</b>&amp;.txt",
+    "<b>tags<b>&amp;.txt",
     "a+b@c:d,e%20f=g.txt",
     "$(x) `y` 'z' \"q\".txt",
     "na\xefve \u4e2d.txt",
