@@ -228,7 +228,7 @@ def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> R
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
     problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
     rows = choice.row_statistics(
-        problem, query, key, lambda scores: meter.add(scores * STATISTICS_COST)
+        problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
     )
     return rows.map(lambda tensor: tensor[0])
 

@@ -161,7 +161,9 @@ class AttentionMap:
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            found = choice.row_statistics(problem, query[None, None], key[None, None], meter.add)
+            found = choice.row_statistics(
+                problem, query[None, None], key[None, None], advance=meter.add
+            )
             rows = found.map(lambda tensor: tensor[0, 0])
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         made = cls(problem, query, key, rows.map(lambda t: t.to(query)), pool, origin, meter.add)

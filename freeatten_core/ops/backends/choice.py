@@ -9,7 +9,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from ..call import Problem, visible_scores
+from ..call import NO_TERMS, Problem, ScoreTerms, visible_scores
 from ..row_statistics import RowStatistics
 from .panels.far_keys import undone
 from .panels.ops import PanelAttention
@@ -42,10 +42,9 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    head_scale: Tensor | None,
-    distance_slope: Tensor | None,
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients."""
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
     if takes_fused(problem, query, value.shape[-1]):
         from .fused.ops import fused_attention
 
@@ -53,15 +52,14 @@ def attention(
             query,
             key,
             value,
-            head_scale,
-            distance_slope,
+            *terms,
             str(problem.variant),
             problem.is_causal,
             problem.window,
         )[0]
         return output
     result: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, head_scale, distance_slope, problem
+        query, key, value, *terms, problem
     )
     return result
 
@@ -70,6 +68,7 @@ def row_statistics(
     problem: Problem,
     query: Tensor,
     key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
     advance: Callable[[int], None] = lambda _: None,
 ) -> RowStatistics:
     """Row statistics of a checked call, (B, H, Lq) each.
@@ -77,11 +76,10 @@ def row_statistics(
     Args:
         advance: called with the number of scores of every part computed.
     """
-    # the fused kernel of the statistics knows no window
-    if problem.window is None and takes_fused(problem, query, problem.dim):
+    if takes_fused(problem, query, problem.dim):
         from .fused.ops import row_statistics as fused_statistics
 
-        rows = fused_statistics(problem, query, key)
+        rows = fused_statistics(problem, query, key, terms)
         advance(visible_scores(problem))
         return rows
-    return panel_statistics(problem, query, key, advance)
+    return panel_statistics(problem, query, key, terms, advance)

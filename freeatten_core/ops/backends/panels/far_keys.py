@@ -44,7 +44,7 @@ class _Undone:
             distance = self.train_length - 1
             operands: Operands = _FamiliarRotation(problem, query, key, self.rope, distance)
         else:
-            operands = Operands(problem, query, key, None, None)
+            operands = Operands(problem, query, key)
         if self.scale:
             operands.scale = _other_scale(problem, operands.count, self.train_length)
             if isinstance(operands, _FamiliarRotation):
@@ -58,12 +58,12 @@ class _FamiliarRotation(Operands):
     def __init__(
         self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
     ) -> None:
-        super().__init__(problem, query, key, None, None)
+        super().__init__(problem, query, key)
         self.distance = distance
         position = torch.arange(problem.key_length)
         theta = rope.frequencies(problem.key_length)
         far_query, far_key = _turn(query, distance - position, theta), _turn(key, -position, theta)
-        self.far = Operands(problem, far_query, far_key, None, None)
+        self.far = Operands(problem, far_query, far_key)
 
     def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
         panel = super().scores(block, workspace, name)
