@@ -2,7 +2,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from strategies import CALLS, VARIANTS, Call, amplification, calls, dense
 
@@ -53,10 +53,10 @@ def smooth_inputs(call, variant):
     )
 
 
-def assert_equal_gradients(actual, expected):
+def assert_equal_gradients(actual, expected, tolerance=1e-11):
     for one, other in zip(actual, expected, strict=True):
         scale = other.abs().max().clamp(min=1).item()
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-11 * scale)
+        torch.testing.assert_close(one, other, rtol=0, atol=tolerance * scale)
 
 
 GRADCHECK_CALLS = {
@@ -107,13 +107,16 @@ def test_equal_those_of_the_reference(variant, call):
 @given(calls(), st.sampled_from(VARIANTS), st.integers(1, 40), st.integers(1, 5000))
 def test_equal_those_of_the_reference_for_any_call_and_panel(call, variant, rows, elements):
     inputs = call.tensors(seed=rows)
+    amplified = amplification(*inputs[:2], variant, call.options).max().item()
+    assume(amplified < torch.inf)  # else rounding decides which gradient is right
     expected = gradients(staged.reference_attention, inputs, variant, call.options)
     with (
         patch.object(panel, "PANEL_ROWS", rows),
         patch.object(panel, "PANEL_ELEMENTS", elements),
     ):
         actual = gradients(attention, inputs, variant, call.options)
-    assert_equal_gradients(actual, expected)
+    tolerance = max(1e-11, 200 * torch.finfo(torch.float64).eps * amplified)
+    assert_equal_gradients(actual, expected, tolerance)
 
 
 @each_variant
@@ -146,9 +149,7 @@ def test_of_rows_that_see_no_key_are_zero(variant):
 @pytest.mark.usefixtures("small_panels")
 @each_variant
 def test_are_bitwise_equal_when_repeated(variant):
-    call = Call(
-        65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30
-    )
+    call = Call(65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30)
     inputs = call.tensors(torch.float32)
     once, again = (gradients(attention, inputs, variant, call.options) for _ in range(2))
     for one, other in zip(once, again, strict=True):

@@ -164,7 +164,11 @@ class Operands:
         problem = self.problem
         if problem.variant.positivity != "softplus":
             return problem.variant.positivity == "exp"
-        return self.terms.is_empty and problem.variant.cosine and problem.largest_scale < LARGEST_EXPONENT
+        return (
+            self.terms.is_empty
+            and problem.variant.cosine
+            and problem.largest_scale < LARGEST_EXPONENT
+        )
 
     def _per_head(self, values: Tensor | None) -> Tensor | None:
         """Values (H,) or (H, n) of every query head as (B·Hkv, G, n), n = 1 for (H,)."""
@@ -192,7 +196,9 @@ class Operands:
         if self.problem.variant.score == "dot-log-n":
             shaped.sub_(self.count[block.rows].log()[:, None] * self.unit)
         if self.by_distance is not None:
-            shaped.add_(_diagonals(self.by_distance[block.heads], *shaped.shape[2:]), alpha=self.unit)
+            shaped.add_(
+                _diagonals(self.by_distance[block.heads], *shaped.shape[2:]), alpha=self.unit
+            )
         self._hide(shaped, block)
         return shaped
 
@@ -218,7 +224,7 @@ class Operands:
 
 
 def _diagonals(by_distance: Tensor, rows: int, keys: int) -> Tensor:
-    """(…, rows, keys) with `by_distance[d]` at distance d, where the last row's own key is the last.
+    """(…, rows, keys) with `by_distance[d]` at distance d; the last row's own key is the last.
 
     Args:
         by_distance: (…, n), n >= keys; hidden keys get its first entry.
@@ -228,8 +234,9 @@ def _diagonals(by_distance: Tensor, rows: int, keys: int) -> Tensor:
 
 
 def sum_diagonals(panel: Tensor) -> Tensor:
-    """(…, keys) sums of a panel (…, rows, keys) by distance, where the last row's own key is the
-    last; its hidden entries must be 0.
+    """(…, keys) sums of a panel (…, rows, keys) by distance; the last row's own key is the last.
+
+    Hidden entries must be 0.
 
     The panel lies in rows one longer than those it is read in, so that columns are distances, and
     every sum is taken in the same order each time, on a GPU too.
