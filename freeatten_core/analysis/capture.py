@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -26,7 +27,7 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import grouped_attention
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import attention
 from freeatten_core.ops.row_statistics import RowStatistics
@@ -61,6 +62,19 @@ class LayerCapture:
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
+    terms: ScoreTerms = NO_TERMS
+    """What the layer's scores were given, a row a head."""
+    window: int | None = None
+    """A row sees at most this many keys, its own included."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `attention_weights` and `row_statistics` are told beside query and key."""
+        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+
+    def visible_count(self, start: int, stop: int) -> Tensor:
+        """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
+        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def row_stages(
         position: the row, 0…L − 1; it sees the keys 0…position.
         power: sharpen with this `p` instead of the variant's own; None for no sharpening.
         last: let only the row's last so many keys be visible, its own included, which changes `N`
-            in every stage; None for all.
+            in every stage; None for all that the layer's window leaves.
 
     Raises:
         UsageError: a layer, head, position, power or `last` out of range; sharpening for a variant
@@ -74,16 +74,19 @@ def row_stages(
     """
     query, key = capture.head(layer, head)
     position = check_whole("position", position, 0, capture.length - 1)
-    count = position + 1 if last is None else check_whole("last", last, 1, position + 1)
+    found = capture.layer(layer)
+    visible = int(found.visible_count(position, position + 1))
+    count = visible if last is None else check_whole("last", last, 1, visible)
     variant = _with_power(capture.variant.attention, power)
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
-    result = staged.stages(row, seen, variant)
+    terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
+    result = staged.stages(row, seen, variant, **terms._asdict())
     offset = 0.0
     if variant.sharpen is not None:
-        visible = result.visible.sum(-1, keepdim=True).double()
-        offset = float(staged.offset(result.normalise * visible, visible))
+        seen_keys = result.visible.sum(-1, keepdim=True).double()
+        offset = float(staged.offset(result.normalise * seen_keys, seen_keys))
     sharpened = variant.sharpen is not None
     return RowStages(
         variant=variant,

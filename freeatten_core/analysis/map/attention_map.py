@@ -4,21 +4,25 @@ Nothing of length × length is ever held. The rows' scalars (`RowStatistics`: wi
 `u_max`, `O` and `R` saved, any weights can be recomputed at the cost of those weights alone) are
 turned into one *recipe*, the same few operations for every variant:
 
-    s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i]
+    s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
     f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
     w = gain[i] · f                                                   without sharpening
     w = out[i] · max(0, gain[i] · f − rise[i])^p                      with sharpening by p
-    w = 0  where  j > last[i]
+    w = 0  where  j > last[i]  or  j < first[i]
 
 `Payload` carries exactly these arrays, so a page needs no other formula; `Payload.weights` is the
 reference for it. The recipe in terms of the variant's stages (N visible keys, S normaliser):
 
-    scale      1/√D, or log D · log N / max(‖q‖, 1e-6) for `length-cosine` (and its ablations)
+    scale      1/√D, or log D · log N / max(‖q‖, 1e-6) for `length-cosine` (and its ablations);
+               times the head's scale, if it has one
     key_scale  1, or 1 / max(‖k‖, 1e-6) for cosines
     bias       −log Σ e^s for `exp` with `l1`, −log N for `dot-log-n`, their sum for both, else 0
     gain       1/S for `l1` (1 for `exp`, whose S is in the bias), 1/N for `count`, 1 for `none`;
                with sharpening times N / u_max
     rise, out  O / u_max and 1 / R
+    by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
+               there is neither
+    first      the first key that a row sees; absent without a window
 
 Max pooling commutes with all of it, since a row's weight never falls as its score rises: scores
 are pooled first, and the elementwise work shrinks by the size of the cell.
@@ -41,7 +45,15 @@ from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import LARGEST_EXPONENT, LOG2_E, Problem, check, visible_scores
+from freeatten_core.ops.call import (
+    LARGEST_EXPONENT,
+    LOG2_E,
+    NO_TERMS,
+    Problem,
+    ScoreTerms,
+    check,
+    visible_scores,
+)
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.variant import Variant
 
@@ -89,6 +101,7 @@ class AttentionMap:
         query: Tensor,
         key: Tensor,
         rows: RowStatistics,
+        terms: ScoreTerms,
         pool: Pool,
         origin: Mapping[str, Any],
         advance: Callable[[int], None],
@@ -99,12 +112,12 @@ class AttentionMap:
         self.query_length, self.key_length = problem.query_length, problem.key_length
         self.is_causal = problem.is_causal
         self.pool: Pool = pool
-        self.query, self.key, self.rows = query, key, rows
+        self.query, self.key, self.rows, self.terms = query, key, rows, terms
         self.tokens: Tensor | None = origin.get("tokens")
         self.tokenizer_id: str | None = origin.get("tokenizer_id")
         self.layer: int | None = origin.get("layer")
         self.head: int | None = origin.get("head")
-        self.recipe = Recipe.of(problem, query, key, rows)
+        self.recipe = Recipe.of(problem, query, key, rows, terms)
         self.scale = byte_scale(self.variant, rows)
         self._base = BASE_CELL
         while max(self.query_length, self.key_length) > BASE_SIDE * self._base:
@@ -121,6 +134,8 @@ class AttentionMap:
         variant: Variant | str,
         *,
         is_causal: bool = True,
+        terms: ScoreTerms = NO_TERMS,
+        window: int | None = None,
         rows: RowStatistics | None = None,
         pool: Pool = "max",
         tokens: Tensor | None = None,
@@ -135,6 +150,8 @@ class AttentionMap:
             query, key: (Lq, D), (Lk, D), after rotation; computed in float32, or in float64 if
                 they are.
             variant: without modifiers.
+            terms: what the score was given, of one head.
+            window: a row sees at most this many keys.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.
@@ -151,8 +168,16 @@ class AttentionMap:
                 raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
+        terms = terms.map(lambda each: each.detach())
         problem = check(
-            query[None, None], key[None, None], None, variant, is_causal=is_causal, enable_gqa=False
+            query[None, None],
+            key[None, None],
+            None,
+            variant,
+            is_causal=is_causal,
+            enable_gqa=False,
+            terms=terms,
+            window=window,
         )
         if tokens is not None and tokens.shape != (len(key),):
             raise UsageError(
@@ -162,11 +187,12 @@ class AttentionMap:
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
             found = choice.row_statistics(
-                problem, query[None, None], key[None, None], advance=meter.add
+                problem, query[None, None], key[None, None], terms, advance=meter.add
             )
             rows = found.map(lambda tensor: tensor[0, 0])
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
-        made = cls(problem, query, key, rows.map(lambda t: t.to(query)), pool, origin, meter.add)
+        rows = rows.map(lambda each: each.to(query))
+        made = cls(problem, query, key, rows, terms, pool, origin, meter.add)
         meter.finish()
         return made
 
@@ -186,11 +212,14 @@ class AttentionMap:
             UsageError: a layer that was not captured, or a head that does not exist.
         """
         query, key = capture.head(layer, head)
-        rows = capture.layer(layer).rows
+        found = capture.layer(layer)
+        rows = found.rows
         return cls.build(
             query,
             key,
             capture.weighed_by,
+            terms=found.terms.of_head(head),
+            window=found.window,
             rows=None if rows is None else rows.map(lambda tensor: tensor[head]),
             pool=pool,
             tokens=capture.tokens,
@@ -290,6 +319,8 @@ class AttentionMap:
             key.float() * key_power,
             self.variant,
             is_causal=self.is_causal,
+            terms=self.terms,
+            window=self.problem.window,
             pool=self.pool,
             advance=advance,
         )
@@ -299,6 +330,10 @@ class AttentionMap:
         arrays["scale"] = as_numpy(recipe.scale * (query_power * key_power))
         arrays["key_scale"] = as_numpy(recipe.key_scale)
         arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
+        if recipe.first is not None:
+            arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
+        if recipe.by_distance is not None:
+            arrays["by_distance"] = as_numpy(recipe.by_distance)
         if self.tokens is not None:
             arrays["tokens"] = self.tokens.cpu().numpy().astype(np.int32)
         for field in fields(RowStatistics):
@@ -343,13 +378,16 @@ class AttentionMap:
         self._has_bias = bool((self._bias != 0).any())
         self._gain, self._rise = padded(recipe.gain), padded(recipe.rise)
         self._out, self._last = padded(recipe.out), padded(recipe.last, -1)
+        self._first = None if recipe.first is None else padded(recipe.first)
+        table = recipe.by_distance
+        self._by_distance = None if table is None else table * unit
 
     def _takes_base_2(self) -> bool:
         """Whether scores carry log2 e, for `2^x`: a third of the time of `e^x` and softplus."""
         problem, variant = self.problem, self.variant
         if variant.positivity != "softplus":
             return variant.positivity == "exp"
-        return variant.cosine and problem.largest_scale < LARGEST_EXPONENT
+        return self.terms.is_empty and variant.cosine and problem.largest_scale < LARGEST_EXPONENT
 
     def _visible_until(self, row: int) -> int:
         """One past the last key that a row sees; 0 for padded rows."""
@@ -387,11 +425,17 @@ class AttentionMap:
             return part.view(groups, cell, *part.shape[1:]).transpose(0, 1).flatten(0, 1)
 
         panel = self._key[k0:k1] @ apart(self._query).mT
+        positions = torch.arange(k0, k1, device=panel.device)[:, None]
+        if self._by_distance is not None:
+            distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)
+            panel += self._by_distance[distance]
         seen = min(self._visible_until(q0), self._visible_until(q1 - 1))
         if seen < k1:
             low = max(k0, seen)
-            hidden = torch.arange(low, k1, device=panel.device)[:, None] > apart(self._last)
+            hidden = positions[low - k0 :] > apart(self._last)
             panel[low - k0 :].masked_fill_(hidden, -torch.inf)
+        if self._first is not None:
+            panel.masked_fill_(positions < apart(self._first), -torch.inf)
         if self.pool == "max" and cell > 1:
             panel = panel.view(keys // cell, cell, rows).amax(1)
         if self._has_bias:
@@ -431,6 +475,9 @@ class AttentionMap:
         count = self._query.new_zeros(len(ends), len(keys))
         for row in range(cell):
             count += (ends[:, row, None] - keys).clamp_(0, cell)
+        if self._first is not None:
+            for row in range(cell):
+                count -= (self._first[q0:q1].view(-1, cell)[:, row, None] - keys).clamp_(0, cell)
         return count
 
     def _build_levels(self, advance: Callable[[int], None]) -> None:

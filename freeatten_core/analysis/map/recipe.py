@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from freeatten_core.ops.call import NORM_EPS, Problem
+from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
 
 RECIPE = ("scale", "bias", "gain", "rise", "out")
+"""A number a row each."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,29 @@ class Recipe:
     out: Tensor
     key_scale: Tensor
     last: Tensor
+    first: Tensor | None = None
+    """(Lq,), under a window alone."""
+    by_distance: Tensor | None = None
+    """(n,), where scores depend on the distance alone."""
 
     @classmethod
-    def of(cls, problem: Problem, query: Tensor, key: Tensor, rows: RowStatistics) -> Recipe:
-        """query (Lq, D), key (Lk, D), rows (Lq,) each."""
+    def of(
+        cls,
+        problem: Problem,
+        query: Tensor,
+        key: Tensor,
+        rows: RowStatistics,
+        terms: ScoreTerms,
+    ) -> Recipe:
+        """query (Lq, D), key (Lk, D), rows (Lq,) each, terms of one head."""
         variant, length = problem.variant, problem.query_length
         count = problem.visible_count(0, length, query)
         scale, key_scale = problem.score_scale(count), key.new_ones(len(key))
         if variant.cosine:
             scale = scale / query.norm(dim=-1).clamp(min=NORM_EPS)
             key_scale = 1 / key.norm(dim=-1).clamp(min=NORM_EPS)
+        if terms.head_scale is not None:
+            scale = scale * terms.head_scale.to(query)
         bias, gain = torch.zeros_like(count), torch.ones_like(count)
         if variant.score == "dot-log-n":
             bias = bias - count.clamp(min=1).log()
@@ -51,7 +65,20 @@ class Recipe:
         if problem.is_causal:
             last = torch.arange(length, device=query.device) + problem.key_length - length
             last = last.clamp(min=-1)
-        return cls(scale, bias, gain, rise, out, key_scale, last)
+        first = None
+        if problem.window is not None:
+            first = (last + 1 - problem.window).clamp(min=0)
+        by_distance = _by_distance(problem, terms, query.dtype)
+        return cls(scale, bias, gain, rise, out, key_scale, last, first, by_distance)
+
+
+def _by_distance(problem: Problem, terms: ScoreTerms, dtype: torch.dtype) -> Tensor | None:
+    """As long as the table changes: a bias alone goes on with its last entry."""
+    length = problem.key_length
+    if terms.distance_slope is None and terms.distance_bias is not None:
+        length = min(length, terms.distance_bias.shape[1])
+    table = terms.by_distance(length, dtype)
+    return None if table is None else table[0]
 
 
 def _not_zero(tensor: Tensor) -> Tensor:
