@@ -9,11 +9,11 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .backends import choice
-from .call import Attend, check, check_tensors
+from .call import Familiar, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -22,7 +22,7 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -60,19 +60,19 @@ def attention(
         TypeError: something that is not a floating-point tensor, or mixed types.
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
-    variant = Variant.parse(variant)
-    if variant.function is not None:
+    computed = what_computes(variant)
+    if isinstance(computed, OwnFunctionName):
         check_flag("is_causal", is_causal)
         check_tensors({"query": query, "key": key, "value": value})
         _refuse_changed(
-            variant, not is_causal, head_scale is not None, distance_slope is not None, window
+            computed, not is_causal, head_scale is not None, distance_slope is not None, window
         )
-        return own_function.attend(query, key, value, variant)
+        return own_function.attend(query, key, value, computed)
     problem = check(
         query,
         key,
         value,
-        variant,
+        computed,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
         head_scale=head_scale,
@@ -86,7 +86,7 @@ def attention(
 def attention_weights(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -106,8 +106,8 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal)
-    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal)
+    problem = check(query, key, None, weighed_by, is_causal=is_causal, enable_gqa=enable_gqa)
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
     return choice.region_weights(problem, query, key, row_range, key_range)
@@ -117,7 +117,7 @@ def attention_weights(
 def row_statistics(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -130,38 +130,70 @@ def row_statistics(
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, window)
     problem = check(
-        query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+        query, key, None, weighed_by, is_causal=is_causal, enable_gqa=enable_gqa, window=window
     )
     return choice.row_statistics(problem, query, key)
 
 
-def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
-    """Attention with the rotation of far keys, or the growth of the score with N, undone.
+@without_autocast()
+def familiar_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    variant: Variant | Computed | str,
+    familiar: Familiar,
+) -> Tensor:
+    """Causal attention with far keys made familiar; without gradients.
 
-    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
+    Args and errors: as in `attention`, fewer key heads allowed; queries are the last tokens.
+
+    Returns:
+        (B, H, Lq, Dv), in the type of `value`.
     """
-    return choice.undone(rope, train_length, rotation=rotation, scale=scale)
+    problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
+    return choice.familiar_attention(problem, query, key, value, familiar)
+
+
+def grouped_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    *,
+    window: int | None = None,
+    familiar: Familiar | None = None,
+) -> Tensor:
+    """The operator that models call unless they are given another; see `call.Attend`."""
+    if familiar is not None:
+        return familiar_attention(query, key, value, computed, familiar)
+    return attention(query, key, value, computed, enable_gqa=True, window=window)
 
 
 def _weighed(
-    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool, window: int | None = None
-) -> tuple[Tensor, Tensor, Variant]:
+    query: Tensor,
+    key: Tensor,
+    variant: Variant | Computed | str,
+    is_causal: bool,
+    window: int | None = None,
+) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
-    variant = Variant.parse(variant)
-    if variant.function is None:
-        return query, key, variant
+    computed = what_computes(variant)
+    if not isinstance(computed, OwnFunctionName):
+        return query, key, computed
     check_flag("is_causal", is_causal)
     check_tensors({"query": query, "key": key})
-    _refuse_changed(variant, not is_causal, window)
-    return *own_function.as_scores(query, key, variant), own_function.WEIGHED
+    _refuse_changed(computed, not is_causal, window)
+    return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
-def _refuse_changed(variant: Variant, *changes: object) -> None:
+def _refuse_changed(function: OwnFunctionName, *changes: object) -> None:
     if any(changes):
         raise UsageError(
-            f"{variant} is one's own function, which is causal and takes query, key and value alone"
+            f"{function} is one's own function, which is causal and takes query, key and value "
+            "alone"
         )
 
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import Capture, LayerCapture
 from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.ops.definitions.staged import Stages
+from freeatten_core.ops.definitions.staged import StageValues
 
 HEADS, KV_HEADS, DIM = 4, 2, 8
 
@@ -53,10 +53,10 @@ def random_capture(variant: str, length: int = 40, layers: tuple[int, ...] = (0,
     )
 
 
-def dense_layer(capture: Capture, layer: int) -> Stages:
+def dense_layer(capture: Capture, layer: int) -> StageValues:
     """The reference's matrices, (1, H, L, L)."""
     found = capture.layers[layer]
-    return dense(found.query[None], found.key[None], str(capture.variant.attention), {})
+    return dense(found.query[None], found.key[None], str(capture.variant.computes), {})
 
 
 def with_query(capture: Capture, query: Tensor) -> Capture:

@@ -43,6 +43,7 @@ from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import LARGEST_EXPONENT, LOG2_E, Problem, check, visible_scores
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from ..capture import Capture
@@ -72,7 +73,7 @@ class AttentionMap:
     """The map of one layer's head; made by `build` or `of`.
 
     Attributes:
-        variant: without modifiers.
+        variant: the stages whose weights it shows.
         query_length, key_length, is_causal: its size, Lq and Lk.
         pool: what a cell shows: the `max` of its weights (needles and sinks stay visible), or the
             `mean` over its visible pairs.
@@ -118,7 +119,7 @@ class AttentionMap:
         cls,
         query: Tensor,
         key: Tensor,
-        variant: Variant | str,
+        variant: Variant | Stages | str,
         *,
         is_causal: bool = True,
         rows: RowStatistics | None = None,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import stages_of
 
-from ...call import Problem
+from ...call import Problem, visible_scores, what_computes
 from ...row_statistics import RowStatistics
 from . import launch
 from .statistics import FIELDS
@@ -89,9 +90,32 @@ def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...
 fused_attention.register_autograd(_backward, setup_context=_save)
 
 
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients."""
+    options = str(problem.variant), problem.is_causal, problem.window
+    output: Tensor = fused_attention(query, key, value, head_scale, distance_slope, *options)[0]
+    return output
+
+
 @torch.no_grad()
-def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
-    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
+def row_statistics(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    advance: Callable[[int], None] = lambda _: None,
+) -> RowStatistics:
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D).
+
+    Args:
+        advance: called once, with the number of scores of the whole call.
+    """
     with _on_device_of(query):
         call = launch.Call(problem, query, key, None, None, None)
         _, scalars = launch.forward(call, scalars_only=True)
@@ -112,6 +136,7 @@ def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistic
         normaliser=normaliser, u_max=highest, offset=offset, raised=raised, **described
     )
     shape = (problem.batch, problem.heads, problem.query_length)
+    advance(visible_scores(problem))
     return rows.map(lambda tensor: tensor.view(shape))
 
 
@@ -125,7 +150,7 @@ def _problem(
 ) -> Problem:
     batch, heads, query_length, dim = query.shape
     return Problem(
-        variant=Variant.parse(variant),
+        variant=stages_of(what_computes(variant)),
         batch=batch,
         heads=heads,
         kv_heads=key.shape[1],

@@ -10,7 +10,11 @@ from torch.autograd.function import once_differentiable
 
 from ...call import Problem
 from . import backward, forward
+from .far_keys import familiar_attention
 from .panel import Operands, RowScalars
+from .statistics import region_weights, row_statistics
+
+__all__ = ["attention", "familiar_attention", "region_weights", "row_statistics"]
 
 
 class PanelAttention(torch.autograd.Function):
@@ -51,3 +55,18 @@ class PanelAttention(torch.autograd.Function):
             None,
             None,
         )
+
+
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients."""
+    output: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, head_scale, distance_slope, problem
+    )
+    return output
