@@ -7,6 +7,7 @@ the length: 250 MB for all 15 heads of a shipped model at 32k tokens. Everything
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -25,12 +26,12 @@ from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import grouped_attention
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
-from freeatten_core.ops.operator import attention
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .forecast import (
@@ -97,9 +98,9 @@ class Capture:
     """What it took."""
 
     @property
-    def weighed_by(self) -> Variant:
-        """The variant whose weights for the kept queries and keys are the model's."""
-        return own_function.weighed_by(self.variant)
+    def weighed_by(self) -> Stages:
+        """The stages whose weights for the kept queries and keys are the model's."""
+        return own_function.weighed_by(self.variant.computes)
 
     @property
     def length(self) -> int:
@@ -201,28 +202,31 @@ def capture(
     whole = score_cost(config, length, chosen, STATISTICS_COST if with_statistics else 0)
     meter = Meter(whole, advance)
     kept: dict[int, LayerCapture] = {}
+    computed = variant.computes
 
     def observe(layer: int, query: Tensor, key: Tensor) -> None:
         if layer in chosen:
-            if variant.attention.function is not None:
-                query, key = own_function.as_scores(query, key, variant.attention)
+            if isinstance(computed, OwnFunctionName):
+                query, key = own_function.as_scores(query, key, computed)
                 key = key[:, :1]
             query, key = query.to(dtype, copy=True), key.to(dtype, copy=True)
             rows = None
             if with_statistics:
-                rows = _statistics(
-                    query.float(), key.float(), own_function.weighed_by(variant), meter
-                )
+                weighed_by = own_function.weighed_by(computed)
+                rows = _statistics(query.float(), key.float(), weighed_by, meter)
             kept[layer] = LayerCapture(query[0], key[0], rows)
         if layer == chosen[-1]:
             raise _EnoughError
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        return _attend_in_parts(query, key, value, variant, meter)
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **others: Any
+    ) -> Tensor:
+        return _attend_in_parts(query, key, value, computed, meter, **others)
 
-    model = on_device(checkpoint.model, device).with_modifiers(variant, length)
+    model = copy.copy(on_device(checkpoint.model, device))
     if model.attend is grouped_attention:
         model.attend = attend
+    model = model.with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
         model.hidden(tokens.to(device)[None], observe=observe)
     meter.finish()
@@ -238,9 +242,9 @@ def capture(
     )
 
 
-def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> RowStatistics:
+def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> RowStatistics:
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
+    problem = check(query, key, None, stages, is_causal=True, enable_gqa=True)
     rows = choice.row_statistics(
         problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
     )
@@ -248,22 +252,23 @@ def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> R
 
 
 def _attend_in_parts(
-    query: Tensor, key: Tensor, value: Tensor, variant: Variant, meter: Meter
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    meter: Meter,
+    **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
     heads, length = query.shape[1:3]
     rows = max(128, CHUNK_SCORES // (heads * length))
-    if variant.function is not None:
+    if isinstance(computed, OwnFunctionName):
         rows = length  # it takes whole texts alone
     output = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         stop = min(length, start + rows)
-        output[:, :, start:stop] = attention(
-            query[:, :, start:stop],
-            key[:, :, :stop],
-            value[:, :, :stop],
-            variant,
-            enable_gqa=True,
+        output[:, :, start:stop] = grouped_attention(
+            query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], computed, **others
         )
         meter.add(heads * (stop - start) * (start + stop) / 2)
     return output

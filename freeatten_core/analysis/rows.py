@@ -15,6 +15,7 @@ from freeatten_core.basics.checks import check_range, check_share, check_whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.row_statistics import SMALL, RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant, nearest
 
 from .capture import Capture
@@ -77,16 +78,11 @@ STATISTICS: Mapping[Name, Statistic] = {
 """By name, in the order of a table."""
 
 
-def sums_to_one(variant: Variant) -> bool:
-    """Whether rows sum to 1, so that a row divided by its sum is the row."""
-    return variant.normalise == "l1"
-
-
 def entropy_note(capture: Capture) -> str:
     """A sentence for a caption where entropy is not of the weights themselves; else empty."""
-    if sums_to_one(capture.weighed_by):
+    if capture.weighed_by.sums_to_one:
         return ""
-    verb = "do not" if capture.weighed_by == capture.variant.attention else "may not"
+    verb = "do not" if isinstance(capture.variant.computes, Stages) else "may not"
     return (
         f"Rows of {capture.variant} {verb} sum to 1: entropy, effective tokens and mean distance "
         "are of the row divided by its sum."

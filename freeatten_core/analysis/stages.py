@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_whole
-from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.definitions import staged
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Stages, stages_of
 
 from .capture import Capture
 
@@ -21,8 +20,8 @@ from .capture import Capture
 class RowStages:
     """The values of one query row after each stage, one a visible key; float64, on the CPU."""
 
-    variant: Variant
-    """As computed: with the power asked for, without modifiers."""
+    stages: Stages
+    """As computed: with the power asked for."""
     layer: int
     head: int
     position: int
@@ -77,19 +76,19 @@ def row_stages(
     found = capture.layer(layer)
     visible = int(found.visible_count(position, position + 1))
     count = visible if last is None else check_whole("last", last, 1, visible)
-    variant = _with_power(capture.variant.attention, power)
+    stages = _with_power(stages_of(capture.variant.computes), power)
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
     terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
-    result = staged.stages(row, seen, variant, **terms._asdict())
+    result = staged.stages(row, seen, stages, **terms._asdict())
     offset = 0.0
-    if variant.sharpen is not None:
+    if stages.sharpen is not None:
         seen_keys = result.visible.sum(-1, keepdim=True).double()
         offset = float(staged.offset(result.normalise * seen_keys, seen_keys))
-    sharpened = variant.sharpen is not None
+    sharpened = stages.sharpen is not None
     return RowStages(
-        variant=variant,
+        stages=stages,
         layer=layer,
         head=head,
         position=position,
@@ -104,10 +103,7 @@ def row_stages(
     )
 
 
-def _with_power(variant: Variant, power: int | Literal["own"] | None) -> Variant:
+def _with_power(stages: Stages, power: int | Literal["own"] | None) -> Stages:
     if power == "own":
-        return variant
-    try:
-        return replace(variant, sharpen=power)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        return stages
+    return replace(stages, sharpen=power)

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_flag
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -23,8 +24,39 @@ LARGEST_EXPONENT = 80.0
 """Scores below this can go through `2^x` in float32 without a shift (it overflows at 88)."""
 
 
-Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
-"""(query, key, value, variant) -> output, causal; all (B, H, L, D), fewer key heads allowed."""
+@dataclass(frozen=True)
+class Familiar:
+    """How keys farther back than any that the model met in training are made familiar.
+
+    Undoing the rotation alone is ReRoPE (Su 2023) with a window of the training length.
+    """
+
+    rope: Rope
+    rotation: bool = False
+    """Far keys are turned as the farthest in training were, `rope.train_length − 1` tokens."""
+    scale: bool = False
+    """The growth of the score with N is undone beyond the training length."""
+
+
+class Attend(Protocol):
+    """A causal attention operator that models call; a wrapper hands on every argument."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        computed: Computed,
+        /,
+        *,
+        window: int | None = None,
+        familiar: Familiar | None = None,
+    ) -> Tensor:
+        """Output (B, H, L, D) of query, key and value, as large; fewer key heads allowed.
+
+        `window` is given under `+window`, `familiar` under `+rerope`, and neither otherwise.
+        """
+        ...
 
 
 NORM_EPS = 1e-6
@@ -107,7 +139,8 @@ class Problem:
     values (B·Hkv, Lk, D), so that grouped queries never repeat a key.
     """
 
-    variant: Variant
+    variant: Stages
+    """Its stages alone: neither modifiers nor functions of one's own reach a kernel."""
     batch: int
     heads: int
     kv_heads: int
@@ -178,11 +211,28 @@ def visible_scores(problem: Problem) -> int:
     return problem.batch * problem.heads * pairs
 
 
+def what_computes(variant: Variant | Computed | str) -> Computed:
+    """What an operator is asked for.
+
+    Raises:
+        ValueError: an unknown variant, or one with modifiers.
+    """
+    if isinstance(variant, Stages | OwnFunctionName):
+        return variant
+    variant = Variant.parse(variant)
+    if variant.modifiers:
+        raise ValueError(
+            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
+            f"attention operator; pass {variant.trained}"
+        )
+    return variant.computes
+
+
 def check(
     query: Tensor,
     key: Tensor,
     value: Tensor | None,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     *,
     is_causal: bool,
     enable_gqa: bool,
@@ -190,14 +240,7 @@ def check(
     window: int | None = None,
 ) -> Problem:
     """The call as a `Problem`, or an error that names the argument, its value and the limit."""
-    variant = Variant.parse(variant)
-    if variant.modifiers:
-        raise ValueError(
-            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
-            f"attention operator; pass {variant.trained}"
-        )
-    if variant.function is not None:
-        raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
+    stages = stages_of(what_computes(variant))
     check_flag("is_causal", is_causal)
     check_flag("enable_gqa", enable_gqa)
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
@@ -226,7 +269,7 @@ def check(
     if window is not None and (not is_causal or window < 1):
         raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return Problem(
-        variant=variant,
+        variant=stages,
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,

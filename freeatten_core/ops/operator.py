@@ -9,11 +9,11 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .backends import choice
-from .call import Attend, ScoreTerms, check, check_tensors
+from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -22,7 +22,7 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -64,18 +64,18 @@ def attention(
         TypeError: something that is not a floating-point tensor, or mixed types.
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
-    variant = Variant.parse(variant)
+    computed = what_computes(variant)
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
-    if variant.function is not None:
+    if isinstance(computed, OwnFunctionName):
         check_flag("is_causal", is_causal)
         check_tensors({"query": query, "key": key, "value": value})
-        _refuse_changed(variant, is_causal, terms, window)
-        return own_function.attend(query, key, value, variant)
+        _refuse_changed(computed, is_causal, terms, window)
+        return own_function.attend(query, key, value, computed)
     problem = check(
         query,
         key,
         value,
-        variant,
+        computed,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
         terms=terms,
@@ -88,7 +88,7 @@ def attention(
 def attention_weights(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -114,12 +114,12 @@ def attention_weights(
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
-    query, key, variant = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
         key,
         None,
-        variant,
+        weighed_by,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
         terms=terms,
@@ -134,7 +134,7 @@ def attention_weights(
 def row_statistics(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
@@ -151,12 +151,12 @@ def row_statistics(
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
-    query, key, variant = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
         key,
         None,
-        variant,
+        weighed_by,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
         terms=terms,
@@ -165,38 +165,66 @@ def row_statistics(
     return choice.row_statistics(problem, query, key, terms)
 
 
-def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
-    """Attention with the rotation of far keys, or the growth of the score with N, undone.
+@without_autocast()
+def familiar_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    variant: Variant | Computed | str,
+    familiar: Familiar,
+) -> Tensor:
+    """Causal attention with far keys made familiar; without gradients.
 
-    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
+    Args and errors: as in `attention`, fewer key heads allowed; queries are the last tokens.
+
+    Returns:
+        (B, H, Lq, Dv), in the type of `value`.
     """
-    return choice.undone(rope, train_length, rotation=rotation, scale=scale)
+    problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
+    return choice.familiar_attention(problem, query, key, value, familiar)
+
+
+def grouped_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    *,
+    window: int | None = None,
+    familiar: Familiar | None = None,
+) -> Tensor:
+    """The operator that models call unless they are given another; see `call.Attend`."""
+    if familiar is not None:
+        return familiar_attention(query, key, value, computed, familiar)
+    return attention(query, key, value, computed, enable_gqa=True, window=window)
 
 
 def _weighed(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     is_causal: bool,
     terms: ScoreTerms,
     window: int | None,
-) -> tuple[Tensor, Tensor, Variant]:
+) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
-    variant = Variant.parse(variant)
-    if variant.function is None:
-        return query, key, variant
+    computed = what_computes(variant)
+    if not isinstance(computed, OwnFunctionName):
+        return query, key, computed
     check_flag("is_causal", is_causal)
     check_tensors({"query": query, "key": key})
-    _refuse_changed(variant, is_causal, terms, window)
-    return *own_function.as_scores(query, key, variant), own_function.WEIGHED
+    _refuse_changed(computed, is_causal, terms, window)
+    return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
 def _refuse_changed(
-    variant: Variant, is_causal: bool, terms: ScoreTerms, window: int | None
+    function: OwnFunctionName, is_causal: bool, terms: ScoreTerms, window: int | None
 ) -> None:
     if not is_causal or window is not None or not terms.is_empty:
         raise UsageError(
-            f"{variant} is one's own function, which is causal and takes query, key and value alone"
+            f"{function} is one's own function, which is causal and takes query, key and value "
+            "alone"
         )
 
 

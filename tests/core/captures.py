@@ -16,7 +16,7 @@ from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import Capture, LayerCapture
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.ops.call import ScoreTerms
-from freeatten_core.ops.definitions.staged import Stages
+from freeatten_core.ops.definitions.staged import StageValues
 
 HEADS, KV_HEADS, DIM = 4, 2, 8
 
@@ -72,10 +72,10 @@ def learned_capture(variant: str) -> Capture:
     return replace(plain, layers=kept)
 
 
-def dense_layer(capture: Capture, layer: int) -> Stages:
+def dense_layer(capture: Capture, layer: int) -> StageValues:
     """The reference's matrices, (1, H, L, L)."""
     found = capture.layers[layer]
-    variant = str(capture.variant.attention)
+    variant = str(capture.variant.computes)
     return dense(found.query[None], found.key[None], variant, found.options)
 
 

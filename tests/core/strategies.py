@@ -14,7 +14,14 @@ from torch import Tensor
 from freeatten_core import Variant
 from freeatten_core.ops.call import FIRST_ROWS, UNIFORM_TOLERANCE
 from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.stages import Stages, stages_of
 from freeatten_core.variants.variant import PLAIN, SHARPENED
+
+
+def stages(name: str) -> Stages:
+    """The stages that a name stands for."""
+    return stages_of(Variant.parse(name).computes)
+
 
 POWERS = (1, 2, 3, 15, 64)
 FACTORS = [
@@ -23,7 +30,7 @@ FACTORS = [
 ]
 """The length-cosine score without one of its factors."""
 VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS), *FACTORS]
-L1_VARIANTS = [name for name in VARIANTS if Variant.parse(name).normalise == "l1"]
+L1_VARIANTS = [name for name in VARIANTS if stages(name).sums_to_one]
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ def calls(draw: st.DrawFn) -> Call:
     )
 
 
-def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.Stages:
+def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.StageValues:
     """The reference's stages in float64, with every key head repeated for its group."""
     options = {name: value for name, value in options.items() if name != "enable_gqa"}
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
@@ -138,7 +145,7 @@ def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Te
 
     It is infinite within 1e-5 of the near-uniform threshold, where rounding decides `O`.
     """
-    p = Variant.parse(variant).sharpen
+    p = stages(variant).sharpen
     if p is None:
         return query.new_ones((*query.shape[:3], 1), dtype=torch.float64)
     result = dense(query, key, variant, options)

@@ -55,6 +55,7 @@ from freeatten_core.ops.call import (
     visible_scores,
 )
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from ..capture import Capture
@@ -84,7 +85,7 @@ class AttentionMap:
     """The map of one layer's head; made by `build` or `of`.
 
     Attributes:
-        variant: without modifiers.
+        variant: the stages whose weights it shows.
         query_length, key_length, is_causal: its size, Lq and Lk.
         pool: what a cell shows: the `max` of its weights (needles and sinks stay visible), or the
             `mean` over its visible pairs.
@@ -131,7 +132,7 @@ class AttentionMap:
         cls,
         query: Tensor,
         key: Tensor,
-        variant: Variant | str,
+        variant: Variant | Stages | str,
         *,
         is_causal: bool = True,
         terms: ScoreTerms = NO_TERMS,

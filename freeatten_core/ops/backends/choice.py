@@ -1,22 +1,33 @@
-"""Which back-end computes a call: the first that takes it."""
+"""Which back-end computes a call: the first of the table that takes it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..call import NO_TERMS, Problem, ScoreTerms, visible_scores
+from ..call import NO_TERMS, Familiar, Problem, ScoreTerms
 from ..row_statistics import RowStatistics
-from .panels.far_keys import undone
-from .panels.ops import PanelAttention
-from .panels.statistics import region_weights
-from .panels.statistics import statistics as panel_statistics
 
-__all__ = ["FUSED_DIMS", "attention", "region_weights", "row_statistics", "takes_fused", "undone"]
+__all__ = [
+    "BACK_ENDS",
+    "FUSED_DIMS",
+    "BackEnd",
+    "Use",
+    "attention",
+    "familiar_attention",
+    "region_weights",
+    "row_statistics",
+]
+
+Use = Literal["attention", "row_statistics", "region_weights", "familiar_attention"]
+"""What a call is for: the name of a function below, and of the back-end's that computes it."""
 
 HAS_TRITON = False
 with suppress(ImportError):
@@ -26,15 +37,15 @@ FUSED_DIMS = range(16, 257)
 """Head sizes that the fused kernels take."""
 
 
-def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
-    """Whether the Triton kernels compute a call."""
-    return (
-        query.is_cuda
-        and HAS_TRITON
-        and query.dtype != torch.float64
-        and problem.dim in FUSED_DIMS
-        and value_dim in FUSED_DIMS
-    )
+@dataclass(frozen=True)
+class BackEnd:
+    """Kernels of one kind, for some device and some uses."""
+
+    name: str
+    takes: Callable[[Use, Problem, Tensor, int], bool]
+    """(use, problem, query, head size of the values) -> whether it computes the call."""
+    load: Callable[[], ModuleType]
+    """Its functions, by the names of the uses that it takes; imported when first needed."""
 
 
 def attention(
@@ -45,23 +56,9 @@ def attention(
     terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
-    if takes_fused(problem, query, value.shape[-1]):
-        from .fused.ops import fused_attention
-
-        output: Tensor = fused_attention(
-            query,
-            key,
-            value,
-            *terms,
-            str(problem.variant),
-            problem.is_causal,
-            problem.window,
-        )[0]
-        return output
-    result: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, *terms, problem
-    )
-    return result
+    back_end = _first_to_take("attention", problem, query, value.shape[-1])
+    output: Tensor = back_end.attention(problem, query, key, value, terms)
+    return output
 
 
 def row_statistics(
@@ -76,10 +73,70 @@ def row_statistics(
     Args:
         advance: called with the number of scores of every part computed.
     """
-    if takes_fused(problem, query, problem.dim):
-        from .fused.ops import row_statistics as fused_statistics
+    back_end = _first_to_take("row_statistics", problem, query, problem.dim)
+    rows: RowStatistics = back_end.row_statistics(problem, query, key, terms, advance)
+    return rows
 
-        rows = fused_statistics(problem, query, key, terms)
-        advance(visible_scores(problem))
-        return rows
-    return panel_statistics(problem, query, key, terms, advance)
+
+def region_weights(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
+    back_end = _first_to_take("region_weights", problem, query, problem.dim)
+    weights: Tensor = back_end.region_weights(problem, query, key, rows, cols, terms)
+    return weights
+
+
+def familiar_attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar
+) -> Tensor:
+    """The output of a checked causal call with far keys made familiar, (B, H, Lq, Dv)."""
+    back_end = _first_to_take("familiar_attention", problem, query, value.shape[-1])
+    output: Tensor = back_end.familiar_attention(problem, query, key, value, familiar)
+    return output
+
+
+def _first_to_take(use: Use, problem: Problem, query: Tensor, value_dim: int) -> ModuleType:
+    for back_end in BACK_ENDS:
+        if back_end.takes(use, problem, query, value_dim):
+            return back_end.load()
+    raise AssertionError(f"no back-end for {use}")  # the last one takes every call
+
+
+# The table
+
+
+def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> bool:
+    if use not in ("attention", "row_statistics"):
+        return False
+    return (
+        query.is_cuda
+        and HAS_TRITON
+        and query.dtype != torch.float64
+        and problem.dim in FUSED_DIMS
+        and value_dim in FUSED_DIMS
+    )
+
+
+def _fused() -> ModuleType:
+    from .fused import ops
+
+    return ops
+
+
+def _panels() -> ModuleType:
+    from .panels import ops
+
+    return ops
+
+
+BACK_ENDS: tuple[BackEnd, ...] = (
+    BackEnd("fused", _takes_fused, _fused),
+    BackEnd("panels", lambda *_: True, _panels),
+)
+"""Those for fewer calls first; a new one is an entry here."""

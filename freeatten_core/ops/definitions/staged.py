@@ -14,13 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.stages import Computed, stages_of
 from freeatten_core.variants.variant import Variant
 
-from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
+from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
 
 
-class Stages(NamedTuple):
+class StageValues(NamedTuple):
     """What each stage leaves, shape (B, H, Lq, Lk); keys that a row does not see hold 0."""
 
     score: Tensor
@@ -71,14 +71,14 @@ def softplus(score: Tensor) -> Tensor:
 def stages(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     *,
     is_causal: bool = True,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
     window: int | None = None,
-) -> Stages:
+) -> StageValues:
     """All four stages of one variant.
 
     Args:
@@ -92,9 +92,7 @@ def stages(
             distance beyond.
         window: a causal row sees at most this many keys.
     """
-    variant = Variant.parse(variant)
-    if variant.function is not None:
-        raise UsageError(f"{variant} is one's own function, which has no stages")
+    chosen = stages_of(what_computes(variant))
     query_length, dim = query.shape[-2:]
     visible = visible_keys(
         query_length,
@@ -105,15 +103,15 @@ def stages(
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
 
-    if variant.cosine:
-        dim_factor = 1.0 if variant.score == "count-cosine" else math.log(dim)
-        count_factor = 1.0 if variant.score == "dim-cosine" else count.clamp(min=1).log()
+    if chosen.cosine:
+        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
+        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
         score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
     else:
         score = query @ key.mT / math.sqrt(dim)
     if head_scale is not None:
         score = score * head_scale[:, None, None]
-    if variant.score == "dot-log-n":
+    if chosen.score == "dot-log-n":
         score = score - count.clamp(min=1).log()
     distance = _distance(query_length, key.shape[-2], query.device)
     if distance_slope is not None:
@@ -123,33 +121,33 @@ def stages(
 
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
-    if variant.positivity == "exp":
+    if chosen.positivity == "exp":
         highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
-        positive = torch.exp(score - (shift if variant.normalise == "l1" else zero))
-    elif variant.positivity == "softplus":
+        positive = torch.exp(score - (shift if chosen.normalise == "l1" else zero))
+    elif chosen.positivity == "softplus":
         positive = softplus(score)
-    elif variant.positivity == "sigmoid":
+    elif chosen.positivity == "sigmoid":
         positive = torch.sigmoid(score)
     else:
         positive = torch.relu(score)
     positive = torch.where(visible, positive, zero)
 
-    if variant.normalise == "l1":
+    if chosen.normalise == "l1":
         # the largest is divided out first, which cancels: in float16 the sum of a long row of
         # softpluses leaves the range
         highest = positive.amax(-1, keepdim=True).detach()
         safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
         total = safe.sum(-1, keepdim=True)
         normalised = safe / torch.where(total == 0, torch.ones_like(total), total)
-    elif variant.normalise == "count":
+    elif chosen.normalise == "count":
         normalised = positive / count.clamp(min=1)
     else:
         normalised = positive
     weights = normalised
-    if variant.sharpen is not None:
-        weights = sharpen(normalised, count, visible, variant.sharpen)
-    return Stages(score, positive, normalised, weights, visible)
+    if chosen.sharpen is not None:
+        weights = sharpen(normalised, count, visible, chosen.sharpen)
+    return StageValues(score, positive, normalised, weights, visible)
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:
@@ -182,7 +180,7 @@ def reference_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 from captures import HEADS, dense_layer, learned_capture, random_capture, with_query
-from strategies import VARIANTS, refused
+from strategies import VARIANTS, refused, stages
 
 from freeatten_core import Variant
 from freeatten_core.analysis import (
@@ -82,7 +82,7 @@ def test_a_row_that_reads_nothing_has_no_entropy_and_no_tokens():
 def test_says_when_the_entropy_is_of_the_normalised_row(variant):
     capture = random_capture(variant)
     note = entropy_note(capture)
-    assert bool(note) == (Variant.parse(variant).normalise != "l1")
+    assert bool(note) == (not stages(variant).sums_to_one)
     assert not note or ("divided by its sum" in note and variant in note)
     assert head_table(capture).note == note
 
@@ -170,7 +170,7 @@ def test_heads_that_always_read_the_first_token_are_sinks():
 @each_variant
 def test_the_rule_for_uniform_rows_fires_on_uniform_rows_only(variant):
     capture = random_capture(variant)
-    sharp = Variant.parse(variant).sharpen is not None
+    sharp = stages(variant).sharpen is not None
     rule = uniform_rule_share(capture)
     assert rule.applies == sharp
     assert (rule.fired, rule.rows) == (0, 2 * HEADS * 37)

@@ -3,9 +3,8 @@ import torch
 from captures import dense_layer, learned_capture, random_capture, with_query
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import VARIANTS, dense, refused
+from strategies import VARIANTS, dense, refused, stages
 
-from freeatten_core import Variant
 from freeatten_core.analysis import row_stages
 from freeatten_core.basics.errors import UsageError
 
@@ -63,7 +62,7 @@ def test_with_another_power_are_those_of_that_variant(power):
     plain = row_stages(random_capture("lssa"), 0, 0, 30, power=power)
     assert torch.equal(other.weights, own.weights)
     assert torch.equal(other.weights, plain.weights)
-    assert other.variant == Variant.parse(f"lssar:p={power}")
+    assert other.stages == stages(f"lssar:p={power}")
 
 
 def test_without_sharpening_end_at_the_normalised_row():
@@ -72,7 +71,7 @@ def test_without_sharpening_end_at_the_normalised_row():
     assert torch.equal(plain.weights, plain.normalise)
     assert torch.equal(plain.normalise, sharp.normalise)
     assert (plain.offset, sharp.offset) == (0, 1)
-    assert plain.variant == Variant.parse("lssa")
+    assert plain.stages == stages("lssa")
 
 
 def test_say_when_the_rule_for_uniform_rows_fires():

@@ -15,9 +15,9 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.models.decoder import grouped_attention
 from freeatten_core.models.modifiers import modified_attention, query_factor, scaled_rope
 from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.variant import MODIFIERS
 
@@ -141,7 +141,7 @@ def vectors(length):
 def attended(name, trained=16, length=40):
     rope = Rope(8, 10_000.0, trained)
     attend = modified_attention(grouped_attention, rope, Variant.parse(name))
-    return attend(*vectors(length), Variant.parse(name).trained)
+    return attend(*vectors(length), Variant.parse(name).trained.computes)
 
 
 def test_a_window_is_of_the_training_length():
@@ -240,4 +240,4 @@ def test_names_parse_back(text):
 def test_a_swapped_variant_is_trained_as_one_and_computed_as_another():
     variant = Variant.parse("lssa+swap:to=lssar:p=3+rerope")
     assert str(variant.trained) == "lssa"
-    assert str(variant.attention) == "lssar:p=3"
+    assert str(variant.computes) == "lssar:p=3"

@@ -7,9 +7,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from adversarial import ADVERSARIAL, away, peaked
-from strategies import CALLS, VARIANTS, Call, amplification, assert_within
+from strategies import CALLS, VARIANTS, Call, amplification, assert_within, stages
 
-from freeatten_core import Variant, attention
+from freeatten_core import attention
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.backends.panels import statistics as chunked_statistics
 from freeatten_core.ops.call import ScoreTerms, check
@@ -364,7 +364,8 @@ def test_gradients_by_distance_hold_over_any_rows_at_a_time(monkeypatch):
 
 @pytest.mark.usefixtures("small_tiles")
 def test_compiles_without_a_graph_break_to_the_same_values(monkeypatch):
-    monkeypatch.setattr(choice, "takes_fused", lambda *_: True)
+    takes_all = replace(choice.BACK_ENDS[0], takes=lambda *_: True)
+    monkeypatch.setattr(choice, "BACK_ENDS", (takes_all,))
     inputs = operator_inputs()
     eager = attention(*inputs, "lssar:p=3")
     torch.compiler.reset()
@@ -447,7 +448,7 @@ def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(vari
     query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
     problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
     actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = chunked_statistics.statistics(problem, query.double(), key.double())
+    exact = chunked_statistics.row_statistics(problem, query.double(), key.double())
     for field in fields(actual):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
         assert_within(one[..., :20], other[..., :20], 1e-6)
@@ -466,7 +467,7 @@ def test_statistics_equal_those_of_the_chunked_path(variant, call):
     actual = ops.row_statistics(
         problem, query.to(DEVICE), key.to(DEVICE), terms.map(lambda x: x.to(DEVICE))
     )
-    exact = chunked_statistics.statistics(problem, query.double(), key.double(), terms)
+    exact = chunked_statistics.row_statistics(problem, query.double(), key.double(), terms)
     amplified = amplification(query, key, variant, options)[..., 0]
     for field in fields(actual):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
@@ -479,5 +480,5 @@ def test_statistics_of_low_precision_describe_the_weights_as_rounded():
     problem = check(query, key, None, "lssar:p=15", is_causal=True, enable_gqa=False)
     sums = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE)).row_sum
     assert (sums - 1).abs().max() < torch.finfo(torch.bfloat16).eps
-    assert Variant.parse("lssar:p=15").normalise == "l1"
+    assert stages("lssar:p=15").sums_to_one
     assert not torch.equal(sums, torch.ones_like(sums))

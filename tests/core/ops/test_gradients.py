@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import CALLS, VARIANTS, Call, amplification, calls, dense
+from strategies import CALLS, VARIANTS, Call, amplification, calls, dense, stages
 
-from freeatten_core import Variant, attention
+from freeatten_core import attention
 from freeatten_core.ops.backends.panels import panel
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.definitions import staged
@@ -27,7 +27,7 @@ def gradients(function, inputs, variant, options):
 
 def distance_to_kink(query, key, variant, options):
     """How far the nearest score or share is from a point without a derivative."""
-    parsed = Variant.parse(variant)
+    parsed = stages(variant)
     result = dense(query, key, variant, options)
     visible = result.visible.expand_as(result.score)
     near = [torch.tensor(1.0)]
@@ -126,7 +126,7 @@ def test_at_zero_vectors_are_finite_and_as_defined(variant):
     actual = gradients(attention, (query, key, value), variant, {})
     expected = gradients(staged.reference_attention, (query, key, value), variant, {})
     assert_equal_gradients(actual, expected)
-    if Variant.parse(variant).cosine:
+    if stages(variant).cosine:
         assert (actual[0][:, :, 5] == 0).all()
         assert (actual[1][:, :, [0, 7]] == 0).all()
 

@@ -16,6 +16,7 @@ from freeatten_core.models.rows import load_rows, modified_row
 from freeatten_core.ops.definitions import neighbours, own_function
 from freeatten_core.training.run import train
 from freeatten_core.training.state import state_path
+from freeatten_core.variants.stages import OwnFunctionName
 
 SOFTMAX = """
 import torch
@@ -440,4 +441,4 @@ def test_a_run_goes_on_with_the_same_function_alone(file, corpus, tmp_path):
         run(changed, corpus, out)
     own_function._allowed.clear()
     run(own_function.allow(Variant.parse(f"{file()}:written")), corpus, out)
-    assert load_checkpoint(out).config.variant.function == "mine.py:written"
+    assert load_checkpoint(out).config.variant.computes == OwnFunctionName("mine.py:written")

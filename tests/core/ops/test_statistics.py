@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused
+from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused, stages
 
-from freeatten_core import Variant, attention, attention_weights, row_statistics
+from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.backends.panels import panel
 from freeatten_core.ops.definitions import staged
@@ -35,7 +35,7 @@ CALLS = {
 @cache
 def dense_statistics(variant, call):
     """Every field, from the dense matrices of the reference."""
-    parsed = Variant.parse(variant)
+    parsed = stages(variant)
     query, key, _ = call.tensors()
     result = dense(query, key, variant, call.options)
     visible, weights = result.visible, result.weights

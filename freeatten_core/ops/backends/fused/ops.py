@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import stages_of
 
-from ...call import NO_TERMS, Problem, ScoreTerms
+from ...call import NO_TERMS, Problem, ScoreTerms, visible_scores, what_computes
 from ...row_statistics import RowStatistics
 from . import launch
 from .statistics import FIELDS
@@ -123,11 +124,32 @@ def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...
 fused_attention.register_autograd(_backward, setup_context=_save)
 
 
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    options = str(problem.variant), problem.is_causal, problem.window
+    output: Tensor = fused_attention(query, key, value, *terms, *options)[0]
+    return output
+
+
 @torch.no_grad()
 def row_statistics(
-    problem: Problem, query: Tensor, key: Tensor, terms: ScoreTerms = NO_TERMS
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> RowStatistics:
-    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D).
+
+    Args:
+        advance: called once, with the number of scores of the whole call.
+    """
     with _on_device_of(query):
         call = launch.Call(problem, query, key, None, terms)
         _, scalars = launch.forward(call, scalars_only=True)
@@ -148,6 +170,7 @@ def row_statistics(
         normaliser=normaliser, u_max=highest, offset=offset, raised=raised, **described
     )
     shape = (problem.batch, problem.heads, problem.query_length)
+    advance(visible_scores(problem))
     return rows.map(lambda tensor: tensor.view(shape))
 
 
@@ -161,7 +184,7 @@ def _problem(
 ) -> Problem:
     batch, heads, query_length, dim = query.shape
     return Problem(
-        variant=Variant.parse(variant),
+        variant=stages_of(what_computes(variant)),
         batch=batch,
         heads=heads,
         kv_heads=key.shape[1],

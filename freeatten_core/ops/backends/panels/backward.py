@@ -115,7 +115,7 @@ class _TermGradients:
     def _over_batch(self, values: Tensor) -> Tensor:
         """(H, …) of (B·Hkv, G, …)."""
         batch = self._operands.problem.batch
-        return values.unflatten(0, (batch, -1)).sum(0).flatten(0, 1)
+        return values.view(batch, -1, *values.shape[1:]).sum(0).flatten(0, 1)
 
 
 def _undo_stages(

@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...call import Problem, ScoreTerms
+from ...call import NO_TERMS, Problem, ScoreTerms
 from . import backward, forward
+from .far_keys import familiar_attention
 from .panel import Operands, RowScalars
+from .statistics import region_weights, row_statistics
+
+__all__ = ["attention", "familiar_attention", "region_weights", "row_statistics"]
 
 
 class PanelAttention(torch.autograd.Function):
@@ -60,3 +64,17 @@ class PanelAttention(torch.autograd.Function):
             ),
             None,
         )
+
+
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    output: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, *terms, problem
+    )
+    return output

@@ -244,6 +244,6 @@ def sum_diagonals(panel: Tensor) -> Tensor:
     *outer, rows, keys = panel.shape
     width = keys + rows - 1
     wide = panel.new_zeros(*outer, rows * width)
-    wide.unflatten(-1, (rows, width))[..., rows - 1 :] = panel
+    wide.view(*outer, rows, width)[..., rows - 1 :] = panel
     strides = (*wide.stride()[:-1], width + 1, 1)
     return wide.as_strided((*outer, rows, keys), strides).sum(-2).flip(-1)

@@ -20,7 +20,7 @@ from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_bl
 
 @torch.no_grad()
 @without_autocast()
-def statistics(
+def row_statistics(
     problem: Problem,
     query: Tensor,
     key: Tensor,
