@@ -18,9 +18,11 @@ from freeatten_app.main import app as viz
 from freeatten_cli.main import app
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILE_BYTES = 10_000_000
 """Above this, a Space needs LFS."""
+PROGRAMS = ("ruff", "mypy", "pytest", "python", "freeatten")
 NO_TRITON = """
 import sys
 
@@ -71,6 +73,63 @@ def test_ci_runs_exactly_the_test_command_of_the_readme():
         ".venv/bin/mypy",
         ".venv/bin/pytest",
     ]
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = re.findall(r"^([a-z]+):.*##", MAKEFILE, re.MULTILINE)
+
+
+def made(*words: str) -> list[str]:
+    """The commands of a target, not run."""
+    call = ["make", "--no-print-directory", "-n", *words]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@needs_make
+def test_make_check_runs_what_the_readme_runs_after_the_installation():
+    (command,) = re.findall(
+        r"<!-- test command -->\n```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL
+    )
+    assert command.split(" && ")[2:] == made("check")
+
+
+@needs_make
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_task_calls_programs_that_there_are(target):
+    lines = made(target)
+    assert lines
+    for words in map(shlex.split, lines):
+        program = next(word for word in words if not re.match(r"env$|-u$|TRITON_INTERPRET$", word))
+        if target not in ("help", "setup"):
+            assert program in {f".venv/bin/{name}" for name in PROGRAMS}
+        named = [word for word in words if word.startswith("tests/")]
+        assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@needs_make
+def test_make_alone_lists_every_task():
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == TARGETS
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    assert phony.split() == TARGETS
+
+
+def test_make_gpu_compiles_the_kernels_and_takes_slow_tests_too():
+    recipe = MAKEFILE.split("\ngpu:")[1].split("\n\n")[0]
+    assert "torch.cuda.is_available()" in recipe
+    assert 'env -u TRITON_INTERPRET $(BIN)pytest -m "slow or not slow"' in recipe
+
+
+def test_hooks_are_the_ruff_of_the_environment_and_fetch_nothing():
+    yaml = pytest.importorskip("yaml")
+    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    (repository,) = yaml.safe_load(text)["repos"]
+    assert repository["repo"] == "local"
+    assert [hook["language"] for hook in repository["hooks"]] == ["system", "system"]
+    calls = [hook["entry"].split()[:2] for hook in repository["hooks"]]
+    assert calls == [[".venv/bin/ruff", "check"], [".venv/bin/ruff", "format"]]
 
 
 def test_the_first_command_installs_normally_and_compares():
@@ -175,16 +234,26 @@ def commands(page: str = README) -> list[str]:
     return [call for call in calls if call.startswith(("freeatten ", "freeatten-viz "))]
 
 
-def commands_of_docs() -> list[str]:
-    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
-    return list(dict.fromkeys(call for page in pages for call in commands(page)))
+def commands_in_sentences(page: str) -> list[str]:
+    """Calls with options that stand between the words of a page."""
+    return re.findall(r"`((?:freeatten|freeatten-viz) [a-z]+ --?[^`]+)`", page)
 
 
-def test_there_are_commands_in_the_readme():
-    assert len(commands()) >= 6
+def commands_of_pages() -> list[str]:
+    pages = [page.read_text(encoding="utf-8") for page in PAGES]
+    found = [call for page in pages for call in commands(page)]
+    root = [page.read_text(encoding="utf-8") for page in ROOT.glob("*.md")]
+    found += [call for page in root for call in commands_in_sentences(page)]
+    return list(dict.fromkeys(found))
 
 
-@pytest.mark.parametrize("call", [*commands(), *commands_of_docs()])
+def test_every_subcommand_is_in_the_readme():
+    for program, name in ((app, "freeatten"), (viz, "freeatten-viz")):
+        listed = {call.split()[1] for call in commands() if call.split()[0] == name}
+        assert set(typer.main.get_command(program).commands) <= listed
+
+
+@pytest.mark.parametrize("call", commands_of_pages())
 def test_every_command_of_the_pages_is_accepted(call):
     program, name, *words = shlex.split(call)
     command = typer.main.get_command(viz if program == "freeatten-viz" else app).commands[name]
