@@ -27,7 +27,7 @@ test: ## the tests, without those marked slow
 	$(BIN)pytest
 
 fast: ## tests of the library and of the house until the first that fails; no browser
-	$(BIN)pytest -x tests/core tests/test_house.py tests/test_imports.py
+	$(BIN)pytest -x tests/core tests/test_*.py
 
 slow: ## the tests marked slow
 	$(BIN)pytest -m slow

@@ -22,7 +22,6 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILE_BYTES = 10_000_000
 """Above this, a Space needs LFS."""
-PROGRAMS = ("ruff", "mypy", "pytest", "python", "freeatten")
 NO_TRITON = """
 import sys
 
@@ -73,63 +72,6 @@ def test_ci_runs_exactly_the_test_command_of_the_readme():
         ".venv/bin/mypy",
         ".venv/bin/pytest",
     ]
-
-
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = re.findall(r"^([a-z]+):.*##", MAKEFILE, re.MULTILINE)
-
-
-def made(*words: str) -> list[str]:
-    """The commands of a target, not run."""
-    call = ["make", "--no-print-directory", "-n", *words]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
-
-
-@needs_make
-def test_make_check_runs_what_the_readme_runs_after_the_installation():
-    (command,) = re.findall(
-        r"<!-- test command -->\n```sh\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL
-    )
-    assert command.split(" && ")[2:] == made("check")
-
-
-@needs_make
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_task_calls_programs_that_there_are(target):
-    lines = made(target)
-    assert lines
-    for words in map(shlex.split, lines):
-        program = next(word for word in words if not re.match(r"env$|-u$|TRITON_INTERPRET$", word))
-        if target not in ("help", "setup"):
-            assert program in {f".venv/bin/{name}" for name in PROGRAMS}
-        named = [word for word in words if word.startswith("tests/")]
-        assert [path for path in named if not (ROOT / path).exists()] == []
-
-
-@needs_make
-def test_make_alone_lists_every_task():
-    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [line.split()[1] for line in done.stdout.splitlines()] == TARGETS
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
-    assert phony.split() == TARGETS
-
-
-def test_make_gpu_compiles_the_kernels_and_takes_slow_tests_too():
-    recipe = MAKEFILE.split("\ngpu:")[1].split("\n\n")[0]
-    assert "torch.cuda.is_available()" in recipe
-    assert 'env -u TRITON_INTERPRET $(BIN)pytest -m "slow or not slow"' in recipe
-
-
-def test_hooks_are_the_ruff_of_the_environment_and_fetch_nothing():
-    yaml = pytest.importorskip("yaml")
-    text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-    (repository,) = yaml.safe_load(text)["repos"]
-    assert repository["repo"] == "local"
-    assert [hook["language"] for hook in repository["hooks"]] == ["system", "system"]
-    calls = [hook["entry"].split()[:2] for hook in repository["hooks"]]
-    assert calls == [[".venv/bin/ruff", "check"], [".venv/bin/ruff", "format"]]
 
 
 def test_the_first_command_installs_normally_and_compares():

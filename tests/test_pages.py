@@ -8,8 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from test_house import PAGES, ROOT, TARGETS
+from test_house import PAGES, ROOT
 from test_imports import LEVELS
+from test_tasks import TARGETS
 
 import freeatten_core
 
