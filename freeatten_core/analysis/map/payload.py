@@ -23,7 +23,7 @@ class Payload:
         query, key: float16 (Lq, D), (Lk, D), divided by a power of two to lie in [−1, 1]; `scale`
             has that power.
         scale, bias, gain, rise, out: float32 (Lq,); key_scale: float32 (Lk,); last: int32 (Lq,):
-            the recipe, see the module's description. −1 in `last`: a row that sees nothing.
+            the recipe, see `recipe`. −1 in `last`: a row that sees nothing.
         level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
             from a·c and the keys from b·c on. `metadata["cells"]` lists the sizes, finest first.
         rows_entropy, rows_largest, …: float32 (Lq,), every field of `RowStatistics`.
