@@ -79,10 +79,7 @@ def row_stages(
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
     result = staged.stages(row, seen, stages)
-    offset = 0.0
-    if stages.sharpen is not None:
-        visible = result.visible.sum(-1, keepdim=True).double()
-        offset = float(staged.offset(result.normalise * visible, visible))
+    offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(
         stages=stages,

@@ -31,6 +31,7 @@ SCRIPTS = (
     "colours.js",
     "words.js",
     "view.js",
+    "stages.js",
     "source.js",
     "payload.js",
     "draw.js",

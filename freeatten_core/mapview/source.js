@@ -57,14 +57,6 @@ function breath() {
   });
 }
 
-/** `f` of the score. @type {Record<string, (score: number) => number>} */
-const POSITIVITY = {
-  exp: Math.exp,
-  softplus: (score) => Math.max(score, 0) + Math.log1p(Math.exp(-Math.abs(score))),
-  sigmoid: (score) => 1 / (1 + Math.exp(-score)),
-  relu: (score) => Math.max(score, 0),
-};
-
 /** A map that carries its queries, keys, row scalars and pyramid: every weight is recomputed. */
 class PayloadSource {
   /** @param {Arrays} arrays @param {Record<string, any>} metadata as AttentionMap.to_payload says */
@@ -83,9 +75,8 @@ class PayloadSource {
     this.rows = arrays;
     this.query = arrays.query.data;
     this.key = arrays.key.data;
-    this.positive = POSITIVITY[metadata.positivity];
-    /** @type {number | null} */
-    this.power = metadata.power ?? null;
+    /** @type {Computed} */
+    this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
     this.levels = levelsOf(arrays);
     this.finest = Math.min(Infinity, ...this.levels.keys());
   }
@@ -98,16 +89,8 @@ class PayloadSource {
   /** A row's formula from the dot product to the weight; below 0 for an exact zero. */
   rowFormula(/** @type {number} */ query) {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
-    const { positive, power } = this;
-    const keyScale = this.rows.key_scale.data;
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
-    const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
-      gain * positive(scale * keyScale[key] * dot + bias);
-    if (power === null) return share;
-    return (/** @type {number} */ dot, /** @type {number} */ key) => {
-      const above = share(dot, key) - rise;
-      return above > 0 ? out * above ** power : -1;
-    };
+    return weightFormula(this.computed, { scale, bias, gain, out, rise }, this.rows.key_scale.data);
   }
 
   /** @param {number} query @param {number} key */
@@ -124,7 +107,7 @@ class PayloadSource {
     if (key > this.last(query)) return { value: 0, kind: "hidden" };
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
-    const isZero = value < 0 || (value === 0 && this.positive === POSITIVITY.relu);
+    const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
     return { value: Math.max(value, 0), kind: isZero ? "zero" : "weight" };
   }
 

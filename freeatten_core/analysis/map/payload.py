@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from freeatten_core.ops.definitions import staged
+
 from .recipe import RECIPE
 
 
@@ -47,15 +49,7 @@ class Payload:
         query, key = a["query"][rows].astype(float), a["key"][keys].astype(float)
         per_row = {name: a[name][rows, None].astype(float) for name in RECIPE}
         s = per_row["scale"] * (query @ key.T) * a["key_scale"][keys] + per_row["bias"]
-        match self.metadata["positivity"]:
-            case "exp":
-                f = np.exp(s)
-            case "softplus":
-                f = np.logaddexp(s, 0)
-            case "sigmoid":
-                f = 1 / (1 + np.exp(-s))
-            case "relu":
-                f = np.maximum(s, 0)
+        f = staged.make_positive(self.metadata["positivity"], torch.from_numpy(s)).numpy()
         w = per_row["gain"] * f
         if p is not None:
             w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.ops.call import LARGEST_EXPONENT, LOG2_E, Problem
+from freeatten_core.ops.backends import choice
+from freeatten_core.ops.call import LOG2_E, Problem
 
 from .recipe import Recipe
 from .region import Pool
@@ -41,7 +42,7 @@ class Tiles:
 
         Padded rows and keys are hidden: their `last` is −1, their position beyond every `last`.
         """
-        self._base_2 = self._takes_base_2()
+        self._base_2 = self.problem.takes_base_2  # a third of the time of `e^x` and softplus
         unit = LOG2_E if self._base_2 else 1.0
 
         def padded(tensor: Tensor, fill: float = 0) -> Tensor:
@@ -54,13 +55,6 @@ class Tiles:
         self._has_bias = bool((self._bias != 0).any())
         self._gain, self._rise = padded(recipe.gain), padded(recipe.rise)
         self._out, self._last = padded(recipe.out), padded(recipe.last, -1)
-
-    def _takes_base_2(self) -> bool:
-        """Whether scores carry log2 e, for `2^x`: a third of the time of `e^x` and softplus."""
-        problem, variant = self.problem, self.variant
-        if variant.positivity != "softplus":
-            return variant.positivity == "exp"
-        return variant.cosine and problem.largest_scale < LARGEST_EXPONENT
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros where the weights are computed, in their type unless another is named."""
@@ -122,17 +116,7 @@ class Tiles:
 
     def _weigh_(self, panel: Tensor, apart: Callable[[Tensor], Tensor]) -> Tensor:
         """Weights of a panel of scores (keys, rows), which is overwritten; −inf gives 0."""
-        match self.variant.positivity:
-            case "exp":
-                panel.exp2_()
-            case "softplus" if self._base_2:
-                panel.exp2_().log1p_()
-            case "softplus":
-                panel = torch.nn.functional.softplus(panel)
-            case "sigmoid":
-                panel.sigmoid_()
-            case "relu":
-                panel.relu_()
+        panel = choice.positive_(self.problem, panel, base_2=self._base_2)
         panel *= apart(self._gain)
         if self.variant.sharpen is None:
             return panel

@@ -22,6 +22,7 @@ __all__ = [
     "Use",
     "attention",
     "familiar_attention",
+    "positive_",
     "region_weights",
     "row_statistics",
 ]
@@ -94,6 +95,17 @@ def familiar_attention(
     back_end = _first_to_take("familiar_attention", problem, query, value.shape[-1])
     output: Tensor = back_end.familiar_attention(problem, query, key, value, familiar)
     return output
+
+
+def positive_(problem: Problem, scores: Tensor, *, base_2: bool) -> Tensor:
+    """The positivity of scores that the caller made, in place.
+
+    Args:
+        scores: of any shape, less what `exp` is to be shifted by; −inf gives 0.
+        base_2: the scores are multiplied with log2 e; see `Problem.takes_base_2`.
+    """
+    positive: Tensor = _panels().positive_(problem.variant.positivity, scores, base_2=base_2)
+    return positive
 
 
 def _first_to_take(use: Use, problem: Problem, query: Tensor, value_dim: int) -> ModuleType:
