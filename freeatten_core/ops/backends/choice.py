@@ -21,6 +21,7 @@ __all__ = [
     "BackEnd",
     "Use",
     "attention",
+    "chosen",
     "familiar_attention",
     "positive_",
     "region_weights",
@@ -58,8 +59,8 @@ def attention(
     distance_slope: Tensor | None,
 ) -> Tensor:
     """The output of a checked call, (B, H, Lq, Dv), with gradients."""
-    back_end = _first_to_take("attention", problem, query, value.shape[-1])
-    output: Tensor = back_end.attention(problem, query, key, value, head_scale, distance_slope)
+    kernels = chosen("attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.attention(problem, query, key, value, head_scale, distance_slope)
     return output
 
 
@@ -74,8 +75,8 @@ def row_statistics(
     Args:
         advance: called with the number of scores of every part computed.
     """
-    back_end = _first_to_take("row_statistics", problem, query, problem.dim)
-    rows: RowStatistics = back_end.row_statistics(problem, query, key, advance)
+    kernels = chosen("row_statistics", problem, query, problem.dim).load()
+    rows: RowStatistics = kernels.row_statistics(problem, query, key, advance)
     return rows
 
 
@@ -83,8 +84,8 @@ def region_weights(
     problem: Problem, query: Tensor, key: Tensor, rows: tuple[int, int], cols: tuple[int, int]
 ) -> Tensor:
     """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
-    back_end = _first_to_take("region_weights", problem, query, problem.dim)
-    weights: Tensor = back_end.region_weights(problem, query, key, rows, cols)
+    kernels = chosen("region_weights", problem, query, problem.dim).load()
+    weights: Tensor = kernels.region_weights(problem, query, key, rows, cols)
     return weights
 
 
@@ -92,8 +93,8 @@ def familiar_attention(
     problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar
 ) -> Tensor:
     """The output of a checked causal call with far keys made familiar, (B, H, Lq, Dv)."""
-    back_end = _first_to_take("familiar_attention", problem, query, value.shape[-1])
-    output: Tensor = back_end.familiar_attention(problem, query, key, value, familiar)
+    kernels = chosen("familiar_attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.familiar_attention(problem, query, key, value, familiar)
     return output
 
 
@@ -108,10 +109,11 @@ def positive_(problem: Problem, scores: Tensor, *, base_2: bool) -> Tensor:
     return positive
 
 
-def _first_to_take(use: Use, problem: Problem, query: Tensor, value_dim: int) -> ModuleType:
+def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd:
+    """The back-end that computes a call."""
     for back_end in BACK_ENDS:
         if back_end.takes(use, problem, query, value_dim):
-            return back_end.load()
+            return back_end
     raise AssertionError(f"no back-end for {use}")  # the last one takes every call
 
 
