@@ -29,7 +29,7 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
@@ -65,6 +65,19 @@ class LayerCapture:
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
+    terms: ScoreTerms = NO_TERMS
+    """What the layer's scores were given, a row a head."""
+    window: int | None = None
+    """A row sees at most this many keys, its own included."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `attention_weights` and `row_statistics` are told beside query and key."""
+        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+
+    def visible_count(self, start: int, stop: int) -> Tensor:
+        """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
+        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
 
 
 @dataclass(frozen=True)
@@ -254,7 +267,7 @@ def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> Row
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
     problem = check(query, key, None, stages, is_causal=True, enable_gqa=True)
     rows = choice.row_statistics(
-        problem, query, key, lambda scores: meter.add(scores * STATISTICS_COST)
+        problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
     )
     return rows.map(lambda tensor: tensor[0])
 

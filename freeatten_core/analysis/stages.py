@@ -65,7 +65,7 @@ def row_stages(
         position: the row, 0…L − 1; it sees the keys 0…position.
         power: sharpen with this `p` instead of the variant's own; None for no sharpening.
         last: let only the row's last so many keys be visible, its own included, which changes `N`
-            in every stage; None for all.
+            in every stage; None for all that the layer's window leaves.
 
     Raises:
         UsageError: a layer, head, position, power or `last` out of range; sharpening for a variant
@@ -73,12 +73,15 @@ def row_stages(
     """
     query, key = capture.head(layer, head)
     position = check_whole("position", position, 0, capture.length - 1)
-    count = position + 1 if last is None else check_whole("last", last, 1, position + 1)
+    found = capture.layer(layer)
+    visible = int(found.visible_count(position, position + 1))
+    count = visible if last is None else check_whole("last", last, 1, visible)
     stages = _with_power(stages_of(capture.variant.computes), power)
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
-    result = staged.stages(row, seen, stages)
+    terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
+    result = staged.stages(row, seen, stages, **terms._asdict())
     offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(

@@ -26,6 +26,7 @@
  * @typedef {object} Source
  * @property {Meta} meta
  * @property {(query: number) => number} last  the last key that a query sees
+ * @property {(query: number) => number} [firstSeen]  the first one, where rows see a window
  * @property {(q0: number, q1: number, k0: number, k1: number, cells: number,
  *   signal?: AbortSignal) => Promise<Region | null>} region  null when given up
  * @property {(query: number, key: number) => Promise<Weight>} weight
@@ -86,11 +87,25 @@ class PayloadSource {
     return this.rows.last.data[query];
   }
 
+  /** @param {number} query */
+  firstSeen(query) {
+    return this.rows.first?.data[query] ?? 0;
+  }
+
   /** A row's formula from the dot product to the weight; below 0 for an exact zero. */
   rowFormula(/** @type {number} */ query) {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
-    return weightFormula(this.computed, { scale, bias, gain, out, rise }, this.rows.key_scale.data);
+    const row = { scale, bias, gain, out, rise };
+    return weightFormula(this.computed, row, this.rows.key_scale.data, this.byDistance(query));
+  }
+
+  /** What a row's scores gain by the distance of a key. @param {number} query */
+  byDistance(query) {
+    const gained = this.rows.by_distance?.data;
+    if (!gained) return () => 0;
+    const own = this.last(query);
+    return (/** @type {number} */ key) => gained[Math.min(Math.max(own - key, 0), gained.length - 1)];
   }
 
   /** @param {number} query @param {number} key */
@@ -104,7 +119,7 @@ class PayloadSource {
 
   /** @param {number} query @param {number} key @returns {Promise<Weight>} */
   async weight(query, key) {
-    if (key > this.last(query)) return { value: 0, kind: "hidden" };
+    if (key > this.last(query) || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
     const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
@@ -125,7 +140,7 @@ class PayloadSource {
     const own = this.query.subarray(query * dim, (query + 1) * dim);
     const formula = this.rowFormula(query);
     const end = Math.min(k1, this.last(query) + 1);
-    let j = k0;
+    let j = Math.max(k0, this.firstSeen(query));
     for (; j + 3 < end; j += 4) { // four keys at once: every query number is read once for them
       const base = j * dim;
       let a = 0, b = 0, c = 0, d = 0;
@@ -169,7 +184,8 @@ class PayloadSource {
       const start = q0 + row * cell;
       const end = Math.min(start + cell, queryLength);
       for (let query = start; query < end; query += 1) {
-        cells.add(line, this.fillRow(line, query, k0, k0 + line.length));
+        const filled = this.fillRow(line, query, k0, k0 + line.length);
+        cells.add(line, Math.max(this.firstSeen(query) - k0, 0), filled);
       }
       cells.finish();
       const now = performance.now();
@@ -224,14 +240,14 @@ class CellRow {
     this.pairs = new Uint32Array(this.isMean ? cells.length : 0);
   }
 
-  /** Adds the first `filled` weights of one query: those that it sees. */
-  add(/** @type {Float32Array} */ line, /** @type {number} */ filled) {
+  /** Adds the weights `from` to `filled` of one query: those that it sees. */
+  add(/** @type {Float32Array} */ line, /** @type {number} */ from, /** @type {number} */ filled) {
     const { cells, cell, pairs } = this;
     if (cell === 1) {
-      cells.set(line.subarray(0, Math.max(filled, 0)));
+      if (from < filled) cells.set(line.subarray(from, filled), from);
       return;
     }
-    for (let j = 0; j < filled; j += 1) {
+    for (let j = from; j < filled; j += 1) {
       const at = Math.floor(j / cell);
       if (this.isMean) {
         cells[at] += line[j];
@@ -304,6 +320,12 @@ class DifferenceSource {
   /** @param {number} query */
   last(query) {
     return this.first.last(query);
+  }
+
+  /** @param {number} query */
+  firstSeen(query) {
+    const both = [this.first, this.second].map((each) => each.firstSeen?.(query) ?? 0);
+    return Math.min(...both);
   }
 
   /** @type {Source["region"]} */

@@ -17,11 +17,12 @@ const POSITIVITY = {
 /**
  * A row's weights: (dot product, key) => weight, below 0 for an exact zero.
  * @param {Computed} computed @param {RowRecipe} row @param {ArrayLike<number>} keyScale
+ * @param {(key: number) => number} apart  what the score gains by the distance of a key
  */
-function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale) {
+function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale, apart) {
   const positive = POSITIVITY[positivity];
   const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
-    gain * positive(scale * keyScale[key] * dot + bias);
+    gain * positive(scale * keyScale[key] * dot + bias + apart(key));
   if (power === null) return share;
   return (/** @type {number} */ dot, /** @type {number} */ key) => {
     const above = share(dot, key) - rise;

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -69,6 +69,66 @@ divides 0 by 0 there."""
 
 FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""
+
+
+class ScoreTerms(NamedTuple):
+    """What is learned of scores, a row a head; None for what a call does without.
+
+    A score `s` at distance `d = i − j` becomes
+    `head_scale · s − distance_slope · d + distance_bias[min(d, T − 1)]`; the `log N` that some
+    scores subtract is not scaled.
+    """
+
+    head_scale: Tensor | None = None
+    """(H,)"""
+    distance_slope: Tensor | None = None
+    """(H,)"""
+    distance_bias: Tensor | None = None
+    """(H, T)"""
+
+    @property
+    def depends_on_distance(self) -> bool:
+        return self.distance_slope is not None or self.distance_bias is not None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.head_scale is None and not self.depends_on_distance
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ScoreTerms:
+        """The same with every tensor changed, for example moved or rounded."""
+        return ScoreTerms(*(None if x is None else change(x) for x in self))
+
+    def of_head(self, head: int) -> ScoreTerms:
+        """Those of one head, as of a call with that head alone."""
+        return self.map(lambda each: each[head : head + 1])
+
+    def by_distance(self, length: int, dtype: torch.dtype) -> Tensor | None:
+        """What is added to a score at the distances 0 … length − 1, (H, length)."""
+        table = None
+        if self.distance_slope is not None:
+            steps = torch.arange(length, device=self.distance_slope.device)
+            table = -self.distance_slope.to(dtype)[:, None] * steps
+        if self.distance_bias is not None:
+            reach = torch.arange(length, device=self.distance_bias.device)
+            bias = self.distance_bias.to(dtype)[:, reach.clamp(max=self.distance_bias.shape[1] - 1)]
+            table = bias if table is None else table + bias
+        return table
+
+    def undo_by_distance(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of slope (H,) and bias (H, T) from that of `by_distance`, (H, length)."""
+        slope = bias = None
+        if self.distance_slope is not None:
+            steps = torch.arange(grad.shape[1], device=grad.device)
+            slope = -(grad.double() * steps).sum(-1).to(grad.dtype)
+        if self.distance_bias is not None:
+            terms = self.distance_bias.shape[1]
+            bias = grad.new_zeros(len(grad), terms)
+            bias[:, : grad.shape[1]] = grad[:, :terms]
+            bias[:, -1] += grad[:, terms:].sum(-1)
+        return slope, bias
+
+
+NO_TERMS = ScoreTerms()
 
 
 @dataclass(frozen=True)
@@ -184,8 +244,7 @@ def check(
     *,
     is_causal: bool,
     enable_gqa: bool,
-    head_scale: Tensor | None = None,
-    distance_slope: Tensor | None = None,
+    terms: ScoreTerms = NO_TERMS,
     window: int | None = None,
 ) -> Problem:
     """The call as a `Problem`, or an error that names the argument, its value and the limit."""
@@ -208,13 +267,11 @@ def check(
     if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
         rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
         raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
-    for name, constant in (
-        ("head_scale", head_scale),
-        ("distance_slope", distance_slope),
-    ):
-        _check_constant(name, constant, heads, query)
-    if distance_slope is not None and not is_causal:
-        raise ValueError("distance_slope needs is_causal=True")
+    for name, term in zip(ScoreTerms._fields, terms, strict=True):
+        if term is not None:
+            _check_term(name, term, heads, query)
+            if name != "head_scale" and not is_causal:
+                raise ValueError(f"{name} needs is_causal=True")
     if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
         raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
     if window is not None and (not is_causal or window < 1):
@@ -259,16 +316,16 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
 
 
-def _check_constant(name: str, constant: Tensor | None, heads: int, query: Tensor) -> None:
-    if constant is None:
-        return
-    if not isinstance(constant, Tensor):
-        raise TypeError(f"{name} is a {type(constant).__name__}; it must be a tensor, one a head")
-    if tuple(constant.shape) != (heads,):
-        raise ValueError(
-            f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
-        )
-    if constant.device != query.device:
-        raise ValueError(f"{name} is on {constant.device}, query on {query.device}; one device")
-    if constant.requires_grad:
-        raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")
+def _check_term(name: str, term: Tensor, heads: int, query: Tensor) -> None:
+    wanted, per = f"({heads},)", "one a head"
+    if name == "distance_bias":
+        wanted, per = f"({heads}, T)", "a row a head and T at least 1"
+    if not isinstance(term, Tensor):
+        raise TypeError(f"{name} is a {type(term).__name__}; it must be a tensor {wanted}, {per}")
+    if not term.is_floating_point():
+        raise TypeError(f"{name} is {term.dtype}; it must be a floating-point type")
+    dims = 2 if name == "distance_bias" else 1
+    if term.ndim != dims or len(term) != heads or 0 in term.shape:
+        raise ValueError(f"{name} has shape {tuple(term.shape)}; it must be {wanted}, {per}")
+    if term.device != query.device:
+        raise ValueError(f"{name} is on {term.device}, query on {query.device}; one device")

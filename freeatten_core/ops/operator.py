@@ -13,7 +13,7 @@ from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .backends import choice
-from .call import Familiar, check, check_tensors, what_computes
+from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -28,6 +28,7 @@ def attention(
     enable_gqa: bool = False,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
@@ -49,8 +50,11 @@ def attention(
             memory and speed are the function's.
         is_causal: whether a row sees only keys up to its own.
         enable_gqa: let `H / Hkv` consecutive query heads share one key head.
-        head_scale: (H,), multiplies the score of each head; a constant (no gradient).
-        distance_slope: (H,), `slope · (i − j)` is subtracted from the score; a constant.
+        head_scale: (H,), multiplies the score of each head; like the two below of any
+            floating-point type, and with a gradient that is the same, bit for bit, every time.
+        distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
+        distance_bias: (H, T), added to the score at distance `i − j` of 0 … T − 1, its last entry
+            at every distance beyond; needs `is_causal`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
 
     Returns:
@@ -61,12 +65,11 @@ def attention(
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
     computed = what_computes(variant)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
     if isinstance(computed, OwnFunctionName):
         check_flag("is_causal", is_causal)
         check_tensors({"query": query, "key": key, "value": value})
-        _refuse_changed(
-            computed, not is_causal, head_scale is not None, distance_slope is not None, window
-        )
+        _refuse_changed(computed, is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
     problem = check(
         query,
@@ -75,11 +78,10 @@ def attention(
         computed,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
-        head_scale=head_scale,
-        distance_slope=distance_slope,
+        terms=terms,
         window=window,
     )
-    return choice.attention(problem, query, key, value, head_scale, distance_slope)
+    return choice.attention(problem, query, key, value, terms)
 
 
 @without_autocast()
@@ -90,13 +92,18 @@ def attention_weights(
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
+    window: int | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
 ) -> Tensor:
     """The exact weights of a region of the attention matrix, and of that region alone.
 
     Args:
-        query, key, variant, is_causal, enable_gqa: as in `attention`.
+        query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
+            window: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -106,11 +113,21 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
-    query, key, weighed_by = _weighed(query, key, variant, is_causal)
-    problem = check(query, key, None, weighed_by, is_causal=is_causal, enable_gqa=enable_gqa)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    problem = check(
+        query,
+        key,
+        None,
+        weighed_by,
+        is_causal=is_causal,
+        enable_gqa=enable_gqa,
+        terms=terms,
+        window=window,
+    )
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
-    return choice.region_weights(problem, query, key, row_range, key_range)
+    return choice.region_weights(problem, query, key, row_range, key_range, terms)
 
 
 @without_autocast()
@@ -121,20 +138,31 @@ def row_statistics(
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
-    Args and errors: as in `attention`; a window is computed in panels on every device.
+    Args and errors: as in `attention`; there is no gradient.
 
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    query, key, weighed_by = _weighed(query, key, variant, is_causal, window)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
-        query, key, None, weighed_by, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+        query,
+        key,
+        None,
+        weighed_by,
+        is_causal=is_causal,
+        enable_gqa=enable_gqa,
+        terms=terms,
+        window=window,
     )
-    return choice.row_statistics(problem, query, key)
+    return choice.row_statistics(problem, query, key, terms)
 
 
 @without_autocast()
@@ -177,7 +205,8 @@ def _weighed(
     key: Tensor,
     variant: Variant | Computed | str,
     is_causal: bool,
-    window: int | None = None,
+    terms: ScoreTerms,
+    window: int | None,
 ) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
     computed = what_computes(variant)
@@ -185,12 +214,14 @@ def _weighed(
         return query, key, computed
     check_flag("is_causal", is_causal)
     check_tensors({"query": query, "key": key})
-    _refuse_changed(computed, not is_causal, window)
+    _refuse_changed(computed, is_causal, terms, window)
     return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
-def _refuse_changed(function: OwnFunctionName, *changes: object) -> None:
-    if any(changes):
+def _refuse_changed(
+    function: OwnFunctionName, is_causal: bool, terms: ScoreTerms, window: int | None
+) -> None:
+    if not is_causal or window is not None or not terms.is_empty:
         raise UsageError(
             f"{function} is one's own function, which is causal and takes query, key and value "
             "alone"

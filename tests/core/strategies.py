@@ -48,6 +48,8 @@ class Call:
     window: int | None = None
     head_scale: bool = False
     distance_slope: bool = False
+    distance_bias: int = 0
+    """T, its number of distances; 0 for none."""
 
     def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
         """Random query, key and value."""
@@ -64,7 +66,6 @@ class Call:
 
     @property
     def masking(self) -> dict:
-        """The options that `attention_weights` and `row_statistics` take too."""
         return {"is_causal": self.is_causal, "enable_gqa": self.groups > 1}
 
     @property
@@ -74,7 +75,12 @@ class Call:
             "window": self.window,
             "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
             "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
+            "distance_bias": self._bias(steps) if self.distance_bias else None,
         }
+
+    def _bias(self, steps: Tensor) -> Tensor:
+        distance = torch.arange(self.distance_bias, dtype=torch.float64)
+        return torch.cos(steps[:, None] + distance) - 0.1 * distance
 
 
 CALLS = {
@@ -93,13 +99,15 @@ CALLS = {
     "one key head": Call(9, 31, heads=3, groups=3),
     "head scale": Call(63, 63, head_scale=True),
     "distance slope": Call(63, 63, distance_slope=True),
+    "distance bias": Call(63, 63, distance_bias=20),
+    "distance bias beyond the length": Call(9, 31, heads=6, groups=3, distance_bias=50),
     "window": Call(63, 63, window=10),
     "window of one": Call(window=1),
     "window beyond the length": Call(window=99),
     "window, longer cache": Call(31, 63, window=40),
     "window, more queries than keys": Call(63, 31, window=10),
     "everything": Call(
-        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, window=30
+        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=7, window=30
     ),
 }  # fmt: skip
 
@@ -121,6 +129,7 @@ def calls(draw: st.DrawFn) -> Call:
         window=draw(st.none() | st.integers(1, 80)) if is_causal else None,
         head_scale=draw(st.booleans()),
         distance_slope=is_causal and draw(st.booleans()),
+        distance_bias=draw(st.integers(0, 80)) if is_causal else 0,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..call import Familiar, Problem
+from ..call import NO_TERMS, Familiar, Problem, ScoreTerms
 from ..row_statistics import RowStatistics
 
 __all__ = [
@@ -55,12 +55,11 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    head_scale: Tensor | None,
-    distance_slope: Tensor | None,
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients."""
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
     kernels = chosen("attention", problem, query, value.shape[-1]).load()
-    output: Tensor = kernels.attention(problem, query, key, value, head_scale, distance_slope)
+    output: Tensor = kernels.attention(problem, query, key, value, terms)
     return output
 
 
@@ -68,6 +67,7 @@ def row_statistics(
     problem: Problem,
     query: Tensor,
     key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
     advance: Callable[[int], None] = lambda _: None,
 ) -> RowStatistics:
     """Row statistics of a checked call, (B, H, Lq) each.
@@ -76,16 +76,21 @@ def row_statistics(
         advance: called with the number of scores of every part computed.
     """
     kernels = chosen("row_statistics", problem, query, problem.dim).load()
-    rows: RowStatistics = kernels.row_statistics(problem, query, key, advance)
+    rows: RowStatistics = kernels.row_statistics(problem, query, key, terms, advance)
     return rows
 
 
 def region_weights(
-    problem: Problem, query: Tensor, key: Tensor, rows: tuple[int, int], cols: tuple[int, int]
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
     kernels = chosen("region_weights", problem, query, problem.dim).load()
-    weights: Tensor = kernels.region_weights(problem, query, key, rows, cols)
+    weights: Tensor = kernels.region_weights(problem, query, key, rows, cols, terms)
     return weights
 
 
@@ -123,8 +128,6 @@ def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd
 def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> bool:
     if use not in ("attention", "row_statistics"):
         return False
-    if use == "row_statistics" and problem.window is not None:
-        return False  # its kernel knows no window
     return (
         query.is_cuda
         and HAS_TRITON

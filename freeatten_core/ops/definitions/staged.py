@@ -50,6 +50,12 @@ def visible_keys(
     return visible if window is None else visible & (key > last[:, None] - window)
 
 
+def _distance(query_length: int, key_length: int, device: torch.device) -> Tensor:
+    """`i − j` between a row's own key and every key, (Lq, Lk); negative for later keys."""
+    own = torch.arange(query_length, device=device) + key_length - query_length
+    return own[:, None] - torch.arange(key_length, device=device)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """`x / max(‖x‖, eps)` over the last dimension, with no gradient where ‖x‖ <= eps."""
     norm = vectors.norm(dim=-1, keepdim=True)
@@ -80,6 +86,7 @@ def stages(
     is_causal: bool = True,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> StageValues:
     """All four stages of one variant.
@@ -91,6 +98,8 @@ def stages(
         is_causal: row i sees keys up to Lk − Lq + i.
         head_scale: (H,), multiplies the score.
         distance_slope: (H,), `slope · distance` is subtracted from the score.
+        distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
+            distance beyond.
         window: a causal row sees at most this many keys.
     """
     chosen = stages_of(what_computes(variant))
@@ -114,11 +123,11 @@ def stages(
         score = score * head_scale[:, None, None]
     if chosen.score == "dot-log-n":
         score = score - count.clamp(min=1).log()
+    distance = _distance(query_length, key.shape[-2], query.device)
     if distance_slope is not None:
-        row = torch.arange(query_length, device=query.device)
-        last = row + key.shape[-2] - query_length
-        distance = last[:, None] - torch.arange(key.shape[-2], device=query.device)
         score = score - distance_slope[:, None, None] * distance.to(query.dtype)
+    if distance_bias is not None:
+        score = score + distance_bias[:, distance.clamp(0, distance_bias.shape[-1] - 1)]
 
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
@@ -183,6 +192,7 @@ def reference_attention(
     enable_gqa: bool = False,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
@@ -196,6 +206,7 @@ def reference_attention(
         is_causal=is_causal,
         head_scale=head_scale,
         distance_slope=distance_slope,
+        distance_bias=distance_bias,
         window=window,
     )
     return result.weights @ value

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from captures import HEADS, dense_layer, random_capture, with_query
+from captures import HEADS, dense_layer, learned_capture, random_capture, with_query
 from strategies import VARIANTS, refused, stages
 
 from freeatten_core import Variant
@@ -58,10 +58,11 @@ def dense_statistic(result, name):  # noqa: PLR0911  (one a statistic)
             return mass
 
 
+@pytest.mark.parametrize("made", [random_capture, learned_capture])
 @pytest.mark.parametrize("name", STATISTICS)
 @each_variant
-def test_equal_the_dense_reference(variant, name):
-    capture = random_capture(variant)
+def test_equal_the_dense_reference(variant, name, made):
+    capture = made(variant)
     for layer in capture.layers:
         actual = statistic(capture, name, layer)
         expected = dense_statistic(dense_layer(capture, layer), name)
@@ -193,6 +194,15 @@ def test_the_rule_is_that_of_the_attention_that_computes(swapped, computed, shar
     rule = uniform_rule_share(replace(blind, variant=Variant.parse(swapped)))
     assert rule.applies == (share > 0)
     assert rule.share == share
+
+
+def test_rows_that_see_three_keys_alone_are_not_for_the_rule():
+    capture = random_capture("lssar:p=3")
+    blind = with_query(capture, torch.zeros_like(capture.layers[0].query))
+    local = replace(blind.layers[0], window=3)
+    rule = uniform_rule_share(replace(blind, layers={0: local, 2: blind.layers[2]}))
+    assert rule.rows == HEADS * 37
+    assert rule.by_head.tolist() == [[0.0] * HEADS, [1.0] * HEADS]
 
 
 def test_short_texts_have_no_row_for_the_rule():

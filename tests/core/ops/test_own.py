@@ -280,7 +280,13 @@ def test_two_files_of_one_name_are_told_apart(file):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"is_causal": False}, {"window": 4}, {"head_scale": torch.ones(2)}]
+    "changes",
+    [
+        {"is_causal": False},
+        {"window": 4},
+        {"head_scale": torch.ones(2)},
+        {"distance_bias": torch.ones(2, 3)},
+    ],
 )
 def test_what_a_function_does_not_know_of_is_refused(written, changes):
     with pytest.raises(UsageError, match="takes query, key and value alone"):

@@ -22,7 +22,7 @@ def familiar_attention(
     if familiar.rotation:
         operands: Operands = _FamiliarRotation(problem, query, key, familiar.rope, trained - 1)
     else:
-        operands = Operands(problem, query, key, None, None)
+        operands = Operands(problem, query, key)
     if familiar.scale:
         operands.scale = _other_scale(problem, operands.count, trained)
         if isinstance(operands, _FamiliarRotation):
@@ -36,13 +36,13 @@ class _FamiliarRotation(Operands):
     def __init__(
         self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
     ) -> None:
-        super().__init__(problem, query, key, None, None)
+        super().__init__(problem, query, key)
         self.distance = distance
         length, theta = problem.key_length, rope.frequencies(problem.key_length)
         position = torch.arange(length)
         own = position[length - problem.query_length :]  # queries are the last tokens
         far_query, far_key = _turn(query, distance - own, theta), _turn(key, -position, theta)
-        self.far = Operands(problem, far_query, far_key, None, None)
+        self.far = Operands(problem, far_query, far_key)
 
     def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
         panel = super().scores(block, workspace, name)
