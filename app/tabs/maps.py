@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -132,14 +131,8 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     def cells_csv(id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> Answer:
         """A region as CSV, as `freeatten map --csv` writes it."""
         found = analyses.map(id, layer, head).region(q0, q1, k0, k1, 256)
-        queries, keys = found.query_edges(), found.key_edges()
         file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerow(["query", "key", "cell", "weight"])
-        for query, line in zip(queries[:-1].tolist(), found.values().tolist(), strict=True):
-            for key, weight in zip(keys[:-1].tolist(), line, strict=True):
-                if key <= query + found.cell:
-                    writer.writerow([query, key, found.cell, f"{weight:.6g}"])
+        found.write_csv(file)
         return {"csv": file.getvalue()}
 
     return [heads, thumbnails, open_map, region, row, view_command, page, cells_csv]

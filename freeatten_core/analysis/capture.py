@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
+from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
@@ -201,34 +203,10 @@ def capture(
     began = time.perf_counter()
     whole = score_cost(config, length, chosen, STATISTICS_COST if with_statistics else 0)
     meter = Meter(whole, advance)
-    kept: dict[int, LayerCapture] = {}
-    computed = variant.computes
-
-    def observe(layer: int, query: Tensor, key: Tensor) -> None:
-        if layer in chosen:
-            if isinstance(computed, OwnFunctionName):
-                query, key = own_function.as_scores(query, key, computed)
-                key = key[:, :1]
-            query, key = query.to(dtype, copy=True), key.to(dtype, copy=True)
-            rows = None
-            if with_statistics:
-                weighed_by = own_function.weighed_by(computed)
-                rows = _statistics(query.float(), key.float(), weighed_by, meter)
-            kept[layer] = LayerCapture(query[0], key[0], rows)
-        if layer == chosen[-1]:
-            raise _EnoughError
-
-    def attend(
-        query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **others: Any
-    ) -> Tensor:
-        return _attend_in_parts(query, key, value, computed, meter, **others)
-
-    model = copy.copy(on_device(checkpoint.model, device))
-    if model.attend is grouped_attention:
-        model.attend = attend
-    model = model.with_modifiers(variant, length)
+    keeper = _Keeper(variant.computes, chosen, dtype, with_statistics, meter)
+    model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
-        model.hidden(tokens.to(device)[None], observe=observe)
+        model.hidden(tokens.to(device)[None], observe=keeper.observe)
     meter.finish()
     return Capture(
         name=checkpoint.name,
@@ -237,9 +215,52 @@ def capture(
         tokens=tokens,
         tokenizer=checkpoint.tokenizer,
         tokenizer_id=tokenizer_id(checkpoint.tokenizer),
-        layers=kept,
+        layers=keeper.kept,
         seconds=time.perf_counter() - began,
     )
+
+
+def _reporting(model: Model, meter: Meter) -> Model:
+    """The model with its attention cut in parts between which progress is reported."""
+    if model.attend is not grouped_attention:
+        return model
+    model = copy.copy(model)
+    model.attend = partial(_attend_in_parts, meter)
+    return model
+
+
+class _Keeper:
+    """Keeps what is wanted of every layer that a pass shows, and ends the pass after the last."""
+
+    def __init__(
+        self,
+        computed: Computed,
+        layers: Sequence[int],
+        dtype: torch.dtype,
+        with_statistics: bool,
+        meter: Meter,
+    ) -> None:
+        self.computed, self.layers, self.dtype = computed, layers, dtype
+        self.with_statistics, self.meter = with_statistics, meter
+        self.kept: dict[int, LayerCapture] = {}
+
+    def observe(self, layer: int, query: Tensor, key: Tensor) -> None:
+        """query (1, H, L, D), key (1, Hkv, L, D), after the rotation."""
+        if layer in self.layers:
+            self.kept[layer] = self._capture(query, key)
+        if layer == self.layers[-1]:
+            raise _EnoughError
+
+    def _capture(self, query: Tensor, key: Tensor) -> LayerCapture:
+        if isinstance(self.computed, OwnFunctionName):
+            query, key = own_function.as_scores(query, key, self.computed)
+            key = key[:, :1]
+        query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
+        rows = None
+        if self.with_statistics:
+            weighed_by = own_function.weighed_by(self.computed)
+            rows = _statistics(query.float(), key.float(), weighed_by, self.meter)
+        return LayerCapture(query[0], key[0], rows)
 
 
 def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> RowStatistics:
@@ -252,11 +273,12 @@ def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> Row
 
 
 def _attend_in_parts(
+    meter: Meter,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     computed: Computed,
-    meter: Meter,
+    /,
     **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""

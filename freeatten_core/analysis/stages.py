@@ -82,10 +82,7 @@ def row_stages(
     seen = key[start : position + 1].cpu().double()[None, None]
     terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
     result = staged.stages(row, seen, stages, **terms._asdict())
-    offset = 0.0
-    if stages.sharpen is not None:
-        seen_keys = result.visible.sum(-1, keepdim=True).double()
-        offset = float(staged.offset(result.normalise * seen_keys, seen_keys))
+    offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(
         stages=stages,

@@ -9,19 +9,8 @@ from freeatten_core.results.format import Interval, Result, count, number
 from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
-from .canvas import (
-    Element,
-    Line,
-    Panel,
-    Theme,
-    end_labels,
-    grid_domains,
-    length_axis,
-    look_of,
-    padded,
-    panel_figure,
-)
-from .comparison import space_for
+from .canvas import Element, Panel, Theme, grid_domains, length_axis, look_of, padded, panel_figure
+from .lines import Line, end_labels, space_for
 from .styles import Style
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from freeatten_core.results.format import count, number
 
-from .canvas import Line, Panel, Theme, end_labels, look_of, missing_note, padded, panel_figure
-from .comparison import space_for
+from .canvas import Panel, Theme, look_of, padded, panel_figure
+from .lines import Line, end_labels, missing_note, space_for
 from .styles import style_of
 
 if TYPE_CHECKING:

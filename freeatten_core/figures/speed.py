@@ -13,18 +13,15 @@ from freeatten_core.results.speed import PASSES, baseline, facts, panels, peer_n
 from .canvas import (
     WIDTH,
     Element,
-    Line,
     Panel,
     Theme,
     grid_domains,
     length_axis,
-    line_labels,
     look_of,
-    missing_note,
     padded,
     panel_figure,
 )
-from .comparison import space_for
+from .lines import Line, line_labels, missing_note, space_for
 from .styles import Style, style_of
 
 if TYPE_CHECKING:

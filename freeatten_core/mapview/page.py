@@ -2,7 +2,7 @@
 
 The component is JavaScript in this folder, one concern a file. `component_script` puts the files
 together; the page and the app both run exactly that text. Numbers travel as zlib-compressed
-arrays in base64, recomputed and drawn by the page (`analysis.map.attention_map` has the formula).
+arrays in base64, recomputed and drawn by the page (`analysis.map.recipe` has the formula).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ SCRIPTS = (
     "colours.js",
     "words.js",
     "view.js",
+    "stages.js",
     "source.js",
     "payload.js",
     "draw.js",

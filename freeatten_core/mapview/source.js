@@ -58,14 +58,6 @@ function breath() {
   });
 }
 
-/** `f` of the score. @type {Record<string, (score: number) => number>} */
-const POSITIVITY = {
-  exp: Math.exp,
-  softplus: (score) => Math.max(score, 0) + Math.log1p(Math.exp(-Math.abs(score))),
-  sigmoid: (score) => 1 / (1 + Math.exp(-score)),
-  relu: (score) => Math.max(score, 0),
-};
-
 /** A map that carries its queries, keys, row scalars and pyramid: every weight is recomputed. */
 class PayloadSource {
   /** @param {Arrays} arrays @param {Record<string, any>} metadata as AttentionMap.to_payload says */
@@ -84,9 +76,8 @@ class PayloadSource {
     this.rows = arrays;
     this.query = arrays.query.data;
     this.key = arrays.key.data;
-    this.positive = POSITIVITY[metadata.positivity];
-    /** @type {number | null} */
-    this.power = metadata.power ?? null;
+    /** @type {Computed} */
+    this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
     this.levels = levelsOf(arrays);
     this.finest = Math.min(Infinity, ...this.levels.keys());
   }
@@ -104,17 +95,9 @@ class PayloadSource {
   /** A row's formula from the dot product to the weight; below 0 for an exact zero. */
   rowFormula(/** @type {number} */ query) {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
-    const { positive, power } = this;
-    const keyScale = this.rows.key_scale.data;
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
-    const apart = this.byDistance(query);
-    const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
-      gain * positive(scale * keyScale[key] * dot + bias + apart(key));
-    if (power === null) return share;
-    return (/** @type {number} */ dot, /** @type {number} */ key) => {
-      const above = share(dot, key) - rise;
-      return above > 0 ? out * above ** power : -1;
-    };
+    const row = { scale, bias, gain, out, rise };
+    return weightFormula(this.computed, row, this.rows.key_scale.data, this.byDistance(query));
   }
 
   /** What a row's scores gain by the distance of a key. @param {number} query */
@@ -139,7 +122,7 @@ class PayloadSource {
     if (key > this.last(query) || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
-    const isZero = value < 0 || (value === 0 && this.positive === POSITIVITY.relu);
+    const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
     return { value: Math.max(value, 0), kind: isZero ? "zero" : "weight" };
   }
 

@@ -195,6 +195,14 @@ class Problem:
         """Of any row of two keys or more: no cosine score is larger."""
         return self.scale_slope * math.log(max(2, self.key_length)) + self.scale_base
 
+    @property
+    def takes_base_2(self) -> bool:
+        """Whether `2^x` of score · log2 e gives the positivity: always for `exp`, whose scores are
+        shifted, and for softplus where no cosine can overflow it. Nothing else is in the score."""
+        if self.variant.positivity != "softplus":
+            return self.variant.positivity == "exp"
+        return self.variant.cosine and self.largest_scale < LARGEST_EXPONENT
+
     def score_scale(self, count: Tensor) -> Tensor:
         """What a row multiplies `q·k` (or `cos`) with, the shape of `count`."""
         return self.scale_slope * count.clamp(min=1).log() + self.scale_base

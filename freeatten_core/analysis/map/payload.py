@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from freeatten_core.ops.definitions import staged
+
 from .recipe import RECIPE
 
 
@@ -23,7 +25,7 @@ class Payload:
         query, key: float16 (Lq, D), (Lk, D), divided by a power of two to lie in [−1, 1]; `scale`
             has that power.
         scale, bias, gain, rise, out: float32 (Lq,); key_scale: float32 (Lk,); last: int32 (Lq,):
-            the recipe, see the module's description. −1 in `last`: a row that sees nothing.
+            the recipe, see `recipe`. −1 in `last`: a row that sees nothing.
         by_distance: float32 (n,), where scores depend on the distance alone; first: int32 (Lq,),
             under a window alone: the first key that a row sees.
         level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
@@ -52,15 +54,7 @@ class Payload:
         if "by_distance" in a:
             distance = a["last"][rows, None] - np.arange(k0, k1)
             s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]
-        match self.metadata["positivity"]:
-            case "exp":
-                f = np.exp(s)
-            case "softplus":
-                f = np.logaddexp(s, 0)
-            case "sigmoid":
-                f = 1 / (1 + np.exp(-s))
-            case "relu":
-                f = np.maximum(s, 0)
+        f = staged.make_positive(self.metadata["positivity"], torch.from_numpy(s)).numpy()
         w = per_row["gain"] * f
         if p is not None:
             w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p

@@ -1,4 +1,28 @@
-"""What turns a score into a weight, as a few numbers a row."""
+"""What turns a score into a weight, as a few numbers a row: the same operations for every variant.
+
+    s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
+    f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
+    w = gain[i] · f                                                   without sharpening
+    w = out[i] · max(0, gain[i] · f − rise[i])^p                      with sharpening by p
+    w = 0  where  j > last[i]  or  j < first[i]
+
+`Payload` carries exactly these arrays, so a page needs no other formula; `Payload.weights` is the
+reference for it. The recipe in terms of the variant's stages (N visible keys, S normaliser):
+
+    scale      1/√D, or log D · log N / max(‖q‖, 1e-6) for `length-cosine` (and its ablations);
+               times the head's scale, if it has one
+    key_scale  1, or 1 / max(‖k‖, 1e-6) for cosines
+    bias       −log Σ e^s for `exp` with `l1`, −log N for `dot-log-n`, their sum for both, else 0
+    gain       1/S for `l1` (1 for `exp`, whose S is in the bias), 1/N for `count`, 1 for `none`;
+               with sharpening times N / u_max
+    rise, out  O / u_max and 1 / R
+    by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
+               there is neither
+    first      the first key that a row sees; absent without a window
+
+Max pooling commutes with all of it, since a row's weight never falls as its score rises: scores
+are pooled first, and the elementwise work shrinks by the size of the cell.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +40,7 @@ RECIPE = ("scale", "bias", "gain", "rise", "out")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The module's recipe; see there."""
+    """The numbers of the recipe above, (Lq,) each; `key_scale` (Lk,), `last` int64."""
 
     scale: Tensor
     bias: Tensor

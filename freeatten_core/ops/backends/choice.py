@@ -21,7 +21,9 @@ __all__ = [
     "BackEnd",
     "Use",
     "attention",
+    "chosen",
     "familiar_attention",
+    "positive_",
     "region_weights",
     "row_statistics",
 ]
@@ -56,8 +58,8 @@ def attention(
     terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
-    back_end = _first_to_take("attention", problem, query, value.shape[-1])
-    output: Tensor = back_end.attention(problem, query, key, value, terms)
+    kernels = chosen("attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.attention(problem, query, key, value, terms)
     return output
 
 
@@ -73,8 +75,8 @@ def row_statistics(
     Args:
         advance: called with the number of scores of every part computed.
     """
-    back_end = _first_to_take("row_statistics", problem, query, problem.dim)
-    rows: RowStatistics = back_end.row_statistics(problem, query, key, terms, advance)
+    kernels = chosen("row_statistics", problem, query, problem.dim).load()
+    rows: RowStatistics = kernels.row_statistics(problem, query, key, terms, advance)
     return rows
 
 
@@ -87,8 +89,8 @@ def region_weights(
     terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
-    back_end = _first_to_take("region_weights", problem, query, problem.dim)
-    weights: Tensor = back_end.region_weights(problem, query, key, rows, cols, terms)
+    kernels = chosen("region_weights", problem, query, problem.dim).load()
+    weights: Tensor = kernels.region_weights(problem, query, key, rows, cols, terms)
     return weights
 
 
@@ -96,15 +98,27 @@ def familiar_attention(
     problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar
 ) -> Tensor:
     """The output of a checked causal call with far keys made familiar, (B, H, Lq, Dv)."""
-    back_end = _first_to_take("familiar_attention", problem, query, value.shape[-1])
-    output: Tensor = back_end.familiar_attention(problem, query, key, value, familiar)
+    kernels = chosen("familiar_attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.familiar_attention(problem, query, key, value, familiar)
     return output
 
 
-def _first_to_take(use: Use, problem: Problem, query: Tensor, value_dim: int) -> ModuleType:
+def positive_(problem: Problem, scores: Tensor, *, base_2: bool) -> Tensor:
+    """The positivity of scores that the caller made, in place.
+
+    Args:
+        scores: of any shape, less what `exp` is to be shifted by; −inf gives 0.
+        base_2: the scores are multiplied with log2 e; see `Problem.takes_base_2`.
+    """
+    positive: Tensor = _panels().positive_(problem.variant.positivity, scores, base_2=base_2)
+    return positive
+
+
+def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd:
+    """The back-end that computes a call."""
     for back_end in BACK_ENDS:
         if back_end.takes(use, problem, query, value_dim):
-            return back_end.load()
+            return back_end
     raise AssertionError(f"no back-end for {use}")  # the last one takes every call
 
 

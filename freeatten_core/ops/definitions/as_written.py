@@ -3,7 +3,8 @@
 `staged` beside it subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
 function that neither overflows nor cancels, and divides by the row maximum before the row sum and
 before the power `p`.
-Here none of that is done, so that what it is worth can be measured. Causal calls alone.
+Here none of that is done, so that what it is worth can be measured: a baseline, and on purpose a
+second definition of the stages in PyTorch, which nothing else uses. Causal calls alone.
 """
 
 from __future__ import annotations

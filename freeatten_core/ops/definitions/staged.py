@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.stages import Computed, stages_of
+from freeatten_core.variants.stages import Computed, Positivity, stages_of
 from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
@@ -29,6 +29,8 @@ class StageValues(NamedTuple):
     weights: Tensor
     visible: Tensor
     """bool, (Lq, Lk)"""
+    offset: Tensor
+    """`O`, what the re-weighting subtracts from `N·a`, (B, H, Lq, 1); 0 without sharpening."""
 
 
 def visible_keys(
@@ -63,9 +65,17 @@ def unit(vectors: Tensor) -> Tensor:
     return torch.where(small, vectors.detach() / NORM_EPS, direction)
 
 
-def softplus(score: Tensor) -> Tensor:
-    """`log(1 + e^s)` with full relative accuracy for very negative `s`."""
-    return torch.logaddexp(score, torch.zeros_like(score))
+def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
+    """The positivity of scores, none of them hidden."""
+    match positivity:
+        case "exp":
+            return torch.exp(score)
+        case "softplus":  # log(1 + e^s) with full relative accuracy for very negative s
+            return torch.logaddexp(score, torch.zeros_like(score))
+        case "sigmoid":
+            return torch.sigmoid(score)
+        case "relu":
+            return torch.relu(score)
 
 
 def stages(
@@ -121,17 +131,11 @@ def stages(
 
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
-    if chosen.positivity == "exp":
+    shift = zero
+    if chosen.positivity == "exp" and chosen.normalise == "l1":
         highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
-        positive = torch.exp(score - (shift if chosen.normalise == "l1" else zero))
-    elif chosen.positivity == "softplus":
-        positive = softplus(score)
-    elif chosen.positivity == "sigmoid":
-        positive = torch.sigmoid(score)
-    else:
-        positive = torch.relu(score)
-    positive = torch.where(visible, positive, zero)
+    positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
     if chosen.normalise == "l1":
         # the largest is divided out first, which cancels: in float16 the sum of a long row of
@@ -144,10 +148,11 @@ def stages(
         normalised = positive / count.clamp(min=1)
     else:
         normalised = positive
-    weights = normalised
+    weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
-        weights = sharpen(normalised, count, visible, chosen.sharpen)
-    return StageValues(score, positive, normalised, weights, visible)
+        subtracted = offset(normalised * count, count)
+        weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
+    return StageValues(score, positive, normalised, weights, visible, subtracted)
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:
@@ -161,14 +166,15 @@ def offset(share: Tensor, count: Tensor) -> Tensor:
     return torch.where((count <= FIRST_ROWS) | uniform, 0.0, 1.0).to(share.dtype)
 
 
-def sharpen(normalised: Tensor, count: Tensor, visible: Tensor, p: int) -> Tensor:
-    """Re-weighting: `relu(N·a − O)^p`, divided by its row sum.
+def sharpen(
+    normalised: Tensor, count: Tensor, visible: Tensor, subtracted: Tensor, p: int
+) -> Tensor:
+    """Re-weighting: `relu(N·a − O)^p`, divided by its row sum; `O` is what is `subtracted`.
 
     Dividing by the row maximum first keeps `N^p` finite; it cancels in the normalisation, so
     it has no gradient.
     """
-    share = normalised * count
-    above = torch.relu(share - offset(share, count))
+    above = torch.relu(normalised * count - subtracted)
     above = torch.where(visible, above, torch.zeros_like(above))
     highest = above.amax(-1, keepdim=True).detach()
     raised = (above / torch.where(highest == 0, torch.ones_like(highest), highest)) ** p

@@ -108,9 +108,10 @@ def test_the_tokens_are_kept_apart_and_have_labels():
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_progress_reaches_the_whole():
+@pytest.mark.parametrize("variant", ["softmax", "softmax+swap:to=lssa"])
+def test_progress_reaches_the_whole(variant):
     seen = []
-    capture(checkpoint(), text(500), advance=lambda *pair: seen.append(pair))
+    capture(checkpoint(), text(500), variant=variant, advance=lambda *pair: seen.append(pair))
     done = [part for part, _ in seen]
     assert done == sorted(done)
     assert seen[-1][0] == seen[-1][1]

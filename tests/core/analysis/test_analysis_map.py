@@ -11,7 +11,7 @@ from strategies import VARIANTS, amplification, dense, refused
 
 from freeatten_core import row_statistics
 from freeatten_core.analysis import AttentionMap, ByteScale, difference
-from freeatten_core.analysis.map import attention_map as maps
+from freeatten_core.analysis.map import pyramid, tiles
 from freeatten_core.analysis.map.recipe import RECIPE
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import ScoreTerms
@@ -32,9 +32,9 @@ SHAPES = [
 @pytest.fixture
 def small_panels(monkeypatch):
     """Cut even short maps into many strips, panels and tiles."""
-    monkeypatch.setattr(maps, "ROWS", 16)
-    monkeypatch.setattr(maps, "KEYS", 8)
-    monkeypatch.setattr(maps, "TILE", 50)
+    monkeypatch.setattr(pyramid, "ROWS", 16)
+    monkeypatch.setattr(pyramid, "KEYS", 8)
+    monkeypatch.setattr(tiles, "TILE", 50)
 
 
 def vectors(query_length, key_length, dim=8, seed=0, dtype=torch.float64):
@@ -97,7 +97,7 @@ def test_any_region_is_the_dense_one(data, variant, is_causal, pool):
         data.draw(st.integers(k0 + 1, key_length)),
     )
     cells = data.draw(st.integers(1, 70))
-    with patch.object(maps, "TILE", data.draw(st.integers(1, 400))):
+    with patch.object(tiles, "TILE", data.draw(st.integers(1, 400))):
         region = built.region(q0, q1, k0, k1, cells)
         exact = built.weights(q0, q1, k0, k1)
     weights, visible = dense_weights(query, key, variant, is_causal)
@@ -141,8 +141,8 @@ def test_narrower_vectors_are_computed_in_float32(dtype):
 
 @each_pool
 def test_a_longer_map_starts_with_larger_cells(pool, monkeypatch):
-    monkeypatch.setattr(maps, "BASE_SIDE", 8)
-    monkeypatch.setattr(maps, "ROWS", 4)
+    monkeypatch.setattr(pyramid, "BASE_SIDE", 8)
+    monkeypatch.setattr(pyramid, "ROWS", 4)
     query, key = vectors(100, 100)
     built = AttentionMap.build(query, key, "lssar", pool=pool)
     assert list(built.levels) == [16, 32, 64, 128]

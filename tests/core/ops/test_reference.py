@@ -197,7 +197,7 @@ def test_sharpening_is_a_softmax_of_logarithms(name, p):
 def test_softplus_keeps_its_accuracy_far_below_zero():
     scores = [-700.0, -60.0, -29.0, -1.0, 0.0, 1.0, 40.0]
     expected = [math.log1p(math.exp(s)) if s < 30 else s for s in scores]
-    actual = staged.softplus(torch.tensor(scores, dtype=torch.float64)).tolist()
+    actual = staged.make_positive("softplus", torch.tensor(scores, dtype=torch.float64)).tolist()
     assert actual == pytest.approx(expected, rel=1e-14, abs=0)
 
 

@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import PLAIN, SHARPENED, SOURCES, Modifier
 
 STAGES = {
@@ -196,6 +198,31 @@ def test_illegal_stages_are_refused(stages, words):
 def test_only_a_name_or_a_variant_can_be_parsed(value):
     with pytest.raises(TypeError, match=f"variant is a {type(value).__name__}; it must be a name"):
         Variant.parse(value)
+
+
+def test_of_a_function_no_stage_can_be_read():
+    variant = Variant(function="near.py:near")
+    assert variant.computes == OwnFunctionName("near.py:near")
+    for stage in ("score", "positivity", "normalise", "sharpen"):
+        assert not hasattr(variant, stage)
+        assert not hasattr(variant.computes, stage)
+    with pytest.raises(UsageError, match=r"near\.py:near is one's own function.*no stages"):
+        stages_of(variant.computes)
+
+
+def test_of_a_swap_the_stages_are_those_that_are_computed():
+    variant = Variant.parse("lssar:p=15+swap:to=softmax")
+    assert variant.computes == Stages()
+    assert not hasattr(variant, "sharpen")
+
+
+@pytest.mark.parametrize(
+    "name", ["lssar:p=3", "softmax+swap:to=near.py:near+ntk", "near.py:near", "relu+window"]
+)
+def test_copies_are_equal(name):
+    variant = Variant.parse(name)
+    assert pickle.loads(pickle.dumps(variant)) == copy.deepcopy(variant) == variant
+    assert eval(repr(variant)) == variant
 
 
 PATHS = ["near.py", "c++/near.py", "a,b/near.py", "C:\\x.py", "a@b/near.py", "two\nlines.py"]

@@ -12,9 +12,10 @@ from ...call import NO_TERMS, Problem, ScoreTerms
 from . import backward, forward
 from .far_keys import familiar_attention
 from .panel import Operands, RowScalars
+from .stages import positive_
 from .statistics import region_weights, row_statistics
 
-__all__ = ["attention", "familiar_attention", "region_weights", "row_statistics"]
+__all__ = ["attention", "familiar_attention", "positive_", "region_weights", "row_statistics"]
 
 
 class PanelAttention(torch.autograd.Function):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...call import LARGEST_EXPONENT, LOG2_E, NO_TERMS, NORM_EPS, Problem, ScoreTerms
+from ...call import LOG2_E, NO_TERMS, NORM_EPS, Problem, ScoreTerms
 
 PANEL_ROWS = 128
 """1.45 at 2048; with 64 rows 1.60 (narrow products are slow), with 192 rows 1.49 (more scores
@@ -161,14 +161,8 @@ class Operands:
         `exp2` costs 0.15 ns a score on one core, `exp` 0.65, `exp2` and `log1p` 0.67, `softplus`
         1.12: LSSAR 1.45 and 1.58 instead of 1.62 and 1.76 on one core.
         """
-        problem = self.problem
-        if problem.variant.positivity != "softplus":
-            return problem.variant.positivity == "exp"
-        return (
-            self.terms.is_empty
-            and problem.variant.cosine
-            and problem.largest_scale < LARGEST_EXPONENT
-        )
+        exponential = self.problem.variant.positivity == "exp"
+        return self.problem.takes_base_2 and (exponential or self.terms.is_empty)
 
     def _per_head(self, values: Tensor | None) -> Tensor | None:
         """Values (H,) or (H, n) of every query head as (B·Hkv, G, n), n = 1 for (H,)."""
