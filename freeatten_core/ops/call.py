@@ -216,6 +216,10 @@ def visible_scores(problem: Problem) -> int:
     else:
         last = min(rows, keys)  # rows that see a key see keys − last + 1 … keys of them
         pairs = last * (2 * keys - last + 1) // 2
+        if problem.window is not None:  # rows hide what they would see beyond it: 0, 1, 2 …
+            most = max(0, keys - problem.window)
+            least = max(0, keys - last - problem.window)
+            pairs -= (most * (most + 1) - least * (least + 1)) // 2
     return problem.batch * problem.heads * pairs
 
 

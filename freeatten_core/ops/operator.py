@@ -39,8 +39,8 @@ def attention(
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
     longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under
-    `torch.autocast` it computes as without, in the types it is given.
+    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under autocast it
+    computes as without, in the types it is given. Gradients are the same, bit for bit, every time.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
@@ -50,11 +50,9 @@ def attention(
             memory and speed are the function's.
         is_causal: whether a row sees only keys up to its own.
         enable_gqa: let `H / Hkv` consecutive query heads share one key head.
-        head_scale: (H,), multiplies the score of each head; like the two below of any
-            floating-point type, and with a gradient that is the same, bit for bit, every time.
+        head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
-        distance_bias: (H, T), added to the score at distance `i − j` of 0 … T − 1, its last entry
-            at every distance beyond; needs `is_causal`.
+        distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
 
     Returns:
@@ -67,9 +65,7 @@ def attention(
     computed = what_computes(variant)
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
     if isinstance(computed, OwnFunctionName):
-        check_flag("is_causal", is_causal)
-        check_tensors({"query": query, "key": key, "value": value})
-        _refuse_changed(computed, is_causal, terms, window)
+        _check_own(computed, [query, key, value], is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
     problem = check(
         query,
@@ -212,15 +208,20 @@ def _weighed(
     computed = what_computes(variant)
     if not isinstance(computed, OwnFunctionName):
         return query, key, computed
-    check_flag("is_causal", is_causal)
-    check_tensors({"query": query, "key": key})
-    _refuse_changed(computed, is_causal, terms, window)
+    _check_own(computed, [query, key], is_causal, terms, window)
     return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
-def _refuse_changed(
-    function: OwnFunctionName, is_causal: bool, terms: ScoreTerms, window: int | None
+def _check_own(
+    function: OwnFunctionName,
+    tensors: list[Tensor],
+    is_causal: bool,
+    terms: ScoreTerms,
+    window: int | None,
 ) -> None:
+    """Refuse what are no tensors (query, key and perhaps value), and what the function ignores."""
+    check_flag("is_causal", is_causal)
+    check_tensors(dict(zip(("query", "key", "value"), tensors, strict=False)))
     if not is_causal or window is not None or not terms.is_empty:
         raise UsageError(
             f"{function} is one's own function, which is causal and takes query, key and value "

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.stages import Computed, Positivity, stages_of
+from freeatten_core.variants.stages import Computed, Positivity, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
@@ -48,12 +48,6 @@ def visible_keys(
         return torch.ones(query_length, key_length, dtype=torch.bool, device=device)
     visible = key <= last[:, None]
     return visible if window is None else visible & (key > last[:, None] - window)
-
-
-def _distance(query_length: int, key_length: int, device: torch.device) -> Tensor:
-    """`i − j` between a row's own key and every key, (Lq, Lk); negative for later keys."""
-    own = torch.arange(query_length, device=device) + key_length - query_length
-    return own[:, None] - torch.arange(key_length, device=device)
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -103,16 +97,38 @@ def stages(
         window: a causal row sees at most this many keys.
     """
     chosen = stages_of(what_computes(variant))
-    query_length, dim = query.shape[-2:]
     visible = visible_keys(
-        query_length,
+        query.shape[-2],
         key.shape[-2],
         is_causal=is_causal,
         window=window,
         device=query.device,
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
+    score = _score(chosen, query, key, count, head_scale)
+    score = _with_distance(score, distance_slope, distance_bias)
 
+    zero = torch.zeros((), dtype=score.dtype, device=score.device)
+    score = torch.where(visible, score, zero)
+    shift = zero
+    if chosen.positivity == "exp" and chosen.normalise == "l1":
+        highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
+        shift = torch.where(highest.isfinite(), highest.detach(), zero)
+    positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
+
+    normalised = _normalise(chosen, positive, count)
+    weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
+    if chosen.sharpen is not None:
+        subtracted = offset(normalised * count, count)
+        weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
+    return StageValues(score, positive, normalised, weights, visible, subtracted)
+
+
+def _score(
+    chosen: Stages, query: Tensor, key: Tensor, count: Tensor, head_scale: Tensor | None
+) -> Tensor:
+    """The score of every pair, hidden ones too, (B, H, Lq, Lk); `count` is `N`, (Lq, 1)."""
+    dim = query.shape[-1]
     if chosen.cosine:
         dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
         count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
@@ -123,36 +139,32 @@ def stages(
         score = score * head_scale[:, None, None]
     if chosen.score == "dot-log-n":
         score = score - count.clamp(min=1).log()
-    distance = _distance(query_length, key.shape[-2], query.device)
-    if distance_slope is not None:
-        score = score - distance_slope[:, None, None] * distance.to(query.dtype)
-    if distance_bias is not None:
-        score = score + distance_bias[:, distance.clamp(0, distance_bias.shape[-1] - 1)]
+    return score
 
-    zero = torch.zeros((), dtype=score.dtype, device=score.device)
-    score = torch.where(visible, score, zero)
-    shift = zero
-    if chosen.positivity == "exp" and chosen.normalise == "l1":
-        highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
-        shift = torch.where(highest.isfinite(), highest.detach(), zero)
-    positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
-    if chosen.normalise == "l1":
-        # the largest is divided out first, which cancels: in float16 the sum of a long row of
-        # softpluses leaves the range
-        highest = positive.amax(-1, keepdim=True).detach()
-        safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
-        total = safe.sum(-1, keepdim=True)
-        normalised = safe / torch.where(total == 0, torch.ones_like(total), total)
-    elif chosen.normalise == "count":
-        normalised = positive / count.clamp(min=1)
-    else:
-        normalised = positive
-    weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
-    if chosen.sharpen is not None:
-        subtracted = offset(normalised * count, count)
-        weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
-    return StageValues(score, positive, normalised, weights, visible, subtracted)
+def _with_distance(score: Tensor, slope: Tensor | None, bias: Tensor | None) -> Tensor:
+    """`s − slope · d + bias[min(d, T − 1)]` at distance `d`, (B, H, Lq, Lk)."""
+    rows, keys = score.shape[-2:]
+    own = torch.arange(rows, device=score.device) + keys - rows
+    distance = own[:, None] - torch.arange(keys, device=score.device)  # < 0 for later keys
+    if slope is not None:
+        score = score - slope[:, None, None] * distance.to(score.dtype)
+    if bias is not None:
+        score = score + bias[:, distance.clamp(0, bias.shape[-1] - 1)]
+    return score
+
+
+def _normalise(chosen: Stages, positive: Tensor, count: Tensor) -> Tensor:
+    if chosen.normalise == "count":
+        return positive / count.clamp(min=1)
+    if chosen.normalise == "none":
+        return positive
+    # the largest is divided out first, which cancels: in float16 the sum of a long row of
+    # softpluses leaves the range
+    highest = positive.amax(-1, keepdim=True).detach()
+    safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
+    total = safe.sum(-1, keepdim=True)
+    return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:

@@ -205,12 +205,14 @@ def test_a_forecast_grows_with_what_is_kept():
 @pytest.mark.parametrize(
     ("rows", "keys", "is_causal"), [(9, 9, True), (4, 9, True), (9, 4, True), (4, 9, False)]
 )
-def test_visible_scores_are_the_pairs_that_are_seen(rows, keys, is_causal):
+@pytest.mark.parametrize("window", [None, 1, 3, 7, 9])
+def test_visible_scores_are_the_pairs_that_are_seen(rows, keys, is_causal, window):
     from freeatten_core.ops.call import visible_scores
     from freeatten_core.ops.definitions.staged import visible_keys
 
-    problem = Problem(Stages(), 2, 3, 3, rows, keys, 8, is_causal)
-    pairs = int(visible_keys(rows, keys, is_causal=is_causal).sum())
+    window = window if is_causal else None
+    problem = Problem(Stages(), 2, 3, 3, rows, keys, 8, is_causal, window)
+    pairs = int(visible_keys(rows, keys, is_causal=is_causal, window=window).sum())
     assert visible_scores(problem) == 6 * pairs
 
 
