@@ -31,6 +31,7 @@ SCRIPTS = (
     "colours.js",
     "words.js",
     "view.js",
+    "link.js",
     "source.js",
     "payload.js",
     "draw.js",
@@ -39,6 +40,7 @@ SCRIPTS = (
     "side.js",
     "picture.js",
     "thumbnail.js",
+    "controls.js",
     "map.js",
     "boot.js",
 )
