@@ -148,7 +148,8 @@ def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest:
         UsageError: training lengths that have no common multiple within the bounds of the page.
     """
     from freeatten_core.basics.lengths import parse_lengths
-    from freeatten_core.data.tokenizer import encode, tokenizer_id
+    from freeatten_core.data.tokenizer import encode
+    from freeatten_core.models.rows import tokenizers_of
 
     trained = sorted({row.checkpoint.config.train_length for row in rows})
     length = math.lcm(*trained)
@@ -159,8 +160,7 @@ def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest:
             "suits all of them; compare fewer"
         )
     text = max((document.text for document in documents), key=len, default="")
-    tokenizers = {tokenizer_id(each): each for each in (row.checkpoint.tokenizer for row in rows)}
-    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers.values())
+    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers_of(rows).values())
     while 2 * length <= min(longest, tokens - 1):
         length *= 2
     return parse_lengths(str(length), trained)

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from freeatten_core.basics.checks import check_each_positive, check_positive
+from freeatten_core.basics.memory import available_bytes
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention
 from freeatten_core.results.facts import versions
@@ -180,7 +181,8 @@ def _obstacle(peer: Peer, settings: Settings, length: int) -> str:
     if peer.compiled and not has_compiler():
         return MISSING_COMPILER
     needed = 4 * peer.dense_copies * settings.batch * settings.heads * length * length
-    if needed > available_bytes():
+    available = available_bytes(torch.device("cpu"))
+    if available is not None and needed > available:
         return f"out of memory: needs {needed / 1e9:.0f} GB"
     return ""
 
@@ -189,15 +191,6 @@ def has_compiler() -> bool:
     """Whether torch.compile finds a C++ compiler for the CPU."""
     names = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
     return any(name and shutil.which(name) for name in names)
-
-
-def available_bytes() -> float:
-    """Memory that can be had without swapping; unlimited where the system does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-    return float("inf")
 
 
 def _processor() -> str:

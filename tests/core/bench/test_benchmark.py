@@ -102,7 +102,7 @@ def test_a_compiler_is_looked_for(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_what_would_not_fit_is_not_run(monkeypatch):
-    monkeypatch.setattr(module, "available_bytes", lambda: 10_000)
+    monkeypatch.setattr(module, "available_bytes", lambda _: 10_000)
     result = benchmark(TINY)
     assert row(result, "lssar:p=15 naive")["note"].startswith("out of memory")
     assert row(result, "lssar:p=15 naive", 5)["ms"] > 0
