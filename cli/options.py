@@ -29,7 +29,7 @@ Checkpoints = Annotated[
 Layer = Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)]
 Head = Annotated[int, typer.Option(min=0, help=HEAD_HELP)]
 Length = Annotated[str, typer.Option("--len", help=LENGTH_HELP)]
-Text = Annotated[str, typer.Option(help=TEXT)]
+TextSource = Annotated[str, typer.Option(help=TEXT)]
 SeedOfText = Annotated[int, typer.Option(min=0, help="Which text, and where in it.")]
 SeedOfTexts = Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")]
 Device = Annotated[str, typer.Option(help=DEVICE)]

@@ -56,7 +56,7 @@ MISSING_COMPILER = "no C++ compiler"
 
 
 @dataclass(frozen=True)
-class Settings:
+class CpuSettings:
     """What is measured: causal float32 forwards of query, key and value (batch, heads, L, dim).
 
     Raises:
@@ -105,7 +105,7 @@ def peers(variants: list[Variant]) -> dict[str, Peer]:
 
 
 @torch.no_grad()
-def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, Any]:
+def benchmark(settings: CpuSettings, report: Report = lambda _: None) -> dict[str, Any]:
     """Measure every peer at every length.
 
     Args:
@@ -128,7 +128,7 @@ def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, 
     }
 
 
-def _measure_length(settings: Settings, length: int, report: Report) -> list[Timing]:
+def _measure_length(settings: CpuSettings, length: int, report: Report) -> list[Timing]:
     known = peers(Variant.parse_list(settings.variants))
     rows = {name: Timing(name, length) for name in known}
     for name, row in rows.items():
@@ -176,7 +176,7 @@ def _seconds(forward: Forward, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
 # What cannot run
 
 
-def _obstacle(peer: Peer, settings: Settings, length: int) -> str:
+def _obstacle(peer: Peer, settings: CpuSettings, length: int) -> str:
     """Why a peer cannot run here, or nothing."""
     if peer.compiled and not has_compiler():
         return MISSING_COMPILER
@@ -204,7 +204,9 @@ def _processor() -> str:
 # Memory, one process a peer
 
 
-def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[float | None, str]:
+def _peak_in_fresh_process(
+    settings: CpuSettings, peer: str, length: int
+) -> tuple[float | None, str]:
     """Peak in MB, and why the peer cannot run (or nothing)."""
     task = json.dumps(asdict(settings) | {"peer": peer, "length": length})
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
@@ -231,7 +233,7 @@ def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[
 
 
 @torch.no_grad()
-def peak_mb(settings: Settings, peer: str, length: int) -> float | None:
+def peak_mb(settings: CpuSettings, peer: str, length: int) -> float | None:
     """Most resident memory during one forward above that before it; None where not known."""
     chosen = peers(Variant.parse_list(settings.variants))[peer]
     inputs = settings.inputs(length)
@@ -258,4 +260,4 @@ def _resident(field: str) -> float:
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     name, tokens = given.pop("peer"), given.pop("length")
-    print(json.dumps(peak_mb(Settings(**given), name, tokens)))
+    print(json.dumps(peak_mb(CpuSettings(**given), name, tokens)))
