@@ -97,7 +97,7 @@ def score_texts(
         UsageError: no texts, or texts and lengths that do not fit each other.
     """
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    tokens = stacked(texts)
     longest = tokens.shape[1] - 1
     by_length = {}
     for length in sorted({*lengths, train_length}):
@@ -120,6 +120,11 @@ def score_texts(
 
 
 @torch.inference_mode()
+def stacked(texts: Sequence[Text]) -> Tensor:
+    """Tokens of texts of one length, (texts, M + 1)."""
+    return torch.from_numpy(np.stack([text.tokens for text in texts]))
+
+
 def score_windows(
     scorer: Scorer,
     tokens: Tensor,
@@ -200,7 +205,7 @@ def swapped_losses(
     """
     check_swappable(texts)
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    tokens = stacked(texts)
     other = tokens.roll(1, dims=0)
     changes = {}
     for length in lengths:
