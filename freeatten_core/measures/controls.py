@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from freeatten_core.data.selection import Text
 from freeatten_core.variants.variant import Modifier, Variant
 
-from .scoring import Advance, Scorer, pass_cost, score_windows, stacked
+from .scoring import Advance, Scorer, pass_cost, score_windows
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sliding_losses(
     Returns:
         Nats of the last half of each text, (texts, M/2); every token has `¾L` to `L` of context.
     """
-    tokens = stacked(texts)
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     longest = tokens.shape[1] - 1
     first = longest // 2
     step = max(1, train_length // 4)
@@ -85,7 +85,7 @@ def windowed_losses(
         scorer: of a model whose every row sees its last `train_length` keys.
         texts: of `M + 1` tokens each.
     """
-    tokens = stacked(texts)
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     longest = tokens.shape[1] - 1
     first = longest // 2
     losses = np.empty((len(texts), longest - first), dtype=np.float32)

@@ -97,7 +97,7 @@ def score_texts(
         UsageError: no texts, or texts and lengths that do not fit each other.
     """
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = stacked(texts)
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     longest = tokens.shape[1] - 1
     by_length = {}
     for length in sorted({*lengths, train_length}):
@@ -120,11 +120,6 @@ def score_texts(
 
 
 @torch.inference_mode()
-def stacked(texts: Sequence[Text]) -> Tensor:
-    """Tokens of texts of one length, (texts, M + 1)."""
-    return torch.from_numpy(np.stack([text.tokens for text in texts]))
-
-
 def score_windows(
     scorer: Scorer,
     tokens: Tensor,
@@ -205,7 +200,7 @@ def swapped_losses(
     """
     check_swappable(texts)
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = stacked(texts)
+    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
     other = tokens.roll(1, dims=0)
     changes = {}
     for length in lengths:
