@@ -29,7 +29,7 @@ Checkpoints = Annotated[
 Layer = Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)]
 Head = Annotated[int, typer.Option(min=0, help=HEAD_HELP)]
 Length = Annotated[str, typer.Option("--len", help=LENGTH_HELP)]
-Text = Annotated[str, typer.Option(help=TEXT)]
+TextSource = Annotated[str, typer.Option(help=TEXT)]
 SeedOfText = Annotated[int, typer.Option(min=0, help="Which text, and where in it.")]
 SeedOfTexts = Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")]
 Device = Annotated[str, typer.Option(help=DEVICE)]
@@ -43,12 +43,12 @@ Svg = Annotated[Path | None, typer.Option(help="Write the chart as SVG.")]
 
 
 def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: str) -> list[Row]:
-    """Shipped variants and given checkpoints; the default when neither is named."""
+    """Shipped variants and given checkpoints; the default variants when neither is named."""
     from freeatten_core.models.rows import load_rows
     from freeatten_core.variants.variant import Variant
 
-    names = variants if variants is not None else ("" if checkpoints else default)
-    return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
+    names = default if variants is None and not checkpoints else variants
+    return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
 
 
 def layer_of(layer: int | None, rows: Sequence[Row]) -> int:

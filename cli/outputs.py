@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from freeatten_core.results.facts import ResultDict
+
 Write = Callable[[Path], None]
-Result = dict[str, Any]
-"""What a command's `--json` prints."""
 
 
 def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]) -> None:
@@ -73,10 +73,10 @@ class Outputs:
 
     def deliver(
         self,
-        result: Result,
-        show: Callable[[Result], None],
-        draw: Callable[[Result], go.Figure],
-        lines: Callable[[Result], Iterable[Mapping[str, Any]]],
+        result: ResultDict,
+        show: Callable[[ResultDict], None],
+        draw: Callable[[ResultDict], go.Figure],
+        lines: Callable[[ResultDict], Iterable[Mapping[str, Any]]],
     ) -> None:
         """Show a result, draw its pictures and write its lines as CSV; errors as `deliver`."""
         from .exports import save_figure, save_lines

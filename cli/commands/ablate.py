@@ -18,7 +18,7 @@ from ..options import (
     Quiet,
     SeedOfTexts,
     Svg,
-    Text,
+    TextSource,
     Variants,
     command_line,
 )
@@ -40,7 +40,7 @@ def ablate(
         bool, typer.Option(help="Hide far keys from every head on its own too.")
     ] = True,
     len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "16x",
-    text: Text = "stdlib",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: SeedOfTexts = 0,
     device: Device = "auto",

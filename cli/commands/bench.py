@@ -112,7 +112,7 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
     from freeatten_core.basics.checks import parse_counts
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.bench.cpu import Settings, benchmark
+    from freeatten_core.bench.cpu import CpuSettings, benchmark
 
     for name in ON_GPU_ONLY:
         if name in given:
@@ -125,7 +125,7 @@ def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
         if len(dims) != 1:
             raise UsageError(f"dim is {given['dim']!r}; on the CPU it is one head size, such as 64")
         (given["dim"],) = dims
-    return benchmark(Settings(**given), report=report)
+    return benchmark(CpuSettings(**given), report=report)
 
 
 def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from ..options import (
     Quiet,
     SeedOfTexts,
     Svg,
-    Text,
+    TextSource,
     check_choice,
     command_line,
+    rows_of,
 )
 from ..outputs import deliver, refuse_failed
 
@@ -70,7 +71,7 @@ def compare(
         list[str] | None,
         typer.Option(help="A folder, shipped name or Hugging Face repository; can be repeated."),
     ] = None,
-    text: Text = "stdlib",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: SeedOfTexts = 0,
     device: Device = "auto",
@@ -89,6 +90,8 @@ def compare(
     """Loss against context length for trained checkpoints, on real text."""
     from rich.console import Console
 
+    from freeatten_core.models.rows import ROWS
+
     from ..exports import check_outputs
 
     by_position = by is not None
@@ -104,7 +107,7 @@ def compare(
     else:
         request = _request(
             len_=len_,
-            rows=_rows(variants, checkpoint),
+            rows=rows_of(variants, checkpoint, ",".join(ROWS)),
             text=text,
             texts=texts,
             seed=seed,
@@ -165,17 +168,6 @@ def _deliver(
             (npz, partial(_save_losses, done)),
         ],
     )
-
-
-def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
-    from freeatten_core.models.rows import ROWS, load_rows
-    from freeatten_core.variants.variant import Variant
-
-    if variants is not None:
-        wanted = Variant.parse_list(variants)
-    else:
-        wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
-    return load_rows(wanted, list(dict.fromkeys(checkpoints or [])))
 
 
 def _stored_cube(

@@ -20,7 +20,7 @@ from ..options import (
     Quiet,
     SeedOfTexts,
     Svg,
-    Text,
+    TextSource,
     Variants,
     check_choice,
     command_line,
@@ -58,7 +58,7 @@ def entropy(
         bool, typer.Option(help="List the heads with a sink: first token above 0.3 (T = 64).")
     ] = False,
     len_: Length = "4x",
-    text: Text = "stdlib",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="Means over how many texts at most.")] = 1,
     by: Annotated[
         str | None,

@@ -96,14 +96,19 @@ def all_blocks(
     """
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
-    from freeatten_core.results.pages import blocks, inside_blocks, retrieval_blocks, system_blocks
+    from freeatten_core.results.pages import (
+        comparison_blocks,
+        inside_blocks,
+        modifier_blocks,
+        retrieval_blocks,
+    )
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
-    filled = blocks(results)
+    filled = comparison_blocks(results)
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
-    filled |= system_blocks(with_modifiers(others))
+    filled |= modifier_blocks(with_modifiers(others))
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),

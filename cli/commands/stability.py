@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from rich.console import RenderableType
 
-    from freeatten_core.bench.stability import Settings
+    from freeatten_core.bench.stability import StabilitySettings
 
     from ..terminal.fitted import Column
 
@@ -76,12 +76,12 @@ def stability(
 
 def _settings(
     variants: str | None, lengths: str, scales: str, dtypes: str, inputs: str, seed: int
-) -> Settings:
+) -> StabilitySettings:
     from freeatten_core.basics.checks import parse_counts
-    from freeatten_core.bench.stability import KINDS, NAMED, Settings, parse_scales
+    from freeatten_core.bench.stability import KINDS, NAMED, StabilitySettings, parse_scales
 
     check_choice("inputs", inputs, INPUTS)
-    return Settings(
+    return StabilitySettings(
         variants=NAMED if variants is None else variants,
         lengths=parse_counts(lengths),
         scales=parse_scales(scales),

@@ -60,7 +60,7 @@ class LayerCapture:
 
     query: Tensor
     """(H, L, D), after the rotation, in the type asked for; what stands for it (see
-    `own.as_scores`) where the model computes one's own function."""
+    `own_function.as_scores`) where the model computes one's own function."""
     key: Tensor
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
@@ -314,15 +314,15 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
 
 
 def _check_variant(checkpoint: Checkpoint, variant: Variant | str | None) -> Variant:
-    own = checkpoint.config.variant
+    trained_with = checkpoint.config.variant
     variant = None if variant is None else Variant.parse(variant)
-    if variant is not None and variant.trained != own.trained:
+    if variant is not None and variant.trained != trained_with.trained:
         raise UsageError(
-            f"variant is {variant}; checkpoint {checkpoint.name} computes {own.trained}: "
+            f"variant is {variant}; checkpoint {checkpoint.name} computes {trained_with.trained}: "
             "only modifiers such as +yarn can be added to it"
         )
     if variant is None:
-        return own
+        return trained_with
     for name in NOT_CAPTURED:
         if variant.modifier(name) is not None:
             raise UsageError(

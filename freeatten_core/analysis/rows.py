@@ -45,35 +45,33 @@ class Statistic:
     unit: str
     """Empty for a share or a weight."""
     meaning: str
-    of_shares: bool
-    """Of the row divided by its sum, which matters where rows do not sum to 1."""
 
 
 STATISTICS: Mapping[Name, Statistic] = {
     "entropy": Statistic(
-        "entropy", "nats", "H = −Σ w log w: 0 for one key, log N for an even spread", True
+        "entropy", "nats", "H = −Σ w log w: 0 for one key, log N for an even spread"
     ),
     "relative_entropy": Statistic(
-        "H / log N", "", "entropy as a share of the largest possible: 1 is an even spread", True
+        "H / log N", "", "entropy as a share of the largest possible: 1 is an even spread"
     ),
     "entropy_tokens": Statistic(
-        "exp H", "tokens", "how many tokens an even spread of the same entropy would read", True
+        "exp H", "tokens", "how many tokens an even spread of the same entropy would read"
     ),
     "effective_tokens": Statistic(
-        "1 / Σw²", "tokens", "how many tokens a row effectively reads; large weights count", True
+        "1 / Σw²", "tokens", "how many tokens a row effectively reads; large weights count"
     ),
-    "largest": Statistic("largest weight", "", "the weight of the key that is read most", False),
-    "first": Statistic("first token", "", "the weight on the first token: a sink when high", False),
+    "largest": Statistic("largest weight", "", "the weight of the key that is read most"),
+    "first": Statistic("first token", "", "the weight on the first token: a sink when high"),
     "mean_distance": Statistic(
-        "mean distance", "tokens", "how far back a row reads, Σ w · (own position − j)", True
+        "mean distance", "tokens", "how far back a row reads, Σ w · (own position − j)"
     ),
     "zeros": Statistic(
-        "exact zeros", "", "share of visible keys that get nothing: N·a <= O, or s <= 0", False
+        "exact zeros", "", "share of visible keys that get nothing: N·a <= O, or s <= 0"
     ),
     "small": Statistic(
-        f"below {SMALL:g}", "", f"share of visible keys with a weight below {SMALL:g}", False
+        f"below {SMALL:g}", "", f"share of visible keys with a weight below {SMALL:g}"
     ),
-    "row_sum": Statistic("row sum", "", "Σ w: 1 for every `l1` variant", False),
+    "row_sum": Statistic("row sum", "", "Σ w: 1 for every `l1` variant"),
 }
 """By name, in the order of a table."""
 

@@ -25,11 +25,11 @@ LINE_HEIGHT, LABEL_PADDING, LABEL_REACH = 16, 4, 30
 VALUE_WIDTH, LABEL_COLUMNS = 53, 44
 """In pixels: of a label's line and around it, how far from the line's end it stands, of its number;
 and the characters of a label's line."""
-BESIDE_A_WINDOW = {
+WINDOW_VERDICTS = {
     "no better": "<br>(no better than a window)",
     "worse": "<br>(worse than a window)",
 }
-"""Beside a row's Δ, by its verdict: below 0 it would look like use of the context."""
+"""Added to the label of a Δ by its verdict: below 0 it would look like use of the context."""
 
 
 @dataclass(frozen=True)
@@ -252,6 +252,6 @@ def length_lines(
             f"{label}<br>{count(length)} tokens: {with_interval(form(value), interval)} {unit}"
             for length, value, interval in zip(lengths, row[key], intervals, strict=True)
         ]
-        shown = label + (BESIDE_A_WINDOW.get(row["verdict"], "") if key == "delta" else "")
+        shown = label + (WINDOW_VERDICTS.get(row["verdict"], "") if key == "delta" else "")
         lines.append(Line(shown, style, lengths, row[key], intervals, hover))
     return lines

@@ -372,3 +372,24 @@ class Plot {
     return cut();
   }
 }
+
+/** Milliseconds after which a frame is no longer waited for. */
+const LONGEST_FRAME = 150;
+
+/**
+ * Works with the next frame, or without one: hidden pages and stalled displays have none.
+ * @param {() => void} work @returns {() => void} calls it off
+ */
+function nextFrame(work) {
+  const run = () => {
+    off();
+    work();
+  };
+  const frame = requestAnimationFrame(run);
+  const timer = setTimeout(run, LONGEST_FRAME);
+  const off = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
+  return off;
+}

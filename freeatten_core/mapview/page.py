@@ -32,6 +32,7 @@ SCRIPTS = (
     "words.js",
     "view.js",
     "stages.js",
+    "link.js",
     "source.js",
     "payload.js",
     "draw.js",
@@ -40,6 +41,7 @@ SCRIPTS = (
     "side.js",
     "picture.js",
     "thumbnail.js",
+    "controls.js",
     "map.js",
     "boot.js",
 )

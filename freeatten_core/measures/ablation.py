@@ -34,10 +34,9 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_texts
-from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import Row, common_tokenizer
 from freeatten_core.ops.call import Attend, Familiar
 from freeatten_core.positions.rope import Scaling
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
@@ -150,8 +149,7 @@ class SingleHeads:
 
 
 def _check_request(request: AblateRequest) -> None:
-    if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
-        raise UsageError("the checkpoints have different tokenizers; take them one at a time")
+    common_tokenizer(request.rows)
     for row in request.rows:
         if isinstance(row.variant.computes, OwnFunctionName):
             raise UsageError(

@@ -183,7 +183,7 @@ def test_learned_numbers_and_a_window_match_the_library(pool, tmp_path, visit):
     built = head.map("lssar:p=3", pool=pool, terms=terms, window=40)
     write_page([HeadMap("lssar:p=3", built)], tmp_path / "map.html", "Learned")
     page = visit(tmp_path / "map.html")
-    for bounds in [(0, length, 0, length, 512), (30, 83, 5, 80, 17)]:
+    for bounds in [(0, length, 0, length, 512), (30, 83, 5, 80, 40)]:
         found = ask(
             page,
             """async (bounds) => {

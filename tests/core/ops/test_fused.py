@@ -327,9 +327,7 @@ def test_a_call_of_131072_tokens_works_in_linear_memory(variant):
 # Row statistics
 
 
-STATISTICS_CALLS = {
-    "causal": Call(40, 40, 16, 16, batch=1, groups=2),
-    "not causal": Call(40, 40, 16, 16, batch=1, groups=2, is_causal=False),
+LEARNED_CALLS = {
     "window": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
     "slope and scale": Call(
         40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
@@ -339,25 +337,9 @@ STATISTICS_CALLS = {
         distance_bias=12,
     ),
 }  # fmt: skip
-"""Of what the kernel of the statistics is told."""
 
 
-@pytest.mark.usefixtures("small_tiles")
-@each_family
-def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(variant):
-    query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
-    actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = chunked_statistics.row_statistics(problem, query.double(), key.double())
-    for field in fields(actual):
-        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
-        assert_within(one[..., :20], other[..., :20], 1e-6)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("call", STATISTICS_CALLS.values(), ids=STATISTICS_CALLS.keys())
-@each_variant
-def test_statistics_equal_those_of_the_chunked_path(variant, call):
+def assert_statistics_equal_those_of_the_chunked_path(call, variant):
     query, key, _ = call.tensors(torch.float32)
     options = call.options
     terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
@@ -373,6 +355,33 @@ def test_statistics_equal_those_of_the_chunked_path(variant, call):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
         largest = 40 if field.name == "mean_distance" else other.abs().clamp(min=1)
         assert_within(one, other, 2e-6 * amplified * largest)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@each_family
+def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(variant):
+    query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
+    problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
+    actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
+    exact = chunked_statistics.row_statistics(problem, query.double(), key.double())
+    for field in fields(actual):
+        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
+        assert_within(one[..., :20], other[..., :20], 1e-6)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("is_causal", [True, False])
+@each_variant
+def test_statistics_equal_those_of_the_chunked_path(variant, is_causal):
+    call = Call(40, 40, 16, 16, batch=1, groups=2, is_causal=is_causal)
+    assert_statistics_equal_those_of_the_chunked_path(call, variant)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("call", LEARNED_CALLS.values(), ids=LEARNED_CALLS.keys())
+@each_family
+def test_statistics_of_learned_scores_and_windows_equal_those_of_the_chunked_path(variant, call):
+    assert_statistics_equal_those_of_the_chunked_path(call, variant)
 
 
 def test_statistics_of_low_precision_describe_the_weights_as_rounded():
