@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.stages import Computed, Positivity, stages_of
+from freeatten_core.variants.stages import Computed, Normalise, Positivity, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
-from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
+from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
 
 
 class StageValues(NamedTuple):
@@ -65,6 +65,29 @@ def unit(vectors: Tensor) -> Tensor:
     return torch.where(small, vectors.detach() / NORM_EPS, direction)
 
 
+def make_score(
+    chosen: Stages, query: Tensor, key: Tensor, count: Tensor, terms: ScoreTerms
+) -> Tensor:
+    """The score of every query and key, hidden ones too; `count` is N of each row, (Lq, 1)."""
+    query_length, dim = query.shape[-2:]
+    if chosen.cosine:
+        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
+        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
+        score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
+    else:
+        score = query @ key.mT / math.sqrt(dim)
+    if terms.head_scale is not None:
+        score = score * terms.head_scale[:, None, None]
+    if chosen.score == "dot-log-n":
+        score = score - count.clamp(min=1).log()
+    distance = _distance(query_length, key.shape[-2], query.device)
+    if terms.distance_slope is not None:
+        score = score - terms.distance_slope[:, None, None] * distance.to(query.dtype)
+    if terms.distance_bias is not None:
+        score = score + terms.distance_bias[:, distance.clamp(0, terms.distance_bias.shape[-1] - 1)]
+    return score
+
+
 def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
     """The positivity of scores, none of them hidden."""
     match positivity:
@@ -76,6 +99,20 @@ def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
             return torch.sigmoid(score)
         case "relu":
             return torch.relu(score)
+
+
+def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
+    """Positive scores, 0 on hidden keys, divided by what the variant divides them by."""
+    if kind == "count":
+        return positive / count.clamp(min=1)
+    if kind == "none":
+        return positive
+    # the largest is divided out first, which cancels: in float16 the sum of a long row of
+    # softpluses leaves the range
+    highest = positive.amax(-1, keepdim=True).detach()
+    safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
+    total = safe.sum(-1, keepdim=True)
+    return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def stages(
@@ -103,9 +140,8 @@ def stages(
         window: a causal row sees at most this many keys.
     """
     chosen = stages_of(what_computes(variant))
-    query_length, dim = query.shape[-2:]
     visible = visible_keys(
-        query_length,
+        query.shape[-2],
         key.shape[-2],
         is_causal=is_causal,
         window=window,
@@ -113,22 +149,8 @@ def stages(
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
 
-    if chosen.cosine:
-        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
-        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
-        score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
-    else:
-        score = query @ key.mT / math.sqrt(dim)
-    if head_scale is not None:
-        score = score * head_scale[:, None, None]
-    if chosen.score == "dot-log-n":
-        score = score - count.clamp(min=1).log()
-    distance = _distance(query_length, key.shape[-2], query.device)
-    if distance_slope is not None:
-        score = score - distance_slope[:, None, None] * distance.to(query.dtype)
-    if distance_bias is not None:
-        score = score + distance_bias[:, distance.clamp(0, distance_bias.shape[-1] - 1)]
-
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    score = make_score(chosen, query, key, count, terms)
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
     shift = zero
@@ -137,17 +159,7 @@ def stages(
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
-    if chosen.normalise == "l1":
-        # the largest is divided out first, which cancels: in float16 the sum of a long row of
-        # softpluses leaves the range
-        highest = positive.amax(-1, keepdim=True).detach()
-        safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
-        total = safe.sum(-1, keepdim=True)
-        normalised = safe / torch.where(total == 0, torch.ones_like(total), total)
-    elif chosen.normalise == "count":
-        normalised = positive / count.clamp(min=1)
-    else:
-        normalised = positive
+    normalised = normalise(chosen.normalise, positive, count)
     weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
         subtracted = offset(normalised * count, count)
