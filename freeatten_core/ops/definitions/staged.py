@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.stages import Computed, Positivity, Stages, stages_of
+from freeatten_core.variants.stages import Computed, Normalise, Positivity, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
-from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
+from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
 
 
 class StageValues(NamedTuple):
@@ -50,6 +50,12 @@ def visible_keys(
     return visible if window is None else visible & (key > last[:, None] - window)
 
 
+def _distance(query_length: int, key_length: int, device: torch.device) -> Tensor:
+    """`i − j` between a row's own key and every key, (Lq, Lk); negative for later keys."""
+    own = torch.arange(query_length, device=device) + key_length - query_length
+    return own[:, None] - torch.arange(key_length, device=device)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """`x / max(‖x‖, eps)` over the last dimension, with no gradient where ‖x‖ <= eps."""
     norm = vectors.norm(dim=-1, keepdim=True)
@@ -57,6 +63,29 @@ def unit(vectors: Tensor) -> Tensor:
     safe = torch.where(small, torch.ones_like(vectors), vectors)
     direction = safe / safe.norm(dim=-1, keepdim=True)
     return torch.where(small, vectors.detach() / NORM_EPS, direction)
+
+
+def make_score(
+    chosen: Stages, query: Tensor, key: Tensor, count: Tensor, terms: ScoreTerms
+) -> Tensor:
+    """The score of every query and key, hidden ones too; `count` is N of each row, (Lq, 1)."""
+    query_length, dim = query.shape[-2:]
+    if chosen.cosine:
+        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
+        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
+        score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
+    else:
+        score = query @ key.mT / math.sqrt(dim)
+    if terms.head_scale is not None:
+        score = score * terms.head_scale[:, None, None]
+    if chosen.score == "dot-log-n":
+        score = score - count.clamp(min=1).log()
+    distance = _distance(query_length, key.shape[-2], query.device)
+    if terms.distance_slope is not None:
+        score = score - terms.distance_slope[:, None, None] * distance.to(query.dtype)
+    if terms.distance_bias is not None:
+        score = score + terms.distance_bias[:, distance.clamp(0, terms.distance_bias.shape[-1] - 1)]
+    return score
 
 
 def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
@@ -70,6 +99,20 @@ def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
             return torch.sigmoid(score)
         case "relu":
             return torch.relu(score)
+
+
+def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
+    """Positive scores, 0 on hidden keys, divided by what the variant divides them by."""
+    if kind == "count":
+        return positive / count.clamp(min=1)
+    if kind == "none":
+        return positive
+    # the largest is divided out first, which cancels: in float16 the sum of a long row of
+    # softpluses leaves the range
+    highest = positive.amax(-1, keepdim=True).detach()
+    safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
+    total = safe.sum(-1, keepdim=True)
+    return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def stages(
@@ -105,9 +148,9 @@ def stages(
         device=query.device,
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
-    score = _score(chosen, query, key, count, head_scale)
-    score = _with_distance(score, distance_slope, distance_bias)
 
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    score = make_score(chosen, query, key, count, terms)
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
     shift = zero
@@ -116,55 +159,12 @@ def stages(
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
-    normalised = _normalise(chosen, positive, count)
+    normalised = normalise(chosen.normalise, positive, count)
     weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
         subtracted = offset(normalised * count, count)
         weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
     return StageValues(score, positive, normalised, weights, visible, subtracted)
-
-
-def _score(
-    chosen: Stages, query: Tensor, key: Tensor, count: Tensor, head_scale: Tensor | None
-) -> Tensor:
-    """The score of every pair, hidden ones too, (B, H, Lq, Lk); `count` is `N`, (Lq, 1)."""
-    dim = query.shape[-1]
-    if chosen.cosine:
-        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
-        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
-        score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
-    else:
-        score = query @ key.mT / math.sqrt(dim)
-    if head_scale is not None:
-        score = score * head_scale[:, None, None]
-    if chosen.score == "dot-log-n":
-        score = score - count.clamp(min=1).log()
-    return score
-
-
-def _with_distance(score: Tensor, slope: Tensor | None, bias: Tensor | None) -> Tensor:
-    """`s − slope · d + bias[min(d, T − 1)]` at distance `d`, (B, H, Lq, Lk)."""
-    rows, keys = score.shape[-2:]
-    own = torch.arange(rows, device=score.device) + keys - rows
-    distance = own[:, None] - torch.arange(keys, device=score.device)  # < 0 for later keys
-    if slope is not None:
-        score = score - slope[:, None, None] * distance.to(score.dtype)
-    if bias is not None:
-        score = score + bias[:, distance.clamp(0, bias.shape[-1] - 1)]
-    return score
-
-
-def _normalise(chosen: Stages, positive: Tensor, count: Tensor) -> Tensor:
-    if chosen.normalise == "count":
-        return positive / count.clamp(min=1)
-    if chosen.normalise == "none":
-        return positive
-    # the largest is divided out first, which cancels: in float16 the sum of a long row of
-    # softpluses leaves the range
-    highest = positive.amax(-1, keepdim=True).detach()
-    safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
-    total = safe.sum(-1, keepdim=True)
-    return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:

@@ -1,12 +1,13 @@
 """The Triton kernels: on a GPU where there is one, else in Triton's interpreter."""
 
 import os
-import warnings
 from dataclasses import fields, replace
 
 import pytest
 import torch
 from adversarial import ADVERSARIAL, away, peaked
+from battery import FAMILIES, fused
+from battery import outcome as forward_and_gradients
 from strategies import CALLS, VARIANTS, Call, amplification, assert_within, stages
 
 from freeatten_core import attention
@@ -25,71 +26,16 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
-FAMILIES = ("softmax", "lssa", "lssar:p=3", "sigmoid", "softmax-r:p=15")
-"""Every score, positivity and normalisation, one and two sweeps."""
+pytestmark = pytest.mark.usefixtures("quiet_numpy")
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 each_family = pytest.mark.parametrize("variant", FAMILIES)
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 LOW_PRECISION = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 
 
-@pytest.fixture(autouse=True)
-def quiet_numpy():
-    """The interpreter computes with NumPy, which warns where a GPU gives an infinity."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        yield
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Cut even short sequences into many tiles."""
-    for name in ("forward_tiles", "query_tiles", "key_tiles"):
-        monkeypatch.setattr(launch, name, lambda *_: tuning.Tiles(16, 32))
-
-
-@pytest.fixture
-def poisoned_memory():
-    """Memory that is allocated without being written holds NaN."""
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def one_head(call):
     """The same call with the fewest heads, for the interpreter."""
     return replace(call, batch=1, heads=call.groups)
-
-
-def fused(query, key, value, variant, *, is_causal=True, window=None, enable_gqa=False, **options):
-    problem = check(
-        query, key, value, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
-    )
-    named = dict.fromkeys(ScoreTerms._fields) | options
-    output, _ = ops.fused_attention(
-        query,
-        key,
-        value,
-        *named.values(),
-        str(problem.variant),
-        is_causal,
-        window,
-    )
-    return output
-
-
-def forward_and_gradients(function, inputs, variant, options):
-    """Output and the gradients of a fixed random mixture of it, for the terms of the score too."""
-    inputs = [x.detach().clone().requires_grad_() for x in inputs]
-    terms = {
-        name: x.detach().clone().requires_grad_()
-        for name, x in options.items()
-        if torch.is_tensor(x)
-    }
-    output = function(*inputs, variant, **options | terms)
-    draw = torch.Generator().manual_seed(1)
-    mixture = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
-    return output.detach(), *torch.autograd.grad(output, [*inputs, *terms.values()], mixture)
 
 
 def on_device(call, dtype, seed=0):
@@ -116,19 +62,6 @@ def assert_matches_reference(call, variant, steps=12.0):
         assert_within(one, other, 4 * step * worst * max(1.0, other.abs().max().item()))
 
 
-@pytest.mark.usefixtures("small_tiles")
-@each_variant
-def test_every_variant_equals_the_reference(variant):
-    assert_matches_reference(Call(45, 50, 20, 17, batch=1, heads=1), variant)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@each_call
-@each_family
-def test_every_call_equals_the_reference(variant, call):
-    assert_matches_reference(one_head(call), variant)
-
-
 @pytest.mark.parametrize("variant", ["lssar:p=15", "softmax"])
 @pytest.mark.parametrize(
     ("dim", "length"), [(16, 63), (60, 111), (64, 129), (100, 70), (128, 65), (256, 33)]
@@ -140,30 +73,6 @@ def test_tiles_as_shipped_equal_the_reference(variant, dim, length):
 @pytest.mark.parametrize("groups", [2, 3])
 def test_grouped_heads_of_a_batch_equal_the_reference(groups):
     assert_matches_reference(Call(20, 20, 16, 16, heads=2 * groups, groups=groups), "lssar:p=3")
-
-
-@LOW_PRECISION
-@each_variant
-def test_low_precision_is_better_than_twice_the_eager_error(variant, dtype):
-    inputs, _ = on_device(Call(70, 70, 64, 64, batch=1, heads=1), dtype)
-    actual = forward_and_gradients(fused, inputs, variant, {})
-    eager = forward_and_gradients(staged.reference_attention, inputs, variant, {})
-    exact = forward_and_gradients(
-        staged.reference_attention, [x.double() for x in inputs], variant, {}
-    )
-    for one, other, true in zip(actual, eager, exact, strict=True):
-        assert one.dtype == dtype
-        assert (one - true).square().mean() <= 4 * (other - true).square().mean()
-    assert (actual[0] - exact[0]).abs().max() <= 2 * (eager[0] - exact[0]).abs().max()
-
-
-@pytest.mark.usefixtures("small_tiles", "poisoned_memory")
-@each_family
-def test_all_that_is_allocated_is_written(variant):
-    assert torch.empty(1).isnan()
-    inputs, options = on_device(Call(35, 20, 20, 17, batch=1, groups=2), torch.float32)
-    for x in forward_and_gradients(fused, inputs, variant, options):
-        assert x.isfinite().all()
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -245,15 +154,6 @@ def test_a_peaked_row_does_not_overflow(dtype):
     query, key, value = (x.to(DEVICE, dtype) for x in peaked(1024))
     last = fused(query[:, :, -1:], key, value, "lssar:p=64")
     torch.testing.assert_close(last, value[:, :, 512:513])
-
-
-@pytest.mark.usefixtures("small_tiles")
-@each_family
-def test_gradients_are_bitwise_equal_when_repeated(variant):
-    call = Call(40, 40, 16, 16, groups=2, head_scale=True, distance_slope=True, distance_bias=25)
-    inputs, options = on_device(call, torch.float32)
-    once, again = (forward_and_gradients(fused, inputs, variant, options) for _ in range(2))
-    assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
 
 
 @pytest.mark.usefixtures("small_tiles")
