@@ -153,7 +153,9 @@ COMPUTES = [
         crossed(VARIANTS, CALLS),
         variants=tuple(VARIANTS),
         poisoned=Call(50, 40, heads=4, groups=2),
-        repeated=Call(65, 65, heads=4, groups=2),
+        repeated=Call(
+            65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30
+        ),
         fixtures=("small_panels",),
     ),
     Computes("regions", by_region, crossed(FAMILIES, CALLS)),
