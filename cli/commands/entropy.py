@@ -262,12 +262,14 @@ def _cell(value: float | None) -> str:
 
 
 def _note(entry: dict[str, Any]) -> str:
+    from freeatten_core.variants.stages import Stages
     from freeatten_core.variants.variant import Variant
 
+    computed = Variant.parse(entry["variant"]).computes
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
     parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]
-    if Variant.parse(entry["variant"]).attention.sharpen is not None:
+    if isinstance(computed, Stages) and computed.sharpen is not None:
         parts.append(f"the near-uniform rule fired on {entry['uniform_rule']:.2%} of rows")
     return "; ".join(parts)
 

@@ -85,7 +85,7 @@ def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
     first = row.position + 1 - row.count
     return {
         "schema": 2,
-        "variant": str(row.variant),
+        "variant": str(row.stages),
         "checkpoint": capture.name,
         "text": text,
         "layer": row.layer,

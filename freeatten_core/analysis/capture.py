@@ -7,11 +7,13 @@ the length: 250 MB for all 15 heads of a shipped model at 32k tokens. Everything
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -25,12 +27,13 @@ from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import Model, grouped_attention
+from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
-from freeatten_core.ops.operator import attention
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .forecast import (
@@ -62,6 +65,19 @@ class LayerCapture:
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
+    terms: ScoreTerms = NO_TERMS
+    """What the layer's scores were given, a row a head."""
+    window: int | None = None
+    """A row sees at most this many keys, its own included."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `attention_weights` and `row_statistics` are told beside query and key."""
+        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+
+    def visible_count(self, start: int, stop: int) -> Tensor:
+        """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
+        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
 
 
 @dataclass(frozen=True)
@@ -84,9 +100,9 @@ class Capture:
     """What it took."""
 
     @property
-    def weighed_by(self) -> Variant:
-        """The variant whose weights for the kept queries and keys are the model's."""
-        return own_function.weighed_by(self.variant)
+    def weighed_by(self) -> Stages:
+        """The stages whose weights for the kept queries and keys are the model's."""
+        return own_function.weighed_by(self.variant.computes)
 
     @property
     def length(self) -> int:
@@ -187,8 +203,8 @@ def capture(
     began = time.perf_counter()
     whole = score_cost(config, length, chosen, STATISTICS_COST if with_statistics else 0)
     meter = Meter(whole, advance)
-    keeper = _Keeper(variant, chosen, dtype, with_statistics, meter)
-    model = _reporting(on_device(checkpoint.model, device).with_modifiers(variant, length), meter)
+    keeper = _Keeper(variant.computes, chosen, dtype, with_statistics, meter)
+    model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
         model.hidden(tokens.to(device)[None], observe=keeper.observe)
     meter.finish()
@@ -206,8 +222,10 @@ def capture(
 
 def _reporting(model: Model, meter: Meter) -> Model:
     """The model with its attention cut in parts between which progress is reported."""
-    if model.attend is grouped_attention:
-        model.attend = partial(_attend_in_parts, meter=meter)
+    if model.attend is not grouped_attention:
+        return model
+    model = copy.copy(model)
+    model.attend = partial(_attend_in_parts, meter)
     return model
 
 
@@ -216,13 +234,13 @@ class _Keeper:
 
     def __init__(
         self,
-        variant: Variant,
+        computed: Computed,
         layers: Sequence[int],
         dtype: torch.dtype,
         with_statistics: bool,
         meter: Meter,
     ) -> None:
-        self.variant, self.layers, self.dtype = variant, layers, dtype
+        self.computed, self.layers, self.dtype = computed, layers, dtype
         self.with_statistics, self.meter = with_statistics, meter
         self.kept: dict[int, LayerCapture] = {}
 
@@ -234,43 +252,45 @@ class _Keeper:
             raise _EnoughError
 
     def _capture(self, query: Tensor, key: Tensor) -> LayerCapture:
-        if self.variant.attention.function is not None:
-            query, key = own_function.as_scores(query, key, self.variant.attention)
+        if isinstance(self.computed, OwnFunctionName):
+            query, key = own_function.as_scores(query, key, self.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
         rows = None
         if self.with_statistics:
-            weighed_by = own_function.weighed_by(self.variant)
+            weighed_by = own_function.weighed_by(self.computed)
             rows = _statistics(query.float(), key.float(), weighed_by, self.meter)
         return LayerCapture(query[0], key[0], rows)
 
 
-def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> RowStatistics:
+def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> RowStatistics:
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
+    problem = check(query, key, None, stages, is_causal=True, enable_gqa=True)
     rows = choice.row_statistics(
-        problem, query, key, lambda scores: meter.add(scores * STATISTICS_COST)
+        problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
     )
     return rows.map(lambda tensor: tensor[0])
 
 
 def _attend_in_parts(
-    query: Tensor, key: Tensor, value: Tensor, variant: Variant, meter: Meter
+    meter: Meter,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
     heads, length = query.shape[1:3]
     rows = max(128, CHUNK_SCORES // (heads * length))
-    if variant.function is not None:
+    if isinstance(computed, OwnFunctionName):
         rows = length  # it takes whole texts alone
     output = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         stop = min(length, start + rows)
-        output[:, :, start:stop] = attention(
-            query[:, :, start:stop],
-            key[:, :, :stop],
-            value[:, :, :stop],
-            variant,
-            enable_gqa=True,
+        output[:, :, start:stop] = grouped_attention(
+            query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], computed, **others
         )
         meter.add(heads * (stop - start) * (start + stop) / 2)
     return output

@@ -15,6 +15,7 @@ from freeatten_core.basics.checks import check_range, check_share, check_whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.row_statistics import SMALL, RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant, nearest
 
 from .capture import Capture
@@ -75,16 +76,11 @@ STATISTICS: Mapping[Name, Statistic] = {
 """By name, in the order of a table."""
 
 
-def sums_to_one(variant: Variant) -> bool:
-    """Whether rows sum to 1, so that a row divided by its sum is the row."""
-    return variant.normalise == "l1"
-
-
 def entropy_note(capture: Capture) -> str:
     """A sentence for a caption where entropy is not of the weights themselves; else empty."""
-    if sums_to_one(capture.weighed_by):
+    if capture.weighed_by.sums_to_one:
         return ""
-    verb = "do not" if capture.weighed_by == capture.variant.attention else "may not"
+    verb = "do not" if isinstance(capture.variant.computes, Stages) else "may not"
     return (
         f"Rows of {capture.variant} {verb} sum to 1: entropy, effective tokens and mean distance "
         "are of the row divided by its sum."
@@ -101,7 +97,8 @@ def statistic(capture: Capture, name: Name, layer: int) -> Tensor:
         UsageError: an unknown name (the message gives the nearest), or a layer or statistics that
             were not captured.
     """
-    return _values(_check_name(name), capture.statistics(layer))
+    rows = capture.statistics(layer)
+    return _values(_check_name(name), rows, capture.layer(layer).visible_count(0, capture.length))
 
 
 def by_position(
@@ -195,7 +192,8 @@ def head_table(capture: Capture, start: int = 0, stop: int | None = None) -> Hea
         rows = capture.statistics(layer)
         sink = _received(rows, SINK_LENGTH) if length >= SINK_LENGTH else None
         part = rows.map(lambda tensor: tensor[:, start:stop])
-        means = {name: _values(name, part, start).nanmean(-1).tolist() for name in STATISTICS}
+        count = capture.layer(layer).visible_count(start, stop)
+        means = {name: _values(name, part, count).nanmean(-1).tolist() for name in STATISTICS}
         heads += [
             HeadRow(
                 layer=layer,
@@ -271,24 +269,31 @@ def uniform_rule_share(capture: Capture) -> UniformRule:
     """
     layers = list(capture.layers)
     applies = capture.weighed_by.sharpen is not None
-    after = torch.stack([capture.statistics(layer).offset[:, FIRST_ROWS:] for layer in layers])
-    fired = (after == 0) if applies else torch.zeros_like(after, dtype=torch.bool)
-    by_head = fired.float().mean(-1) if after.shape[-1] else after.new_zeros(after.shape[:2])
+    after = []
+    for layer in layers:
+        seen = capture.layer(layer).visible_count(0, capture.length) > FIRST_ROWS
+        after.append(capture.statistics(layer).offset.cpu()[:, seen])
+    fired = [(each == 0) if applies else torch.zeros_like(each).bool() for each in after]
+    by_head = torch.stack([each.float().mean(-1).nan_to_num(0) for each in fired])
     return UniformRule(
-        capture.variant, applies, int(fired.sum()), after.numel(), by_head.cpu(), layers
+        capture.variant,
+        applies,
+        sum(int(each.sum()) for each in fired),
+        sum(each.numel() for each in after),
+        by_head,
+        layers,
     )
 
 
-def _values(name: Name, rows: RowStatistics, start: int = 0) -> Tensor:
-    """(H, rows) of a statistic; `start` is the position of the first row."""
+def _values(name: Name, rows: RowStatistics, count: Tensor) -> Tensor:
+    """(H, rows) of a statistic; `count` is how many keys each row sees, (rows,)."""
     match name:
         case "entropy_tokens":
             return torch.where(rows.row_sum == 0, 0.0, rows.entropy.exp())
         case "effective_tokens":
             return torch.where(rows.sum_squares == 0, 0.0, 1 / rows.sum_squares)
         case "relative_entropy":
-            stop = start + rows.entropy.shape[-1]
-            count = torch.arange(start + 1, stop + 1, device=rows.entropy.device)
+            count = count.to(rows.entropy.device)
             relative = rows.entropy / count.to(rows.entropy.dtype).log()
             return torch.where(count == 1, torch.nan, relative)
         case _:

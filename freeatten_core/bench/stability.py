@@ -91,7 +91,7 @@ class StabilitySettings:
             if variant.modifiers:
                 raise UsageError(
                     f"variants holds {variant}; +{variant.modifiers[0]} changes a model, not the "
-                    f"attention operator, so only {variant.attention} can be measured"
+                    f"attention operator, so only {variant.computes} can be measured"
                 )
         if self.inputs == ("checkpoint",) and not self.with_checkpoints:
             raise UsageError(

@@ -32,6 +32,7 @@ SCRIPTS = (
     "words.js",
     "view.js",
     "link.js",
+    "stages.js",
     "source.js",
     "payload.js",
     "draw.js",
@@ -47,7 +48,9 @@ SCRIPTS = (
 """In the order in which they are put together."""
 ROW_ARRAYS = ("scale", "bias", "gain", "out", "rise", "last")
 ARRAYS = ("query", "key", "key_scale", *ROW_ARRAYS)
-DTYPES = {"query": "float16", "key": "float16", "last": "int32"}
+OPTIONAL_ARRAYS = ("first", "by_distance")
+"""Of a map whose rows see a window, or whose scores depend on the distance."""
+DTYPES = {"query": "float16", "key": "float16", "last": "int32", "first": "int32"}
 METADATA = ("positivity", "top_log2", "floor_log2")
 ALIGNMENT = 4
 COMPRESSION = 6
@@ -249,7 +252,7 @@ def _packed(arrays: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     directory: list[dict[str, Any]] = []
     offset = 0
     for name, array in arrays.items():
-        if name not in ARRAYS and not name.startswith("level_"):
+        if name not in (*ARRAYS, *OPTIONAL_ARRAYS) and not name.startswith("level_"):
             continue  # statistics that the page does not show
         dtype = "uint8" if name.startswith("level_") else DTYPES.get(name, "float32")
         raw = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()

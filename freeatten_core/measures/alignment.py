@@ -167,7 +167,7 @@ def _mean(
     found: list[Tensor] = []
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        rows = row_statistics(query, key, variant.attention, enable_gqa=True)
+        rows = row_statistics(query, key, variant.computes, enable_gqa=True)
         values: Tensor = getattr(rows, statistic)
         found.append(values[..., windows.shape[1] // 2 :].double().mean(dim=(1, 2)))
 

@@ -13,6 +13,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant, nearest
 
 from .catalogue import locate, shipped, slug
@@ -58,8 +59,8 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     for variant in map(own_function.allow, variants):
         name = slug(variant)
         if name not in names:
-            close = nearest(name, names) if variant.function is None else ""
-            call = f"@{variant.function}" if variant.function is not None else ""
+            own = isinstance(trained := variant.trained.computes, OwnFunctionName)
+            close, call = ("", f"@{trained}") if own else (nearest(name, names), "")
             raise UsageError(
                 f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
                 f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "

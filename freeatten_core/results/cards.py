@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import SOURCES, Variant
 
 from .comparison import delta_table, loss_table, provenance
@@ -106,7 +107,7 @@ def _front_matter(tags: str, licence: str | None, language: str = "") -> str:
 
 
 def _source(variant: Variant) -> str:
-    if variant.function is not None:
+    if isinstance(variant.computes, OwnFunctionName):
         return "one's own function"
     return SOURCES.get(str(variant).split(":")[0], "custom")
 

@@ -21,8 +21,9 @@ from freeatten_core.basics.checks import check_range, check_whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import Problem, check, visible_scores
+from freeatten_core.ops.call import NO_TERMS, Problem, ScoreTerms, check, visible_scores
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from ..capture import Capture
@@ -43,7 +44,7 @@ class AttentionMap:
     """The map of one layer's head; made by `build` or `of`.
 
     Attributes:
-        variant: without modifiers.
+        variant: the stages whose weights it shows.
         query_length, key_length, is_causal: its size, Lq and Lk.
         pool: what a cell shows: the `max` of its weights (needles and sinks stay visible), or the
             `mean` over its visible pairs.
@@ -60,6 +61,7 @@ class AttentionMap:
         query: Tensor,
         key: Tensor,
         rows: RowStatistics,
+        terms: ScoreTerms,
         pool: Pool,
         origin: Mapping[str, Any],
         advance: Callable[[int], None],
@@ -70,15 +72,15 @@ class AttentionMap:
         self.query_length, self.key_length = problem.query_length, problem.key_length
         self.is_causal = problem.is_causal
         self.pool: Pool = pool
-        self.query, self.key, self.rows = query, key, rows
+        self.query, self.key, self.rows, self.terms = query, key, rows, terms
         self.tokens: Tensor | None = origin.get("tokens")
         self.tokenizer_id: str | None = origin.get("tokenizer_id")
         self.layer: int | None = origin.get("layer")
         self.head: int | None = origin.get("head")
-        self.recipe = Recipe.of(problem, query, key, rows)
+        self.recipe = Recipe.of(problem, query, key, rows, terms)
         self.scale = byte_scale(self.variant, rows)
         self.base = base_cell(self.query_length, self.key_length)
-        self._tiles = Tiles(problem, query, key, self.recipe, pool, self.base)
+        self._tiles = Tiles(problem, query, key, terms, self.recipe, pool, self.base)
         self.levels = Pyramid(self._tiles, self.scale, advance).levels
 
     @classmethod
@@ -86,9 +88,11 @@ class AttentionMap:
         cls,
         query: Tensor,
         key: Tensor,
-        variant: Variant | str,
+        variant: Variant | Stages | str,
         *,
         is_causal: bool = True,
+        terms: ScoreTerms = NO_TERMS,
+        window: int | None = None,
         rows: RowStatistics | None = None,
         pool: Pool = "max",
         tokens: Tensor | None = None,
@@ -103,6 +107,8 @@ class AttentionMap:
             query, key: (Lq, D), (Lk, D), after rotation; computed in float32, or in float64 if
                 they are.
             variant: without modifiers.
+            terms: what the score was given, of one head.
+            window: a row sees at most this many keys.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.
@@ -119,8 +125,16 @@ class AttentionMap:
                 raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
+        terms = terms.map(lambda each: each.detach())
         problem = check(
-            query[None, None], key[None, None], None, variant, is_causal=is_causal, enable_gqa=False
+            query[None, None],
+            key[None, None],
+            None,
+            variant,
+            is_causal=is_causal,
+            enable_gqa=False,
+            terms=terms,
+            window=window,
         )
         if tokens is not None and tokens.shape != (len(key),):
             raise UsageError(
@@ -129,10 +143,13 @@ class AttentionMap:
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            found = choice.row_statistics(problem, query[None, None], key[None, None], meter.add)
+            found = choice.row_statistics(
+                problem, query[None, None], key[None, None], terms, advance=meter.add
+            )
             rows = found.map(lambda tensor: tensor[0, 0])
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
-        made = cls(problem, query, key, rows.map(lambda t: t.to(query)), pool, origin, meter.add)
+        rows = rows.map(lambda each: each.to(query))
+        made = cls(problem, query, key, rows, terms, pool, origin, meter.add)
         meter.finish()
         return made
 
@@ -152,11 +169,14 @@ class AttentionMap:
             UsageError: a layer that was not captured, or a head that does not exist.
         """
         query, key = capture.head(layer, head)
-        rows = capture.layer(layer).rows
+        found = capture.layer(layer)
+        rows = found.rows
         return cls.build(
             query,
             key,
             capture.weighed_by,
+            terms=found.terms.of_head(head),
+            window=found.window,
             rows=None if rows is None else rows.map(lambda tensor: tensor[head]),
             pool=pool,
             tokens=capture.tokens,
@@ -256,6 +276,8 @@ class AttentionMap:
             key.float() * key_power,
             self.variant,
             is_causal=self.is_causal,
+            terms=self.terms,
+            window=self.problem.window,
             pool=self.pool,
             advance=advance,
         )
@@ -265,6 +287,10 @@ class AttentionMap:
         arrays["scale"] = as_numpy(recipe.scale * (query_power * key_power))
         arrays["key_scale"] = as_numpy(recipe.key_scale)
         arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
+        if recipe.first is not None:
+            arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
+        if recipe.by_distance is not None:
+            arrays["by_distance"] = as_numpy(recipe.by_distance)
         if self.tokens is not None:
             arrays["tokens"] = self.tokens.cpu().numpy().astype(np.int32)
         for field in fields(RowStatistics):

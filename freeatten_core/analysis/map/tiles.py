@@ -9,7 +9,8 @@ from torch import Tensor
 
 from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.ops.call import LARGEST_EXPONENT, LOG2_E, Problem
+from freeatten_core.ops.backends import choice
+from freeatten_core.ops.call import LOG2_E, Problem, ScoreTerms
 
 from .recipe import Recipe
 from .region import Pool
@@ -29,10 +30,18 @@ class Tiles:
     """
 
     def __init__(
-        self, problem: Problem, query: Tensor, key: Tensor, recipe: Recipe, pool: Pool, base: int
+        self,
+        problem: Problem,
+        query: Tensor,
+        key: Tensor,
+        terms: ScoreTerms,
+        recipe: Recipe,
+        pool: Pool,
+        base: int,
     ) -> None:
         """query (Lq, D), key (Lk, D)."""
         self.problem, self.variant, self.pool, self.base = problem, problem.variant, pool, base
+        self._terms_are_empty = terms.is_empty
         self._prepare(query, key, recipe)
         self.rows, self.keys = len(self._query), len(self._key)
 
@@ -41,7 +50,9 @@ class Tiles:
 
         Padded rows and keys are hidden: their `last` is −1, their position beyond every `last`.
         """
-        self._base_2 = self._takes_base_2()
+        exponential = self.variant.positivity == "exp"  # its scores are shifted, whatever they are
+        # a third of the time of `e^x` and softplus
+        self._base_2 = self.problem.takes_base_2 and (exponential or self._terms_are_empty)
         unit = LOG2_E if self._base_2 else 1.0
 
         def padded(tensor: Tensor, fill: float = 0) -> Tensor:
@@ -54,13 +65,9 @@ class Tiles:
         self._has_bias = bool((self._bias != 0).any())
         self._gain, self._rise = padded(recipe.gain), padded(recipe.rise)
         self._out, self._last = padded(recipe.out), padded(recipe.last, -1)
-
-    def _takes_base_2(self) -> bool:
-        """Whether scores carry log2 e, for `2^x`: a third of the time of `e^x` and softplus."""
-        problem, variant = self.problem, self.variant
-        if variant.positivity != "softplus":
-            return variant.positivity == "exp"
-        return variant.cosine and problem.largest_scale < LARGEST_EXPONENT
+        self._first = None if recipe.first is None else padded(recipe.first)
+        table = recipe.by_distance
+        self._by_distance = None if table is None else table * unit
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros where the weights are computed, in their type unless another is named."""
@@ -103,11 +110,17 @@ class Tiles:
             return part.view(groups, cell, *part.shape[1:]).transpose(0, 1).flatten(0, 1)
 
         panel = self._key[k0:k1] @ apart(self._query).mT
+        positions = torch.arange(k0, k1, device=panel.device)[:, None]
+        if self._by_distance is not None:
+            distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)
+            panel += self._by_distance[distance]
         seen = min(self.visible_until(q0), self.visible_until(q1 - 1))
         if seen < k1:
             low = max(k0, seen)
-            hidden = torch.arange(low, k1, device=panel.device)[:, None] > apart(self._last)
+            hidden = positions[low - k0 :] > apart(self._last)
             panel[low - k0 :].masked_fill_(hidden, -torch.inf)
+        if self._first is not None:
+            panel.masked_fill_(positions < apart(self._first), -torch.inf)
         if self.pool == "max" and cell > 1:
             panel = panel.view(keys // cell, cell, rows).amax(1)
         if self._has_bias:
@@ -122,17 +135,7 @@ class Tiles:
 
     def _weigh_(self, panel: Tensor, apart: Callable[[Tensor], Tensor]) -> Tensor:
         """Weights of a panel of scores (keys, rows), which is overwritten; −inf gives 0."""
-        match self.variant.positivity:
-            case "exp":
-                panel.exp2_()
-            case "softplus" if self._base_2:
-                panel.exp2_().log1p_()
-            case "softplus":
-                panel = torch.nn.functional.softplus(panel)
-            case "sigmoid":
-                panel.sigmoid_()
-            case "relu":
-                panel.relu_()
+        panel = choice.positive_(self.problem, panel, base_2=self._base_2)
         panel *= apart(self._gain)
         if self.variant.sharpen is None:
             return panel
@@ -147,4 +150,7 @@ class Tiles:
         count = self._query.new_zeros(len(ends), len(keys))
         for row in range(cell):
             count += (ends[:, row, None] - keys).clamp_(0, cell)
+            if self._first is not None:
+                first = self._first[q0:q1].view(-1, cell)
+                count -= (first[:, row, None] - keys).clamp_(0, cell)
         return count

@@ -116,7 +116,7 @@ def test_csv_has_a_line_for_every_number_type_form_and_cell():
 
 def test_every_named_variant_is_measured_by_default():
     known = {variant.trained for variant in PLAIN.values()}
-    known |= {replace(variant, sharpen=15) for variant in SHARPENED.values()}
+    known |= {Variant.parse(f"{name}:p=15") for name in SHARPENED}
     assert known | {Variant.parse("lssar:p=3")} == set(StabilitySettings().chosen)
     assert len(NAMED.split(",")) == len(StabilitySettings().chosen)
 
