@@ -118,11 +118,7 @@ class AttentionMap:
             UsageError: an unknown pool, or tokens that do not fit the keys.
             TypeError, ValueError: as `freeatten_core.attention`.
         """
-        if pool not in get_args(Pool):
-            raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
-        for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
-            if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
-                raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+        _check_kinds(pool, query, key, tokens)
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         terms = terms.map(lambda each: each.detach())
@@ -136,17 +132,11 @@ class AttentionMap:
             terms=terms,
             window=window,
         )
-        if tokens is not None and tokens.shape != (len(key),):
-            raise UsageError(
-                f"tokens has shape {tuple(tokens.shape)}; it must be ({len(key)},), one a key"
-            )
+        _check_tokens(tokens, len(key))
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            found = choice.row_statistics(
-                problem, query[None, None], key[None, None], terms, advance=meter.add
-            )
-            rows = found.map(lambda tensor: tensor[0, 0])
+            rows = _row_statistics(problem, query, key, terms, meter)
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         rows = rows.map(lambda each: each.to(query))
         made = cls(problem, query, key, rows, terms, pool, origin, meter.add)
@@ -281,16 +271,8 @@ class AttentionMap:
             pool=self.pool,
             advance=advance,
         )
-        recipe = rounded.recipe
-        arrays: dict[str, NDArray[Any]] = {"query": as_numpy(query), "key": as_numpy(key)}
-        arrays |= {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
-        arrays["scale"] = as_numpy(recipe.scale * (query_power * key_power))
-        arrays["key_scale"] = as_numpy(recipe.key_scale)
-        arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
-        if recipe.first is not None:
-            arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
-        if recipe.by_distance is not None:
-            arrays["by_distance"] = as_numpy(recipe.by_distance)
+        arrays = {"query": as_numpy(query), "key": as_numpy(key)}
+        arrays |= _recipe_arrays(rounded.recipe, query_power * key_power)
         if self.tokens is not None:
             arrays["tokens"] = self.tokens.cpu().numpy().astype(np.int32)
         for field in fields(RowStatistics):
@@ -315,6 +297,42 @@ class AttentionMap:
             "head": self.head,
         }
         return Payload(arrays, metadata)
+
+
+def _check_kinds(pool: object, query: object, key: object, tokens: object) -> None:
+    if pool not in get_args(Pool):
+        raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
+    for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
+        if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
+            raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+
+
+def _check_tokens(tokens: Tensor | None, keys: int) -> None:
+    if tokens is not None and tokens.shape != (keys,):
+        raise UsageError(f"tokens has shape {tuple(tokens.shape)}; it must be ({keys},), one a key")
+
+
+def _row_statistics(
+    problem: Problem, query: Tensor, key: Tensor, terms: ScoreTerms, meter: Meter
+) -> RowStatistics:
+    """(Lq,) each, of query (Lq, D) and key (Lk, D)."""
+    found = choice.row_statistics(
+        problem, query[None, None], key[None, None], terms, advance=meter.add
+    )
+    return found.map(lambda tensor: tensor[0, 0])
+
+
+def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
+    """A recipe as arrays, for vectors whose products have to be multiplied with `power`."""
+    arrays = {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
+    arrays["scale"] = as_numpy(recipe.scale * power)
+    arrays["key_scale"] = as_numpy(recipe.key_scale)
+    arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
+    if recipe.first is not None:
+        arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
+    if recipe.by_distance is not None:
+        arrays["by_distance"] = as_numpy(recipe.by_distance)
+    return arrays
 
 
 def _listed(levels: Mapping[int, object]) -> str:
