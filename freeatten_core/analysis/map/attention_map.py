@@ -107,7 +107,8 @@ class AttentionMap:
             query, key: (Lq, D), (Lk, D), after rotation; computed in float32, or in float64 if
                 they are.
             variant: without modifiers.
-            terms, window: as in `freeatten_core.attention`, of one head.
+            terms: what the score was given, of one head.
+            window: a row sees at most this many keys.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.
@@ -117,7 +118,7 @@ class AttentionMap:
             UsageError: an unknown pool, or tokens that do not fit the keys.
             TypeError, ValueError: as `freeatten_core.attention`.
         """
-        _check_kinds(query, key, tokens, pool)
+        _check_kinds(pool, query, key, tokens)
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         terms = terms.map(lambda each: each.detach())
@@ -131,13 +132,11 @@ class AttentionMap:
             terms=terms,
             window=window,
         )
-        _check_length(tokens, key)
+        _check_tokens(tokens, len(key))
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            vectors = query[None, None], key[None, None]
-            found = choice.row_statistics(problem, *vectors, terms, advance=meter.add)
-            rows = found.map(lambda tensor: tensor[0, 0])
+            rows = _row_statistics(problem, query, key, terms, meter)
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         rows = rows.map(lambda each: each.to(query))
         made = cls(problem, query, key, rows, terms, pool, origin, meter.add)
@@ -300,7 +299,7 @@ class AttentionMap:
         return Payload(arrays, metadata)
 
 
-def _check_kinds(query: Tensor, key: Tensor, tokens: Tensor | None, pool: Pool) -> None:
+def _check_kinds(pool: object, query: object, key: object, tokens: object) -> None:
     if pool not in get_args(Pool):
         raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
     for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
@@ -308,15 +307,23 @@ def _check_kinds(query: Tensor, key: Tensor, tokens: Tensor | None, pool: Pool) 
             raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
 
 
-def _check_length(tokens: Tensor | None, key: Tensor) -> None:
-    if tokens is not None and tokens.shape != (len(key),):
-        raise UsageError(
-            f"tokens has shape {tuple(tokens.shape)}; it must be ({len(key)},), one a key"
-        )
+def _check_tokens(tokens: Tensor | None, keys: int) -> None:
+    if tokens is not None and tokens.shape != (keys,):
+        raise UsageError(f"tokens has shape {tuple(tokens.shape)}; it must be ({keys},), one a key")
+
+
+def _row_statistics(
+    problem: Problem, query: Tensor, key: Tensor, terms: ScoreTerms, meter: Meter
+) -> RowStatistics:
+    """(Lq,) each, of query (Lq, D) and key (Lk, D)."""
+    found = choice.row_statistics(
+        problem, query[None, None], key[None, None], terms, advance=meter.add
+    )
+    return found.map(lambda tensor: tensor[0, 0])
 
 
 def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
-    """The recipe of vectors that were divided by a power of two."""
+    """A recipe as arrays, for vectors whose products have to be multiplied with `power`."""
     arrays = {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
     arrays["scale"] = as_numpy(recipe.scale * power)
     arrays["key_scale"] = as_numpy(recipe.key_scale)
