@@ -118,11 +118,7 @@ class AttentionMap:
             UsageError: an unknown pool, or tokens that do not fit the keys.
             TypeError, ValueError: as `freeatten_core.attention`.
         """
-        if pool not in get_args(Pool):
-            raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
-        for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
-            if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
-                raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+        _check_inputs(query, key, tokens, pool)
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         terms = terms.map(lambda each: each.detach())
@@ -281,16 +277,8 @@ class AttentionMap:
             pool=self.pool,
             advance=advance,
         )
-        recipe = rounded.recipe
         arrays: dict[str, NDArray[Any]] = {"query": as_numpy(query), "key": as_numpy(key)}
-        arrays |= {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
-        arrays["scale"] = as_numpy(recipe.scale * (query_power * key_power))
-        arrays["key_scale"] = as_numpy(recipe.key_scale)
-        arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
-        if recipe.first is not None:
-            arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
-        if recipe.by_distance is not None:
-            arrays["by_distance"] = as_numpy(recipe.by_distance)
+        arrays |= _recipe_arrays(rounded.recipe, query_power * key_power)
         if self.tokens is not None:
             arrays["tokens"] = self.tokens.cpu().numpy().astype(np.int32)
         for field in fields(RowStatistics):
@@ -315,6 +303,27 @@ class AttentionMap:
             "head": self.head,
         }
         return Payload(arrays, metadata)
+
+
+def _check_inputs(query: Tensor, key: Tensor, tokens: Tensor | None, pool: Pool) -> None:
+    if pool not in get_args(Pool):
+        raise UsageError(f"pool is {pool!r}; it can be {', '.join(get_args(Pool))}")
+    for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
+        if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
+            raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+
+
+def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
+    """The recipe for vectors that were divided by a power of two."""
+    arrays = {name: as_numpy(getattr(recipe, name)) for name in RECIPE}
+    arrays["scale"] = as_numpy(recipe.scale * power)
+    arrays["key_scale"] = as_numpy(recipe.key_scale)
+    arrays["last"] = recipe.last.cpu().numpy().astype(np.int32)
+    if recipe.first is not None:
+        arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
+    if recipe.by_distance is not None:
+        arrays["by_distance"] = as_numpy(recipe.by_distance)
+    return arrays
 
 
 def _listed(levels: Mapping[int, object]) -> str:
