@@ -122,15 +122,9 @@ class AttentionMap:
         wide = torch.float64 if query.dtype == torch.float64 else torch.float32
         query, key = query.detach().to(wide), key.detach().to(wide)
         terms = terms.map(lambda each: each.detach())
+        alone = query[None, None], key[None, None]
         problem = check(
-            query[None, None],
-            key[None, None],
-            None,
-            variant,
-            is_causal=is_causal,
-            enable_gqa=False,
-            terms=terms,
-            window=window,
+            *alone, None, variant, is_causal=is_causal, enable_gqa=False, terms=terms, window=window
         )
         if tokens is not None and tokens.shape != (len(key),):
             raise UsageError(
@@ -139,9 +133,7 @@ class AttentionMap:
         scores = visible_scores(problem)
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
-            found = choice.row_statistics(
-                problem, query[None, None], key[None, None], terms, advance=meter.add
-            )
+            found = choice.row_statistics(problem, *alone, terms, advance=meter.add)
             rows = found.map(lambda tensor: tensor[0, 0])
         origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         rows = rows.map(lambda each: each.to(query))
