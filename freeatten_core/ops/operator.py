@@ -67,16 +67,8 @@ def attention(
     if isinstance(computed, OwnFunctionName):
         _check_own(computed, [query, key, value], is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
-    problem = check(
-        query,
-        key,
-        value,
-        computed,
-        is_causal=is_causal,
-        enable_gqa=enable_gqa,
-        terms=terms,
-        window=window,
-    )
+    flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
+    problem = check(query, key, value, computed, **flags, terms=terms, window=window)
     return choice.attention(problem, query, key, value, terms)
 
 
