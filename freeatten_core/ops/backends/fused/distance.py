@@ -104,7 +104,7 @@ def distance_kernel(
     bias = tl.log2(tl.maximum(count, 1.0))
     by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
 
-    low, _, _, high = keys_seen(
+    low, _first, _last, high = keys_seen(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
     for key_start in tl.range(low, high, KEYS):
@@ -120,7 +120,7 @@ def distance_kernel(
             HAS_WINDOW, False, True,
         )  # fmt: skip
         grad_weight = product(do, tl.trans(v), None)
-        _, g, f_slope = weights_and_slopes(
+        _weights, g, f_slope = weights_and_slopes(
             x, grad_weight, shift[:, None], rise[:, None], drop[:, None], delta[:, None],
             lift[:, None], POSITIVITY, POWER, SHARPENED, DEGREE, True,
         )  # fmt: skip
