@@ -15,14 +15,13 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
+from bounds import LIMIT, ended
 from freeatten_app import serve
 from freeatten_app.main import app
 from freeatten_app.server import environment
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 90
-"""Seconds for a server to start or to end, on a busy machine."""
 PLANT = "import sys; sys.path.insert(0, 'tests'); import conftest\n"
 """From a checkout, the packages have their names through it."""
 COMMAND = f"{PLANT}from freeatten_app.main import main; main()"
@@ -193,14 +192,12 @@ def test_closed_streams_get_a_place(closed):
         "held = os.pipe(); print('x'); print('x', file=sys.stderr); sys.stdin.read(0);"
         "sys.exit(min(held))"
     )
-    done = subprocess.run(
+    done = ended(
         ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", f"{PLANT}{code}"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT,
-        check=False,
     )
     assert done.returncode >= 3, done.stderr
 
@@ -219,14 +216,12 @@ def test_a_browser_that_is_none_is_told(browser):
     code = (
         f"{PLANT}from freeatten_app.serve import open_browser; open_browser('http://127.0.0.1:1')"
     )
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env={"BROWSER": browser, "PATH": "/nowhere"},
         capture_output=True,
         text=True,
-        timeout=LIMIT,
-        check=False,
     )
     assert done.stderr == "no browser could be opened; open the address yourself\n"
     assert done.returncode == 0

@@ -6,6 +6,7 @@ import socket
 import numpy as np
 import pytest
 import torch
+from bounds import turns
 from freeatten_app.serve import launch
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
@@ -52,15 +53,6 @@ LAYOUT = (
     ".site-sliders label, .site-command, .site-name, .site-loss, .site-verdict, "
     ".site-page h2, .site-page summary, .site-own label, .site-ticks label, footer"
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -632,7 +624,7 @@ def test_scoring_can_be_cancelled(opened, monkeypatch):
     def endless(_, watch):
         watch.total(4)
         watch.advance(1)
-        while True:
+        for _ in turns():
             watch.advance(0)
 
     monkeypatch.setattr("freeatten_core.measures.comparison.compare", endless)
@@ -660,7 +652,7 @@ def test_an_analysis_can_be_cancelled(opened, monkeypatch):
     page = opened(f"map&{SETUP}", MAPS)
 
     def endless(*_, advance, **__):
-        while True:
+        for _ in turns():
             advance(1, 4)
 
     monkeypatch.setattr("freeatten_core.analysis.capture", endless)

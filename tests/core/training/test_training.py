@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from bounds import started
 from safetensors import safe_open
 from safetensors.torch import load_file
 from strategies import refused
@@ -322,11 +323,9 @@ def killed(prepared, out, where):
     """Steps reported by a run in a process of its own, which is killed."""
     here = str(Path(__file__).parent.parent)
     command = [sys.executable, "-c", CHILD, here, str(prepared), str(out), where]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here + "/../.."
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     steps = []
-    with process:
+    with started(command, **pipes, cwd=here + "/../..") as process:
         for line in process.stdout:
             steps.append(int(line))
             if steps[-1] == 30:
