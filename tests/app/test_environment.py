@@ -100,6 +100,15 @@ def started(tmp_path_factory):
     found.process.wait(LIMIT)
 
 
+@pytest.fixture
+def ending(tmp_path):
+    """A server for a test that ends it."""
+    found = Started(tmp_path)
+    yield found
+    found.process.kill()
+    found.process.wait(LIMIT)
+
+
 # One server, and all that would have stopped it
 
 
@@ -120,12 +129,12 @@ def test_it_opens_no_files_and_no_tools(started, route):
         started.get(route)
 
 
-def test_sigterm_ends_it_and_nothing_is_left(started):
-    assert list(started.scratch.iterdir()), "it should have a folder of its own there"
-    started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(LIMIT) == 0
-    assert started.errors.read_text() == "\nstopped\n"
-    assert list(started.scratch.iterdir()) == []
+def test_sigterm_ends_it_and_nothing_is_left(ending):
+    assert list(ending.scratch.iterdir()), "it should have a folder of its own there"
+    ending.process.send_signal(signal.SIGTERM)
+    assert ending.process.wait(LIMIT) == 0
+    assert ending.errors.read_text() == "\nstopped\n"
+    assert list(ending.scratch.iterdir()) == []
 
 
 # What is taken out, and what comes back
