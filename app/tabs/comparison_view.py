@@ -256,7 +256,10 @@ def answer(result: Result) -> str:
         if result["texts"] == 1
         else ""
     )
-    return f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does.{single}"
+    return (
+        f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does, and use has "
+        f"to beat the same model sliding (S) and a window in every layer (W) as well.{single}"
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
