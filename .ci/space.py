@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = Path(sys.executable).with_name("freeatten-viz")
 LIMIT = 120
 """Seconds to start, or to answer, on a busy machine."""
+INSTALL_LIMIT = 900
+"""Seconds to fetch and install what a Space asks for."""
 TEXT = {"kind": "stdlib", "name": "", "content": ""}
 
 
@@ -34,7 +36,7 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         space, log = Path(name) / "space", Path(name) / "log"
-        subprocess.run([PROGRAM, "space", "--out", space], check=True)
+        subprocess.run([PROGRAM, "space", "--out", space], check=True, timeout=LIMIT)
         python = install(space, Path(name) / "environment")
         with log.open("w") as output:
             process, address = start(python, space, output)
@@ -57,12 +59,12 @@ def install(space: Path, environment: Path) -> Path:
     """A fresh environment with what the Space asks for, and what it is given; its Python."""
     card = (space / "README.md").read_text(encoding="utf-8")
     (gradio,) = re.findall(r"^sdk_version: (\S+)$", card, re.MULTILINE)
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=LIMIT)
     python = environment / "bin" / "python"
     pinned, required = ROOT / "constraints.txt", space / "requirements.txt"
     given = [f"gradio=={gradio}", "spaces"]
     words = ["--quiet", "--constraint", str(pinned), "--requirement", str(required), *given]
-    subprocess.run([str(python), "-m", "pip", "install", *words], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", *words], check=True, timeout=INSTALL_LIMIT)
     return python
 
 

@@ -1,10 +1,19 @@
-"""From a checkout, `cli`, `app` and `assets` are importable under their installed names."""
+"""What every test stands on: packages, threads, and how many processes the tests run in.
+
+From a checkout, `cli`, `app` and `assets` are importable under their installed names. Programs that
+tests start run this file too, so it loads nothing slow itself.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"freeatten_cli": "cli", "freeatten_app": "app", "freeatten_assets": "assets"}
@@ -21,3 +30,22 @@ for name, folder in FOLDERS.items():
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
+
+# Set before torch loads, and for the programs that tests start. These tensors are small: threads
+# that wait for a busy core cost more than they give.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_configure() -> None:
+    """Settings of libraries that must not depend on which test loads them first."""
+    import torch
+
+    torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No workers for files and tests named one by one: starting them takes longer than most."""
+    named = config.args_source is config.ArgsSource.ARGS
+    return 0 if named and all(".py" in argument for argument in config.args) else None

@@ -6,7 +6,6 @@ import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
+from bounds import ended
 from freeatten_app.main import app as viz
 from freeatten_cli.main import app
 
@@ -54,7 +54,7 @@ def test_ci_runs_exactly_the_test_command_of_the_readme():
     program = re.search(r"test_command=\$\(awk '(.+)' README\.md\)", script)
     assert program, "awk takes the command out of the README"
     assert '-c "$test_command"' in script
-    done = subprocess.run(
+    done = ended(
         ["awk", program[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     marked = re.search(
@@ -118,7 +118,7 @@ def test_the_page_of_a_package_index_names_no_path_of_the_repository():
 def test_no_tracked_file_is_large():
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    done = subprocess.run(
+    done = ended(
         ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"],
         capture_output=True,
         text=True,
@@ -131,25 +131,13 @@ def test_no_tracked_file_is_large():
 
 
 def test_the_library_works_without_triton():
-    done = subprocess.run(
-        [sys.executable, "-c", NO_TRITON], capture_output=True, text=True, check=True
-    )
+    done = ended([sys.executable, "-c", NO_TRITON], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 2, 9, 4)\n"
 
 
 # The README
 
 
-@pytest.fixture
-def one_thread():
-    """Threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
 def test_the_python_example_runs():
     (example,) = blocks("python")
     for large, small in (("4096", "256"), ("4000", "160"), ("8192", "1024")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import runpy
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ class Tree:
     def _imports(self, name: str, path: Path) -> set[tuple[str, str]]:
         """(module, name in it or "") for every import, wherever in the file it stands."""
         found = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in import_nodes(path.read_text(encoding="utf-8")):
             if isinstance(node, ast.Import):
                 found |= {(alias.name, "") for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -95,6 +96,13 @@ class Tree:
             for target, word in sorted(imports)
             if package(target) in FOLDERS.values() and (name, target) not in EXCEPTIONS
         ]
+
+
+@cache
+def import_nodes(text: str) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a module; planted trees hold the same texts again and again."""
+    nodes = ast.walk(ast.parse(text))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def module_name(path: Path, package: str) -> str:

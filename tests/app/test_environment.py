@@ -15,14 +15,13 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
+from bounds import LIMIT, ended
 from freeatten_app import serve
 from freeatten_app.main import app
 from freeatten_app.server import environment
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 90
-"""Seconds for a server to start or to end, on a busy machine."""
 PLANT = "import sys; sys.path.insert(0, 'tests'); import conftest\n"
 """From a checkout, the packages have their names through it."""
 COMMAND = f"{PLANT}from freeatten_app.main import main; main()"
@@ -101,6 +100,15 @@ def started(tmp_path_factory):
     found.process.wait(LIMIT)
 
 
+@pytest.fixture
+def ending(tmp_path):
+    """A server for a test that ends it."""
+    found = Started(tmp_path)
+    yield found
+    found.process.kill()
+    found.process.wait(LIMIT)
+
+
 # One server, and all that would have stopped it
 
 
@@ -121,12 +129,12 @@ def test_it_opens_no_files_and_no_tools(started, route):
         started.get(route)
 
 
-def test_sigterm_ends_it_and_nothing_is_left(started):
-    assert list(started.scratch.iterdir()), "it should have a folder of its own there"
-    started.process.send_signal(signal.SIGTERM)
-    assert started.process.wait(LIMIT) == 0
-    assert started.errors.read_text() == "\nstopped\n"
-    assert list(started.scratch.iterdir()) == []
+def test_sigterm_ends_it_and_nothing_is_left(ending):
+    assert list(ending.scratch.iterdir()), "it should have a folder of its own there"
+    ending.process.send_signal(signal.SIGTERM)
+    assert ending.process.wait(LIMIT) == 0
+    assert ending.errors.read_text() == "\nstopped\n"
+    assert list(ending.scratch.iterdir()) == []
 
 
 # What is taken out, and what comes back
@@ -193,14 +201,12 @@ def test_closed_streams_get_a_place(closed):
         "held = os.pipe(); print('x'); print('x', file=sys.stderr); sys.stdin.read(0);"
         "sys.exit(min(held))"
     )
-    done = subprocess.run(
+    done = ended(
         ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", f"{PLANT}{code}"],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LIMIT,
-        check=False,
     )
     assert done.returncode >= 3, done.stderr
 
@@ -219,14 +225,12 @@ def test_a_browser_that_is_none_is_told(browser):
     code = (
         f"{PLANT}from freeatten_app.serve import open_browser; open_browser('http://127.0.0.1:1')"
     )
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-c", code],
         cwd=ROOT,
         env={"BROWSER": browser, "PATH": "/nowhere"},
         capture_output=True,
         text=True,
-        timeout=LIMIT,
-        check=False,
     )
     assert done.stderr == "no browser could be opened; open the address yourself\n"
     assert done.returncode == 0

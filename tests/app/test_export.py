@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 import re
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bounds import ended
 from freeatten_app.main import app
 from freeatten_app.site import heads, site
 from freeatten_app.tabs import comparison_view
@@ -38,15 +38,6 @@ PAGES = {
     "site.css",
     "site.js",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def viz(*words):
@@ -190,7 +181,7 @@ def test_help_costs_no_torch():
         f"import runpy, sys; runpy.run_path({str(root / 'conftest.py')!r});"
         "import freeatten_app.main; sys.exit('torch' in sys.modules or 'plotly' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert ended([sys.executable, "-c", code]).returncode == 0
 
 
 # The maps

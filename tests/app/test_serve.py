@@ -24,6 +24,7 @@ from types import SimpleNamespace as Namespace
 import numpy as np
 import pytest
 import torch
+from bounds import started, turns
 from freeatten_app import serve
 from freeatten_app.main import app
 from freeatten_app.server import guard, jobs
@@ -58,15 +59,6 @@ import conftest
 from freeatten_app.main import main
 main()
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +391,7 @@ def test_a_comparison_can_be_cancelled(server, monkeypatch):
 
     def endless(*_, watch, **__):
         free.wait(20)
-        while True:
+        for _ in turns():
             watch.advance(1.0)
 
     monkeypatch.setattr(
@@ -690,15 +682,8 @@ def port():
 def test_the_command_prints_its_address_and_stops_on_ctrl_c(port):
     words = [sys.executable, "-c", COMMAND, "serve", "--no-browser", "--port", str(port)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT.parent)}
-    process = subprocess.Popen(
-        words,
-        cwd=ROOT.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with started(words, **pipes, cwd=ROOT.parent, env=environment) as process:
         line = process.stdout.readline()
         assert line == f"freeatten is at http://127.0.0.1:{port} (Ctrl-C stops it)\n"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
@@ -706,8 +691,6 @@ def test_the_command_prints_its_address_and_stops_on_ctrl_c(port):
             assert "default-src 'self'" in answer.headers["content-security-policy"]
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert process.returncode == 0
     assert err.strip() == "stopped"
     assert out == ""
@@ -785,8 +768,8 @@ def test_a_request_that_is_too_large_is_refused(locked):
 
 def test_a_request_that_hides_its_size_is_refused():
     async def reads_all(_scope, receive, _send):
-        while (await receive())["more_body"]:
-            pass
+        for _ in turns():
+            await receive()
 
     async def more():
         return {"type": "http.request", "body": b"x" * 1_000_000, "more_body": True}

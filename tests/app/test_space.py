@@ -5,7 +5,6 @@ import os
 import pickle
 import re
 import runpy
-import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -16,6 +15,7 @@ from unittest.mock import patch
 import pytest
 import torch
 import yaml
+from bounds import ended
 from freeatten_app import hosted, space
 from freeatten_app.main import app
 from freeatten_app.server import zerogpu
@@ -166,7 +166,7 @@ def test_the_space_runs_what_is_inside_it(written):
         "print(freeatten_app.__file__); print(assets())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-B", "-c", code],
         cwd=out,
         env=environment,

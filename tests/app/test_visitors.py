@@ -5,7 +5,6 @@ import inspect
 import json
 import shutil
 import socket
-import time
 from contextlib import contextmanager
 from itertools import product
 
@@ -17,14 +16,13 @@ from freeatten_app.server.answers import BUG, answering
 from freeatten_app.server.models import Models, hub_names
 from freeatten_app.server.texts import Texts
 from freeatten_app.tabs import entropy, maps, setup, stages
+from waiting import job_ended
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 
 ALLOWED = "owner/allowed"
 TEXT = {"kind": "own", "name": "", "content": "one two three four five six"}
-LIMIT = 60
-"""Seconds for an analysis of a few tokens, on a busy machine."""
 FROM_ELSEWHERE = [
     {"host": "example.org"},
     {"host": "freeatten.example.org:7860"},
@@ -105,10 +103,7 @@ class Served:
         """How an analysis ends."""
         asked = {"checkpoint": checkpoint, "text": TEXT, "length": 32, "seed": 0}
         name = self.ask("start", headers, **asked)["job"]
-        job, limit = self.jobs.get(name), time.monotonic() + LIMIT
-        while job.is_open:
-            assert time.monotonic() < limit, "it does not end"
-            job.stop.wait(0.01)
+        job_ended(self.jobs.get(name))
         return self.ask("progress", headers, job=name)
 
 

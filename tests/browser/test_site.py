@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from freeatten_app.main import app
 from freeatten_app.site import heads
 from pages import boxes_of, overlapping, place, settled, shown, wait
@@ -27,15 +26,6 @@ MAPPED = (
     ".fa-where, .fa-caption, .fa-canvas, .fa-legend-part, .fa-notes, .fa-side-title, "
     ".fa-sources-of, .fa-tick, footer"
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

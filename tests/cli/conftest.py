@@ -5,17 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from terminal import COLOR_SETTINGS, QUICK, freeatten, prose
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """These tensors are small: threads that wait for a busy core cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

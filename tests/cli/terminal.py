@@ -115,7 +115,7 @@ def refusal(code: int, *words: str | Path, stdin: str | bytes | None = None) -> 
 
 def process_environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in COLOR_SETTINGS}
-    return kept | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+    return kept | {"COLUMNS": "80"}
 
 
 def listing(folder: Path) -> list[str]:

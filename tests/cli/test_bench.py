@@ -3,11 +3,11 @@
 import csv
 import io
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
+from bounds import ended
 from freeatten_cli.commands.bench import gpu_settings, tables
 from freeatten_cli.main import app
 from rich.console import Console
@@ -225,7 +225,7 @@ def test_measuring_loads_nothing_that_draws():
         "import freeatten_core.results.speed\n"
         "print([name for name in ('plotly', 'plotext', 'kaleido') if name in sys.modules])"
     )
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-c", BOOTSTRAP + code],
         capture_output=True,
         text=True,

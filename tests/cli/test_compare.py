@@ -17,6 +17,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from bounds import ended, started
 from freeatten_cli import exports
 from safetensors.torch import load, save_file
 from terminal import PROCESS, SHORT, Done, freeatten, listing, process_environment, prose, refusal
@@ -463,13 +464,12 @@ def test_a_reader_that_leaves_costs_no_file(model, books, tmp_path):
     os.close(reading)
     table = tmp_path / "x.csv"
     words = ["--checkpoint", str(model), "--text", str(books), "--len", "2x", "--csv", str(table)]
-    done = subprocess.run(
+    done = ended(
         [*PROCESS, "compare", *words],
         stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
         env=process_environment(),
-        check=False,
     )
     os.close(writing)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
@@ -977,17 +977,12 @@ def test_ctrl_c_while_it_scores_is_130(model, tmp_path):
         (folder / f"{index}.txt").write_text(prose(index, 2400))
     page = tmp_path / "x.html"
     words = ["--text", str(folder), "--len", "64x", "--texts", "60", "--html", str(page)]
-    process = subprocess.Popen(
-        [*PROCESS, "compare", "--checkpoint", str(model), *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=process_environment() | {"COLUMNS": "500"},
-    )
-    assert process.stderr is not None
-    first = process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    call = [*PROCESS, "compare", "--checkpoint", str(model), *words]
+    with started(call, **pipes, env=process_environment() | {"COLUMNS": "500"}) as process:
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
     assert "(provisional: 1 of 60 texts)" in first + err
     assert (process.returncode, out) == (130, "")
     assert "stopped; nothing half-written was left" in err

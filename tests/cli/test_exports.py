@@ -19,9 +19,13 @@ needs_browser = pytest.mark.skipif(
 )
 
 
+def sample_figure():
+    return comparison_figure(sample_result(["softmax", "lssar:p=15"]), theme="dark")
+
+
 @pytest.fixture
 def figure():
-    return comparison_figure(sample_result(["softmax", "lssar:p=15"]), theme="dark")
+    return sample_figure()
 
 
 class Sources(HTMLParser):
@@ -56,11 +60,18 @@ def test_figure_itself_is_not_painted(figure, tmp_path):
     assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
 
 
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory):
+    """The sample in a file in PNG, which costs a start of Chromium."""
+    path = tmp_path_factory.mktemp("picture") / "figure.png"
+    exports.save_figure(sample_figure(), path)
+    return path
+
+
 @needs_browser
-def test_pictures(figure, tmp_path):
-    exports.save_figure(figure, tmp_path / "figure.png")
+def test_pictures(figure, picture, tmp_path):
     exports.save_figure(figure, tmp_path / "figure.SVG")
-    png = (tmp_path / "figure.png").read_bytes()
+    png = picture.read_bytes()
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == figure.layout.width * exports.PNG_SCALE
     svg = (tmp_path / "figure.SVG").read_text(encoding="utf-8")
@@ -70,13 +81,12 @@ def test_pictures(figure, tmp_path):
 
 
 @needs_browser
-def test_a_picture_for_a_page_has_few_colours_and_the_same_size(figure, tmp_path):
-    exports.save_figure(figure, tmp_path / "whole.png")
+def test_a_picture_for_a_page_has_few_colours_and_the_same_size(figure, picture, tmp_path):
     exports.save_page_picture(figure, tmp_path / "small.png")
-    whole, small = Image.open(tmp_path / "whole.png"), Image.open(tmp_path / "small.png")
+    whole, small = Image.open(picture), Image.open(tmp_path / "small.png")
     assert small.size == whole.size
     assert small.mode == "P"
-    assert (tmp_path / "small.png").stat().st_size < (tmp_path / "whole.png").stat().st_size / 2
+    assert (tmp_path / "small.png").stat().st_size < picture.stat().st_size / 2
 
 
 def fail_with(monkeypatch, error):

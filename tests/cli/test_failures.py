@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 import typer
+from bounds import ended
 from freeatten_app import failures as app_failures
 from freeatten_cli.terminal.failures import guarded
 from terminal import PROCESS, process_environment
@@ -144,13 +145,12 @@ def closed_pipe():
 
 @pytest.mark.parametrize("words", [["checkpoints"], ["checkpoints", "--json"]])
 def test_a_closed_pipe_ends_quietly(words, closed_pipe):
-    done = subprocess.run(
+    done = ended(
         [*PROCESS, *words],
         stdout=closed_pipe,
         stderr=subprocess.PIPE,
         text=True,
         env=process_environment(),
-        check=False,
     )
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -158,13 +158,12 @@ def test_a_closed_pipe_ends_quietly(words, closed_pipe):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")  # noqa: PTH110
 def test_a_full_disk_behind_standard_output_is_a_failure():
     with open("/dev/full", "w") as full:  # noqa: PTH123
-        done = subprocess.run(
+        done = ended(
             [*PROCESS, "checkpoints", "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             env=process_environment(),
-            check=False,
         )
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
@@ -172,12 +171,11 @@ def test_a_full_disk_behind_standard_output_is_a_failure():
 
 
 def test_a_failing_process_exits_with_the_code():
-    done = subprocess.run(
+    done = ended(
         [*PROCESS, "checkpoints", "gpt2"],
         capture_output=True,
         text=True,
         env=process_environment(),
-        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr

@@ -78,8 +78,9 @@ def test_the_default_layer_is_one_that_the_model_has(model, books, command):
     assert "layer 0, head 0" in inside(command, model, books).out
 
 
-def test_the_default_layer_is_the_third_of_many():
-    done = freeatten("stages", "--checkpoint", "lssa", "--len", "64", "--json")
+def test_the_default_layer_is_the_third_of_many(books):
+    words = ["--checkpoint", "lssa", "--text", books, "--len", "64"]
+    done = freeatten("stages", *words, "--json")
     assert done.result["layer"] == 2
 
 

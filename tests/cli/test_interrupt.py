@@ -1,7 +1,8 @@
 """Ctrl-C is one sentence, whatever is being loaded when it comes."""
 
-import subprocess
 import sys
+
+from bounds import ended
 
 MODULE = """
 import os, signal
@@ -30,7 +31,7 @@ print("goes on")
 
 
 def output(code, folder):
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
     )
     return done.stdout

@@ -1,9 +1,9 @@
 """The command itself: help, version, completion, and what its start costs."""
 
-import subprocess
 import sys
 
 import pytest
+from bounds import ended
 from terminal import BOOTSTRAP, Done, freeatten, process_environment, refusal
 
 COMMANDS = ["bench", "checkpoints", "compare", "report", "train"]
@@ -36,7 +36,7 @@ def test_every_command_explains_itself(command, option):
 
 @pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["--version"]])
 def test_help_waits_for_no_slow_import(words):
-    done = subprocess.run(
+    done = ended(
         [sys.executable, "-c", BOOTSTRAP + LOADED, *words],
         capture_output=True,
         text=True,

@@ -5,10 +5,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from bounds import ended
 from freeatten_cli.options import command_line
 from terminal import PROCESS, freeatten, process_environment, prose, refusal
 
@@ -109,11 +109,10 @@ def test_names_that_are_not_utf_8_cost_no_result(trained, tmp_path):
     model = str(trained["softmax"])
     files = {kind: Path(f"{folder}/out.{kind}") for kind in ("csv", "html", "npz")}
     words = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
-    done = subprocess.run(
+    done = ended(
         [*PROCESS, "compare", "--checkpoint", model, "--text", folder, "--len", "2x", *words],
         capture_output=True,
         env=process_environment(),
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert rb"/caf\xe9 that" in done.stdout.replace(b"\n", b" ").replace(b"  ", b" ")
@@ -153,7 +152,7 @@ def test_the_command_can_be_typed_again(word, monkeypatch):
     if bash is None:
         pytest.skip("no bash here")
     echoed = command.replace("freeatten", "printf '%s\\0'", 1)
-    done = subprocess.run([bash, "-c", echoed], capture_output=True, check=True)
+    done = ended([bash, "-c", echoed], capture_output=True, check=True)
     assert done.stdout == b"".join(
         os.fsencode(each) + b"\0" for each in ("compare", "--text", word)
     )

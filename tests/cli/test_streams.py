@@ -1,8 +1,7 @@
 """What a terminal cannot hold and a closed stream: no traceback, and the right exit code."""
 
-import subprocess
-
 import pytest
+from bounds import ended
 from freeatten_cli.terminal.streams import NEAREST
 from terminal import PROCESS, process_environment
 
@@ -18,11 +17,10 @@ NARROW = ["ascii:strict", "cp1252"]
 
 def run(words, redirect="", **settings):
     """A call of `freeatten` by a shell, with redirections such as `>&-`."""
-    return subprocess.run(
+    return ended(
         ["sh", "-c", f'"$@" {redirect}', "sh", *PROCESS, *map(str, words)],
         capture_output=True,
         env=process_environment() | settings,
-        check=False,
     )
 
 

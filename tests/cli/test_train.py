@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bounds import ended, started
 from freeatten_cli.terminal import learning
 from terminal import (
     PROCESS,
@@ -125,14 +126,9 @@ NOT_UTF8 = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 def test_a_terminated_run_says_what_is_kept_and_leaves_nothing_else(books, tmp_path):
     out = tmp_path / "model"
     words = ["--variant", "lssa", "--text", books, "--out", out, *QUICK, "--steps", "1000000"]
-    process = subprocess.Popen(
-        [*PROCESS, "train", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=process_environment(),
-    )
-    with process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    call = [*PROCESS, "train", *map(str, words)]
+    with started(call, **pipes, env=process_environment()) as process:
         assert any(" train 8/" in line for line in process.stderr)
         process.terminate()
         err = " ".join(line.strip("│ \n") for line in process.stderr)
@@ -145,11 +141,10 @@ def test_a_terminated_run_says_what_is_kept_and_leaves_nothing_else(books, tmp_p
 
 def test_a_run_ends_whole_in_a_locale_that_is_not_utf8(books, tmp_path):
     words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "model", *QUICK]
-    done = subprocess.run(
+    done = ended(
         [*PROCESS, "train", *map(str, words)],
         capture_output=True,
         env=process_environment() | NOT_UTF8,
-        check=False,
     )
     assert (done.returncode, done.stdout) == (0, b""), done.stderr
     assert "Δ is the loss minus" in (tmp_path / "model" / "README.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -32,9 +33,14 @@ def text(length: int, seed: int = 0) -> Tensor:
     return torch.randint(tiny.CONFIG.vocab_size, (length,), generator=draw)
 
 
-@cache
 def random_capture(variant: str, length: int = 40, layers: tuple[int, ...] = (0, 2)) -> Capture:
-    """Random float64 queries and keys, grouped, as if a model had made them."""
+    """Random float64 queries and keys, grouped, as if a model had made them; the caller's own."""
+    made = _random_capture(variant, length, layers)
+    return replace(made, layers=deepcopy(made.layers))
+
+
+@cache
+def _random_capture(variant: str, length: int, layers: tuple[int, ...]) -> Capture:
     draw = torch.Generator().manual_seed(length)
     kept = {}
     for layer in layers:

@@ -42,6 +42,8 @@ CELLS = 512
 CLIENTS = 16
 REDRAW_GOAL, CLIENTS_GOAL, ANALYSIS_GOAL = 60.0, 200.0, 15.0
 ANALYSES = 3
+ANALYSIS_LIMIT = 600
+"""Seconds that no analysis takes."""
 SEED = 20
 REDRAW = """async (views) => {
     const map = freeatten.page;
@@ -146,11 +148,13 @@ class Client:
         """The id of an analysis."""
         text = {"kind": "stdlib", "name": "", "content": ""}
         job, _ = await self.call("start", checkpoint=model, text=text, length=length, seed=0)
-        while True:
+        until = time.monotonic() + ANALYSIS_LIMIT
+        while time.monotonic() < until:
             told, _ = await self.call("progress", **job)
             if told["state"] == "done":
                 return str(told["id"])
             await asyncio.sleep(0.1)
+        raise SystemExit(f"no analysis of {model} at {length} tokens in {ANALYSIS_LIMIT} s")
 
 
 async def at_once(address: str, length: int, changes: int) -> dict[str, Any]:

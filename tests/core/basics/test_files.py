@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from bounds import LIMIT, started
 from strategies import refused
 
 from freeatten_core.basics import files
@@ -242,9 +243,9 @@ def test_a_lock_is_held_against_others_and_leaves_nothing(tmp_path):
         assert enter()  # the holder itself may
         assert tiny.listing(out.parent) == [".out.lock"]
         with refused(UsageError, ["another writes there"]):
-            other.submit(enter).result()
+            other.submit(enter).result(LIMIT)
     with ThreadPoolExecutor(1) as other:
-        assert other.submit(enter).result()
+        assert other.submit(enter).result(LIMIT)
     assert tiny.listing(out.parent) == []
 
 
@@ -261,10 +262,8 @@ with locked(Path(sys.argv[1]), "busy"):
 
 def test_a_killed_process_leaves_no_lock_behind(tmp_path):
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    with process:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started([sys.executable, "-c", HOLD, str(out)], **pipes) as process:
         assert process.stdout.readline() == b"held\n"
         with refused(UsageError, ["another process writes"]):
             files.locked(out, "another process writes").__enter__()

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import tiny
+from bounds import LIMIT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import refused
@@ -337,7 +338,7 @@ def test_text_that_another_call_prepares_is_waited_for_by_the_user(folder, tmp_p
         ThreadPoolExecutor(1) as other,
         refused(UsageError, [f"another call prepares text in {out}; wait until it has"]),
     ):
-        other.submit(ask).result()
+        other.submit(ask).result(LIMIT)
     assert tiny.listing(tmp_path) == []
 
 

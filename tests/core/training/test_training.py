@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from bounds import started
 from safetensors import safe_open
 from safetensors.torch import load_file
 from strategies import refused
@@ -322,11 +323,9 @@ def killed(prepared, out, where):
     """Steps reported by a run in a process of its own, which is killed."""
     here = str(Path(__file__).parent.parent)
     command = [sys.executable, "-c", CHILD, here, str(prepared), str(out), where]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here + "/../.."
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     steps = []
-    with process:
+    with started(command, **pipes, cwd=here + "/../..") as process:
         for line in process.stdout:
             steps.append(int(line))
             if steps[-1] == 30:
@@ -404,14 +403,16 @@ def test_the_state_of_another_text_is_refused(texts, tmp_path):
         run(other, tmp_path / "mine")
 
 
-@pytest.mark.parametrize("kept", [0, 10, 300, -1])
-def test_a_truncated_state_is_refused_with_the_remedy(texts, uninterrupted, tmp_path, kept):
+def test_a_truncated_state_is_refused_with_the_remedy(texts, uninterrupted, tmp_path):
     out = tmp_path / "mine"
     interrupt(texts, out)
     state = tmp_path / STATE
-    state.write_bytes(state.read_bytes()[:kept])
-    with refused(ContentError, [f"{state} is not a training state", "remove it to start again"]):
-        run(texts, out)
+    whole = state.read_bytes()
+    for kept in (0, 10, 300, -1):
+        state.write_bytes(whole[:kept])
+        told = [f"{state} is not a training state", "remove it to start again"]
+        with refused(ContentError, told):
+            run(texts, out)
     state.unlink()
     assert_same_run(run(texts, out), uninterrupted)
 
