@@ -66,6 +66,7 @@ def train(
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.basics.files import SavedElsewhereError, check_utf8
     from freeatten_core.ops.definitions import own_function
+    from freeatten_core.training.forecast import check_fits, forecast
     from freeatten_core.training.recall import RECIPE as RECALL_RECIPE
     from freeatten_core.training.recipe import Recipe
     from freeatten_core.training.run import reserved
@@ -97,6 +98,9 @@ def train(
         check_utf8(folder)
     view = LearningView(parsed, quiet=quiet)
     with reserved(parsed, out):
+        check_fits(recipe, parsed, chosen)  # before text is prepared
+        if not quiet:
+            view.forecast(forecast(recipe, parsed, chosen))
         try:
             if task == "recall":
                 _train_recall(parsed, out, recipe, chosen, view)

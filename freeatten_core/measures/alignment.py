@@ -22,7 +22,7 @@ from freeatten_core.models.decoder import Model
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.variant import Variant
 
-from .scoring import BATCH_TOKENS, Advance, pass_cost
+from .scoring import Advance, batch_windows, pass_cost
 
 LOWEST, HIGHEST = 0.25, 16.0
 PRECISION = 5e-3
@@ -171,7 +171,7 @@ def _mean(
         values: Tensor = getattr(rows, statistic)
         found.append(values[..., windows.shape[1] // 2 :].double().mean(dim=(1, 2)))
 
-    batch = max(1, BATCH_TOKENS.get(windows.device.type, BATCH_TOKENS["cpu"]) // windows.shape[1])
+    batch = batch_windows(windows.device, windows.shape[1])
     for part in torch.split(windows, batch):
         model.hidden(part, observe=observe)
         advance(pass_cost(*part.shape))

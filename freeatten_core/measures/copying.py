@@ -40,7 +40,7 @@ from freeatten_core.results.intervals import intervals
 
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
 from .finite import check_finite, each_row, no_numbers
-from .scoring import BATCH_TOKENS, Advance, Scorer, pass_cost
+from .scoring import Advance, Scorer, batch_windows, pass_cost
 
 SCHEMA = 1
 BLOCKS_PER_TRAINING_LENGTH = 8
@@ -240,7 +240,7 @@ def score_copies(
             sample.sequence(length, copied=copied) for copied in (True, False) for sample in samples
         ]
         sequences = torch.from_numpy(np.stack(rows))
-        batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+        batch = batch_windows(device, length)
         names, losses = [sample.name for sample in samples] * 2, []
         for first, part in enumerate(torch.split(sequences, batch)):
             tokens, targets = part[:, :-1].to(device), part[:, 1:].to(device)
