@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from torch import Tensor
+
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import sentence_and_code
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.models.forecast import (
     Forecast,
+    Rates,
     check_memory,
     on_device,
     parameter_count,
@@ -81,23 +84,25 @@ def _seconds(request: Request, drawn: Drawn) -> float | None:
     """Every row's cost in units of its longest pass, of which a probe gives the seconds."""
     whole, longest = 0.0, max(request.lengths)
     for row in request.rows:
-        config = row.checkpoint.config
-        model = on_device(row.checkpoint.model, request.device)
         try:
-            rates = probe(
-                config,
-                row.variant,
-                longest,
-                request.device,
-                lambda text, model=model: model.token_losses(text, text),
-            )
+            rates = _probed(request, row)
         except Exception as error:  # a bug is raised again
             if sentence_and_code(error) is None:
                 raise
             return None  # the row fails when it is scored, and says so there
         passes = _row_cost(request, row, drawn) / pass_cost(1, longest)
-        whole += passes * rates.of_pass(config, longest)
+        whole += passes * rates.of_pass(row.checkpoint.config, longest)
     return whole
+
+
+def _probed(request: Request, row: Row) -> Rates:
+    """Rates of a row's model, scored."""
+    model, device = on_device(row.checkpoint.model, request.device), request.device
+
+    def score(text: Tensor) -> Tensor:
+        return model.token_losses(text, text)
+
+    return probe(row.checkpoint.config, row.variant, max(request.lengths), device, score)
 
 
 def cost(request: Request, drawn: Drawn) -> float:

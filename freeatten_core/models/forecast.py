@@ -2,7 +2,7 @@
 
 One definition for all that runs a model: capturing, comparing, training. Measured on two cores as
 the growth of a process (see `tests/core/models/test_forecast.py`): passes and training steps took
-0.65 to 1.05 times the bytes foreseen, in models of 1 to 5 layers, widths of 128 and 192 and
+0.70 to 1.05 times the bytes foreseen, in models of 1 to 5 layers, widths of 64 to 192 and
 vocabularies of 512 to 16,384. On a GPU the same arithmetic is not measured.
 """
 
