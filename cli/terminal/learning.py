@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class LearningView:
     def __init__(self, variant: Variant, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True)
-        self._quiet = quiet
+        self.quiet = quiet
         self._variant = variant
         self._curve: list[tuple[float, float]] = []
 
@@ -33,7 +33,7 @@ class LearningView:
         self.line(f"{self._variant} needs {forecast.bytes / 1e9:.1f} GB{time}")
 
     def progress(self, progress: Progress) -> None:
-        if self._quiet:
+        if self.quiet:
             return
         self.line(
             f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "

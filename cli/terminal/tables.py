@@ -34,6 +34,8 @@ from freeatten_core.results.verdicts import HARMLESS
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
 CONTROLS = {"S": "sliding", "W": "window"}
+VERDICT_COLUMNS = 26
+"""What a verdict has at least; with less room the intervals beside it go."""
 HELPS_SIGN, HURTS_SIGN = "▼", "▲"
 
 
@@ -242,25 +244,43 @@ def grid_of(
 # The sentences
 
 
-def verdict_table(result: Result) -> RenderableType:
+def verdict_table(result: Result, width: int) -> RenderableType:
     """One line a variant: its verdict, Δ, S and W at the longest length."""
-    table = Table(
-        box=None,
-        show_header=False,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-    )
+    rows, names = result["variants"], _names(result)
     styles = {"uses": HELPS, "hurts": HURTS, "worse": HURTS}
+    verdicts = [Text(verdict_text(row), styles.get(row["verdict"], "")) for row in rows]
+    numbers = [_verdict_numbers(row) for row in rows]
+    room = width - max(map(len, names)) - VERDICT_COLUMNS
+    if _joined_width(numbers) > room:
+        numbers = [[text.split(" ")[0] for text in line] for line in numbers]
+    title = Text(f"At {count(max(result['lengths']))} tokens", style="bold")
+    if _joined_width(numbers) > room + VERDICT_COLUMNS // 2:
+        lines = [
+            Text.assemble(f"{name}: ", verdict, "; ", (_signed_numbers(line), "dim"))
+            for name, verdict, line in zip(names, verdicts, numbers, strict=True)
+        ]
+        return Group(title, *lines)
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column(no_wrap=True)
     table.add_column()
-    table.add_column()
-    for row, name in zip(result["variants"], _names(result), strict=True):
-        delta = with_half_width(signed(row["delta"][-1]), row["delta_ci95"][-1])
-        found = (("Δ", delta), *((s, control_text(row, k)) for s, k in CONTROLS.items()))
-        numbers = ", ".join(f"{sign} {text}".replace(" ", "\u00a0") for sign, text in found)
-        verdict = Text(verdict_text(row), styles.get(row["verdict"], ""))
-        table.add_row(Text(name), verdict, Text(numbers, "dim"))
-    return Group(Text(f"At {count(max(result['lengths']))} tokens", style="bold"), table)
+    for sign in ("Δ", *CONTROLS):
+        table.add_column(sign, justify="right", no_wrap=True)
+    for name, verdict, line in zip(names, verdicts, numbers, strict=True):
+        table.add_row(Text(name), verdict, *(Text(text, "dim") for text in line))
+    return Group(title, table)
+
+
+def _joined_width(cells: Sequence[Sequence[str]]) -> int:
+    return sum(2 + max(map(len, column)) for column in zip(*cells, strict=True))
+
+
+def _signed_numbers(line: Sequence[str]) -> str:
+    return ", ".join(f"{sign} {text}" for sign, text in zip(("Δ", *CONTROLS), line, strict=True))
+
+
+def _verdict_numbers(row: Entry) -> list[str]:
+    delta = with_half_width(signed(row["delta"][-1]), row["delta_ci95"][-1])
+    return [delta, *(control_text(row, name) for name in CONTROLS.values())]
 
 
 def text_line(result: Result) -> str:
@@ -339,7 +359,7 @@ def comparison_view(
     if chart is not None:
         parts.append(chart)
     if has_delta(result):
-        parts.append(verdict_table(result))
+        parts.append(verdict_table(result, width))
     bad = [Text(line, HURTS) for line in [partial_text(result), *troubles(result)] if line]
     parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)]), *bad))
     parts.append(Group(Text(text_line(result)), Text(run_line(result)), command(result)))

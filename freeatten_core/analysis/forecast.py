@@ -29,6 +29,7 @@ from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 KEPT_TYPES = (torch.float32, torch.bfloat16)
@@ -80,7 +81,7 @@ def bytes_needed(
 ) -> tuple[int, int]:
     """What is kept, and the peak with temporaries."""
     vectors = (config.heads + config.kv_heads) * config.head_dim * dtype.itemsize
-    if variant.attention.function is not None:  # weights and the identity, also in float32
+    if isinstance(variant.computes, OwnFunctionName):  # weights and the identity, also in float32
         vectors = (config.heads + 1) * length * (dtype.itemsize + 4)
     rows = len(fields(RowStatistics)) * config.heads * 4 if with_statistics else 0
     kept = layers * length * (vectors + rows)
@@ -95,15 +96,15 @@ def _seconds(
     with_statistics: bool,
 ) -> float:
     """From the time of a small attention, its statistics, and a short text."""
-    config, variant = checkpoint.config, checkpoint.config.variant.attention
+    config, computed = checkpoint.config, checkpoint.config.variant.computes
     model = on_device(checkpoint.model, device)
-    rates = probe(config, variant, length, device, model.hidden)
+    rates = probe(config, config.variant, length, device, model.hidden)
     seconds = length * rates.token + score_cost(config, length, chosen, 0) * rates.score
     if with_statistics:
         rows = min(PROBE_ROWS, length)
-        keys = rows if variant.function is not None else min(PROBE_KEYS, length)
+        keys = rows if isinstance(computed, OwnFunctionName) else min(PROBE_KEYS, length)
         query, key = probe_call(config, rows, keys, device)
-        weighed = own_function.weighed_by(variant)
+        weighed = own_function.weighed_by(computed)
         problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
         with torch.no_grad(), without_autocast():
             taken = fastest(device, lambda: choice.row_statistics(problem, query, key))

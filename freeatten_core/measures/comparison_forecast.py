@@ -25,7 +25,7 @@ from freeatten_core.variants.variant import Variant
 from .alignment import fitting_cost
 from .controls import sliding_cost, window_variant, windowed_cost
 from .request import Drawn, Request
-from .scoring import batch_windows, pass_cost, scoring_cost
+from .scoring import pass_cost, scoring_cost, windows_at_once
 
 MODELS = 2
 """Copies of a row's model on the device at once: its own, and one with a window."""
@@ -74,7 +74,9 @@ def _bytes(request: Request, texts: int, lengths: Iterable[int]) -> tuple[int, i
         config = row.checkpoint.config
         weights = MODELS * size * parameter_count(config)
         for length in lengths:
-            tokens = length * min(batch_windows(request.device, length), texts * longest // length)
+            tokens = length * min(
+                windows_at_once(request.device, length), texts * longest // length
+            )
             scored = scoring_bytes(config, row.variant, tokens, length, size)
             largest = max(largest, weights + scored)
     return kept, kept + largest

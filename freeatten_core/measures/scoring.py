@@ -162,7 +162,7 @@ def score_windows(
     """
     read = tokens if inputs is None else inputs
     places = [(text, start) for text in range(len(tokens)) for start in starts]
-    batch = batch_windows(device, length)
+    batch = windows_at_once(device, length)
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
         context = torch.stack([read[t, s : s + length] for t, s in part]).to(device)
@@ -173,8 +173,8 @@ def score_windows(
             yield text, start, row
 
 
-def batch_windows(device: torch.device, length: int) -> int:
-    """Windows of a length in one forward pass."""
+def windows_at_once(device: torch.device, length: int) -> int:
+    """How many windows of `length` tokens a pass takes."""
     return max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
 
 

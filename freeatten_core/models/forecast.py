@@ -21,10 +21,12 @@ from freeatten_core.basics.memory import available_bytes
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
-from .decoder import LOSS_TOKENS, Model, grouped_attention
+from .decoder import LOSS_TOKENS, Model
 
 PROBE_ROWS, PROBE_KEYS = 256, 2048
 """Size of the call that is timed for a forecast."""
@@ -146,7 +148,7 @@ def _logit_bytes(config: ModelConfig, tokens: int, copies: int) -> int:
 
 def _own_bytes(variant: Variant, windows: int, length: int) -> int:
     """Matrices of a function of one's own, of so many windows or heads at once."""
-    if variant.attention.function is None:
+    if not isinstance(variant.computes, OwnFunctionName):
         return 0
     return OWN_MATRICES * 4 * windows * length * length
 
@@ -184,14 +186,14 @@ def probe(
         run: what a text (1, N) goes through, on `device`.
     """
     rows, keys = min(PROBE_ROWS, length), min(PROBE_KEYS, length)
-    if variant.attention.function is not None:
+    if isinstance(variant.computes, OwnFunctionName):
         keys = rows  # it takes whole texts alone
     query, key = probe_call(config, rows, keys, device)
-    weighed = own_function.weighed_by(variant)
+    weighed = own_function.weighed_by(variant.computes)
     probed = visible_scores(check(query, key, None, weighed, is_causal=True, enable_gqa=True))
     text = torch.zeros(1, rows, dtype=torch.long, device=device)
     with torch.no_grad(), without_autocast():
-        attended = fastest(device, lambda: grouped_attention(query, key, key, variant.attention))
+        attended = fastest(device, lambda: grouped_attention(query, key, key, variant.computes))
         return Rates(fastest(device, lambda: run(text)) / rows, attended / probed)
 
 

@@ -7,6 +7,7 @@ import torch
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import Forecast, check_memory, fastest, training_bytes
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .gradients import FreshGradients
@@ -48,7 +49,8 @@ def check_fits(recipe: Recipe, variant: Variant, device: torch.device) -> None:
 
 
 def _bytes(recipe: Recipe, variant: Variant, device: torch.device) -> tuple[int, int]:
-    compiled = device.type == "cuda" and variant.function is None
+    own = isinstance(variant.computes, OwnFunctionName)
+    compiled = device.type == "cuda" and not own
     return training_bytes(recipe.config(variant), recipe.batch, compiled=compiled)
 
 

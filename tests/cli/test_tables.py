@@ -107,9 +107,18 @@ def test_missing_numbers_are_dashes():
 def test_the_verdict_stands_with_what_it_rests_on():
     result = sample_result(["softmax-ls"])
     result["variants"][0] |= {"verdict": "worse", "window_delta": None, "window_delta_ci95": None}
-    text = printed(tables.verdict_table(result), 100)
-    assert "worse than a window" in text
-    assert "Δ\u00a0+0.171\u00a0±0.012, S\u00a0+0.181\u00a0±0.012, W\u00a0–" in text
+    head, line = printed(tables.verdict_table(result, 100), 100).splitlines()[1:3]
+    assert head.split() == ["Δ", "S", "W"]
+    assert line.split("  ")[1].strip() == "worse than a window"
+    assert line.split()[-5:] == ["+0.171", "±0.012", "+0.181", "±0.012", "–"]
+
+
+def test_a_verdict_is_whole_in_a_narrow_window():
+    result = sample_result(["softmax-ls", "lssar:p=15"])
+    text = printed(tables.verdict_table(result, 60), 60)
+    assert line_of(text, "softmax-ls").split()[-3:] == ["+0.171", "+0.181", "+0.191"]
+    assert "hurts from 4,096 tokens" in text
+    assert max(map(len, text.splitlines())) <= 60
 
 
 def test_text_line():
