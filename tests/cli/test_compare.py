@@ -591,7 +591,7 @@ def test_another_format_on_the_hub_is_refused_before_its_weights_are_fetched(
 ):
     fetched = []
 
-    def download(_repository: str, allow_patterns: list[str]) -> str:
+    def download(_repository: str, allow_patterns: list[str], **_: object) -> str:
         fetched.extend(allow_patterns)
         (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 12}')
         return str(tmp_path)
