@@ -11,7 +11,7 @@ from rich.text import Text
 from .chart import line_chart
 
 if TYPE_CHECKING:
-    from freeatten_core.training.run import Progress
+    from freeatten_core.training.reports import Progress
     from freeatten_core.variants.variant import Variant
 
 

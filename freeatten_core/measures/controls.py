@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.selection import Text
 from freeatten_core.variants.variant import Modifier, Variant
 
-from .scoring import Advance, Scorer, pass_cost, score_windows
+from .scoring import Advance, Scorer, pass_cost, score_windows, stacked
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def sliding_losses(
     *,
     device: torch.device,
     advance: Advance = lambda _: None,
+    shard: Shard = WHOLE,
 ) -> NDArray[np.float32]:
     """Losses of a model that reads windows of `L` moved by `L/4`, each scoring its last quarter.
 
@@ -54,16 +56,18 @@ def sliding_losses(
         scorer: for example `Model.token_losses`.
         texts: of `M + 1` tokens each, `M` at least twice `train_length`.
         train_length: `L`.
+        shard: which of the texts are scored.
 
     Returns:
-        Nats of the last half of each text, (texts, M/2); every token has `¾L` to `L` of context.
+        Nats of the last half of each text of the shard, (texts, M/2); every token has `¾L` to `L`
+        of context.
     """
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    tokens = stacked(texts)[shard.part(len(texts))]
     longest = tokens.shape[1] - 1
     first = longest // 2
     step = max(1, train_length // 4)
     starts = range(longest - train_length, first - train_length, -step)
-    losses = np.empty((len(texts), longest), dtype=np.float32)
+    losses = np.empty((len(tokens), longest), dtype=np.float32)
     for text, start, part in score_windows(
         scorer, tokens, train_length, starts, train_length - step, device, advance
     ):
@@ -78,17 +82,19 @@ def windowed_losses(
     *,
     device: torch.device,
     advance: Advance = lambda _: None,
+    shard: Shard = WHOLE,
 ) -> NDArray[np.float32]:
     """Losses of the last half of each text by a model with a window, in one pass, (texts, M/2).
 
     Args:
         scorer: of a model whose every row sees its last `train_length` keys.
         texts: of `M + 1` tokens each.
+        shard: which of the texts are scored.
     """
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    tokens = stacked(texts)[shard.part(len(texts))]
     longest = tokens.shape[1] - 1
     first = longest // 2
-    losses = np.empty((len(texts), longest - first), dtype=np.float32)
+    losses = np.empty((len(tokens), longest - first), dtype=np.float32)
     for text, _, part in score_windows(scorer, tokens, longest, [0], first, device, lambda _: None):
         losses[text] = part
         advance(windowed_cost(1, longest, train_length))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.selection import Text
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
@@ -75,6 +76,18 @@ class Losses:
         return np.asarray(windows[:, :, length // 2 :].mean(axis=(1, 2), dtype=np.float64))
 
 
+def joined(parts: Sequence[Losses]) -> Losses:
+    """Losses of shards of some texts, in the order of the shards, as those of all the texts."""
+    return Losses(
+        parts[0].train_length,
+        {
+            length: np.concatenate([part.by_length[length] for part in parts])
+            for length in parts[0].by_length
+        },
+        np.concatenate([part.restart for part in parts]),
+    )
+
+
 def score_texts(
     scorer: Scorer,
     texts: Sequence[Text],
@@ -83,6 +96,7 @@ def score_texts(
     *,
     device: torch.device,
     advance: Advance = lambda _: None,
+    shard: Shard = WHOLE,
 ) -> Losses:
     """Score every text at every length and with a restart.
 
@@ -93,24 +107,28 @@ def score_texts(
         train_length: `L` of the restart; it divides the largest length.
         device: where the scorer computes.
         advance: called with the cost of each pass.
+        shard: which of the texts are scored; `joined` puts shards together.
+
+    Returns:
+        The losses of the shard's texts.
 
     Raises:
         UsageError: no texts, or texts and lengths that do not fit each other.
     """
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
+    tokens = stacked(texts)[shard.part(len(texts))]
     longest = tokens.shape[1] - 1
     by_length = {}
     for length in sorted({*lengths, train_length}):
-        losses = np.empty((len(texts), longest), dtype=np.float32)
+        losses = np.empty((len(tokens), longest), dtype=np.float32)
         starts = range(0, longest, length)
         for text, start, part in score_windows(scorer, tokens, length, starts, 0, device, advance):
             losses[text, start : start + length] = part
         by_length[length] = losses
     half = train_length // 2
     rest = train_length - half
-    restart = np.full((len(texts), longest), np.nan, dtype=np.float32)
-    aligned = by_length[train_length].reshape(len(texts), -1, train_length)
+    restart = np.full((len(tokens), longest), np.nan, dtype=np.float32)
+    aligned = by_length[train_length].reshape(len(tokens), longest // train_length, train_length)
     restart.reshape(aligned.shape)[:, :, half:] = aligned[:, :, half:]
     starts = range(half, longest - train_length + 1, train_length)
     for text, start, part in score_windows(
@@ -118,6 +136,11 @@ def score_texts(
     ):
         restart[text, start + rest : start + train_length] = part
     return Losses(train_length, {length: by_length[length] for length in lengths}, restart)
+
+
+def stacked(texts: Sequence[Text]) -> Tensor:
+    """The tokens of texts of one length, (texts, M + 1)."""
+    return torch.from_numpy(np.stack([text.tokens for text in texts]))
 
 
 @torch.inference_mode()
@@ -181,14 +204,18 @@ def swapped_losses(
     *,
     device: torch.device,
     advance: Advance = lambda _: None,
+    shard: Shard = WHOLE,
 ) -> dict[int, NDArray[np.float64]]:
     """How much the loss changes when far context is of another file, for every length.
 
     Of each window of `ℓ > L`, everything older than its last `L` tokens is replaced by the same
     stretch of the next text; the last `L/2` targets are scored with and without.
 
+    Args:
+        shard: which of the texts are scored; the next text is that of all of them.
+
     Returns:
-        For each length above `train_length`, swapped minus intact, (texts,).
+        For each length above `train_length`, swapped minus intact, (texts of the shard,).
 
     Raises:
         UsageError: with a single text there is nothing to swap in; texts and lengths that do not
@@ -196,8 +223,8 @@ def swapped_losses(
     """
     check_swappable(texts)
     check_windows([text.tokens for text in texts], lengths, train_length)
-    tokens = torch.from_numpy(np.stack([text.tokens for text in texts]))
-    other = tokens.roll(1, dims=0)
+    whole, part = stacked(texts), shard.part(len(texts))
+    tokens, other = whole[part], whole.roll(1, dims=0)[part]
     changes = {}
     for length in lengths:
         if length <= train_length:
@@ -207,14 +234,14 @@ def swapped_losses(
         for start in range(0, tokens.shape[1] - length, length):
             far = slice(start, start + length - train_length)
             mixed[:, far] = other[:, far]
-        change = np.zeros(len(texts))
+        change = np.zeros(len(tokens))
         for sign, inputs in ((1, mixed), (-1, tokens)):
             starts = range(0, tokens.shape[1] - length, length)
             windows = score_windows(
                 scorer, tokens, length, starts, scored_from, device, advance, inputs
             )
-            for text, _, part in windows:
-                change[text] += sign * float(part.mean())
+            for text, _, losses in windows:
+                change[text] += sign * float(losses.mean())
         changes[length] = change / (tokens.shape[1] // length)
     return changes
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.prepared import Corpus, window_offsets, window_starts
 
 from .recipe import Recipe
@@ -19,7 +20,10 @@ DRAWN_AHEAD = 256
 
 
 class BatchSource(Protocol):
-    """What a model is trained on; the order depends on the seed and the step alone."""
+    """What a model is trained on; the order depends on the seed and the step alone.
+
+    A source of one shard draws what the whole draws, and gives its part of every batch.
+    """
 
     def training(self, step: int) -> Tensor:
         """What is drawn for one step."""
@@ -34,7 +38,9 @@ class BatchSource(Protocol):
 class Batches:
     """Training and validation windows; every batch takes equal shares of the sources."""
 
-    def __init__(self, corpus: Corpus, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, corpus: Corpus, recipe: Recipe, device: torch.device, shard: Shard = WHOLE
+    ) -> None:
         self._recipe, self._device = recipe, device
         self._ahead, self._starts = -1, list[Tensor]()
         size = recipe.train_length + 1
@@ -49,20 +55,17 @@ class Batches:
             )
             for s in corpus.sources
         ]
-        if recipe.batch % len(self._train):
-            raise UsageError(
-                f"batch is {recipe.batch}; it must be a multiple of the "
-                f"{len(self._train)} text sources, which take equal shares"
-            )
+        check_shares(recipe.batch, len(self._train), shard)
+        self._share = recipe.batch // len(self._train)
+        self._part = shard.part(self._share)
 
     def training(self, step: int) -> Tensor:
-        """The windows of one step, int64 (batch, train_length + 1)."""
+        """The shard's windows of one step, int64 (batch / shards, train_length + 1)."""
         ahead = step // DRAWN_AHEAD
         if ahead != self._ahead:
             keys = [(self._recipe.seed, ahead * DRAWN_AHEAD + i) for i in range(DRAWN_AHEAD)]
-            share = self._recipe.batch // len(self._train)
             self._starts = [
-                torch.stack([pool.starts(key, share) for key in keys]).to(self._device)
+                torch.stack([self._drawn(pool, key) for key in keys]).to(self._device)
                 for pool in self._train
             ]
             self._ahead = ahead
@@ -77,15 +80,36 @@ class Batches:
     def validation(self) -> list[Tensor]:
         """The same windows every time, in batches of the training size."""
         count = math.ceil(self._recipe.validation_windows / self._recipe.batch)
-        share = self._recipe.batch // len(self._validation)
         return [
-            torch.cat([pool.windows(pool.starts((index,), share)) for pool in self._validation])
+            torch.cat([pool.windows(self._drawn(pool, (index,))) for pool in self._validation])
             for index in range(count)
         ]
 
     def split(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Every token's target is the next."""
         return drawn[:, :-1], drawn[:, 1:]
+
+    def _drawn(self, pool: _Pool, key: tuple[int, ...]) -> Tensor:
+        """The shard's starts among those that the key draws for the whole batch."""
+        return pool.starts(key, self._share)[self._part]
+
+
+def check_shares(batch: int, sources: int, shard: Shard) -> None:
+    """Whether a batch falls into equal shares, so that a mean of shares is that of the batch.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if batch % sources:
+        raise UsageError(
+            f"batch is {batch}; it must be a multiple of the {sources} text sources, which take "
+            "equal shares"
+        )
+    if batch % (sources * shard.of):
+        raise UsageError(
+            f"batch is {batch}; it must be a multiple of {sources * shard.of}: {shard.of} shards "
+            "take equal shares of every source"
+        )
 
 
 class _Pool:

@@ -22,13 +22,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.recall_task import TRAINING, VALIDATION, RecallTask, draw
 from freeatten_core.models.checkpoint import save_checkpoint
 from freeatten_core.variants.variant import Variant
 
-from .batches import DRAWN_AHEAD
+from .batches import DRAWN_AHEAD, check_shares
 from .recipe import Recipe
-from .run import Progress, finished, fit, reserved
+from .reports import Progress
+from .run import finished, fit, reserved
 
 RECIPE = Recipe(
     train_length=256,
@@ -56,10 +58,14 @@ it found hardly any pair in 1,000 steps of 32 × 64 tokens, with two 45 %, with 
 
 
 class RecallBatches:
-    """Sequences on the device: int (batch, 2, length), tokens and targets."""
+    """Sequences on the device: int (batch / shards, 2, length), tokens and targets."""
 
-    def __init__(self, task: RecallTask, recipe: Recipe, device: torch.device) -> None:
+    def __init__(
+        self, task: RecallTask, recipe: Recipe, device: torch.device, shard: Shard = WHOLE
+    ) -> None:
+        check_shares(recipe.batch, 1, shard)
         self._task, self._recipe, self._device = task, recipe, device
+        self._part = shard.part(recipe.batch)
         self._ahead, self._drawn = -1, torch.empty(0)
 
     def training(self, step: int) -> Tensor:
@@ -83,7 +89,7 @@ class RecallBatches:
         recipe = self._recipe
         key = (recipe.seed, part, index)
         drawn = draw(self._task, recipe.train_length, recipe.batch, key)
-        both = np.stack([drawn.tokens, drawn.targets()], axis=1)
+        both = np.stack([drawn.tokens, drawn.targets()], axis=1)[self._part]
         return torch.from_numpy(both.astype(np.int32))
 
 

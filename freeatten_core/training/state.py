@@ -36,6 +36,30 @@ def state_path(out: Path) -> Path:
     return out.with_name(f".{out.name}.{STATE}")
 
 
+class KeptState:
+    """The state of one run and the file it is kept in.
+
+    Raises:
+        UsageError, ContentError: as `load_state`, if the file is there.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        """`identity` is all that shapes the run, as JSON."""
+        self._path, self._identity = path, identity
+        self.state, self._tensors = State(), dict[str, Tensor]()
+        if path.exists():
+            self.state, self._tensors = load_state(path, identity)
+
+    def take_tensors(self) -> dict[str, Tensor]:
+        """What was saved with the state; once, after which its memory is free."""
+        tensors, self._tensors = self._tensors, {}
+        return tensors
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the state with the tensors of its step; errors as `save_state`."""
+        save_state(self._path, self.state, tensors, self._identity)
+
+
 def save_state(
     path: Path, state: State, tensors: Mapping[str, Tensor], identity: Mapping[str, Any]
 ) -> None:

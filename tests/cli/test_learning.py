@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import TextColumn
 
 from freeatten_core import Variant
-from freeatten_core.training.run import Progress
+from freeatten_core.training.reports import Progress
 
 
 def progress(step, validation, phase="train"):

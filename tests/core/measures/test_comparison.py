@@ -16,12 +16,14 @@ from strategies import refused
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
+from freeatten_core.basics.shards import shards
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import select_texts
 from freeatten_core.data.tokenizer import encode, train_tokenizer
-from freeatten_core.measures import comparison
+from freeatten_core.measures import comparison_header
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.measures.controls import sliding_losses
+from freeatten_core.measures.scoring import score_texts
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.rows import ROWS, Row, load_rows
 from freeatten_core.results.intervals import interval
@@ -372,6 +374,18 @@ def test_yarn_is_the_same_checkpoint_stretched_to_the_longest_length(rows):
     assert at_training_length[0]["loss"] == at_training_length[1]["loss"]
 
 
+def test_every_loss_is_that_of_its_text_alone_however_texts_are_shared_out(rows):
+    """To the last bit: a shard of texts gives what the whole comparison has for them."""
+    whole = compare(request([rows["lssar"]])).losses["lssar:p=15"]
+    texts = select_texts(DOCUMENTS, tiny.tokenizer(), 64, 3, 0).texts
+    model, cpu = rows["lssar"].checkpoint.model, torch.device("cpu")
+    for shard in reversed(shards(3)):
+        losses = score_texts(model.token_losses, texts, LENGTHS, 16, device=cpu, shard=shard)
+        for length in LENGTHS:
+            table = whole.by_length[length][shard.part(3)]
+            np.testing.assert_array_equal(losses.by_length[length], table)
+
+
 # while it runs
 
 
@@ -455,19 +469,19 @@ def stored(tmp_path, monkeypatch):
         text = {"source": source, "manifest": manifest(DOCUMENTS[index : index + 1])}
         (tmp_path / "results" / f"{name}.json").write_text(json.dumps({"text": text}))
     (tmp_path / "results" / "d.json").write_text("{}")
-    monkeypatch.setattr(comparison, "assets", lambda: tmp_path)
+    monkeypatch.setattr(comparison_header, "assets", lambda: tmp_path)
     return tmp_path
 
 
 @pytest.mark.usefixtures("stored")
 def test_files_of_stored_results_are_recognised():
-    assert comparison.matches_stored("my texts", DOCUMENTS[:2]) is True
-    assert comparison.matches_stored("my texts", DOCUMENTS[1:2]) is True
-    assert comparison.matches_stored("my texts", DOCUMENTS[:3]) is False
-    assert comparison.matches_stored("others", DOCUMENTS[:1]) is False
-    assert comparison.matches_stored("nothing stored", DOCUMENTS[:1]) is None
+    assert comparison_header.matches_stored("my texts", DOCUMENTS[:2]) is True
+    assert comparison_header.matches_stored("my texts", DOCUMENTS[1:2]) is True
+    assert comparison_header.matches_stored("my texts", DOCUMENTS[:3]) is False
+    assert comparison_header.matches_stored("others", DOCUMENTS[:1]) is False
+    assert comparison_header.matches_stored("nothing stored", DOCUMENTS[:1]) is None
     changed = replace(DOCUMENTS[0], text=DOCUMENTS[0].text + " ")
-    assert comparison.matches_stored("my texts", [changed]) is False
+    assert comparison_header.matches_stored("my texts", [changed]) is False
 
 
 @pytest.mark.usefixtures("stored")
@@ -477,7 +491,7 @@ def test_the_result_says_whether_files_are_those_stored(rows, files, expected):
 
 
 def test_nothing_stored_at_all(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison, "assets", lambda: tmp_path)
+    monkeypatch.setattr(comparison_header, "assets", lambda: tmp_path)
     assert result_of(rows["softmax"])["text"]["matches_stored"] is None
 
 

@@ -11,11 +11,13 @@ from strategies import refused
 
 from freeatten_core import load_checkpoint, loss_by_length
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.shards import WHOLE, shards
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Text, select_texts
 from freeatten_core.data.tokenizer import encode
 from freeatten_core.measures import scoring
-from freeatten_core.measures.scoring import score_texts, scoring_cost, swapped_losses
+from freeatten_core.measures.controls import sliding_losses, windowed_losses
+from freeatten_core.measures.scoring import joined, score_texts, scoring_cost, swapped_losses
 
 CPU = torch.device("cpu")
 L, M = 8, 64
@@ -118,6 +120,48 @@ def test_only_the_lengths_asked_are_kept():
     losses = scored(lengths=(16, 64))
     assert sorted(losses.by_length) == [16, 64]
     assert losses.longest == 64
+
+
+# shards of the texts
+
+
+@pytest.mark.parametrize("of", [2, 3, 5])
+def test_shards_joined_are_the_whole(of):
+    whole, scorer = scored(), Scorer()
+    parts = [
+        score_texts(scorer, counting_texts(), LENGTHS, L, device=CPU, shard=shard)
+        for shard in shards(of)
+    ]
+    found = joined(parts)
+    for length in LENGTHS:
+        np.testing.assert_array_equal(found.by_length[length], whole.by_length[length])
+    np.testing.assert_array_equal(found.restart, whole.restart)
+    alone = Scorer()
+    score_texts(alone, counting_texts(), LENGTHS, L, device=CPU)
+    assert sorted(scorer.windows) == sorted(alone.windows)  # nothing is scored twice
+
+
+class ContextScorer:
+    """Loss: the mean of all that was read, and the target."""
+
+    def __call__(self, tokens, targets, start=0):
+        return (tokens.double().mean(dim=1, keepdim=True) + targets)[:, start:]
+
+
+@pytest.mark.parametrize("measure", [swapped_losses, sliding_losses, windowed_losses])
+@pytest.mark.parametrize("of", [2, 3])
+def test_controls_of_shards_joined_are_those_of_the_whole(measure, of):
+    """A shard swaps in the next text of all, its own or another shard's."""
+    texts = counting_texts()
+    asked = (LENGTHS, L) if measure is swapped_losses else (L,)
+    tables = [
+        measure(ContextScorer(), texts, *asked, device=CPU, shard=shard)
+        for shard in (WHOLE, *shards(of))
+    ]
+    if measure is swapped_losses:
+        assert np.abs(tables[0][16]).min() > 0
+        tables = [np.stack(list(table.values()), axis=1) for table in tables]
+    np.testing.assert_array_equal(np.concatenate(tables[1:]), tables[0])
 
 
 # what is made of them

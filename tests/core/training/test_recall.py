@@ -13,6 +13,7 @@ from strategies import refused
 
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.recall_task import TEST, TRAINING, UNSCORED, RecallTask, draw
 from freeatten_core.models.format import CARD, CONFIG, TASK_FILES, WEIGHTS
 from freeatten_core.models.recall_checkpoint import load_recall
@@ -131,6 +132,16 @@ def test_every_variant_reads_the_same_batches():
     assert not torch.equal(one.training(0), one.training(1))
     other = RecallBatches(SMALL, replace(QUICK, seed=1), CPU)
     assert not torch.equal(one.training(0), other.training(0))
+
+
+def test_shards_together_read_exactly_what_one_reads():
+    whole = RecallBatches(SMALL, QUICK, CPU)
+    parts = [RecallBatches(SMALL, QUICK, CPU, shard) for shard in shards(4)]
+    assert torch.equal(torch.cat([each.training(3) for each in parts]), whole.training(3))
+    (expected,) = whole.validation()
+    assert torch.equal(torch.cat([each.validation()[0] for each in parts]), expected)
+    with refused(UsageError, ["batch is 8", "a multiple of 3"]):
+        RecallBatches(SMALL, QUICK, CPU, Shard(0, 3))
 
 
 def test_a_batch_is_tokens_and_targets():

@@ -20,13 +20,16 @@ from strategies import refused
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import SavedElsewhereError
+from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.prepared import load_corpus, prepare
+from freeatten_core.models.decoder import Model
 from freeatten_core.models.format import CURVE, FILES, WEIGHTS
-from freeatten_core.training import run as training
 from freeatten_core.training.batches import Batches
 from freeatten_core.training.gradients import FreshGradients, ReplayedGradients
+from freeatten_core.training.objective import Objective
 from freeatten_core.training.recipe import Recipe
 from freeatten_core.training.run import train
+from freeatten_core.training.updates import Updates
 
 CPU = torch.device("cpu")
 STATE = ".mine.training-state.safetensors"
@@ -246,43 +249,108 @@ def test_the_run_after_a_search_starts_afresh(texts, tmp_path):
     assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-def diverge_at(monkeypatch, *rates):
-    """Validation is not finite after a step with one of these peaks."""
-    step, loss = training._Run._step, training._Run.validation_loss
-
-    def watched(self, optimizer, at, peak, steps):
-        self.last_peak = peak
-        return step(self, optimizer, at, peak, steps)
-
-    monkeypatch.setattr(training._Run, "_step", watched)
-    monkeypatch.setattr(
-        training._Run,
-        "validation_loss",
-        lambda self: math.nan if self.last_peak in rates else loss(self),
-    )
+DIVERGES = 1e5
+"""With this learning rate no loss stays finite."""
 
 
-@pytest.mark.parametrize("diverged", [0.5, 1e-3])
-def test_the_search_ignores_a_rate_that_diverged(texts, tmp_path, monkeypatch, diverged):
-    diverge_at(monkeypatch, diverged)
-    about = load_checkpoint(run(texts, tmp_path / "mine", recipe=searching(0.5, 1e-3))).curve()
-    assert about["learning_rate"] == ({0.5, 1e-3} - {diverged}).pop()
-    assert about["searched"][repr(diverged)] is None
+@pytest.mark.parametrize("rates", [(DIVERGES, 1e-3), (1e-3, DIVERGES)])
+def test_the_search_ignores_a_rate_that_diverged(texts, tmp_path, rates):
+    about = load_checkpoint(run(texts, tmp_path / "mine", recipe=searching(*rates))).curve()
+    assert about["learning_rate"] == 1e-3
+    assert about["searched"][repr(DIVERGES)] is None
 
 
-def test_when_every_rate_diverged_the_run_says_so(texts, tmp_path, monkeypatch):
-    diverge_at(monkeypatch, 0.5, 1e-3)
+def test_when_every_rate_diverged_the_run_says_so(texts, tmp_path):
     with refused(ContentError, ["every learning rate diverged"]):
-        run(texts, tmp_path / "mine", recipe=searching(0.5, 1e-3))
+        run(texts, tmp_path / "mine", recipe=searching(DIVERGES, 2 * DIVERGES))
     assert not (tmp_path / "mine").exists()
 
 
-def test_a_run_that_diverged_makes_no_checkpoint(texts, tmp_path, monkeypatch):
-    diverge_at(monkeypatch, 1e-2)
-    words = ["relu diverged: at step 10 its validation loss is nan", "not finite", "below 0.01"]
+def test_a_run_that_diverged_makes_no_checkpoint(texts, tmp_path):
+    words = ["relu diverged: at step 10 its training loss is nan", "not finite", "below 100000"]
     with refused(ContentError, words):
-        run(texts, tmp_path / "mine", "relu")
+        run(texts, tmp_path / "mine", "relu", replace(tiny.RECIPE, learning_rates=(DIVERGES,)))
     assert tiny.listing(tmp_path) == []
+
+
+def test_a_validation_loss_that_is_not_finite_makes_no_checkpoint(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(Objective, "validation", lambda _: math.nan)
+    with refused(ContentError, ["softmax diverged: at step 10 its validation loss is nan"]):
+        run(texts, tmp_path / "mine")
+    assert tiny.listing(tmp_path) == []
+
+
+# shards of a batch
+
+
+@pytest.mark.parametrize("of", [2, 4])
+def test_shards_together_read_exactly_what_one_reads(texts, of):
+    whole = batches(texts, validation_windows=20)
+    recipe = replace(tiny.RECIPE, validation_windows=20)
+    parts = [Batches(texts, recipe, CPU, shard) for shard in shards(of)]
+
+    def joined(windows):
+        """Every shard has its share of each of the two sources."""
+        return torch.cat([each.view(2, -1, 17) for each in windows], dim=1).flatten(0, 1)
+
+    for step in (0, 300):
+        assert torch.equal(joined([each.training(step) for each in parts]), whole.training(step))
+    for index, expected in enumerate(whole.validation()):
+        assert torch.equal(joined([each.validation()[index] for each in parts]), expected)
+
+
+def test_the_mean_of_the_shards_gradients_trains_as_the_whole_batch_does(texts):
+    recipe = replace(tiny.RECIPE, steps=5)
+
+    def trained(of):
+        model = Model(recipe.config(Variant()))
+        model.initialise(0)
+        updates = Updates(model, recipe, 1e-2, recipe.steps)
+        parts = [Objective(model, Batches(texts, recipe, CPU, shard)) for shard in shards(of)]
+        weights = list(model.parameters())
+        for step in range(recipe.steps):
+            found = []
+            for part in parts:
+                part.gradients(step)
+                found.append([weight.grad for weight in weights])
+            for weight, *grads in zip(weights, *found, strict=True):
+                weight.grad = torch.stack(grads).mean(0)
+            updates.apply(step)
+        return model, np.mean([part.validation() for part in parts])
+
+    (one, expected), (other, loss) = trained(1), trained(4)
+    assert loss == pytest.approx(expected, abs=1e-5)
+    for weight, same in zip(other.parameters(), one.parameters(), strict=True):
+        torch.testing.assert_close(weight, same, rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_shards_cannot_share_is_refused(texts):
+    with refused(UsageError, ["batch is 8", "a multiple of 6: 3 shards"]):
+        Batches(texts, tiny.RECIPE, CPU, Shard(0, 3))
+
+
+def test_a_run_is_these_steps_and_no_others(texts, uninterrupted):
+    """The whole recipe written out, to the last bit."""
+    recipe, source = tiny.RECIPE, batches(texts)
+    model = Model(recipe.config(Variant()))
+    model.initialise(recipe.seed, recipe.initial_deviation)
+    groups = [
+        {"params": [w for w in model.parameters() if w.ndim == 2], "weight_decay": 0.1},
+        {"params": [w for w in model.parameters() if w.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95))
+    for step in range(recipe.steps):
+        windows = source.training(step)
+        loss = model.token_losses(windows[:, :-1], windows[:, 1:]).flatten().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * min(1, (step + 1) / 4) * (1 - step / 40)
+        optimizer.step()
+    saved = load_file(uninterrupted / WEIGHTS)
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight.to(saved[name].dtype), saved[name]), name
 
 
 # being killed

@@ -1,0 +1,67 @@
+"""What low precision does to a row: values that are not finite, and rows that do not sum to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from freeatten_core.data.selection import Text
+from freeatten_core.models.decoder import LOSS_TOKENS, Model
+from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.operator import row_statistics
+from freeatten_core.variants.variant import Variant
+
+from .scoring import Advance, Losses, pass_cost
+
+
+@torch.inference_mode()
+def precision_entry(
+    variant: Variant,
+    model: Model,
+    texts: Sequence[Text],
+    losses: Losses,
+    *,
+    device: torch.device,
+    advance: Advance,
+) -> dict[str, Any]:
+    """Values that are not finite, and how far row sums are from 1 at the longest length.
+
+    Args:
+        variant: a row's, with its modifiers.
+        model: the same, on `device`, in the precision asked about.
+        texts: of the longest length + 1 tokens.
+        losses: of those texts.
+        advance: called with the cost of each text's pass.
+    """
+    sums, bad_logits = [0.0], 0
+    summed = _sums_to_one(variant)
+    window = losses.train_length if variant.modifier("window") else None
+
+    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
+        found = row_statistics(
+            query, key, variant.attention, enable_gqa=True, window=window
+        ).row_sum
+        sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
+
+    for text in texts:
+        tokens = torch.from_numpy(text.tokens[None, :-1]).to(device)
+        hidden = model.hidden(tokens, observe=observe if summed else None)
+        for part in torch.split(hidden[0], LOSS_TOKENS):
+            bad_logits += int((~model.logits(part).isfinite()).sum())
+        advance(pass_cost(1, len(text.tokens) - 1))
+    bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
+    return {
+        "nonfinite": {"logits": bad_logits, "losses": bad_losses},
+        "row_sum_deviation": max(sums) if summed else None,
+    }
+
+
+def _sums_to_one(variant: Variant) -> bool:
+    """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
+    of one's own promises no sum, and `rerope` scores far keys otherwise."""
+    return own_function.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None

@@ -1,0 +1,109 @@
+"""What `compare` is asked, and the texts that it draws for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.data.documents import Document
+from freeatten_core.data.selection import Selection, Text, select_texts
+from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.models.rows import Row
+
+from .alignment import FITTED_ON, needs_temperatures
+from .scoring import check_swappable
+
+Control = Literal["restart", "swap"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare. Fields as the options of `freeatten compare`."""
+
+    rows: Sequence[Row]
+    lengths: Sequence[int]
+    documents: Sequence[Document]
+    source: str
+    command: str
+    texts: int | None = 4
+    seed: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: str = "float32"
+    control: Control = "restart"
+    by_position: bool = False
+
+    def has_controls(self, row: Row) -> bool:
+        """Whether a row reads more than it was trained on, which S and W are about."""
+        return max(self.lengths) > row.checkpoint.config.train_length
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Texts by the id of the tokenizer that cut them."""
+
+    scored: dict[str, Selection]
+    fitted: dict[str, list[Text]]
+    """What `align` is fitted on: of other files; only where a row needs it."""
+
+    def of(self, row: Row) -> Selection:
+        """What a row is scored on."""
+        return self.scored[tokenizer_id(row.checkpoint.tokenizer)]
+
+    def fitting(self, row: Row) -> list[Text]:
+        """What a row is fitted on, if anything."""
+        return self.fitted.get(tokenizer_id(row.checkpoint.tokenizer), [])
+
+
+def draw_texts(request: Request) -> Drawn:
+    """The texts of every tokenizer in use.
+
+    Raises:
+        UsageError: no document is long enough, none is left to fit `align` on, or there is a
+            single one and `--control swap`.
+    """
+    tokenizers = {
+        tokenizer_id(r.checkpoint.tokenizer): r.checkpoint.tokenizer for r in request.rows
+    }
+    step = math.lcm(*(row.checkpoint.config.train_length for row in request.rows))
+    scored = {
+        name: select_texts(
+            request.documents,
+            tokenizer,
+            max(request.lengths),
+            request.texts,
+            request.seed,
+            step=step,
+        )
+        for name, tokenizer in tokenizers.items()
+    }
+    if request.control == "swap":
+        for selection in scored.values():
+            check_swappable(selection.texts)
+    fitted: dict[str, list[Text]] = {}
+    for row in request.rows:
+        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+        trained = row.checkpoint.config.train_length
+        if tokenizer not in fitted and needs_temperatures(row.variant, trained, request.lengths):
+            fitted[tokenizer] = _not_scored(request, row, scored[tokenizer])
+    return Drawn(scored, fitted)
+
+
+def _not_scored(request: Request, row: Row, selection: Selection) -> list[Text]:
+    """Texts of files that are not scored."""
+    scored = {document.sha256 for document in selection.documents}
+    others = [document for document in request.documents if document.sha256 not in scored]
+    try:
+        drawn = select_texts(
+            others, row.checkpoint.tokenizer, max(request.lengths), FITTED_ON, request.seed
+        )
+    except UsageError:
+        raise UsageError(
+            f"{row.variant}: every file of {max(request.lengths):,} tokens or more is scored, and "
+            f"align is fitted on others; score at most {max(0, selection.qualifying - 1)} texts"
+        ) from None
+    return drawn.texts

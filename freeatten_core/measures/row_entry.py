@@ -1,0 +1,108 @@
+"""A row of a comparison as the result holds it: losses, Δ, intervals, bits per byte, a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from freeatten_core.data.selection import Text
+from freeatten_core.data.tokenizer import token_bytes
+from freeatten_core.models.checkpoint import Checkpoint
+from freeatten_core.models.rows import Row
+from freeatten_core.results.intervals import intervals
+from freeatten_core.results.verdicts import control, judged
+
+from .finite import no_numbers
+from .request import Request
+from .scoring import Losses
+
+POSITION_BINS = 64
+FAILED = "failed"
+"""In the place of a verdict: the row could not be scored, and its `error` says why."""
+
+
+def row_entry(request: Request, row: Row, texts: Sequence[Text], losses: Losses) -> dict[str, Any]:
+    """The entry of a row from the losses of the first of its texts, or of all; no controls yet."""
+    lengths, trained = list(request.lengths), losses.train_length
+    per_text = np.stack([losses.mean(length) for length in lengths], axis=1)
+    deltas = np.stack(
+        [
+            losses.delta(length) if length >= trained else np.full(len(per_text), np.nan)
+            for length in lengths
+        ],
+        axis=1,
+    )
+    loss, ci95 = intervals(per_text)
+    delta, delta_ci95 = intervals(deltas)
+    tokens_scored = per_text.shape[0] * max(lengths)
+    scored = sum(_scored_bytes(row, text) for text in texts[: len(per_text)])
+    bits = [value * tokens_scored / (math.log(2) * scored) for value in loss]
+    entry = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": trained,
+        "loss": loss,
+        "ci95": ci95,
+        "restart_loss": float(losses.restart_mean().mean()),
+        "delta": delta,
+        "delta_ci95": delta_ci95,
+        "bits_per_byte": bits,
+        "ratio": loss[-1] / loss[lengths.index(trained)],
+        **control("sliding", None),
+        **control("window", None),
+        "verdict": "unclear",
+        "hurts_from": None,
+        "loss_by_text": per_text.round(5).tolist(),
+        "delta_by_text": deltas.round(5).tolist(),
+    }
+    if request.by_position:
+        entry["loss_by_position"] = _by_position(losses)
+    return judged(entry, lengths)
+
+
+def missing_entry(request: Request, row: Row) -> dict[str, Any]:
+    """The entry of a row that could not be scored: no number."""
+    entry = {
+        "variant": str(row.variant),
+        "checkpoint": row.checkpoint.name,
+        "train_length": row.checkpoint.config.train_length,
+        **no_numbers(("loss", "delta"), len(request.lengths)),
+        "bits_per_byte": [None] * len(request.lengths),
+        **dict.fromkeys(("restart_loss", "ratio", "hurts_from")),
+        **control("sliding", None),
+        **control("window", None),
+        "verdict": FAILED,
+        "loss_by_text": [],
+        "delta_by_text": [],
+    }
+    entry["ci95"] = entry.pop("loss_ci95")
+    if request.by_position:
+        entry["loss_by_position"] = [None] * len(position_edges(max(request.lengths)))
+    return entry
+
+
+def _scored_bytes(row: Row, text: Text) -> int:
+    return int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum())
+
+
+@cache
+def _token_bytes(checkpoint: Checkpoint) -> NDArray[np.int64]:
+    return token_bytes(checkpoint.tokenizer)
+
+
+def position_edges(longest: int) -> list[int]:
+    """The last position (from 1) of each bin."""
+    bins = math.gcd(longest, POSITION_BINS)
+    return [(index + 1) * longest // bins for index in range(bins)]
+
+
+def _by_position(losses: Losses) -> list[float]:
+    bins = len(position_edges(losses.longest))
+    by_token = losses.by_length[losses.longest].mean(axis=0, dtype=np.float64)
+    means: list[float] = by_token.reshape(bins, -1).mean(axis=1).tolist()
+    return means

@@ -1,0 +1,70 @@
+"""What training lowers: the loss of a batch, its gradients, and the loss of the validation text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from freeatten_core.data.recall_task import UNSCORED
+from freeatten_core.models.decoder import Model
+from freeatten_core.ops.backends.choice import FUSED_DIMS
+
+from .batches import BatchSource
+from .gradients import FreshGradients, ReplayedGradients, compiled_attention
+
+Loss = Callable[[Tensor], Tensor]
+"""What a source has drawn to the mean nats per scored token, ()."""
+
+
+class Objective:
+    """A model's loss on what a source draws; on a GPU compiled, its gradients a replayed graph."""
+
+    def __init__(self, model: Model, source: BatchSource) -> None:
+        self._source = source
+        on_gpu = model.embedding.weight.is_cuda
+        # one's own function may read values back, which neither a compiler nor a graph can
+        plain = not on_gpu or model.config.variant.function is not None
+        self.loss = plain_loss(model, source) if plain else compiled_loss(model, source)
+        kind = FreshGradients if plain else ReplayedGradients
+        self._gradients = kind(self.loss, list(model.parameters()))
+
+    def gradients(self, step: int) -> Tensor:
+        """The loss of a step's batch, (); its gradients are in the parameters' `.grad`."""
+        return self._gradients(self._source.training(step))
+
+    def validation(self) -> float:
+        """Mean nats per token over the fixed validation windows."""
+        # under grad mode, so that a compiled loss is not compiled a second time
+        losses = [self.loss(batch).detach() for batch in self._source.validation()]
+        return float(torch.stack(losses).mean())
+
+
+def plain_loss(model: Model, source: BatchSource) -> Loss:
+    """As the model is, on any device."""
+
+    def loss(drawn: Tensor) -> Tensor:
+        tokens, targets = source.split(drawn)
+        return model.token_losses(tokens, targets)[targets != UNSCORED].mean()
+
+    return loss
+
+
+def compiled_loss(model: Model, source: BatchSource) -> Loss:
+    """On CUDA, in bfloat16 with float32 weights; changes how the model attends."""
+    torch.set_float32_matmul_precision("high")
+    if model.config.head_dim not in FUSED_DIMS:
+        model.attend = compiled_attention
+    angles = model.rope.table(model.config.train_length, model.embedding.weight.device)
+
+    def loss(drawn: Tensor) -> Tensor:
+        tokens, targets = source.split(drawn)
+        with torch.autocast("cuda", torch.bfloat16):
+            logits = model.logits(model.hidden(tokens, angles=angles))
+        return torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
+        )
+
+    compiled: Loss = torch.compile(loss)
+    return compiled
