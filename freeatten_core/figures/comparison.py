@@ -6,7 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from freeatten_core.results.format import Entry, Interval, Result, count, half_width, number, signed
+from freeatten_core.results.format import (
+    Entry,
+    Interval,
+    Result,
+    count,
+    declares,
+    half_width,
+    marked_length,
+    number,
+    restart_length,
+    signed,
+)
 
 from .canvas import (
     LABEL_REACH,
@@ -92,21 +103,20 @@ def comparison_figure(
     """
     look = look_of(theme)
     rows: Sequence[Entry] = result["variants"]
-    delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
+    delta = any(length > restart_length(row) for row in rows for length in result["lengths"])
     lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
     position_lines = _position_lines(result) if by_position else []
     columns = 1 if stacked or not delta else 2
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
-    trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
-    trained = [length for length in trained if length <= max(result["lengths"])]
+    trained = _marks(result)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
     loss_panel = space.fit(_loss_panel(lines, axis, *domains[0]))
     panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
     shapes = trained_mark(loss_panel, trained, look)
     notes = end_labels(loss_panel, lines, 2, sign=False) if labels else []
     notes += missing_note(loss_panel, lines)
-    notes += [trained_note(loss_panel, length, look) for length in trained]
+    notes += [_mark_note(result, loss_panel, length, look) for length in trained]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         panels.append(panel)
@@ -134,14 +144,30 @@ def comparison_figure(
 
 def comparison_title(result: Result) -> str:
     """The question that the result answers."""
-    longest, trained = max(result["lengths"]), result["train_length"]
+    longest, marked = max(result["lengths"]), marked_length(result)
     rows = result["variants"]
-    if longest <= trained:
-        return f"Trained on {count(trained)} tokens, read at {count(longest)}"
-    asked = f"Trained on {count(trained)} tokens, asked to read {count(longest)}"
+    if marked is None:
+        return f"Asked to read {count(longest)} tokens"
+    start = f"{'Declared for' if declares(result) else 'Trained on'} {count(marked)} tokens"
+    if longest <= marked:
+        return f"{start}, read at {count(longest)}"
+    asked = f"{start}, asked to read {count(longest)}"
     if len(rows) == 1:
         return f"{asked}: does {row_labels(rows)[0].replace('<br>', ' ')} hold?"
     return f"{asked}: which attention breaks?"
+
+
+def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
+    note = trained_note(panel, length, look)
+    of_others = [declares(row) for row in result["variants"] if marked_length(row) == length]
+    return note | {"text": "← declared"} if of_others and all(of_others) else note
+
+
+def _marks(result: Result) -> list[int]:
+    """Lengths that rows were trained on or declare, as far as the axis goes."""
+    found = {marked_length(row) for row in result["variants"]} or {marked_length(result)}
+    longest = max(result["lengths"])
+    return sorted(length for length in found if length is not None and length <= longest)
 
 
 def comparison_subtitle(result: Result) -> str:
@@ -276,9 +302,9 @@ def _position_part(
 ) -> tuple[list[Panel], list[Element], list[Element], list[Element]]:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
-    trained = sorted({row["train_length"] for row in result["variants"]})
+    trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
-    notes += [trained_note(panel, length, look) for length in trained]
+    notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [line.trace(panel, markers=False) for line in lines]
     return [panel], traces, trained_mark(panel, trained, look), notes
 

@@ -5,5 +5,6 @@
 
 from .load import load_causal_model
 from .model import CausalModel
+from .source import is_causal_source
 
-__all__ = ["CausalModel", "load_causal_model"]
+__all__ = ["CausalModel", "is_causal_source", "load_causal_model"]
