@@ -114,7 +114,7 @@ def _mark_text(result: Mapping[str, Any]) -> str:
     mark = _mark(result)
     if mark is None:
         return ""
-    word = "declared are" if declares(result) else "trained up to"
+    word = "declared:" if declares(result) else "trained up to"
     return f"; ┊ {word} {count(mark)} tokens"
 
 

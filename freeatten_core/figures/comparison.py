@@ -210,7 +210,7 @@ def _delta_panel(
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
     low = min(min(values, default=0.0) * 1.5, -0.35 * high)
-    length = count(result["train_length"])
+    length = count(restart_length(result))
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
         f"0: same as forgetting everything older than {length} tokens"

@@ -19,9 +19,13 @@ def cost(request: Request, drawn: Drawn) -> float:
     longest = max(request.lengths)
     for row in _windowed_rows(request).values():
         whole += windowed_cost(len(drawn.of(row).texts), longest, row.restart_length)
-    for row in request.rows:
-        if isinstance(row, CausalRow) and row.model.takes_window and request.has_controls(row):
-            whole += windowed_cost(len(drawn.of(row).texts), longest, row.restart_length)
+    for other in request.rows:
+        if (
+            isinstance(other, CausalRow)
+            and other.model.takes_window
+            and request.has_controls(other)
+        ):
+            whole += windowed_cost(len(drawn.of(other).texts), longest, other.restart_length)
     return whole
 
 
