@@ -16,12 +16,14 @@ import pytest
 import torch
 import transformers
 from tiny import prose
+from tokenizers import Tokenizer, decoders, normalizers
+from tokenizers.models import BPE
 from torch.nn import functional
 
 from freeatten_core import load_causal_model, loss_by_length
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models import catalogue
-from freeatten_core.models.transformers_model import attention, config, losses
+from freeatten_core.models.transformers_model import attention, codec, config, losses
 
 TOKENS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(2))
@@ -230,22 +232,39 @@ def test_a_model_that_fails_past_its_declared_length_says_so(models):
 
 
 def test_every_token_ends_at_a_byte_of_its_text(models):
-    codec, text = models["llama"].codec, "the boat — 漢字\n🐈 sees"
-    ends = codec.ends(text)
-    assert codec.lossless
+    found, text = models["llama"].codec, "the boat — 漢字\n🐈 sees"
+    ends = found.ends(text)
+    assert found.lossless
     assert ends[-1] == len(text.encode())
     assert (np.diff(ends) >= 0).all()
-    ids = codec.encode(text)
+    ids = found.encode(text)
     for cut in (3, 7, 20, len(ids) - 1):
-        part = codec.tokenizer.decode(ids[:cut].tolist())
+        part = found.tokenizer.decode(ids[:cut].tolist())
         assert ends[cut - 1] == len(part.rstrip("�").encode())
 
 
-def test_a_tokenizer_that_changes_text_is_not_lossless(tmp_path):
-    from tokenizers import Tokenizer, models, normalizers
+def test_bytes_are_of_the_text_where_tokens_do_not_spell_theirs():
+    """As SentencePiece has it: a blank is put before the text, unknown characters are bytes."""
+    vocabulary = {f"<0x{byte:02X}>": byte for byte in range(256)} | {"▁": 256, "a": 257}
+    words = Tokenizer(BPE(vocab=vocabulary, merges=[], byte_fallback=True))
+    words.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+    )
+    words.decoder = decoders.Sequence(
+        [
+            decoders.Replace("▁", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    found = codec.Codec(words, ())
+    assert found.lossless
+    assert found.ends("a é漢a").tolist() == [0, 1, 2, 2, 4, 4, 4, 7, 8]
 
+
+def test_a_tokenizer_that_changes_text_is_not_lossless(tmp_path):
     words = Tokenizer.from_str(causal.tokenizer().to_str())
-    assert isinstance(words.model, models.BPE)
     words.normalizer = normalizers.Lowercase()
     folder = causal.save(tmp_path / "model", causal.network("llama"), words)
     assert not load_causal_model(str(folder)).codec.lossless
