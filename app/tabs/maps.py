@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Callable, Mapping
@@ -24,12 +23,24 @@ MOST_CELLS = 1024
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     """What the page can call."""
+    maps = _Maps(analyses)
+    return [
+        *(maps.heads, maps.thumbnails, maps.open_map, maps.region, maps.row),
+        *(maps.view_command, maps.page, maps.cells_csv),
+    ]
 
-    def heads(id: str) -> Answer:
+
+class _Maps:
+    """Answers about the maps of analyses."""
+
+    def __init__(self, analyses: Analyses) -> None:
+        self.analyses = analyses
+
+    def heads(self, id: str) -> Answer:
         """Every head with its means."""
         from freeatten_core.analysis import head_table
 
-        table = head_table(analyses.get(id).capture)
+        table = head_table(self.analyses.get(id).capture)
         return {
             "note": table.note,
             "heads": [
@@ -38,9 +49,9 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
-    def thumbnails(id: str) -> Answer:
+    def thumbnails(self, id: str) -> Answer:
         """A small picture of every head."""
-        found = analyses.thumbnails(id)
+        found = self.analyses.thumbnails(id)
         return {
             "side": found.side,
             "rows": found.rows,
@@ -52,12 +63,12 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
-    def open_map(id: str, layer: int, head: int) -> Answer:
+    def open_map(self, id: str, layer: int, head: int) -> Answer:
         """What the page must know of a map before it asks for regions."""
         from freeatten_core.figures.styles import style_of
 
-        found = analyses.map(id, layer, head)
-        capture = analyses.get(id).capture
+        found = self.analyses.map(id, layer, head)
+        capture = self.analyses.get(id).capture
         return {
             "label": style_of(str(capture.variant)).label.replace("<br>", " "),
             "queryLength": found.query_length,
@@ -69,10 +80,10 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         }
 
     def region(
-        id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
+        self, id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
     ) -> Answer:
         """A region as bytes."""
-        found = analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
+        found = self.analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
         rows, columns = found.codes.shape
         return {
             "codes": _text(found.codes),
@@ -83,31 +94,31 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             "key_start": found.key_start,
         }
 
-    def row(id: str, layer: int, head: int, query: int) -> Answer:
+    def row(self, id: str, layer: int, head: int, query: int) -> Answer:
         """The exact weights of all keys that a query sees."""
-        found = analyses.map(id, layer, head)
+        found = self.analyses.map(id, layer, head)
         query = _query(found, query)
         weights = found.weights(query, query + 1, 0, found.key_length)[0, : query + 1]
         return {"weights": _text(weights.float().cpu().numpy()), "zeros": _has_zeros(found)}
 
     def view_command(
-        ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+        self, ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
     ) -> Answer:
         """The command that shows the first map in a terminal, and saves all as a page."""
-        found = several(analyses, ids)
+        found = several(self.analyses, ids)
         layer, head = checked_head(found[0].capture, layer, head)
-        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(self.analyses, found), "--layer", str(layer), "--head", str(head)]
         words += ["--query", _range("query", q0, q1, found), "--key", _range("key", k0, k1, found)]
-        return {"command": command("map", words, analyses, found[0])}
+        return {"command": command("map", words, self.analyses, found[0])}
 
-    def page(ids: list[str], layer: int, head: int) -> Answer:
+    def page(self, ids: list[str], layer: int, head: int) -> Answer:
         """The maps of a head as one page that needs no server."""
         from freeatten_core.analysis.map.attention_map import finest
         from freeatten_core.mapview import HeadMap, render_page
 
-        found = several(analyses, ids)
+        found = several(self.analyses, ids)
         where = f"layer {layer}, head {head}"
-        maps = [analyses.map(id, layer, head) for id in ids]
+        maps = [self.analyses.map(id, layer, head) for id in ids]
         items = [
             HeadMap(
                 str(each.capture.variant),
@@ -118,31 +129,25 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             for each, attention in zip(found, maps, strict=True)
         ]
         first = found[0].capture
-        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(self.analyses, found), "--layer", str(layer), "--head", str(head)]
         text = render_page(
             items,
             f"{', '.join(item.name for item in items)}: {where}",
             tokens=first.labels(0, first.length),
             about=f"{first.length:,} tokens of {found[0].text}",
-            command=command("map", [*words, "--html", "map.html"], analyses, found[0]),
+            command=command("map", [*words, "--html", "map.html"], self.analyses, found[0]),
             difference=(0, 1) if len(items) > 1 else None,
         )
         return {"page": text}
 
-    def cells_csv(id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> Answer:
+    def cells_csv(
+        self, id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+    ) -> Answer:
         """A region as CSV, as `freeatten map --csv` writes it."""
-        found = analyses.map(id, layer, head).region(q0, q1, k0, k1, 256)
-        queries, keys = found.query_edges(), found.key_edges()
+        found = self.analyses.map(id, layer, head).region(q0, q1, k0, k1, 256)
         file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerow(["query", "key", "cell", "weight"])
-        for query, line in zip(queries[:-1].tolist(), found.values().tolist(), strict=True):
-            for key, weight in zip(keys[:-1].tolist(), line, strict=True):
-                if key <= query + found.cell:
-                    writer.writerow([query, key, found.cell, f"{weight:.6g}"])
+        found.write_csv(file)
         return {"csv": file.getvalue()}
-
-    return [heads, thumbnails, open_map, region, row, view_command, page, cells_csv]
 
 
 def _range(name: str, start: Any, stop: Any, found: list[Analysis]) -> str:

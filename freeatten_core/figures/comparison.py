@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freeatten_core.results.format import (
     Entry,
@@ -20,27 +20,18 @@ from freeatten_core.results.format import (
 )
 
 from .canvas import (
-    LABEL_REACH,
-    PANEL_HEIGHT,
-    RIGHT,
     SLIM_TICKS,
     TEXT_SIZE,
-    VALUE_WIDTH,
     WIDTH,
     Element,
-    Line,
     Look,
     Panel,
     Space,
     Theme,
-    end_labels,
-    label_height,
     length_axis,
-    length_lines,
     length_ticks,
     look_of,
     machine,
-    missing_note,
     padded,
     panel_domains,
     panel_figure,
@@ -48,36 +39,11 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
+from .lines import Line, end_labels, length_lines, missing_note, space_for
 from .styles import row_labels, row_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-
-def space_for(width: int, *drawn: Sequence[Line], columns: int = 1, labels: bool = True) -> Space:
-    """Panels as high as their labels, a figure wider than asked for when labels need it.
-
-    Args:
-        width: that is asked for.
-        drawn: the lines of every panel.
-        columns: panels side by side.
-        labels: whether lines have labels at their ends.
-    """
-    if not labels:
-        return Space(width)
-    heights = [sum(map(label_height, (line.shown for line in lines))) for lines in drawn]
-    texts = [part for lines in drawn for line in lines for part in line.shown.split("<br>")]
-    widest = max(map(text_width, texts), default=0.0)
-    right = max(RIGHT, math.ceil(LABEL_REACH + widest + VALUE_WIDTH))
-    height = max([PANEL_HEIGHT, *heights])
-    return Space(width + columns * (right - RIGHT), height, right)
-
-
-def text_width(text: str) -> float:
-    """About how many pixels a text of 12 pixels takes."""
-    slim = sum(text.count(letter) for letter in " .,:;()[]|'!ijltfrI")
-    broad = sum(text.count(letter) for letter in "mwMW+=√−↑↓→%@")
-    return 4.0 * slim + 10.5 * broad + 7.4 * (len(text) - slim - broad)
 
 
 def comparison_figure(
@@ -109,30 +75,20 @@ def comparison_figure(
     columns = 1 if stacked or not delta else 2
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
-    trained = _marks(result)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    loss_panel = space.fit(_loss_panel(lines, axis, *domains[0]))
-    panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
-    shapes = trained_mark(loss_panel, trained, look)
-    notes = end_labels(loss_panel, lines, 2, sign=False) if labels else []
-    notes += missing_note(loss_panel, lines)
-    notes += [_mark_note(result, loss_panel, length, look) for length in trained]
+    parts = [
+        _loss_part(result, lines, space.fit(_loss_panel(lines, axis, *domains[0])), look, labels)
+    ]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
-        panels.append(panel)
-        traces += [line.trace(panel) for line in delta_lines]
-        shapes += trained_mark(panel, trained, look) + _regions(panel, look)
-        notes += end_labels(panel, delta_lines, 3, sign=True) if labels else []
-        notes += _region_notes(panel, look) + missing_note(panel, delta_lines)
+        parts.append(_delta_part(result, delta_lines, panel, look, labels))
     if by_position:
-        below = _position_part(result, position_lines, space, look, "3", domains[-1][1])
-        panels, traces = panels + below[0], traces + below[1]
-        shapes, notes = shapes + below[2], notes + below[3]
+        parts.append(_position_part(result, position_lines, space, look, "3", domains[-1][1]))
     return panel_figure(
-        panels,
-        traces,
-        shapes,
-        notes,
+        [panel for part in parts for panel in part.panels],
+        [trace for part in parts for trace in part.traces],
+        [shape for part in parts for shape in part.shapes],
+        [note for part in parts for note in part.notes],
         title=comparison_title(result) if title is None else title,
         subtitle=comparison_subtitle(result),
         look=look,
@@ -140,6 +96,35 @@ def comparison_figure(
         stacked=stacked,
         labels=labels,
     )
+
+
+class Part(NamedTuple):
+    """What a panel brings into the figure."""
+
+    panels: list[Panel]
+    traces: list[Element]
+    shapes: list[Element]
+    notes: list[Element]
+
+
+def _loss_part(
+    result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
+) -> Part:
+    trained = _marks(result)
+    notes = end_labels(panel, lines, 2, sign=False) if labels else []
+    notes += missing_note(panel, lines)
+    notes += [_mark_note(result, panel, length, look) for length in trained]
+    traces = [line.trace(panel) for line in lines]
+    return Part([panel], traces, trained_mark(panel, trained, look), notes)
+
+
+def _delta_part(
+    result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
+) -> Part:
+    notes = end_labels(panel, lines, 3, sign=True) if labels else []
+    notes += _region_notes(panel, look) + missing_note(panel, lines)
+    shapes = trained_mark(panel, _marks(result), look) + _regions(panel, look)
+    return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
 
 
 def comparison_title(result: Result) -> str:
@@ -299,14 +284,14 @@ def _position_part(
     look: Look,
     key: str,
     y_domain: tuple[float, float],
-) -> tuple[list[Panel], list[Element], list[Element], list[Element]]:
+) -> Part:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
     trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [line.trace(panel, markers=False) for line in lines]
-    return [panel], traces, trained_mark(panel, trained, look), notes
+    return Part([panel], traces, trained_mark(panel, trained, look), notes)
 
 
 def _position_panel(

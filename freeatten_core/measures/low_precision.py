@@ -12,8 +12,9 @@ from torch import Tensor
 
 from freeatten_core.data.selection import Text
 from freeatten_core.models.decoder import LOSS_TOKENS, Model
-from freeatten_core.ops.definitions import own_function
+from freeatten_core.models.modifiers import window_of
 from freeatten_core.ops.operator import row_statistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from .scoring import Advance, Losses, pass_cost
@@ -40,12 +41,10 @@ def precision_entry(
     """
     sums, bad_logits = [0.0], 0
     summed = _sums_to_one(variant)
-    window = losses.train_length if variant.modifier("window") else None
+    window = window_of(variant, losses.train_length)
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(
-            query, key, variant.attention, enable_gqa=True, window=window
-        ).row_sum
+        found = row_statistics(query, key, variant.computes, enable_gqa=True, window=window).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:
@@ -64,4 +63,6 @@ def precision_entry(
 def _sums_to_one(variant: Variant) -> bool:
     """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
     of one's own promises no sum, and `rerope` scores far keys otherwise."""
-    return own_function.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None
+    computed = variant.computes
+    summed = isinstance(computed, Stages) and computed.sums_to_one
+    return summed and variant.modifier("rerope") is None

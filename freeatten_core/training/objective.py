@@ -10,6 +10,7 @@ from torch import Tensor
 from freeatten_core.data.recall_task import UNSCORED
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends.choice import FUSED_DIMS
+from freeatten_core.variants.stages import OwnFunctionName
 
 from .batches import BatchSource
 from .gradients import FreshGradients, ReplayedGradients, compiled_attention
@@ -25,7 +26,7 @@ class Objective:
         self._source = source
         on_gpu = model.embedding.weight.is_cuda
         # one's own function may read values back, which neither a compiler nor a graph can
-        plain = not on_gpu or model.config.variant.function is not None
+        plain = not on_gpu or isinstance(model.config.variant.computes, OwnFunctionName)
         self.loss = plain_loss(model, source) if plain else compiled_loss(model, source)
         kind = FreshGradients if plain else ReplayedGradients
         self._gradients = kind(self.loss, list(model.parameters()))
