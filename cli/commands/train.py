@@ -141,12 +141,22 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
     view.finish(saved)
 
 
+def _foresee(recipe: Recipe, variant: Variant, device: torch.device, view: LearningView) -> None:
+    """Say what the training will take, or refuse it, before text is prepared."""
+    from freeatten_core.training.forecast import check_fits, forecast
+
+    check_fits(recipe, variant, device)
+    if not view.quiet:
+        view.forecast(forecast(recipe, variant, device))
+
+
 def _train_recall(
     variant: Variant, out: Path, recipe: Recipe, device: torch.device, view: LearningView
 ) -> None:
     from freeatten_core.data.recall_task import RecallTask
     from freeatten_core.training.recall import train_recall
 
+    _foresee(recipe, variant, device, view)
     command = command_line()
     train_recall(
         variant, RecallTask(), out, recipe, device=device, command=command, report=view.progress
@@ -166,6 +176,7 @@ def _train_text(
     from freeatten_core.training.run import train as run
     from freeatten_core.training.state import state_path
 
+    _foresee(recipe, variant, device, view)
     texts = prepared(
         sources,
         kept or _temporary_corpus(out),

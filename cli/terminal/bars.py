@@ -16,6 +16,15 @@ class TimeLeft(TimeRemainingColumn):
         return super().render(task).append(" left")
 
 
+def about(seconds: float) -> str:
+    """`about 40 s`, `about 3 min` or `about 2.5 h`: no more digits than a forecast has."""
+    if seconds < 100:
+        return f"about {max(1, seconds):.0f} s"
+    if seconds < 6000:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
+
+
 def progress_bar(console: Console, *between: ProgressColumn) -> Progress:
     """A bar that vanishes when it is done; `between` stands between it and what is left."""
     columns = TextColumn("{task.description}", markup=False), BarColumn(), *between, TimeLeft()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from .bars import about
 from .chart import line_chart
 
 if TYPE_CHECKING:
+    from freeatten_core.models.forecast import Forecast
     from freeatten_core.training.reports import Progress
     from freeatten_core.variants.variant import Variant
 
@@ -18,15 +20,20 @@ if TYPE_CHECKING:
 class LearningView:
     def __init__(self, variant: Variant, *, quiet: bool = False) -> None:
         self._console = Console(stderr=True)
-        self._quiet = quiet
+        self.quiet = quiet
         self._variant = variant
         self._curve: list[tuple[float, float]] = []
 
     def line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
+    def forecast(self, forecast: Forecast) -> None:
+        """What the training will take, before it starts."""
+        time = "" if forecast.seconds is None else f" and {about(forecast.seconds)}"
+        self.line(f"{self._variant} needs {forecast.bytes / 1e9:.1f} GB{time}")
+
     def progress(self, progress: Progress) -> None:
-        if self._quiet:
+        if self.quiet:
             return
         self.line(
             f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "

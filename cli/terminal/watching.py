@@ -26,7 +26,7 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
 
     from freeatten_core.basics.progress import Watch
 
-    from .bars import progress_bar
+    from .bars import about, progress_bar
 
     progress = progress_bar(console, TextColumn("{task.percentage:>3.0f} %"))
     task = progress.add_task("scoring", total=None)
@@ -39,9 +39,13 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
             shown[0] = now
             progress.console.print(line(entry, done, of), markup=False)
 
+    def foreseen(seconds: float) -> None:
+        progress.update(task, description=f"scoring, {about(seconds)}")
+
     with progress:
         yield Watch(
             total=lambda cost: progress.update(task, total=cost),
             advance=lambda cost: progress.advance(task, cost),
             row=row,
+            seconds=None if console.quiet else foreseen,
         )

@@ -4,8 +4,10 @@
 one head, `thumbnails` shows all of them small; `stages` follows one row from score to weight.
 """
 
+from freeatten_core.models.forecast import Forecast
+
 from .capture import Capture, LayerCapture, capture
-from .forecast import Forecast, forecast
+from .forecast import forecast
 from .map.attention_map import AttentionMap
 from .map.difference import DifferenceRegion, difference
 from .map.payload import Payload

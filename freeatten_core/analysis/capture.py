@@ -28,6 +28,7 @@ from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.forecast import on_device
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
@@ -41,7 +42,6 @@ from .forecast import (
     check_checkpoint,
     check_type,
     chosen_layers,
-    on_device,
     refuse_without_memory,
     score_cost,
 )

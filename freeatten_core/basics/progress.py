@@ -38,3 +38,5 @@ class Watch:
     """The cost of what was just scored."""
     row: Callable[[Mapping[str, Any], int, int], None] = lambda *_: None
     """A row so far, with the number of texts it rests on and of all texts."""
+    seconds: Callable[[float], None] | None = None
+    """About how long the whole will take, before it starts; a probe finds out if this is given."""

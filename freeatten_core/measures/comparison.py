@@ -25,7 +25,7 @@ from freeatten_core.results.verdicts import control, judged
 from freeatten_core.variants.variant import Variant
 
 from .alignment import modified_copy
-from .comparison_forecast import cost
+from .comparison_forecast import check_fits, cost, forecast
 from .comparison_header import header
 from .controls import Controls, sliding_losses, window_variant, windowed_losses
 from .finite import first_not_finite
@@ -79,13 +79,18 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         that cannot be scored, one of several, has its reason in `error` and no numbers.
 
     Raises:
-        UsageError: no document is long enough.
+        UsageError: no document is long enough, or there is not enough memory, with the numbers.
         InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
     drawn = draw_texts(request)
+    check_fits(request, drawn)
     watch.total(cost(request, drawn))
+    if watch.seconds is not None:
+        seconds = forecast(request, drawn).seconds
+        if seconds is not None:
+            watch.seconds(seconds)
     rows = _Rows()
     stopped: KeyboardInterrupt | None = None
     try:

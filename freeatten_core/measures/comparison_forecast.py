@@ -2,15 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from torch import Tensor
+
+from freeatten_core.basics.devices import DTYPES
+from freeatten_core.basics.errors import sentence_and_code
+from freeatten_core.basics.memory import available_bytes
+from freeatten_core.models.forecast import (
+    Forecast,
+    Rates,
+    check_memory,
+    on_device,
+    parameter_count,
+    probe,
+    scoring_bytes,
+)
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.variants.variant import Variant
 
 from .alignment import fitting_cost
 from .controls import sliding_cost, window_variant, windowed_cost
 from .request import Drawn, Request
-from .scoring import pass_cost, scoring_cost
+from .scoring import pass_cost, scoring_cost, windows_at_once
+
+MODELS = 2
+"""Copies of a row's model on the device at once: its own, and one with a window."""
+
+
+def forecast(request: Request, drawn: Drawn) -> Forecast:
+    """Memory and time of a comparison; takes the time of a short text for every row itself.
+
+    The time is rough: that of the longest pass, which most of it is, scaled to all passes.
+    """
+    texts = max(len(selection.texts) for selection in drawn.scored.values())
+    kept, peak = _bytes(request, texts, request.lengths)
+    return Forecast(peak, kept, _seconds(request, drawn), available_bytes(request.device))
+
+
+def check_fits(request: Request, drawn: Drawn) -> None:
+    """Whether a comparison fits in memory.
+
+    Raises:
+        UsageError: it does not; with the numbers, and a length that does if one is left.
+    """
+    texts = max(len(selection.texts) for selection in drawn.scored.values())
+    longest = max(request.lengths)
+
+    def remedy(available: int) -> str:
+        for length in sorted(request.lengths, reverse=True):
+            shorter = [each for each in request.lengths if each <= length]
+            needed = _bytes(request, texts, shorter)[1]
+            if needed <= available:
+                return f"up to {length:,} tokens (--len {length}) it is {needed / 1e9:.1f} GB"
+        return "compare smaller models, or on a machine with more memory"
+
+    work = f"comparing {texts} texts of {longest:,} tokens"
+    check_memory(work, _bytes(request, texts, request.lengths)[1], request.device, remedy)
+
+
+def _bytes(request: Request, texts: int, lengths: Iterable[int]) -> tuple[int, int]:
+    """Every token's losses, which stay, and the peak of the largest pass."""
+    lengths = list(lengths)
+    longest = max(lengths)
+    # at every length and restarted, and those of one row a second time while its texts are joined
+    kept = 4 * (len(request.rows) + 1) * texts * longest * (len(lengths) + 2)
+    size = DTYPES[request.dtype].itemsize
+    largest = 0
+    for row in request.rows:
+        if isinstance(row, CausalRow):  # its weights and a pass were checked before it was loaded
+            continue
+        config = row.checkpoint.config
+        weights = MODELS * size * parameter_count(config)
+        for length in lengths:
+            tokens = length * min(
+                windows_at_once(request.device, length), texts * longest // length
+            )
+            scored = scoring_bytes(config, row.variant, tokens, length, size)
+            largest = max(largest, weights + scored)
+    return kept, kept + largest
+
+
+def _seconds(request: Request, drawn: Drawn) -> float | None:
+    """Every row's cost in units of its longest pass, of which a probe gives the seconds."""
+    whole, longest = 0.0, max(request.lengths)
+    for row in request.rows:
+        if isinstance(row, CausalRow):
+            return None  # its own code decides what a pass takes
+        try:
+            rates = _probed(request, row)
+        except Exception as error:  # a bug is raised again
+            if sentence_and_code(error) is None:
+                raise
+            return None  # the row fails when it is scored, and says so there
+        passes = _row_cost(request, row, drawn) / pass_cost(1, longest)
+        whole += passes * rates.of_pass(row.checkpoint.config, longest)
+    return whole
+
+
+def _probed(request: Request, row: Row) -> Rates:
+    """Rates of a row's model, scored."""
+    model, device = on_device(row.checkpoint.model, request.device), request.device
+
+    def score(text: Tensor) -> Tensor:
+        return model.token_losses(text, text)
+
+    return probe(row.checkpoint.config, row.variant, max(request.lengths), device, score)
 
 
 def cost(request: Request, drawn: Drawn) -> float:

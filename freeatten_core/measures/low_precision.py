@@ -39,12 +39,12 @@ def precision_entry(
         losses: of those texts.
         advance: called with the cost of each text's pass.
     """
-    sums, bad_logits = [0.0], 0
+    computed, sums, bad_logits = variant.computes, [0.0], 0
     summed = _sums_to_one(variant)
     window = window_of(variant, losses.train_length)
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(query, key, variant.computes, enable_gqa=True, window=window).row_sum
+        found = row_statistics(query, key, computed, enable_gqa=True, window=window).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:

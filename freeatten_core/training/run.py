@@ -26,6 +26,7 @@ from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.variant import Variant
 
 from .batches import Batches, BatchSource
+from .forecast import check_fits
 from .objective import Objective
 from .recipe import Recipe
 from .reports import Progress, Reports
@@ -112,10 +113,12 @@ def fit(
         The model, and what belongs into `curve.json`.
 
     Raises:
-        UsageError: the state beside `out` is that of another run.
+        UsageError: the state beside `out` is that of another run, or there is not enough memory,
+            with the numbers.
         ContentError: the disk is full, or a loss is not finite.
     """
     read = {**read, **own_function.described(variant)}
+    check_fits(recipe, variant, device)
     kept = KeptState(state_path(out), {"variant": str(variant), **read, "recipe": asdict(recipe)})
     run = _Run(Model(recipe.config(variant)).to(device), source, recipe, kept, report)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,13 @@ import io
 import re
 
 import pytest
-from freeatten_cli.terminal.bars import progress_bar
+from freeatten_cli.terminal.bars import about, progress_bar
 from freeatten_cli.terminal.learning import LearningView
 from rich.console import Console
 from rich.progress import TextColumn
 
 from freeatten_core import Variant
+from freeatten_core.models.forecast import Forecast
 from freeatten_core.training.reports import Progress
 
 
@@ -92,3 +93,18 @@ def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch, columns):
 
 def test_a_name_with_brackets_is_shown_as_it_is(capsys, monkeypatch):
     assert shown(capsys, 80, monkeypatch, [], out="[red]/lssa").endswith("saved [red]/lssa\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.01, "about 1 s"), (40.4, "about 40 s"), (200, "about 3 min"), (9_000, "about 2.5 h")],
+)
+def test_a_forecast_of_time_has_no_more_digits_than_it_knows(seconds, said):
+    assert about(seconds) == said
+
+
+@pytest.mark.parametrize(("seconds", "time"), [(200.0, " and about 3 min"), (None, "")])
+def test_what_a_training_needs_is_said_in_a_line(capsys, seconds, time):
+    view = LearningView(Variant.parse("lssa"))
+    view.forecast(Forecast(3_400_000_000, 50_000_000, seconds, None))
+    assert capsys.readouterr().err == f"lssa needs 3.4 GB{time}\n"

@@ -9,6 +9,7 @@ from strategies import refused
 from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import capture, forecast
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.models import forecast as models_forecast
 from freeatten_core.ops.call import Problem
 from freeatten_core.variants.stages import Stages
 
@@ -176,7 +177,8 @@ def test_a_variant_may_be_a_name():
 
 
 def test_too_little_memory_is_refused_with_the_numbers(monkeypatch):
-    monkeypatch.setattr(forecast_module, "available_bytes", lambda _: 20_000_000)
+    for module in (forecast_module, models_forecast):
+        monkeypatch.setattr(module, "available_bytes", lambda _: 20_000_000)
     with refused(UsageError, ["20 tokens in 2 layers needs 0.1 GB", "0.0 GB available on cpu"]):
         capture(checkpoint(), text(20))
     expected = forecast(checkpoint(), 20)

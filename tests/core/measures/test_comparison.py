@@ -18,12 +18,14 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.shards import shards
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import encode, train_tokenizer
-from freeatten_core.measures import comparison_header
+from freeatten_core.measures import comparison_forecast, comparison_header
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.measures.controls import sliding_losses
+from freeatten_core.measures.request import Drawn
 from freeatten_core.measures.scoring import score_texts
+from freeatten_core.models import forecast as models_forecast
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.rows import ROWS, Row, load_rows
 from freeatten_core.results.intervals import interval
@@ -396,6 +398,34 @@ def test_the_cost_announced_is_the_cost_reported(rows, control):
     aligned = replace(rows["softmax"], variant=Variant.parse("softmax+align"))
     compare(request([rows["softmax"], aligned, rows["relu"]], control=control), watch)
     assert totals == [pytest.approx(sum(parts))]
+
+
+def test_too_little_memory_is_refused_with_the_numbers_before_any_pass(rows, monkeypatch):
+    monkeypatch.setattr(models_forecast, "available_bytes", lambda _: 1_000_000)
+    totals = []
+    words = [
+        "comparing 3 texts of 64 tokens needs 0.1 GB",
+        "0.0 GB available on cpu; compare small",
+    ]
+    with refused(UsageError, words):
+        compare(request([rows["softmax"]]), Watch(total=totals.append))
+    assert totals == []
+
+
+def test_the_refusal_names_a_length_that_fits(rows, monkeypatch):
+    monkeypatch.setattr(models_forecast, "available_bytes", lambda _: 100_000_000)
+    asked = request([rows["softmax"]], lengths=(16, 2**14, 2**18))
+    drawn = Drawn({"any": Selection([Text("a.txt", np.arange(2))], 1, 1, [])}, {})
+    with refused(UsageError, ["up to 16,384 tokens (--len 16384) it is 0.1 GB"]):
+        comparison_forecast.check_fits(asked, drawn)
+
+
+def test_the_time_is_foreseen_for_who_wants_it(rows):
+    seen = []
+    failing = Row(Variant.parse("softmax+swap:to=lssa"), rows["softmax"].checkpoint)
+    compare(request([rows["softmax"], failing]), Watch(seconds=seen.append))
+    assert len(seen) == 1
+    assert seen[0] > 0
 
 
 def test_a_row_is_shown_text_by_text(rows):
