@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import check_writable, replacing
+from freeatten_core.results.format import declares
 
 from .terminal.streams import check_open
 
@@ -179,10 +180,12 @@ def save_lines(lines: Sequence[Mapping[str, Any]], path: Path | str) -> None:
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    others = ("restart_length", "declared_length") if any(map(declares, result["variants"])) else ()
+    names = ("variant", "checkpoint", "train_length", *others)
     for row in result["variants"]:
         for index, length in enumerate(result["lengths"]):
             yield (
-                {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+                {key: row.get(key) for key in names}
                 | {"length": length}
                 | _numbers(row, index)
                 | _of_row(row)

@@ -6,23 +6,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .measures.scoring import loss_by_length
     from .models.checkpoint import Checkpoint, load_checkpoint
+    from .models.transformers_model import CausalModel, load_causal_model
     from .ops.operator import attention, attention_weights, row_statistics
     from .variants.variant import Variant
 
 __all__ = [
+    "CausalModel",
     "Checkpoint",
     "Variant",
     "attention",
     "attention_weights",
+    "load_causal_model",
     "load_checkpoint",
     "loss_by_length",
     "row_statistics",
 ]
 _MODULES = {
+    "CausalModel": ".models.transformers_model",
     "Checkpoint": ".models.checkpoint",
     "Variant": ".variants.variant",
     "attention": ".ops.operator",
     "attention_weights": ".ops.operator",
+    "load_causal_model": ".models.transformers_model",
     "load_checkpoint": ".models.checkpoint",
     "loss_by_length": ".measures.scoring",
     "row_statistics": ".ops.operator",

@@ -22,7 +22,6 @@ from ..options import (
     TextSource,
     check_choice,
     command_line,
-    rows_of,
 )
 from ..outputs import deliver, refuse_failed
 
@@ -32,9 +31,11 @@ if TYPE_CHECKING:
     from freeatten_core.data.packages import Package
     from freeatten_core.measures.comparison import Comparison, Request
     from freeatten_core.models.checkpoint import Checkpoint
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
 
-MEASURING = ("len_", "checkpoint", "text", "texts", "seed", "device", "dtype", "control")
+MEASURING = (
+    *("len_", "checkpoint", "restart", "text", "texts", "seed", "device", "dtype", "control"),
+)
 """Parameters of `compare` that say what to measure, and so nothing of what is stored."""
 CUBE = "cube"
 """In the place of variants: the ablation cube."""
@@ -69,7 +70,18 @@ def compare(
     ] = None,
     checkpoint: Annotated[
         list[str] | None,
-        typer.Option(help="A folder, shipped name or Hugging Face repository; can be repeated."),
+        typer.Option(
+            help="A folder, shipped name or Hugging Face repository, of a causal language model "
+            "of transformers too; can be repeated."
+        ),
+    ] = None,
+    restart: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Of models of others: tokens after which the model they are compared with "
+            "forgets; by default up to 2048 of the length that they declare.",
+        ),
     ] = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
@@ -90,8 +102,6 @@ def compare(
     """Loss against context length for trained checkpoints, on real text."""
     from rich.console import Console
 
-    from freeatten_core.models.rows import ROWS
-
     from ..exports import check_outputs
 
     by_position = by is not None
@@ -105,9 +115,11 @@ def compare(
         _refuse_measuring(ctx, "--stored")
         give(_stored(stored, variants, by_position=by_position, npz=npz))
     else:
+        asked = len_ if _given(ctx, "len_") else None
         request = _request(
             len_=len_,
-            rows=rows_of(variants, checkpoint, ",".join(ROWS)),
+            rows=_rows(variants, checkpoint, restart, asked),
+            asked=asked,
             text=text,
             texts=texts,
             seed=seed,
@@ -168,6 +180,37 @@ def _deliver(
             (npz, partial(_save_losses, done)),
         ],
     )
+
+
+def _rows(
+    variants: str | None, checkpoints: list[str] | None, restart: int | None, asked: str | None
+) -> list[Row | CausalRow]:
+    """Rows as they were named.
+
+    Args:
+        restart: as it was given.
+        asked: `--len`, if it was given.
+    """
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.basics.lengths import default_restart
+    from freeatten_core.models.rows import ROWS, Row, load_scored_rows
+    from freeatten_core.variants.variant import Variant
+
+    if variants is not None:
+        wanted = Variant.parse_list(variants)
+    else:
+        wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
+    rows = load_scored_rows(
+        wanted,
+        list(dict.fromkeys(checkpoints or [])),
+        lambda declared: default_restart(declared, asked) if restart is None else restart,
+    )
+    if restart is not None and all(isinstance(row, Row) for row in rows):
+        raise UsageError(
+            f"--restart {restart} goes with models of others only; those of this project restart "
+            "after their training length"
+        )
+    return rows
 
 
 def _stored_cube(
@@ -234,16 +277,44 @@ def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | N
     return Comparison(dict(result), {})
 
 
-def _request(*, len_: str, rows: list[Row], text: str, device: str, **rest: Any) -> Request:
+def _given(ctx: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _lengths(len_: str, asked: str | None, rows: Sequence[Row | CausalRow]) -> list[int]:
+    from freeatten_core.basics.lengths import parse_declared_lengths, parse_lengths
+    from freeatten_core.models.rows import CausalRow
+
+    restarts = list(dict.fromkeys(row.restart_length for row in rows))
+    models = [row.model for row in rows if isinstance(row, CausalRow)]
+    if not models:
+        return parse_lengths(len_, restarts)
+    return parse_declared_lengths(
+        asked,
+        restarts,
+        [model.declared_length for model in models],
+        [model.position_limit for model in models],
+    )
+
+
+def _request(
+    *,
+    len_: str,
+    asked: str | None,
+    rows: list[Row | CausalRow],
+    text: str,
+    device: str,
+    **rest: Any,
+) -> Request:
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import parse_lengths
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.comparison import Request
 
-    trained = list(dict.fromkeys(row.checkpoint.config.train_length for row in rows))
     return Request(
         rows=rows,
-        lengths=parse_lengths(len_, trained),
+        lengths=_lengths(len_, asked, rows),
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         command=command_line(),
@@ -304,11 +375,14 @@ def _save_losses(done: Comparison, path: Path) -> None:
 def _warn_trained_on(text: str, request: Request, console: Console) -> None:
     from freeatten_core.basics.files import expanded
     from freeatten_core.data.packages import trained_on
+    from freeatten_core.models.rows import CausalRow
 
     path = expanded(text)
     if not path.exists():
         return
     for row in request.rows:
+        if isinstance(row, CausalRow):  # nothing tells what it was trained on
+            continue
         package = trained_on(path, _packages(row.checkpoint))
         if package is not None:
             console.print(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from freeatten_core.figures.styles import Style, row_styles
-from freeatten_core.results.format import MISSING, count, finite, row_names
+from freeatten_core.results.format import MISSING, count, declares, finite, marked_length, row_names
 
 Points = tuple[Sequence[float], Sequence[float | None]]
 Color = tuple[int, int, int]
@@ -80,10 +80,10 @@ def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = No
     names = row_names(rows)
     return line_chart(
         {name: (lengths, row["loss"]) for name, row in zip(names, rows, strict=True)},
-        f"Mean loss by context length; ┊ trained up to {count(result['train_length'])} tokens",
+        f"Mean loss by context length{_mark_text(result)}",
         width,
         lengths=lengths,
-        mark=result["train_length"] if len(lengths) > 1 else None,
+        mark=_mark(result) if len(lengths) > 1 else None,
         color=color,
     )
 
@@ -95,12 +95,27 @@ def position_chart(result: Mapping[str, Any], width: int, *, color: bool | None 
     values = [row.get("loss_by_position") or nothing for row in rows]
     return line_chart(
         {name: (positions, ys) for name, ys in zip(row_names(rows), values, strict=True)},
-        f"Mean loss by position in {count(max(result['lengths']))} tokens; ┊ trained up to "
-        f"{count(result['train_length'])}",
+        f"Mean loss by position in {count(max(result['lengths']))} tokens"
+        f"{_mark_text(result).removesuffix(' tokens')}",
         width,
-        mark=result["train_length"],
+        mark=_mark(result),
         color=color,
     )
+
+
+def _mark(result: Mapping[str, Any]) -> int | None:
+    """Where the line stands; a length that is declared can lie beyond the chart."""
+    mark = marked_length(result)
+    beyond = declares(result) and mark is not None and mark > max(result["lengths"])
+    return None if beyond else mark
+
+
+def _mark_text(result: Mapping[str, Any]) -> str:
+    mark = _mark(result)
+    if mark is None:
+        return ""
+    word = "declared:" if declares(result) else "trained up to"
+    return f"; ┊ {word} {count(mark)} tokens"
 
 
 def retrieval_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:

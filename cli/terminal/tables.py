@@ -18,11 +18,14 @@ from freeatten_core.results.format import (
     Result,
     control_text,
     count,
+    declares,
     finite,
+    marked_length,
     number,
     partial_text,
     plural,
     repeats_text,
+    restart_length,
     row_names,
     signed,
     source_name,
@@ -193,7 +196,7 @@ def _delta_grid(result: Result, key: str, title: str) -> _Grid:
 
 
 def _delta_cell(row: Entry, length: int, value: float | None, interval: Interval) -> Cell:
-    if length <= row["train_length"] or value is None:
+    if length <= restart_length(row) or value is None:
         return Cell(signed(value))
     low, high = interval or (None, None)
     if low is None or high is None or (low >= -HARMLESS and high <= HARMLESS):
@@ -238,7 +241,8 @@ def grid_of(
     cells: Sequence[Sequence[Cell]],
     extras: Mapping[str, Sequence[str]],
 ) -> _Grid:
-    return _Grid(title, _names(result), result["lengths"], result["train_length"], cells, extras)
+    restart = restart_length(result)
+    return _Grid(title, _names(result), result["lengths"], restart, cells, extras)
 
 
 # The sentences
@@ -335,16 +339,38 @@ def reading_line(result: Result) -> str:
         return "lower is better"
     return (
         "lower is better; Δ compares with the same model forgetting everything older than "
-        f"{count(result['train_length'])} tokens: below 0 ({HELPS_SIGN}) the longer context "
+        f"{count(restart_length(result))} tokens: below 0 ({HELPS_SIGN}) the longer context "
         f"helps, above 0 ({HURTS_SIGN}) it hurts; S compares with the same model sliding, W with "
         "a window in every layer: what uses its context beats both"
     )
 
 
+def declared_lines(result: Result) -> list[str]:
+    """What models of others declare, and whether losses of rows can be compared."""
+    lines = []
+    names = zip(_names(result), result["variants"], strict=True)
+    declared = [
+        f"{name} {'nothing' if marked_length(row) is None else count(marked_length(row) or 0)}"
+        for name, row in names
+        if declares(row)
+    ]
+    if declared:
+        lines.append(
+            f"declared length in tokens, which is not what was trained on: {'; '.join(declared)}"
+        )
+    if declared and result["tokenizers"] > 1:
+        lines.append(
+            "the tokenizers differ, so nats per token cannot be compared between rows; bits/byte "
+            "can, each over its own texts"
+        )
+    return lines
+
+
 def has_delta(result: Result) -> bool:
-    """Whether any length goes beyond what a model was trained on."""
+    """Whether any length goes beyond the restart, for a model of this project what it was trained
+    on."""
     longest = max(result["lengths"])
-    return any(longest > row["train_length"] for row in result["variants"])
+    return any(longest > restart_length(row) for row in result["variants"])
 
 
 def comparison_view(
@@ -361,7 +387,8 @@ def comparison_view(
     if has_delta(result):
         parts.append(verdict_table(result, width))
     bad = [Text(line, HURTS) for line in [partial_text(result), *troubles(result)] if line]
-    parts.append(Group(*map(Text, [reading_line(result), *number_lines(result)]), *bad))
+    lines = [reading_line(result), *declared_lines(result), *number_lines(result)]
+    parts.append(Group(*map(Text, lines), *bad))
     parts.append(Group(Text(text_line(result)), Text(run_line(result)), command(result)))
     return Group(*spaced(parts))
 

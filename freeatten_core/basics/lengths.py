@@ -7,6 +7,11 @@ from collections.abc import Sequence
 
 from .errors import UsageError
 
+DEFAULT_RESTART = 2048
+"""Tokens after which a model of others is restarted at most, unless asked otherwise."""
+SHORTEST_READ = 512
+"""The shortest length that a model of others is read at, unless asked otherwise."""
+
 
 def parse_lengths(text: str, train_lengths: Sequence[int]) -> list[int]:
     """Lengths in tokens, ascending; every training length is among them.
@@ -43,6 +48,64 @@ def parse_lengths(text: str, train_lengths: Sequence[int]) -> list[int]:
                 "lengths start at 1x"
             )
     return sorted({*entries, *train_lengths})
+
+
+def parse_declared_lengths(
+    text: str | None,
+    restarts: Sequence[int],
+    declared: Sequence[int | None],
+    limits: Sequence[int | None],
+) -> list[int]:
+    """Lengths in tokens, ascending, for models whose training length is not known.
+
+    None means the powers of two from 512 to twice the longest declared length, as far as every
+    model has positions; a single value, the powers of two up to it that divide it. The restarts
+    are among them.
+
+    Args:
+        restarts: tokens after which each row's restart forgets.
+        declared: the length that each row declares, None where it declares nothing.
+        limits: positions of each row, None where there is no end.
+
+    Raises:
+        UsageError: not a length, `×`, or one that does not divide the largest.
+    """
+    if text is None:
+        longest = 2 * max(length or DEFAULT_RESTART for length in declared)
+        longest = power_below(min([longest, *(each for each in limits if each is not None)]))
+        entries = [longest]
+    else:
+        if re.search("[xX×]", text):
+            raise UsageError(
+                f"--len {text}: models of others do not say what they were trained on, so × means "
+                "nothing; give lengths in tokens, such as 8192"
+            )
+        entries = [_tokens(entry.strip(), text, restarts) for entry in text.split(",")]
+        longest = max(entries)
+    for length in (*restarts, *entries):
+        if longest % length:
+            raise UsageError(
+                f"--len {text or longest}: {length} tokens do not divide the longest, {longest}; "
+                "every length and --restart must, so that all of them score the same tokens"
+            )
+    if len(entries) == 1:
+        shortest = min(SHORTEST_READ, *restarts)
+        doubled = [shortest << step for step in range(40) if shortest << step < longest]
+        entries += [length for length in doubled if longest % length == 0]
+    return sorted({*entries, *restarts})
+
+
+def default_restart(declared: int | None, text: str | None) -> int:
+    """The power of two up to 2,048, the declared length and the longest of `--len`."""
+    asked = [int(number) for number in re.findall(r"[0-9]{1,9}", text or "")]
+    return power_below(
+        min(declared or DEFAULT_RESTART, DEFAULT_RESTART, max(asked, default=1 << 30))
+    )
+
+
+def power_below(length: int) -> int:
+    """The largest power of two that is not longer."""
+    return 1 << (max(1, length).bit_length() - 1)
 
 
 def parse_totals(text: str, train_lengths: Sequence[int]) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ class Text:
 
     name: str
     tokens: NDArray[np.int64]
+    bytes: int | None = None
+    """Of its targets, where ends of tokens were asked for."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def select_texts(
     seed: int,
     *,
     step: int = 1,
+    ends: Callable[[str], NDArray[np.int64]] | None = None,
 ) -> Selection:
     """Draw texts of `longest + 1` tokens, each from one document.
 
@@ -55,6 +58,7 @@ def select_texts(
     Args:
         count: how many at most; None for all that qualify.
         step: what every longest length is a multiple of, for the message of what would fit.
+        ends: gives the byte at which each token of a text ends.
 
     Raises:
         UsageError: no document is long enough; says how long the longest is and what would fit.
@@ -82,7 +86,10 @@ def select_texts(
     for index in order:
         document, tokens = long_enough[index]
         start = int(rng.integers(0, len(tokens) - longest))
-        texts.append(Text(document.name, tokens[start : start + longest + 1]))
+        drawn_tokens = tokens[start : start + longest + 1]
+        at = None if ends is None else ends(document.text)[start : start + longest + 1]
+        size = None if at is None else int(at[-1] - at[0])
+        texts.append(Text(document.name, drawn_tokens, size))
         drawn.append(document)
     repeats = len(documents) - len(distinct)
     return Selection(texts, len(documents), len(long_enough), drawn, repeats)

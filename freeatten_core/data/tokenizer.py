@@ -12,6 +12,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 TOKENIZER_BYTES = 24_000_000
 """Text that the tokenizer learns from, in equal shares of the sources."""
 
+PROBE = "if x:\n\treturn  'Été, 漢字, 🐈'  # ½\r\n\n"
+"""What a tokenizer must give back: case, accents, blanks, and characters of 1 to 4 bytes."""
+
 BATCH_DOCUMENTS = 64
 """Encoded at the same time; an encoding takes many times the memory of its ids."""
 

@@ -6,7 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from freeatten_core.results.format import Entry, Interval, Result, count, half_width, number, signed
+from freeatten_core.results.format import (
+    Entry,
+    Interval,
+    Result,
+    count,
+    declares,
+    half_width,
+    marked_length,
+    number,
+    restart_length,
+    signed,
+)
 
 from .canvas import (
     SLIM_TICKS,
@@ -58,7 +69,7 @@ def comparison_figure(
     """
     look = look_of(theme)
     rows: Sequence[Entry] = result["variants"]
-    delta = any(length > row["train_length"] for row in rows for length in result["lengths"])
+    delta = any(length > restart_length(row) for row in rows for length in result["lengths"])
     lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
     position_lines = _position_lines(result) if by_position else []
     columns = 1 if stacked or not delta else 2
@@ -99,10 +110,10 @@ class Part(NamedTuple):
 def _loss_part(
     result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
 ) -> Part:
-    trained = _trained_lengths(result)
+    trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) if labels else []
     notes += missing_note(panel, lines)
-    notes += [trained_note(panel, length, look) for length in trained]
+    notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [line.trace(panel) for line in lines]
     return Part([panel], traces, trained_mark(panel, trained, look), notes)
 
@@ -112,27 +123,36 @@ def _delta_part(
 ) -> Part:
     notes = end_labels(panel, lines, 3, sign=True) if labels else []
     notes += _region_notes(panel, look) + missing_note(panel, lines)
-    shapes = trained_mark(panel, _trained_lengths(result), look) + _regions(panel, look)
+    shapes = trained_mark(panel, _marks(result), look) + _regions(panel, look)
     return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
-
-
-def _trained_lengths(result: Result) -> list[int]:
-    """The training lengths within the lengths measured."""
-    rows: Sequence[Entry] = result["variants"]
-    trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
-    return [length for length in trained if length <= max(result["lengths"])]
 
 
 def comparison_title(result: Result) -> str:
     """The question that the result answers."""
-    longest, trained = max(result["lengths"]), result["train_length"]
+    longest, marked = max(result["lengths"]), marked_length(result)
     rows = result["variants"]
-    if longest <= trained:
-        return f"Trained on {count(trained)} tokens, read at {count(longest)}"
-    asked = f"Trained on {count(trained)} tokens, asked to read {count(longest)}"
+    if marked is None:
+        return f"Asked to read {count(longest)} tokens"
+    start = f"{'Declared for' if declares(result) else 'Trained on'} {count(marked)} tokens"
+    if longest <= marked:
+        return f"{start}, read at {count(longest)}"
+    asked = f"{start}, asked to read {count(longest)}"
     if len(rows) == 1:
         return f"{asked}: does {row_labels(rows)[0].replace('<br>', ' ')} hold?"
     return f"{asked}: which attention breaks?"
+
+
+def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
+    note = trained_note(panel, length, look)
+    of_others = [declares(row) for row in result["variants"] if marked_length(row) == length]
+    return note | {"text": "← declared"} if of_others and all(of_others) else note
+
+
+def _marks(result: Result) -> list[int]:
+    """Lengths that rows were trained on or declare, as far as the axis goes."""
+    found = {marked_length(row) for row in result["variants"]} or {marked_length(result)}
+    longest = max(result["lengths"])
+    return sorted(length for length in found if length is not None and length <= longest)
 
 
 def comparison_subtitle(result: Result) -> str:
@@ -175,7 +195,7 @@ def _delta_panel(
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
     low = min(min(values, default=0.0) * 1.5, -0.35 * high)
-    length = count(result["train_length"])
+    length = count(restart_length(result))
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
         f"0: same as forgetting everything older than {length} tokens"
@@ -267,9 +287,9 @@ def _position_part(
 ) -> Part:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
-    trained = sorted({row["train_length"] for row in result["variants"]})
+    trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
-    notes += [trained_note(panel, length, look) for length in trained]
+    notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [line.trace(panel, markers=False) for line in lines]
     return Part([panel], traces, trained_mark(panel, trained, look), notes)
 

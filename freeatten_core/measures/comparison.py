@@ -17,7 +17,8 @@ from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.shards import shards
 from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
+from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import control, judged
@@ -133,22 +134,14 @@ def _score_rows(request: Request, drawn: Drawn, rows: _Rows, watch: Watch) -> No
 
 def _score_row(
     request: Request,
-    row: Row,
+    row: Row | CausalRow,
     selection: Selection,
     fitting: Sequence[Text],
     windowed: Windowed,
     watch: Watch,
 ) -> tuple[dict[str, Any], Losses]:
-    trained = row.checkpoint.config.train_length
-    model, temperatures = modified_copy(
-        row.checkpoint.model,
-        row.variant,
-        request.lengths,
-        fitting,
-        device=request.device,
-        dtype=DTYPES[request.dtype],
-        advance=watch.advance,
-    )
+    trained = row.restart_length
+    model, temperatures = _model(request, row, fitting, watch)
     parts: list[Losses] = []
     # a text at a time on a CPU, so that a first result is on screen within seconds
     for shard in shards(len(selection.texts) if request.device.type == "cpu" else 1):
@@ -174,7 +167,7 @@ def _score_row(
         entry["temperatures"] = temperatures
     if request.control == "swap":
         entry |= _swap(request, trained, model, selection.texts, watch)
-    if request.dtype != "float32":
+    if request.dtype != "float32" and isinstance(row, Row) and isinstance(model, Model):
         entry |= precision_entry(
             row.variant,
             model,
@@ -186,10 +179,28 @@ def _score_row(
     return entry, losses
 
 
+def _model(
+    request: Request, row: Row | CausalRow, fitting: Sequence[Text], watch: Watch
+) -> tuple[Model | CausalModel, dict[int, float] | None]:
+    """A row's model as it was asked for, and the temperatures if it has any."""
+    if isinstance(row, CausalRow):
+        row.model.check_length(max(request.lengths))
+        return row.model.on(request.device, DTYPES[request.dtype]), None
+    return modified_copy(
+        row.checkpoint.model,
+        row.variant,
+        request.lengths,
+        fitting,
+        device=request.device,
+        dtype=DTYPES[request.dtype],
+        advance=watch.advance,
+    )
+
+
 def _controls(
     request: Request,
-    row: Row,
-    model: Model,
+    row: Row | CausalRow,
+    model: Model | CausalModel,
     texts: Sequence[Text],
     losses: Losses,
     windowed: Windowed,
@@ -206,8 +217,16 @@ def _controls(
     sliding = against(
         sliding_losses(model.token_losses, texts, trained, device=device, advance=advance)
     )
-    variant = window_variant(row.variant)
-    if variant is None:
+    if isinstance(model, CausalModel):
+        if not model.takes_window:
+            return Controls(sliding, None)
+        scorer = model.with_window(trained).token_losses
+        return Controls(
+            sliding,
+            against(windowed_losses(scorer, texts, trained, device=device, advance=advance)),
+        )
+    variant = window_variant(row.variant) if isinstance(row, Row) else None
+    if variant is None or isinstance(row, CausalRow):
         return Controls(sliding, None)
     key = row.checkpoint.folder, variant
     if row.variant.modifier("window") is not None:
@@ -227,7 +246,7 @@ def _controls(
 
 
 def _swap(
-    request: Request, trained: int, model: Model, texts: Sequence[Text], watch: Watch
+    request: Request, trained: int, model: Model | CausalModel, texts: Sequence[Text], watch: Watch
 ) -> dict[str, Any]:
     changes = swapped_losses(
         model.token_losses,
@@ -243,7 +262,7 @@ def _swap(
     return {"swap_delta": change, "swap_delta_ci95": ci95}
 
 
-def _row_name(row: Row, rows: Sequence[Row]) -> str:
-    """The variant, with its checkpoint where two rows share the variant."""
-    alike = [other for other in rows if other.variant == row.variant]
-    return str(row.variant) if len(alike) == 1 else f"{row.variant}@{row.checkpoint.name}"
+def _row_name(row: Row | CausalRow, rows: Sequence[Row | CausalRow]) -> str:
+    """The row's name, with its checkpoint where two rows share it."""
+    alike = [other for other in rows if other.name == row.name]
+    return row.name if len(alike) == 1 else f"{row.name}@{row.source}"

@@ -19,7 +19,7 @@ from freeatten_core.models.forecast import (
     probe,
     scoring_bytes,
 )
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.variants.variant import Variant
 
 from .alignment import fitting_cost
@@ -71,6 +71,8 @@ def _bytes(request: Request, texts: int, lengths: Iterable[int]) -> tuple[int, i
     size = DTYPES[request.dtype].itemsize
     largest = 0
     for row in request.rows:
+        if isinstance(row, CausalRow):  # its weights and a pass were checked before it was loaded
+            continue
         config = row.checkpoint.config
         weights = MODELS * size * parameter_count(config)
         for length in lengths:
@@ -86,6 +88,8 @@ def _seconds(request: Request, drawn: Drawn) -> float | None:
     """Every row's cost in units of its longest pass, of which a probe gives the seconds."""
     whole, longest = 0.0, max(request.lengths)
     for row in request.rows:
+        if isinstance(row, CausalRow):
+            return None  # its own code decides what a pass takes
         try:
             rates = _probed(request, row)
         except Exception as error:  # a bug is raised again
@@ -112,32 +116,40 @@ def cost(request: Request, drawn: Drawn) -> float:
     whole = sum(_row_cost(request, row, drawn) for row in request.rows)
     longest = max(request.lengths)
     for row in _windowed_rows(request).values():
-        trained = row.checkpoint.config.train_length
-        whole += windowed_cost(len(drawn.of(row).texts), longest, trained)
+        whole += windowed_cost(len(drawn.of(row).texts), longest, row.restart_length)
+    for other in request.rows:
+        if (
+            isinstance(other, CausalRow)
+            and other.model.takes_window
+            and request.has_controls(other)
+        ):
+            whole += windowed_cost(len(drawn.of(other).texts), longest, other.restart_length)
     return whole
 
 
 def _windowed_rows(request: Request) -> dict[tuple[Path, Variant], Row]:
-    """A row for each of the models with a window that W needs."""
+    """A row of this project for each of the models with a window that W needs."""
     return {
         (row.checkpoint.folder, variant): row
         for row in request.rows
-        if request.has_controls(row)
+        if isinstance(row, Row)
+        and request.has_controls(row)
         and (variant := window_variant(row.variant)) is not None
         and row.variant.modifier("window") is None
     }
 
 
-def _row_cost(request: Request, row: Row, drawn: Drawn) -> float:
+def _row_cost(request: Request, row: Row | CausalRow, drawn: Drawn) -> float:
     texts = len(drawn.of(row).texts)
-    trained, longest = row.checkpoint.config.train_length, max(request.lengths)
+    trained, longest = row.restart_length, max(request.lengths)
     whole = scoring_cost(texts, request.lengths, trained)
-    whole += fitting_cost(row.variant, trained, drawn.fitting(row), request.lengths)
+    if isinstance(row, Row):
+        whole += fitting_cost(row.variant, trained, drawn.fitting(row), request.lengths)
     if request.has_controls(row):
         whole += sliding_cost(texts, longest, trained)
     if request.control == "swap":
         far = [length for length in request.lengths if length > trained]
         whole += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
-    if request.dtype != "float32":
+    if request.dtype != "float32" and isinstance(row, Row):
         whole += pass_cost(texts, longest)
     return whole

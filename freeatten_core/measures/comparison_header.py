@@ -17,14 +17,13 @@ from .request import Request
 
 def header(request: Request, selection: Selection, seconds: float) -> ResultDict:
     """Everything in a result but its rows."""
-    train_lengths = [row.checkpoint.config.train_length for row in request.rows]
-    tokenizer = request.rows[0].checkpoint.tokenizer
+    tokenizer = request.rows[0].tokenizer
     digest = hashlib.sha256()
     for text in selection.texts:
         digest.update(tokenizer.decode(text.tokens.tolist()).encode())
     return {
         "schema": SCHEMA,
-        "train_length": train_lengths[0],
+        **request.rows[0].lengths,
         "lengths": list(request.lengths),
         "texts": len(selection.texts),
         "seed": request.seed,

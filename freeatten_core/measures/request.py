@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import tokenizer_id
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
 
 from .alignment import FITTED_ON, needs_temperatures
 from .scoring import check_swappable
@@ -25,7 +27,7 @@ Control = Literal["restart", "swap"]
 class Request:
     """What to compare. Fields as the options of `freeatten compare`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Row | CausalRow]
     lengths: Sequence[int]
     documents: Sequence[Document]
     source: str
@@ -37,9 +39,9 @@ class Request:
     control: Control = "restart"
     by_position: bool = False
 
-    def has_controls(self, row: Row) -> bool:
-        """Whether a row reads more than it was trained on, which S and W are about."""
-        return max(self.lengths) > row.checkpoint.config.train_length
+    def has_controls(self, row: Row | CausalRow) -> bool:
+        """Whether a row reads more than its restart, which S and W are about."""
+        return max(self.lengths) > row.restart_length
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class Drawn:
     fitted: dict[str, list[Text]]
     """What `align` is fitted on: of other files; only where a row needs it."""
 
-    def of(self, row: Row) -> Selection:
+    def of(self, row: Row | CausalRow) -> Selection:
         """What a row is scored on."""
-        return self.scored[tokenizer_id(row.checkpoint.tokenizer)]
+        return self.scored[tokenizer_id(row.tokenizer)]
 
-    def fitting(self, row: Row) -> list[Text]:
+    def fitting(self, row: Row | CausalRow) -> list[Text]:
         """What a row is fitted on, if anything."""
-        return self.fitted.get(tokenizer_id(row.checkpoint.tokenizer), [])
+        return self.fitted.get(tokenizer_id(row.tokenizer), [])
 
 
 def draw_texts(request: Request) -> Drawn:
@@ -66,31 +68,41 @@ def draw_texts(request: Request) -> Drawn:
         UsageError: no document is long enough, none is left to fit `align` on, or there is a
             single one and `--control swap`.
     """
-    tokenizers = {
-        tokenizer_id(r.checkpoint.tokenizer): r.checkpoint.tokenizer for r in request.rows
-    }
-    step = math.lcm(*(row.checkpoint.config.train_length for row in request.rows))
+    rows: dict[str, list[Row | CausalRow]] = {}
+    for row in request.rows:
+        rows.setdefault(tokenizer_id(row.tokenizer), []).append(row)
+    step = math.lcm(*(row.restart_length for row in request.rows))
     scored = {
         name: select_texts(
             request.documents,
-            tokenizer,
+            alike[0].tokenizer,
             max(request.lengths),
             request.texts,
             request.seed,
             step=step,
+            ends=_ends(alike),
         )
-        for name, tokenizer in tokenizers.items()
+        for name, alike in rows.items()
     }
     if request.control == "swap":
         for selection in scored.values():
             check_swappable(selection.texts)
     fitted: dict[str, list[Text]] = {}
     for row in request.rows:
-        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+        if isinstance(row, CausalRow):
+            continue
+        tokenizer = tokenizer_id(row.tokenizer)
         trained = row.checkpoint.config.train_length
         if tokenizer not in fitted and needs_temperatures(row.variant, trained, request.lengths):
             fitted[tokenizer] = _not_scored(request, row, scored[tokenizer])
     return Drawn(scored, fitted)
+
+
+def _ends(rows: Sequence[Row | CausalRow]) -> Callable[[str], NDArray[np.int64]] | None:
+    """Where tokens end, of rows with one tokenizer; None where it is not asked: tokens of this
+    project spell their bytes, and what is not the text has none."""
+    codecs = [row.model.codec for row in rows if isinstance(row, CausalRow)]
+    return codecs[0].ends if codecs and codecs[0].lossless else None
 
 
 def _not_scored(request: Request, row: Row, selection: Selection) -> list[Text]:

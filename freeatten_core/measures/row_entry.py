@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from freeatten_core.data.selection import Text
 from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import control, judged
 
@@ -26,7 +26,9 @@ FAILED = "failed"
 """In the place of a verdict: the row could not be scored, and its `error` says why."""
 
 
-def row_entry(request: Request, row: Row, texts: Sequence[Text], losses: Losses) -> dict[str, Any]:
+def row_entry(
+    request: Request, row: Row | CausalRow, texts: Sequence[Text], losses: Losses
+) -> dict[str, Any]:
     """The entry of a row from the losses of the first of its texts, or of all; no controls yet."""
     lengths, trained = list(request.lengths), losses.train_length
     per_text = np.stack([losses.mean(length) for length in lengths], axis=1)
@@ -40,12 +42,14 @@ def row_entry(request: Request, row: Row, texts: Sequence[Text], losses: Losses)
     loss, ci95 = intervals(per_text)
     delta, delta_ci95 = intervals(deltas)
     tokens_scored = per_text.shape[0] * max(lengths)
-    scored = sum(_scored_bytes(row, text) for text in texts[: len(per_text)])
-    bits = [value * tokens_scored / (math.log(2) * scored) for value in loss]
+    scored = _scored_bytes(row, texts[: len(per_text)])
+    bits = [
+        None if scored is None else value * tokens_scored / (math.log(2) * scored) for value in loss
+    ]
     entry = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": trained,
+        "variant": row.name,
+        "checkpoint": row.source,
+        **row.lengths,
         "loss": loss,
         "ci95": ci95,
         "restart_loss": float(losses.restart_mean().mean()),
@@ -65,12 +69,12 @@ def row_entry(request: Request, row: Row, texts: Sequence[Text], losses: Losses)
     return judged(entry, lengths)
 
 
-def missing_entry(request: Request, row: Row) -> dict[str, Any]:
+def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be scored: no number."""
     entry = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
+        "variant": row.name,
+        "checkpoint": row.source,
+        **row.lengths,
         **no_numbers(("loss", "delta"), len(request.lengths)),
         "bits_per_byte": [None] * len(request.lengths),
         **dict.fromkeys(("restart_loss", "ratio", "hurts_from")),
@@ -86,8 +90,12 @@ def missing_entry(request: Request, row: Row) -> dict[str, Any]:
     return entry
 
 
-def _scored_bytes(row: Row, text: Text) -> int:
-    return int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum())
+def _scored_bytes(row: Row | CausalRow, texts: Sequence[Text]) -> int | None:
+    """Bytes of the targets; None where the tokens are not the text."""
+    if isinstance(row, Row):
+        return sum(int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum()) for text in texts)
+    sizes = [text.bytes for text in texts if text.bytes is not None]
+    return sum(sizes) if row.model.codec.lossless and len(sizes) == len(texts) else None
 
 
 @cache

@@ -14,6 +14,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.tokenizer import encode
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.transformers_model import CausalModel
 
 Tokens = NDArray[np.int64]
 
@@ -61,10 +62,11 @@ def check_model(model: object) -> None:
     Raises:
         UsageError: neither a checkpoint nor a callable.
     """
-    if not isinstance(model, Checkpoint) and not callable(model):
+    if not isinstance(model, Checkpoint | CausalModel) and not callable(model):
         raise UsageError(
             f"model is {described(model)}; it must be a checkpoint, as load_checkpoint gives it, "
-            "or a callable from tokens (B, L) to logits (B, L, vocabulary)"
+            "a model, as load_causal_model gives it, or a callable from tokens (B, L) to logits "
+            "(B, L, vocabulary)"
         )
 
 
@@ -92,7 +94,7 @@ def _tokens(model: object, text: Any, name: str, longest: int) -> Tokens:
             f"{name} has {len(found):,} tokens; the longest length needs {longest + 1:,}"
         )
     found = found[: longest + 1]
-    known = model.config.vocab_size if isinstance(model, Checkpoint | Model) else None
+    known = _vocabulary(model)
     low, high = int(found.min()), int(found.max())
     if low < 0 or (known is not None and high >= known):
         legal = "0 or more" if known is None else f"from 0 to {known - 1}"
@@ -100,8 +102,14 @@ def _tokens(model: object, text: Any, name: str, longest: int) -> Tokens:
     return found.astype(np.int64)
 
 
+def _vocabulary(model: object) -> int | None:
+    if isinstance(model, CausalModel):
+        return model.vocab_size
+    return model.config.vocab_size if isinstance(model, Checkpoint | Model) else None
+
+
 def _encoded(model: object, text: str, name: str) -> Tokens:
-    if not isinstance(model, Checkpoint):
+    if not isinstance(model, Checkpoint | CausalModel):
         raise UsageError(f"{name} is a string; a plain callable needs arrays of tokens")
     try:
         text.encode()
@@ -109,7 +117,8 @@ def _encoded(model: object, text: str, name: str) -> Tokens:
         raise UsageError(
             f"{name} is not text: character {error.start} is half of a surrogate pair"
         ) from error
-    return encode(model.tokenizer, text)
+    tokenizer = model.codec.tokenizer if isinstance(model, CausalModel) else model.tokenizer
+    return encode(tokenizer, text)
 
 
 def _ids(text: Any, name: str) -> NDArray[Any]:

@@ -24,6 +24,7 @@ from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.selection import Text
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.transformers_model import CausalModel
 
 from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
 
@@ -251,7 +252,7 @@ def swapped_losses(
 
 
 def loss_by_length(
-    model: Checkpoint | Logits,
+    model: Checkpoint | CausalModel | Logits,
     texts: Sequence[str | NDArray[np.int64]],
     lengths: Sequence[int],
     *,
@@ -260,10 +261,12 @@ def loss_by_length(
     """Mean loss of each text at each length, nats per token, (texts, lengths).
 
     Args:
-        model: a checkpoint, or any callable from tokens (B, L) to logits (B, L, vocabulary).
-        texts: strings, for a checkpoint, or arrays of tokens; cut to the longest length + 1.
+        model: a checkpoint, a model of the transformers library as `load_causal_model` gives it, or
+            any callable from tokens (B, L) to logits (B, L, vocabulary).
+        texts: strings, for a model with a tokenizer, or arrays of tokens; cut to the longest
+            length + 1.
         lengths: tokens; each divides the largest.
-        device: where the model computes; None for where a checkpoint's weights are, else the CPU.
+        device: where the model computes; None for where its weights are, the CPU for a callable.
 
     Raises:
         UsageError: names the argument, what it is and what it must be: no list of texts or
@@ -279,6 +282,9 @@ def loss_by_length(
         here = model.model.embedding.weight.device
         where = here if device is None else usable_device(device)
         scorer: Scorer = _on(model.model, where).token_losses
+    elif isinstance(model, CausalModel):
+        where = model.device if device is None else usable_device(device)
+        scorer = model.on(where).token_losses
     else:
         scorer, where = _from_logits(model), usable_device("cpu" if device is None else device)
     table = np.zeros((len(tokens), len(asked)))

@@ -69,17 +69,26 @@ def _closest(text: str, names: Sequence[str] = ()) -> str:
 
 
 def _download(repository: str) -> Path:
-    folder = _fetch(repository, [CONFIG])
+    folder = fetch_files(repository, [CONFIG])
     check_files(repository, folder, [CONFIG])
     read_config(folder / CONFIG)  # before the weights of another model are fetched
-    return _fetch(repository, FILES)
+    return fetch_files(repository, FILES)
 
 
-def _fetch(repository: str, files: Sequence[str]) -> Path:
+def fetch_files(repository: str, files: Sequence[str], revision: str | None = None) -> Path:
+    """The folder with those files of a hub repository, as far as it has them.
+
+    Args:
+        files: names, with `*` for any part.
+        revision: a branch, tag or commit; None for the main one.
+
+    Raises:
+        UsageError: the hub does not give it, or it is not here and `HF_HUB_OFFLINE` is set.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(files)))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
     except Exception as error:  # the hub's types, and those of the HTTP library it uses
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UsageError(

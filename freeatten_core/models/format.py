@@ -10,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from freeatten_core.basics.errors import ContentError
+from freeatten_core.data.tokenizer import PROBE
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
@@ -44,9 +45,6 @@ _KEYS = (
     "tokenizer_sha256",
 )
 """Everything `config.json` can hold: another key would ask for what is not computed."""
-
-_PROBE = "if x:\n\treturn  'Été, 漢字, 🐈'  # ½\r\n\n"
-"""What a tokenizer must give back: case, accents, blanks, and characters of 1 to 4 bytes."""
 
 
 def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:
@@ -153,10 +151,10 @@ def read_tokenizer(path: Path) -> Tokenizer:
 
 
 def _is_lossless(tokenizer: Tokenizer) -> bool:
-    encoding = tokenizer.encode(_PROBE, add_special_tokens=False)
+    encoding = tokenizer.encode(PROBE, add_special_tokens=False)
     as_bytes = sum(map(len, encoding.tokens))  # a byte-level token has a character for every byte
     decoded = tokenizer.decode(encoding.ids, skip_special_tokens=False)
-    return decoded == _PROBE and as_bytes == len(_PROBE.encode())
+    return decoded == PROBE and as_bytes == len(PROBE.encode())
 
 
 def _check_keys(path: Path, where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -19,6 +19,7 @@ from freeatten_core.variants.variant import Variant, nearest
 from .catalogue import locate, shipped, slug
 from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
+from .transformers_model import CausalModel, is_causal_source, load_causal_model
 
 ROWS = (
     "softmax",
@@ -39,6 +40,59 @@ class Row:
 
     variant: Variant
     checkpoint: Checkpoint
+
+    @property
+    def name(self) -> str:
+        return str(self.variant)
+
+    @property
+    def source(self) -> str:
+        """What it was loaded from."""
+        return self.checkpoint.name
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.checkpoint.tokenizer
+
+    @property
+    def restart_length(self) -> int:
+        """Tokens after which the model that it is compared with forgets."""
+        return self.checkpoint.config.train_length
+
+    @property
+    def lengths(self) -> dict[str, int | None]:
+        """What its entry of a result says of lengths."""
+        return {"train_length": self.restart_length}
+
+
+@dataclass(frozen=True)
+class CausalRow:
+    """A line of the comparison: a model of the transformers library, as it is."""
+
+    model: CausalModel
+    restart_length: int
+    """Tokens after which the model that it is compared with forgets."""
+
+    @property
+    def name(self) -> str:
+        return self.model.name
+
+    @property
+    def source(self) -> str:
+        """What it was loaded from."""
+        return self.model.name
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.model.codec.tokenizer
+
+    @property
+    def lengths(self) -> dict[str, int | None]:
+        """What its entry of a result says of lengths; nothing tells what it was trained on."""
+        return {
+            "restart_length": self.restart_length,
+            "declared_length": self.model.declared_length,
+        }
 
 
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
@@ -93,6 +147,37 @@ def common_tokenizer(rows: Sequence[Row]) -> Tokenizer:
     if others:
         raise UsageError("the checkpoints have different tokenizers; take them one at a time")
     return first
+
+
+def load_scored_rows(
+    variants: Sequence[Variant],
+    checkpoints: Sequence[str],
+    restart: Callable[[int | None], int],
+) -> list[Row | CausalRow]:
+    """Rows as `load_rows` gives them, and of models of the transformers library.
+
+    Args:
+        restart: from the length that such a model declares to the one after which it restarts.
+
+    Raises:
+        UsageError, ContentError: as `load_rows` and `load_causal_model`; modifiers on such a model.
+    """
+    rows: list[Row | CausalRow] = [*load_rows(variants, [])]
+    for source in checkpoints:
+        name, modifiers = split_modifiers(source)
+        if not is_causal_source(name):
+            own = [row for row in rows if isinstance(row, Row)]
+            known = {(row.variant, row.checkpoint.folder) for row in own}
+            found = load_rows([], [source])
+            rows += [r for r in found if (r.variant, r.checkpoint.folder) not in known]
+        elif modifiers:
+            raise UsageError(
+                f"{source}: modifiers such as {modifiers} go with models of this project only"
+            )
+        else:
+            model = load_causal_model(name)
+            rows.append(CausalRow(model, restart(model.declared_length)))
+    return rows
 
 
 def allowed_source(source: str) -> str:

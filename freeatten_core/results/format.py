@@ -25,6 +25,25 @@ def row_names(rows: Sequence[Entry]) -> list[str]:
     ]
 
 
+def restart_length(facts: Mapping[str, Any]) -> int:
+    """L of Δ, S and W of a result or a row: what a model of this project was trained on, and what
+    was asked for one of others."""
+    found = facts["restart_length"] if "restart_length" in facts else facts["train_length"]
+    return int(found)
+
+
+def marked_length(facts: Mapping[str, Any]) -> int | None:
+    """What charts mark of a result or a row: the length it was trained on, or of a model of others
+    the one that it declares, if it does."""
+    found = facts["declared_length"] if "declared_length" in facts else facts["train_length"]
+    return None if found is None else int(found)
+
+
+def declares(facts: Mapping[str, Any]) -> bool:
+    """Whether a result or a row is of a model of others, of which training lengths are unknown."""
+    return "declared_length" in facts
+
+
 def finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .format import restart_length
 from .intervals import interval
 
 SCHEMA = 2
@@ -102,7 +103,7 @@ def judged(row: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
         else _bounds(row[f"{name}_delta"], row[f"{name}_delta_ci95"])
         for name in ("sliding", "window")
     ]
-    says, hurts_from = verdict(lengths, delta, row["train_length"], *controls)
+    says, hurts_from = verdict(lengths, delta, restart_length(row), *controls)
     return {**row, "verdict": says, "hurts_from": hurts_from}
 
 

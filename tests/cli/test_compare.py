@@ -586,20 +586,21 @@ def test_a_hub_that_gives_nothing_is_one_sentence(books, monkeypatch):
 
 
 @pytest.mark.usefixtures("unscored")
-def test_another_format_on_the_hub_is_refused_before_its_weights_are_fetched(
+def test_a_model_that_is_no_language_model_is_refused_before_its_weights_are_fetched(
     books, monkeypatch, tmp_path
 ):
     fetched = []
 
-    def download(_repository: str, allow_patterns: list[str]) -> str:
+    def download(_repository: str, allow_patterns: list[str], **_: object) -> str:
         fetched.extend(allow_patterns)
-        (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 12}')
+        (tmp_path / "config.json").write_text('{"model_type": "vit", "hidden_size": 12}')
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    sentence = compare_refused(1, "openai-community/gpt2", "--text", books)
-    assert "format 1 only, checkpoints written by freeatten train" in sentence
-    assert fetched == ["config.json"]
+    sentence = compare_refused(1, "google/vit", "--text", books)
+    assert "google/vit is a vit; only causal language models are read" in sentence
+    assert "config.json" in fetched
+    assert not any(".safetensors" in name and "index" not in name for name in fetched)
 
 
 @pytest.fixture

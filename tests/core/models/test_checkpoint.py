@@ -499,7 +499,7 @@ def hub(monkeypatch):
         def __init__(self):
             self.asked = []
 
-        def download(self, repository, allow_patterns):
+        def download(self, repository, allow_patterns, **_):
             self.asked.append((repository, allow_patterns))
             if isinstance(self.answer, Exception):
                 raise self.answer

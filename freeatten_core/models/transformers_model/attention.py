@@ -1,0 +1,161 @@
+"""Softmax attention as transformers calls it, in panels: neither scores nor masks are L×L.
+
+Registered with the library under one name, so that every architecture that asks the library for
+its attention gets it. Windows come from the mask's rule, not from arguments, which some
+architectures do not pass. Caps of scores and sinks are as the models' own eager attention has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from freeatten_core.basics.errors import ContentError
+
+from .config import require_transformers
+
+NAME = "freeatten"
+SCORES = 1 << 24
+"""Scores at a time: 64 MB in float32."""
+PANEL_ROWS = 512
+
+_window: ContextVar[int | None] = ContextVar("window", default=None)
+_calls: ContextVar[list[int] | None] = ContextVar("calls", default=None)
+
+
+class Rule:
+    """Which keys each row sees, as an index rule; what a mask is to this attention."""
+
+    def __init__(self, visible: Callable[..., Tensor], length: int, device: torch.device) -> None:
+        self._visible = visible
+        self._at = torch.arange(length, device=device)
+
+    def visible(self, rows: Tensor, keys: Tensor) -> Tensor:
+        """(rows, keys), for their positions."""
+        none = torch.zeros((), dtype=torch.long, device=rows.device)
+        found = self._visible(none, none, rows[:, None], keys[None, :])
+        return found.broadcast_to(len(rows), len(keys))
+
+    @cached_property
+    def window(self) -> int | None:
+        """How many keys a row sees at most, itself included: the length for plain causal attention,
+        None where the rule is another."""
+        at = self._at
+        window = int(self.visible(at[-1:], at).sum())
+        for rows in torch.split(at, PANEL_ROWS):
+            distance = rows[:, None] - at[None, :]
+            if not torch.equal(self.visible(rows, at), (distance >= 0) & (distance < window)):
+                return None
+        return window
+
+
+def register() -> None:
+    """Make the attention known to transformers under `NAME`."""
+    transformers = require_transformers()
+    transformers.AttentionInterface.register(NAME, attend)
+    transformers.AttentionMaskInterface.register(NAME, _rule)
+
+
+@contextmanager
+def windowed(window: int) -> Iterator[None]:
+    """Every row sees its last `window` keys at most, in this thread."""
+    token = _window.set(window)
+    try:
+        yield
+    finally:
+        _window.reset(token)
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """The number of keys of every call, in this thread."""
+    calls: list[int] = []
+    token = _calls.set(calls)
+    try:
+        yield calls
+    finally:
+        _calls.reset(token)
+
+
+def _rule(
+    batch_size: int,  # noqa: ARG001  (the library passes all of these by name or place)
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Tensor] | None = None,
+    attention_mask: Tensor | None = None,
+    device: torch.device | str = "cpu",
+    **_: Any,
+) -> Rule:
+    plain = q_length == kv_length and not int(q_offset) and not int(kv_offset)
+    if not plain or mask_function is None or attention_mask is not None:
+        raise ContentError("a text is read whole, without padding and without a cache")
+    return Rule(mask_function, q_length, torch.device(device))
+
+
+def attend(
+    module: nn.Module,  # noqa: ARG001
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Rule | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of a layer, (B, L, heads, width of a value), and no weights.
+
+    Args:
+        module: the layer.
+        query: (B, heads, L, D).
+        key, value: (B, key heads, L, D and width of a value).
+        attention_mask: which keys a row sees.
+        scaling: of the scores, 1/√D where it is None.
+        softcap: bound of the scores, if there is one.
+        s_aux: the score of a key without a value, (heads,), if there is one.
+    """
+    if not isinstance(attention_mask, Rule):
+        raise ContentError("its attention has no mask that is an index rule")
+    calls = _calls.get()
+    if calls is not None:
+        calls.append(key.shape[2])
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    length, own, other = key.shape[2], attention_mask.window, _window.get()
+    window = min(length if own is None else own, length if other is None else other)
+    plain = own is not None and window == length and softcap is None and s_aux is None
+    if plain and value.shape[-1] == query.shape[-1]:  # of other widths it makes L×L scores
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
+        return mixed.transpose(1, 2).contiguous(), None
+    rows = max(1, min(PANEL_ROWS, SCORES // (query.shape[0] * query.shape[1] * length)))
+    mixed = query.new_empty(*query.shape[:3], value.shape[-1])
+    for start in range(0, length, rows):
+        end = min(start + rows, length)
+        first = max(0, start - window + 1)
+        scores = query[:, :, start:end] @ key[:, :, first:end].transpose(2, 3) * scale
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        at = torch.arange(first, end, device=query.device)
+        seen = attention_mask.visible(at[start - first :], at)
+        seen = seen & (at[start - first :, None] - at < window)
+        weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), s_aux)
+        mixed[:, :, start:end] = weights.to(value.dtype) @ value[:, :, first:end]
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    """Of float32 scores (B, heads, rows, keys), a key without a value among them if given."""
+    if sinks is None:
+        return scores.softmax(dim=-1)
+    sink = sinks.float().reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+    return torch.cat([scores, sink], dim=-1).softmax(dim=-1)[..., :-1]

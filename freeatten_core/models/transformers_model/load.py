@@ -1,0 +1,182 @@
+"""Loading a model of the transformers library: safetensors only, none of its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.seeds import generator
+
+from .attention import NAME, counted, register
+from .codec import read_codec
+from .config import (
+    check_memory,
+    declared_length,
+    forecast,
+    read_config,
+    reason,
+    require_transformers,
+)
+from .losses import find_body
+from .model import CausalModel
+from .source import Source, find
+
+TRIED_TOKENS = 64
+SAME = 1e-4
+"""Nats: losses closer than this are the same."""
+
+
+def load_causal_model(source: str) -> CausalModel:
+    """Load a causal language model of the transformers library, in float32 on the CPU.
+
+    Args:
+        source: a folder, a Hugging Face repository `owner/name`, with `@revision` if wanted, or
+            its address. Nothing else is fetched, and nothing where `HF_HUB_OFFLINE` is set.
+
+    Raises:
+        UsageError: nothing of that name, a model of this project, or no transformers library.
+        ContentError: it is no causal language model of text, in floating point, in safetensors,
+            with its tokenizer; or it does not fit into memory.
+    """
+    found = find(source)
+    if found is None:
+        raise UsageError(
+            f"no model {source!r}: it must be a folder with a model of the transformers library, "
+            "or a Hugging Face repository owner/name"
+        )
+    with _quiet():
+        config = read_config(found)
+        check_memory(found.name, forecast(found.name, config))
+        network = _network(found.with_weights(), config)
+        vocab_size = int(network.get_input_embeddings().weight.shape[0])
+        codec = read_codec(found, vocab_size)
+    limit, declared = _position_limit(network), declared_length(config)
+    length = min(each for each in (TRIED_TOKENS, limit, declared) if each is not None)
+    tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0))
+    body = _tried(found.name, network, tokens)
+    model = CausalModel(
+        found.name,
+        found.folder,
+        network,
+        body,
+        codec,
+        declared,
+        limit,
+        vocab_size,
+        takes_window=_in_panels(network, tokens),
+    )
+    _check_losses(model, tokens)
+    return model
+
+
+def _network(source: Source, config: Any) -> Any:
+    transformers = require_transformers()
+    try:
+        network, report = transformers.AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # the library raises whatever it meets
+        if isinstance(error, MemoryError):
+            raise
+        raise ContentError(f"{source.name} cannot be loaded: {reason(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ContentError(
+            f"{source.name} lacks {len(missing)} weights, the first is {missing[0]}; they would "
+            "be random"
+        )
+    return network.requires_grad_(False).eval()
+
+
+def _position_limit(network: nn.Module) -> int | None:
+    """The size of the smallest table of learned positions."""
+    tables = [
+        module.num_embeddings - int(getattr(module, "offset", 0))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Embedding) and _is_position(name)
+    ]
+    return min(tables, default=None)
+
+
+def _is_position(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return last == "wpe" or "position" in last
+
+
+@torch.inference_mode()
+def _tried(name: str, network: Any, tokens: Tensor) -> nn.Module:
+    try:
+        body = find_body(network, tokens)
+    except Exception as error:  # the model's own code
+        raise ContentError(f"{name} does not run: {reason(error)}") from error
+    if body is None:
+        raise ContentError(f"{name}: its hidden states were not found, so it cannot be scored")
+    return body
+
+
+@torch.inference_mode()
+def _in_panels(network: Any, tokens: Tensor) -> bool:
+    """Whether every layer's attention is made here; the others keep their own.
+
+    It is where the architecture asks the library for its attention and its logits stay the same:
+    some take the name and never call it, some do more to scores than the attention here knows.
+    """
+    own, implementation = (
+        network(input_ids=tokens, use_cache=False).logits,
+        network.config._attn_implementation,
+    )
+    register()
+    try:
+        network.set_attn_implementation(NAME)
+        with counted() as calls:
+            found = network(input_ids=tokens, use_cache=False).logits
+        if calls and torch.allclose(found, own, atol=SAME, equal_nan=True):
+            return len(calls) == int(network.config.num_hidden_layers)
+    except Exception:  # whatever the model's own code does with a mask or a name that it lacks
+        pass
+    network.set_attn_implementation(implementation)
+    return False
+
+
+@torch.inference_mode()
+def _check_losses(model: CausalModel, tokens: Tensor) -> None:
+    """Whether losses are those of the model's own forward, and a token's hang on no later one."""
+    read, targets = tokens[:, :-1], tokens[:, 1:]
+    found = model.token_losses(read, targets)
+    logits = model.network(input_ids=model.read(read), use_cache=False).logits
+    own = nn.functional.cross_entropy(logits[0].float(), targets[0], reduction="none")
+    if not torch.allclose(found[0], own, atol=SAME, equal_nan=True):
+        raise ContentError(f"{model.name}: losses differ from those of its own forward")
+    changed = read.clone()
+    changed[:, -1] = (changed[:, -1] + 1) % model.vocab_size
+    earlier = model.token_losses(changed, targets)[:, :-1]
+    if not torch.allclose(earlier, found[:, :-1], atol=SAME, equal_nan=True):
+        raise ContentError(
+            f"{model.name} reads later tokens too; only causal language models are read"
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's own bars and advice; what is wrong is said in one sentence."""
+    logging = require_transformers().utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,109 @@
+"""Losses of a transformers model without the logits of a whole text.
+
+The model's own forward is run once on the whole text, its head on one token only, and then on
+slices with the body's forward replaced by a slice of what it returned. So whatever a model does
+between its body and its logits, scales, caps, biases, is done by its own code.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LOGITS = 1 << 25
+"""Logits at a time: 128 MB in float32."""
+
+
+def token_losses(
+    network: Any, body: nn.Module, tokens: Tensor, targets: Tensor, start: int = 0
+) -> Tensor:
+    """Nats per target, float32 (B, L − start), for the targets from `start` on.
+
+    Args:
+        network: a causal language model of transformers.
+        body: the part of it that `find_body` found.
+        tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
+    """
+    whole: list[Any] = []
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        whole.append(body(*args, **kwargs))
+        return _part(whole[0], 0, 1)
+
+    first = _with_body(network, body, run)(input_ids=tokens, use_cache=False).logits
+    step = max(1, LOGITS // (len(tokens) * first.shape[-1]))
+    losses = []
+    for begin in range(start, tokens.shape[1], step):
+        end = min(begin + step, tokens.shape[1])
+
+        def returned(*_: Any, _begin: int = begin, _end: int = end, **__: Any) -> Any:
+            return _part(whole[0], _begin, _end)
+
+        head = _with_body(network, body, returned)
+        logits = head(input_ids=tokens[:, begin:end], use_cache=False).logits
+        losses.append(
+            F.cross_entropy(
+                logits.flatten(0, 1).float(), targets[:, begin:end].flatten(), reduction="none"
+            ).view(len(tokens), -1)
+        )
+    return torch.cat(losses, dim=1)
+
+
+def find_body(network: Any, tokens: Tensor) -> nn.Module | None:
+    """The part of a model that its forward calls for the hidden states; None if there is none.
+
+    Args:
+        tokens: (1, L), a few to try it with.
+    """
+    called: list[nn.Module] = []
+    candidates = [network.base_model, getattr(network, "get_decoder", lambda: None)()]
+    for body in candidates:
+        if not isinstance(body, nn.Module) or body is network:
+            continue
+
+        def run(*args: Any, _body: nn.Module = body, **kwargs: Any) -> Any:
+            found = _body(*args, **kwargs)
+            if isinstance(getattr(found, "last_hidden_state", None), Tensor):
+                called.append(_body)
+            return found
+
+        _with_body(network, body, run)(input_ids=tokens, use_cache=False)
+        if called:
+            return called[0]
+    return None
+
+
+def _with_body(network: Any, body: nn.Module, forward: Callable[..., Any]) -> Any:
+    """A shallow copy of a model whose body has another forward; the model stays as it is, so that
+    several threads can use it."""
+    replaced = _shallow(body)
+    replaced.forward = forward
+    return _replacing(network, body, replaced)
+
+
+def _replacing(module: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Shallow copies of a module and of what leads from it to `old`, which is replaced."""
+    found = _shallow(module)
+    for name, child in module._modules.items():
+        if child is old:
+            found._modules[name] = new
+        elif child is not None and any(each is old for each in child.modules()):
+            found._modules[name] = _replacing(child, old, new)
+    return found
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    found = copy.copy(module)
+    found._modules = dict(module._modules)
+    return found
+
+
+def _part(outputs: Any, begin: int, end: int) -> Any:
+    """What a body returned, of some positions."""
+    kept = {"last_hidden_state": outputs.last_hidden_state[:, begin:end]}
+    return type(outputs)(**kept)

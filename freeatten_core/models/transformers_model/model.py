@@ -1,0 +1,110 @@
+"""A causal language model of the transformers library, as measurements use it."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from freeatten_core.basics.errors import UsageError, out_of_memory
+
+from .attention import windowed
+from .codec import Codec
+from .config import reason
+from .losses import token_losses
+
+
+@dataclass(frozen=True)
+class CausalModel:
+    """A loaded model; threads can share it."""
+
+    name: str
+    """The folder, or the repository with its revision."""
+    folder: Path
+    network: Any
+    """A `…ForCausalLM` of transformers, for inference."""
+    body: nn.Module
+    codec: Codec
+    declared_length: int | None
+    """Tokens that the configuration declares; not what it was trained on."""
+    position_limit: int | None
+    """Tokens that it has positions for; None where there is no table of them."""
+    vocab_size: int
+    takes_window: bool
+    """Whether every layer's attention can be given a window."""
+    window: int | None = None
+    """Keys that a row sees at most, in every layer."""
+
+    @property
+    def device(self) -> torch.device:
+        weight: Tensor = next(self.network.parameters())
+        return weight.device
+
+    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> CausalModel:
+        """The model there and in that type: itself where it is so, else a copy."""
+        if self.device == device and next(self.network.parameters()).dtype == dtype:
+            return self
+        network, body = copy.deepcopy((self.network, self.body))
+        return replace(self, network=network.to(device, dtype), body=body)
+
+    def with_window(self, window: int) -> CausalModel:
+        """The same weights, where every row sees its last `window` keys in every layer.
+
+        Raises:
+            UsageError: not every layer's attention can be given one.
+        """
+        if not self.takes_window:
+            raise UsageError(f"{self.name}: not every layer can be given a window")
+        return replace(self, window=window)
+
+    @torch.inference_mode()
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target, float32 (B, L − start), for the targets from `start` on.
+
+        What the tokenizer puts before a text stands in the place of the first tokens read, so that
+        L tokens stay L.
+
+        Args:
+            tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
+
+        Raises:
+            UsageError: more tokens than the model has positions for.
+        """
+        self.check_length(tokens.shape[1])
+        try:
+            with nullcontext() if self.window is None else windowed(self.window):
+                return token_losses(self.network, self.body, self.read(tokens), targets, start)
+        except (IndexError, RuntimeError) as error:
+            declared = self.declared_length
+            if declared is None or tokens.shape[1] <= declared or out_of_memory(error):
+                raise
+            raise UsageError(
+                f"{self.name} fails at {tokens.shape[1]:,} tokens, past the {declared:,} that it "
+                f"declares: {reason(error)}"
+            ) from error
+
+    def check_length(self, length: int) -> None:
+        """Whether a text can be that long.
+
+        Raises:
+            UsageError: there are fewer positions.
+        """
+        if self.position_limit is not None and length > self.position_limit:
+            raise UsageError(
+                f"{self.name} has {self.position_limit:,} positions and cannot read {length:,} "
+                "tokens"
+            )
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The tokens with the prefix in the place of the first, (B, L)."""
+        prefix = self.codec.prefix[: tokens.shape[1]]
+        if not prefix:
+            return tokens
+        read = tokens.clone()
+        read[:, : len(prefix)] = torch.tensor(prefix, dtype=tokens.dtype, device=tokens.device)
+        return read
