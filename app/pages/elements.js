@@ -32,7 +32,7 @@ function csvOf(lines) {
   const cell = (value) => {
     const text = String(value ?? "");
     const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    return /[",#\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return lines.map((one) => one.map(cell).join(",")).join("\n") + "\n";
 }

@@ -111,6 +111,7 @@ async function openMaps(state) {
   const tokens = await read("tokens");
   freeatten.page = new freeatten.MapView(byId("maps"), {
     maps: entries(), tokens, state, theme: theme(), title: byId("map-title").textContent,
+    caption: () => [byId("map-about").textContent],
     onState: (now) => { if (address().tab === "map") remember("map", now); },
   });
   await freeatten.page.ready;

@@ -143,7 +143,8 @@ def comparison(name: str, result: Result) -> dict[str, Any]:
         return about | {"main": _shown(main), "all": _shown(result)}
     whole = _shown(result, _legended)
     about["picked"] = row_names(main["variants"])
-    return about | {"main": _shown(main) | {"tables": whole["tables"]}, "all": whole}
+    numbers = {part: whole[part] for part in ("tables", "values")}
+    return about | {"main": _shown(main) | numbers, "all": whole}
 
 
 def scored(result: Result) -> dict[str, Any]:
@@ -187,6 +188,7 @@ def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled)
             _table(result, "loss", "ci95", LOSS_CAPTION, number),
             _table(result, "delta", "delta_ci95", DELTA_CAPTION, signed),
         ],
+        "values": _values(result),
     }
 
 
@@ -275,6 +277,25 @@ def _table(
         texts = [with_half_width(form(value), pair if value else None) for value, pair in pairs]
         rows.append([label, *texts])
     return {"caption": caption, "header": _headings(result["lengths"]), "rows": rows}
+
+
+def _values(result: Result) -> list[list[Any]]:
+    """What was measured, one value a line: measure, variant, tokens, value, low, high, texts."""
+    lines: list[list[Any]] = []
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        for measure, interval in (("loss", "ci95"), ("delta", "delta_ci95")):
+            pairs = zip(result["lengths"], row[measure], row[interval], strict=True)
+            lines += [
+                [measure, name, length, value, *(pair or (None, None)), result["texts"]]
+                for length, value, pair in pairs
+            ]
+        for measure in ("sliding_delta", "window_delta"):
+            if row.get(measure) is not None:
+                pair = row.get(f"{measure}_ci95") or (None, None)
+                lines.append(
+                    [measure, name, result["lengths"][-1], row[measure], *pair, result["texts"]]
+                )
+    return lines
 
 
 def _labels(result: Result) -> list[str]:

@@ -12,6 +12,7 @@
  * @property {string[] | null} [tokens]
  * @property {[number, number] | null} [difference]  numbers of two maps of a head
  * @property {string} [state]  as `state()` gave it
+ * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
  * @property {"light" | "dark"} [theme]  the system's, and a button, without it
  */
@@ -94,7 +95,8 @@ class MapView {
     this.differenceChoice = this.select("Difference", [["", "none"]], (value) =>
       this.show(this.head, value ? pairOf(value) : null));
     bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
-      button("Save PNG", "save this view as a picture", () => this.savePicture()));
+      button("Save PNG", "save this view as a picture", () => this.savePicture("png")),
+      button("SVG", "save this view as SVG", () => this.savePicture("svg")));
     if (!this.options.theme) bar.append(button("◐", "switch light and dark", () => this.switchTheme()));
     return bar;
   }
@@ -461,10 +463,21 @@ class MapView {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 
-  savePicture() {
+  /** @param {"png" | "svg"} kind */
+  savePicture(kind) {
     const title = this.options.title ?? "Attention map";
-    const canvas = picture(this.panels, title, this.shared, this.readLook());
-    return saved(canvas, "attention-map.png");
+    const caption = [...(this.options.caption?.() ?? []), this.region()];
+    return picture(this.panels, title, caption, this.shared, this.readLook()).save("attention-map", kind);
+  }
+
+  /** Which head and part of the matrix is shown, and what is pinned. */
+  region() {
+    const { view: { query, key, span }, pin } = this;
+    const of = (/** @type {number} */ start, /** @type {number} */ length) =>
+      `${count(Math.floor(start))} to ${count(Math.min(Math.ceil(start + span), length) - 1)}`;
+    const parts = [this.head, `queries ${of(query, this.queryLength)}`, `keys ${of(key, this.keyLength)}`];
+    if (pin !== null) parts.push(`query ${this.token(pin)} at ${count(pin)} is pinned`);
+    return parts.filter(Boolean).join("; ");
   }
 
   // Links
