@@ -73,7 +73,9 @@ class EntropyTab {
     });
     byId("curve-lines").replaceChildren(...this.found.map((one, at) => this.legend(one, this.analyses[at])));
     byId("head-tables").replaceChildren(...this.found.map((one, at) => this.table(one, this.analyses[at], named)));
-    byId("entropy-command").textContent = this.found.map(({ command }) => command).join("\n");
+    const name = byId("curve-head").value;
+    byId("entropy-command").textContent = this.found.map(({ command, heads }) =>
+      (name === ALL ? command : heads.find((one) => nameOf(one) === name).command)).join("\n");
   }
 
   /** Which head the curves are of. */

@@ -496,6 +496,8 @@ def test_entropy_draws_every_model(opened, served):
     }
     of_second = [float(each["value"]) for each in lines if each["model"] != "softmax"]
     assert torch.allclose(torch.tensor(of_second), expected, rtol=1e-3)
+    commands = page.locator("#entropy-command").text_content().splitlines()
+    assert all("--layer 2 --head 1" in command for command in commands)
     # the legend's mean is that of the head that is drawn
     told = page.locator("#curve-lines .site-loss").last.text_content()
     assert "layer 2, head 1" in told
