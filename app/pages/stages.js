@@ -122,12 +122,12 @@ class StagesTab {
         lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: "", height: STAGE_HEIGHT,
       });
     });
-    byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, shownToken(row.token)),
+    byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, freeatten.tokenText(row.token)),
       ` sees N = ${row.count.toLocaleString("en")} keys; ${row.zeros.toLocaleString("en")} get a weight of exactly 0.`);
     byId("stage-table").replaceChildren(table({
       caption: "The keys that are read most",
       header: ["token", "score s", "positivity f", "N·a", "weight w"],
-      rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), shownToken(token), ...values.map(short)]),
+      rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), freeatten.tokenText(token), ...values.map(short)]),
     }));
     byId("stages-command").textContent = row.command;
     byId("stage-charts").dataset.drawn = this.rowOf;
@@ -172,9 +172,4 @@ class StagesTab {
   themed() {
     this.draw();
   }
-}
-
-/** A token in which blanks and control characters can be seen. */
-function shownToken(token) {
-  return JSON.stringify(token).slice(1, -1).replaceAll('\\"', '"').replace(/^ +| +$/g, (blanks) => "·".repeat(blanks.length)) || "∅";
 }

@@ -58,6 +58,7 @@ const page = start();
   sharedScale,
   thumbnail,
   largest,
+  tokenText,
   page,
   weight: (/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) =>
     page?.weight(map, query, key),
