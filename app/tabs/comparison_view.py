@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.basics.assets import assets
 from freeatten_core.figures.comparison import comparison_figure, comparison_title
 from freeatten_core.figures.styles import row_labels, row_styles
-from freeatten_core.results.comparison import provenance, verdict_text
+from freeatten_core.results.comparison import no_language_text, provenance, verdict_text
 from freeatten_core.results.cube import CUBE
 from freeatten_core.results.format import (
     Entry,
@@ -231,6 +231,8 @@ def _controls(row: Entry) -> str:
 
 def answer(result: Result) -> str:
     """Who breaks and who holds, from the data."""
+    if warning := no_language_text(result):
+        return f"{warning}."
     longest, trained = count(max(result["lengths"])), count(result["train_length"])
     if longest == trained:
         return (

@@ -101,12 +101,16 @@ def comparison_figure(
     trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
     trained = [length for length in trained if length <= max(result["lengths"])]
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    loss_panel = space.fit(_loss_panel(lines, axis, *domains[0]))
+    guesses = sorted({row["uniform_loss"] for row in rows if "uniform_loss" in row})
+    loss_panel = space.fit(_loss_panel(lines, guesses, axis, *domains[0]))
     panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
+    guesses = [guess for guess in guesses if loss_panel.span[0] < guess < loss_panel.span[1]]
     shapes = trained_mark(loss_panel, trained, look)
+    shapes += [_guess_mark(loss_panel, guess, look) for guess in guesses]
     notes = end_labels(loss_panel, lines, 2, sign=False) if labels else []
     notes += missing_note(loss_panel, lines)
     notes += [trained_note(loss_panel, length, look) for length in trained]
+    notes += [_guess_note(loss_panel, guess, look) for guess in guesses]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         panels.append(panel)
@@ -161,8 +165,43 @@ def _delta_lines(result: Result) -> list[Line]:
     return length_lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
-def _loss_panel(lines: Sequence[Line], axis: Element, x_domain: Any, y_domain: Any) -> Panel:
+_NEAR_GUESS = 1.0
+"""Nats below the loss of guessing from where on its line is drawn."""
+
+
+def _guess_mark(panel: Panel, guess: float, look: Look) -> Element:
+    return {
+        "type": "line",
+        "xref": f"x{panel.key} domain",
+        "yref": f"y{panel.key}",
+        **{"x0": 0, "x1": 1, "y0": guess, "y1": guess},
+        "line": {"color": look.soft, "dash": "dot", "width": 1.3},
+        "layer": "below",
+    }
+
+
+def _guess_note(panel: Panel, guess: float, look: Look) -> Element:
+    return panel.note(
+        "guessing: log of the vocabulary",
+        0.98,
+        guess,
+        yref=f"y{panel.key}",
+        xanchor="right",
+        yanchor="bottom",
+        font={"size": TEXT_SIZE, "color": look.soft},
+    )
+
+
+def _loss_panel(
+    lines: Sequence[Line],
+    guesses: Sequence[float],
+    axis: Element,
+    x_domain: Any,
+    y_domain: Any,
+) -> Panel:
     values = [value for line in lines for value in line.values(reach=0.5)]
+    # a loss that comes near guessing, or lies above it, is seen against it
+    values += [guess for guess in guesses if values and max(values) > guess - _NEAR_GUESS]
     return Panel(
         "",
         x_domain,

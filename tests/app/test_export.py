@@ -349,6 +349,13 @@ def test_the_answer_is_made_from_the_data():
     assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
 
 
+def test_nonsense_is_said_to_be_none_of_the_rows_language():
+    result = sample_result(["softmax", "lssar:p=15"])
+    for row in result["variants"]:
+        row |= {"uniform_loss": 2.0, "loss": [2.5 + at / 100 for at in range(5)]}
+    assert comparison_view.answer(result).startswith("This text is not language to these models")
+
+
 def test_a_row_below_its_restart_and_not_below_a_window_is_not_shown_as_good():
     result = sample_result(["softmax", "softmax+yarn"])
     result["variants"][1] |= {"verdict": "worse", "sliding_delta": -0.02, "window_delta": 0.3}
