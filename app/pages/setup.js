@@ -86,6 +86,8 @@ class Setup {
     byId("text").addEventListener("change", () => this.showOwn());
     byId("content").addEventListener("input", () => this.typed());
     byId("file").addEventListener("change", () => this.fileChosen());
+    byId("save-text").textContent = `Save it as ${this.choices.pasted}`;
+    byId("save-text").addEventListener("click", () => save(this.own.content.replaceAll("\r\n", "\n"), this.choices.pasted, "text/plain"));
     byId("cancel").addEventListener("click", () => this.cancel());
     byId("setup").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -122,11 +124,12 @@ class Setup {
     byId("own").hidden = byId("text").value !== OWN;
     if (byId("content").value !== this.own.content) byId("content").value = this.own.content;
     byId("file-name").textContent = this.own.name;
+    byId("pasted").hidden = Boolean(this.own.name) || !this.own.content.trim();
   }
 
   typed() {
     this.own = { name: "", content: byId("content").value };
-    byId("file-name").textContent = "";
+    this.showOwn();
   }
 
   async fileChosen() {

@@ -677,7 +677,13 @@ def test_an_own_text_is_scored_in_compare(opened):
         page.locator("#tables th[scope=col]").all_text_contents()
         == ["512 tokens", "1,024 tokens"] * 2
     )
-    assert "--len 1024 --text 'pasted text'" in page.locator("#command").text_content()
+    command = page.locator("#command").text_content()
+    assert command.endswith("--len 1024 --text - --seed 0 < pasted-text.txt")
+    page.locator("#compare-tab").scroll_into_view_if_needed()
+    with page.expect_download() as told:
+        page.locator("#save-text").click()
+    assert told.value.suggested_filename == "pasted-text.txt"
+    assert told.value.path().read_text() == page.locator("#content").input_value()
     page.locator("#result").select_option("stdlib-16x")
     wait(page, "document.querySelectorAll('#lines li').length === 4")
     assert page.locator("#setup").is_hidden()
