@@ -84,7 +84,7 @@ class MapView {
       /** @type {() => void} */ click) => element("button", {
       type: "button", class: "fa-button", text, title: label, "aria-label": label, on: { click },
     });
-    const about = () => middle(this.view);
+    const about = () => this.centre();
     const bar = element("div", { class: "fa-toolbar", role: "toolbar", "aria-label": "view" },
       button("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
       button("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
@@ -231,7 +231,11 @@ class MapView {
     const token = (/** @type {number} */ x, /** @type {number} */ y) => panel.plot.at(x, y, this.view);
     const scale = () => this.view.span / panel.plot.side;
     return {
-      zoom: (factor, x, y) => this.zoom(factor, token(x, y)),
+      zoom: (factor, x, y) => {
+        const isAtEnd = factor > 1 && isWhole(this.view, this.extent);
+        this.zoom(factor, token(x, y));
+        return !isAtEnd;
+      },
       drag: (dx, dy) => this.look(panned(this.view, -dy * scale(), -dx * scale(), this.extent)),
       point: (x, y) => this.point(panel.plot.holds(x, y) ? token(x, y) : null),
       leave: () => this.point(null),
@@ -243,6 +247,14 @@ class MapView {
   /** @param {number} factor @param {{query: number, key: number}} about */
   zoom(factor, about) {
     this.look(zoomed(this.view, factor, about, this.extent));
+  }
+
+  /** What a zoom without a pointer keeps in place: the cross where it is in view. */
+  centre() {
+    const { cross, view } = this;
+    const isIn = (/** @type {number} */ at, /** @type {number} */ start) => at >= start && at < start + view.span;
+    if (!cross || !isIn(cross.query, view.query) || !isIn(cross.key, view.key)) return middle(view);
+    return { query: cross.query + 0.5, key: cross.key + 0.5 };
   }
 
   whole() {
@@ -350,8 +362,8 @@ class MapView {
     else if (arrow) {
       const far = this.view.span * ARROW_STEP;
       this.look(panned(this.view, arrow[0] * far, arrow[1] * far, this.extent));
-    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, middle(this.view));
-    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, middle(this.view));
+    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, this.centre());
+    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, this.centre());
     else if (key === "Home") this.whole();
     else if (key === "Enter") this.pick(this.cross);
     else if (key === "Escape") this.letGo();

@@ -593,7 +593,7 @@ def test_the_command_of_a_pasted_text_reads_the_file_that_the_page_saves(server)
 
 
 def test_cells_of_several_maps_name_their_model_and_tokens(server):
-    names = [analysed(server), analysed(server, checkpoint="lssar-p15")]
+    names = [analysed(server, "softmax"), analysed(server)]
     place = {"layer": 1, "head": 2, "q0": 4, "q1": 9, "k0": 0, "k1": 9}
     lines = ask(server, "cells", ids=names, **place)["lines"]
     assert {model for model, *_ in lines} == {"softmax", "lssar:p=15"}
