@@ -3,6 +3,7 @@
 import csv
 import re
 import socket
+import threading
 from xml.etree import ElementTree
 
 import numpy as np
@@ -777,7 +778,32 @@ def test_an_analysis_can_be_cancelled(opened, monkeypatch):
     monkeypatch.setattr("freeatten_core.analysis.capture", endless)
     look_at(page, "one that takes for ever " * 20)
     wait(page, "document.getElementById('progress').value === 0.125")
+    # an eighth of both models took 100 s: 700 s are left, not the 300 s of the first
+    page.evaluate(
+        "performance.now = ((now) => () => now() + 100000)(performance.now.bind(performance))"
+    )
+    wait(page, "document.getElementById('status').textContent.endsWith('about 12 min left')")
     page.locator("#cancel").click()
     wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
     assert page.locator("#look").is_enabled()
     assert page.locator(".fa-canvas").count() == 2  # what was there stays
+
+
+def test_cancel_answers_at_once_whatever_the_job_does(opened, monkeypatch):
+    page = opened(f"map&{SETUP}", MAPS)
+    end = threading.Event()
+
+    def deaf(*_, **__):
+        end.wait(30)
+        raise RuntimeError("ended by the test")
+
+    monkeypatch.setattr("freeatten_core.analysis.capture", deaf)
+    try:
+        look_at(page, "one that hears nothing " * 20)
+        wait(page, "document.getElementById('status').textContent.startsWith('Reading')")
+        page.evaluate("document.getElementById('cancel').click()")
+        assert status(page) == "Cancelling…"
+        wait(page, "document.getElementById('status').textContent === 'Cancelled.'", limit=3)
+        assert page.locator("#look").is_enabled()
+    finally:
+        end.set()
