@@ -52,6 +52,7 @@ class App {
       if (name === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    titled(tab);
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     await loadComponent(); // with the colours of the page
     if (tab === "compare") await this.showCompare(parts);

@@ -166,7 +166,8 @@ class Compare {
 
   /** Shows a result, or no more than a title and a sentence. */
   present({ title, answer, provenance = "", command = "" }, rows = null) {
-    byId("title").textContent = document.title = title;
+    byId("title").textContent = title;
+    if (!byId("compare").hidden) titled("compare");
     byId("answer").textContent = answer;
     byId("provenance").textContent = provenance;
     byId("command").textContent = command;

@@ -2,6 +2,12 @@
 
 const byId = (id) => document.getElementById(id);
 
+/** The window's title follows what is open. */
+function titled(tab) {
+  const heading = byId(tab === "compare" ? "title" : `${tab}-title`).textContent;
+  document.title = [heading, "freeatten"].filter(Boolean).join(" – ");
+}
+
 /** An element; texts never become markup. */
 function make(tag, attributes = {}, ...children) {
   const svg = tag === "svg" || tag === "line" || tag === "text";

@@ -142,6 +142,7 @@ async function show() {
     if (name === tab) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  titled(tab);
   await (tab === "map" ? map(state) : compare.show(state));
 }
 

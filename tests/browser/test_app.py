@@ -161,6 +161,11 @@ def status(page):
 def test_compare_opens_with_a_result(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn === 'wide light'")
     assert "which attention breaks?" in page.title()
+    names = "[...document.querySelectorAll('meta[property=\"og:title\"]')].map(one => one.content)"
+    assert page.evaluate(names) == ["freeatten"]
+    metas = page.evaluate("[...document.querySelectorAll('meta')].map(one => one.content).join()")
+    assert "gradio" not in metas.lower()
+    assert page.evaluate("document.querySelectorAll('main').length") == 1
     assert page.locator("#lines li").count() == 4
     page.locator("#all").click()
     wait(page, "document.querySelectorAll('#lines li').length === 8")
@@ -535,8 +540,10 @@ def test_retrieval_and_about(opened):
     assert "Does it copy" in page.locator("#retrieval-shown h2").first.text_content()
     page.locator("#retrieval-shown summary").last.click()
     assert "freeatten retrieve --task recall" in page.locator("#retrieval-shown").text_content()
+    assert page.title() == "Who finds again what was read long ago? – freeatten"
     page.locator("#about-tab").click()
     wait(page, CARDS)
+    assert page.title() == "How to read this – freeatten"
     page.locator("#cards summary").first.click()
     assert page.locator("#cards table").first.is_visible()
 
