@@ -7,7 +7,7 @@ const CHART = { displayModeBar: false, showSendToCloud: false, scrollZoom: false
 const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: "7 3 2 3", longdashdot: "10 3 2 3" };
 /** The choice of a result that is made on demand. */
 const OWN_RESULT = "own";
-const KINDS = { hurts: ["▲", "site-hurts"], uses: ["▼", "site-uses"] };
+const KINDS = { hurts: "site-hurts", uses: "site-uses" };
 
 /** How a variant is drawn in the charts. */
 function swatch({ color, dash, sign }) {
@@ -23,11 +23,10 @@ function drawFigure(chart, figures, name, theme) {
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
 
-/** What became of a row, with its mark, and the mark's style. */
+/** What became of a row, with its mark, and its style. */
 function verdictOf(row) {
-  const [mark, style] = KINDS[row.kind] ?? ["", ""];
   const delta = [`Δ\u00a0${row.delta}`, row.controls].filter(Boolean).join(", ");
-  return [`${mark} ${row.verdict ? `${row.verdict} (${delta})` : delta}`.trim(), style];
+  return [`${row.mark} ${row.verdict ? `${row.verdict} (${delta})` : delta}`.trim(), KINDS[row.kind] ?? ""];
 }
 
 function line(row) {

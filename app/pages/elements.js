@@ -2,6 +2,32 @@
 
 const byId = (id) => document.getElementById(id);
 
+/** A text that ends as a sentence does. */
+function sentence(text) {
+  return /[.?!…]$/.test(text) ? text : `${text}.`;
+}
+
+const THEME_KEY = "freeatten-theme";
+
+/** Light or dark as it was chosen before; null where it was not, or may not be kept. */
+function chosenTheme() {
+  try {
+    const kept = localStorage.getItem(THEME_KEY);
+    return ["light", "dark"].includes(kept) ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps the choice for the next visit. */
+function keepTheme(theme) {
+  try {
+    localStorage.setItem(THEME_KEY, theme);
+  } catch {
+    // a full or forbidden storage: the choice holds until the page is closed
+  }
+}
+
 /** The window's title follows what is open. */
 function titled(tab) {
   const heading = byId(tab === "compare" ? "title" : `${tab}-title`).textContent;

@@ -46,7 +46,7 @@ function remember(tab, state) {
 // Light and dark
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let wanted = null;
+let wanted = chosenTheme();
 
 function theme() {
   return wanted ?? (dark.matches ? "dark" : "light");
@@ -129,7 +129,7 @@ async function map(state) {
 
 function failed(error) {
   byId(address().tab).append(make("p", { class: "site-error", role: "alert" },
-    `Not everything could be shown: ${error.message}. Reload the page to try again.`));
+    `${sentence(`Not everything could be shown: ${error.message}`)} Reload the page to try again.`));
 }
 
 // The page
@@ -156,6 +156,7 @@ function start() {
   })));
   byId("theme").addEventListener("click", () => {
     wanted = theme() === "dark" ? "light" : "dark";
+    keepTheme(wanted);
     themed();
   });
   dark.addEventListener("change", themed);

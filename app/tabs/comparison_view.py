@@ -38,7 +38,7 @@ MANY = 8
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
 BROKEN = 0.5
-"""Nats per token: a loss that rises by more is called broken."""
+"""Nats per token: a loss that rises by more is called broken, and so is marked a Δ above it."""
 LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 1100},
     "stacked": {"width": 640, "stacked": True},
@@ -210,9 +210,17 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "controls": _controls(row),
                 "verdict": verdict_text(row) if result["texts"] > 1 else "",
                 "kind": row["verdict"],
+                "mark": _mark(row),
             }
         )
     return lines
+
+
+def _mark(row: Entry) -> str:
+    """▼ helps, ▲ hurts, ▲▲ hurts by half a nat or more."""
+    if row["verdict"] == "hurts":
+        return "▲▲" if row["delta"][-1] >= BROKEN else "▲"
+    return "▼" if row["verdict"] == "uses" else ""
 
 
 def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
@@ -250,11 +258,17 @@ def answer(result: Result) -> str:
     if broken:
         least = min(rises[label] for label in broken)
         more = " or more" if len(broken) > 1 else ""
-        parts.append(f"At {longest} tokens {_listed(broken)} lost {least:.1f} nats{more}")
+        parts.append(
+            f"At {longest} tokens the loss of {_listed(broken)} is {least:.1f} nats{more} above "
+            f"that at {trained}"
+        )
     if held:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
+    if len(rises) > 1:
+        best, loss = _lowest(result)
+        parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}")
     single = (
         " One text has no interval, and so no verdict; two are needed."
         if result["texts"] == 1
@@ -264,6 +278,17 @@ def answer(result: Result) -> str:
         f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does, and use has "
         f"to beat the same model sliding (S) and a window in every layer (W) as well.{single}"
     )
+
+
+def _lowest(result: Result) -> tuple[str, float]:
+    """The row with the lowest loss at the longest length."""
+    losses = {
+        label: row["loss"][-1]
+        for row, label in zip(result["variants"], _labels(result), strict=True)
+        if row["loss"][-1] is not None
+    }
+    best = min(losses, key=losses.__getitem__)
+    return best, losses[best]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -534,6 +534,25 @@ def test_stages_follow_the_sliders(opened, served):
     assert all(stage in words for stage in ("score", "positivity", "normalise", "sharpen"))
 
 
+def test_a_failure_that_asks_ends_with_its_question(opened):
+    page = opened("", "document.querySelectorAll('#thumbnails figcaption').length === 2")
+    nothing = {"body": "null", "content_type": "application/json"}
+    page.route(re.compile("component_server"), lambda route: route.fulfill(**nothing))
+    page.locator("#retrieval-tab").click()
+    wait(page, "document.getElementById('fault').textContent")
+    said = page.locator("#fault").text_content()
+    assert said.endswith("the server did not answer; is it still running?")
+
+
+def test_the_theme_that_was_chosen_holds_after_a_reload(opened):
+    drawn = "document.getElementById('chart').dataset.drawn === 'wide dark'"
+    page = opened("", drawn.replace("dark", "light"), color_scheme="light")
+    page.locator("#theme").click()
+    wait(page, drawn)
+    page.reload()
+    wait(page, drawn, limit=READY)
+
+
 def test_retrieval_and_about(opened):
     page = opened("retrieval", "document.getElementById('retrieval-shown').children.length")
     wait(page, RETRIEVED)
