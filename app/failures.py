@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
+
+from freeatten_core.basics.errors import sentence_and_code
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -22,8 +23,6 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
-            from freeatten_core.basics.errors import sentence_and_code
-
             found = sentence_and_code(error)
             if found is None:
                 raise
@@ -34,16 +33,3 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(code) from None
 
     return run
-
-
-def unwind_when_terminated() -> None:
-    """Let SIGTERM and SIGHUP end the process as Ctrl-C does: what is half-written is removed."""
-
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second must not cut the unwinding short
-        raise KeyboardInterrupt(number)
-
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has not both
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, stop)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from freeatten_core.basics.errors import UsageError
+
 from .failures import guarded
 from .serve import run
 from .server import environment
 from .server.address import check_port
-from .server.answers import shortened, usage_error
+from .server.answers import shortened
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -53,7 +55,7 @@ def port_of(text: str) -> int:
         UsageError: it is none.
     """
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
-        raise usage_error(f"{PORT} is {shortened(text)}; it must be a port, 1 to 65535")
+        raise UsageError(f"{PORT} is {shortened(text)}; it must be a port, 1 to 65535")
     return int(text)
 
 

@@ -6,8 +6,11 @@ from typing import Annotated
 
 import typer
 
+from freeatten_core.basics.signals import unwind_when_signalled
+from freeatten_core.basics.version import version_line
+
 from . import export, serve, space
-from .failures import guarded, unwind_when_terminated
+from .failures import guarded
 from .server import environment
 
 app = typer.Typer(
@@ -20,13 +23,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            number = version("freeatten")
-        except PackageNotFoundError:
-            number = "(a checkout, not installed)"
-        typer.echo(f"freeatten-viz {number}")
+        typer.echo(version_line("freeatten-viz"))
         raise typer.Exit
 
 
@@ -48,5 +45,5 @@ app.command("space")(guarded(space.space))
 def main() -> None:
     """The console script."""
     environment.open_streams()
-    unwind_when_terminated()
+    unwind_when_signalled()
     app()

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from freeatten_core.basics.errors import UsageError
+
 from .server import environment
 from .server.address import check_port, in_url, shown
-from .server.answers import usage_error
 from .server.environment import say
 from .server.visitor import is_loopback
 
@@ -190,7 +191,7 @@ def login_of(text: str | None) -> tuple[str, str] | None:
         return None
     user, _, password = text.partition(":")
     if not user or not password:
-        raise usage_error("--auth needs a name and a password, as in --auth me:secret")
+        raise UsageError("--auth needs a name and a password, as in --auth me:secret")
     return user, password
 
 
@@ -205,7 +206,7 @@ def check_text(text: str | None) -> None:
     from freeatten_core.basics.files import expanded  # with it comes torch
 
     if not text or not expanded(text).exists():
-        raise usage_error(
+        raise UsageError(
             f"no text at {text or repr(text)}: it must be a file, a folder, stdlib or prose"
         )
 
@@ -217,4 +218,4 @@ def check_device(device: str) -> None:
         UsageError: another name.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise usage_error(f"device is {device!r}; it can be auto, cpu or cuda")
+        raise UsageError(f"device is {device!r}; it can be auto, cpu or cuda")

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from freeatten_core.basics.errors import FAILURE, interruption
+from freeatten_core.basics.signals import unwind_when_signalled
+from freeatten_core.basics.version import version_line
+
 from .commands import (
     ablate,
     bench,
@@ -22,8 +26,7 @@ from .commands import (
     train,
     variants,
 )
-from .terminal.failures import FAILURE, guarded, interrupted, stop
-from .terminal.interrupt import install
+from .terminal.failures import guarded, stop
 from .terminal.streams import discard_output, prepare
 
 app = typer.Typer(
@@ -36,13 +39,7 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            number = version("freeatten")
-        except PackageNotFoundError:
-            number = "(a checkout, not installed)"
-        typer.echo(f"freeatten {number}")
+        typer.echo(version_line("freeatten"))
         raise typer.Exit
 
 
@@ -72,11 +69,11 @@ app.command("report")(guarded(report.report))
 
 def main() -> None:
     """Run a command, and exit as it ends."""
-    install()
+    unwind_when_signalled()
     code = _code()
     try:
         sys.stdout.flush()
-    except OSError:  # told already, and the interpreter would write it again
+    except OSError:  # said already, and the interpreter would write it again
         discard_output()
     sys.exit(code)
 
@@ -89,13 +86,14 @@ def _code() -> int | str | None:
     except SystemExit as ended:
         return ended.code
     except KeyboardInterrupt as error:  # before or after the part that is guarded
-        return _told(*interrupted(error))
+        return _stopped(*interruption(error))
     except OSError as error:  # of the help or the version, which no command guards
-        return _told(f"standard output: {error.strerror}", FAILURE)
+        return _stopped(f"standard output: {error.strerror}", FAILURE)
     return 0
 
 
-def _told(message: str, code: int) -> int:
+def _stopped(message: str, code: int) -> int:
+    """The code, after the reason was said as far as anybody still listens."""
     with suppress(typer.Exit):
         stop(message, code)
     return code

@@ -6,28 +6,49 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture
     from freeatten_core.models.rows import Row
 
+QUIET = "No progress and no provisional lines; the result and warnings alone."
 DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
 TEXT = "stdlib, prose, a file or folder, or - for standard input."
-
-
 HEAD_HELP = "Head, from 0."
 LAYER_HELP = "Layer, from 0; by default 2, or the last of a model that has fewer."
 LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
 
+Variants = Annotated[str | None, typer.Option(help="Shipped variants, with commas.")]
+Checkpoints = Annotated[
+    list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
+]
+Layer = Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)]
+Head = Annotated[int, typer.Option(min=0, help=HEAD_HELP)]
+Length = Annotated[str, typer.Option("--len", help=LENGTH_HELP)]
+TextSource = Annotated[str, typer.Option(help=TEXT)]
+SeedOfText = Annotated[int, typer.Option(min=0, help="Which text, and where in it.")]
+SeedOfTexts = Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")]
+Device = Annotated[str, typer.Option(help=DEVICE)]
+Quiet = Annotated[bool, typer.Option("--quiet", help=QUIET)]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
+]
+Html = Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")]
+Png = Annotated[Path | None, typer.Option(help="Write the chart as PNG.")]
+Svg = Annotated[Path | None, typer.Option(help="Write the chart as SVG.")]
+
 
 def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: str) -> list[Row]:
-    """Shipped variants and given checkpoints; the default when neither is named."""
+    """Shipped variants and given checkpoints; the default variants when neither is named."""
     from freeatten_core.models.rows import load_rows
     from freeatten_core.variants.variant import Variant
 
-    names = variants if variants is not None else ("" if checkpoints else default)
-    return load_rows(Variant.parse_list(names) if names else [], checkpoints or [])
+    names = default if variants is None and not checkpoints else variants
+    return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
 
 
 def layer_of(layer: int | None, rows: Sequence[Row]) -> int:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from freeatten_core.results.facts import ResultDict
 
 Write = Callable[[Path], None]
 
@@ -46,6 +52,45 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
         raise ContentError("\n".join(failures))
     if left:
         raise BrokenPipeError
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a command's options say about where its result goes."""
+
+    as_json: bool
+    """On standard output, in place of what is read there."""
+    html: Path | None
+    png: Path | None
+    svg: Path | None
+    csv: Path | None
+
+    def check(self) -> None:
+        """Refuse what cannot be written before minutes are spent on it; errors as there."""
+        from .exports import check_outputs
+
+        check_outputs({".html": self.html, ".png": self.png, ".svg": self.svg, ".csv": self.csv})
+
+    def deliver(
+        self,
+        result: ResultDict,
+        show: Callable[[ResultDict], None],
+        draw: Callable[[ResultDict], go.Figure],
+        lines: Callable[[ResultDict], Iterable[Mapping[str, Any]]],
+    ) -> None:
+        """Show a result, draw its pictures and write its lines as CSV; errors as `deliver`."""
+        from .exports import save_figure, save_lines
+
+        deliver(
+            lambda: show_json(result) if self.as_json else show(result),
+            [
+                *(
+                    (path, lambda path: save_figure(draw(result), path))
+                    for path in (self.html, self.png, self.svg)
+                ),
+                (self.csv, lambda path: save_lines(list(lines(result)), path)),
+            ],
+        )
 
 
 def show_json(result: Mapping[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .terminal.interrupt import install
+from freeatten_core.basics.signals import unwind_when_signalled
 
 
 def main() -> None:
     """Load the commands and run one."""
-    install()
+    unwind_when_signalled()
     from .main import main as run
 
     run()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from .answers import usage_error
+from freeatten_core.basics.errors import UsageError
 
 MOST_PORTS = 100
 
@@ -22,11 +22,11 @@ def check_port(host: str, port: int) -> None:
             return
     except (OSError, UnicodeError) as error:  # the second: a name that no host can have
         reason = getattr(error, "strerror", None) or error
-        raise usage_error(f"cannot listen on {host}:{port}: {reason}") from None
+        raise UsageError(f"cannot listen on {host}:{port}: {reason}") from None
     after = range(port + 1, min(port + MOST_PORTS, 65536))
     free = next((each for each in after if _are_free(host, each)), None)
     proposal = "" if free is None else f"; --port {free} is free"
-    raise usage_error(f"port {port} is taken{proposal}")
+    raise UsageError(f"port {port} is taken{proposal}")
 
 
 def _are_free(host: str, port: int) -> bool:

@@ -1,7 +1,8 @@
 """Functions that the page calls: checked arguments in, JSON out, failures as sentences.
 
 They skip Gradio's queue and its API: whatever a browser sends arrives here. `freeatten_core` is
-imported when it is first needed: torch takes a second, and the page answers before.
+imported when it is first needed, but for its errors: torch takes a second, and the page answers
+before.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from freeatten_core.basics.errors import ContentError, UsageError, sentence_and_code
 
 Answer = dict[str, Any]
 PREFIX = "ask_"
@@ -44,19 +47,10 @@ def answering(function: Callable[..., Answer]) -> Callable[[Any], Answer]:
 
 def sentence_of(error: Exception) -> str:
     """What the page says about a failure; a bug goes to the log."""
-    from freeatten_core.basics.errors import sentence_and_code
-
     found = sentence_and_code(error)
     if found is None:
         logger.error("a bug", exc_info=error)
     return BUG if found is None else found[0]
-
-
-def usage_error(sentence: str) -> Exception:
-    """A `UsageError` to raise."""
-    from freeatten_core.basics.errors import UsageError
-
-    return UsageError(sentence)
 
 
 @contextmanager
@@ -66,26 +60,24 @@ def without_folders(what: str, *, local: bool) -> Iterator[None]:
     Raises:
         UsageError: names `what` alone, unless the visitor is local.
     """
-    from freeatten_core.basics.errors import ContentError, UsageError
-
     try:
         yield
     except (UsageError, ContentError, OSError) as error:
         if local:
             raise
         logger.warning("%s: %s", what, error)
-        raise usage_error(f"{what} cannot be used; the server's log says why") from error
+        raise UsageError(f"{what} cannot be used; the server's log says why") from error
 
 
 def _keywords(signature: inspect.Signature, given: Any) -> dict[str, Any]:
     if given == []:  # the page called it with nothing
         given = {}
     if not isinstance(given, dict):
-        raise usage_error("the call must have one object with its arguments")
+        raise UsageError("the call must have one object with its arguments")
     try:
         return signature.bind(**given).arguments
     except TypeError as error:
-        raise usage_error(f"the call does not fit: {error}") from None
+        raise UsageError(f"the call does not fit: {error}") from None
 
 
 def shortened(value: Any) -> str:
@@ -100,9 +92,9 @@ def text_of(name: str, value: Any, most: int) -> str:
         UsageError: something else, or longer.
     """
     if not isinstance(value, str):
-        raise usage_error(f"{name} is {shortened(value)}; it must be text")
+        raise UsageError(f"{name} is {shortened(value)}; it must be text")
     if len(value) > most:
-        raise usage_error(f"{name} has {len(value):,} characters; at most {most:,} are taken")
+        raise UsageError(f"{name} has {len(value):,} characters; at most {most:,} are taken")
     return value.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -113,7 +105,7 @@ def choice_of(name: str, value: Any, legal: Sequence[str]) -> str:
         UsageError: says which there are.
     """
     if not isinstance(value, str) or value not in legal:
-        raise usage_error(f"{name} is {shortened(value)}; it can be {', '.join(legal)}")
+        raise UsageError(f"{name} is {shortened(value)}; it can be {', '.join(legal)}")
     return value
 
 
@@ -124,5 +116,5 @@ def object_of(name: str, value: Any, keys: Sequence[str]) -> Mapping[str, Any]:
         UsageError: something else.
     """
     if not isinstance(value, dict) or set(value) != set(keys):
-        raise usage_error(f"{name} is {shortened(value)}; it must have {', '.join(keys)}")
+        raise UsageError(f"{name} is {shortened(value)}; it must have {', '.join(keys)}")
     return value

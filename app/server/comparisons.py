@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from freeatten_core.basics.errors import UsageError
+
 from .analyses import ID_CHARACTERS, LONGEST, MOST_SEED, Analyses
-from .answers import Answer, GoneError, text_of, usage_error
+from .answers import Answer, GoneError, text_of
 from .jobs import Advance
 from .models import MOST_MODELS, SOURCE_CHARACTERS
 from .texts import TextSource
@@ -58,7 +60,7 @@ class Comparisons:
         from freeatten_core.basics.checks import check_whole
 
         if not isinstance(checkpoints, list) or not 1 <= len(checkpoints) <= MOST_MODELS:
-            raise usage_error(f"checkpoints must be a list of 1 to {MOST_MODELS} names")
+            raise UsageError(f"checkpoints must be a list of 1 to {MOST_MODELS} names")
         names = [text_of("a checkpoint", each, SOURCE_CHARACTERS).strip() for each in checkpoints]
         return Asked(
             checkpoints=tuple(dict.fromkeys(names)),
@@ -146,19 +148,19 @@ def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest:
         UsageError: training lengths that have no common multiple within the bounds of the page.
     """
     from freeatten_core.basics.lengths import parse_lengths
-    from freeatten_core.data.tokenizer import encode, tokenizer_id
+    from freeatten_core.data.tokenizer import encode
+    from freeatten_core.models.rows import tokenizers_of
 
     trained = sorted({row.checkpoint.config.train_length for row in rows})
     length = math.lcm(*trained)
     if length > LONGEST:
         listed = " and ".join(f"{each:,}" for each in trained)
-        raise usage_error(
+        raise UsageError(
             f"these checkpoints were trained at {listed} tokens, and no length up to {LONGEST:,} "
             "suits all of them; compare fewer"
         )
     text = max((document.text for document in documents), key=len, default="")
-    tokenizers = {tokenizer_id(each): each for each in (row.checkpoint.tokenizer for row in rows)}
-    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers.values())
+    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers_of(rows).values())
     while 2 * length <= min(longest, tokens - 1):
         length *= 2
     return parse_lengths(str(length), trained)

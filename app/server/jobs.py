@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Any, Literal, get_args
 
-from .answers import Answer, GoneError, sentence_of, text_of, usage_error
+from freeatten_core.basics.errors import UsageError
+
+from .answers import Answer, GoneError, sentence_of, text_of
 
 Kind = Literal["analysis", "comparison"]
 """Each kind has threads of its own: a comparison of an hour keeps no map waiting."""
@@ -85,7 +87,7 @@ class Jobs:
         job, name = Job(), secrets.token_urlsafe(16)
         with self._lock:
             if sum(each.state == "waiting" for each in self._jobs.values()) >= MOST_WAITING:
-                raise usage_error("the server is busy with other analyses; try again in a minute")
+                raise UsageError("the server is busy with other analyses; try again in a minute")
             while len(self._jobs) >= MOST_JOBS:
                 self._jobs.popitem(last=False)[1].stop.set()
             self._jobs[name] = job

@@ -9,8 +9,10 @@ from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from freeatten_core.basics.errors import UsageError
+
 from . import visitor
-from .answers import shortened, text_of, usage_error, without_folders
+from .answers import shortened, text_of, without_folders
 
 if TYPE_CHECKING:
     from freeatten_core.models.checkpoint import Checkpoint
@@ -82,7 +84,6 @@ class Models:
 
     def suggestions(self) -> list[str]:
         """Shipped checkpoints with every modifier that needs no option, as one can write them."""
-        from freeatten_core.basics.errors import UsageError
         from freeatten_core.variants.variant import Variant
 
         found = []
@@ -146,7 +147,7 @@ class Models:
         if self.local or source in self.configured or source in shipped():
             return
         if source not in self.allowed or expanded(source).exists():
-            raise usage_error(
+            raise UsageError(
                 f"checkpoint {shortened(source)} is not open to this page: from another machine "
                 "it can name shipped checkpoints and what the server was started with "
                 "(--checkpoint, or --allow for Hugging Face repositories)"
@@ -161,7 +162,7 @@ def hub_names(names: Sequence[str]) -> tuple[str, ...]:
     """
     for name in names:
         if not HUB_NAME.fullmatch(name):
-            raise usage_error(
+            raise UsageError(
                 f"--allow is {shortened(name)}; it must be a Hugging Face repository, owner/name "
                 "(a folder of this machine is opened with --checkpoint)"
             )

@@ -10,8 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from freeatten_core.basics.errors import UsageError
+
 from . import visitor
-from .answers import choice_of, object_of, text_of, usage_error, without_folders
+from .answers import choice_of, object_of, text_of, without_folders
 from .cache import BoundedCache
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class TextSource:
             return cls(kind)
         content = text_of("the text", asked["content"], MOST_CHARACTERS)
         if not content.strip():
-            raise usage_error("the text is empty; paste one, or choose a file")
+            raise UsageError("the text is empty; paste one, or choose a file")
         name = text_of("the text's name", asked["name"], NAME_CHARACTERS) or PASTED
         return cls(kind, name, content.replace("\r\n", "\n"))
 

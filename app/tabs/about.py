@@ -17,6 +17,7 @@ def about() -> Answer:
     """The variants as rows of a table, and every shipped card as HTML."""
     from freeatten_core.basics.assets import assets
     from freeatten_core.models.catalogue import shipped
+    from freeatten_core.variants.stages import stages_of
     from freeatten_core.variants.variant import PLAIN, SHARPENED, SOURCES, Variant
 
     variants = {**PLAIN, **{name: Variant.parse(name) for name in SHARPENED}}
@@ -24,13 +25,14 @@ def about() -> Answer:
         "variants": [
             [
                 str(variant),
-                variant.score,
-                variant.positivity,
-                variant.normalise,
-                "–" if variant.sharpen is None else f"p = {variant.sharpen}",
+                stages.score,
+                stages.positivity,
+                stages.normalise,
+                "–" if stages.sharpen is None else f"p = {stages.sharpen}",
                 SOURCES[name],
             ]
             for name, variant in variants.items()
+            for stages in [stages_of(variant.computes)]
         ],
         "modifiers": [[f"+{name}", meaning] for name, meaning in modifiers()],
         "cards": [

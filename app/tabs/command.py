@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from freeatten_core.basics.errors import UsageError
+
 from ..server.analyses import Analyses, Analysis
-from ..server.answers import usage_error
 from ..server.models import MOST_MODELS
 
 
@@ -18,7 +19,7 @@ def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis)
 
 def several(analyses: Analyses, ids: Any) -> list[Analysis]:
     if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_MODELS:
-        raise usage_error(f"ids must be a list of 1 to {MOST_MODELS} analyses")
+        raise UsageError(f"ids must be a list of 1 to {MOST_MODELS} analyses")
     return [analyses.get(id) for id in ids]
 
 

@@ -23,6 +23,7 @@ from freeatten_core.results.format import (
     source_name,
     with_half_width,
 )
+from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
 from .drawings import drawings
@@ -75,7 +76,7 @@ def best_changes(rows: Sequence[Entry]) -> list[str]:
 
 def corners(_: Sequence[Entry]) -> list[str]:
     """Every score and positivity of the cube, without re-weighting and with the sharpest."""
-    return [name for name in CUBE if Variant.parse(name).sharpen != 3]
+    return [name for name in CUBE if stages_of(Variant.parse(name).computes).sharpen != 3]
 
 
 COMPARED = Kind("", "", lambda _: MAIN)

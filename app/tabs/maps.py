@@ -25,12 +25,24 @@ STATE_CHARACTERS = 500
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     """What the page can call."""
+    maps = _Maps(analyses)
+    return [
+        *(maps.heads, maps.thumbnails, maps.open_map, maps.region, maps.row),
+        *(maps.view_command, maps.page, maps.cells),
+    ]
 
-    def heads(id: str) -> Answer:
+
+class _Maps:
+    """Answers about the maps of analyses."""
+
+    def __init__(self, analyses: Analyses) -> None:
+        self.analyses = analyses
+
+    def heads(self, id: str) -> Answer:
         """Every head with its means."""
         from freeatten_core.analysis import head_table
 
-        table = head_table(analyses.get(id).capture)
+        table = head_table(self.analyses.get(id).capture)
         return {
             "note": table.note,
             "heads": [
@@ -39,9 +51,9 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
-    def thumbnails(id: str) -> Answer:
+    def thumbnails(self, id: str) -> Answer:
         """A small picture of every head."""
-        found = analyses.thumbnails(id)
+        found = self.analyses.thumbnails(id)
         return {
             "side": found.side,
             "rows": found.rows,
@@ -53,12 +65,12 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
-    def open_map(id: str, layer: int, head: int) -> Answer:
+    def open_map(self, id: str, layer: int, head: int) -> Answer:
         """What the page must know of a map before it asks for regions."""
         from freeatten_core.figures.styles import style_of
 
-        found = analyses.map(id, layer, head)
-        capture = analyses.get(id).capture
+        found = self.analyses.map(id, layer, head)
+        capture = self.analyses.get(id).capture
         return {
             "label": style_of(str(capture.variant)).label.replace("<br>", " "),
             "queryLength": found.query_length,
@@ -70,10 +82,10 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         }
 
     def region(
-        id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
+        self, id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
     ) -> Answer:
         """A region as bytes."""
-        found = analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
+        found = self.analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
         rows, columns = found.codes.shape
         return {
             "codes": _text(found.codes),
@@ -84,32 +96,32 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             "key_start": found.key_start,
         }
 
-    def row(id: str, layer: int, head: int, query: int) -> Answer:
+    def row(self, id: str, layer: int, head: int, query: int) -> Answer:
         """The exact weights of all keys that a query sees."""
-        found = analyses.map(id, layer, head)
+        found = self.analyses.map(id, layer, head)
         query = _query(found, query)
         weights = found.weights(query, query + 1, 0, found.key_length)[0, : query + 1]
         return {"weights": _text(weights.float().cpu().numpy()), "zeros": _has_zeros(found)}
 
     def view_command(
-        ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+        self, ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
     ) -> Answer:
         """The command that shows the map in a terminal; several are one page."""
-        found = several(analyses, ids)
+        found = several(self.analyses, ids)
         layer, head = checked_head(found[0].capture, layer, head)
-        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(self.analyses, found), "--layer", str(layer), "--head", str(head)]
         words += ["--query", _range("query", q0, q1, found), "--key", _range("key", k0, k1, found)]
         words += ["--html", "map.html"] if len(found) > 1 else []
-        return {"command": command("map", words, analyses, found[0])}
+        return {"command": command("map", words, self.analyses, found[0])}
 
-    def page(ids: list[str], layer: int, head: int, state: str) -> Answer:
+    def page(self, ids: list[str], layer: int, head: int, state: str) -> Answer:
         """The maps of a head as one page that needs no server, with the view that is open."""
         from freeatten_core.analysis.map.attention_map import finest
         from freeatten_core.mapview import HeadMap, render_page
 
-        found = several(analyses, ids)
+        found = several(self.analyses, ids)
         where = f"layer {layer}, head {head}"
-        maps = [analyses.map(id, layer, head) for id in ids]
+        maps = [self.analyses.map(id, layer, head) for id in ids]
         items = [
             HeadMap(
                 str(each.capture.variant),
@@ -120,29 +132,29 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             for each, attention in zip(found, maps, strict=True)
         ]
         first = found[0].capture
-        words = [*checkpoints(analyses, found), "--layer", str(layer), "--head", str(head)]
+        words = [*checkpoints(self.analyses, found), "--layer", str(layer), "--head", str(head)]
         text = render_page(
             items,
             f"{', '.join(item.name for item in items)}: {where}",
             tokens=first.labels(0, first.length),
             about=f"{first.length:,} tokens of {found[0].text}",
-            command=command("map", [*words, "--html", "map.html"], analyses, found[0]),
+            command=command("map", [*words, "--html", "map.html"], self.analyses, found[0]),
             state=text_of("state", state, STATE_CHARACTERS),
         )
         return {"page": text}
 
-    def cells(ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> Answer:
+    def cells(
+        self, ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+    ) -> Answer:
         """A region of every map, a line a cell: model, query, token, key, token, cell, weight."""
-        found = several(analyses, ids)
-        maps = [analyses.map(id, layer, head) for id in ids]
+        found = several(self.analyses, ids)
+        maps = [self.analyses.map(id, layer, head) for id in ids]
         lines = [
             [str(each.capture.variant), *cell]
             for each, attention in zip(found, maps, strict=True)
             for cell in _lines_of(each.capture, attention.region(q0, q1, k0, k1, SAVED_CELLS))
         ]
         return {"lines": lines}
-
-    return [heads, thumbnails, open_map, region, row, view_command, page, cells]
 
 
 def _lines_of(capture: Capture, region: Region) -> list[list[Any]]:

@@ -49,8 +49,8 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     def progress(job: str) -> Answer:
         """How far a job is; its answer, when it is done."""
         found = analyses.jobs.get(job)
-        told = {"state": found.state, "share": found.share, "error": found.error}
-        return told | (found.answer if found.state == "done" else {})
+        answer = {"state": found.state, "share": found.share, "error": found.error}
+        return answer | (found.answer if found.state == "done" else {})
 
     def cancel(job: str) -> Answer:
         """Gives a job up."""

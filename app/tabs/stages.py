@@ -13,7 +13,7 @@ from .command import command
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from freeatten_core.variants.variant import Variant
+    from freeatten_core.variants.stages import Stages
 
 MOST_POINTS = 600
 STRONGEST = 12
@@ -41,11 +41,13 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     ) -> Answer:
         """A row's values after every stage."""
         from freeatten_core.analysis import row_stages
+        from freeatten_core.variants.stages import stages_of
 
         analysis = analyses.get(id)
         capture = analysis.capture
         layer, head = checked_head(capture, layer, head)
-        if capture.variant.attention.normalise != "l1":
+        own = stages_of(capture.variant.computes)
+        if not own.sums_to_one:
             power = None  # nothing to sharpen: the slider still stands where another model had it
         row = row_stages(
             capture, layer, head, position, power="own" if power is None else power, last=last
@@ -58,10 +60,10 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         first, count = position + 1 - row.count, row.count
         shown = row.score, row.positivity, count * row.normalise, row.weights
         return {
-            "variant": str(row.variant),
+            "variant": str(row.stages),
             "count": count,
             "token": capture.labels(position, position + 1)[0],
-            "formulas": _formulas(row.variant),
+            "formulas": _formulas(row.stages),
             "stages": [_binned(stage, first) for stage in shown],
             "zeros": int((row.weights == 0).sum()),
             "strongest": [
@@ -72,20 +74,20 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
                 }
                 for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
             ],
-            "sharpens": row.variant.normalise == "l1",
-            "own": capture.variant.attention.sharpen,
+            "sharpens": row.stages.sums_to_one,
+            "own": own.sharpen,
             "command": command("stages", words, analyses, analysis),
         }
 
     return [stages]
 
 
-def _formulas(variant: Variant) -> list[str]:
+def _formulas(stages: Stages) -> list[str]:
     last = "w = a"
-    if variant.sharpen is not None:
-        last = f"w ∝ max(0, N·a − O)^{variant.sharpen}, Σ w = 1"
-    normalised = f"{NORMALISATIONS[variant.normalise]}, shown as N·a"
-    return [SCORES[variant.score], POSITIVITIES[variant.positivity], normalised, last]
+    if stages.sharpen is not None:
+        last = f"w ∝ max(0, N·a − O)^{stages.sharpen}, Σ w = 1"
+    normalised = f"{NORMALISATIONS[stages.normalise]}, shown as N·a"
+    return [SCORES[stages.score], POSITIVITIES[stages.positivity], normalised, last]
 
 
 def _binned(values: Tensor, first: int) -> list[list[float | None]]:

@@ -9,10 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, TEXT, command_line
+from ..options import (
+    AsJson,
+    Checkpoints,
+    Device,
+    Html,
+    Png,
+    Quiet,
+    SeedOfTexts,
+    Svg,
+    TextSource,
+    Variants,
+    command_line,
+)
+from ..outputs import Outputs, refuse_failed
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from ..terminal.fitted import FittedTable
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
@@ -20,26 +34,24 @@ LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192
 
 
 def ablate(
-    variants: Annotated[str | None, typer.Option(help="Shipped variants, with commas.")] = None,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
-    ] = None,
+    variants: Variants = None,
+    checkpoint: Checkpoints = None,
     heads: Annotated[
         bool, typer.Option(help="Hide far keys from every head on its own too.")
     ] = True,
     len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "16x",
-    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    seed: SeedOfTexts = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write a line for everything undone, and every head.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
 ) -> None:
     """Undo one thing that is new past the training length, and see what becomes of the loss."""
     from rich.console import Console
@@ -50,12 +62,11 @@ def ablate(
     from freeatten_core.measures.ablation import AblateRequest
     from freeatten_core.measures.ablation import ablate as measure
 
-    from ..exports import check_outputs, save_figure, save_lines
     from ..options import rows_of
-    from ..outputs import deliver, refuse_failed, show_json
     from ..terminal.watching import watched
 
-    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
+    outputs = Outputs(as_json, html, png, svg, csv)
+    outputs.check()
     rows = rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
         rows=rows,
@@ -71,19 +82,14 @@ def ablate(
     with watched(Console(stderr=True, quiet=quiet), _line) as watch:
         result = measure(request, watch)
 
-    def draw(path: Path) -> None:
-        from freeatten_core.figures.analysis import ablate_figure
-
-        save_figure(ablate_figure(result), path)
-
-    deliver(
-        lambda: show_json(result) if as_json else _print(result),
-        [
-            *((path, draw) for path in (html, png, svg)),
-            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
-        ],
-    )
+    outputs.deliver(result, _print, _figure, _csv_lines)
     refuse_failed(result)
+
+
+def _figure(result: Mapping[str, Any]) -> go.Figure:
+    from freeatten_core.figures.analysis import ablate_figure
+
+    return ablate_figure(result)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

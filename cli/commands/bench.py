@@ -8,20 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, command_line
+from ..options import AsJson, Device, Html, Png, Quiet, Svg, command_line
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from rich.table import Table
 
     from freeatten_core.bench.gpu import GpuSettings
     from freeatten_core.bench.rounds import Report
 
 ON_GPU_ONLY = ("passes", "dtype", "peers", "compiled_lengths")
+Passes = Annotated[
+    str | None, typer.Option(help="GPU: forward, backward, both, with commas (all).")
+]
+NumberType = Annotated[
+    str | None, typer.Option(help="GPU: bfloat16, float16 or float32 (bfloat16).")
+]
+Peers = Annotated[
+    str | None,
+    typer.Option(help="GPU: cudnn, flex, compiled, naive, with commas, or none (all)."),
+]
+CompiledLengths = Annotated[
+    str | None,
+    typer.Option(
+        help="GPU: lengths of flex and compiled, which compile for seconds a shape, or none "
+        "(up to three: all; more: every second)."
+    ),
+]
 
 
 def bench(
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    device: Device = "auto",
     lengths: Annotated[
         str | None,
         typer.Option(help="Tokens, with commas (2048,8192; GPU: 1024,2048,… up to 32768)."),
@@ -40,64 +58,47 @@ def bench(
     repeat: Annotated[
         int | None, typer.Option(help="Repetitions; the median counts (5; GPU: 20).")
     ] = None,
-    passes: Annotated[
-        str | None, typer.Option(help="GPU: forward, backward, both, with commas (all).")
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="GPU: bfloat16, float16 or float32 (bfloat16).")
-    ] = None,
-    peers: Annotated[
-        str | None,
-        typer.Option(help="GPU: cudnn, flex, compiled, naive, with commas, or none (all)."),
-    ] = None,
-    compiled_lengths: Annotated[
-        str | None,
-        typer.Option(
-            help="GPU: lengths of flex and compiled, which compile for seconds a shape, or none "
-            "(up to three: all; more: every second)."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
-    ] = False,
+    passes: Passes = None,
+    dtype: NumberType = None,
+    peers: Peers = None,
+    compiled_lengths: CompiledLengths = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     csv: Annotated[Path | None, typer.Option(help="Write a line for everything timed.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
 ) -> None:
     """Time and memory of each attention against PyTorch's softmax, in the same run."""
+    outputs = Outputs(as_json, html, png, svg, csv)
+    outputs.check()
+    result = _measured(
+        device,
+        quiet,
+        lengths=lengths,
+        heads=heads,
+        batch=batch,
+        dim=dim,
+        variants=variants,
+        repeat=repeat,
+        passes=passes,
+        dtype=dtype,
+        peers=peers,
+        compiled_lengths=compiled_lengths,
+    )
+    outputs.deliver(result, _print, _figure, _csv_lines)
+
+
+def _measured(device: str, quiet: bool, **asked: Any) -> dict[str, Any]:
+    """What the benchmark of a device gives, with the options that were given."""
     from rich.console import Console
 
     from freeatten_core.basics.devices import choose_device
 
-    from ..exports import check_outputs, save_figure, save_lines
-    from ..outputs import deliver, show_json
-
-    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
-    asked = {
-        "lengths": lengths,
-        "heads": heads,
-        "batch": batch,
-        "dim": dim,
-        "variants": variants,
-        "repeat": repeat,
-        "passes": passes,
-        "dtype": dtype,
-        "peers": peers,
-        "compiled_lengths": compiled_lengths,
-    }
     given = {name: value for name, value in asked.items() if value is not None}
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
     with Console(stderr=True, quiet=quiet).status("starting") as status:
-        result = measure(given, status.update)
-    deliver(
-        lambda: show_json(result) if as_json else _print(result),
-        [
-            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
-            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
-        ],
-    )
+        return measure(given, status.update)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -111,7 +112,7 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
     from freeatten_core.basics.checks import parse_counts
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.bench.cpu import Settings, benchmark
+    from freeatten_core.bench.cpu import CpuSettings, benchmark
 
     for name in ON_GPU_ONLY:
         if name in given:
@@ -124,7 +125,7 @@ def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
         if len(dims) != 1:
             raise UsageError(f"dim is {given['dim']!r}; on the CPU it is one head size, such as 64")
         (given["dim"],) = dims
-    return benchmark(Settings(**given), report=report)
+    return benchmark(CpuSettings(**given), report=report)
 
 
 def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _names(text: str) -> tuple[str, ...]:
     return () if names == ["none"] else tuple(dict.fromkeys(names))
 
 
-def _figure(result: Mapping[str, Any]) -> Any:
+def _figure(result: Mapping[str, Any]) -> go.Figure:
     from freeatten_core.figures.speed import speed_figure
 
     return speed_figure(result)

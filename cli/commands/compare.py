@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, TEXT, command_line
+from ..options import (
+    AsJson,
+    Device,
+    Html,
+    Png,
+    Quiet,
+    SeedOfTexts,
+    Svg,
+    TextSource,
+    check_choice,
+    command_line,
+    rows_of,
+)
+from ..outputs import deliver, refuse_failed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,6 +42,20 @@ NOT_SHIPPED = (
     "stored results: the weights of the cube are not shipped, and python tests/measure/cube.py "
     "makes them anew"
 )
+NumberType = Annotated[
+    str, typer.Option(help="float32, bfloat16 or float16; the last two report stability.")
+]
+Control = Annotated[
+    str, typer.Option(help="restart, or swap: far context replaced by another file's.")
+]
+By = Annotated[
+    str | None,
+    typer.Option(help="'position': also the loss at each position, in charts and JSON."),
+]
+Stored = Annotated[
+    str | None,
+    typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
+]
 
 
 def compare(
@@ -45,94 +71,87 @@ def compare(
         list[str] | None,
         typer.Option(help="A folder, shipped name or Hugging Face repository; can be repeated."),
     ] = None,
-    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="float32, bfloat16 or float16; the last two report stability.")
-    ] = "float32",
-    control: Annotated[
-        str, typer.Option(help="restart, or swap: far context replaced by another file's.")
-    ] = "restart",
-    by: Annotated[
-        str | None,
-        typer.Option(help="'position': also the loss at each position, in charts and JSON."),
-    ] = None,
-    stored: Annotated[
-        str | None,
-        typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
-    ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    seed: SeedOfTexts = 0,
+    device: Device = "auto",
+    dtype: NumberType = "float32",
+    control: Control = "restart",
+    by: By = None,
+    stored: Stored = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
     csv: Annotated[Path | None, typer.Option(help="Write a line a variant and length.")] = None,
     npz: Annotated[Path | None, typer.Option(help="Write the loss of every token.")] = None,
 ) -> None:
     """Loss against context length for trained checkpoints, on real text."""
     from rich.console import Console
 
-    from freeatten_core.basics.devices import DTYPES
-    from freeatten_core.measures import comparison
+    from freeatten_core.models.rows import ROWS
 
     from ..exports import check_outputs
-    from ..options import check_choice
-    from ..outputs import refuse_failed
 
+    by_position = by is not None
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv, ".npz": npz})
-    check_choice("dtype", dtype, tuple(DTYPES))
-    check_choice("control", control, ("restart", "swap"))
-    check_choice("by", by or "position", ("position",))
-    errors = Console(stderr=True)
-    interrupted: KeyboardInterrupt | None = None
+    _check_choices(dtype, control, by)
+    give = partial(_deliver, (html, png, svg), csv, npz, as_json=as_json, by_position=by_position)
     names = [name.strip() for name in (variants or "").split(",")]
     if CUBE in names:
-        stored, variants = _cube(ctx, names, stored), None
-    if stored is not None:
+        give(_stored_cube(ctx, names, stored, by_position=by_position, npz=npz))
+    elif stored is not None:
         _refuse_measuring(ctx, "--stored")
-        done = _stored(stored, variants, by_position=by is not None, losses_wanted=npz is not None)
-        if CUBE in names:
-            typer.echo(NOT_SHIPPED, err=True)
+        give(_stored(stored, variants, by_position=by_position, npz=npz))
     else:
         request = _request(
             len_=len_,
-            rows=_rows(variants, checkpoint),
+            rows=rows_of(variants, checkpoint, ",".join(ROWS)),
             text=text,
             texts=texts,
             seed=seed,
             device=device,
             dtype=dtype,
             control=control,
-            by_position=by is not None,
+            by_position=by_position,
         )
-        _warn_trained_on(text, request, errors)
-        try:
-            done = _run(request, Console(stderr=True, quiet=quiet))
-        except comparison.InterruptedComparison as stopped:
-            interrupted, done = stopped, stopped.done
-    _deliver(done, (html, png, svg), csv, npz, as_json=as_json, by_position=by is not None)
-    if interrupted is not None:
-        raise interrupted
-    if stored is None:
-        refuse_failed(done.result)
+        _warn_trained_on(text, request, Console(stderr=True))
+        _measure(request, Console(stderr=True, quiet=quiet), give)
+
+
+def _check_choices(dtype: str, control: str, by: str | None) -> None:
+    from freeatten_core.basics.devices import DTYPES
+
+    check_choice("dtype", dtype, tuple(DTYPES))
+    check_choice("control", control, ("restart", "swap"))
+    check_choice("by", by or "position", ("position",))
+
+
+def _measure(request: Request, console: Console, give: Callable[[Comparison], None]) -> None:
+    """Compare, and give what is done also where that is interrupted."""
+    from freeatten_core.measures.comparison import InterruptedComparison
+
+    try:
+        done = _run(request, console)
+    except InterruptedComparison as stopped:
+        give(stopped.done)
+        raise
+    give(done)
+    refuse_failed(done.result)
 
 
 def _deliver(
-    done: Comparison,
     pictures: Sequence[Path | None],
     csv: Path | None,
     npz: Path | None,
+    done: Comparison,
     *,
     as_json: bool,
     by_position: bool,
 ) -> None:
     """Show the result and write its files."""
     from ..exports import save_csv
-    from ..outputs import deliver
 
     def show() -> None:
         if as_json:
@@ -151,18 +170,14 @@ def _deliver(
     )
 
 
-def _rows(variants: str | None, checkpoints: list[str] | None) -> list[Row]:
-    from freeatten_core.models.rows import ROWS, load_rows
-    from freeatten_core.variants.variant import Variant
-
-    if variants is not None:
-        wanted = Variant.parse_list(variants)
-    else:
-        wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
-    return load_rows(wanted, list(dict.fromkeys(checkpoints or [])))
-
-
-def _cube(ctx: typer.Context, names: list[str], stored: str | None) -> str:
+def _stored_cube(
+    ctx: typer.Context,
+    names: list[str],
+    stored: str | None,
+    *,
+    by_position: bool,
+    npz: Path | None,
+) -> Comparison:
     """The stored result that `cube` stands for."""
     from freeatten_core.basics.errors import UsageError
 
@@ -173,7 +188,9 @@ def _cube(ctx: typer.Context, names: list[str], stored: str | None) -> str:
             f"of its rows: --stored {name} --variants softmax,lssa"
         )
     _refuse_measuring(ctx, f"--variants {CUBE}")
-    return name
+    found = _stored(name, None, by_position=by_position, npz=npz)
+    typer.echo(NOT_SHIPPED, err=True)
+    return found
 
 
 def _refuse_measuring(ctx: typer.Context, shown: str) -> None:
@@ -192,9 +209,7 @@ def _refuse_measuring(ctx: typer.Context, shown: str) -> None:
         )
 
 
-def _stored(
-    name: str, variants: str | None, *, by_position: bool, losses_wanted: bool
-) -> Comparison:
+def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | None) -> Comparison:
     """A stored result, of the variants named if any are."""
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.measures.comparison import Comparison
@@ -204,7 +219,7 @@ def _stored(
     known = stored_comparisons()
     if name not in known:
         raise UsageError(f"no stored result is named {name!r}{nearest(name, list(known))}")
-    if losses_wanted:
+    if npz is not None:
         raise UsageError("--npz needs the loss of every token, which stored results do not have")
     result = known[name]
     if by_position and not result.get("positions"):

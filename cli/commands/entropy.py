@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, LENGTH_HELP, TEXT, check_choice, command_line, progress, rows_of
+from ..options import (
+    AsJson,
+    Checkpoints,
+    Device,
+    Html,
+    Length,
+    Png,
+    Quiet,
+    SeedOfTexts,
+    Svg,
+    TextSource,
+    Variants,
+    check_choice,
+    command_line,
+    progress,
+    rows_of,
+)
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from rich.console import RenderableType
+
+    from freeatten_core.measures.heads import SurveyRequest
 
     from ..terminal.fitted import FittedTable
 
@@ -20,10 +41,8 @@ DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
 
 def entropy(
-    variants: Annotated[str | None, typer.Option(help="Shipped variants, with commas.")] = None,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
-    ] = None,
+    variants: Variants = None,
+    checkpoint: Checkpoints = None,
     statistic: Annotated[
         str,
         typer.Option(
@@ -42,76 +61,83 @@ def entropy(
     sinks: Annotated[
         bool, typer.Option(help="List the heads with a sink: first token above 0.3 (T = 64).")
     ] = False,
-    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "4x",
-    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
+    len_: Length = "4x",
+    text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="Means over how many texts at most.")] = 1,
     by: Annotated[
         str | None,
         typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    seed: SeedOfTexts = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every head's means here.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
-    from freeatten_core.analysis import STATISTICS
-    from freeatten_core.analysis.rows import Name
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.errors import UsageError
-    from freeatten_core.basics.lengths import tokens_of
-    from freeatten_core.data.documents import evaluation_documents
-    from freeatten_core.measures.heads import SurveyRequest, survey
-    from freeatten_core.variants.variant import nearest
+    from freeatten_core.measures.heads import survey
 
-    from ..exports import check_outputs
-    from ..outputs import deliver, show_json
-
-    check_outputs({".html": html, ".png": png, ".svg": svg})
-    if statistic not in STATISTICS:
-        raise UsageError(f"--statistic is {statistic!r}{nearest(statistic, list(STATISTICS))}")
+    outputs = Outputs(as_json, html, png, svg, csv_file)
+    outputs.check()
+    _check_statistic(statistic)
     if by is not None:
         check_choice("by", by, ("length",))
     place = _place(layer, head, by)
-    check_outputs({".csv": csv_file})
-    rows = rows_of(variants, checkpoint, DEFAULT)
-    request = SurveyRequest(
+    request = _request(
+        variants,
+        checkpoint,
+        len_,
+        text,
+        device,
+        statistic=statistic,
+        place=place,
+        texts=texts,
+        by_length=by == "length",
+        seed=seed,
+    )
+    with progress(quiet) as advance:
+        result = survey(request, advance)
+    outputs.deliver(
+        result, partial(_print, top=top, lowest=lowest, sinks=sinks), _figure, _csv_lines
+    )
+
+
+def _check_statistic(name: str) -> None:
+    from freeatten_core.analysis import STATISTICS
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.variants.variant import nearest
+
+    if name not in STATISTICS:
+        raise UsageError(f"--statistic is {name!r}{nearest(name, list(STATISTICS))}")
+
+
+def _request(
+    variants: str | None,
+    checkpoints: list[str] | None,
+    len_: str,
+    text: str,
+    device: str,
+    **settings: Any,
+) -> SurveyRequest:
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.lengths import tokens_of
+    from freeatten_core.data.documents import evaluation_documents
+    from freeatten_core.measures.heads import SurveyRequest
+
+    rows = rows_of(variants, checkpoints, DEFAULT)
+    return SurveyRequest(
         rows=rows,
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         length=tokens_of(len_, rows[0].checkpoint.config.train_length),
         command=command_line(),
-        statistic=cast(Name, statistic),
-        place=place,
-        texts=texts,
-        by_length=by == "length",
-        seed=seed,
         device=choose_device(device),
-    )
-    with progress(quiet) as advance:
-        result = survey(request, advance)
-
-    def draw(path: Path) -> None:
-        from freeatten_core.figures.analysis import survey_figure
-
-        from ..exports import save_figure
-
-        save_figure(survey_figure(result), path)
-
-    deliver(
-        lambda: (
-            show_json(result) if as_json else _print(result, top=top, lowest=lowest, sinks=sinks)
-        ),
-        [
-            *((path, draw) for path in (html, png, svg)),
-            (csv_file, lambda path: _save_csv(result, path)),
-        ],
+        **settings,
     )
 
 
@@ -257,23 +283,26 @@ def _cell(value: float | None) -> str:
 
 
 def _note(entry: dict[str, Any]) -> str:
+    from freeatten_core.variants.stages import Stages
     from freeatten_core.variants.variant import Variant
 
+    computed = Variant.parse(entry["variant"]).computes
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
     parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]
-    if Variant.parse(entry["variant"]).attention.sharpen is not None:
+    if isinstance(computed, Stages) and computed.sharpen is not None:
         parts.append(f"the near-uniform rule fired on {entry['uniform_rule']:.2%} of rows")
     return "; ".join(parts)
 
 
-def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from ..exports import save_lines
+def _figure(result: dict[str, Any]) -> go.Figure:
+    from freeatten_core.figures.analysis import survey_figure
 
-    lines = [
-        {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
-        | {key: value for key, value in head.items() if key != "by_length"}
-        for entry in result["variants"]
-        for head in entry["heads"]
-    ]
-    save_lines(lines, path)
+    return survey_figure(result)
+
+
+def _csv_lines(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for entry in result["variants"]:
+        for head in entry["heads"]:
+            names = {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
+            yield names | {key: value for key, value in head.items() if key != "by_length"}

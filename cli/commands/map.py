@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from ..help import QUIET
 from ..options import (
-    DEVICE,
-    HEAD_HELP,
-    LAYER_HELP,
-    LENGTH_HELP,
-    TEXT,
+    AsJson,
+    Device,
+    Head,
+    Layer,
+    Length,
+    Quiet,
+    SeedOfText,
+    TextSource,
     captures,
     check_choice,
     command_line,
     layer_of,
     rows_of,
 )
+from ..outputs import deliver, show_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
+    from freeatten_core.analysis.map.region import Pool
 
 NOT_MAP_LINES = 8
 """Lines of the window that title, axes and command take."""
@@ -37,17 +41,17 @@ def attention_map(
         list[str] | None,
         typer.Option(help="A shipped name, folder or hub name; with --html alone can be repeated."),
     ] = None,
-    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
-    head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
+    layer: Layer = None,
+    head: Head = 0,
     query: Annotated[str | None, typer.Option(help="Queries start:stop; all by default.")] = None,
     key: Annotated[str | None, typer.Option(help="Keys start:stop; all by default.")] = None,
     pool: Annotated[str, typer.Option(help="max keeps needles visible; mean.")] = "max",
-    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "4x",
-    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
-    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    len_: Length = "4x",
+    text: TextSource = "stdlib",
+    seed: SeedOfText = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="One page that zooms to single tokens, no server.")
     ] = None,
@@ -60,20 +64,13 @@ def attention_map(
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the cells here.")] = None,
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
-    from rich.console import Console
-    from rich.text import Text
-
     from freeatten_core.analysis import AttentionMap
-    from freeatten_core.analysis.map.region import Pool
-    from freeatten_core.basics.errors import UsageError
     from freeatten_core.basics.lengths import tokens_of
 
     from ..exports import check_outputs
-    from ..outputs import deliver, show_json
 
     check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv_file})
-    if pool not in get_args(Pool):
-        raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
+    _check_pool(pool)
     check_choice("theme", theme, ("light", "dark"))
     of_one = {"--json": as_json or None, "--png": png, "--svg": svg, "--csv": csv_file}
     _check_many(checkpoint or [], html, of_one)
@@ -83,44 +80,101 @@ def attention_map(
     found, name = captures(
         rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
     )
-    maps = [AttentionMap.of(capture, layer, head, pool=cast(Pool, pool)) for capture in found]
-    where = f"layer {layer}, head {head}"
+    maps = [AttentionMap.of(capture, layer, head, pool=cast("Pool", pool)) for capture in found]
+    shown = _Shown(maps, found, name, f"layer {layer}, head {head}", spans, cells, theme)
+    deliver(
+        lambda: show_json(shown.result()) if as_json else shown.print(),
+        [
+            (html, shown.save_page),
+            (png, shown.save_figure),
+            (svg, shown.save_figure),
+            (csv_file, shown.save_csv),
+        ],
+    )
 
-    def show() -> None:
-        if as_json:
-            show_json(_result(maps[0].region(*spans[0], *spans[1]), found[0]))
-            return
+
+@dataclass(frozen=True)
+class _Shown:
+    """Maps of one head, and what of them is shown."""
+
+    maps: Sequence[AttentionMap]
+    captures: Sequence[Capture]
+    text: str
+    """Its name."""
+    where: str
+    """Layer and head."""
+    spans: tuple[tuple[int, int], tuple[int, int]]
+    """Queries and keys, from the first to before the second."""
+    cells: int
+    theme: str
+
+    def region(self, **cells: int) -> Region:
+        return self.maps[0].region(*self.spans[0], *self.spans[1], **cells)
+
+    def print(self) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
         console = Console()
-        for each, capture in zip(maps, found, strict=True):
-            _print(console, each, capture, spans, where, name)
+        for each, capture in zip(self.maps, self.captures, strict=True):
+            _print(console, each, capture, self.spans, self.where, self.text)
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
 
-    def draw(path: Path) -> None:
+    def result(self) -> dict[str, Any]:
+        """What `--json` prints, of the first map."""
+        return _result(self.region(), self.captures[0])
+
+    def save_figure(self, path: Path) -> None:
         from freeatten_core.figures.map import map_figure
 
         from ..exports import save_figure
 
+        first = self.captures[0]
         figure = map_figure(
-            maps[0].region(*spans[0], *spans[1], cells=cells),
-            title=f"{found[0].variant}, {where}",
-            about=f"{found[0].length:,} tokens of {name}",
-            train_length=found[0].train_length,
-            theme=cast(Any, theme),
+            self.region(cells=self.cells),
+            title=f"{first.variant}, {self.where}",
+            about=f"{first.length:,} tokens of {self.text}",
+            train_length=first.train_length,
+            theme=cast(Any, self.theme),
         )
         save_figure(figure, path)
 
-    deliver(
-        show,
-        [
-            (html, lambda path: _save_page(maps, found, path, where, name)),
-            (png, draw),
-            (svg, draw),
-            (
-                csv_file,
-                lambda path: _save_csv(maps[0].region(*spans[0], *spans[1], cells=cells), path),
-            ),
-        ],
-    )
+    def save_csv(self, path: Path) -> None:
+        from freeatten_core.basics.files import replacing
+
+        region = self.region(cells=self.cells)
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as to:
+            region.write_csv(to)
+
+    def save_page(self, path: Path) -> None:
+        from freeatten_core.mapview import HeadMap, write_page
+        from freeatten_core.results.format import row_names
+
+        first = self.captures[0]
+        names = row_names(
+            [{"variant": str(each.variant), "checkpoint": each.name} for each in self.captures]
+        )
+        items = [
+            HeadMap(name, each, head=self.where, train_length=capture.train_length)
+            for name, each, capture in zip(names, self.maps, self.captures, strict=True)
+        ]
+        write_page(
+            items,
+            path,
+            f"{', '.join(item.name for item in items)}: {self.where}",
+            tokens=first.labels(0, first.length),
+            about=f"{first.length:,} tokens of {self.text}",
+            command=command_line(),
+            difference=(0, 1) if len(items) > 1 else None,
+        )
+
+
+def _check_pool(pool: str) -> None:
+    from freeatten_core.analysis.map.region import Pool
+    from freeatten_core.basics.errors import UsageError
+
+    if pool not in get_args(Pool):
+        raise UsageError(f"--pool is {pool!r}; it can be {' or '.join(get_args(Pool))}")
 
 
 def _check_many(
@@ -210,8 +264,8 @@ def _print(
     strongest = attention.strongest(q1 - 1, 5, keys=(k0, k1))
     labels_of = {key: capture.labels(key, key + 1)[0] for key, _ in strongest}
     listed = ", ".join(f"{labels_of[key]!r} at {key:,}: {weight:.3g}" for key, weight in strongest)
-    own = capture.labels(q1 - 1, q1)[0]
-    console.print(Text(f"strongest for {own!r} at {q1 - 1:,}: {listed or 'no weight above 0'}"))
+    query = capture.labels(q1 - 1, q1)[0]
+    console.print(Text(f"strongest for {query!r} at {q1 - 1:,}: {listed or 'no weight above 0'}"))
 
 
 def _result(region: Region, capture: Capture) -> dict[str, Any]:
@@ -228,39 +282,3 @@ def _result(region: Region, capture: Capture) -> dict[str, Any]:
         "exact": region.exact,
         "weights": [[float(f"{value:.4g}") for value in row] for row in region.values().tolist()],
     }
-
-
-def _save_page(
-    maps: list[AttentionMap], found: list[Capture], path: Path, where: str, name: str
-) -> None:
-    from freeatten_core.mapview import HeadMap, write_page
-    from freeatten_core.results.format import row_names
-
-    names = row_names([{"variant": str(each.variant), "checkpoint": each.name} for each in found])
-    items = [
-        HeadMap(shown, each, head=where, train_length=capture.train_length)
-        for shown, each, capture in zip(names, maps, found, strict=True)
-    ]
-    difference = (0, 1) if len(items) > 1 else None
-    write_page(
-        items,
-        path,
-        f"{', '.join(item.name for item in items)}: {where}",
-        tokens=found[0].labels(0, found[0].length),
-        about=f"{found[0].length:,} tokens of {name}",
-        command=command_line(),
-        difference=difference,
-    )
-
-
-def _save_csv(region: Region, path: Path) -> None:
-    from freeatten_core.basics.files import replacing
-
-    queries, keys = region.query_edges(), region.key_edges()
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["query", "key", "cell", "weight"])
-        for query, row in zip(queries[:-1].tolist(), region.values().tolist(), strict=True):
-            for key, weight in zip(keys[:-1].tolist(), row, strict=True):
-                if key <= query + region.cell:
-                    writer.writerow([query, key, region.cell, f"{weight:.6g}"])

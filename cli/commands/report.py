@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 LICENCE = "apache-2.0"
 """Of the shipped weights."""
@@ -24,15 +24,15 @@ APP = ("app/start", "app/redraw", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
-SYSTEMS = (
+WITH_MODIFIERS = (
     *("systems/code", "systems/books", "systems/copy"),
     *("far/code", "far/books", "far/copy"),
     *("ceiling/code", "ceiling/books"),
 )
 """Rows with modifiers, for docs/softplus.md: to 16×, to 64×, and beside a longer training."""
-OWN = ("own/code", "own/books", "own/copy")
+OWN_ATTENTION = ("own/code", "own/books", "own/copy")
 """Attention of one's own beside two variants by the same recipe, for docs/own.md."""
-SYSTEM_ROWS = (
+DRAWN_WITH_MODIFIERS = (
     "softmax+yarn",
     "softmax+window",
     "softmax-ls",
@@ -43,6 +43,13 @@ SYSTEM_ROWS = (
 """Of these, which are drawn."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
+FOLDERS = (
+    *("speed", "retrieve", "inside", "app", "stability"),
+    *("systems", "far", "ceiling", "own", "cube"),
+)
+"""Of assets/results, beside the comparisons of what is shipped."""
+EXPECTED = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION, CUBE}
+"""Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Whose loss against position docs/inside.md shows."""
 
@@ -53,15 +60,8 @@ def report(
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.results import app_speed, cube, speed, stability
-    from freeatten_core.results.pages import (
-        blocks,
-        fill_blocks,
-        inside_blocks,
-        of_folder,
-        retrieval_blocks,
-        system_blocks,
-    )
+    from freeatten_core.results.cards import card, recall_card
+    from freeatten_core.results.pages import fill_blocks, of_folder
     from freeatten_core.results.stored import stored_results
 
     from ..exports import check_browser
@@ -72,77 +72,86 @@ def report(
     if pictures:
         check_browser()
     results = stored_results(root / "assets" / "results")
-    write_cards(root / "assets" / "checkpoints", results)
-    filled = blocks(results)
-    speeds = of_folder(root, "speed")
-    for name, result in speeds.items():
-        filled |= speed.speed_blocks(name, result)
-    retrieved = of_folder(root, "retrieve")
-    write_recall_cards(root / "assets" / "recall", retrieved.get("retrieve/recall"))
-    filled |= retrieval_blocks(retrieved)
-    inside = of_folder(root, "inside")
-    filled |= inside_blocks(inside)
-    measured = of_folder(root, "app")
-    for name, result in measured.items():
-        filled |= app_speed.app_speed_blocks(name, result)
-    stable = of_folder(root, "stability")
-    for name, result in stable.items():
-        filled |= stability.stability_blocks(name, result)
-    systems: dict[str, Any] = {}
-    for folder in ("systems", "far", "ceiling", "own"):
-        systems |= of_folder(root, folder)
-    filled |= system_blocks(systems)
-    cubes = of_folder(root, "cube")
-    for name, result in cubes.items():
-        filled |= cube.cube_blocks(name, result)
-    given = (
-        systems.keys()
-        | cubes.keys()
-        | speeds.keys()
-        | retrieved.keys()
-        | inside.keys()
-        | measured.keys()
-        | stable.keys()
-    )
-    pending = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *SYSTEMS, *OWN, CUBE} - given
+    others = {folder: of_folder(root, folder) for folder in FOLDERS}
+    write_cards(root / "assets" / "checkpoints", card, results)
+    recall = others["retrieve"].get("retrieve/recall")
+    write_cards(root / "assets" / "recall", recall_card, recall)
+    filled = all_blocks(results, others)
+    given = {name for folder in others.values() for name in folder}
+    pending = EXPECTED - given
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
-        images = root / "assets" / "images"
-        draw(images, results, learning_curves(root / "assets" / "checkpoints"))
-        if SPEED in speeds:
-            draw_speed(images, speeds[SPEED])
-        if STABILITY in stable:
-            draw_stability(images, stable[STABILITY])
-        draw_retrievals(images, retrieved)
-        draw_softplus(images, systems, cubes)
-        draw_inside(images, inside, results)
+        draw_all(root / "assets", results, others)
 
 
-def write_cards(checkpoints: Path, results: Mapping[str, Any]) -> None:
+def all_blocks(
+    results: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """What every generated block of the pages is to hold, by its name.
+
+    Args:
+        results: comparisons of what is shipped, by name.
+        others: other results by folder and name.
+    """
+    from freeatten_core.results.app_speed import app_speed_blocks
+    from freeatten_core.results.cube import cube_blocks
+    from freeatten_core.results.pages import (
+        comparison_blocks,
+        inside_blocks,
+        modifier_blocks,
+        retrieval_blocks,
+    )
+    from freeatten_core.results.speed import speed_blocks
+    from freeatten_core.results.stability import stability_blocks
+
+    filled = comparison_blocks(results)
+    filled |= retrieval_blocks(others["retrieve"])
+    filled |= inside_blocks(others["inside"])
+    filled |= modifier_blocks(with_modifiers(others))
+    for folder, blocks_of in (
+        ("speed", speed_blocks),
+        ("app", app_speed_blocks),
+        ("stability", stability_blocks),
+        ("cube", cube_blocks),
+    ):
+        for name, result in others[folder].items():
+            filled |= blocks_of(name, result)
+    return filled
+
+
+def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Comparisons of rows with modifiers and of own attention, by name."""
+    folders = ("systems", "far", "ceiling", "own")
+    return {name: found for folder in folders for name, found in others[folder].items()}
+
+
+def draw_all(
+    assets: Path, results: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Every picture whose results are stored; arguments as `all_blocks`."""
+    images = assets / "images"
+    draw(images, results, learning_curves(assets / "checkpoints"))
+    if SPEED in others["speed"]:
+        draw_speed(images, others["speed"][SPEED])
+    if STABILITY in others["stability"]:
+        draw_stability(images, others["stability"][STABILITY])
+    draw_retrievals(images, others["retrieve"])
+    draw_softplus(images, with_modifiers(others), others["cube"])
+    draw_inside(images, others["inside"], results)
+
+
+def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
+    """The card of every checkpoint in a folder, with what was measured of it."""
     import json
 
     from freeatten_core.basics.files import write_text
     from freeatten_core.models.format import CARD, CONFIG, CURVE, read_config
-    from freeatten_core.results.cards import card
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
         about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
         variant = read_config(config).variant
-        write_text(config.parent / CARD, card(variant, about, results, licence=LICENCE))
-
-
-def write_recall_cards(checkpoints: Path, result: Mapping[str, Any] | None) -> None:
-    import json
-
-    from freeatten_core.basics.files import write_text
-    from freeatten_core.models.format import CARD, CONFIG, CURVE, read_config
-    from freeatten_core.results.cards import recall_card
-
-    for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
-        variant = read_config(config).variant
-        write_text(config.parent / CARD, recall_card(variant, about, result, licence=LICENCE))
+        write_text(config.parent / CARD, card(variant, about, measured, licence=LICENCE))
 
 
 def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) -> None:
@@ -179,7 +188,7 @@ def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
             save_page_picture(make(result, theme=theme), picture)
 
 
-def draw_softplus(folder: Path, systems: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:
+def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:
     """`softplus-cube-light.png` and `softplus-systems-light.png`, as far as results are stored."""
     from freeatten_core.figures.comparison import comparison_figure
     from freeatten_core.figures.cube import cube_figure
@@ -190,9 +199,9 @@ def draw_softplus(folder: Path, systems: Mapping[str, Any], cubes: Mapping[str, 
         if CUBE in cubes:
             figure = cube_figure(cubes[CUBE], theme=theme)
             save_page_picture(figure, folder / f"softplus-cube-{theme}.png")
-        if SYSTEMS[0] in systems:
-            stored = systems[SYSTEMS[0]]
-            rows = [row for row in stored["variants"] if row["variant"] in SYSTEM_ROWS]
+        if WITH_MODIFIERS[0] in modified:
+            stored = modified[WITH_MODIFIERS[0]]
+            rows = [row for row in stored["variants"] if row["variant"] in DRAWN_WITH_MODIFIERS]
             figure = comparison_figure({**stored, "variants": rows}, theme=theme)
             save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
 

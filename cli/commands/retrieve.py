@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, TEXT, check_choice, command_line
+from ..options import (
+    TEXT,
+    AsJson,
+    Checkpoints,
+    Device,
+    Html,
+    Png,
+    Quiet,
+    Svg,
+    Variants,
+    check_choice,
+    command_line,
+)
+from ..outputs import Outputs, refuse_failed
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from rich.console import Console
 
 COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
@@ -31,10 +44,8 @@ def retrieve(
         str,
         typer.Option("--len", help="Tokens in all: 16x (½x, 1x, 2x, … up to it), or 256,8192."),
     ] = "16x",
-    variants: Annotated[str | None, typer.Option(help="Shipped variants, with commas.")] = None,
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="A folder, shipped name or hub name; repeatable.")
-    ] = None,
+    variants: Variants = None,
+    checkpoint: Checkpoints = None,
     text: Annotated[str | None, typer.Option(help=f"For copy: {TEXT} By default stdlib.")] = None,
     block: Annotated[
         int | None,
@@ -49,44 +60,35 @@ def retrieve(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which sequences.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
-    ] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
     csv: Annotated[Path | None, typer.Option(help="Write a line a variant and length.")] = None,
 ) -> None:
     """Copying across a gap of text, or recall of key-value pairs, against the length."""
     from rich.console import Console
 
-    from ..exports import check_outputs, save_figure, save_lines
-    from ..outputs import deliver, refuse_failed, show_json
-
     check_choice("task", task, ("copy", "recall"))
-    check_outputs({".html": html, ".png": png, ".svg": svg, ".csv": csv})
+    outputs = Outputs(as_json, html, png, svg, csv)
+    outputs.check()
     common: dict[str, Any] = {
         "len_": len_,
         "variants": variants,
         "checkpoints": checkpoint,
+        "samples": samples,
         "seed": seed,
         "device": device,
         "console": Console(stderr=True, quiet=quiet),
     }
     if task == "copy":
-        result = _copy(text=text or "stdlib", block=block, samples=samples, **common)
+        result = _copy(text=text or "stdlib", block=block, **common)
     else:
         _refuse_for_recall({"--text": text, "--block": block})
-        result = _recall(samples=samples, **common)
-    deliver(
-        lambda: show_json(result) if as_json else _print(result),
-        [
-            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
-            (csv, lambda path: save_lines(list(_csv_lines(result)), path)),
-        ],
-    )
+        result = _recall(**common)
+    outputs.deliver(result, _print, _figure, _csv_lines)
     refuse_failed(result)
 
 
@@ -181,7 +183,7 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print(retrieval_view(result, console.width, chart=chart))
 
 
-def _figure(result: Mapping[str, Any]) -> Any:
+def _figure(result: Mapping[str, Any]) -> go.Figure:
     from freeatten_core.figures.retrieval import copy_figure, recall_figure
 
     return (copy_figure if result["task"] == "copy" else recall_figure)(result)

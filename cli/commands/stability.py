@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, TEXT, check_choice, command_line
+from ..options import TEXT, AsJson, Device, Html, Png, Quiet, Svg, check_choice, command_line
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from rich.console import RenderableType
 
-    from freeatten_core.bench.stability import Settings
+    from freeatten_core.bench.stability import StabilitySettings
 
     from ..terminal.fitted import Column
 
@@ -39,17 +40,15 @@ def stability(
     ] = "both",
     text: Annotated[str, typer.Option(help=f"What the models read: {TEXT}")] = "stdlib",
     seed: Annotated[int, typer.Option(min=0, help="Of random numbers, and which text.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The result as JSON, alone on standard output.")
-    ] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     csv: Annotated[
         Path | None, typer.Option(help="Write a line for every number type, form and cell.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
 ) -> None:
     """Errors and overflow in float16, bfloat16 and float32 against float64, of every variant."""
     from rich.console import Console
@@ -58,10 +57,8 @@ def stability(
     from freeatten_core.bench.stability import flat, measure
     from freeatten_core.data.documents import evaluation_documents
 
-    from ..exports import check_outputs, save_figure, save_lines
-    from ..outputs import deliver, show_json
-
-    check_outputs({".csv": csv, ".html": html, ".png": png, ".svg": svg})
+    outputs = Outputs(as_json, html, png, svg, csv)
+    outputs.check()
     settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
     chosen = choose_device(device)
     documents = evaluation_documents(text, sys.stdin) if settings.with_checkpoints else []
@@ -74,23 +71,17 @@ def stability(
             command=command_line(),
             report=status.update,
         )
-    deliver(
-        lambda: show_json(result) if as_json else _print(result),
-        [
-            *((path, lambda path: save_figure(_figure(result), path)) for path in (html, png, svg)),
-            (csv, lambda path: save_lines(list(flat(result)), path)),
-        ],
-    )
+    outputs.deliver(result, _print, _figure, flat)
 
 
 def _settings(
     variants: str | None, lengths: str, scales: str, dtypes: str, inputs: str, seed: int
-) -> Settings:
+) -> StabilitySettings:
     from freeatten_core.basics.checks import parse_counts
-    from freeatten_core.bench.stability import KINDS, NAMED, Settings, parse_scales
+    from freeatten_core.bench.stability import KINDS, NAMED, StabilitySettings, parse_scales
 
     check_choice("inputs", inputs, INPUTS)
-    return Settings(
+    return StabilitySettings(
         variants=NAMED if variants is None else variants,
         lengths=parse_counts(lengths),
         scales=parse_scales(scales),
@@ -109,7 +100,7 @@ def _print(result: Mapping[str, Any]) -> None:
         console.print()
 
 
-def _figure(result: Mapping[str, Any]) -> Any:
+def _figure(result: Mapping[str, Any]) -> go.Figure:
     from freeatten_core.figures.stability import scale_figure
     from freeatten_core.results.stability import kinds
 

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
 from ..options import (
-    DEVICE,
-    HEAD_HELP,
-    LAYER_HELP,
-    LENGTH_HELP,
-    TEXT,
+    AsJson,
+    Device,
+    Head,
+    Html,
+    Layer,
+    Length,
+    Png,
+    Quiet,
+    SeedOfText,
+    Svg,
+    TextSource,
     captures,
     command_line,
     layer_of,
     rows_of,
 )
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
     from freeatten_core.analysis import Capture, RowStages
 
     from ..terminal.fitted import FittedTable
@@ -33,8 +43,8 @@ def stages(
     checkpoint: Annotated[str, typer.Option(help="A shipped name, folder or hub name.")] = (
         "lssar-p15"
     ),
-    layer: Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)] = None,
-    head: Annotated[int, typer.Option(min=0, help=HEAD_HELP)] = 0,
+    layer: Layer = None,
+    head: Head = 0,
     position: Annotated[
         int | None, typer.Option(min=0, help="The query's position; the last when left out.")
     ] = None,
@@ -45,54 +55,37 @@ def stages(
         int | None, typer.Option(min=1, help="Let only the last so many keys be visible.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Keys shown, strongest first.")] = 12,
-    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "1x",
-    text: Annotated[str, typer.Option(help=TEXT)] = "stdlib",
-    seed: Annotated[int, typer.Option(min=0, help="Which text, and where in it.")] = 0,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
+    len_: Length = "1x",
+    text: TextSource = "stdlib",
+    seed: SeedOfText = 0,
+    device: Device = "auto",
+    quiet: Quiet = False,
+    as_json: AsJson = False,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write every key here.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the chart as one HTML file.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the chart as PNG.")] = None,
-    svg: Annotated[Path | None, typer.Option(help="Write the chart as SVG.")] = None,
+    html: Html = None,
+    png: Png = None,
+    svg: Svg = None,
 ) -> None:
     """What each stage does to one row: score, positivity, normalise, sharpen."""
     from freeatten_core.analysis import row_stages
 
-    from ..exports import check_outputs
-    from ..outputs import deliver, show_json
-
-    check_outputs({".csv": csv_file, ".html": html, ".png": png, ".svg": svg})
+    outputs = Outputs(as_json, html, png, svg, csv_file)
+    outputs.check()
     rows = rows_of(None, [checkpoint], "")
     layer = layer_of(layer, rows)
     found, name = captures(
         rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
     )
-    own = found[0].length - 1 if position is None else position
-    row = row_stages(found[0], layer, head, own, power=power or "own", last=last)
-    result = _result(row, found[0], name)
-
-    def draw(path: Path) -> None:
-        from freeatten_core.figures.analysis import stages_figure
-
-        from ..exports import save_figure
-
-        save_figure(stages_figure(result), path)
-
-    deliver(
-        lambda: show_json(result) if as_json else _print(result, top),
-        [
-            *((path, draw) for path in (html, png, svg)),
-            (csv_file, lambda path: _save_csv(result, path)),
-        ],
-    )
+    query = found[0].length - 1 if position is None else position
+    row = row_stages(found[0], layer, head, query, power=power or "own", last=last)
+    outputs.deliver(_result(row, found[0], name), partial(_print, top=top), _figure, _csv_lines)
 
 
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
     first = row.position + 1 - row.count
     return {
         "schema": 2,
-        "variant": str(row.variant),
+        "variant": str(row.stages),
         "checkpoint": capture.name,
         "text": text,
         "layer": row.layer,
@@ -155,8 +148,12 @@ def _table(result: dict[str, Any], keys: list[int]) -> FittedTable:
     return FittedTable(names, stages, first_go=True)
 
 
-def _save_csv(result: dict[str, Any], path: Path) -> None:
-    from ..exports import save_lines
+def _figure(result: dict[str, Any]) -> go.Figure:
+    from freeatten_core.figures.analysis import stages_figure
 
-    values = zip(*(result[column] for column in COLUMNS), strict=True)
-    save_lines([dict(zip(COLUMNS, line, strict=True)) for line in values], path)
+    return stages_figure(result)
+
+
+def _csv_lines(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for line in zip(*(result[column] for column in COLUMNS), strict=True):
+        yield dict(zip(COLUMNS, line, strict=True))

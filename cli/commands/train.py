@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..help import QUIET
-from ..options import DEVICE, check_choice, command_line
+from ..options import Device, Quiet, check_choice, command_line
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,28 @@ if TYPE_CHECKING:
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A file or folder, or 'packages' for the installed Python packages; repeat it: "
+        "every batch takes equal shares."
+    ),
+]
+Task = Annotated[
+    str, typer.Option(help="text, or recall: key-value pairs, for freeatten retrieve.")
+]
+LearningRates = Annotated[
+    str | None,
+    typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
+]
+EvaluateEvery = Annotated[int | None, typer.Option(min=1, help="Steps between validations.")]
+SaveEvery = Annotated[
+    int | None, typer.Option(min=1, help="Steps between saved states, at an evaluation.")
+]
+Corpus = Annotated[
+    Path | None,
+    typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
+]
 
 
 def train(
@@ -25,16 +48,8 @@ def train(
         str, typer.Option(help="What to train, such as lssar:p=15 or my_file.py:function.")
     ],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
-    text: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A file or folder, or 'packages' for the installed Python packages; repeat it: "
-            "every batch takes equal shares."
-        ),
-    ] = None,
-    task: Annotated[
-        str, typer.Option(help="text, or recall: key-value pairs, for freeatten retrieve.")
-    ] = "text",
+    text: Sources = None,
+    task: Task = "text",
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
     length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
@@ -42,44 +57,28 @@ def train(
     layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
     vocab: Annotated[int | None, typer.Option(min=256, max=65536, help="Tokens to learn.")] = None,
-    lr: Annotated[
-        str | None,
-        typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
-    ] = None,
+    lr: LearningRates = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
-    evaluate_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between validations.")
-    ] = None,
-    save_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between saved states, at an evaluation.")
-    ] = None,
-    corpus: Annotated[
-        Path | None,
-        typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    evaluate_every: EvaluateEvery = None,
+    save_every: SaveEvery = None,
+    corpus: Corpus = None,
+    quiet: Quiet = False,
+    device: Device = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.errors import UsageError
-    from freeatten_core.basics.files import SavedElsewhereError, check_utf8
+    from freeatten_core.basics.files import check_utf8
     from freeatten_core.ops.definitions import own_function
-    from freeatten_core.training.recall import RECIPE as RECALL_RECIPE
-    from freeatten_core.training.recipe import Recipe
-    from freeatten_core.training.run import reserved
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
 
-    check_choice("task", task, ("text", "recall"))
-    if task == "recall" and (text or corpus or vocab):
-        raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
-    if task == "text" and not text:
-        raise UsageError("--text is missing: name a file, a folder or packages to train on")
+    _check_task(task, text, corpus, vocab)
     parsed = own_function.allow(Variant.parse(variant))
-    recipe = replace(RECALL_RECIPE if task == "recall" else Recipe(), seed=seed).changed(
+    recipe = _recipe(
+        task,
+        seed,
         steps=steps,
         batch=batch,
         train_length=length,
@@ -96,12 +95,39 @@ def train(
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
     view = LearningView(parsed, quiet=quiet)
-    with reserved(parsed, out):
+    if task == "recall":
+        run = partial(_train_recall, parsed, out, recipe, chosen, view)
+    else:
+        run = partial(_train_text, parsed, text or [], out, recipe, chosen, view, corpus)
+    _run(run, parsed, out, view)
+
+
+def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
+    from freeatten_core.basics.errors import UsageError
+
+    check_choice("task", task, ("text", "recall"))
+    if task == "recall" and (text or corpus or vocab):
+        raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
+    if task == "text" and not text:
+        raise UsageError("--text is missing: name a file, a folder or packages to train on")
+
+
+def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
+    from freeatten_core.training.recall import RECIPE as RECALL_RECIPE
+    from freeatten_core.training.recipe import Recipe
+
+    usual = RECALL_RECIPE if task == "recall" else Recipe()
+    return replace(usual, seed=seed).changed(**changes)
+
+
+def _run(train: Callable[[], None], variant: Variant, out: Path, view: LearningView) -> None:
+    """Train in a folder that no other call trains in, and clear up behind it."""
+    from freeatten_core.basics.files import SavedElsewhereError
+    from freeatten_core.training.run import reserved
+
+    with reserved(variant, out):
         try:
-            if task == "recall":
-                _train_recall(parsed, out, recipe, chosen, view)
-            else:
-                _train_text(parsed, text or [], out, recipe, chosen, view, corpus)
+            train()
         except SavedElsewhereError as error:
             _finish(view, out, error.place)
             raise
@@ -111,7 +137,7 @@ def train(
 def _finish(view: LearningView, out: Path, saved: Path) -> None:
     from freeatten_core.data.prepared import remove_corpus
 
-    remove_corpus(_own_corpus(out))
+    remove_corpus(_temporary_corpus(out))
     view.finish(saved)
 
 
@@ -142,7 +168,7 @@ def _train_text(
 
     texts = prepared(
         sources,
-        kept or _own_corpus(out),
+        kept or _temporary_corpus(out),
         vocab_size=recipe.vocab_size,
         # without a state to go on from, it is the leftover of a call that failed
         replace=kept is None and not state_path(out).exists(),
@@ -151,6 +177,6 @@ def _train_text(
     run(variant, texts, out, recipe, device=device, command=command_line(), report=view.progress)
 
 
-def _own_corpus(out: Path) -> Path:
+def _temporary_corpus(out: Path) -> Path:
     """Where prepared text is kept while a run goes on."""
     return out.with_name(f".{out.name}.corpus")

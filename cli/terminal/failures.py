@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
-STOPPED, INTERRUPTED, SIGNALLED, FAILURE = "stopped; nothing half-written was left", 130, 128, 1
+from freeatten_core.basics.errors import FAILURE, sentence_and_code
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -28,27 +28,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             sys.stdout.flush()  # a closed pipe or a full disk shows here, not at exit
         except BrokenPipeError:  # the reader has seen enough, as in `| head`
             raise typer.Exit(FAILURE) from None
-        except KeyboardInterrupt as error:
-            stop(*interrupted(error))
-        except Exception as error:  # a bug is raised again
-            from freeatten_core.basics.errors import sentence_and_code
-
-            sentence = sentence_and_code(error)
-            if sentence is None:
+        except (Exception, KeyboardInterrupt) as error:  # a bug is raised again
+            found = sentence_and_code(error)
+            if found is None:
                 raise
-            stop(*sentence)
+            stop(*found)
 
     return run
-
-
-def interrupted(error: KeyboardInterrupt) -> tuple[str, int]:
-    """What to say and the exit code, as `told` has them, which would load PyTorch first.
-
-    A note says what is kept; an argument is the number of the signal, if it was not Ctrl-C.
-    """
-    notes = getattr(error, "__notes__", [STOPPED])
-    is_signal = bool(error.args) and isinstance(error.args[0], int)
-    return notes[0], SIGNALLED + error.args[0] if is_signal else INTERRUPTED
 
 
 def stop(message: str, code: int) -> NoReturn:

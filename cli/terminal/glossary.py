@@ -9,11 +9,9 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
+from freeatten_core.variants.stages import P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
-    P_DEFAULT,
-    P_MAX,
-    P_MIN,
     PLAIN,
     SHARPENED,
     SOURCES,
@@ -64,14 +62,15 @@ def glossary() -> dict[str, Any]:
             {
                 "name": str(variant),
                 "label": _label(str(variant)),
-                "score": variant.score,
-                "positivity": variant.positivity,
-                "normalise": variant.normalise,
-                "p": variant.sharpen,
+                "score": stages.score,
+                "positivity": stages.positivity,
+                "normalise": stages.normalise,
+                "p": stages.sharpen,
                 "source": SOURCES[name],
                 "shipped": [each for each in weights if each.split(":")[0] == name],
             }
             for name, variant in named.items()
+            for stages in [stages_of(variant.computes)]
         ],
         "modifiers": [
             {"name": f"+{name}", "meaning": meaning, "option": MODIFIER_OPTIONS.get(name)}

@@ -35,10 +35,10 @@ def picture(region: Region, *, color: bool) -> Text:
     rows, columns = region.codes.shape
     queries, keys = region.query_edges(), region.key_edges()
     codes = region.codes.tolist()
-    own = region.key_length - region.query_length
+    offset = region.key_length - region.query_length
 
     def code(row: int, column: int) -> int | None:
-        if row >= rows or keys[column] > queries[row + 1] - 1 + own:
+        if row >= rows or keys[column] > queries[row + 1] - 1 + offset:
             return None
         return int(codes[row][column])
 

@@ -97,14 +97,14 @@ def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> Rend
     if result["task"] == "recall" and max(result["lengths"]) > result["train_length"]:
         makers.append(distance_table)
     parts: list[RenderableType] = [maker(result, width) for maker in makers]
-    told = Group(
+    words = Group(
         *(Text(line, HURTS) for line in troubles(result)),
         Text(retrieval_reading(result)),
         Text(retrieval_samples(result)),
         Text(run_line(result)),
         command(result),
     )
-    return Group(*spaced([*parts[:1], chart, *parts[1:], told]))
+    return Group(*spaced([*parts[:1], chart, *parts[1:], words]))
 
 
 def _above_zero(interval: Interval) -> bool:

@@ -7,10 +7,13 @@ the length: 250 MB for all 15 heads of a shipped model at 32k tokens. Everything
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -24,12 +27,13 @@ from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import token_texts, tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import grouped_attention
+from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
-from freeatten_core.ops.operator import attention
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .forecast import (
@@ -56,11 +60,24 @@ class LayerCapture:
 
     query: Tensor
     """(H, L, D), after the rotation, in the type asked for; what stands for it (see
-    `own.as_scores`) where the model computes one's own function."""
+    `own_function.as_scores`) where the model computes one's own function."""
     key: Tensor
     """(Hkv, L, D); H / Hkv consecutive query heads share one."""
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
+    terms: ScoreTerms = NO_TERMS
+    """What the layer's scores were given, a row a head."""
+    window: int | None = None
+    """A row sees at most this many keys, its own included."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `attention_weights` and `row_statistics` are told beside query and key."""
+        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+
+    def visible_count(self, start: int, stop: int) -> Tensor:
+        """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
+        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
 
 
 @dataclass(frozen=True)
@@ -83,9 +100,9 @@ class Capture:
     """What it took."""
 
     @property
-    def weighed_by(self) -> Variant:
-        """The variant whose weights for the kept queries and keys are the model's."""
-        return own_function.weighed_by(self.variant)
+    def weighed_by(self) -> Stages:
+        """The stages whose weights for the kept queries and keys are the model's."""
+        return own_function.weighed_by(self.variant.computes)
 
     @property
     def length(self) -> int:
@@ -186,31 +203,10 @@ def capture(
     began = time.perf_counter()
     whole = score_cost(config, length, chosen, STATISTICS_COST if with_statistics else 0)
     meter = Meter(whole, advance)
-    kept: dict[int, LayerCapture] = {}
-
-    def observe(layer: int, query: Tensor, key: Tensor) -> None:
-        if layer in chosen:
-            if variant.attention.function is not None:
-                query, key = own_function.as_scores(query, key, variant.attention)
-                key = key[:, :1]
-            query, key = query.to(dtype, copy=True), key.to(dtype, copy=True)
-            rows = None
-            if with_statistics:
-                rows = _statistics(
-                    query.float(), key.float(), own_function.weighed_by(variant), meter
-                )
-            kept[layer] = LayerCapture(query[0], key[0], rows)
-        if layer == chosen[-1]:
-            raise _EnoughError
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        return _attend_in_parts(query, key, value, variant, meter)
-
-    model = on_device(checkpoint.model, device).with_modifiers(variant, length)
-    if model.attend is grouped_attention:
-        model.attend = attend
+    keeper = _Keeper(variant.computes, chosen, dtype, with_statistics, meter)
+    model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
-        model.hidden(tokens.to(device)[None], observe=observe)
+        model.hidden(tokens.to(device)[None], observe=keeper.observe)
     meter.finish()
     return Capture(
         name=checkpoint.name,
@@ -219,37 +215,82 @@ def capture(
         tokens=tokens,
         tokenizer=checkpoint.tokenizer,
         tokenizer_id=tokenizer_id(checkpoint.tokenizer),
-        layers=kept,
+        layers=keeper.kept,
         seconds=time.perf_counter() - began,
     )
 
 
-def _statistics(query: Tensor, key: Tensor, variant: Variant, meter: Meter) -> RowStatistics:
+def _reporting(model: Model, meter: Meter) -> Model:
+    """The model with its attention cut in parts between which progress is reported."""
+    if model.attend is not grouped_attention:
+        return model
+    model = copy.copy(model)
+    model.attend = partial(_attend_in_parts, meter)
+    return model
+
+
+class _Keeper:
+    """Keeps what is wanted of every layer that a pass shows, and ends the pass after the last."""
+
+    def __init__(
+        self,
+        computed: Computed,
+        layers: Sequence[int],
+        dtype: torch.dtype,
+        with_statistics: bool,
+        meter: Meter,
+    ) -> None:
+        self.computed, self.layers, self.dtype = computed, layers, dtype
+        self.with_statistics, self.meter = with_statistics, meter
+        self.kept: dict[int, LayerCapture] = {}
+
+    def observe(self, layer: int, query: Tensor, key: Tensor) -> None:
+        """query (1, H, L, D), key (1, Hkv, L, D), after the rotation."""
+        if layer in self.layers:
+            self.kept[layer] = self._capture(query, key)
+        if layer == self.layers[-1]:
+            raise _EnoughError
+
+    def _capture(self, query: Tensor, key: Tensor) -> LayerCapture:
+        if isinstance(self.computed, OwnFunctionName):
+            query, key = own_function.as_scores(query, key, self.computed)
+            key = key[:, :1]
+        query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
+        rows = None
+        if self.with_statistics:
+            weighed_by = own_function.weighed_by(self.computed)
+            rows = _statistics(query.float(), key.float(), weighed_by, self.meter)
+        return LayerCapture(query[0], key[0], rows)
+
+
+def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> RowStatistics:
     """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=True)
+    problem = check(query, key, None, stages, is_causal=True, enable_gqa=True)
     rows = choice.row_statistics(
-        problem, query, key, lambda scores: meter.add(scores * STATISTICS_COST)
+        problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
     )
     return rows.map(lambda tensor: tensor[0])
 
 
 def _attend_in_parts(
-    query: Tensor, key: Tensor, value: Tensor, variant: Variant, meter: Meter
+    meter: Meter,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
     heads, length = query.shape[1:3]
     rows = max(128, CHUNK_SCORES // (heads * length))
-    if variant.function is not None:
+    if isinstance(computed, OwnFunctionName):
         rows = length  # it takes whole texts alone
     output = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         stop = min(length, start + rows)
-        output[:, :, start:stop] = attention(
-            query[:, :, start:stop],
-            key[:, :, :stop],
-            value[:, :, :stop],
-            variant,
-            enable_gqa=True,
+        output[:, :, start:stop] = grouped_attention(
+            query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], computed, **others
         )
         meter.add(heads * (stop - start) * (start + stop) / 2)
     return output
@@ -273,15 +314,15 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
 
 
 def _check_variant(checkpoint: Checkpoint, variant: Variant | str | None) -> Variant:
-    own = checkpoint.config.variant
+    trained_with = checkpoint.config.variant
     variant = None if variant is None else Variant.parse(variant)
-    if variant is not None and variant.trained != own.trained:
+    if variant is not None and variant.trained != trained_with.trained:
         raise UsageError(
-            f"variant is {variant}; checkpoint {checkpoint.name} computes {own.trained}: "
+            f"variant is {variant}; checkpoint {checkpoint.name} computes {trained_with.trained}: "
             "only modifiers such as +yarn can be added to it"
         )
     if variant is None:
-        return own
+        return trained_with
     for name in NOT_CAPTURED:
         if variant.modifier(name) is not None:
             raise UsageError(

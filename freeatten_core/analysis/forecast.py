@@ -16,11 +16,13 @@ from freeatten_core.basics.memory import available_bytes
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import Model, grouped_attention
+from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 KEPT_TYPES = (torch.float32, torch.bfloat16)
@@ -93,7 +95,7 @@ def bytes_needed(
 ) -> tuple[int, int]:
     """What is kept, and the peak with temporaries."""
     vectors = (config.heads + config.kv_heads) * config.head_dim * dtype.itemsize
-    if variant.attention.function is not None:  # weights and the identity, also in float32
+    if isinstance(variant.computes, OwnFunctionName):  # weights and the identity, also in float32
         vectors = (config.heads + 1) * length * (dtype.itemsize + 4)
     rows = len(fields(RowStatistics)) * config.heads * 4 if with_statistics else 0
     kept = layers * length * (vectors + rows)
@@ -117,19 +119,19 @@ def _seconds(
         model = on_device(checkpoint.model, device)
     else:
         model = checkpoint.model
-    variant = config.variant.attention
+    computed = config.variant.computes
     rows, keys = min(PROBE_ROWS, length), min(PROBE_KEYS, length)
-    if variant.function is not None:
+    if isinstance(computed, OwnFunctionName):
         keys = rows  # it takes whole texts alone
     draw = torch.Generator().manual_seed(0)
     query = torch.randn(1, config.heads, rows, config.head_dim, generator=draw).to(device)
     key = torch.randn(1, config.kv_heads, keys, config.head_dim, generator=draw).to(device)
     problem = check(
-        query, key, None, own_function.weighed_by(variant), is_causal=True, enable_gqa=True
+        query, key, None, own_function.weighed_by(computed), is_causal=True, enable_gqa=True
     )
     probed = visible_scores(problem)
     with torch.no_grad(), without_autocast():
-        one_score = _timed(device, lambda: grouped_attention(query, key, key, variant)) / probed
+        one_score = _timed(device, lambda: grouped_attention(query, key, key, computed)) / probed
         text = torch.zeros(1, rows, dtype=torch.long, device=device)
         one_token = _timed(device, lambda: model.hidden(text)) / rows
         seconds = length * one_token + score_cost(config, length, chosen, 0) * one_score

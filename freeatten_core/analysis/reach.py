@@ -69,7 +69,7 @@ def reach(capture: Capture, layer: int, start: int = 0, stop: int | None = None)
             query,
             key,
             capture.weighed_by,
-            enable_gqa=True,
+            **found.options,
             rows=slice(low, high),
             cols=slice(0, high),
         )[0]

@@ -15,6 +15,7 @@ from freeatten_core.basics.checks import check_range, check_share, check_whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.row_statistics import SMALL, RowStatistics
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant, nearest
 
 from .capture import Capture
@@ -44,49 +45,42 @@ class Statistic:
     unit: str
     """Empty for a share or a weight."""
     meaning: str
-    of_shares: bool
-    """Of the row divided by its sum, which matters where rows do not sum to 1."""
 
 
 STATISTICS: Mapping[Name, Statistic] = {
     "entropy": Statistic(
-        "entropy", "nats", "H = −Σ w log w: 0 for one key, log N for an even spread", True
+        "entropy", "nats", "H = −Σ w log w: 0 for one key, log N for an even spread"
     ),
     "relative_entropy": Statistic(
-        "H / log N", "", "entropy as a share of the largest possible: 1 is an even spread", True
+        "H / log N", "", "entropy as a share of the largest possible: 1 is an even spread"
     ),
     "entropy_tokens": Statistic(
-        "exp H", "tokens", "how many tokens an even spread of the same entropy would read", True
+        "exp H", "tokens", "how many tokens an even spread of the same entropy would read"
     ),
     "effective_tokens": Statistic(
-        "1 / Σw²", "tokens", "how many tokens a row effectively reads; large weights count", True
+        "1 / Σw²", "tokens", "how many tokens a row effectively reads; large weights count"
     ),
-    "largest": Statistic("largest weight", "", "the weight of the key that is read most", False),
-    "first": Statistic("first token", "", "the weight on the first token: a sink when high", False),
+    "largest": Statistic("largest weight", "", "the weight of the key that is read most"),
+    "first": Statistic("first token", "", "the weight on the first token: a sink when high"),
     "mean_distance": Statistic(
-        "mean distance", "tokens", "how far back a row reads, Σ w · (own position − j)", True
+        "mean distance", "tokens", "how far back a row reads, Σ w · (own position − j)"
     ),
     "zeros": Statistic(
-        "exact zeros", "", "share of visible keys that get nothing: N·a <= O, or s <= 0", False
+        "exact zeros", "", "share of visible keys that get nothing: N·a <= O, or s <= 0"
     ),
     "small": Statistic(
-        f"below {SMALL:g}", "", f"share of visible keys with a weight below {SMALL:g}", False
+        f"below {SMALL:g}", "", f"share of visible keys with a weight below {SMALL:g}"
     ),
-    "row_sum": Statistic("row sum", "", "Σ w: 1 for every `l1` variant", False),
+    "row_sum": Statistic("row sum", "", "Σ w: 1 for every `l1` variant"),
 }
 """By name, in the order of a table."""
 
 
-def sums_to_one(variant: Variant) -> bool:
-    """Whether rows sum to 1, so that a row divided by its sum is the row."""
-    return variant.normalise == "l1"
-
-
 def entropy_note(capture: Capture) -> str:
     """A sentence for a caption where entropy is not of the weights themselves; else empty."""
-    if sums_to_one(capture.weighed_by):
+    if capture.weighed_by.sums_to_one:
         return ""
-    verb = "do not" if capture.weighed_by == capture.variant.attention else "may not"
+    verb = "do not" if isinstance(capture.variant.computes, Stages) else "may not"
     return (
         f"Rows of {capture.variant} {verb} sum to 1: entropy, effective tokens and mean distance "
         "are of the row divided by its sum."
@@ -103,7 +97,8 @@ def statistic(capture: Capture, name: Name, layer: int) -> Tensor:
         UsageError: an unknown name (the message gives the nearest), or a layer or statistics that
             were not captured.
     """
-    return _values(_check_name(name), capture.statistics(layer))
+    rows = capture.statistics(layer)
+    return _values(_check_name(name), rows, capture.layer(layer).visible_count(0, capture.length))
 
 
 def by_position(
@@ -197,7 +192,8 @@ def head_table(capture: Capture, start: int = 0, stop: int | None = None) -> Hea
         rows = capture.statistics(layer)
         sink = _received(rows, SINK_LENGTH) if length >= SINK_LENGTH else None
         part = rows.map(lambda tensor: tensor[:, start:stop])
-        means = {name: _values(name, part, start).nanmean(-1).tolist() for name in STATISTICS}
+        count = capture.layer(layer).visible_count(start, stop)
+        means = {name: _values(name, part, count).nanmean(-1).tolist() for name in STATISTICS}
         heads += [
             HeadRow(
                 layer=layer,
@@ -273,24 +269,31 @@ def uniform_rule_share(capture: Capture) -> UniformRule:
     """
     layers = list(capture.layers)
     applies = capture.weighed_by.sharpen is not None
-    after = torch.stack([capture.statistics(layer).offset[:, FIRST_ROWS:] for layer in layers])
-    fired = (after == 0) if applies else torch.zeros_like(after, dtype=torch.bool)
-    by_head = fired.float().mean(-1) if after.shape[-1] else after.new_zeros(after.shape[:2])
+    after = []
+    for layer in layers:
+        seen = capture.layer(layer).visible_count(0, capture.length) > FIRST_ROWS
+        after.append(capture.statistics(layer).offset.cpu()[:, seen])
+    fired = [(each == 0) if applies else torch.zeros_like(each).bool() for each in after]
+    by_head = torch.stack([each.float().mean(-1).nan_to_num(0) for each in fired])
     return UniformRule(
-        capture.variant, applies, int(fired.sum()), after.numel(), by_head.cpu(), layers
+        capture.variant,
+        applies,
+        sum(int(each.sum()) for each in fired),
+        sum(each.numel() for each in after),
+        by_head,
+        layers,
     )
 
 
-def _values(name: Name, rows: RowStatistics, start: int = 0) -> Tensor:
-    """(H, rows) of a statistic; `start` is the position of the first row."""
+def _values(name: Name, rows: RowStatistics, count: Tensor) -> Tensor:
+    """(H, rows) of a statistic; `count` is how many keys each row sees, (rows,)."""
     match name:
         case "entropy_tokens":
             return torch.where(rows.row_sum == 0, 0.0, rows.entropy.exp())
         case "effective_tokens":
             return torch.where(rows.sum_squares == 0, 0.0, 1 / rows.sum_squares)
         case "relative_entropy":
-            stop = start + rows.entropy.shape[-1]
-            count = torch.arange(start + 1, stop + 1, device=rows.entropy.device)
+            count = count.to(rows.entropy.device)
             relative = rows.entropy / count.to(rows.entropy.dtype).log()
             return torch.where(count == 1, torch.nan, relative)
         case _:

@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
-from freeatten_core.data.tokenizer import tokenizer_id
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import Row, common_tokenizer
 
 from .capture import Capture, capture
 
@@ -37,9 +35,7 @@ def capture_rows(
     Raises:
         UsageError: no text is long enough, the rows have different tokenizers, too little memory.
     """
-    if len({tokenizer_id(row.checkpoint.tokenizer) for row in rows}) > 1:
-        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
-    drawn = select_texts(documents, rows[0].checkpoint.tokenizer, tokens - 1, 1, seed).texts[0]
+    drawn = select_texts(documents, common_tokenizer(rows), tokens - 1, 1, seed).texts[0]
     found = [
         capture(
             row.checkpoint,

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_whole
-from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.definitions import staged
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Stages, stages_of
 
 from .capture import Capture
 
@@ -21,8 +20,8 @@ from .capture import Capture
 class RowStages:
     """The values of one query row after each stage, one a visible key; float64, on the CPU."""
 
-    variant: Variant
-    """As computed: with the power asked for, without modifiers."""
+    stages: Stages
+    """As computed: with the power asked for."""
     layer: int
     head: int
     position: int
@@ -66,7 +65,7 @@ def row_stages(
         position: the row, 0…L − 1; it sees the keys 0…position.
         power: sharpen with this `p` instead of the variant's own; None for no sharpening.
         last: let only the row's last so many keys be visible, its own included, which changes `N`
-            in every stage; None for all.
+            in every stage; None for all that the layer's window leaves.
 
     Raises:
         UsageError: a layer, head, position, power or `last` out of range; sharpening for a variant
@@ -74,19 +73,19 @@ def row_stages(
     """
     query, key = capture.head(layer, head)
     position = check_whole("position", position, 0, capture.length - 1)
-    count = position + 1 if last is None else check_whole("last", last, 1, position + 1)
-    variant = _with_power(capture.variant.attention, power)
+    found = capture.layer(layer)
+    visible = int(found.visible_count(position, position + 1))
+    count = visible if last is None else check_whole("last", last, 1, visible)
+    stages = _with_power(stages_of(capture.variant.computes), power)
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
-    result = staged.stages(row, seen, variant)
-    offset = 0.0
-    if variant.sharpen is not None:
-        visible = result.visible.sum(-1, keepdim=True).double()
-        offset = float(staged.offset(result.normalise * visible, visible))
-    sharpened = variant.sharpen is not None
+    terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
+    result = staged.stages(row, seen, stages, **terms._asdict())
+    offset = float(result.offset)
+    sharpened = stages.sharpen is not None
     return RowStages(
-        variant=variant,
+        stages=stages,
         layer=layer,
         head=head,
         position=position,
@@ -101,10 +100,7 @@ def row_stages(
     )
 
 
-def _with_power(variant: Variant, power: int | Literal["own"] | None) -> Variant:
+def _with_power(stages: Stages, power: int | Literal["own"] | None) -> Stages:
     if power == "own":
-        return variant
-    try:
-        return replace(variant, sharpen=power)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+        return stages
+    return replace(stages, sharpen=power)

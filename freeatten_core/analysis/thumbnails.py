@@ -63,18 +63,18 @@ def thumbnails(capture: Capture, side: int = 64, rows: int = 16) -> Thumbnails:
 def _pooled(capture: Capture, edges: Tensor, rows: int) -> Tensor:
     """The largest weight of every cell among its last rows, (layers, H, side, side)."""
     layers = list(capture.layers.values())
-    key = torch.stack([layer.key for layer in layers]).float()
-    side = len(edges) - 1
-    cells = key.new_zeros(len(layers), capture.heads, side, side)
+    side, device = len(edges) - 1, layers[0].key.device
+    cells = torch.zeros(len(layers), capture.heads, side, side, device=device)
     cell_of_key = torch.bucketize(torch.arange(capture.length), edges[1:], right=True)
-    cell_of_key = cell_of_key.to(key.device).expand(*cells.shape[:2], -1)
-    for row, (low, high) in enumerate(pairwise(edges.tolist())):
-        last = slice(max(low, high - rows), high)
-        weights = attention_weights(
-            torch.stack([layer.query[:, last] for layer in layers]).float(),
-            key[:, :, :high],
-            capture.weighed_by,
-            enable_gqa=True,
-        )
-        cells[:, :, row].scatter_reduce_(2, cell_of_key[..., :high], weights.amax(2), "amax")
+    cell_of_key = cell_of_key.to(device).expand(capture.heads, -1)
+    for pooled, layer in zip(cells, layers, strict=True):
+        query, key = layer.query[None].float(), layer.key[None].float()
+        for row, (low, high) in enumerate(pairwise(edges.tolist())):
+            weights = attention_weights(
+                query[:, :, max(low, high - rows) : high],
+                key[:, :, :high],
+                capture.weighed_by,
+                **layer.options,
+            )[0]
+            pooled[:, row].scatter_reduce_(1, cell_of_key[:, :high], weights.amax(1), "amax")
     return cells

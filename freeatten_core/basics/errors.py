@@ -20,7 +20,7 @@ class ContentError(RuntimeError):
 def sentence_and_code(error: BaseException) -> tuple[str, int] | None:
     """The sentence and exit code for what a user can cause; None for a bug."""
     if isinstance(error, KeyboardInterrupt):
-        return _interrupted(error)
+        return interruption(error)
     if isinstance(error, UsageError):
         return str(error), WRONG_CALL
     if out_of_memory(error):
@@ -28,8 +28,11 @@ def sentence_and_code(error: BaseException) -> tuple[str, int] | None:
     return (str(error), FAILURE) if isinstance(error, ContentError | OSError) else None
 
 
-def _interrupted(error: KeyboardInterrupt) -> tuple[str, int]:
-    """A note says what is kept; an argument is the number of the signal, if not Ctrl-C's."""
+def interruption(error: KeyboardInterrupt) -> tuple[str, int]:
+    """The sentence and exit code of Ctrl-C or a signal.
+
+    A note says what is kept; an argument is the number of the signal, if not Ctrl-C's.
+    """
     notes = getattr(error, "__notes__", ["stopped; nothing half-written was left"])
     is_signal = bool(error.args) and isinstance(error.args[0], int)
     return notes[0], SIGNALLED + error.args[0] if is_signal else INTERRUPTED

@@ -181,8 +181,8 @@ def _renamed(temporary: Path, path: Path) -> Path:
     except OSError:
         if not os.path.lexists(path):
             raise
-    beside = (path.with_name(f"{path.name}-{number}") for number in count(2))
-    place = next(each for each in beside if not os.path.lexists(each))
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    place = next(each for each in numbered if not os.path.lexists(each))
     temporary.rename(place)
     return place
 

@@ -32,12 +32,10 @@ def _meminfo() -> int | None:
 def _cgroup(limit: str, used: str) -> int | None:
     root = Path("/sys/fs/cgroup")
     try:
-        text = (root / limit).read_text(encoding="utf-8").strip()
-        return (
-            None
-            if text == "max"
-            else max(0, int(text) - int((root / used).read_text(encoding="utf-8")))
-        )
+        most = (root / limit).read_text(encoding="utf-8").strip()
+        if most == "max":
+            return None
+        return max(0, int(most) - int((root / used).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
 

@@ -29,9 +29,9 @@ def closest_path(
     if not typed.name:
         return None
     try:
-        beside = [each.name for each in path.parent.iterdir() if is_wanted(each)]
+        names = [each.name for each in path.parent.iterdir() if is_wanted(each)]
     except OSError:  # no such folder, or one that cannot be read
-        beside = []
+        names = []
     alone = typed.parent == Path() and text == typed.name
-    found = closest(typed.name, [*(words if alone else ()), *sorted(beside)])
+    found = closest(typed.name, [*(words if alone else ()), *sorted(names)])
     return found if found is None or alone else str(typed.with_name(found))

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from freeatten_core.basics.checks import check_each_positive, check_positive
+from freeatten_core.basics.memory import available_bytes
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention
 from freeatten_core.results.facts import versions
@@ -55,7 +56,7 @@ MISSING_COMPILER = "no C++ compiler"
 
 
 @dataclass(frozen=True)
-class Settings:
+class CpuSettings:
     """What is measured: causal float32 forwards of query, key and value (batch, heads, L, dim).
 
     Raises:
@@ -104,7 +105,7 @@ def peers(variants: list[Variant]) -> dict[str, Peer]:
 
 
 @torch.no_grad()
-def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, Any]:
+def benchmark(settings: CpuSettings, report: Report = lambda _: None) -> dict[str, Any]:
     """Measure every peer at every length.
 
     Args:
@@ -127,7 +128,7 @@ def benchmark(settings: Settings, report: Report = lambda _: None) -> dict[str, 
     }
 
 
-def _measure_length(settings: Settings, length: int, report: Report) -> list[Timing]:
+def _measure_length(settings: CpuSettings, length: int, report: Report) -> list[Timing]:
     known = peers(Variant.parse_list(settings.variants))
     rows = {name: Timing(name, length) for name in known}
     for name, row in rows.items():
@@ -175,12 +176,13 @@ def _seconds(forward: Forward, inputs: tuple[Tensor, Tensor, Tensor]) -> float:
 # What cannot run
 
 
-def _obstacle(peer: Peer, settings: Settings, length: int) -> str:
+def _obstacle(peer: Peer, settings: CpuSettings, length: int) -> str:
     """Why a peer cannot run here, or nothing."""
     if peer.compiled and not has_compiler():
         return MISSING_COMPILER
     needed = 4 * peer.dense_copies * settings.batch * settings.heads * length * length
-    if needed > available_bytes():
+    available = available_bytes(torch.device("cpu"))
+    if available is not None and needed > available:
         return f"out of memory: needs {needed / 1e9:.0f} GB"
     return ""
 
@@ -189,15 +191,6 @@ def has_compiler() -> bool:
     """Whether torch.compile finds a C++ compiler for the CPU."""
     names = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
     return any(name and shutil.which(name) for name in names)
-
-
-def available_bytes() -> float:
-    """Memory that can be had without swapping; unlimited where the system does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024.0 * int(line.split()[1])
-    return float("inf")
 
 
 def _processor() -> str:
@@ -211,7 +204,9 @@ def _processor() -> str:
 # Memory, one process a peer
 
 
-def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[float | None, str]:
+def _peak_in_fresh_process(
+    settings: CpuSettings, peer: str, length: int
+) -> tuple[float | None, str]:
     """Peak in MB, and why the peer cannot run (or nothing)."""
     task = json.dumps(asdict(settings) | {"peer": peer, "length": length})
     paths = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", ""))
@@ -238,7 +233,7 @@ def _peak_in_fresh_process(settings: Settings, peer: str, length: int) -> tuple[
 
 
 @torch.no_grad()
-def peak_mb(settings: Settings, peer: str, length: int) -> float | None:
+def peak_mb(settings: CpuSettings, peer: str, length: int) -> float | None:
     """Most resident memory during one forward above that before it; None where not known."""
     chosen = peers(Variant.parse_list(settings.variants))[peer]
     inputs = settings.inputs(length)
@@ -265,4 +260,4 @@ def _resident(field: str) -> float:
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     name, tokens = given.pop("peer"), given.pop("length")
-    print(json.dumps(peak_mb(Settings(**given), name, tokens)))
+    print(json.dumps(peak_mb(CpuSettings(**given), name, tokens)))

@@ -20,6 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention, softplus
 from freeatten_core.ops.call import FIRST_ROWS
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import PLAIN, Variant
 
 from .rounds import Forward, Pass
@@ -118,9 +119,12 @@ def causal_mask(length: int, device: torch.device) -> BlockMask:
 
 def flex_form(variant: Variant) -> Callable[..., Tensor] | None:
     """`form(query, key, value, mask)` by FlexAttention; None for what is not LSSA or LSSAR."""
-    if variant.sharpen is not None and variant == Variant.parse(f"lssar:p={variant.sharpen}"):
-        return partial(flex_lssar, power=variant.sharpen)
-    return flex_lssa if variant == PLAIN["lssa"] else None
+    match variant.computes:
+        case Stages("length-cosine", "softplus", "l1", None):
+            return flex_lssa
+        case Stages("length-cosine", "softplus", "l1", int(power)):
+            return partial(flex_lssar, power=power)
+    return None
 
 
 def flex_lssa(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask) -> Tensor:

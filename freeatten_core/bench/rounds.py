@@ -10,6 +10,7 @@ from typing import Literal
 from torch import Tensor
 
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -101,6 +102,6 @@ def timed_variants(text: str) -> list[Variant]:
     for variant in variants:
         if variant.modifiers:
             raise UsageError(f"variants holds {variant}; only {variant.trained} can be timed")
-        if variant.function is not None:
+        if isinstance(variant.computes, OwnFunctionName):
             raise UsageError(f"variants holds {variant}; only the named variants can be timed")
     return variants

@@ -59,7 +59,7 @@ VANISHED = 1e-12
 
 
 @dataclass(frozen=True)
-class Settings:
+class StabilitySettings:
     """What is measured. Fields as the options of `freeatten stability`.
 
     Raises:
@@ -91,7 +91,7 @@ class Settings:
             if variant.modifiers:
                 raise UsageError(
                     f"variants holds {variant}; +{variant.modifiers[0]} changes a model, not the "
-                    f"attention operator, so only {variant.attention} can be measured"
+                    f"attention operator, so only {variant.computes} can be measured"
                 )
         if self.inputs == ("checkpoint",) and not self.with_checkpoints:
             raise UsageError(
@@ -195,7 +195,7 @@ def in_every_type(tensor: Tensor) -> Tensor:
 
 
 def sources(
-    settings: Settings, documents: Sequence[Document], device: torch.device, report: Report
+    settings: StabilitySettings, documents: Sequence[Document], device: torch.device, report: Report
 ) -> Iterator[tuple[Source, Selection | None]]:
     """All inputs, one after the other, with the text that trained ones are of."""
     longest = max(settings.lengths)
@@ -248,7 +248,7 @@ def _largest_score(head: tuple[Tensor, Tensor], variant: Variant) -> float:
 
 
 def measure(
-    settings: Settings,
+    settings: StabilitySettings,
     documents: Sequence[Document],
     *,
     source: str,
@@ -296,7 +296,7 @@ def _text(source: str, selection: Selection | None) -> dict[str, Any] | None:
     }
 
 
-def _entry(source: Source, settings: Settings, report: Report) -> dict[str, Any]:
+def _entry(source: Source, settings: StabilitySettings, report: Report) -> dict[str, Any]:
     """A variant on one kind of inputs; every number a table lengths × scales."""
     cells = []
     for length in settings.lengths:

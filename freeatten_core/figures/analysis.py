@@ -24,13 +24,11 @@ from .canvas import (
     SLIM_RIGHT,
     STACK_GAP,
     Element,
-    Line,
     Look,
     Panel,
     Space,
     Theme,
     length_axis,
-    line_labels,
     look_of,
     padded,
     panel_domains,
@@ -38,8 +36,8 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .comparison import space_for, text_width
 from .heads import change_cells, head_cells, head_panel
+from .lines import Line, line_labels, space_for, text_width
 from .styles import markup, row_labels, row_styles, style_of
 
 if TYPE_CHECKING:

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from freeatten_core.results.format import Entry, Interval, Result, count, half_width, number, signed
 
 from .canvas import (
-    LABEL_REACH,
-    PANEL_HEIGHT,
-    RIGHT,
     SLIM_TICKS,
     TEXT_SIZE,
-    VALUE_WIDTH,
     WIDTH,
     Element,
-    Line,
     Look,
     Panel,
     Space,
     Theme,
-    end_labels,
-    label_height,
     length_axis,
-    length_lines,
     length_ticks,
     look_of,
     machine,
-    missing_note,
     padded,
     panel_domains,
     panel_figure,
@@ -37,36 +28,11 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
+from .lines import Line, end_labels, length_lines, missing_note, space_for
 from .styles import row_labels, row_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-
-def space_for(width: int, *drawn: Sequence[Line], columns: int = 1, labels: bool = True) -> Space:
-    """Panels as high as their labels, a figure wider than asked for when labels need it.
-
-    Args:
-        width: that is asked for.
-        drawn: the lines of every panel.
-        columns: panels side by side.
-        labels: whether lines have labels at their ends.
-    """
-    if not labels:
-        return Space(width)
-    heights = [sum(map(label_height, (line.shown for line in lines))) for lines in drawn]
-    texts = [part for lines in drawn for line in lines for part in line.shown.split("<br>")]
-    widest = max(map(text_width, texts), default=0.0)
-    right = max(RIGHT, math.ceil(LABEL_REACH + widest + VALUE_WIDTH))
-    height = max([PANEL_HEIGHT, *heights])
-    return Space(width + columns * (right - RIGHT), height, right)
-
-
-def text_width(text: str) -> float:
-    """About how many pixels a text of 12 pixels takes."""
-    slim = sum(text.count(letter) for letter in " .,:;()[]|'!ijltfrI")
-    broad = sum(text.count(letter) for letter in "mwMW+=√−↑↓→%@")
-    return 4.0 * slim + 10.5 * broad + 7.4 * (len(text) - slim - broad)
 
 
 def comparison_figure(
@@ -98,35 +64,19 @@ def comparison_figure(
     columns = 1 if stacked or not delta else 2
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
-    trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
-    trained = [length for length in trained if length <= max(result["lengths"])]
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    guesses = sorted({row["uniform_loss"] for row in rows if "uniform_loss" in row})
-    loss_panel = space.fit(_loss_panel(lines, guesses, axis, *domains[0]))
-    panels, traces = [loss_panel], [line.trace(loss_panel) for line in lines]
-    guesses = [guess for guess in guesses if loss_panel.span[0] < guess < loss_panel.span[1]]
-    shapes = trained_mark(loss_panel, trained, look)
-    shapes += [_guess_mark(loss_panel, guess, look) for guess in guesses]
-    notes = end_labels(loss_panel, lines, 2, sign=False) if labels else []
-    notes += missing_note(loss_panel, lines)
-    notes += [trained_note(loss_panel, length, look) for length in trained]
-    notes += [_guess_note(loss_panel, guess, look) for guess in guesses]
+    loss_panel = space.fit(_loss_panel(lines, _guesses(result), axis, *domains[0]))
+    parts = [_loss_part(result, lines, loss_panel, look, labels)]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
-        panels.append(panel)
-        traces += [line.trace(panel) for line in delta_lines]
-        shapes += trained_mark(panel, trained, look) + _regions(panel, look)
-        notes += end_labels(panel, delta_lines, 3, sign=True) if labels else []
-        notes += _region_notes(panel, look) + missing_note(panel, delta_lines)
+        parts.append(_delta_part(result, delta_lines, panel, look, labels))
     if by_position:
-        below = _position_part(result, position_lines, space, look, "3", domains[-1][1])
-        panels, traces = panels + below[0], traces + below[1]
-        shapes, notes = shapes + below[2], notes + below[3]
+        parts.append(_position_part(result, position_lines, space, look, "3", domains[-1][1]))
     return panel_figure(
-        panels,
-        traces,
-        shapes,
-        notes,
+        [panel for part in parts for panel in part.panels],
+        [trace for part in parts for trace in part.traces],
+        [shape for part in parts for shape in part.shapes],
+        [note for part in parts for note in part.notes],
         title=comparison_title(result) if title is None else title,
         subtitle=comparison_subtitle(result),
         look=look,
@@ -134,6 +84,50 @@ def comparison_figure(
         stacked=stacked,
         labels=labels,
     )
+
+
+class Part(NamedTuple):
+    """What a panel brings into the figure."""
+
+    panels: list[Panel]
+    traces: list[Element]
+    shapes: list[Element]
+    notes: list[Element]
+
+
+def _loss_part(
+    result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
+) -> Part:
+    trained = _trained_lengths(result)
+    guesses = [guess for guess in _guesses(result) if panel.span[0] < guess < panel.span[1]]
+    notes = end_labels(panel, lines, 2, sign=False) if labels else []
+    notes += missing_note(panel, lines)
+    notes += [trained_note(panel, length, look) for length in trained]
+    notes += [_guess_note(panel, guess, look) for guess in guesses]
+    shapes = trained_mark(panel, trained, look)
+    shapes += [_guess_mark(panel, guess, look) for guess in guesses]
+    return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
+
+
+def _guesses(result: Result) -> list[float]:
+    """The losses of guessing, where the result has them."""
+    return sorted({row["uniform_loss"] for row in result["variants"] if "uniform_loss" in row})
+
+
+def _delta_part(
+    result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
+) -> Part:
+    notes = end_labels(panel, lines, 3, sign=True) if labels else []
+    notes += _region_notes(panel, look) + missing_note(panel, lines)
+    shapes = trained_mark(panel, _trained_lengths(result), look) + _regions(panel, look)
+    return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
+
+
+def _trained_lengths(result: Result) -> list[int]:
+    """The training lengths within the lengths measured."""
+    rows: Sequence[Entry] = result["variants"]
+    trained = sorted({row["train_length"] for row in rows}) or [result["train_length"]]
+    return [length for length in trained if length <= max(result["lengths"])]
 
 
 def comparison_title(result: Result) -> str:
@@ -312,14 +306,14 @@ def _position_part(
     look: Look,
     key: str,
     y_domain: tuple[float, float],
-) -> tuple[list[Panel], list[Element], list[Element], list[Element]]:
+) -> Part:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
     trained = sorted({row["train_length"] for row in result["variants"]})
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
     notes += [trained_note(panel, length, look) for length in trained]
     traces = [line.trace(panel, markers=False) for line in lines]
-    return [panel], traces, trained_mark(panel, trained, look), notes
+    return Part([panel], traces, trained_mark(panel, trained, look), notes)
 
 
 def _position_panel(

@@ -6,21 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from freeatten_core.results.cube import CUBE, by_variant
 from freeatten_core.results.format import Interval, Result, count, number
+from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
-from .canvas import (
-    Element,
-    Line,
-    Panel,
-    Theme,
-    end_labels,
-    grid_domains,
-    length_axis,
-    look_of,
-    padded,
-    panel_figure,
-)
-from .comparison import space_for
+from .canvas import Element, Panel, Theme, grid_domains, length_axis, look_of, padded, panel_figure
+from .lines import Line, end_labels, space_for
 from .styles import Style
 
 if TYPE_CHECKING:
@@ -86,8 +76,8 @@ def cube_figure(
 
 
 def _place(name: str) -> tuple[str, str]:
-    variant = Variant.parse(name)
-    return variant.score, variant.positivity
+    stages = stages_of(Variant.parse(name).computes)
+    return stages.score, stages.positivity
 
 
 def _of(text: str) -> str:
@@ -95,7 +85,7 @@ def _of(text: str) -> str:
 
 
 def _lines(name: str, runs: list[dict[str, Any]], text: str) -> list[Line]:
-    style = _SHARPENED[Variant.parse(name).sharpen]
+    style = _SHARPENED[stages_of(Variant.parse(name).computes).sharpen]
     found = []
     for run in runs:
         row = run[text]

@@ -21,12 +21,10 @@ from freeatten_core.results.heads import MEASURE_TITLES, head_name, measure_digi
 
 from .canvas import (
     Element,
-    Line,
     Look,
     Panel,
     Space,
     Theme,
-    end_labels,
     length_axis,
     look_of,
     padded,
@@ -35,7 +33,7 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .comparison import space_for
+from .lines import Line, end_labels, space_for
 from .styles import markup, row_labels, row_styles, style_of
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from freeatten_core.results.format import count, number
 
-from .canvas import Line, Panel, Theme, end_labels, look_of, missing_note, padded, panel_figure
-from .comparison import space_for
+from .canvas import Panel, Theme, look_of, padded, panel_figure
+from .lines import Line, end_labels, missing_note, space_for
 from .styles import style_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _curve(variant: str, points: Sequence[Mapping[str, Any]], key: str) -> Line:
 
 def _curve_panel(lines: Sequence[Line]) -> Panel:
     last = max((step for line in lines for step in line.x), default=1)
-    late = [
+    framed = [
         value
         for line in lines
         for step, value in zip(line.x, line.y, strict=True)
@@ -75,5 +75,5 @@ def _curve_panel(lines: Sequence[Line]) -> Panel:
         (0.0, 1.0),
         "<b>Loss</b> against step; the first twentieth may lie above the frame",
         {"range": [0, last * 1.02], "tickformat": ",", "title": {"text": "step"}},
-        {"range": padded(late), "title": {"text": "loss (nats per token)"}},
+        {"range": padded(framed), "title": {"text": "loss (nats per token)"}},
     )

@@ -11,21 +11,17 @@ from freeatten_core.results.retrieval import retrieval_samples
 
 from .canvas import (
     SLIM_TICKS,
-    Line,
     Panel,
     Theme,
-    end_labels,
     length_axis,
-    length_lines,
     look_of,
     machine,
-    missing_note,
     padded,
     panel_figure,
     trained_mark,
     trained_note,
 )
-from .comparison import space_for
+from .lines import Line, end_labels, length_lines, missing_note, space_for
 from .styles import markup
 
 if TYPE_CHECKING:

@@ -13,18 +13,15 @@ from freeatten_core.results.speed import PASSES, baseline, facts, panels, peer_n
 from .canvas import (
     WIDTH,
     Element,
-    Line,
     Panel,
     Theme,
     grid_domains,
     length_axis,
-    line_labels,
     look_of,
-    missing_note,
     padded,
     panel_figure,
 )
-from .comparison import space_for
+from .lines import Line, line_labels, missing_note, space_for
 from .styles import Style, style_of
 
 if TYPE_CHECKING:
@@ -101,11 +98,11 @@ def speed_figure(
 
 
 def _speed_line(result: Result, rows: Sequence[Entry], peer: str) -> Line:
-    own = [row for row in rows if row["peer"] == peer]
-    none: list[Interval] = [None] * len(own)
-    hover = ["<br>".join(facts(row, baseline(result))) for row in own]
-    lengths = [row["length"] for row in own]
-    return Line(peer, peer_style(peer), lengths, [row["ratio"] for row in own], none, hover)
+    timed = [row for row in rows if row["peer"] == peer]
+    none: list[Interval] = [None] * len(timed)
+    hover = ["<br>".join(facts(row, baseline(result))) for row in timed]
+    lengths = [row["length"] for row in timed]
+    return Line(peer, peer_style(peer), lengths, [row["ratio"] for row in timed], none, hover)
 
 
 def _speed_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequence[Line]) -> Panel:

@@ -19,21 +19,18 @@ from freeatten_core.results.stability import (
 
 from .canvas import (
     Element,
-    Line,
     Look,
     Panel,
     Space,
     Theme,
     length_axis,
-    line_labels,
     look_of,
-    missing_note,
     padded,
     panel_domains,
     panel_figure,
     share_of,
 )
-from .comparison import space_for
+from .lines import Line, line_labels, missing_note, space_for
 from .styles import style_of
 
 if TYPE_CHECKING:

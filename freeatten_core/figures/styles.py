@@ -98,42 +98,44 @@ _SYMBOLS = (
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-def _beside(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
+def _one_step_from(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
     """The style of a variant one step away from another, whose colour it keeps."""
     return Style(label, STYLES[other].color, dash, marker, sign)
 
 
 STEPS = {
-    "softmax-r:p=3": _beside("softmax-r:p=15", "softmax-r:p=3", "longdash", "square", "■"),
-    "softplus-r:p=3": _beside("softplus-r:p=15", "softplus-r:p=3", "longdash", "square-open", "□"),
-    "softmax-ls-r:p=3": _beside(
+    "softmax-r:p=3": _one_step_from("softmax-r:p=15", "softmax-r:p=3", "longdash", "square", "■"),
+    "softplus-r:p=3": _one_step_from(
+        "softplus-r:p=15", "softplus-r:p=3", "longdash", "square-open", "□"
+    ),
+    "softmax-ls-r:p=3": _one_step_from(
         "softmax-ls-r:p=15", "softmax-ls-r:p=3", "longdash", "diamond-open", "◇"
     ),
-    "stages:score=length-cosine:positivity=exp:normalise=count": _beside(
+    "stages:score=length-cosine:positivity=exp:normalise=count": _one_step_from(
         "softmax-ls", "exp(log D · log N · cos) / N", "dot", "star", "☆"
     ),
-    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1": _beside(
+    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1": _one_step_from(
         "sigmoid", "sigmoid(q·k/√D − log N) / sum", "dash", "square", "■"
     ),
-    "stages:score=dot:positivity=relu:normalise=l1": _beside(
+    "stages:score=dot:positivity=relu:normalise=l1": _one_step_from(
         "relu", "relu(q·k/√D) / sum", "dash", "diamond", "◆"
     ),
-    "stages:score=dim-cosine:positivity=exp:normalise=l1": _beside(
+    "stages:score=dim-cosine:positivity=exp:normalise=l1": _one_step_from(
         "softmax-ls", "exp(log D · cos) / sum", "dash", "triangle-left", "◁"
     ),
-    "stages:score=count-cosine:positivity=exp:normalise=l1": _beside(
+    "stages:score=count-cosine:positivity=exp:normalise=l1": _one_step_from(
         "softmax-ls", "exp(log N · cos) / sum", "longdash", "triangle-right", "▷"
     ),
-    "stages:score=dim-cosine:positivity=softplus:normalise=l1": _beside(
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1": _one_step_from(
         "lssa", "softplus(log D · cos) / sum", "dash", "triangle-left", "◁"
     ),
-    "stages:score=count-cosine:positivity=softplus:normalise=l1": _beside(
+    "stages:score=count-cosine:positivity=softplus:normalise=l1": _one_step_from(
         "lssa", "softplus(log N · cos) / sum", "dot", "triangle-right", "▷"
     ),
-    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15": _one_step_from(
         "lssar:p=15", "softplus(log D · cos) / sum, p=15", "dash", "triangle-left", "◁"
     ),
-    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15": _beside(
+    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15": _one_step_from(
         "lssar:p=15", "softplus(log N · cos) / sum, p=15", "longdash", "triangle-right", "▷"
     ),
 }

@@ -51,7 +51,8 @@ function tileOf(region, source, colour) {
     const query = Math.min(q0 + (row + 1) * cell, source.meta.queryLength) - 1;
     const visible = Math.ceil((source.last(query) + 1 - k0) / cell);
     const end = Math.min(columns, Math.max(visible, 0));
-    for (let at = row * columns; at < row * columns + end; at += 1) pixels[at] = colour(at);
+    const hidden = Math.floor(((source.firstSeen?.(q0 + row * cell) ?? 0) - k0) / cell);
+    for (let at = row * columns + Math.max(hidden, 0); at < row * columns + end; at += 1) pixels[at] = colour(at);
   }
   context.putImageData(data, 0, 0);
   const frame = { rows, columns, cell, query_start: q0, key_start: k0 };
@@ -370,4 +371,25 @@ class Plot {
     while (end > 1 && this.context.measureText(cut()).width > width) end -= 1;
     return cut();
   }
+}
+
+/** Milliseconds after which a frame is no longer waited for. */
+const LONGEST_FRAME = 150;
+
+/**
+ * Works with the next frame, or without one: hidden pages and stalled displays have none.
+ * @param {() => void} work @returns {() => void} calls it off
+ */
+function nextFrame(work) {
+  const run = () => {
+    off();
+    work();
+  };
+  const frame = requestAnimationFrame(run);
+  const timer = setTimeout(run, LONGEST_FRAME);
+  const off = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer);
+  };
+  return off;
 }

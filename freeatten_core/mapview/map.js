@@ -22,8 +22,6 @@ const ZOOM_STEP = 0.5;
 const ARROW_STEP = 0.125;
 /** Tokens in view after a jump to one source, at most. */
 const JUMP_SPAN = 48;
-/** Milliseconds after which a frame is no longer waited for. */
-const LONGEST_FRAME = 150;
 /** @type {Record<string, [number, number]>} */
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
@@ -80,39 +78,21 @@ class MapView {
   }
 
   toolbar() {
-    const button = (/** @type {string} */ text, /** @type {string} */ label,
-      /** @type {() => void} */ click) => element("button", {
-      type: "button", class: "fa-button", text, title: label, "aria-label": label, on: { click },
-    });
     const about = () => this.centre();
     const bar = element("div", { class: "fa-toolbar", role: "toolbar", "aria-label": "view" },
-      button("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
-      button("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
-      button("Whole", "show the whole map (Home)", () => this.whole()));
-    this.headChoice = this.select("Head", this.heads.map((head) => [head, head]),
+      toolButton("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
+      toolButton("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
+      toolButton("Whole", "show the whole map (Home)", () => this.whole()));
+    this.headChoice = selectBox("Head", this.heads.map((head) => [head, head]),
       (value) => this.show(value, this.difference));
     if (this.heads.length > 1) bar.append(this.headChoice.label);
-    this.differenceChoice = this.select("Difference", [["", "none"]], (value) =>
+    this.differenceChoice = selectBox("Difference", [["", "none"]], (value) =>
       this.show(this.head, value ? pairOf(value) : null));
     bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
-      button("Save PNG", "save this view as a picture", () => this.savePicture("png")),
-      button("SVG", "save this view as SVG", () => this.savePicture("svg")));
-    if (!this.options.theme) bar.append(button("◐", "switch light and dark", () => this.switchTheme()));
+      toolButton("Save PNG", "save this view as a picture", () => this.savePicture("png")),
+      toolButton("SVG", "save this view as SVG", () => this.savePicture("svg")));
+    if (!this.options.theme) bar.append(toolButton("◐", "switch light and dark", () => this.switchTheme()));
     return bar;
-  }
-
-  /** @param {string} name @param {[string, string][]} choices @param {(value: string) => void} chosen */
-  select(name, choices, chosen) {
-    const control = /** @type {HTMLSelectElement} */ (element("select", {
-      class: "fa-select", on: { change: () => chosen(control.value) },
-    }));
-    const label = element("label", { class: "fa-choice" }, element("span", { text: name }), control);
-    const fill = (/** @type {[string, string][]} */ list, /** @type {string} */ value) => {
-      control.replaceChildren(...list.map(([key, text]) => element("option", { value: key, text })));
-      control.value = value;
-    };
-    fill(choices, choices[0]?.[0] ?? "");
-    return { control, label, fill };
   }
 
   watch() {
@@ -496,29 +476,19 @@ class MapView {
 
   /** Which view, head, pin and difference are shown, as text for a link. */
   state() {
-    const parts = new URLSearchParams();
-    const round = (/** @type {number} */ value) => String(Math.round(value * 100) / 100);
-    if (this.heads.length > 1) parts.set("head", this.head);
-    if (!isWhole(this.view, this.extent)) {
-      parts.set("q", round(this.view.query));
-      parts.set("k", round(this.view.key));
-      parts.set("span", round(this.view.span));
-    }
-    if (this.pin !== null) parts.set("pin", String(this.pin));
-    if (this.difference) parts.set("diff", this.difference.join("-"));
-    return parts.toString();
+    const head = this.heads.length > 1 ? this.head : null;
+    const view = isWhole(this.view, this.extent) ? null : this.view;
+    return linkText({ head, view, pin: this.pin, difference: this.difference });
   }
 
   /** Shows what `state` wrote; what makes no sense in it is left out. @param {string} text */
   async restore(text) {
-    const parts = new URLSearchParams(text);
-    const head = parts.get("head") ?? this.head;
-    const pair = parts.has("diff") ? pairOf(parts.get("diff") ?? "") : text ? null : this.difference;
-    await this.show(this.heads.includes(head) ? head : this.heads[0], pair);
-    const [query, key, span] = ["q", "k", "span"].map((name) => Number(parts.get(name) ?? NaN));
-    const pin = Number(parts.get("pin") ?? NaN);
-    this.pin = Number.isInteger(pin) && pin >= 0 && pin < this.queryLength ? pin : null;
-    this.look([query, key, span].every(Number.isFinite) ? { query, key, span } : wholeView(this.extent));
+    const linked = readLink(text);
+    const head = this.heads.find((name) => name === linked.head);
+    await this.show(head ?? (linked.head === null ? this.head : this.heads[0]),
+      linked.difference ?? (text ? null : this.difference));
+    this.pin = linked.pin !== null && linked.pin < this.queryLength ? linked.pin : null;
+    this.look(linked.view ?? wholeView(this.extent));
     this.crossed();
     await this.settled();
   }
@@ -534,28 +504,4 @@ class MapView {
     const source = await this.source(this.options.maps[map]);
     return (await source.weight(query, key)).value;
   }
-}
-
-/** @param {string} text `0-1` @returns {[number, number] | null} */
-function pairOf(text) {
-  const found = /^(\d{1,3})-(\d{1,3})$/.exec(text);
-  return found ? [Number(found[1]), Number(found[2])] : null;
-}
-
-/**
- * Works with the next frame, or without one: hidden pages and stalled displays have none.
- * @param {() => void} work @returns {() => void} calls it off
- */
-function nextFrame(work) {
-  const run = () => {
-    off();
-    work();
-  };
-  const frame = requestAnimationFrame(run);
-  const timer = setTimeout(run, LONGEST_FRAME);
-  const off = () => {
-    cancelAnimationFrame(frame);
-    clearTimeout(timer);
-  };
-  return off;
 }

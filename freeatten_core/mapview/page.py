@@ -2,7 +2,7 @@
 
 The component is JavaScript in this folder, one concern a file. `component_script` puts the files
 together; the page and the app both run exactly that text. Numbers travel as zlib-compressed
-arrays in base64, recomputed and drawn by the page (`analysis.map.attention_map` has the formula).
+arrays in base64, recomputed and drawn by the page (`analysis.map.recipe` has the formula).
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ SCRIPTS = (
     "colours.js",
     "words.js",
     "view.js",
+    "stages.js",
+    "link.js",
     "source.js",
     "payload.js",
     "draw.js",
@@ -40,13 +42,16 @@ SCRIPTS = (
     "sheet.js",
     "picture.js",
     "thumbnail.js",
+    "controls.js",
     "map.js",
     "boot.js",
 )
 """In the order in which they are put together."""
 ROW_ARRAYS = ("scale", "bias", "gain", "out", "rise", "last")
 ARRAYS = ("query", "key", "key_scale", *ROW_ARRAYS)
-DTYPES = {"query": "float16", "key": "float16", "last": "int32"}
+OPTIONAL_ARRAYS = ("first", "by_distance")
+"""Of a map whose rows see a window, or whose scores depend on the distance."""
+DTYPES = {"query": "float16", "key": "float16", "last": "int32", "first": "int32"}
 METADATA = ("positivity", "top_log2", "floor_log2")
 ALIGNMENT = 4
 COMPRESSION = 6
@@ -261,7 +266,7 @@ def _packed(arrays: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     directory: list[dict[str, Any]] = []
     offset = 0
     for name, array in arrays.items():
-        if name not in ARRAYS and not name.startswith("level_"):
+        if name not in (*ARRAYS, *OPTIONAL_ARRAYS) and not name.startswith("level_"):
             continue  # statistics that the page does not show
         dtype = "uint8" if name.startswith("level_") else DTYPES.get(name, "float32")
         raw = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()

@@ -26,6 +26,7 @@
  * @typedef {object} Source
  * @property {Meta} meta
  * @property {(query: number) => number} last  the last key that a query sees
+ * @property {(query: number) => number} [firstSeen]  the first one, where rows see a window
  * @property {(q0: number, q1: number, k0: number, k1: number, cells: number,
  *   signal?: AbortSignal) => Promise<Region | null>} region  null when given up
  * @property {(query: number, key: number) => Promise<Weight>} weight
@@ -57,14 +58,6 @@ function breath() {
   });
 }
 
-/** `f` of the score. @type {Record<string, (score: number) => number>} */
-const POSITIVITY = {
-  exp: Math.exp,
-  softplus: (score) => Math.max(score, 0) + Math.log1p(Math.exp(-Math.abs(score))),
-  sigmoid: (score) => 1 / (1 + Math.exp(-score)),
-  relu: (score) => Math.max(score, 0),
-};
-
 /** A map that carries its queries, keys, row scalars and pyramid: every weight is recomputed. */
 class PayloadSource {
   /** @param {Arrays} arrays @param {Record<string, any>} metadata as AttentionMap.to_payload says */
@@ -83,9 +76,8 @@ class PayloadSource {
     this.rows = arrays;
     this.query = arrays.query.data;
     this.key = arrays.key.data;
-    this.positive = POSITIVITY[metadata.positivity];
-    /** @type {number | null} */
-    this.power = metadata.power ?? null;
+    /** @type {Computed} */
+    this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
     this.levels = levelsOf(arrays);
     this.finest = Math.min(Infinity, ...this.levels.keys());
   }
@@ -95,19 +87,25 @@ class PayloadSource {
     return this.rows.last.data[query];
   }
 
+  /** @param {number} query */
+  firstSeen(query) {
+    return this.rows.first?.data[query] ?? 0;
+  }
+
   /** A row's formula from the dot product to the weight; below 0 for an exact zero. */
   rowFormula(/** @type {number} */ query) {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
-    const { positive, power } = this;
-    const keyScale = this.rows.key_scale.data;
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
-    const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
-      gain * positive(scale * keyScale[key] * dot + bias);
-    if (power === null) return share;
-    return (/** @type {number} */ dot, /** @type {number} */ key) => {
-      const above = share(dot, key) - rise;
-      return above > 0 ? out * above ** power : -1;
-    };
+    const row = { scale, bias, gain, out, rise };
+    return weightFormula(this.computed, row, this.rows.key_scale.data, this.byDistance(query));
+  }
+
+  /** What a row's scores gain by the distance of a key. @param {number} query */
+  byDistance(query) {
+    const gained = this.rows.by_distance?.data;
+    if (!gained) return () => 0;
+    const own = this.last(query);
+    return (/** @type {number} */ key) => gained[Math.min(Math.max(own - key, 0), gained.length - 1)];
   }
 
   /** @param {number} query @param {number} key */
@@ -121,10 +119,10 @@ class PayloadSource {
 
   /** @param {number} query @param {number} key @returns {Promise<Weight>} */
   async weight(query, key) {
-    if (key > this.last(query)) return { value: 0, kind: "hidden" };
+    if (key > this.last(query) || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
-    const isZero = value < 0 || (value === 0 && this.positive === POSITIVITY.relu);
+    const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
     return { value: Math.max(value, 0), kind: isZero ? "zero" : "weight" };
   }
 
@@ -142,7 +140,7 @@ class PayloadSource {
     const own = this.query.subarray(query * dim, (query + 1) * dim);
     const formula = this.rowFormula(query);
     const end = Math.min(k1, this.last(query) + 1);
-    let j = k0;
+    let j = Math.max(k0, this.firstSeen(query));
     for (; j + 3 < end; j += 4) { // four keys at once: every query number is read once for them
       const base = j * dim;
       let a = 0, b = 0, c = 0, d = 0;
@@ -186,7 +184,8 @@ class PayloadSource {
       const start = q0 + row * cell;
       const end = Math.min(start + cell, queryLength);
       for (let query = start; query < end; query += 1) {
-        cells.add(line, this.fillRow(line, query, k0, k0 + line.length));
+        const filled = this.fillRow(line, query, k0, k0 + line.length);
+        cells.add(line, Math.max(this.firstSeen(query) - k0, 0), filled);
       }
       cells.finish();
       const now = performance.now();
@@ -241,14 +240,14 @@ class CellRow {
     this.pairs = new Uint32Array(this.isMean ? cells.length : 0);
   }
 
-  /** Adds the first `filled` weights of one query: those that it sees. */
-  add(/** @type {Float32Array} */ line, /** @type {number} */ filled) {
+  /** Adds the weights `from` to `filled` of one query: those that it sees. */
+  add(/** @type {Float32Array} */ line, /** @type {number} */ from, /** @type {number} */ filled) {
     const { cells, cell, pairs } = this;
     if (cell === 1) {
-      cells.set(line.subarray(0, Math.max(filled, 0)));
+      if (from < filled) cells.set(line.subarray(from, filled), from);
       return;
     }
-    for (let j = 0; j < filled; j += 1) {
+    for (let j = from; j < filled; j += 1) {
       const at = Math.floor(j / cell);
       if (this.isMean) {
         cells[at] += line[j];
@@ -321,6 +320,12 @@ class DifferenceSource {
   /** @param {number} query */
   last(query) {
     return this.first.last(query);
+  }
+
+  /** @param {number} query */
+  firstSeen(query) {
+    const both = [this.first, this.second].map((each) => each.firstSeen?.(query) ?? 0);
+    return Math.min(...both);
   }
 
   /** @type {Source["region"]} */

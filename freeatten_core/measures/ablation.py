@@ -22,6 +22,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -33,16 +34,14 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_texts
-from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.rows import Row
-from freeatten_core.ops.call import Attend
-from freeatten_core.ops.operator import attention, undone
-from freeatten_core.positions.rope import Rope, Scaling
+from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.ops.call import Attend, Familiar
+from freeatten_core.positions.rope import Scaling
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Computed, OwnFunctionName
 
 from .finite import check_finite, each_row
 from .scoring import pass_cost, score_texts, scoring_cost
@@ -103,15 +102,6 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
 # What can be undone
 
 
-def windowed(window: int) -> Attend:
-    """Attention where every head sees its last `window` tokens alone, the row's own included."""
-
-    def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        return attention(query, key, value, variant, enable_gqa=True, window=window)
-
-    return attend
-
-
 class SingleHeads:
     """Losses of one text with one head windowed at a time.
 
@@ -130,12 +120,13 @@ class SingleHeads:
     def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
         """Nats per target (1, L − start) with one head windowed."""
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+        def attend(
+            query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: Any
+        ) -> Tensor:
             shared = head // (query.shape[1] // key.shape[1])
             mixed = self._mixed[layer].clone()
-            mixed[:, head] = attention(
-                query[:, [head]], key[:, [shared]], value[:, [shared]], variant, window=self.window
-            )[:, 0]
+            alone = query[:, [head]], key[:, [shared]], value[:, [shared]]
+            mixed[:, head] = self._model.attend(*alone, computed, window=self.window)[:, 0]
             return mixed
 
         hidden = self._layer(layer, self._hidden[layer], attend)
@@ -144,8 +135,10 @@ class SingleHeads:
         final = self._model.final_norm(hidden[:, start:])
         return self._model.losses_of(final, self._targets[:, start:])
 
-    def _remember(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        self._mixed.append(self._model.attend(query, key, value, variant))
+    def _remember(
+        self, query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: Any
+    ) -> Tensor:
+        self._mixed.append(self._model.attend(query, key, value, computed))
         return self._mixed[-1]
 
     def _layer(self, layer: int, hidden: Tensor, attend: Attend) -> Tensor:
@@ -156,10 +149,9 @@ class SingleHeads:
 
 
 def _check_request(request: AblateRequest) -> None:
-    if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
-        raise UsageError("the checkpoints have different tokenizers; take them one at a time")
+    common_tokenizer(request.rows)
     for row in request.rows:
-        if row.variant.attention.function is not None:
+        if isinstance(row.variant.computes, OwnFunctionName):
             raise UsageError(
                 f"{row.variant} computes a function of one's own, which sees all keys at once: "
                 "nothing can be hidden from a head of it; freeatten compare, entropy and map "
@@ -225,7 +217,7 @@ def _measure_text(
     yield "intact", intact
     yield "restart", intact - float(losses.delta(length)[0])
     tokens = torch.from_numpy(text.tokens)[None].to(request.device)
-    for name, attend in _attempts(trained, model.rope):
+    for name, attend in attempts(model):
         changed = copy.copy(model)
         changed.attend = attend
         with torch.inference_mode():
@@ -254,11 +246,14 @@ def _single_heads(
         yield f"{layer}.{head}", float(found.double().mean())
 
 
-def _attempts(trained: int, rope: Rope) -> Iterator[tuple[str, Attend]]:
-    yield "window", windowed(trained)
+def attempts(model: Model) -> Iterator[tuple[str, Attend]]:
+    """By name, the model's attention with a thing undone in every head."""
+    rope = model.rope
+    yield "window", partial(model.attend, window=rope.train_length)
     for name in UNDONE[1:]:
         parts = name.split("+")
-        yield name, undone(rope, trained, rotation="rotation" in parts, scale="scale" in parts)
+        familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
+        yield name, partial(model.attend, familiar=familiar)
 
 
 def _summarise(row: Row, found: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from freeatten_core.models.decoder import Model
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.variant import Variant
 
-from .scoring import BATCH_TOKENS, Advance, pass_cost
+from .scoring import Advance, pass_cost, windows_at_once
 
 LOWEST, HIGHEST = 0.25, 16.0
 PRECISION = 5e-3
@@ -167,11 +167,11 @@ def _mean(
     found: list[Tensor] = []
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        rows = row_statistics(query, key, variant.attention, enable_gqa=True)
+        rows = row_statistics(query, key, variant.computes, enable_gqa=True)
         values: Tensor = getattr(rows, statistic)
         found.append(values[..., windows.shape[1] // 2 :].double().mean(dim=(1, 2)))
 
-    batch = max(1, BATCH_TOKENS.get(windows.device.type, BATCH_TOKENS["cpu"]) // windows.shape[1])
+    batch = windows_at_once(windows.device, windows.shape[1])
     for part in torch.split(windows, batch):
         model.hidden(part, observe=observe)
         advance(pass_cost(*part.shape))

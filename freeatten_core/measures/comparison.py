@@ -25,12 +25,13 @@ from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import token_bytes, tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import LOSS_TOKENS, Model
+from freeatten_core.models.modifiers import window_of
 from freeatten_core.models.rows import Row
-from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import SCHEMA, control, judged
+from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
@@ -457,12 +458,12 @@ def _stability(
     request: Request, row: Row, model: Model, texts: Sequence[Text], losses: Losses, watch: Watch
 ) -> dict[str, Any]:
     """Values that are not finite, and how far row sums are from 1 at the longest length."""
-    variant, sums, bad_logits = row.variant.attention, [0.0], 0
+    computed, sums, bad_logits = row.variant.computes, [0.0], 0
     summed = _sums_to_one(row.variant)
-    window = losses.train_length if row.variant.modifier("window") else None
+    window = window_of(row.variant, losses.train_length)
 
     def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(query, key, variant, enable_gqa=True, window=window).row_sum
+        found = row_statistics(query, key, computed, enable_gqa=True, window=window).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:
@@ -481,7 +482,9 @@ def _stability(
 def _sums_to_one(variant: Variant) -> bool:
     """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
     of one's own promises no sum, and `rerope` scores far keys otherwise."""
-    return own_function.weighed_by(variant).normalise == "l1" and variant.modifier("rerope") is None
+    computed = variant.computes
+    summed = isinstance(computed, Stages) and computed.sums_to_one
+    return summed and variant.modifier("rerope") is None
 
 
 def _header(request: Request, selection: Selection, seconds: float) -> ResultDict:

@@ -6,13 +6,14 @@ S: the same model sliding. W: the row's checkpoint with a window in every layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from freeatten_core.data.selection import Text
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Modifier, Variant
 
 from .scoring import Advance, Scorer, pass_cost, score_windows
@@ -33,11 +34,11 @@ def window_variant(variant: Variant) -> Variant | None:
 
     None for a function of one's own, which has no window.
     """
-    if variant.attention.function is not None:
+    if isinstance(variant.computes, OwnFunctionName):
         return None
     swap = variant.modifier("swap")
     kept = () if swap is None else (swap,)
-    return replace(variant, modifiers=(*kept, Modifier("window")))
+    return variant.with_modifiers((*kept, Modifier("window")))
 
 
 def sliding_losses(

@@ -34,13 +34,13 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
 from freeatten_core.data.tokenizer import encode, tokenizer_id
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import Row, tokenizers_of
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
 from .finite import check_finite, each_row, no_numbers
-from .scoring import BATCH_TOKENS, Advance, Scorer, pass_cost
+from .scoring import Advance, Scorer, pass_cost, windows_at_once
 
 SCHEMA = 1
 BLOCKS_PER_TRAINING_LENGTH = 8
@@ -176,20 +176,20 @@ def draw_samples(
     encoded = cache(lambda index: encode(tokenizer, files[index].text))
     samples: list[Sample] = []
     for index in np.random.default_rng(check_seed(seed)).permutation(len(files)).tolist():
-        own = encoded(index)
+        tokens = encoded(index)
         if len(samples) == count:
             break
-        if len(own) < block:
+        if len(tokens) < block:
             continue
         rng = np.random.default_rng((seed, len(samples)))
-        start = int(rng.integers(0, len(own) - block + 1))
+        start = int(rng.integers(0, len(tokens) - block + 1))
         others = (
             encoded(other) for other in rng.permutation(len(files)).tolist() if other != index
         )
         around = _stream(others, longest - block, rng)
         _check_enough(files[index].name, len(around), longest, block)
         gap, other = np.split(around, [longest - 2 * block])
-        samples.append(Sample(files[index].name, own[start : start + block], gap, other))
+        samples.append(Sample(files[index].name, tokens[start : start + block], gap, other))
     if not samples:
         raise UsageError(f"the text is too short: no file has {block} tokens, which a block needs")
     return samples
@@ -240,7 +240,7 @@ def score_copies(
             sample.sequence(length, copied=copied) for copied in (True, False) for sample in samples
         ]
         sequences = torch.from_numpy(np.stack(rows))
-        batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+        batch = windows_at_once(device, length)
         names, losses = [sample.name for sample in samples] * 2, []
         for first, part in enumerate(torch.split(sequences, batch)):
             tokens, targets = part[:, :-1].to(device), part[:, 1:].to(device)
@@ -254,9 +254,7 @@ def score_copies(
 
 def _samples(request: CopyRequest) -> dict[str, list[Sample]]:
     """The samples for every tokenizer in use, by its id."""
-    tokenizers = {
-        tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in request.rows
-    }
+    tokenizers = tokenizers_of(request.rows)
     return {
         name: draw_samples(
             request.documents,
@@ -275,11 +273,11 @@ def _fitting(request: CopyRequest) -> tuple[CopyRequest, dict[str, list[Text]]]:
 
     The files are the same for every row; their windows are by the id of each row's tokenizer.
     """
-    tokenizers = {
-        tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer
+    tokenizers = tokenizers_of(
+        row
         for row in request.rows
         if needs_temperatures(row.variant, row.checkpoint.config.train_length, request.lengths)
-    }
+    )
     if not tokenizers:
         return request, {}
     longest = max(request.lengths)

@@ -14,7 +14,7 @@ from freeatten_core.data.selection import Text
 from .scoring import Losses
 
 Entry = dict[str, Any]
-Row = TypeVar("Row")
+Measured = TypeVar("Measured")
 
 
 def first_not_finite(losses: Losses, texts: Sequence[Text]) -> Entry | None:
@@ -58,9 +58,9 @@ def check_finite(losses: Tensor, names: Sequence[str], length: int, start: int =
 
 
 def each_row(
-    rows: Sequence[Row],
-    measure: Callable[[Row], Entry],
-    missing: Callable[[Row], Entry],
+    rows: Sequence[Measured],
+    measure: Callable[[Measured], Entry],
+    missing: Callable[[Measured], Entry],
 ) -> list[Entry]:
     """Entries of rows that are measured one by one: one that fails does not end the others.
 

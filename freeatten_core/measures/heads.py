@@ -31,8 +31,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
-from freeatten_core.data.tokenizer import tokenizer_id
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import Row, common_tokenizer
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
@@ -88,9 +87,7 @@ def survey(
     """
     started = time.perf_counter()
     _check_place(request)
-    if len({tokenizer_id(row.checkpoint.tokenizer) for row in request.rows}) > 1:
-        raise UsageError("the checkpoints have different tokenizers; look at them one at a time")
-    tokenizer = request.rows[0].checkpoint.tokenizer
+    tokenizer = common_tokenizer(request.rows)
     drawn = select_texts(
         request.documents, tokenizer, request.length - 1, request.texts, request.seed
     )

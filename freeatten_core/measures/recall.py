@@ -28,7 +28,7 @@ from freeatten_core.results.shares import wilson
 from freeatten_core.variants.variant import Variant, nearest
 
 from .finite import each_row, no_numbers
-from .scoring import BATCH_TOKENS, Advance, pass_cost
+from .scoring import Advance, pass_cost, windows_at_once
 
 SCHEMA = 2
 
@@ -152,7 +152,7 @@ def right_answers(
     """
     tokens, queries = torch.from_numpy(sequences.tokens), torch.from_numpy(sequences.queries)
     length = tokens.shape[1]
-    batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+    batch = windows_at_once(device, length)
     found: list[Tensor] = []
     for part, asked in zip(torch.split(tokens, batch), torch.split(queries, batch), strict=True):
         hidden = model.hidden(part.to(device))

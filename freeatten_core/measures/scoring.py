@@ -139,7 +139,7 @@ def score_windows(
     """
     read = tokens if inputs is None else inputs
     places = [(text, start) for text in range(len(tokens)) for start in starts]
-    batch = max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
+    batch = windows_at_once(device, length)
     for at in range(0, len(places), batch):
         part = places[at : at + batch]
         context = torch.stack([read[t, s : s + length] for t, s in part]).to(device)
@@ -148,6 +148,11 @@ def score_windows(
         advance(pass_cost(len(part), length))
         for (text, start), row in zip(part, losses, strict=True):
             yield text, start, row
+
+
+def windows_at_once(device: torch.device, length: int) -> int:
+    """How many windows of `length` tokens a pass takes."""
+    return max(1, BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"]) // length)
 
 
 def pass_cost(windows: int, length: int) -> float:

@@ -18,6 +18,7 @@ from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing_folder, write_utf8
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.stages import OwnFunctionName
 
 from .catalogue import locate
 from .config import ModelConfig
@@ -87,9 +88,9 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
 
 def load_model(folder: Path, config: ModelConfig, device: str | torch.device) -> Model:
     """The model of a checkpoint folder, for inference; errors as `load_checkpoint`."""
-    if config.variant.function is not None:
+    if isinstance(config.variant.computes, OwnFunctionName):
         sha256 = read_json(folder / CONFIG).get("function_sha256")
-        own_function.check_source(str(folder), config.variant, sha256)
+        own_function.check_source(str(folder), config.variant.computes, sha256)
     weights = _read_weights(folder / WEIGHTS, parameter_shapes(config))
     with torch.device("meta"):
         model = Model(config)

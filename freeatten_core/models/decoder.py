@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.seeds import generator
 from freeatten_core.ops.call import Attend
-from freeatten_core.ops.operator import attention
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.positions.rope import Rope, rotate
 from freeatten_core.variants.variant import Variant
 
@@ -43,7 +43,7 @@ class Attention(nn.Module):
 
     def mix(self, hidden: Tensor, query: Tensor, key: Tensor, attend: Attend) -> Tensor:
         value = self._split(self.value(hidden), self.config.kv_heads)
-        mixed = attend(query, key, value, self.config.variant.attention)
+        mixed = attend(query, key, value, self.config.variant.computes)
         joined: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return joined
 
@@ -195,10 +195,6 @@ class Model(nn.Module):
             )
         ]
         return torch.cat(losses).view(targets.shape)
-
-
-def grouped_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-    return attention(query, key, value, variant, enable_gqa=True)
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

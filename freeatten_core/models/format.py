@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from freeatten_core.basics.errors import ContentError
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
@@ -68,8 +69,8 @@ def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]
 
 def _function_json(variant: Variant) -> dict[str, str]:
     return (
-        {"function_sha256": own_function.find(variant).sha256}
-        if variant.function is not None
+        {"function_sha256": own_function.find(variant.computes).sha256}
+        if isinstance(variant.computes, OwnFunctionName)
         else {}
     )
 

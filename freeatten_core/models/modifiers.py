@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
 
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.ops.operator import attention, undone
+from freeatten_core.ops.call import Familiar
 from freeatten_core.positions.rope import Rope, Scaling
+from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
 if TYPE_CHECKING:
@@ -38,40 +39,39 @@ def scaled_rope(rope: Rope, variant: Variant, longest: int) -> Rope:
     return rope
 
 
+def window_of(variant: Variant, train_length: int) -> int | None:
+    """How many keys a row sees at most under a variant's modifiers; None for all."""
+    return train_length if variant.modifier("window") is not None else None
+
+
 def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
-    """The attention operator under `swap`, `window` and `rerope`."""
-    target, trained = variant.attention, rope.train_length
-    if variant.modifier("rerope") is not None:
-        return _Swapped(undone(rope, trained, rotation=True, scale=False), target)
-    if variant.modifier("window") is not None:
-        return _Swapped(_Windowed(trained), target)
-    if variant.modifier("swap") is not None:
-        return _Swapped(attend, target)
-    return attend
+    """An attention operator under `swap`, `window` and `rerope`; it computes all of them."""
+    window = window_of(variant, rope.train_length)
+    familiar = Familiar(rope, rotation=True) if variant.modifier("rerope") is not None else None
+    computed = variant.computes
+    if window is None and familiar is None and computed == variant.trained.computes:
+        return attend
+    return _ModifiedAttention(attend, computed, window, familiar)
 
 
 # Classes and not closures, so that a model with modifiers can be pickled
 
 
 @dataclass(frozen=True)
-class _Swapped:
-    """Attention of `target`, whatever variant is asked for."""
+class _ModifiedAttention:
+    """An operator asked for something else than the model asks for."""
 
     attend: Attend
-    target: Variant
+    computed: Computed
+    window: int | None
+    familiar: Familiar | None
 
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, _: Variant) -> Tensor:
-        return self.attend(query, key, value, self.target)
-
-
-@dataclass(frozen=True)
-class _Windowed:
-    """Attention where a row sees its last `window` keys alone."""
-
-    window: int
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        return attention(query, key, value, variant, enable_gqa=True, window=self.window)
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, _: Computed, /, **others: Any
+    ) -> Tensor:
+        asked = {"window": self.window, "familiar": self.familiar}
+        others |= {name: each for name, each in asked.items() if each is not None}
+        return self.attend(query, key, value, self.computed, **others)
 
 
 def query_factor(

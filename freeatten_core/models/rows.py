@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+
+from tokenizers import Tokenizer
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
+from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant, nearest
 
 from .catalogue import locate, shipped, slug
@@ -55,8 +59,8 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     for variant in map(own_function.allow, variants):
         name = slug(variant)
         if name not in names:
-            close = nearest(name, names) if variant.function is None else ""
-            call = f"@{variant.function}" if variant.function is not None else ""
+            own = isinstance(trained := variant.trained.computes, OwnFunctionName)
+            close, call = ("", f"@{trained}") if own else (nearest(name, names), "")
             raise UsageError(
                 f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
                 f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "
@@ -74,11 +78,28 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     return rows
 
 
+def tokenizers_of(rows: Iterable[Row]) -> dict[str, Tokenizer]:
+    """The tokenizers that rows use, by what tells one from another."""
+    return {tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in rows}
+
+
+def common_tokenizer(rows: Sequence[Row]) -> Tokenizer:
+    """The tokenizer of all rows.
+
+    Raises:
+        UsageError: they have different ones.
+    """
+    first, *others = tokenizers_of(rows).values()
+    if others:
+        raise UsageError("the checkpoints have different tokenizers; take them one at a time")
+    return first
+
+
 def allowed_source(source: str) -> str:
     """A checkpoint's name, its modifiers kept, without the function that it names; that may run.
 
     Raises:
-        UsageError: as `own.allow`; the checkpoint was not trained with that function.
+        UsageError: as `own_function.allow`; the checkpoint was not trained with that function.
     """
     named = own_function.named_in(source)
     if named is None:

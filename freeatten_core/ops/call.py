@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_flag
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -22,8 +24,39 @@ LARGEST_EXPONENT = 80.0
 """Scores below this can go through `2^x` in float32 without a shift (it overflows at 88)."""
 
 
-Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
-"""(query, key, value, variant) -> output, causal; all (B, H, L, D), fewer key heads allowed."""
+@dataclass(frozen=True)
+class Familiar:
+    """How keys farther back than any that the model met in training are made familiar.
+
+    Undoing the rotation alone is ReRoPE (Su 2023) with a window of the training length.
+    """
+
+    rope: Rope
+    rotation: bool = False
+    """Far keys are turned as the farthest in training were, `rope.train_length − 1` tokens."""
+    scale: bool = False
+    """The growth of the score with N is undone beyond the training length."""
+
+
+class Attend(Protocol):
+    """A causal attention operator that models call; a wrapper hands on every argument."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        computed: Computed,
+        /,
+        *,
+        window: int | None = None,
+        familiar: Familiar | None = None,
+    ) -> Tensor:
+        """Output (B, H, L, D) of query, key and value, as large; fewer key heads allowed.
+
+        `window` is given under `+window`, `familiar` under `+rerope`, and neither otherwise.
+        """
+        ...
 
 
 NORM_EPS = 1e-6
@@ -38,6 +71,66 @@ FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""
 
 
+class ScoreTerms(NamedTuple):
+    """What is learned of scores, a row a head; None for what a call does without.
+
+    A score `s` at distance `d = i − j` becomes
+    `head_scale · s − distance_slope · d + distance_bias[min(d, T − 1)]`; the `log N` that some
+    scores subtract is not scaled.
+    """
+
+    head_scale: Tensor | None = None
+    """(H,)"""
+    distance_slope: Tensor | None = None
+    """(H,)"""
+    distance_bias: Tensor | None = None
+    """(H, T)"""
+
+    @property
+    def depends_on_distance(self) -> bool:
+        return self.distance_slope is not None or self.distance_bias is not None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.head_scale is None and not self.depends_on_distance
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> ScoreTerms:
+        """The same with every tensor changed, for example moved or rounded."""
+        return ScoreTerms(*(None if x is None else change(x) for x in self))
+
+    def of_head(self, head: int) -> ScoreTerms:
+        """Those of one head, as of a call with that head alone."""
+        return self.map(lambda each: each[head : head + 1])
+
+    def by_distance(self, length: int, dtype: torch.dtype) -> Tensor | None:
+        """What is added to a score at the distances 0 … length − 1, (H, length)."""
+        table = None
+        if self.distance_slope is not None:
+            steps = torch.arange(length, device=self.distance_slope.device)
+            table = -self.distance_slope.to(dtype)[:, None] * steps
+        if self.distance_bias is not None:
+            reach = torch.arange(length, device=self.distance_bias.device)
+            bias = self.distance_bias.to(dtype)[:, reach.clamp(max=self.distance_bias.shape[1] - 1)]
+            table = bias if table is None else table + bias
+        return table
+
+    def undo_by_distance(self, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of slope (H,) and bias (H, T) from that of `by_distance`, (H, length)."""
+        slope = bias = None
+        if self.distance_slope is not None:
+            steps = torch.arange(grad.shape[1], device=grad.device)
+            slope = -(grad.double() * steps).sum(-1).to(grad.dtype)
+        if self.distance_bias is not None:
+            terms = self.distance_bias.shape[1]
+            bias = grad.new_zeros(len(grad), terms)
+            bias[:, : grad.shape[1]] = grad[:, :terms]
+            bias[:, -1] += grad[:, terms:].sum(-1)
+        return slope, bias
+
+
+NO_TERMS = ScoreTerms()
+
+
 @dataclass(frozen=True)
 class Problem:
     """Shapes and options of one call. Kernels take tensors in the shapes named here.
@@ -46,7 +139,8 @@ class Problem:
     values (B·Hkv, Lk, D), so that grouped queries never repeat a key.
     """
 
-    variant: Variant
+    variant: Stages
+    """Its stages alone: neither modifiers nor functions of one's own reach a kernel."""
     batch: int
     heads: int
     kv_heads: int
@@ -101,6 +195,14 @@ class Problem:
         """Of any row of two keys or more: no cosine score is larger."""
         return self.scale_slope * math.log(max(2, self.key_length)) + self.scale_base
 
+    @property
+    def takes_base_2(self) -> bool:
+        """Whether `2^x` of score · log2 e gives the positivity: always for `exp`, whose scores are
+        shifted, and for softplus where no cosine can overflow it. Nothing else is in the score."""
+        if self.variant.positivity != "softplus":
+            return self.variant.positivity == "exp"
+        return self.variant.cosine and self.largest_scale < LARGEST_EXPONENT
+
     def score_scale(self, count: Tensor) -> Tensor:
         """What a row multiplies `q·k` (or `cos`) with, the shape of `count`."""
         return self.scale_slope * count.clamp(min=1).log() + self.scale_base
@@ -117,27 +219,36 @@ def visible_scores(problem: Problem) -> int:
     return problem.batch * problem.heads * pairs
 
 
-def check(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor | None,
-    variant: Variant | str,
-    *,
-    is_causal: bool,
-    enable_gqa: bool,
-    head_scale: Tensor | None = None,
-    distance_slope: Tensor | None = None,
-    window: int | None = None,
-) -> Problem:
-    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
+def what_computes(variant: Variant | Computed | str) -> Computed:
+    """What an operator is asked for.
+
+    Raises:
+        ValueError: an unknown variant, or one with modifiers.
+    """
+    if isinstance(variant, Stages | OwnFunctionName):
+        return variant
     variant = Variant.parse(variant)
     if variant.modifiers:
         raise ValueError(
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
             f"attention operator; pass {variant.trained}"
         )
-    if variant.function is not None:
-        raise UsageError(f"{variant} is one's own function; this is for the named variants alone")
+    return variant.computes
+
+
+def check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    variant: Variant | Computed | str,
+    *,
+    is_causal: bool,
+    enable_gqa: bool,
+    terms: ScoreTerms = NO_TERMS,
+    window: int | None = None,
+) -> Problem:
+    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
+    stages = stages_of(what_computes(variant))
     check_flag("is_causal", is_causal)
     check_flag("enable_gqa", enable_gqa)
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
@@ -156,19 +267,17 @@ def check(
     if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
         rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
         raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
-    for name, constant in (
-        ("head_scale", head_scale),
-        ("distance_slope", distance_slope),
-    ):
-        _check_constant(name, constant, heads, query)
-    if distance_slope is not None and not is_causal:
-        raise ValueError("distance_slope needs is_causal=True")
+    for name, term in zip(ScoreTerms._fields, terms, strict=True):
+        if term is not None:
+            _check_term(name, term, heads, query)
+            if name != "head_scale" and not is_causal:
+                raise ValueError(f"{name} needs is_causal=True")
     if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
         raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
     if window is not None and (not is_causal or window < 1):
         raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return Problem(
-        variant=variant,
+        variant=stages,
         batch=batch,
         heads=heads,
         kv_heads=kv_heads,
@@ -207,16 +316,16 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
 
 
-def _check_constant(name: str, constant: Tensor | None, heads: int, query: Tensor) -> None:
-    if constant is None:
-        return
-    if not isinstance(constant, Tensor):
-        raise TypeError(f"{name} is a {type(constant).__name__}; it must be a tensor, one a head")
-    if tuple(constant.shape) != (heads,):
-        raise ValueError(
-            f"{name} has shape {tuple(constant.shape)}; it must be ({heads},), one a head"
-        )
-    if constant.device != query.device:
-        raise ValueError(f"{name} is on {constant.device}, query on {query.device}; one device")
-    if constant.requires_grad:
-        raise ValueError(f"{name} requires a gradient; it is a constant here: detach it")
+def _check_term(name: str, term: Tensor, heads: int, query: Tensor) -> None:
+    wanted, per = f"({heads},)", "one a head"
+    if name == "distance_bias":
+        wanted, per = f"({heads}, T)", "a row a head and T at least 1"
+    if not isinstance(term, Tensor):
+        raise TypeError(f"{name} is a {type(term).__name__}; it must be a tensor {wanted}, {per}")
+    if not term.is_floating_point():
+        raise TypeError(f"{name} is {term.dtype}; it must be a floating-point type")
+    dims = 2 if name == "distance_bias" else 1
+    if term.ndim != dims or len(term) != heads or 0 in term.shape:
+        raise ValueError(f"{name} has shape {tuple(term.shape)}; it must be {wanted}, {per}")
+    if term.device != query.device:
+        raise ValueError(f"{name} is on {term.device}, query on {query.device}; one device")

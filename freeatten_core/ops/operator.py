@@ -9,11 +9,11 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .backends import choice
-from .call import Attend, check, check_tensors
+from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -22,12 +22,13 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
@@ -49,8 +50,11 @@ def attention(
             memory and speed are the function's.
         is_causal: whether a row sees only keys up to its own.
         enable_gqa: let `H / Hkv` consecutive query heads share one key head.
-        head_scale: (H,), multiplies the score of each head; a constant (no gradient).
-        distance_slope: (H,), `slope · (i − j)` is subtracted from the score; a constant.
+        head_scale: (H,), multiplies the score of each head; like the two below of any
+            floating-point type, and with a gradient that is the same, bit for bit, every time.
+        distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
+        distance_bias: (H, T), added to the score at distance `i − j` of 0 … T − 1, its last entry
+            at every distance beyond; needs `is_causal`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
 
     Returns:
@@ -60,43 +64,46 @@ def attention(
         TypeError: something that is not a floating-point tensor, or mixed types.
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
-    variant = Variant.parse(variant)
-    if variant.function is not None:
+    computed = what_computes(variant)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    if isinstance(computed, OwnFunctionName):
         check_flag("is_causal", is_causal)
         check_tensors({"query": query, "key": key, "value": value})
-        _refuse_changed(
-            variant, not is_causal, head_scale is not None, distance_slope is not None, window
-        )
-        return own_function.attend(query, key, value, variant)
+        _refuse_changed(computed, is_causal, terms, window)
+        return own_function.attend(query, key, value, computed)
     problem = check(
         query,
         key,
         value,
-        variant,
+        computed,
         is_causal=is_causal,
         enable_gqa=enable_gqa,
-        head_scale=head_scale,
-        distance_slope=distance_slope,
+        terms=terms,
         window=window,
     )
-    return choice.attention(problem, query, key, value, head_scale, distance_slope)
+    return choice.attention(problem, query, key, value, terms)
 
 
 @without_autocast()
 def attention_weights(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
+    window: int | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
 ) -> Tensor:
     """The exact weights of a region of the attention matrix, and of that region alone.
 
     Args:
-        query, key, variant, is_causal, enable_gqa: as in `attention`.
+        query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
+            window: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -106,62 +113,118 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal)
-    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    problem = check(
+        query,
+        key,
+        None,
+        weighed_by,
+        is_causal=is_causal,
+        enable_gqa=enable_gqa,
+        terms=terms,
+        window=window,
+    )
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
-    return choice.region_weights(problem, query, key, row_range, key_range)
+    return choice.region_weights(problem, query, key, row_range, key_range, terms)
 
 
 @without_autocast()
 def row_statistics(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str = "softmax",
+    variant: Variant | Computed | str = "softmax",
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
+    head_scale: Tensor | None = None,
+    distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
-    Args and errors: as in `attention`; a window is computed in panels on every device.
+    Args and errors: as in `attention`; there is no gradient.
 
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    query, key, variant = _weighed(query, key, variant, is_causal, window)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
-        query, key, None, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
+        query,
+        key,
+        None,
+        weighed_by,
+        is_causal=is_causal,
+        enable_gqa=enable_gqa,
+        terms=terms,
+        window=window,
     )
-    return choice.row_statistics(problem, query, key)
+    return choice.row_statistics(problem, query, key, terms)
 
 
-def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
-    """Attention with the rotation of far keys, or the growth of the score with N, undone.
+@without_autocast()
+def familiar_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    variant: Variant | Computed | str,
+    familiar: Familiar,
+) -> Tensor:
+    """Causal attention with far keys made familiar; without gradients.
 
-    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
+    Args and errors: as in `attention`, fewer key heads allowed; queries are the last tokens.
+
+    Returns:
+        (B, H, Lq, Dv), in the type of `value`.
     """
-    return choice.undone(rope, train_length, rotation=rotation, scale=scale)
+    problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
+    return choice.familiar_attention(problem, query, key, value, familiar)
+
+
+def grouped_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    *,
+    window: int | None = None,
+    familiar: Familiar | None = None,
+) -> Tensor:
+    """The operator that models call unless they are given another; see `call.Attend`."""
+    if familiar is not None:
+        return familiar_attention(query, key, value, computed, familiar)
+    return attention(query, key, value, computed, enable_gqa=True, window=window)
 
 
 def _weighed(
-    query: Tensor, key: Tensor, variant: Variant | str, is_causal: bool, window: int | None = None
-) -> tuple[Tensor, Tensor, Variant]:
+    query: Tensor,
+    key: Tensor,
+    variant: Variant | Computed | str,
+    is_causal: bool,
+    terms: ScoreTerms,
+    window: int | None,
+) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
-    variant = Variant.parse(variant)
-    if variant.function is None:
-        return query, key, variant
+    computed = what_computes(variant)
+    if not isinstance(computed, OwnFunctionName):
+        return query, key, computed
     check_flag("is_causal", is_causal)
     check_tensors({"query": query, "key": key})
-    _refuse_changed(variant, not is_causal, window)
-    return *own_function.as_scores(query, key, variant), own_function.WEIGHED
+    _refuse_changed(computed, is_causal, terms, window)
+    return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
-def _refuse_changed(variant: Variant, *changes: object) -> None:
-    if any(changes):
+def _refuse_changed(
+    function: OwnFunctionName, is_causal: bool, terms: ScoreTerms, window: int | None
+) -> None:
+    if not is_causal or window is not None or not terms.is_empty:
         raise UsageError(
-            f"{variant} is one's own function, which is causal and takes query, key and value alone"
+            f"{function} is one's own function, which is causal and takes query, key and value "
+            "alone"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from freeatten_core.variants.stages import Computed, Stages
 from freeatten_core.variants.variant import Variant
 
 from .format import Entry, Result, count, plural, row_names, signed, source_name, with_half_width
@@ -56,13 +57,17 @@ def ablation_provenance(result: Result) -> str:
     return f"{ablation_texts(result)}; {machine(result)}"
 
 
+def _is_biased(computed: Computed) -> bool:
+    return isinstance(computed, Stages) and computed.score == "dot-log-n"
+
+
 def ablation_reading(result: Result) -> str:
     """What the numbers of `freeatten ablate` say."""
     trained = count(result["train_length"])
     biased = [
         row["variant"]
         for row in result["variants"]
-        if Variant.parse(row["variant"]).attention.score == "dot-log-n"
+        if _is_biased(Variant.parse(row["variant"]).computes)
     ]
     grows = f"; −log N in the score of {' and '.join(biased)} goes on falling" if biased else ""
     return (

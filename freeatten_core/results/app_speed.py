@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .format import Entry, Result, count
-from .markdown import table
+from .markdown import date_and_commit, table
 from .speed import three_digits
 
 SHOWN_SAMPLES = 7
@@ -69,12 +69,11 @@ def memory_table(samples: Sequence[Entry]) -> str:
 def provenance(result: Result) -> str:
     """One line: machine, versions, command."""
     versions: Mapping[str, Any] = result["versions"]
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
     return (
         f"{result['processor']}, {result['cores']} cores, {result['memory_gb']} GB (load "
         f"{result['load_before']:.2f} before the start); Chromium {versions['chromium']}, Gradio "
         f"{versions['gradio']}, torch {versions['torch']}, Python {versions['python']}, "
-        f"{result['date']}{commit}, {result['seconds']:.0f} s: `{result['command']}`"
+        f"{date_and_commit(result)}, {result['seconds']:.0f} s: `{result['command']}`"
     )
 
 

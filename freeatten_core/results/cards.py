@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import SOURCES, Variant
 
 from .comparison import delta_table, loss_table, provenance
@@ -72,8 +73,8 @@ def _recall_lines(
     yield "\n## Measured\n"
     rows = [] if result is None else _rows_of(variant, result)
     if result is not None and rows:
-        own = {**result, "variants": rows}
-        yield f"{accuracy_table(own)}\n\n{retrieval_provenance(result)}"
+        of_variant = {**result, "variants": rows}
+        yield f"{accuracy_table(of_variant)}\n\n{retrieval_provenance(result)}"
     else:
         yield NOTHING_STORED
     yield from _made_lines(about, "query")
@@ -106,7 +107,7 @@ def _front_matter(tags: str, licence: str | None, language: str = "") -> str:
 
 
 def _source(variant: Variant) -> str:
-    if variant.function is not None:
+    if isinstance(variant.computes, OwnFunctionName):
         return "one's own function"
     return SOURCES.get(str(variant).split(":")[0], "custom")
 
@@ -153,8 +154,8 @@ def _measured(variant: Variant, results: Mapping[str, Result]) -> Iterator[str]:
     for result in results.values():
         rows = _rows_of(variant, result)
         if rows:
-            own = {**result, "variants": rows}
-            yield f"{loss_table(own)}\n\n{delta_table(own)}\n\n{provenance(result)}"
+            of_variant = {**result, "variants": rows}
+            yield f"{loss_table(of_variant)}\n\n{delta_table(of_variant)}\n\n{provenance(result)}"
 
 
 def _rows_of(variant: Variant, result: Result) -> list[Entry]:

@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from freeatten_core.basics.devices import device_name
 from freeatten_core.basics.files import printable
+from freeatten_core.basics.version import installed_version
 
 ResultDict = dict[str, Any]
 
@@ -33,11 +33,11 @@ def run_facts(device: torch.device, command: str, seconds: float) -> ResultDict:
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    try:
-        own = metadata.version("freeatten")
-    except metadata.PackageNotFoundError:
-        own = "checkout"
-    return {"freeatten": own, "torch": torch.__version__, "python": platform.python_version()}
+    return {
+        "freeatten": installed_version() or "checkout",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def commit() -> str | None:

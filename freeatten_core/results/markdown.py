@@ -16,11 +16,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def machine(result: Result) -> str:
     versions = result["versions"]
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
     return (
         f"{result['device']}, {result['dtype']}, torch {versions['torch']}, Python "
-        f"{versions['python']}, {result['date']}{commit}: `{result['command']}`"
+        f"{versions['python']}, {date_and_commit(result)}: `{result['command']}`"
     )
+
+
+def date_and_commit(result: Result) -> str:
+    """When a result was made, and from which commit where that is known."""
+    commit = result.get("commit")
+    return f"{result['date']}, commit {commit[:10]}" if commit else str(result["date"])
 
 
 def plain(value: object) -> str:

@@ -40,11 +40,11 @@ def retrieval_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     return filled
 
 
-def system_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+def modifier_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """The text of the generated blocks of rows with modifiers, by name."""
     compared = {name: result for name, result in results.items() if "task" not in result}
     copied = {name: result for name, result in results.items() if "task" in result}
-    return blocks(compared) | retrieval_blocks(copied)
+    return comparison_blocks(compared) | retrieval_blocks(copied)
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
@@ -68,7 +68,7 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     return filled
 
 
-def blocks(results: Mapping[str, Any]) -> dict[str, str]:
+def comparison_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """The text of every generated block, by its name."""
     from .comparison import delta_table, loss_table, provenance, swap_table
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .format import MISSING, Entry, Result, count
-from .markdown import table
+from .markdown import date_and_commit, table
 
 PASSES: Mapping[str, str] = {
     "forward": "forward",
@@ -190,11 +190,10 @@ def summary(result: Result) -> str:
 def provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
     settings = result["settings"]
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
     return (
         f"Causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}, medians of at "
         f"most {settings['repeat']} calls; {machine(result)}, Python "
-        f"{result['versions']['python']}, {result['date']}{commit}, "
+        f"{result['versions']['python']}, {date_and_commit(result)}, "
         f"{result['seconds']:.0f} s: `{result['command']}`"
     )
 

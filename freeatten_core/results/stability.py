@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from .format import MISSING, Entry, Result, count, source_name
-from .markdown import table
+from .markdown import date_and_commit, table
 from .speed import machine
 
 FORM_TITLES: Mapping[str, str] = {
@@ -127,11 +127,10 @@ def stability_blocks(name: str, result: Result) -> dict[str, str]:
 def provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
     settings, text = result["settings"], result["text"]
-    commit = f", commit {result['commit'][:10]}" if result.get("commit") else ""
     read = "" if text is None else f"; text {text['name']} of {source_name(text['source'])}"
     return (
         f"The last {settings['rows']} rows of each length{read}; {machine(result)}, Python "
-        f"{result['versions']['python']}, {result['date']}{commit}, {result['seconds']:.0f} s: "
+        f"{result['versions']['python']}, {date_and_commit(result)}, {result['seconds']:.0f} s: "
         f"`{result['command']}`"
     )
 

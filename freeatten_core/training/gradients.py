@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from freeatten_core.ops.definitions import staged
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Computed, Stages
 
 
 class FreshGradients:
@@ -54,7 +54,9 @@ class ReplayedGradients(FreshGradients):
             self._value = super().__call__(self._batch)
 
 
-def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+def compiled_attention(
+    query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: object
+) -> Tensor:
     """Naive attention, for `torch.compile` to fuse; memory grows with L².
 
     Its scores are float32 from TF32 products, which are exact for bfloat16 inputs: rounding scores
@@ -64,8 +66,8 @@ def compiled_attention(query: Tensor, key: Tensor, value: Tensor, variant: Varia
     if query.shape[1] != key.shape[1]:
         groups = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    if variant == Variant():
+    if computed == Stages():
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     with torch.autocast(query.device.type, enabled=False):
-        mixed = staged.reference_attention(query.float(), key.float(), value.float(), variant)
+        mixed = staged.reference_attention(query.float(), key.float(), value.float(), computed)
         return mixed.to(value.dtype)

@@ -27,6 +27,7 @@ from freeatten_core.models.checkpoint import save_checkpoint
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends.choice import FUSED_DIMS
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .batches import Batches, BatchSource
@@ -214,7 +215,7 @@ class _Run:
         self.state = State()
         self.identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
         # one's own function may read values back, which neither a compiler nor a graph can
-        self._plain = device.type != "cuda" or variant.function is not None
+        self._plain = device.type != "cuda" or isinstance(variant.computes, OwnFunctionName)
         self._loss = self._loss_function()
         kind = FreshGradients if self._plain else ReplayedGradients
         self._differentiate = kind(self._loss, list(self.model.parameters()))

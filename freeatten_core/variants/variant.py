@@ -1,9 +1,4 @@
-"""What an attention variant is: four stages, each a visible choice, and the table of names.
-
-    score -> positivity -> normalise -> sharpen
-
-This module holds names and the grammar only; `ops.definitions.staged` holds the formulas.
-"""
+"""What an attention variant is: what it computes, its modifiers, and the grammar of its name."""
 
 from __future__ import annotations
 
@@ -17,15 +12,21 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 
-Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
-"""`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
-`dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
-Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
-Normalise = Literal["l1", "count", "none"]
-"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys."""
-
-P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
-
+from .stages import (
+    CHOICES,
+    FUNCTION,
+    P_DEFAULT,
+    P_MAX,
+    P_MIN,
+    PLAIN_STAGES,
+    SHARPENED_STAGES,
+    Computed,
+    Normalise,
+    OwnFunctionName,
+    Positivity,
+    Score,
+    Stages,
+)
 
 AlignBy = Literal["largest", "entropy"]
 
@@ -66,73 +67,72 @@ class Modifier:
         return f"{self.name}:by={self.by}" if self.by != "largest" else self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False)
 class Variant:
     """An attention variant; equal stages are equal values.
 
-    Args:
-        score: how a query and a key are compared.
-        positivity: the function that makes scores non-negative.
-        normalise: what the non-negative scores are divided by.
-        sharpen: the power `p` (1 to 64) of the re-weighting, or None for none. Only with `l1`.
-        modifiers: changes to the *model* at inference, such as `yarn`.
-        function: in the place of all stages, `file.py:function`, a Python function of one's own
-            (see `freeatten_core.ops.definitions.own_function`).
-
-    Raises:
-        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
-            a function together with a stage, or modifiers that cannot go together.
+    What it computes is `computes`, and nothing else of it says so: of a function of one's own no
+    score or positivity can be read.
     """
 
-    score: Score = "dot"
-    positivity: Positivity = "exp"
-    normalise: Normalise = "l1"
-    sharpen: int | None = None
-    modifiers: tuple[Modifier, ...] = ()
-    function: str | None = None
+    _trained: Computed
+    modifiers: tuple[Modifier, ...]
+    """Changes to the *model* at inference, such as `yarn`."""
 
-    def __post_init__(self) -> None:
-        self._check_function()
-        for stage, legal in _STAGES.items():
-            value = getattr(self, stage)
-            if value not in legal:
-                raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
-        self._check_sharpening()
-        is_tuple = isinstance(self.modifiers, tuple)
-        if not is_tuple or not all(isinstance(each, Modifier) for each in self.modifiers):
+    def __init__(
+        self,
+        score: Score = "dot",
+        positivity: Positivity = "exp",
+        normalise: Normalise = "l1",
+        sharpen: int | None = None,
+        modifiers: tuple[Modifier, ...] = (),
+        function: str | None = None,
+    ) -> None:
+        """A variant from its parts.
+
+        Args:
+            score: how a query and a key are compared.
+            positivity: the function that makes scores non-negative.
+            normalise: what the non-negative scores are divided by.
+            sharpen: the power `p` (1 to 64) of the re-weighting, or None for none. Only with `l1`.
+            modifiers: changes to the *model* at inference, such as `yarn`.
+            function: in the place of all stages, `file.py:function`, a Python function of one's
+                own (see `freeatten_core.ops.definitions.own_function`).
+
+        Raises:
+            UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
+                a function together with a stage, or modifiers that cannot go together.
+        """
+        if function is None:
+            self._set(Stages(score, positivity, normalise, sharpen), modifiers)
+            return
+        own = OwnFunctionName(function)
+        if (score, positivity, normalise, sharpen) != ("dot", "exp", "l1", None):
+            raise UsageError(f"{own} takes the place of all stages; name it alone")
+        self._set(own, modifiers)
+
+    @classmethod
+    def of(cls, computed: Computed, modifiers: tuple[Modifier, ...] = ()) -> Variant:
+        """A variant that is trained to compute something, with modifiers.
+
+        Raises:
+            UsageError: modifiers that cannot go together.
+        """
+        variant = cls.__new__(cls)
+        variant._set(computed, modifiers)
+        return variant
+
+    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...]) -> None:
+        is_tuple = isinstance(modifiers, tuple)
+        if not is_tuple or not all(isinstance(each, Modifier) for each in modifiers):
             raise UsageError(
-                f"modifiers is {self.modifiers!r}; it must be a tuple of Modifier, as in "
+                f"modifiers is {modifiers!r}; it must be a tuple of Modifier, as in "
                 "Variant.parse('softmax+yarn').modifiers"
             )
-        if self.modifiers:
+        object.__setattr__(self, "_trained", computed)
+        object.__setattr__(self, "modifiers", modifiers)
+        if modifiers:
             _check_modifiers(self)
-
-    def _check_function(self) -> None:
-        if self.function is None:
-            return
-        if not isinstance(self.function, str) or not _FUNCTION.fullmatch(self.function):
-            raise UsageError(
-                f"function is {self.function!r}; write the file and the function in it, as in "
-                "my_file.py:my_attention"
-            )
-        stages = (self.score, self.positivity, self.normalise, self.sharpen)
-        if stages != ("dot", "exp", "l1", None):
-            raise UsageError(f"{self.function} takes the place of all stages; name it alone")
-
-    def _check_sharpening(self) -> None:
-        if self.sharpen is None:
-            return
-        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
-            raise UsageError(
-                f"p is {self.sharpen!r}; it must be a whole number from {P_MIN} to {P_MAX}"
-            )
-        if not P_MIN <= self.sharpen <= P_MAX:
-            raise UsageError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
-        if self.normalise != "l1":
-            raise UsageError(
-                f"sharpening needs normalise='l1', because it compares N·a with 1; "
-                f"normalise is {self.normalise!r}"
-            )
 
     @classmethod
     def parse(cls, text: str | Variant) -> Variant:
@@ -150,7 +150,7 @@ class Variant:
         head, *tails = split_modifiers(text.strip())
         name, options = _split_options(head, text)
         variant = _from_name(name, options, text)
-        return replace(variant, modifiers=tuple(_parse_modifier(tail, text) for tail in tails))
+        return variant.with_modifiers(tuple(_parse_modifier(tail, text) for tail in tails))
 
     @classmethod
     def parse_list(cls, text: str) -> list[Variant]:
@@ -172,20 +172,19 @@ class Variant:
         return list(dict.fromkeys(cls.parse(name) for name in names))
 
     @property
+    def computes(self) -> Computed:
+        """What its attention computes: what it is trained with, or what `swap` puts in."""
+        swap = self.modifier("swap")
+        return self._trained if swap is None or swap.target is None else swap.target.computes
+
+    @property
     def trained(self) -> Variant:
         """The same variant without its modifiers: what a model was trained with."""
-        return replace(self, modifiers=())
+        return Variant.of(self._trained)
 
-    @property
-    def attention(self) -> Variant:
-        """What the attention operator computes: the variant as trained, or what `swap` puts in."""
-        swap = self.modifier("swap")
-        return self.trained if swap is None or swap.target is None else swap.target
-
-    @property
-    def cosine(self) -> bool:
-        """Whether scores are cosines, which do not depend on the query's or key's length."""
-        return self.score.endswith("cosine")
+    def with_modifiers(self, modifiers: tuple[Modifier, ...]) -> Variant:
+        """The same variant with other modifiers; errors as for `of`."""
+        return Variant.of(self._trained, modifiers)
 
     def modifier(self, name: str) -> Modifier | None:
         """Its modifier of a name, if it has one."""
@@ -193,49 +192,21 @@ class Variant:
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
-        return "+".join([self.function or self._stages(), *map(str, self.modifiers)])
+        return "+".join(map(str, (self._trained, *self.modifiers)))
 
-    def _stages(self) -> str:
-        power = f":p={self.sharpen}" if self.sharpen is not None else ""
-        plain = replace(self.trained, sharpen=None)
-        names = SHARPENED if self.sharpen is not None else PLAIN
-        for name, variant in names.items():
-            if variant == plain:
-                return name + power
-        return (
-            f"stages:score={self.score}:positivity={self.positivity}"
-            f":normalise={self.normalise}{power}"
-        )
+    def __repr__(self) -> str:
+        return f"Variant.parse({str(self)!r})"
 
 
 SWAP = "swap:to="
-_FUNCTION = re.compile(r".+\.py:[A-Za-z_]\w*", re.DOTALL)
-"""A path can hold any character, those of the grammar too."""
 _FUNCTION_AHEAD = re.compile(r"\.py:[A-Za-z_]\w*(?:\+|$)")
 _MODIFIER_AHEAD = re.compile(rf"\+(?:{'|'.join(map(re.escape, MODIFIERS))})(?:[:+]|$)")
 
-_STAGES: Mapping[str, tuple[str, ...]] = {
-    "score": get_args(Score),
-    "positivity": get_args(Positivity),
-    "normalise": get_args(Normalise),
-}
-
-PLAIN: Mapping[str, Variant] = {
-    "softmax": Variant(),
-    "softmax-ls": Variant(score="length-cosine"),
-    "lssa": Variant(score="length-cosine", positivity="softplus"),
-    "sigmoid": Variant(score="dot-log-n", positivity="sigmoid", normalise="none"),
-    "relu": Variant(positivity="relu", normalise="count"),
-    "softplus": Variant(positivity="softplus"),
-    "lssa-count": Variant(score="length-cosine", positivity="softplus", normalise="count"),
-}
+PLAIN: Mapping[str, Variant] = {name: Variant.of(each) for name, each in PLAIN_STAGES.items()}
 """Variants without sharpening, by name."""
 
 SHARPENED: Mapping[str, Variant] = {
-    "lssar": PLAIN["lssa"],
-    "softmax-r": PLAIN["softmax"],
-    "softmax-ls-r": PLAIN["softmax-ls"],
-    "softplus-r": PLAIN["softplus"],
+    name: Variant.of(each) for name, each in SHARPENED_STAGES.items()
 }
 """What each sharpened name sharpens; `p` comes from the name's option."""
 
@@ -286,7 +257,7 @@ def _split_list(text: str) -> list[str]:
 def _names_file(pieces: list[str]) -> bool:
     """Whether pieces of a list are together one variant of a function in a file that exists."""
     parts = split_modifiers(",".join(pieces).strip())
-    functions = [part.removeprefix(SWAP) for part in parts if _FUNCTION.fullmatch(part)]
+    functions = [part.removeprefix(SWAP) for part in parts if FUNCTION.fullmatch(part)]
     files = [function.rsplit(":", 1)[0] for function in functions]
     commas = sum(file.count(",") for file in files if expanded(file).is_file())
     return commas == len(pieces) - 1
@@ -294,7 +265,7 @@ def _names_file(pieces: list[str]) -> bool:
 
 def _split_options(text: str, whole: str) -> tuple[str, dict[str, str]]:
     text = text.strip()
-    if _FUNCTION.fullmatch(text):  # colons of its path split nothing
+    if FUNCTION.fullmatch(text):  # colons of its path split nothing
         if not text.startswith(SWAP):
             return text, {}
         return "swap", {"to": text.removeprefix(SWAP)}
@@ -323,11 +294,12 @@ def _take_power(options: dict[str, str], whole: str) -> int:
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     if name == "stages":
         power = _take_power(options, whole) if "p" in options else None
-        unknown = set(options) - set(_STAGES)
+        unknown = set(options) - set(CHOICES)
         if not unknown:
             return Variant(**options, sharpen=power)  # type: ignore[arg-type]  # checked there
     elif name in SHARPENED:
-        variant = replace(SHARPENED[name], sharpen=_take_power(options, whole))
+        power = _take_power(options, whole)
+        variant = Variant.of(replace(SHARPENED_STAGES[name], sharpen=power))
         unknown = set(options)
     elif name in PLAIN:
         variant, unknown = PLAIN[name], set(options)
@@ -338,7 +310,7 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     if unknown:
         legal = "p" if name in SHARPENED else "no option"
         if name == "stages":
-            legal = ", ".join([*_STAGES, "p"])
+            legal = ", ".join([*CHOICES, "p"])
         raise UsageError(
             f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
         )
@@ -374,7 +346,7 @@ def _check_modifiers(variant: Variant) -> None:
     names = [modifier.name for modifier in variant.modifiers]
     rotations = [name for name in names if name in ROTATIONS]
     temperatures = [name for name in names if name in TEMPERATURES]
-    attention = variant.attention
+    computed = variant.computes
 
     def refuse(why: str) -> UsageError:
         return UsageError(f"variant {variant}: {why}")
@@ -391,22 +363,22 @@ def _check_modifiers(variant: Variant) -> None:
             f"a window of the training length shows nothing that training did not, so {other} "
             "has nothing to do"
         )
-    if "swap" in names and attention == variant.trained:
+    if "swap" in names and computed == variant.trained.computes:
         raise refuse("swap puts in the variant that is there already")
     inside = [name for name in names if name in ("window", "rerope")]
-    if inside and attention.function is not None:
-        raise refuse(f"{inside[0]} reaches into the attention, and {attention.function} is its own")
+    if inside and isinstance(computed, OwnFunctionName):
+        raise refuse(f"{inside[0]} reaches into the attention, and {computed} is its own")
     if "rerope" in names and "align" in names:
         raise refuse(
             "align fits a statistic of rows whose keys are all turned by their own distance, and "
             "rerope turns far keys otherwise"
         )
-    if not temperatures:
+    if not temperatures or isinstance(computed, OwnFunctionName):
         return
-    if attention.cosine:
+    if computed.cosine:
         raise refuse(
-            f"{temperatures[0]} makes queries longer, and the score {attention.score} does not "
+            f"{temperatures[0]} makes queries longer, and the score {computed.score} does not "
             "depend on their length"
         )
-    if attention.positivity == "relu":
+    if computed.positivity == "relu":
         raise refuse(f"{temperatures[0]} scales relu's weights and changes no ratio between them")

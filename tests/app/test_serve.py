@@ -324,7 +324,7 @@ def test_a_function_of_ones_own_comes_with_the_command_alone(tmp_path, monkeypat
     shutil.copytree(assets() / "checkpoints" / "softmax", folder)
     local = Models((), local=True)
     with pytest.raises(UsageError, match="Python code"):
-        find(local.row(f"softmax+swap:to={file}:f").variant.attention)
+        find(local.row(f"softmax+swap:to={file}:f").variant.computes)
     with pytest.raises(UsageError, match="no checkpoint"):
         local.row(f"{folder}@{file}:f")
     with pytest.raises(UsageError, match=r"computes softmax, not mine\.py:f"):

@@ -13,7 +13,9 @@ from torch import Tensor
 from freeatten_core import Variant, attention_weights
 from freeatten_core.analysis.map.attention_map import AttentionMap
 from freeatten_core.mapview import HeadMap, write_page
+from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 LENGTH, DIM, TRAINED = 600, 16, 200
@@ -136,7 +138,7 @@ def test_every_variant_is_recomputed(every_variant, visit):
         expected = head.weights(variant)
         rows, keys = map(list, zip(*pairs, strict=True))
         error = (torch.tensor(found, dtype=torch.float64) - expected[rows, keys]).abs()
-        power = Variant.parse(variant).sharpen or 1
+        power = stages_of(Variant.parse(variant).computes).sharpen or 1
         assert (error <= 1e-6 * power * (1 + expected[rows, keys])).all(), variant
 
 
@@ -170,6 +172,35 @@ def test_regions_match_the_library(shape, pool, tmp_path, visit):
         if expected.weights is not None:
             error = np.array(found["weights"]) - expected.weights.reshape(-1)
             assert np.abs(error).max() <= 2e-6
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_learned_numbers_and_a_window_match_the_library(pool, tmp_path, visit):
+    head, length = Head.random(90, seed=3), 90
+    terms = ScoreTerms(
+        torch.tensor([1.4]), torch.tensor([0.05]), torch.linspace(1, -1, 20)[None].cos()
+    )
+    built = head.map("lssar:p=3", pool=pool, terms=terms, window=40)
+    write_page([HeadMap("lssar:p=3", built)], tmp_path / "map.html", "Learned")
+    page = visit(tmp_path / "map.html")
+    for bounds in [(0, length, 0, length, 512), (30, 83, 5, 80, 40)]:
+        found = ask(
+            page,
+            """async (bounds) => {
+                const source = await freeatten.page.source(freeatten.page.options.maps[0]);
+                const { weights } = await source.region(...bounds);
+                return [...weights];
+            }""",
+            bounds,
+        )
+        expected = built.region(*bounds).weights
+        assert np.abs(np.array(found) - expected.reshape(-1)).max() <= 2e-6
+    before = "freeatten.page.source(freeatten.page.options.maps[0]).then(s => s.weight(80, 40))"
+    assert ask(page, f"() => {before}")["kind"] == "hidden"
+    own = built.weights(80, 81, 0, length)[0]
+    assert ask(page, f"() => {before.replace('40', '41')}")["value"] == pytest.approx(
+        float(own[41]), abs=2e-6
+    )
 
 
 def test_zoom_to_one_token_and_read_its_weight(head, two, visit):

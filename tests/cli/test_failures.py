@@ -10,13 +10,13 @@ import pytest
 import torch
 import typer
 from freeatten_app import failures as app_failures
-from freeatten_cli.terminal import failures, interrupt
 from freeatten_cli.terminal.failures import guarded
 from terminal import PROCESS, process_environment
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing, replacing_folder
+from freeatten_core.basics.signals import unwind_when_signalled
 
 
 def stopped(error, capsys):
@@ -65,14 +65,9 @@ def default_signals():
 @pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize(
-    ("guarded", "unwind"),
-    [
-        (failures.guarded, interrupt.install),
-        (app_failures.guarded, app_failures.unwind_when_terminated),
-    ],
-    ids=["freeatten", "freeatten-viz"],
+    "guarded", [guarded, app_failures.guarded], ids=["freeatten", "freeatten-viz"]
 )
-def test_a_signal_ends_a_command_as_ctrl_c_does(guarded, unwind, name, tmp_path, capsys):
+def test_a_signal_ends_a_command_as_ctrl_c_does(guarded, name, tmp_path, capsys):
     number = signal.Signals[name]
 
     @guarded
@@ -81,7 +76,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(guarded, unwind, name, tmp_path,
             (folder / "half.html").write_text("half")
             os.kill(os.getpid(), number)
 
-    unwind()
+    unwind_when_signalled()
     with pytest.raises(typer.Exit) as exit_:
         write()
     assert exit_.value.exit_code == 128 + number
@@ -93,7 +88,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(guarded, unwind, name, tmp_path,
 @pytest.mark.usefixtures("default_signals")
 def test_what_nohup_ignores_stays_ignored():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    interrupt.install()
+    unwind_when_signalled()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 

@@ -11,8 +11,8 @@ whole = sum(range(100_000))
 IMPORTING = """
 import signal, sys, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from freeatten_cli.terminal.interrupt import install
-install()
+from freeatten_core.basics.signals import unwind_when_signalled
+unwind_when_signalled()
 try:
     import loaded
     threading.Event().wait(30)
@@ -22,8 +22,8 @@ except KeyboardInterrupt:
 IGNORING = """
 import os, signal
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-from freeatten_cli.terminal.interrupt import install
-install()
+from freeatten_core.basics.signals import unwind_when_signalled
+unwind_when_signalled()
 os.kill(os.getpid(), signal.SIGINT)
 print("goes on")
 """

@@ -7,7 +7,7 @@ import pytest
 from terminal import BOOTSTRAP, Done, freeatten, process_environment, refusal
 
 COMMANDS = ["bench", "checkpoints", "compare", "report", "train"]
-SLOW = ["torch", "plotly", "scipy", "tokenizers", "freeatten_core"]
+SLOW = ["torch", "numpy", "plotly", "scipy", "tokenizers"]
 LOADED = f"""
 try:
     main()

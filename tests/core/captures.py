@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import Capture, LayerCapture
 from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.ops.definitions.staged import Stages
+from freeatten_core.ops.call import ScoreTerms
+from freeatten_core.ops.definitions.staged import StageValues
 
 HEADS, KV_HEADS, DIM = 4, 2, 8
 
@@ -53,10 +54,29 @@ def random_capture(variant: str, length: int = 40, layers: tuple[int, ...] = (0,
     )
 
 
-def dense_layer(capture: Capture, layer: int) -> Stages:
+@cache
+def learned_capture(variant: str) -> Capture:
+    """`random_capture` of a model that learned numbers for its scores, with one local layer."""
+    plain, steps = random_capture(variant), torch.arange(HEADS, dtype=torch.float64)
+    distance = torch.arange(12, dtype=torch.float64)
+    bias = torch.cos(steps[:, None] + distance) - 0.1 * distance
+    terms = {
+        0: ScoreTerms(0.7 + 0.2 * steps, 0.5 ** (steps + 2), bias),
+        2: ScoreTerms(distance_bias=bias),
+    }
+    kept = {}
+    for number, layer in plain.layers.items():
+        told = replace(layer, terms=terms[number], window=15 if number == 0 else None)
+        rows = row_statistics(layer.query[None], layer.key[None], variant, **told.options)
+        kept[number] = replace(told, rows=rows.map(lambda tensor: tensor[0]))
+    return replace(plain, layers=kept)
+
+
+def dense_layer(capture: Capture, layer: int) -> StageValues:
     """The reference's matrices, (1, H, L, L)."""
     found = capture.layers[layer]
-    return dense(found.query[None], found.key[None], str(capture.variant.attention), {})
+    variant = str(capture.variant.computes)
+    return dense(found.query[None], found.key[None], variant, found.options)
 
 
 def with_query(capture: Capture, query: Tensor) -> Capture:

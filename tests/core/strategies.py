@@ -14,7 +14,14 @@ from torch import Tensor
 from freeatten_core import Variant
 from freeatten_core.ops.call import FIRST_ROWS, UNIFORM_TOLERANCE
 from freeatten_core.ops.definitions import staged
+from freeatten_core.variants.stages import Stages, stages_of
 from freeatten_core.variants.variant import PLAIN, SHARPENED
+
+
+def stages(name: str) -> Stages:
+    """The stages that a name stands for."""
+    return stages_of(Variant.parse(name).computes)
+
 
 POWERS = (1, 2, 3, 15, 64)
 FACTORS = [
@@ -23,7 +30,7 @@ FACTORS = [
 ]
 """The length-cosine score without one of its factors."""
 VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS), *FACTORS]
-L1_VARIANTS = [name for name in VARIANTS if Variant.parse(name).normalise == "l1"]
+L1_VARIANTS = [name for name in VARIANTS if stages(name).sums_to_one]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Call:
     window: int | None = None
     head_scale: bool = False
     distance_slope: bool = False
+    distance_bias: int = 0
+    """T, its number of distances; 0 for none."""
 
     def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
         """Random query, key and value."""
@@ -57,7 +66,6 @@ class Call:
 
     @property
     def masking(self) -> dict:
-        """The options that `attention_weights` and `row_statistics` take too."""
         return {"is_causal": self.is_causal, "enable_gqa": self.groups > 1}
 
     @property
@@ -67,7 +75,12 @@ class Call:
             "window": self.window,
             "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
             "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
+            "distance_bias": self._bias(steps) if self.distance_bias else None,
         }
+
+    def _bias(self, steps: Tensor) -> Tensor:
+        distance = torch.arange(self.distance_bias, dtype=torch.float64)
+        return torch.cos(steps[:, None] + distance) - 0.1 * distance
 
 
 CALLS = {
@@ -86,13 +99,15 @@ CALLS = {
     "one key head": Call(9, 31, heads=3, groups=3),
     "head scale": Call(63, 63, head_scale=True),
     "distance slope": Call(63, 63, distance_slope=True),
+    "distance bias": Call(63, 63, distance_bias=20),
+    "distance bias beyond the length": Call(9, 31, heads=6, groups=3, distance_bias=50),
     "window": Call(63, 63, window=10),
     "window of one": Call(window=1),
     "window beyond the length": Call(window=99),
     "window, longer cache": Call(31, 63, window=40),
     "window, more queries than keys": Call(63, 31, window=10),
     "everything": Call(
-        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, window=30
+        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=7, window=30
     ),
 }  # fmt: skip
 
@@ -114,10 +129,11 @@ def calls(draw: st.DrawFn) -> Call:
         window=draw(st.none() | st.integers(1, 80)) if is_causal else None,
         head_scale=draw(st.booleans()),
         distance_slope=is_causal and draw(st.booleans()),
+        distance_bias=draw(st.integers(0, 80)) if is_causal else 0,
     )
 
 
-def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.Stages:
+def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.StageValues:
     """The reference's stages in float64, with every key head repeated for its group."""
     options = {name: value for name, value in options.items() if name != "enable_gqa"}
     key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
@@ -129,7 +145,7 @@ def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Te
 
     It is infinite within 1e-5 of the near-uniform threshold, where rounding decides `O`.
     """
-    p = Variant.parse(variant).sharpen
+    p = stages(variant).sharpen
     if p is None:
         return query.new_ones((*query.shape[:3], 1), dtype=torch.float64)
     result = dense(query, key, variant, options)

@@ -13,7 +13,8 @@ import statistics
 
 import torch
 
-from freeatten_core.models.decoder import Model, grouped_attention
+from freeatten_core.models.decoder import Model
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.training.gradients import ReplayedGradients, compiled_attention
 from freeatten_core.training.recipe import Recipe
 from freeatten_core.variants.variant import Variant

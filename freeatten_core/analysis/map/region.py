@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,16 @@ class Region:
     def values(self) -> NDArray[np.float32]:
         """Weights of the cells, exact where they are, else what the bytes stand for."""
         return self.scale.decode(self.codes) if self.weights is None else self.weights
+
+    def write_csv(self, file: TextIO) -> None:
+        """A line for every cell with its first query and key, its side and its weight."""
+        writer = csv.writer(file)
+        writer.writerow(["query", "key", "cell", "weight"])
+        queries, keys = self.query_edges()[:-1].tolist(), self.key_edges()[:-1].tolist()
+        for query, weights in zip(queries, self.values().tolist(), strict=True):
+            for key, weight in zip(keys, weights, strict=True):
+                if key < query + self.cell:  # what lies further ahead is hidden
+                    writer.writerow([query, key, self.cell, f"{weight:.6g}"])
 
 
 def _edges(start: int, cell: int, count: int, length: int) -> NDArray[np.int64]:

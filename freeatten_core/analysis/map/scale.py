@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from freeatten_core.ops.row_statistics import RowStatistics
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class ByteScale:
         return np.asarray(self.floor_log2 + np.float32(self.step) * codes, dtype=np.float32)
 
 
-def byte_scale(variant: Variant, rows: RowStatistics) -> ByteScale:
+def byte_scale(stages: Stages, rows: RowStatistics) -> ByteScale:
     """Byte 255 is weight 1, or the next power of two above the largest weight there is."""
-    if variant.normalise == "l1" or variant.positivity == "sigmoid":
+    if stages.normalise == "l1" or stages.positivity == "sigmoid":
         return ByteScale()
     largest = float(rows.largest.max())
     if not (largest > 1 and math.isfinite(largest)):

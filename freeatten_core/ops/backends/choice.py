@@ -1,22 +1,35 @@
-"""Which back-end computes a call: the first that takes it."""
+"""Which back-end computes a call: the first of the table that takes it."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..call import Problem, visible_scores
+from ..call import NO_TERMS, Familiar, Problem, ScoreTerms
 from ..row_statistics import RowStatistics
-from .panels.far_keys import undone
-from .panels.ops import PanelAttention
-from .panels.statistics import region_weights
-from .panels.statistics import statistics as panel_statistics
 
-__all__ = ["FUSED_DIMS", "attention", "region_weights", "row_statistics", "takes_fused", "undone"]
+__all__ = [
+    "BACK_ENDS",
+    "FUSED_DIMS",
+    "BackEnd",
+    "Use",
+    "attention",
+    "chosen",
+    "familiar_attention",
+    "positive_",
+    "region_weights",
+    "row_statistics",
+]
+
+Use = Literal["attention", "row_statistics", "region_weights", "familiar_attention"]
+"""What a call is for: the name of a function below, and of the back-end's that computes it."""
 
 HAS_TRITON = False
 with suppress(ImportError):
@@ -26,8 +39,95 @@ FUSED_DIMS = range(16, 257)
 """Head sizes that the fused kernels take."""
 
 
-def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
-    """Whether the Triton kernels compute a call."""
+@dataclass(frozen=True)
+class BackEnd:
+    """Kernels of one kind, for some device and some uses."""
+
+    name: str
+    takes: Callable[[Use, Problem, Tensor, int], bool]
+    """(use, problem, query, head size of the values) -> whether it computes the call."""
+    load: Callable[[], ModuleType]
+    """Its functions, by the names of the uses that it takes; imported when first needed."""
+
+
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    kernels = chosen("attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.attention(problem, query, key, value, terms)
+    return output
+
+
+def row_statistics(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    advance: Callable[[int], None] = lambda _: None,
+) -> RowStatistics:
+    """Row statistics of a checked call, (B, H, Lq) each.
+
+    Args:
+        advance: called with the number of scores of every part computed.
+    """
+    kernels = chosen("row_statistics", problem, query, problem.dim).load()
+    rows: RowStatistics = kernels.row_statistics(problem, query, key, terms, advance)
+    return rows
+
+
+def region_weights(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
+    kernels = chosen("region_weights", problem, query, problem.dim).load()
+    weights: Tensor = kernels.region_weights(problem, query, key, rows, cols, terms)
+    return weights
+
+
+def familiar_attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar
+) -> Tensor:
+    """The output of a checked causal call with far keys made familiar, (B, H, Lq, Dv)."""
+    kernels = chosen("familiar_attention", problem, query, value.shape[-1]).load()
+    output: Tensor = kernels.familiar_attention(problem, query, key, value, familiar)
+    return output
+
+
+def positive_(problem: Problem, scores: Tensor, *, base_2: bool) -> Tensor:
+    """The positivity of scores that the caller made, in place.
+
+    Args:
+        scores: of any shape, less what `exp` is to be shifted by; −inf gives 0.
+        base_2: the scores are multiplied with log2 e; see `Problem.takes_base_2`.
+    """
+    positive: Tensor = _panels().positive_(problem.variant.positivity, scores, base_2=base_2)
+    return positive
+
+
+def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd:
+    """The back-end that computes a call."""
+    for back_end in BACK_ENDS:
+        if back_end.takes(use, problem, query, value_dim):
+            return back_end
+    raise AssertionError(f"no back-end for {use}")  # the last one takes every call
+
+
+# The table
+
+
+def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> bool:
+    if use not in ("attention", "row_statistics"):
+        return False
     return (
         query.is_cuda
         and HAS_TRITON
@@ -37,51 +137,20 @@ def takes_fused(problem: Problem, query: Tensor, value_dim: int) -> bool:
     )
 
 
-def attention(
-    problem: Problem,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    head_scale: Tensor | None,
-    distance_slope: Tensor | None,
-) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients."""
-    if takes_fused(problem, query, value.shape[-1]):
-        from .fused.ops import fused_attention
+def _fused() -> ModuleType:
+    from .fused import ops
 
-        output: Tensor = fused_attention(
-            query,
-            key,
-            value,
-            head_scale,
-            distance_slope,
-            str(problem.variant),
-            problem.is_causal,
-            problem.window,
-        )[0]
-        return output
-    result: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, head_scale, distance_slope, problem
-    )
-    return result
+    return ops
 
 
-def row_statistics(
-    problem: Problem,
-    query: Tensor,
-    key: Tensor,
-    advance: Callable[[int], None] = lambda _: None,
-) -> RowStatistics:
-    """Row statistics of a checked call, (B, H, Lq) each.
+def _panels() -> ModuleType:
+    from .panels import ops
 
-    Args:
-        advance: called with the number of scores of every part computed.
-    """
-    # the fused kernel of the statistics knows no window
-    if problem.window is None and takes_fused(problem, query, problem.dim):
-        from .fused.ops import row_statistics as fused_statistics
+    return ops
 
-        rows = fused_statistics(problem, query, key)
-        advance(visible_scores(problem))
-        return rows
-    return panel_statistics(problem, query, key, advance)
+
+BACK_ENDS: tuple[BackEnd, ...] = (
+    BackEnd("fused", _takes_fused, _fused),
+    BackEnd("panels", lambda *_: True, _panels),
+)
+"""Those for fewer calls first; a new one is an entry here."""

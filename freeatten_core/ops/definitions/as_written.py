@@ -3,7 +3,8 @@
 `staged` beside it subtracts the row maximum before `exp`, takes `log(1 + e^s)` by a
 function that neither overflows nor cancels, and divides by the row maximum before the row sum and
 before the power `p`.
-Here none of that is done, so that what it is worth can be measured. Causal calls alone.
+Here none of that is done, so that what it is worth can be measured: a baseline, and on purpose a
+second definition of the stages in PyTorch, which nothing else uses. Causal calls alone.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.variant import Positivity, Variant
+from freeatten_core.variants.stages import Computed, Positivity, stages_of
+from freeatten_core.variants.variant import Variant
 
+from ..call import what_computes
 from . import staged
 
 WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
@@ -27,14 +30,17 @@ WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
 """The positivities; `torch.nn.functional.softplus` and `torch.sigmoid` have guards of their own."""
 
 
-def scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
+def scores(query: Tensor, key: Tensor, variant: Variant | Computed | str) -> tuple[Tensor, Tensor]:
     """The score stage, (B, H, Lq, Lk) with 0 on hidden keys, and what is visible, (Lq, Lk)."""
-    cheapest = replace(variant, positivity="relu", normalise="none", sharpen=None)
-    stages = staged.stages(query, key, cheapest)
-    return stages.score, stages.visible
+    chosen = stages_of(what_computes(variant))
+    cheapest = replace(chosen, positivity="relu", normalise="none", sharpen=None)
+    values = staged.stages(query, key, cheapest)
+    return values.score, values.visible
 
 
-def attention_as_written(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+def attention_as_written(
+    query: Tensor, key: Tensor, value: Tensor, variant: Variant | Computed | str
+) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv), every stage in the type of the inputs.
 
     Args:
@@ -42,18 +48,19 @@ def attention_as_written(query: Tensor, key: Tensor, value: Tensor, variant: Var
         key, value: (B, H, Lk, D) and (B, H, Lk, Dv), Lk >= Lq.
         variant: without modifiers.
     """
-    score, visible = scores(query, key, variant)
-    positive = torch.where(visible, WRITTEN[variant.positivity](score), torch.zeros_like(score))
+    stages = stages_of(what_computes(variant))
+    score, visible = scores(query, key, stages)
+    positive = torch.where(visible, WRITTEN[stages.positivity](score), torch.zeros_like(score))
     count = visible.sum(-1, keepdim=True).to(score.dtype)
-    if variant.normalise == "l1":
+    if stages.normalise == "l1":
         weights = positive / positive.sum(-1, keepdim=True)
-    elif variant.normalise == "count":
+    elif stages.normalise == "count":
         weights = positive / count
     else:
         weights = positive
-    if variant.sharpen is not None:
+    if stages.sharpen is not None:
         share = weights * count
         above = torch.relu(share - staged.offset(share, count))
-        raised = above**variant.sharpen
+        raised = above**stages.sharpen
         weights = raised / raised.sum(-1, keepdim=True)
     return weights @ value

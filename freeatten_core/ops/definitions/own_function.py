@@ -27,6 +27,7 @@ from torch import Tensor
 
 from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
 from freeatten_core.basics.files import expanded
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant, nearest, split_modifiers
 
 from . import neighbours
@@ -34,8 +35,8 @@ from . import neighbours
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> output, causal; all (B, H, N, D)."""
 
-WEIGHED = Variant(positivity="relu", normalise="none")
-"""The variant whose weights for what `as_scores` gives are those of a function."""
+WEIGHED = Stages(positivity="relu", normalise="none")
+"""The stages whose weights for what `as_scores` gives are those of a function."""
 
 MOST_MAPPED = 4096
 """Tokens of a text whose weights are taken from a function: 200 MB a layer of three heads."""
@@ -83,9 +84,10 @@ def allow(variant: Variant) -> Variant:
             function that is not causal attention of every head by itself.
     """
     variant = allow_swap(variant)
-    if variant.function is None:
+    trained = variant.trained.computes
+    if not isinstance(trained, OwnFunctionName):
         return variant
-    file, function = variant.function.rsplit(":", 1)
+    file, function = trained.name.rsplit(":", 1)
     path = expanded(file)
     name = f"{path.name}:{function}"
     own = OwnFunction(name, *_loaded(path, function), folder=path.parent.resolve())
@@ -94,7 +96,7 @@ def allow(variant: Variant) -> Variant:
     before = _allowed.setdefault(name, own)
     if before.sha256 != own.sha256:
         raise UsageError(f"two files give {name}; rename one, so that results tell them apart")
-    return replace(variant, function=name)
+    return Variant.of(OwnFunctionName(name), variant.modifiers)
 
 
 def allow_swap(variant: Variant) -> Variant:
@@ -103,8 +105,8 @@ def allow_swap(variant: Variant) -> Variant:
     if swap is None or swap.target is None:
         return variant
     target = replace(swap, target=allow(swap.target))
-    return replace(
-        variant, modifiers=tuple(target if each is swap else each for each in variant.modifiers)
+    return variant.with_modifiers(
+        tuple(target if each is swap else each for each in variant.modifiers)
     )
 
 
@@ -130,31 +132,31 @@ def _is_file(function: str) -> bool:
     return bool(file) and expanded(file).is_file()
 
 
-def find(variant: Variant) -> OwnFunction:
-    """The function of a variant that has one.
+def find(function: OwnFunctionName) -> OwnFunction:
+    """The function of a name.
 
     Raises:
         UsageError: it was not allowed.
     """
-    found = _allowed.get(str(variant.function))
+    found = _allowed.get(function.name)
     if found is None:
         raise UsageError(
-            f"{variant.function} is Python code, which runs only when the command names its file: "
-            f"add @{variant.function} behind the checkpoint, or pass it to freeatten train"
+            f"{function} is Python code, which runs only when the command names its file: "
+            f"add @{function} behind the checkpoint, or pass it to freeatten train"
         )
     return found
 
 
 def described(variant: Variant) -> dict[str, Any]:
     """What a checkpoint keeps of its function, to be read and not run; empty without one."""
-    if variant.function is None:
+    if not isinstance(variant.computes, OwnFunctionName):
         return {}
-    own = find(variant)
+    own = find(variant.computes)
     beside = {"beside": dict(own.beside)} if own.beside else {}
     return {"function": {"name": own.name, "sha256": own.sha256, "source": own.source, **beside}}
 
 
-def check_source(name: str, variant: Variant, sha256: object) -> None:
+def check_source(name: str, function: OwnFunctionName, sha256: object) -> None:
     """Whether the function of a checkpoint may run and is the one it was trained with.
 
     Args:
@@ -165,26 +167,25 @@ def check_source(name: str, variant: Variant, sha256: object) -> None:
         UsageError: it was not named.
         ContentError: its file is another now.
     """
-    function = variant.function
-    if function not in _allowed:
+    if function.name not in _allowed:
         raise UsageError(
             f"checkpoint {name} computes {function}, Python code that runs only when you name its "
             f"file: write --checkpoint {name}@{function}, with the path of the file"
         )
-    if find(variant).sha256 != sha256:
+    if find(function).sha256 != sha256:
         raise ContentError(
             f"checkpoint {name} was trained with another {function} (SHA-256 {str(sha256)[:12]}…, "
-            f"the file here {find(variant).sha256[:12]}…); give that file, or train again"
+            f"the file here {find(function).sha256[:12]}…); give that file, or train again"
         )
 
 
-def weighed_by(variant: Variant) -> Variant:
-    """What the kernels compute a model's weights with: its attention, or `WEIGHED` for `as_scores`
-    of a function."""
-    return variant.attention if variant.attention.function is None else WEIGHED
+def weighed_by(computed: Computed) -> Stages:
+    """What the kernels compute weights with: the stages, or `WEIGHED` for `as_scores` of a
+    function."""
+    return computed if isinstance(computed, Stages) else WEIGHED
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, function: OwnFunctionName) -> Tensor:
     """The function's output, (B, H, N, Dv), in the type of `value`.
 
     Without gradients a head at a time, because its matrices are as large as N².
@@ -196,7 +197,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tenso
     Raises:
         UsageError: it was not allowed, takes no such call, or gives something else.
     """
-    own = find(variant)
+    own = find(function)
     if query.shape[2] != key.shape[2]:
         raise UsageError(
             f"{own.name} takes a key for every query; got {query.shape[2]:,} queries and "
@@ -212,7 +213,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tenso
 
 
 @torch.no_grad()
-def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Tensor]:
+def as_scores(query: Tensor, key: Tensor, function: OwnFunctionName) -> tuple[Tensor, Tensor]:
     """Query (B, H, N, N) and key (B, Hkv, N, N) whose weights under `WEIGHED` are the function's.
 
     An output that is a weighted sum of values gives its weights when the values are the columns
@@ -223,7 +224,7 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
         UsageError: a text above MOST_MAPPED tokens, an output that is no weighted sum of the
             values, or weights below 0 or not finite.
     """
-    own = find(variant)
+    own = find(function)
     batch, heads, length, dim = query.shape
     if length > MOST_MAPPED:
         raise UsageError(
@@ -232,7 +233,7 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
         )
     identity = torch.eye(length, device=query.device, dtype=query.dtype)
     each = identity.expand(batch, key.shape[1], length, length)
-    weights = attend(query, key, each, variant)
+    weights = attend(query, key, each, function)
     bad = (~weights.isfinite()).any(dim=-1).nonzero()
     if len(bad):
         raise UsageError(
@@ -243,7 +244,7 @@ def as_scores(query: Tensor, key: Tensor, variant: Variant) -> tuple[Tensor, Ten
     value = torch.randn(batch, key.shape[1], length, dim, generator=draw).to(query)
     groups = heads // key.shape[1]
     summed = weights @ value.repeat_interleave(groups, dim=1)
-    if not _equal(summed, attend(query, key, value, variant)):
+    if not _equal(summed, attend(query, key, value, function)):
         raise UsageError(
             f"the output of {own.name} is not a weighted sum of the values, so there are no "
             "weights to show; freeatten compare measures it"

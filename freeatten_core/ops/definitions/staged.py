@@ -14,13 +14,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.stages import Computed, Positivity, stages_of
 from freeatten_core.variants.variant import Variant
 
-from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE
+from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, what_computes
 
 
-class Stages(NamedTuple):
+class StageValues(NamedTuple):
     """What each stage leaves, shape (B, H, Lq, Lk); keys that a row does not see hold 0."""
 
     score: Tensor
@@ -29,6 +29,8 @@ class Stages(NamedTuple):
     weights: Tensor
     visible: Tensor
     """bool, (Lq, Lk)"""
+    offset: Tensor
+    """`O`, what the re-weighting subtracts from `N·a`, (B, H, Lq, 1); 0 without sharpening."""
 
 
 def visible_keys(
@@ -48,6 +50,12 @@ def visible_keys(
     return visible if window is None else visible & (key > last[:, None] - window)
 
 
+def _distance(query_length: int, key_length: int, device: torch.device) -> Tensor:
+    """`i − j` between a row's own key and every key, (Lq, Lk); negative for later keys."""
+    own = torch.arange(query_length, device=device) + key_length - query_length
+    return own[:, None] - torch.arange(key_length, device=device)
+
+
 def unit(vectors: Tensor) -> Tensor:
     """`x / max(‖x‖, eps)` over the last dimension, with no gradient where ‖x‖ <= eps."""
     norm = vectors.norm(dim=-1, keepdim=True)
@@ -57,21 +65,30 @@ def unit(vectors: Tensor) -> Tensor:
     return torch.where(small, vectors.detach() / NORM_EPS, direction)
 
 
-def softplus(score: Tensor) -> Tensor:
-    """`log(1 + e^s)` with full relative accuracy for very negative `s`."""
-    return torch.logaddexp(score, torch.zeros_like(score))
+def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
+    """The positivity of scores, none of them hidden."""
+    match positivity:
+        case "exp":
+            return torch.exp(score)
+        case "softplus":  # log(1 + e^s) with full relative accuracy for very negative s
+            return torch.logaddexp(score, torch.zeros_like(score))
+        case "sigmoid":
+            return torch.sigmoid(score)
+        case "relu":
+            return torch.relu(score)
 
 
 def stages(
     query: Tensor,
     key: Tensor,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     *,
     is_causal: bool = True,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
-) -> Stages:
+) -> StageValues:
     """All four stages of one variant.
 
     Args:
@@ -81,11 +98,11 @@ def stages(
         is_causal: row i sees keys up to Lk − Lq + i.
         head_scale: (H,), multiplies the score.
         distance_slope: (H,), `slope · distance` is subtracted from the score.
+        distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
+            distance beyond.
         window: a causal row sees at most this many keys.
     """
-    variant = Variant.parse(variant)
-    if variant.function is not None:
-        raise UsageError(f"{variant} is one's own function, which has no stages")
+    chosen = stages_of(what_computes(variant))
     query_length, dim = query.shape[-2:]
     visible = visible_keys(
         query_length,
@@ -96,51 +113,46 @@ def stages(
     )
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
 
-    if variant.cosine:
-        dim_factor = 1.0 if variant.score == "count-cosine" else math.log(dim)
-        count_factor = 1.0 if variant.score == "dim-cosine" else count.clamp(min=1).log()
+    if chosen.cosine:
+        dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
+        count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
         score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
     else:
         score = query @ key.mT / math.sqrt(dim)
     if head_scale is not None:
         score = score * head_scale[:, None, None]
-    if variant.score == "dot-log-n":
+    if chosen.score == "dot-log-n":
         score = score - count.clamp(min=1).log()
+    distance = _distance(query_length, key.shape[-2], query.device)
     if distance_slope is not None:
-        row = torch.arange(query_length, device=query.device)
-        last = row + key.shape[-2] - query_length
-        distance = last[:, None] - torch.arange(key.shape[-2], device=query.device)
         score = score - distance_slope[:, None, None] * distance.to(query.dtype)
+    if distance_bias is not None:
+        score = score + distance_bias[:, distance.clamp(0, distance_bias.shape[-1] - 1)]
 
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     score = torch.where(visible, score, zero)
-    if variant.positivity == "exp":
+    shift = zero
+    if chosen.positivity == "exp" and chosen.normalise == "l1":
         highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
-        positive = torch.exp(score - (shift if variant.normalise == "l1" else zero))
-    elif variant.positivity == "softplus":
-        positive = softplus(score)
-    elif variant.positivity == "sigmoid":
-        positive = torch.sigmoid(score)
-    else:
-        positive = torch.relu(score)
-    positive = torch.where(visible, positive, zero)
+    positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
-    if variant.normalise == "l1":
+    if chosen.normalise == "l1":
         # the largest is divided out first, which cancels: in float16 the sum of a long row of
         # softpluses leaves the range
         highest = positive.amax(-1, keepdim=True).detach()
         safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
         total = safe.sum(-1, keepdim=True)
         normalised = safe / torch.where(total == 0, torch.ones_like(total), total)
-    elif variant.normalise == "count":
+    elif chosen.normalise == "count":
         normalised = positive / count.clamp(min=1)
     else:
         normalised = positive
-    weights = normalised
-    if variant.sharpen is not None:
-        weights = sharpen(normalised, count, visible, variant.sharpen)
-    return Stages(score, positive, normalised, weights, visible)
+    weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
+    if chosen.sharpen is not None:
+        subtracted = offset(normalised * count, count)
+        weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
+    return StageValues(score, positive, normalised, weights, visible, subtracted)
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:
@@ -154,14 +166,15 @@ def offset(share: Tensor, count: Tensor) -> Tensor:
     return torch.where((count <= FIRST_ROWS) | uniform, 0.0, 1.0).to(share.dtype)
 
 
-def sharpen(normalised: Tensor, count: Tensor, visible: Tensor, p: int) -> Tensor:
-    """Re-weighting: `relu(N·a − O)^p`, divided by its row sum.
+def sharpen(
+    normalised: Tensor, count: Tensor, visible: Tensor, subtracted: Tensor, p: int
+) -> Tensor:
+    """Re-weighting: `relu(N·a − O)^p`, divided by its row sum; `O` is what is `subtracted`.
 
     Dividing by the row maximum first keeps `N^p` finite; it cancels in the normalisation, so
     it has no gradient.
     """
-    share = normalised * count
-    above = torch.relu(share - offset(share, count))
+    above = torch.relu(normalised * count - subtracted)
     above = torch.where(visible, above, torch.zeros_like(above))
     highest = above.amax(-1, keepdim=True).detach()
     raised = (above / torch.where(highest == 0, torch.ones_like(highest), highest)) ** p
@@ -173,12 +186,13 @@ def reference_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    variant: Variant | str,
+    variant: Variant | Computed | str,
     *,
     is_causal: bool = True,
     enable_gqa: bool = False,
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
+    distance_bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
@@ -192,6 +206,7 @@ def reference_attention(
         is_causal=is_causal,
         head_scale=head_scale,
         distance_slope=distance_slope,
+        distance_bias=distance_bias,
         window=window,
     )
     return result.weights @ value

@@ -10,6 +10,7 @@ from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import capture, forecast
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import Problem
+from freeatten_core.variants.stages import Stages
 
 forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
 
@@ -107,9 +108,10 @@ def test_the_tokens_are_kept_apart_and_have_labels():
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_progress_reaches_the_whole():
+@pytest.mark.parametrize("variant", ["softmax", "softmax+swap:to=lssa"])
+def test_progress_reaches_the_whole(variant):
     seen = []
-    capture(checkpoint(), text(500), advance=lambda *pair: seen.append(pair))
+    capture(checkpoint(), text(500), variant=variant, advance=lambda *pair: seen.append(pair))
     done = [part for part, _ in seen]
     assert done == sorted(done)
     assert seen[-1][0] == seen[-1][1]
@@ -207,7 +209,7 @@ def test_visible_scores_are_the_pairs_that_are_seen(rows, keys, is_causal):
     from freeatten_core.ops.call import visible_scores
     from freeatten_core.ops.definitions.staged import visible_keys
 
-    problem = Problem(Variant(), 2, 3, 3, rows, keys, 8, is_causal)
+    problem = Problem(Stages(), 2, 3, 3, rows, keys, 8, is_causal)
     pairs = int(visible_keys(rows, keys, is_causal=is_causal).sum())
     assert visible_scores(problem) == 6 * pairs
 

@@ -4,16 +4,17 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from captures import Largest, dense_layer, random_capture
+from captures import Largest, dense_layer, learned_capture, random_capture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import VARIANTS, amplification, dense, refused
 
 from freeatten_core import row_statistics
 from freeatten_core.analysis import AttentionMap, ByteScale, difference
-from freeatten_core.analysis.map import attention_map as maps
+from freeatten_core.analysis.map import pyramid, tiles
 from freeatten_core.analysis.map.recipe import RECIPE
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.call import ScoreTerms
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 each_pool = pytest.mark.parametrize("pool", ["max", "mean"])
@@ -31,9 +32,9 @@ SHAPES = [
 @pytest.fixture
 def small_panels(monkeypatch):
     """Cut even short maps into many strips, panels and tiles."""
-    monkeypatch.setattr(maps, "ROWS", 16)
-    monkeypatch.setattr(maps, "KEYS", 8)
-    monkeypatch.setattr(maps, "TILE", 50)
+    monkeypatch.setattr(pyramid, "ROWS", 16)
+    monkeypatch.setattr(pyramid, "KEYS", 8)
+    monkeypatch.setattr(tiles, "TILE", 50)
 
 
 def vectors(query_length, key_length, dim=8, seed=0, dtype=torch.float64):
@@ -96,7 +97,7 @@ def test_any_region_is_the_dense_one(data, variant, is_causal, pool):
         data.draw(st.integers(k0 + 1, key_length)),
     )
     cells = data.draw(st.integers(1, 70))
-    with patch.object(maps, "TILE", data.draw(st.integers(1, 400))):
+    with patch.object(tiles, "TILE", data.draw(st.integers(1, 400))):
         region = built.region(q0, q1, k0, k1, cells)
         exact = built.weights(q0, q1, k0, k1)
     weights, visible = dense_weights(query, key, variant, is_causal)
@@ -140,8 +141,8 @@ def test_narrower_vectors_are_computed_in_float32(dtype):
 
 @each_pool
 def test_a_longer_map_starts_with_larger_cells(pool, monkeypatch):
-    monkeypatch.setattr(maps, "BASE_SIDE", 8)
-    monkeypatch.setattr(maps, "ROWS", 4)
+    monkeypatch.setattr(pyramid, "BASE_SIDE", 8)
+    monkeypatch.setattr(pyramid, "ROWS", 4)
     query, key = vectors(100, 100)
     built = AttentionMap.build(query, key, "lssar", pool=pool)
     assert list(built.levels) == [16, 32, 64, 128]
@@ -362,6 +363,46 @@ def test_a_payload_gives_the_weights_back(variant, is_causal):
         tiles = pooled(actual, visible, cell, "max")
         codes = scale.encode(tiles).numpy().astype(int)
         assert np.abs(codes - payload.arrays[f"level_{cell}"]).max() <= 1
+
+
+LEARNED = {
+    "window": (ScoreTerms(), 9),
+    "scale and slope": (ScoreTerms(torch.tensor([1.7]), torch.tensor([0.2])), None),
+    "bias": (ScoreTerms(distance_bias=torch.linspace(1, -1, 12)[None]), None),
+    "all": (
+        ScoreTerms(torch.tensor([-0.8]), torch.tensor([0.1]), torch.linspace(1, -1, 12)[None]),
+        30,
+    ),
+}
+
+
+@pytest.mark.usefixtures("small_panels")
+@pytest.mark.parametrize(("terms", "window"), LEARNED.values(), ids=LEARNED.keys())
+@pytest.mark.parametrize("shape", [(70, 70), (33, 90), (90, 33)], ids=str)
+@each_pool
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=3", "sigmoid", "relu"])
+def test_learned_numbers_are_in_every_tile_and_in_the_payload(variant, pool, shape, terms, window):
+    query, key = vectors(*shape)
+    built = AttentionMap.build(query, key, variant, pool=pool, terms=terms, window=window)
+    options = {"window": window, **terms._asdict()}
+    result = dense(query[None, None], key[None, None], variant, options)
+    weights, visible = result.weights[0, 0], result.visible
+    for cell, codes in built.levels.items():
+        assert_within_one_step(codes, pooled(weights, visible, cell, pool).numpy(), built.scale)
+    np.testing.assert_allclose(built.weights(0, shape[0], 0, shape[1]), weights, atol=1e-9)
+    part = built.region(3, 30, 2, 29, cells=14)
+    expected = pooled(weights, visible, 2, pool)[1:15, 1:15]
+    np.testing.assert_allclose(part.weights, expected, rtol=1e-5, atol=1e-7)
+    payload = built.to_payload().weights(0, shape[0], 0, shape[1])
+    np.testing.assert_allclose(payload, weights, rtol=0.02, atol=0.02 * float(weights.max()))
+
+
+def test_a_map_of_a_capture_has_its_learned_numbers_and_its_window():
+    capture = learned_capture("lssar:p=3")
+    for layer in capture.layers:
+        built = AttentionMap.of(capture, layer, 3)
+        expected = dense_layer(capture, layer).weights[0, 3]
+        np.testing.assert_allclose(built.weights(0, 40, 0, 40), expected, atol=1e-4)
 
 
 def test_a_payload_is_plain_arrays_and_json(text_maps):

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from captures import HEADS, dense_layer, random_capture, with_query
-from strategies import VARIANTS, refused
+from captures import HEADS, dense_layer, learned_capture, random_capture, with_query
+from strategies import VARIANTS, refused, stages
 
 from freeatten_core import Variant
 from freeatten_core.analysis import (
@@ -58,10 +58,11 @@ def dense_statistic(result, name):  # noqa: PLR0911  (one a statistic)
             return mass
 
 
+@pytest.mark.parametrize("made", [random_capture, learned_capture])
 @pytest.mark.parametrize("name", STATISTICS)
 @each_variant
-def test_equal_the_dense_reference(variant, name):
-    capture = random_capture(variant)
+def test_equal_the_dense_reference(variant, name, made):
+    capture = made(variant)
     for layer in capture.layers:
         actual = statistic(capture, name, layer)
         expected = dense_statistic(dense_layer(capture, layer), name)
@@ -81,7 +82,7 @@ def test_a_row_that_reads_nothing_has_no_entropy_and_no_tokens():
 def test_says_when_the_entropy_is_of_the_normalised_row(variant):
     capture = random_capture(variant)
     note = entropy_note(capture)
-    assert bool(note) == (Variant.parse(variant).normalise != "l1")
+    assert bool(note) == (not stages(variant).sums_to_one)
     assert not note or ("divided by its sum" in note and variant in note)
     assert head_table(capture).note == note
 
@@ -169,7 +170,7 @@ def test_heads_that_always_read_the_first_token_are_sinks():
 @each_variant
 def test_the_rule_for_uniform_rows_fires_on_uniform_rows_only(variant):
     capture = random_capture(variant)
-    sharp = Variant.parse(variant).sharpen is not None
+    sharp = stages(variant).sharpen is not None
     rule = uniform_rule_share(capture)
     assert rule.applies == sharp
     assert (rule.fired, rule.rows) == (0, 2 * HEADS * 37)
@@ -193,6 +194,15 @@ def test_the_rule_is_that_of_the_attention_that_computes(swapped, computed, shar
     rule = uniform_rule_share(replace(blind, variant=Variant.parse(swapped)))
     assert rule.applies == (share > 0)
     assert rule.share == share
+
+
+def test_rows_that_see_three_keys_alone_are_not_for_the_rule():
+    capture = random_capture("lssar:p=3")
+    blind = with_query(capture, torch.zeros_like(capture.layers[0].query))
+    local = replace(blind.layers[0], window=3)
+    rule = uniform_rule_share(replace(blind, layers={0: local, 2: blind.layers[2]}))
+    assert rule.rows == HEADS * 37
+    assert rule.by_head.tolist() == [[0.0] * HEADS, [1.0] * HEADS]
 
 
 def test_short_texts_have_no_row_for_the_rule():

@@ -1,11 +1,10 @@
 import pytest
 import torch
-from captures import dense_layer, random_capture, with_query
+from captures import dense_layer, learned_capture, random_capture, with_query
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import VARIANTS, dense, refused
+from strategies import VARIANTS, dense, refused, stages
 
-from freeatten_core import Variant
 from freeatten_core.analysis import row_stages
 from freeatten_core.basics.errors import UsageError
 
@@ -24,6 +23,20 @@ def test_are_the_row_of_the_reference(variant, position):
         row = getattr(expected, stage)[0, 3, position, : position + 1]
         # the kept float64 vectors are handed out as float32
         torch.testing.assert_close(getattr(actual, stage), row, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "first"), [(0, 25), (2, 0)], ids=["local", "global"])
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=3", "sigmoid"])
+def test_with_learned_numbers_are_the_row_of_the_reference(variant, layer, first):
+    capture = learned_capture(variant)
+    expected = dense_layer(capture, layer)
+    actual = row_stages(capture, layer, 3, 39)
+    assert actual.keys.tolist() == list(range(first, 40))
+    for stage in STAGES:
+        row = getattr(expected, stage)[0, 3, 39, first:]
+        torch.testing.assert_close(getattr(actual, stage), row, rtol=1e-4, atol=1e-5)
+    with refused(UsageError, ["last", str(41 - first)]):
+        row_stages(capture, layer, 3, 39, last=41 - first)
 
 
 @given(st.sampled_from(VARIANTS), st.integers(0, 39), st.data())
@@ -49,7 +62,7 @@ def test_with_another_power_are_those_of_that_variant(power):
     plain = row_stages(random_capture("lssa"), 0, 0, 30, power=power)
     assert torch.equal(other.weights, own.weights)
     assert torch.equal(other.weights, plain.weights)
-    assert other.variant == Variant.parse(f"lssar:p={power}")
+    assert other.stages == stages(f"lssar:p={power}")
 
 
 def test_without_sharpening_end_at_the_normalised_row():
@@ -58,7 +71,7 @@ def test_without_sharpening_end_at_the_normalised_row():
     assert torch.equal(plain.weights, plain.normalise)
     assert torch.equal(plain.normalise, sharp.normalise)
     assert (plain.offset, sharp.offset) == (0, 1)
-    assert plain.variant == Variant.parse("lssa")
+    assert plain.stages == stages("lssa")
 
 
 def test_say_when_the_rule_for_uniform_rows_fires():

@@ -9,8 +9,9 @@ from captures import checkpoint, text
 from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap, capture, reach, thumbnails
 from freeatten_core.basics.precision import DEVICE_TYPES, without_autocast
-from freeatten_core.ops.backends.panels.far_keys import undone
+from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.ops.operator import familiar_attention
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.variant import Variant
@@ -59,8 +60,8 @@ def test_weights_and_attention_with_its_gradients(variant):
 
 def test_far_keys():
     rope = Rope(8, 10_000.0, 16)
-    attend = undone(rope, 16, rotation=True, scale=False)
-    plain, cast = both(lambda: attend(*vectors(), Variant.parse("softmax")))
+    familiar = Familiar(rope, rotation=True)
+    plain, cast = both(lambda: familiar_attention(*vectors(), "softmax", familiar))
     assert torch.equal(plain, cast)
 
 

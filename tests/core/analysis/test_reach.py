@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from captures import HEADS, dense_layer, random_capture, with_query
+from captures import HEADS, dense_layer, learned_capture, random_capture, with_query
 from strategies import VARIANTS, refused
 
 from freeatten_core.analysis import reach as module
@@ -42,6 +42,18 @@ def test_shares_by_distance_and_received_equal_the_dense_reference(variant, star
         torch.testing.assert_close(found.received, highest, rtol=1e-6, atol=1e-9)
         far = (shares * (distance >= 16)).sum(-1).mean(-1)
         torch.testing.assert_close(found.beyond(16), far, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("panels")
+def test_learned_numbers_and_a_window_count():
+    capture = learned_capture("lssar:p=3")
+    for layer in capture.layers:
+        distance = torch.arange(LENGTH)[:, None] - torch.arange(LENGTH)
+        shares = dense_shares(capture, layer)
+        expected = [(shares * (distance == d)).sum(-1).mean(-1) for d in range(LENGTH)]
+        found = reach(capture, layer).by_distance
+        torch.testing.assert_close(found, torch.stack(expected, dim=-1), rtol=1e-6, atol=1e-9)
+    assert (reach(capture, 0).beyond(15) == 0).all()
 
 
 def test_doublings_sum_what_lies_between_their_edges():

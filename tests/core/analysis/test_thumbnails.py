@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from captures import dense_layer, random_capture
+from captures import dense_layer, learned_capture, random_capture
 from strategies import VARIANTS, refused
 
 from freeatten_core.analysis import thumbnails
@@ -20,9 +20,10 @@ def largest(weights, edges, rows):
     return torch.stack([torch.stack(row, -1) for row in parts], 1)
 
 
+@pytest.mark.parametrize("made", [random_capture, learned_capture])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_cells_hold_the_largest_weight_of_their_last_rows(variant):
-    capture = random_capture(variant)
+def test_cells_hold_the_largest_weight_of_their_last_rows(variant, made):
+    capture = made(variant)
     found = thumbnails(capture, side=8, rows=2)
     edges = list(range(0, 41, 5))
     for layer, codes in found.codes.items():

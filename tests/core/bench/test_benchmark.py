@@ -10,10 +10,10 @@ from strategies import refused
 from freeatten_core.basics.checks import parse_counts
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.bench import cpu as module
-from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, Settings, benchmark
+from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, CpuSettings, benchmark
 from freeatten_core.variants.variant import Variant
 
-TINY = Settings(lengths=(5, 16), heads=2, dim=8, repeat=2)
+TINY = CpuSettings(lengths=(5, 16), heads=2, dim=8, repeat=2)
 PEERS = [
     BASELINE,
     "lssar:p=15",
@@ -102,7 +102,7 @@ def test_a_compiler_is_looked_for(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_what_would_not_fit_is_not_run(monkeypatch):
-    monkeypatch.setattr(module, "available_bytes", lambda: 10_000)
+    monkeypatch.setattr(module, "available_bytes", lambda _: 10_000)
     result = benchmark(TINY)
     assert row(result, "lssar:p=15 naive")["note"].startswith("out of memory")
     assert row(result, "lssar:p=15 naive", 5)["ms"] > 0
@@ -138,7 +138,7 @@ def test_progress_names_lengths_and_peers():
 
 
 def test_memory_of_a_dense_form_is_that_of_its_matrices():
-    settings = Settings(lengths=(1024,), heads=2, variants="lssa")
+    settings = CpuSettings(lengths=(1024,), heads=2, variants="lssa")
     matrix = 2 * 1024**2 * 4 / 1e6
     naive, note = module._peak_in_fresh_process(settings, "lssa naive", 1024)
     assert note == ""
@@ -155,7 +155,7 @@ def test_memory_of_a_dense_form_is_that_of_its_matrices():
     ],
 )
 def test_a_process_that_fails_says_why(dim, peer, note):
-    settings = Settings(lengths=(4,), variants="lssa", dim=dim)
+    settings = CpuSettings(lengths=(4,), variants="lssa", dim=dim)
     assert module._peak_in_fresh_process(settings, peer, 4) == (None, note)
 
 
@@ -172,12 +172,12 @@ def test_a_process_that_fails_says_why(dim, peer, note):
 )
 def test_settings_out_of_range_are_refused(change, words):
     with refused(UsageError, words):
-        Settings(**change)
+        CpuSettings(**change)
 
 
 def test_an_unknown_variant_is_refused():
     with refused(UsageError, ["'sofmax'", "softmax"]):
-        Settings(variants="sofmax")
+        CpuSettings(variants="sofmax")
 
 
 def test_lengths_are_numbers_with_commas():
@@ -192,4 +192,4 @@ def test_other_lengths_are_refused(text):
 
 def test_a_modifier_cannot_be_timed():
     with pytest.raises(UsageError, match=r"softmax\+yarn; only softmax"):
-        Settings(lengths=(8,), variants="softmax+yarn")
+        CpuSettings(lengths=(8,), variants="softmax+yarn")

@@ -20,8 +20,8 @@ from freeatten_core.bench.stability import (
     NAMED,
     ROWS,
     TENSORS,
-    Settings,
     Source,
+    StabilitySettings,
     flat,
     in_every_type,
     measure,
@@ -34,7 +34,7 @@ from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 CPU = torch.device("cpu")
-SMALL = Settings(
+SMALL = StabilitySettings(
     variants="softmax,lssa",
     lengths=(8, 40),
     scales=(1, 16),
@@ -116,9 +116,9 @@ def test_csv_has_a_line_for_every_number_type_form_and_cell():
 
 def test_every_named_variant_is_measured_by_default():
     known = {variant.trained for variant in PLAIN.values()}
-    known |= {replace(variant, sharpen=15) for variant in SHARPENED.values()}
-    assert known | {Variant.parse("lssar:p=3")} == set(Settings().chosen)
-    assert len(NAMED.split(",")) == len(Settings().chosen)
+    known |= {Variant.parse(f"{name}:p=15") for name in SHARPENED}
+    assert known | {Variant.parse("lssar:p=3")} == set(StabilitySettings().chosen)
+    assert len(NAMED.split(",")) == len(StabilitySettings().chosen)
 
 
 def test_progress_names_variant_inputs_and_length():
@@ -242,8 +242,8 @@ def test_a_scale_beyond_float16_is_refused():
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True, "0", None], ids=str)
 def test_a_seed_that_no_generator_takes_is_refused(seed):
     with refused(UsageError, [f"seed is {seed!r}", f"from 0 to {2**64 - 1}"]):
-        Settings(seed=seed)
-    assert Settings(seed=2**64 - 1).seed == 2**64 - 1
+        StabilitySettings(seed=seed)
+    assert StabilitySettings(seed=2**64 - 1).seed == 2**64 - 1
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_a_seed_that_no_generator_takes_is_refused(seed):
 )
 def test_settings_of_another_type_are_named(wrong, words):
     with refused(UsageError, words):
-        Settings(**wrong)
+        StabilitySettings(**wrong)
 
 
 def test_the_seed_decides_random_inputs():

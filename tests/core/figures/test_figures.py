@@ -18,8 +18,9 @@ from sample_result import (
 )
 
 from freeatten_core.figures import comparison
-from freeatten_core.figures.canvas import _LINE_HEIGHT, _LOOKS
+from freeatten_core.figures.canvas import look_of
 from freeatten_core.figures.learning import curve_figure
+from freeatten_core.figures.lines import LINE_HEIGHT
 from freeatten_core.figures.styles import _MODIFIED, STYLES, row_styles, style_of
 from freeatten_core.results import format as wording
 from freeatten_core.results.format import half_width, number, signed, with_half_width
@@ -167,7 +168,7 @@ def boxes(figure, key):
     for note in figure.layout.annotations:
         if note.xref != f"x{key}" or not re.search(r"<b>[↑↓+−\d ]", note.text):
             continue
-        height = _LINE_HEIGHT * (note.text.count("<br>") + 1)
+        height = LINE_HEIGHT * (note.text.count("<br>") + 1)
         if note.showarrow:
             centre = (high - note.y) / (high - low) * panel_height(figure) + note.ay
         else:
@@ -264,7 +265,7 @@ def luminance(color):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_colour_is_legible_on_the_page(theme):
-    page = luminance(_LOOKS[theme].paper)
+    page = luminance(look_of(theme).paper)
     shown = {row["variant"] for each in stored_comparisons().values() for row in each["variants"]}
     own = {f"{base}+{modifier}" for base in STYLES for modifier in _MODIFIED}
     for style in map(style_of, shown | own | {"mine.py:f", "softmax+logn+swap:to=relu"}):

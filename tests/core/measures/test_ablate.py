@@ -3,22 +3,24 @@
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import tiny
 import torch
-from strategies import VARIANTS, refused
+from strategies import VARIANTS, refused, stages
 
-from freeatten_core import Variant, load_checkpoint
+from freeatten_core import load_checkpoint
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.selection import select_texts
-from freeatten_core.measures.ablation import UNDONE, AblateRequest, SingleHeads, ablate, windowed
+from freeatten_core.measures.ablation import UNDONE, AblateRequest, SingleHeads, ablate
 from freeatten_core.measures.scoring import score_texts
 from freeatten_core.models.rows import Row
-from freeatten_core.ops.backends.panels.far_keys import undone
+from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.operator import familiar_attention, grouped_attention
 from freeatten_core.positions.rope import Rope, rotate
 
 HEADS, KV_HEADS, LENGTH, DIM, TRAINED = 4, 2, 40, 8, 12
@@ -70,17 +72,17 @@ def row_by_row(variant, factor=lambda _: 1.0, farthest=LENGTH, rope=ROPE):
 
 
 def other_growth(variant):
-    if Variant.parse(variant).score in ("length-cosine", "count-cosine"):
+    if stages(variant).score in ("length-cosine", "count-cosine"):
         return lambda n: math.log(min(n, TRAINED)) / math.log(n) if n > 1 else 1.0
     return lambda n: math.log(max(n, TRAINED)) / math.log(TRAINED)
 
 
-def attended(attend, variant, rope=ROPE):
-    """`attend` as a model calls it: on rotated queries and keys."""
+def attended(variant, rope=ROPE, **familiar):
+    """What a model's attention gives on rotated queries and keys, with far keys made familiar."""
     query, key, value = vectors()
     position = torch.arange(LENGTH)
     query, key = turned(query, position, rope), turned(key, position, rope)
-    return attend(query, key, value, Variant.parse(variant))
+    return familiar_attention(query, key, value, variant, Familiar(rope, **familiar))
 
 
 # what is undone
@@ -89,7 +91,7 @@ def attended(attend, variant, rope=ROPE):
 @each_variant
 @pytest.mark.usefixtures("small_panels")
 def test_far_keys_are_scored_as_the_farthest_of_training(variant):
-    actual = attended(undone(ROPE, TRAINED, rotation=True, scale=False), variant)
+    actual = attended(variant, rotation=True)
     expected = row_by_row(variant, farthest=TRAINED - 1)
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(actual[:, :, :TRAINED], row_by_row(variant)[:, :, :TRAINED])
@@ -97,7 +99,7 @@ def test_far_keys_are_scored_as_the_farthest_of_training(variant):
 
 @each_variant
 def test_the_growth_with_the_number_of_keys_is_the_other_one(variant):
-    actual = attended(undone(ROPE, TRAINED, rotation=False, scale=True), variant)
+    actual = attended(variant, scale=True)
     expected = row_by_row(variant, factor=other_growth(variant))
     torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(actual[:, :, :TRAINED], row_by_row(variant)[:, :, :TRAINED])
@@ -105,14 +107,14 @@ def test_the_growth_with_the_number_of_keys_is_the_other_one(variant):
 
 @each_variant
 def test_both_are_undone_together(variant):
-    actual = attended(undone(ROPE, TRAINED, rotation=True, scale=True), variant)
+    actual = attended(variant, rotation=True, scale=True)
     expected = row_by_row(variant, factor=other_growth(variant), farthest=TRAINED - 1)
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_yarn_keeps_its_temperature_when_far_keys_are_turned():
     rope = replace(ROPE, stretch=4.0)
-    actual = attended(undone(rope, TRAINED, rotation=True, scale=False), "softmax", rope)
+    actual = attended("softmax", rope, rotation=True)
     expected = row_by_row("softmax", farthest=TRAINED - 1, rope=rope)
     torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
 
@@ -120,7 +122,7 @@ def test_yarn_keeps_its_temperature_when_far_keys_are_turned():
 @each_variant
 def test_a_window_hides_what_is_older(variant):
     query, key, value = vectors()
-    found = windowed(TRAINED)(query, key, value, Variant.parse(variant))
+    found = grouped_attention(query, key, value, stages(variant), window=TRAINED)
     expected = staged.reference_attention(
         query, key, value, variant, enable_gqa=True, window=TRAINED
     )
@@ -187,14 +189,14 @@ def test_deltas_and_changes_are_those_of_the_passes_themselves(rows):
         assert entry["loss"] == pytest.approx(intact, abs=1e-4)
         assert entry["delta"]["intact"] == pytest.approx(losses.delta(64).mean(), abs=1e-4)
         ways = {
-            "window": windowed(16),
-            "rotation": undone(model.rope, 16, rotation=True, scale=False),
-            "scale": undone(model.rope, 16, rotation=False, scale=True),
-            "rotation+scale": undone(model.rope, 16, rotation=True, scale=True),
+            "window": {"window": 16},
+            "rotation": {"familiar": Familiar(model.rope, rotation=True)},
+            "scale": {"familiar": Familiar(model.rope, scale=True)},
+            "rotation+scale": {"familiar": Familiar(model.rope, rotation=True, scale=True)},
         }
         assert list(ways) == list(UNDONE)
-        for name, attend in ways.items():
-            model.attend = attend
+        for name, way in ways.items():
+            model.attend = partial(grouped_attention, **way)
             changed = model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 32:].mean()
             wanted = entry["delta"]["intact"] + float(changed) - intact
             assert entry["delta"][name] == pytest.approx(wanted, abs=1e-4)

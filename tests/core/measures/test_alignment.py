@@ -34,7 +34,7 @@ def mean_of(model, variant, statistic, texts, length):
     found = []
 
     def observe(_layer, query, key):
-        rows = getattr(row_statistics(query, key, variant.attention, enable_gqa=True), statistic)
+        rows = getattr(row_statistics(query, key, variant.computes, enable_gqa=True), statistic)
         found.append(rows[..., length // 2 :].double().mean())
 
     for text in texts:

@@ -152,7 +152,7 @@ def test_only_the_last_block_behind_its_first_token_is_scored(samples):
 def test_batches_do_not_change_the_losses(samples, monkeypatch):
     scorer = tiny.model().token_losses
     whole = score_copies(scorer, samples, LENGTHS, device=CPU)
-    monkeypatch.setattr("freeatten_core.measures.copying.BATCH_TOKENS", {"cpu": 1})
+    monkeypatch.setattr("freeatten_core.measures.scoring.BATCH_TOKENS", {"cpu": 1})
     alone = score_copies(scorer, samples, LENGTHS, device=CPU)
     assert np.allclose(whole.copied, alone.copied, atol=1e-5)
     assert np.allclose(whole.control, alone.control, atol=1e-5)

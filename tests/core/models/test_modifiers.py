@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from dataclasses import dataclass, field
 
 import pytest
 import tiny
@@ -15,9 +16,10 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.models.decoder import grouped_attention
 from freeatten_core.models.modifiers import modified_attention, query_factor, scaled_rope
+from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.variant import MODIFIERS
 
@@ -138,10 +140,12 @@ def vectors(length):
     return tuple(torch.randn(1, 2, length, 8, generator=draw) for _ in range(3))
 
 
-def attended(name, trained=16, length=40):
-    rope = Rope(8, 10_000.0, trained)
-    attend = modified_attention(grouped_attention, rope, Variant.parse(name))
-    return attend(*vectors(length), Variant.parse(name).trained)
+SHORT = Rope(8, 10_000.0, 16)
+
+
+def attended(name):
+    attend = modified_attention(grouped_attention, SHORT, Variant.parse(name))
+    return attend(*vectors(40), Variant.parse(name).trained.computes)
 
 
 def test_a_window_is_of_the_training_length():
@@ -158,6 +162,35 @@ def test_rerope_changes_no_row_that_sees_only_familiar_distances():
     near, plain = attended("softmax+rerope"), attended("softmax")
     torch.testing.assert_close(near[:, :, :16], plain[:, :, :16])
     assert (near - plain)[:, :, 16:].abs().amax() > 1e-3
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An operator of one's own: notes what it is asked for and gives zeros."""
+
+    asked: list = field(default_factory=list)
+
+    def __call__(self, *given, **others):
+        *_, value, computed = given
+        self.asked.append((str(computed), others))
+        return torch.zeros_like(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "computed", "others"),
+    [
+        ("softmax+yarn", "softmax", {}),
+        ("lssa+window", "lssa", {"window": 16}),
+        ("lssa+rerope", "lssa", {"familiar": Familiar(SHORT, rotation=True)}),
+        ("lssa+swap:to=relu", "relu", {}),
+        ("softmax+swap:to=lssa+window", "lssa", {"window": 16}),
+    ],
+)
+def test_every_modifier_goes_through_the_operator_that_a_model_has(name, computed, others):
+    mine, variant = Recording(), Variant.parse(name)
+    attend = modified_attention(mine, SHORT, variant)
+    assert not attend(*vectors(20), variant.trained.computes).any()
+    assert mine.asked == [(computed, others)]
 
 
 # The model
@@ -240,4 +273,4 @@ def test_names_parse_back(text):
 def test_a_swapped_variant_is_trained_as_one_and_computed_as_another():
     variant = Variant.parse("lssa+swap:to=lssar:p=3+rerope")
     assert str(variant.trained) == "lssa"
-    assert str(variant.attention) == "lssar:p=3"
+    assert str(variant.computes) == "lssar:p=3"

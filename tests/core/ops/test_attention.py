@@ -5,12 +5,12 @@ import torch
 from adversarial import ADVERSARIAL, away, peaked
 from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls, refused
+from strategies import CALLS, VARIANTS, Call, amplification, assert_within, calls, refused, stages
 from torch.profiler import ProfilerActivity, profile
 
 from freeatten_core import Variant, attention, attention_weights, row_statistics
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.ops.backends.panels import forward as chunked
+from freeatten_core.ops.backends.panels import panel
 from freeatten_core.ops.definitions import staged
 
 LOW_PRECISION = (torch.bfloat16, torch.float16)
@@ -55,8 +55,8 @@ def test_equals_the_reference_across_many_panels(variant, call):
 @example(Call(70, 3, window=2, groups=2), "lssar:p=64", 1, 1)
 def test_equals_the_reference_for_any_call_and_panel(call, variant, rows, elements):
     with (
-        patch.object(chunked, "PANEL_ROWS", rows),
-        patch.object(chunked, "PANEL_ELEMENTS", elements),
+        patch.object(panel, "PANEL_ROWS", rows),
+        patch.object(panel, "PANEL_ELEMENTS", elements),
     ):
         assert_matches_reference(call, variant, seed=rows)
 
@@ -190,7 +190,7 @@ def assert_sound(query, key, value, variant, dtype=torch.float32):
     assert output.isfinite().all()
     for grad in torch.autograd.grad(output.sum(), inputs):
         assert grad.isfinite().all()
-    if Variant.parse(variant).normalise == "l1":
+    if stages(variant).sums_to_one:
         sums = row_statistics(*inputs[:2], variant).row_sum.double()
         assert_within(sums, torch.ones_like(sums), 2 * torch.finfo(dtype).eps + 1e-5)
 
@@ -345,15 +345,36 @@ ERRORS = {
         ValueError,
         ["head_scale is on meta", "query on cpu"],
     ),
-    "gradient of head_scale": (
-        {"head_scale": of(4).requires_grad_()},
-        ValueError,
-        ["head_scale", "requires a gradient", "detach"],
+    "type of head_scale": (
+        {"head_scale": of(4, dtype=torch.int64)},
+        TypeError,
+        ["head_scale", "torch.int64", "floating-point"],
     ),
-    "gradient of distance_slope": (
-        {"distance_slope": of(4).requires_grad_()},
+    "shape of distance_bias": (
+        {"distance_bias": of(3, 9)},
         ValueError,
-        ["distance_slope", "requires a gradient", "detach"],
+        ["distance_bias", "(3, 9)", "(4, T)"],
+    ),
+    "rank of distance_bias": (
+        {"distance_bias": of(4)},
+        ValueError,
+        ["distance_bias", "(4,)", "(4, T)", "a row a head"],
+    ),
+    "no distance": ({"distance_bias": of(4, 0)}, ValueError, ["(4, 0)", "T at least 1"]),
+    "bias, not causal": (
+        {"distance_bias": of(4, 2), "is_causal": False},
+        ValueError,
+        ["distance_bias", "is_causal=True"],
+    ),
+    "distance_bias is a list": (
+        {"distance_bias": [[1.0]]},
+        TypeError,
+        ["distance_bias", "list", "tensor", "(4, T)"],
+    ),
+    "device of distance_bias": (
+        {"distance_bias": of(4, 2).to("meta")},
+        ValueError,
+        ["distance_bias is on meta", "query on cpu"],
     ),
     "unknown variant": ({"variant": "lsar"}, UsageError, ["'lsar'", "did you mean 'lssar'"]),
     "power": ({"variant": "lssar:p=65"}, UsageError, ["p is '65'", "from 1 to 64"]),
@@ -386,7 +407,20 @@ def test_an_error_names_the_argument_its_value_and_what_is_legal(change, error, 
 @pytest.mark.parametrize("function", [attention_weights, row_statistics])
 @pytest.mark.parametrize(
     ("change", "error", "words"),
-    [ERRORS[name] for name in ("rank", "whole numbers", "head size", "heads", "modifier")],
+    [
+        ERRORS[name]
+        for name in (
+            "rank",
+            "whole numbers",
+            "head size",
+            "heads",
+            "modifier",
+            "window 0",
+            "shape of head_scale",
+            "shape of distance_slope",
+            "bias, not causal",
+        )
+    ],
 )
 def test_weights_and_statistics_check_their_arguments_too(function, change, error, words):
     arguments = {"query": of(2, 4, 6, 8), "key": of(2, 4, 6, 8)} | change

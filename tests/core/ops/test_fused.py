@@ -7,12 +7,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from adversarial import ADVERSARIAL, away, peaked
-from strategies import CALLS, VARIANTS, Call, amplification, assert_within
+from strategies import CALLS, VARIANTS, Call, amplification, assert_within, stages
 
-from freeatten_core import Variant, attention
+from freeatten_core import attention
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.backends.panels import statistics as chunked_statistics
-from freeatten_core.ops.call import check
+from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
 ops = pytest.importorskip(
@@ -65,7 +65,7 @@ def fused(query, key, value, variant, *, is_causal=True, window=None, enable_gqa
     problem = check(
         query, key, value, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
     )
-    named = {"head_scale": None, "distance_slope": None} | options
+    named = dict.fromkeys(ScoreTerms._fields) | options
     output, _ = ops.fused_attention(
         query,
         key,
@@ -79,12 +79,17 @@ def fused(query, key, value, variant, *, is_causal=True, window=None, enable_gqa
 
 
 def forward_and_gradients(function, inputs, variant, options):
-    """Output and the gradients of a fixed random mixture of it."""
+    """Output and the gradients of a fixed random mixture of it, for the terms of the score too."""
     inputs = [x.detach().clone().requires_grad_() for x in inputs]
-    output = function(*inputs, variant, **options)
+    terms = {
+        name: x.detach().clone().requires_grad_()
+        for name, x in options.items()
+        if torch.is_tensor(x)
+    }
+    output = function(*inputs, variant, **options | terms)
     draw = torch.Generator().manual_seed(1)
     mixture = torch.randn(output.shape, generator=draw, dtype=torch.float64).to(output)
-    return output.detach(), *torch.autograd.grad(output, inputs, mixture)
+    return output.detach(), *torch.autograd.grad(output, [*inputs, *terms.values()], mixture)
 
 
 def on_device(call, dtype, seed=0):
@@ -245,7 +250,8 @@ def test_a_peaked_row_does_not_overflow(dtype):
 @pytest.mark.usefixtures("small_tiles")
 @each_family
 def test_gradients_are_bitwise_equal_when_repeated(variant):
-    inputs, options = on_device(Call(40, 40, 16, 16, batch=1, groups=2), torch.float32)
+    call = Call(40, 40, 16, 16, groups=2, head_scale=True, distance_slope=True, distance_bias=25)
+    inputs, options = on_device(call, torch.float32)
     once, again = (forward_and_gradients(fused, inputs, variant, options) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
 
@@ -312,21 +318,54 @@ def operator_inputs(dtype=torch.float32):
 
 
 @pytest.mark.usefixtures("small_tiles")
-def test_the_operators_pass_opcheck():
+@pytest.mark.parametrize("shapes", [((2,), None, None), ((2,), (2,), (2, 5))], ids=["one", "all"])
+def test_the_operators_pass_opcheck(shapes):
     inputs = operator_inputs()
-    scale = torch.ones(2, device=DEVICE)
-    options = (scale, None, "lssar:p=3", True, 7)
-    torch.library.opcheck(ops.fused_attention, (*inputs, *options))
+    terms = [None if shape is None else torch.ones(shape, device=DEVICE) for shape in shapes]
+    options = ("lssar:p=3", True, 7)
+    learned = [None if term is None else term.clone().requires_grad_() for term in terms]
+    torch.library.opcheck(ops.fused_attention, (*inputs, *learned, *options))
     detached = [x.detach() for x in inputs]
-    output, scalars = ops.fused_attention(*detached, *options)
+    output, scalars = ops.fused_attention(*detached, *terms, *options)
     torch.library.opcheck(
-        ops.fused_attention_backward, (output, *detached, output, scalars, *options)
+        ops.fused_attention_backward,
+        (output, *detached, output, scalars, *terms, *options, terms[2] is not None),
     )
 
 
 @pytest.mark.usefixtures("small_tiles")
+def test_of_the_terms_only_those_asked_for_get_a_gradient():
+    inputs, options = on_device(
+        Call(20, 20, 16, 16, 1, head_scale=True, distance_slope=True, distance_bias=5),
+        torch.float32,
+    )
+    expected = forward_and_gradients(fused, inputs, "lssar:p=3", options)[4:]
+    for name, gradient in zip(ScoreTerms._fields, expected, strict=True):
+        number = options[name].clone().requires_grad_()
+        output = fused(*inputs, "lssar:p=3", **options | {name: number})
+        mixture = torch.randn(
+            output.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
+        (alone,) = torch.autograd.grad(output, number, mixture.to(output))
+        assert alone.dtype == torch.float64
+        assert torch.equal(alone, gradient)
+
+
+@pytest.mark.usefixtures("small_tiles")
+def test_gradients_by_distance_hold_over_any_rows_at_a_time(monkeypatch):
+    """Rows are written by distance in parts that fit in memory."""
+    call = Call(70, 90, 16, 16, 1, 2, groups=2, distance_bias=40, window=60)
+    inputs, options = on_device(call, torch.float32)
+    whole = forward_and_gradients(fused, inputs, "lssar:p=3", options)[4]
+    monkeypatch.setattr(launch, "DISTANCE_SCORES", 1)
+    parts = forward_and_gradients(fused, inputs, "lssar:p=3", options)[4]
+    torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("small_tiles")
 def test_compiles_without_a_graph_break_to_the_same_values(monkeypatch):
-    monkeypatch.setattr(choice, "takes_fused", lambda *_: True)
+    takes_all = replace(choice.BACK_ENDS[0], takes=lambda *_: True)
+    monkeypatch.setattr(choice, "BACK_ENDS", (takes_all,))
     inputs = operator_inputs()
     eager = attention(*inputs, "lssar:p=3")
     torch.compiler.reset()
@@ -388,13 +427,43 @@ def test_a_call_of_131072_tokens_works_in_linear_memory(variant):
 # Row statistics
 
 
+LEARNED_CALLS = {
+    "window": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
+    "slope and scale": Call(
+        40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
+    ),
+    "everything": Call(
+        40, 50, 16, 16, batch=1, groups=2, window=35, head_scale=True, distance_slope=True,
+        distance_bias=12,
+    ),
+}  # fmt: skip
+
+
+def assert_statistics_equal_those_of_the_chunked_path(call, variant):
+    query, key, _ = call.tensors(torch.float32)
+    options = call.options
+    terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
+    problem = check(
+        query, key, None, variant, **call.masking, terms=terms, window=options["window"]
+    )
+    actual = ops.row_statistics(
+        problem, query.to(DEVICE), key.to(DEVICE), terms.map(lambda x: x.to(DEVICE))
+    )
+    exact = chunked_statistics.row_statistics(problem, query.double(), key.double(), terms)
+    amplified = amplification(query, key, variant, options)[..., 0]
+    for field in fields(actual):
+        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
+        largest = 40 if field.name == "mean_distance" else other.abs().clamp(min=1)
+        assert_within(one, other, 2e-6 * amplified * largest)
+
+
 @pytest.mark.usefixtures("small_tiles")
 @each_family
 def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(variant):
     query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
     problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
     actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = chunked_statistics.statistics(problem, query.double(), key.double())
+    exact = chunked_statistics.row_statistics(problem, query.double(), key.double())
     for field in fields(actual):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
         assert_within(one[..., :20], other[..., :20], 1e-6)
@@ -404,16 +473,15 @@ def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(vari
 @pytest.mark.parametrize("is_causal", [True, False])
 @each_variant
 def test_statistics_equal_those_of_the_chunked_path(variant, is_causal):
-    query, key, _ = Call(40, 40, 16, 16, batch=1, groups=2).tensors(torch.float32)
-    problem = check(query, key, None, variant, is_causal=is_causal, enable_gqa=True)
-    actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = chunked_statistics.statistics(problem, query.double(), key.double())
-    options = {"is_causal": is_causal, "enable_gqa": True}
-    amplified = amplification(query, key, variant, options)[..., 0]
-    for field in fields(actual):
-        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
-        largest = 40 if field.name == "mean_distance" else other.abs().clamp(min=1)
-        assert_within(one, other, 2e-6 * amplified * largest)
+    call = Call(40, 40, 16, 16, batch=1, groups=2, is_causal=is_causal)
+    assert_statistics_equal_those_of_the_chunked_path(call, variant)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("call", LEARNED_CALLS.values(), ids=LEARNED_CALLS.keys())
+@each_family
+def test_statistics_of_learned_scores_and_windows_equal_those_of_the_chunked_path(variant, call):
+    assert_statistics_equal_those_of_the_chunked_path(call, variant)
 
 
 def test_statistics_of_low_precision_describe_the_weights_as_rounded():
@@ -421,5 +489,5 @@ def test_statistics_of_low_precision_describe_the_weights_as_rounded():
     problem = check(query, key, None, "lssar:p=15", is_causal=True, enable_gqa=False)
     sums = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE)).row_sum
     assert (sums - 1).abs().max() < torch.finfo(torch.bfloat16).eps
-    assert Variant.parse("lssar:p=15").normalise == "l1"
+    assert stages("lssar:p=15").sums_to_one
     assert not torch.equal(sums, torch.ones_like(sums))

@@ -16,6 +16,7 @@ from freeatten_core.models.rows import load_rows, modified_row
 from freeatten_core.ops.definitions import neighbours, own_function
 from freeatten_core.training.run import train
 from freeatten_core.training.state import state_path
+from freeatten_core.variants.stages import OwnFunctionName
 
 SOFTMAX = """
 import torch
@@ -279,7 +280,13 @@ def test_two_files_of_one_name_are_told_apart(file):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"is_causal": False}, {"window": 4}, {"head_scale": torch.ones(2)}]
+    "changes",
+    [
+        {"is_causal": False},
+        {"window": 4},
+        {"head_scale": torch.ones(2)},
+        {"distance_bias": torch.ones(2, 3)},
+    ],
 )
 def test_what_a_function_does_not_know_of_is_refused(written, changes):
     with pytest.raises(UsageError, match="takes query, key and value alone"):
@@ -434,4 +441,4 @@ def test_a_run_goes_on_with_the_same_function_alone(file, corpus, tmp_path):
         run(changed, corpus, out)
     own_function._allowed.clear()
     run(own_function.allow(Variant.parse(f"{file()}:written")), corpus, out)
-    assert load_checkpoint(out).config.variant.function == "mine.py:written"
+    assert load_checkpoint(out).config.variant.computes == OwnFunctionName("mine.py:written")

@@ -148,6 +148,14 @@ def test_options_change_the_score():
     assert weights(query, key, "softmax", window=2)[0] == pytest.approx([0, 0, 3 / 7, 4 / 7])
 
 
+def test_a_bias_by_distance_goes_on_with_its_last_entry():
+    """Distances 3, 2, 1, 0; biases 0, log 2, log 5: shares 1·5, 2·5, 3·2, 4·1."""
+    query, key = [[2.0, 0, 0, 0]], [[score, 0, 0, 0] for score in LOGS]
+    bias = torch.tensor([[0.0, math.log(2), math.log(5)]])
+    biased = weights(query, key, "softmax", distance_bias=bias)[0]
+    assert biased == pytest.approx([5 / 25, 10 / 25, 6 / 25, 4 / 25])
+
+
 @pytest.mark.parametrize("variant", L1_VARIANTS)
 @pytest.mark.parametrize("equal", ["queries are zero", "keys are zero", "keys are equal"])
 def test_a_uniform_row_gives_each_key_the_same(variant, equal):
@@ -189,7 +197,7 @@ def test_sharpening_is_a_softmax_of_logarithms(name, p):
 def test_softplus_keeps_its_accuracy_far_below_zero():
     scores = [-700.0, -60.0, -29.0, -1.0, 0.0, 1.0, 40.0]
     expected = [math.log1p(math.exp(s)) if s < 30 else s for s in scores]
-    actual = staged.softplus(torch.tensor(scores, dtype=torch.float64)).tolist()
+    actual = staged.make_positive("softplus", torch.tensor(scores, dtype=torch.float64)).tolist()
     assert actual == pytest.approx(expected, rel=1e-14, abs=0)
 
 

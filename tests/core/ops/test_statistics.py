@@ -7,11 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused
+from strategies import L1_VARIANTS, VARIANTS, Call, dense, refused, stages
 
-from freeatten_core import Variant, attention, attention_weights, row_statistics
+from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.ops.backends.panels import forward
+from freeatten_core.ops.backends.panels import panel
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.row_statistics import RowStatistics
 
@@ -25,15 +25,19 @@ CALLS = {
     "more queries than keys": Call(40, 9),
     "grouped queries": Call(40, 40, heads=6, groups=3),
     "one token": Call(1, 1),
+    "window": Call(40, 40, window=9),
+    "learned": Call(
+        31, 40, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=12, window=20
+    ),
 }
 
 
 @cache
 def dense_statistics(variant, call):
     """Every field, from the dense matrices of the reference."""
-    parsed = Variant.parse(variant)
+    parsed = stages(variant)
     query, key, _ = call.tensors()
-    result = dense(query, key, variant, call.masking)
+    result = dense(query, key, variant, call.options)
     visible, weights = result.visible, result.weights
     count = visible.sum(-1).double()
     mass = weights.sum(-1)
@@ -76,7 +80,7 @@ def dense_statistics(variant, call):
 @each_variant
 def test_equal_the_dense_reference(variant, call, field):
     query, key, _ = call.tensors()
-    actual = getattr(row_statistics(query, key, variant, **call.masking), field)
+    actual = getattr(row_statistics(query, key, variant, **call.options), field)
     expected = getattr(dense_statistics(variant, call), field)
     assert actual.shape == (call.batch, call.heads, call.query_length)
     unseen = call.query_length - call.key_length if call.is_causal else 0
@@ -138,13 +142,17 @@ def test_row_sum_shows_the_rounding_of_the_weights(dtype):
 @st.composite
 def regions(draw):
     """A call and a region of its matrix."""
-    groups = draw(st.integers(1, 2))
+    is_causal = draw(st.booleans())
     call = Call(
         query_length=draw(st.integers(1, 50)),
         key_length=draw(st.integers(1, 50)),
         heads=2,
-        groups=groups,
-        is_causal=draw(st.booleans()),
+        groups=draw(st.integers(1, 2)),
+        is_causal=is_causal,
+        window=draw(st.none() | st.integers(1, 60)) if is_causal else None,
+        head_scale=draw(st.booleans()),
+        distance_slope=is_causal and draw(st.booleans()),
+        distance_bias=draw(st.integers(0, 60)) if is_causal else 0,
     )
 
     def span(length):
@@ -159,11 +167,11 @@ def test_weights_of_a_region_equal_the_dense_slice(region, variant, panel_rows, 
     call, rows, cols = region
     query, key, _ = call.tensors()
     with (
-        patch.object(forward, "PANEL_ROWS", panel_rows),
-        patch.object(forward, "PANEL_ELEMENTS", elements),
+        patch.object(panel, "PANEL_ROWS", panel_rows),
+        patch.object(panel, "PANEL_ELEMENTS", elements),
     ):
-        actual = attention_weights(query, key, variant, rows=rows, cols=cols, **call.masking)
-    expected = dense(query, key, variant, call.masking).weights[..., rows, cols]
+        actual = attention_weights(query, key, variant, rows=rows, cols=cols, **call.options)
+    expected = dense(query, key, variant, call.options).weights[..., rows, cols]
     torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-10)
 
 

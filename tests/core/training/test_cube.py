@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from strategies import refused
+from strategies import refused, stages
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import ContentError
@@ -49,7 +49,7 @@ def lines(markdown):
 
 
 def test_the_cube_is_positivity_by_score_by_sharpening():
-    found = {Variant.parse(name) for name in cube.CUBE}
+    found = {stages(name) for name in cube.CUBE}
     assert {(v.positivity, v.score, v.sharpen, v.normalise) for v in found} == {
         (positivity, score, p, "l1")
         for positivity in ("exp", "softplus")
@@ -59,9 +59,9 @@ def test_the_cube_is_positivity_by_score_by_sharpening():
 
 
 def test_every_other_cell_differs_from_one_of_the_cube_in_one_thing():
-    baselines = [Variant.parse(name) for name in ("softmax", "softmax-ls", "lssa", "lssar:p=15")]
+    baselines = [stages(name) for name in ("softmax", "softmax-ls", "lssa", "lssar:p=15")]
     for name in cube.FACTORED:
-        variant = Variant.parse(name)
+        variant = stages(name)
         assert any(
             (variant.positivity, variant.sharpen, variant.normalise)
             == (one.positivity, one.sharpen, one.normalise)

@@ -1,4 +1,6 @@
+import copy
 import dataclasses
+import pickle
 
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.variants.stages import OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import PLAIN, SHARPENED, SOURCES, Modifier
 
 STAGES = {
@@ -53,7 +56,7 @@ def test_the_table_above_holds_every_name():
 
 @pytest.mark.parametrize("name", SHARPENED)
 def test_p_is_15_unless_given_and_is_always_shown(name):
-    assert Variant.parse(name).sharpen == 15
+    assert Variant.parse(name).computes.sharpen == 15
     assert str(Variant.parse(name)) == f"{name}:p=15"
 
 
@@ -64,12 +67,13 @@ def test_str_parses_back(variant):
 
 @given(variants())
 def test_stages_written_out_are_the_named_variant(variant):
-    power = "" if variant.sharpen is None else f":p={variant.sharpen}"
+    stages = variant.computes
+    power = "" if stages.sharpen is None else f":p={stages.sharpen}"
     text = (
-        f"stages:score={variant.score}:positivity={variant.positivity}"
-        f":normalise={variant.normalise}{power}"
+        f"stages:score={stages.score}:positivity={stages.positivity}"
+        f":normalise={stages.normalise}{power}"
     )
-    assert Variant.parse(text) == variant.attention
+    assert Variant.parse(text) == variant.trained
 
 
 @given(variants(), variants())
@@ -81,8 +85,11 @@ def test_equal_stages_are_equal_values(one, other):
 
 
 def test_a_variant_cannot_be_changed():
+    variant = Variant.parse("lssar")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Variant.parse("lssar").sharpen = 3
+        variant.modifiers = ()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        variant.computes.sharpen = 3
 
 
 def test_a_variant_is_its_own_parse():
@@ -98,7 +105,7 @@ def test_a_modifier_is_kept_apart_from_the_stages():
     variant = Variant.parse("softmax+yarn")
     assert str(variant) == "softmax+yarn"
     assert variant != Variant.parse("softmax")
-    assert variant.attention == Variant.parse("softmax")
+    assert variant.computes == Variant.parse("softmax").computes
     assert str(Variant.parse("lssar+yarn")) == "lssar:p=15+yarn"
 
 
@@ -193,6 +200,31 @@ def test_only_a_name_or_a_variant_can_be_parsed(value):
         Variant.parse(value)
 
 
+def test_of_a_function_no_stage_can_be_read():
+    variant = Variant(function="near.py:near")
+    assert variant.computes == OwnFunctionName("near.py:near")
+    for stage in ("score", "positivity", "normalise", "sharpen"):
+        assert not hasattr(variant, stage)
+        assert not hasattr(variant.computes, stage)
+    with pytest.raises(UsageError, match=r"near\.py:near is one's own function.*no stages"):
+        stages_of(variant.computes)
+
+
+def test_of_a_swap_the_stages_are_those_that_are_computed():
+    variant = Variant.parse("lssar:p=15+swap:to=softmax")
+    assert variant.computes == Stages()
+    assert not hasattr(variant, "sharpen")
+
+
+@pytest.mark.parametrize(
+    "name", ["lssar:p=3", "softmax+swap:to=near.py:near+ntk", "near.py:near", "relu+window"]
+)
+def test_copies_are_equal(name):
+    variant = Variant.parse(name)
+    assert pickle.loads(pickle.dumps(variant)) == copy.deepcopy(variant) == variant
+    assert eval(repr(variant)) == variant
+
+
 PATHS = ["near.py", "c++/near.py", "a,b/near.py", "C:\\x.py", "a@b/near.py", "two\nlines.py"]
 PATHS += ["a=b:p=3/near.py", "x+yarn/near.py", "[red]%20.py", "+.py"]
 
@@ -202,9 +234,9 @@ def test_the_path_of_a_function_can_hold_any_character(path):
     function = f"{path}:near"
     assert Variant.parse(function) == Variant(function=function)
     named = Variant.parse(f"{function}+ntk+swap:to=lssar:p=3")
-    assert (named.function, str(named.attention)) == (function, "lssar:p=3")
+    assert (str(named.trained), str(named.computes)) == (function, "lssar:p=3")
     swapped = Variant.parse(f"softmax+swap:to={function}+logn")
-    assert (swapped.attention.function, swapped.modifiers[1].name) == (function, "logn")
+    assert (swapped.computes, swapped.modifiers[1].name) == (OwnFunctionName(function), "logn")
     for variant in (named, swapped):
         assert Variant.parse(str(variant)) == variant
 

@@ -15,6 +15,7 @@ import triton.language as tl
 from .forward import key_scales
 from .stages import (
     NORM_EPS,
+    distance_of,
     norm,
     positive,
     positive_slope,
@@ -27,9 +28,10 @@ from .stages import (
 )
 from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile, visible_count
 
-ROW_FIELDS = 10
+ROW_FIELDS = 12
 """What the first sweep leaves of a row: scale, shift, rise, drop, weight factor, D, e, gradient
-factor, and for float16 1/‖q‖ and the lift of the slope."""
+factor, for float16 1/‖q‖ and the lift of the slope, the gradient factor `h` of the score itself,
+and the gradient of the head's scale."""
 
 
 @triton.jit
@@ -91,7 +93,7 @@ def sweep_keys(
     value_token,
     scale,
     bias,
-    slope,
+    by_distance,
     own,
     shift,
     rise,
@@ -105,7 +107,7 @@ def sweep_keys(
     POWER: tl.constexpr,
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -125,9 +127,9 @@ def sweep_keys(
         )
         inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
         x = score(
-            product(q, tl.trans(k), None), scale[:, None], inverse[None, :],
-            bias[:, None], slope, own[:, None], (start + tl.arange(0, KEYS))[None, :], key_length,
-            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, False, MASKED,
+            product(q, tl.trans(k), None), scale[:, None], inverse[None, :], bias[:, None],
+            by_distance, own[:, None], (start + tl.arange(0, KEYS))[None, :], key_length, window,
+            SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, MASKED,
         )  # fmt: skip
         grad_weight = product(grad_output, tl.trans(v), None)
         _, g, f_slope = weights_and_slopes(
@@ -158,7 +160,7 @@ def query_kernel(
     grad_query,
     key_scale,
     head_scale,
-    distance_slope,
+    distance,
     query_batch,
     query_head,
     query_token,
@@ -183,7 +185,7 @@ def query_kernel(
     POWER: tl.constexpr,
     CAUSAL: tl.constexpr,
     HAS_HEAD_SCALE: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -236,7 +238,8 @@ def query_kernel(
     raised = tl.load(at + 4 * field, inside, other=1.0)
 
     count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
-    natural = row_scale(count, scale_slope, scale_base)
+    unscaled = row_scale(count, scale_slope, scale_base)
+    natural = unscaled
     if HAS_HEAD_SCALE:
         natural *= tl.load(head_scale + head)
     inverse = tl.full((ROWS,), 1.0, tl.float32)
@@ -244,9 +247,7 @@ def query_kernel(
         inverse = 1 / tl.maximum(norm(q), NORM_EPS)
     scale = natural * inverse * unit_of(POSITIVITY)
     bias = tl.log2(tl.maximum(count, 1.0))
-    slope = 0.0
-    if HAS_SLOPE:
-        slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+    by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     own = row + key_length - query_length
 
     rise = tl.zeros((ROWS,), tl.float32)
@@ -283,33 +284,36 @@ def query_kernel(
     if HAS_WINDOW:
         grad, pull, pushed = sweep_keys(
             grad, pull, pushed, low, full_low, q, do, key_base, key_scale, key_token, value_base,
-            value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
-            window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
+            value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
+            window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
             BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
         )  # fmt: skip
     grad, pull, pushed = sweep_keys(
         grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token, value_base,
-        value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
-        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
-        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
+        value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
+        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
+        VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
     )  # fmt: skip
     grad, pull, pushed = sweep_keys(
         grad, pull, pushed, full_high, high, q, do, key_base, key_scale, key_token, value_base,
-        value_token, scale, bias, slope, own, shift, rise, drop, delta, lift, key_length,
-        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM,
-        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
+        value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
+        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
+        VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
     )  # fmt: skip
 
     even = tl.zeros((ROWS,), tl.float32)
     if SHARPENED:
         even = off * pushed / tl.maximum(count, 1.0)
         grad -= pull * even[:, None]
+    at = rows + first + row
+    if HAS_HEAD_SCALE:
+        along = tl.sum(q.to(tl.float32) * grad, 1)
+        tl.store(at + 11 * field, along * factor * unscaled * inverse, inside)
     grad *= (factor * natural * inverse)[:, None]
     if SCORE == "cosine":
         grad = through_norm(grad, q)
     store_tile(grad_query + first * DIM, grad, start, DIM, query_length, DIM, BLOCK_DIM, ROWS)
 
-    at = rows + first + row
     tl.store(at, scale, inside)
     tl.store(at + field, shift, inside)
     tl.store(at + 2 * field, rise, inside)
@@ -323,6 +327,7 @@ def query_kernel(
         tl.store(at + 9 * field, lift, inside)
     else:
         tl.store(at + 7 * field, factor * natural * inverse, inside)
+    tl.store(at + 10 * field, factor, inside)
 
 
 @triton.jit
@@ -340,7 +345,7 @@ def sweep_rows(
     do_base,
     rows,
     field,
-    slope,
+    by_distance,
     query_length,
     key_length,
     window,
@@ -349,7 +354,7 @@ def sweep_rows(
     POWER: tl.constexpr,
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -387,9 +392,9 @@ def sweep_rows(
             count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
             bias = tl.log2(tl.maximum(count, 1.0))
         x = score(
-            product(k, tl.trans(q), None), scale[None, :], inverse[:, None],
-            bias[None, :], slope, (row + key_length - query_length)[None, :], keys[:, None],
-            key_length, window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, False, MASKED,
+            product(k, tl.trans(q), None), scale[None, :], inverse[:, None], bias[None, :],
+            by_distance, (row + key_length - query_length)[None, :], keys[:, None], key_length,
+            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, MASKED,
         )  # fmt: skip
         grad_weight = product(v, tl.trans(do), None)
         w, g, f_slope = weights_and_slopes(
@@ -416,7 +421,7 @@ def key_kernel(
     rows,
     grad_key,
     grad_value,
-    distance_slope,
+    distance,
     query_batch,
     query_head,
     query_token,
@@ -437,7 +442,7 @@ def key_kernel(
     POWER: tl.constexpr,
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -481,26 +486,24 @@ def key_kernel(
         first = (batch * heads + head) * query_length
         query_base = query + batch * query_batch + head * query_head
         do_base = grad_output + first * VALUE_DIM
-        slope = 0.0
-        if HAS_SLOPE:
-            slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+        by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
         grad_k, grad_v = sweep_rows(
             grad_k, grad_v, low, full_low, k, v, inverse, keys, query_base, query_token, do_base,
-            rows + first, field, slope, query_length, key_length, window, SCORE, POSITIVITY, POWER,
-            SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE,
+            rows + first, field, by_distance, query_length, key_length, window, SCORE, POSITIVITY,
+            POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE,
             DEGREE, HALF, ROWS, 1, True,
         )  # fmt: skip
         grad_k, grad_v = sweep_rows(
             grad_k, grad_v, full_low, full_high, k, v, inverse, keys, query_base, query_token,
-            do_base, rows + first, field, slope, query_length, key_length, window, SCORE,
-            POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM,
+            do_base, rows + first, field, by_distance, query_length, key_length, window, SCORE,
+            POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM,
             BLOCK_VALUE, DEGREE, HALF, ROWS, STAGES, False,
         )  # fmt: skip
         if HAS_WINDOW:
             grad_k, grad_v = sweep_rows(
                 grad_k, grad_v, full_high, high, k, v, inverse, keys, query_base, query_token,
-                do_base, rows + first, field, slope, query_length, key_length, window, SCORE,
-                POSITIVITY, POWER, SHARPENED, CAUSAL, HAS_SLOPE, HAS_WINDOW, DIM, BLOCK_DIM,
+                do_base, rows + first, field, by_distance, query_length, key_length, window, SCORE,
+                POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
                 VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
             )  # fmt: skip
 

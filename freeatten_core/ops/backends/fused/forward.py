@@ -7,6 +7,7 @@ import triton.language as tl
 
 from .stages import (
     NORM_EPS,
+    distance_of,
     nonzero,
     norm,
     offset,
@@ -78,13 +79,13 @@ def score_tile(
     start,
     scale,
     bias,
-    slope,
+    by_distance,
     own,
     key_length,
     window,
     SCORE: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -101,14 +102,14 @@ def score_tile(
         scale[:, None],
         inverse[None, :],
         bias[:, None],
-        slope,
+        by_distance,
         own[:, None],
         (start + tl.arange(0, KEYS))[None, :],
         key_length,
         window,
         SCORE,
         CAUSAL,
-        HAS_SLOPE,
+        DISTANCE,
         HAS_WINDOW,
         LATE,
         MASKED,
@@ -129,14 +130,14 @@ def add_up(
     scale,
     late,
     bias,
-    slope,
+    by_distance,
     own,
     key_length,
     window,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -150,9 +151,8 @@ def add_up(
     """`Σ f`, `max f` and the shift of every row over keys low … high."""
     for start in tl.range(low, high, KEYS, num_stages=STAGES):
         x = score_tile(
-            q, key_base, key_scale, stride_token, start, scale, bias, slope, own, key_length,
-            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS,
-            MASKED,
+            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, key_length,
+            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
         if POSITIVITY == "exp":
             risen = tl.maximum(shift, tl.max(x, 1) * late)
@@ -179,14 +179,14 @@ def add_up_row(
     scale,
     late,
     bias,
-    slope,
+    by_distance,
     own,
     key_length,
     window,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -204,17 +204,17 @@ def add_up_row(
     if HAS_WINDOW:
         total, highest, shift = add_up(
             total, highest, shift, low, full_low, q, key_base, key_scale, stride_token, scale, late,
-            bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW,
-            LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
+            bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
+            HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
         )  # fmt: skip
     total, highest, shift = add_up(
         total, highest, shift, full_low, full_high, q, key_base, key_scale, stride_token, scale,
-        late, bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE,
+        late, bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
         HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, STAGES, False,
     )  # fmt: skip
     total, highest, shift = add_up(
         total, highest, shift, full_high, high, q, key_base, key_scale, stride_token, scale, late,
-        bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW,
+        bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE, HAS_WINDOW,
         LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
     )  # fmt: skip
     left_out = positive_scale(late, POSITIVITY, QUICK)
@@ -242,7 +242,7 @@ def mix(
     scale,
     late,
     bias,
-    slope,
+    by_distance,
     own,
     rise,
     drop,
@@ -253,7 +253,7 @@ def mix(
     POWER: tl.constexpr,
     SWEEPS: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -270,9 +270,8 @@ def mix(
     """`Σ w v` and `Σ w` of every row over keys low … high, unnormalised."""
     for start in tl.range(low, high, KEYS, num_stages=STAGES):
         x = score_tile(
-            q, key_base, key_scale, stride_token, start, scale, bias, slope, own, key_length,
-            window, SCORE, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS,
-            MASKED,
+            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, key_length,
+            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
         if POSITIVITY == "exp" and SWEEPS == 1:
             risen = tl.maximum(shift, tl.max(x, 1) * late)
@@ -314,7 +313,7 @@ def mix_row(
     scale,
     late,
     bias,
-    slope,
+    by_distance,
     own,
     shift,
     rise,
@@ -326,7 +325,7 @@ def mix_row(
     POWER: tl.constexpr,
     SWEEPS: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -348,21 +347,21 @@ def mix_row(
     if HAS_WINDOW:
         mixed, total, shift = mix(
             mixed, total, shift, low, full_low, q, key_base, key_scale, stride_token, value_base,
-            stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
-            POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
+            stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window,
+            SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
             BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
         )  # fmt: skip
     mixed, total, shift = mix(
         mixed, total, shift, full_low, full_high, q, key_base, key_scale, stride_token, value_base,
-        stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
-        POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
-        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, STAGES, False,
+        stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window, SCORE,
+        POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM,
+        VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, STAGES, False,
     )  # fmt: skip
     mixed, total, shift = mix(
         mixed, total, shift, full_high, high, q, key_base, key_scale, stride_token, value_base,
-        stride_value, scale, late, bias, slope, own, rise, drop, key_length, window, SCORE,
-        POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
-        BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
+        stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window, SCORE,
+        POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM,
+        VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
     )  # fmt: skip
     if SWEEPS == 1:
         mixed *= left_out[:, None]
@@ -379,7 +378,7 @@ def forward_kernel(
     scalars,
     key_scale,
     head_scale,
-    distance_slope,
+    distance,
     query_batch,
     query_head,
     query_token,
@@ -405,7 +404,7 @@ def forward_kernel(
     SWEEPS: tl.constexpr,
     CAUSAL: tl.constexpr,
     HAS_HEAD_SCALE: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -448,9 +447,7 @@ def forward_kernel(
     if HAS_HEAD_SCALE:
         scale *= tl.load(head_scale + head)
     bias = tl.log2(tl.maximum(count, 1.0))
-    slope = 0.0
-    if HAS_SLOPE:
-        slope = tl.load(distance_slope + head) * unit_of(POSITIVITY)
+    by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     own = row + key_length - query_length
     late = tl.full((ROWS,), 1.0, tl.float32)
     if LATE:
@@ -470,15 +467,15 @@ def forward_kernel(
     if SWEEPS == 2:
         total, highest, shift = add_up_row(
             low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late, bias,
-            slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE,
-            DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, QUICK, STAGES,
+            by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE, HAS_WINDOW,
+            LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, QUICK, STAGES,
         )  # fmt: skip
         if QUICK:
             quick = tl.min(tl.where(inside, total - count * FAR, 0.0)) >= 0
             if not quick:
                 total, highest, shift = add_up_row(
                     low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late,
-                    bias, slope, own, key_length, window, SCORE, POSITIVITY, CAUSAL, HAS_SLOPE,
+                    bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
                     HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, False, 1,
                 )  # fmt: skip
         if POSITIVITY == "exp" and NORMALISE != "l1":
@@ -498,18 +495,18 @@ def forward_kernel(
         if quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
-                value_token, scale, late, bias, slope, own, shift, rise, drop, key_length, window,
-                SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE,
-                DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, True, STAGES,
+                value_token, scale, late, bias, by_distance, own, shift, rise, drop, key_length,
+                window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE,
+                HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, True, STAGES,
             )  # fmt: skip
         if QUICK and SWEEPS == 1:
             quick = tl.min(tl.where(inside, raised - count * FAR, 0.0)) >= 0
         if not quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
-                value_token, scale, late, bias, slope, own, shift, rise, drop, key_length, window,
-                SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, HAS_SLOPE, HAS_WINDOW, LATE, HAS_VALUE,
-                DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, False,
+                value_token, scale, late, bias, by_distance, own, shift, rise, drop, key_length,
+                window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE,
+                HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, False,
                 1 if QUICK else STAGES,
             )  # fmt: skip
     if SWEEPS == 1:

@@ -9,8 +9,9 @@ import torch
 import triton
 from torch import Tensor
 
-from ...call import Problem
+from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
+from . import distance as distance_kernels
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels
 from .tuning import forward_tiles, key_tiles, query_tiles
@@ -19,6 +20,9 @@ NORM_KEYS = 128
 
 LARGEST_STRIDE = 2**31 // 512
 """Of tokens, in elements; tiles are shorter than 512 tokens."""
+
+DISTANCE_SCORES = 1 << 26
+"""Gradients of scores in memory at once, 256 MB. Not tuned."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
@@ -33,17 +37,15 @@ class Call:
         query: Tensor,
         key: Tensor,
         value: Tensor | None,
-        head_scale: Tensor | None,
-        distance_slope: Tensor | None,
+        terms: ScoreTerms = NO_TERMS,
     ) -> None:
-        """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv), the rest (H,)."""
-        self.problem = problem
+        """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv)."""
+        self.problem, self.terms = problem, terms
         self.query, self.key = _readable(query), _readable(key)
         self.value = None if value is None else _readable(value)
-        self.head_scale, self.distance_slope = (
-            None if x is None else x.to(torch.float32).contiguous()
-            for x in (head_scale, distance_slope)
-        )
+        scale = terms.head_scale
+        self.head_scale = None if scale is None else scale.to(torch.float32).contiguous()
+        self.distance = self._distance()
         self.dim, self.value_dim = problem.dim, problem.dim if value is None else value.shape[-1]
         self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
@@ -56,6 +58,18 @@ class Call:
             dtype=torch.float32,
             device=self.query.device,
         )
+
+    def _distance(self) -> Tensor | None:
+        """What `stages.distance_of` reads: the slopes alone, or all that depends on the distance as
+        a table (H, Lk)."""
+        terms = self.terms
+        if terms.distance_bias is None:
+            slope = terms.distance_slope
+            return None if slope is None else slope.to(torch.float32).contiguous()
+        table = terms.by_distance(self.problem.key_length, torch.float32)
+        assert table is not None
+        in_base_2 = self.problem.variant.positivity != "relu"
+        return (table * LOG2_E if in_base_2 else table).contiguous()
 
     def _key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
@@ -122,20 +136,26 @@ class Call:
     @property
     def options(self) -> dict[str, Any]:
         return {
-            "HAS_SLOPE": self.distance_slope is not None,
-            "HAS_WINDOW": self.problem.window is not None,
+            **self.distances,
             "VALUE_DIM": self.value_dim,
             "BLOCK_VALUE": self.block_value,
         }
+
+    @property
+    def distances(self) -> dict[str, Any]:
+        """How a score depends on the distance."""
+        kind = "none"
+        if self.distance is not None:
+            kind = "slope" if self.terms.distance_bias is None else "table"
+        return {"DISTANCE": kind, "HAS_WINDOW": self.problem.window is not None}
 
     @property
     def late(self) -> bool:
         """Whether a score is the product times a positive factor of the row, and the positivity
         may come divided by it: in float16 only where rows are divided by their sum."""
         variant = self.problem.variant
-        plain = self.head_scale is None and self.distance_slope is None
         narrow = self.query.dtype == torch.float16 and variant.normalise != "l1"
-        return plain and not narrow and variant.score != "dot-log-n"
+        return self.terms.is_empty and not narrow and variant.score != "dot-log-n"
 
     @property
     def quick(self) -> bool:
@@ -178,7 +198,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         scalars,
         call.key_scale,
         _or_any(call.head_scale, scalars),
-        _or_any(call.distance_slope, scalars),
+        _or_any(call.distance, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -200,17 +220,25 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
 
 
 def backward(
-    call: Call, output: Tensor, scalars: Tensor, grad_output: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, contiguous, in their type.
+    call: Call, output: Tensor, scalars: Tensor, grad_output: Tensor, *, by_distance: bool = False
+) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
+    """Gradients of query, key and value, contiguous, in their type, and of the terms, float32.
 
     Args:
         output, scalars: of the forward.
         grad_output: (B, H, Lq, Dv).
+        by_distance: whether those of slope and bias are wanted, which take one more sweep.
     """
     grad_output = grad_output.contiguous()
     grad_query, rows = backward_query(call, output, scalars, grad_output)
-    return grad_query, *backward_key(call, rows, grad_output)
+    grad_key, grad_value = backward_key(call, rows, grad_output)
+    scale = slope = bias = None
+    if call.head_scale is not None:
+        of_rows = rows[backward_kernels.ROW_FIELDS - 1]
+        scale = of_rows.view(call.problem.batch, call.problem.heads, -1).sum((0, 2))
+    if by_distance:
+        slope, bias = call.terms.undo_by_distance(backward_distance(call, rows, grad_output))
+    return grad_query, grad_key, grad_value, ScoreTerms(scale, slope, bias)
 
 
 def backward_query(
@@ -232,7 +260,7 @@ def backward_query(
         grad_query,
         call.key_scale,
         _or_any(call.head_scale, scalars),
-        _or_any(call.distance_slope, scalars),
+        _or_any(call.distance, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -266,7 +294,7 @@ def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor,
         rows,
         grad_key,
         grad_value,
-        _or_any(call.distance_slope, rows),
+        _or_any(call.distance, rows),
         *call.strides,
         *call.sizes,
         HALF=key.dtype == torch.float16,
@@ -279,6 +307,43 @@ def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor,
         maxnreg=tiles.registers,
     )
     return grad_key, grad_value
+
+
+def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
+    """The gradient of what the score gains at every distance, (H, Lk) float32."""
+    problem, query, key = call.problem, call.query, call.key
+    tiles = query_tiles(problem.variant, call.width, query.dtype)
+    step = max(1, DISTANCE_SCORES // (call.pairs * problem.key_length * tiles.rows)) * tiles.rows
+    step = min(step, problem.query_length)
+    by_row = query.new_empty((call.pairs * step * problem.key_length,), dtype=torch.float32)
+    total = by_row.new_zeros(call.pairs, problem.key_length)
+    for start in range(0, problem.query_length, step):
+        stop = min(problem.query_length, start + step)
+        shape = (call.pairs, stop - start, problem.key_length)
+        part = by_row[: math.prod(shape)].view(shape).zero_()
+        distance_kernels.distance_kernel[(call.pairs * triton.cdiv(stop - start, tiles.rows),)](
+            query,
+            key,
+            call.value,
+            grad_output,
+            rows,
+            part,
+            call.key_scale,
+            _or_any(call.distance, rows),
+            *call.strides,
+            *call.sizes,
+            start,
+            stop,
+            HALF=query.dtype == torch.float16,
+            **call.stages,
+            **call.options,
+            ROWS=tiles.rows,
+            KEYS=tiles.keys,
+            num_warps=tiles.warps,
+            maxnreg=tiles.registers,
+        )
+        total += part.sum(1)
+    return total.view(problem.batch, problem.heads, -1).sum(0)
 
 
 def describe(call: Call, scalars: Tensor) -> Tensor:
@@ -294,12 +359,16 @@ def describe(call: Call, scalars: Tensor) -> Tensor:
         scalars,
         described,
         call.key_scale,
+        _or_any(call.head_scale, scalars),
+        _or_any(call.distance, scalars),
         *call.strides[:6],
-        *call.sizes[:5],
+        *call.sizes,
         *call.scales,
         NORMALISE=problem.variant.normalise,
         SCALED=call.sweeps == 2,
+        HAS_HEAD_SCALE=call.head_scale is not None,
         **call.stages,
+        **call.distances,
         ROWS=tiles.rows,
         KEYS=tiles.keys,
         num_warps=tiles.warps,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import stages_of
 
-from ...call import Problem
+from ...call import NO_TERMS, Problem, ScoreTerms, visible_scores, what_computes
 from ...row_statistics import RowStatistics
 from . import launch
 from .statistics import FIELDS
@@ -24,6 +25,7 @@ def fused_attention(
     value: Tensor,
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
+    distance_bias: Tensor | None,
     variant: str,
     is_causal: bool,
     window: int | None,
@@ -34,7 +36,8 @@ def fused_attention(
     """
     problem = _problem(query, key, variant, is_causal, window)
     with _on_device_of(query):
-        return launch.forward(launch.Call(problem, query, key, value, head_scale, distance_slope))
+        terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+        return launch.forward(launch.Call(problem, query, key, value, terms))
 
 
 @fused_attention.register_fake
@@ -55,45 +58,100 @@ def fused_attention_backward(
     scalars: Tensor,
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
+    distance_bias: Tensor | None,
     variant: str,
     is_causal: bool,
     window: int | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, contiguous."""
+    by_distance: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value, contiguous, head_scale, distance_slope and distance_bias.
+
+    Those of what is None are empty, and so are the last two unless `by_distance`.
+    """
     problem = _problem(query, key, variant, is_causal, window)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
     with _on_device_of(query):
-        call = launch.Call(problem, query, key, value, head_scale, distance_slope)
-        return launch.backward(call, output, scalars, grad_output)
+        call = launch.Call(problem, query, key, value, terms)
+        *grads, of_terms = launch.backward(
+            call, output, scalars, grad_output, by_distance=by_distance
+        )
+    scale, slope, bias = (
+        query.new_empty(0) if grad is None or term is None else grad.to(term.dtype)
+        for grad, term in zip(of_terms, terms, strict=True)
+    )
+    grad_query, grad_key, grad_value = grads
+    return grad_query, grad_key, grad_value, scale, slope, bias
 
 
 @fused_attention_backward.register_fake
 def _(
-    grad_output: Tensor, query: Tensor, key: Tensor, value: Tensor, *others: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    del grad_output, others
-    query, key, value = (x.new_empty(x.shape) for x in (query, key, value))
-    return query, key, value
+    grad_output: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scalars: Tensor,
+    head_scale: Tensor | None,
+    distance_slope: Tensor | None,
+    distance_bias: Tensor | None,
+    *options: Any,
+) -> tuple[Tensor, ...]:
+    del grad_output, output, scalars
+    by_distance = options[-1]
+    slope, bias = (x if by_distance else None for x in (distance_slope, distance_bias))
+    return tuple(
+        query.new_empty(0) if x is None else x.new_empty(x.shape)
+        for x in (query, key, value, head_scale, slope, bias)
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, head_scale, distance_slope, *ctx.options = inputs
-    ctx.save_for_backward(query, key, value, *output, head_scale, distance_slope)
+    query, key, value, head_scale, distance_slope, distance_bias, *ctx.options = inputs
+    terms = (head_scale, distance_slope, distance_bias)
+    ctx.save_for_backward(query, key, value, *output, *terms)
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    grads = fused_attention_backward(grad_output, *ctx.saved_tensors, *ctx.options)
-    return (*grads, None, None, None, None, None)
+    needed = ctx.needs_input_grad
+    grads = fused_attention_backward(
+        grad_output, *ctx.saved_tensors, *ctx.options, any(needed[4:6])
+    )
+    wanted = (grad if need else None for grad, need in zip(grads, needed[:6], strict=True))
+    return (*wanted, None, None, None)
 
 
 fused_attention.register_autograd(_backward, setup_context=_save)
 
 
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    options = str(problem.variant), problem.is_causal, problem.window
+    output: Tensor = fused_attention(query, key, value, *terms, *options)[0]
+    return output
+
+
 @torch.no_grad()
-def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistics:
-    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D)."""
+def row_statistics(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    advance: Callable[[int], None] = lambda _: None,
+) -> RowStatistics:
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D).
+
+    Args:
+        advance: called once, with the number of scores of the whole call.
+    """
     with _on_device_of(query):
-        call = launch.Call(problem, query, key, None, None, None)
+        call = launch.Call(problem, query, key, None, terms)
         _, scalars = launch.forward(call, scalars_only=True)
         described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
     shift, total, highest, offset, raised = scalars
@@ -112,6 +170,7 @@ def row_statistics(problem: Problem, query: Tensor, key: Tensor) -> RowStatistic
         normaliser=normaliser, u_max=highest, offset=offset, raised=raised, **described
     )
     shape = (problem.batch, problem.heads, problem.query_length)
+    advance(visible_scores(problem))
     return rows.map(lambda tensor: tensor.view(shape))
 
 
@@ -125,7 +184,7 @@ def _problem(
 ) -> Problem:
     batch, heads, query_length, dim = query.shape
     return Problem(
-        variant=Variant.parse(variant),
+        variant=stages_of(what_computes(variant)),
         batch=batch,
         heads=heads,
         kv_heads=key.shape[1],

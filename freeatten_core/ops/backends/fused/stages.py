@@ -56,19 +56,35 @@ def row_scale(count, scale_slope, scale_base):
 
 
 @triton.jit
+def distance_of(distance, head, key_length, POSITIVITY: tl.constexpr, DISTANCE: tl.constexpr):
+    """What a head's scores change with distance: its slope in base 2, or where its table begins.
+
+    Args:
+        distance: for "slope" (H,), subtracted a token, natural; for "table" (H, Lk), added at every
+            distance, in base 2.
+    """
+    if DISTANCE == "slope":
+        return tl.load(distance + head) * unit_of(POSITIVITY)
+    elif DISTANCE == "table":
+        return distance + tl.cast(head, tl.int64) * key_length
+    else:
+        return 0.0
+
+
+@triton.jit
 def score(
     product,
     row_scale,
     key_scale,
     row_bias,
-    slope,
+    by_distance,
     own,
     keys,
     key_length,
     window,
     SCORE: tl.constexpr,
     CAUSAL: tl.constexpr,
-    HAS_SLOPE: tl.constexpr,
+    DISTANCE: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     MASKED: tl.constexpr,
@@ -80,6 +96,7 @@ def score(
     Args:
         row_scale, row_bias, own: of a row, its factor, what is subtracted, its own position.
         key_scale, keys: of a key, 1/‖k‖ (cosine scores) and its position.
+        by_distance: of a head, from `distance_of`.
     """
     x = product
     if SCORE == "cosine":
@@ -88,8 +105,11 @@ def score(
         x *= row_scale
     if SCORE == "dot-log-n":
         x -= row_bias
-    if HAS_SLOPE:
-        x -= slope * (own - keys).to(tl.float32)
+    if DISTANCE == "slope":
+        x -= by_distance * (own - keys).to(tl.float32)
+    elif DISTANCE == "table":
+        # padding lies before the first distance and beyond the last
+        x += tl.load(by_distance + tl.minimum(tl.maximum(own - keys, 0), key_length - 1))
     if MASKED:
         visible = keys < key_length
         if CAUSAL:

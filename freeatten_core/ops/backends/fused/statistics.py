@@ -9,6 +9,7 @@ from .forward import score_tile
 from .stages import (
     LN_2,
     NORM_EPS,
+    distance_of,
     nonzero,
     norm,
     positive,
@@ -54,17 +55,21 @@ def describe(
     key_token,
     scale,
     bias,
+    by_distance,
     own,
     shift,
     rise,
     drop,
     least,
     key_length,
+    window,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     POWER: tl.constexpr,
     SCALED: tl.constexpr,
     CAUSAL: tl.constexpr,
+    DISTANCE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     KEYS: tl.constexpr,
@@ -74,8 +79,8 @@ def describe(
     """Add the keys low … high to the sums of every row; `least` is what counts as small."""
     for start in tl.range(low, high, KEYS):
         x = score_tile(
-            q, key_base, key_scale, key_token, start, scale, bias, 0.0, own, key_length, 0, SCORE,
-            CAUSAL, False, False, False, DIM, BLOCK_DIM, KEYS, MASKED,
+            q, key_base, key_scale, key_token, start, scale, bias, by_distance, own, key_length,
+            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, DIM, BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
         share = positive(x, 1.0, shift[:, None], POSITIVITY, DEGREE, False)
         if SCALED:
@@ -102,6 +107,8 @@ def statistics_kernel(
     scalars,
     described,
     key_scale,
+    head_scale,
+    distance,
     query_batch,
     query_head,
     query_token,
@@ -113,6 +120,7 @@ def statistics_kernel(
     groups,
     query_length,
     key_length,
+    window,
     scale_slope,
     scale_base,
     SCORE: tl.constexpr,
@@ -122,6 +130,9 @@ def statistics_kernel(
     POWER: tl.constexpr,
     SCALED: tl.constexpr,
     CAUSAL: tl.constexpr,
+    HAS_HEAD_SCALE: tl.constexpr,
+    DISTANCE: tl.constexpr,
+    HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     DEGREE: tl.constexpr,
@@ -145,10 +156,13 @@ def statistics_kernel(
     key_scale += key_pair * key_length
 
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
-    count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
+    count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
     scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if SCORE == "cosine":
         scale /= tl.maximum(norm(q), NORM_EPS)
+    if HAS_HEAD_SCALE:
+        scale *= tl.load(head_scale + head)
+    by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     bias = tl.log2(tl.maximum(count, 1.0))
     own = row + key_length - query_length
 
@@ -170,19 +184,31 @@ def statistics_kernel(
     elif SCALED:
         divisor = total * rise
 
-    _, _, full_high, high = keys_seen(start, query_length, key_length, 0, CAUSAL, False, ROWS, KEYS)
-    nothing = tl.zeros((ROWS,), tl.float32)
+    low, full_low, full_high, high = keys_seen(
+        start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
+    )
+    mass = tl.zeros((ROWS,), tl.float32)
+    logs, squares, distances, rounded, largest = mass, mass, mass, mass, mass
+    first, zeros, small = mass, mass, mass
     least = divisor * SMALL
+    if HAS_WINDOW:
+        mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
+            mass, logs, squares, distances, rounded, largest, first, zeros, small, low, full_low, q,
+            key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
+            key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
+            BLOCK_DIM, KEYS, DEGREE, True,
+        )  # fmt: skip
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
-        nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing, nothing,
-        full_high * 0, full_high, q, key_base, key_scale, key_token, scale, bias, own, shift, rise,
-        drop, least, key_length, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DIM, BLOCK_DIM, KEYS,
-        DEGREE, False,
+        mass, logs, squares, distances, rounded, largest, first, zeros, small, full_low, full_high,
+        q, key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
+        key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
+        BLOCK_DIM, KEYS, DEGREE, False,
     )  # fmt: skip
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
         mass, logs, squares, distances, rounded, largest, first, zeros, small, full_high, high, q,
-        key_base, key_scale, key_token, scale, bias, own, shift, rise, drop, least, key_length,
-        SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DIM, BLOCK_DIM, KEYS, DEGREE, True,
+        key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
+        key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
+        BLOCK_DIM, KEYS, DEGREE, True,
     )  # fmt: skip
 
     safe = nonzero(mass)

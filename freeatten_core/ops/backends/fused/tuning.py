@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def forward_tiles(width: int, dtype: torch.dtype) -> Tiles:
     return Tiles(64, 32, warps=8)
 
 
-def query_tiles(variant: Variant, width: int, dtype: torch.dtype) -> Tiles:
+def query_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     """LSSAR p = 15, D = 64: 1.98 ms; with 2 stages 2.08, with 32 keys 2.18, with 128 rows 2.42.
     D = 128: 3.44 ms; with 128×64 and 8 warps 3.57 to 3.72, with 64 keys 4.13.
 
@@ -58,7 +58,7 @@ def query_tiles(variant: Variant, width: int, dtype: torch.dtype) -> Tiles:
     return Tiles(32, 32, warps=8)
 
 
-def key_tiles(variant: Variant, width: int, dtype: torch.dtype) -> Tiles:
+def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     """LSSAR p = 15, D = 64: 2.73 ms; with 3 stages 2.69 to 3.01, with 64 rows 3.11.
     D = 128: 4.30 to 4.42 ms; with 2 stages 4.92 to 5.12, with 64 rows 4.97, with 128 keys 4.63.
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import NORM_EPS
-from .panel import Block, Operands, RowScalars, Workspace, row_blocks
+from ...call import NORM_EPS, ScoreTerms
+from .panel import Block, Operands, RowScalars, Workspace, row_blocks, sum_diagonals
 from .stages import above_offset_, make_positive_, positivity_slope, powers
 
 
@@ -24,14 +24,17 @@ def backward(
     output: Tensor,
     grad_output: Tensor,
     scalars: RowScalars,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query (B, H, Lq, D), key (B, Hkv, Lk, D) and value (B, Hkv, Lk, Dv).
+    *,
+    by_distance: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
+    """Gradients of query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv) and terms.
 
     Args:
         operands: queries and keys, as the forward had them.
         value: (B, Hkv, Lk, Dv).
         output, grad_output: (B, H, Lq, Dv).
         scalars: from the forward.
+        by_distance: whether those of slope and bias are wanted, which take one more panel.
     """
     problem, dtype = operands.problem, operands.key.dtype
     values = value.reshape(-1, problem.key_length, value.shape[-1]).to(dtype)
@@ -42,6 +45,7 @@ def backward(
     grad_query = torch.zeros_like(operands.query)
     grad_key = torch.zeros_like(operands.key)
     grad_value = torch.zeros_like(values)
+    grad_terms = _TermGradients(operands, by_distance)
     workspace = Workspace(values)
     for block in row_blocks(problem, values):
         at = (block.heads, slice(None), block.rows)
@@ -55,11 +59,13 @@ def backward(
         weights, grad_score = _undo_stages(
             operands, block, workspace, scalars, grad_weights, inner[at]
         )
+        grad_terms.add_distances(block, grad_score)
         grad_score = grad_score.flatten(1, 2)
         grad_value[keys].baddbmm_(weights.flatten(1, 2).mT, grad_rows)
         grad_key[keys].baddbmm_(grad_score.mT, operands.scaled_query(block))
-        through = torch.bmm(grad_score, operands.key[keys])
-        grad_query[at] = through.view(grad_query[at].shape) * operands.row_scale(block)
+        through = torch.bmm(grad_score, operands.key[keys]).view(grad_query[at].shape)
+        grad_terms.add_scale(block, through)
+        grad_query[at] = through * operands.row_scale(block)
 
     del workspace  # its memory is needed below
     if problem.variant.cosine:
@@ -70,7 +76,46 @@ def backward(
         grad_query.view(batch, problem.heads, problem.query_length, -1),
         grad_key.view(batch, problem.kv_heads, problem.key_length, -1),
         grad_value.view(batch, problem.kv_heads, problem.key_length, -1),
+        grad_terms.finished(),
     )
+
+
+class _TermGradients:
+    """Gradients of the score's terms, summed block by block."""
+
+    def __init__(self, operands: Operands, by_distance: bool) -> None:
+        problem, key = operands.problem, operands.key
+        shape = (problem.batch * problem.kv_heads, problem.groups)
+        self._operands = operands
+        self._scale = None if operands.head_scale is None else key.new_zeros(shape)
+        self._by_distance = key.new_zeros(*shape, problem.key_length) if by_distance else None
+
+    def add_scale(self, block: Block, through: Tensor) -> None:
+        """`through` is `Σ_j ds_ij k_j` of every row, (heads, G, rows, D)."""
+        if self._scale is None:
+            return
+        at = (block.heads, slice(None), block.rows)
+        rows = (self._operands.query[at] * through).sum(-1) * self._operands.scale[block.rows]
+        self._scale[block.heads] += rows.sum(-1)
+
+    def add_distances(self, block: Block, grad_score: Tensor) -> None:
+        """`grad_score` is (heads, G, rows, keys)."""
+        if self._by_distance is not None:
+            self._by_distance[block.heads, :, : grad_score.shape[-1]] += sum_diagonals(grad_score)
+
+    def finished(self) -> ScoreTerms:
+        """Summed over the batch; slope and bias None where they were not wanted."""
+        terms, scale = self._operands.terms, self._scale
+        if scale is not None:
+            scale = self._over_batch(scale)
+        if self._by_distance is None:
+            return ScoreTerms(scale)
+        return ScoreTerms(scale, *terms.undo_by_distance(self._over_batch(self._by_distance)))
+
+    def _over_batch(self, values: Tensor) -> Tensor:
+        """(H, …) of (B·Hkv, G, …)."""
+        batch = self._operands.problem.batch
+        return values.view(batch, -1, *values.shape[1:]).sum(0).flatten(0, 1)
 
 
 def _undo_stages(

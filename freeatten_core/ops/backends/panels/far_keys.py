@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from freeatten_core.positions.rope import Rope, rotate
-from freeatten_core.variants.variant import Variant
 
-from ...call import Problem, check
+from ...call import Familiar, Problem
 from . import forward
 from .panel import Block, Operands, Workspace
 
-if TYPE_CHECKING:
-    from ...call import Attend
 
-
-def undone(rope: Rope, train_length: int, *, rotation: bool, scale: bool) -> Attend:
-    """Attention with the rotation of far keys, or the growth of the score with N, undone.
-
-    Undoing the rotation alone is ReRoPE (Su 2023) with a window of `train_length`.
-    """
-
-    return _Undone(rope, train_length, rotation, scale)
-
-
-@dataclass(frozen=True)
-class _Undone:
-    """A class and not a closure, so that a model under `rerope` can be pickled."""
-
-    rope: Rope
-    train_length: int
-    rotation: bool
-    scale: bool
-
-    def __call__(self, query: Tensor, key: Tensor, value: Tensor, variant: Variant) -> Tensor:
-        problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
-        if self.rotation:
-            distance = self.train_length - 1
-            operands: Operands = _FamiliarRotation(problem, query, key, self.rope, distance)
-        else:
-            operands = Operands(problem, query, key, None, None)
-        if self.scale:
-            operands.scale = _other_scale(problem, operands.count, self.train_length)
-            if isinstance(operands, _FamiliarRotation):
-                operands.far.scale = operands.scale
-        return forward.forward(operands, value)[0]
+def familiar_attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar
+) -> Tensor:
+    """The output of a checked causal call with far keys made familiar, (B, H, Lq, Dv)."""
+    trained = familiar.rope.train_length
+    if familiar.rotation:
+        operands: Operands = _FamiliarRotation(problem, query, key, familiar.rope, trained - 1)
+    else:
+        operands = Operands(problem, query, key)
+    if familiar.scale:
+        operands.scale = _other_scale(problem, operands.count, trained)
+        if isinstance(operands, _FamiliarRotation):
+            operands.far.scale = operands.scale
+    return forward.forward(operands, value)[0]
 
 
 class _FamiliarRotation(Operands):
@@ -58,12 +36,13 @@ class _FamiliarRotation(Operands):
     def __init__(
         self, problem: Problem, query: Tensor, key: Tensor, rope: Rope, distance: int
     ) -> None:
-        super().__init__(problem, query, key, None, None)
+        super().__init__(problem, query, key)
         self.distance = distance
-        position = torch.arange(problem.key_length)
-        theta = rope.frequencies(problem.key_length)
-        far_query, far_key = _turn(query, distance - position, theta), _turn(key, -position, theta)
-        self.far = Operands(problem, far_query, far_key, None, None)
+        length, theta = problem.key_length, rope.frequencies(problem.key_length)
+        position = torch.arange(length)
+        own = position[length - problem.query_length :]  # queries are the last tokens
+        far_query, far_key = _turn(query, distance - own, theta), _turn(key, -position, theta)
+        self.far = Operands(problem, far_query, far_key)
 
     def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
         panel = super().scores(block, workspace, name)

@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ...call import Problem
+from ...call import NO_TERMS, Problem, ScoreTerms
 from . import backward, forward
+from .far_keys import familiar_attention
 from .panel import Operands, RowScalars
+from .stages import positive_
+from .statistics import region_weights, row_statistics
+
+__all__ = ["attention", "familiar_attention", "positive_", "region_weights", "row_statistics"]
 
 
 class PanelAttention(torch.autograd.Function):
@@ -22,9 +27,11 @@ class PanelAttention(torch.autograd.Function):
         value: Tensor,
         head_scale: Tensor | None,
         distance_slope: Tensor | None,
+        distance_bias: Tensor | None,
         problem: Problem,
     ) -> Tensor:
-        operands = Operands(problem, query, key, head_scale, distance_slope)
+        terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+        operands = Operands(problem, query, key, terms)
         output, scalars = forward.forward(operands, value)
         ctx.problem = problem
         ctx.save_for_backward(
@@ -32,8 +39,7 @@ class PanelAttention(torch.autograd.Function):
             key,
             value,
             output,
-            head_scale,
-            distance_slope,
+            *terms,
             *scalars.tensors(),
         )
         return output
@@ -41,13 +47,35 @@ class PanelAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, head_scale, slope, *rows = ctx.saved_tensors
-        operands = Operands(ctx.problem, query, key, head_scale, slope)
-        grads = backward.backward(operands, value, output, grad_output, RowScalars(*rows))
-        inputs = (query, key, value)
+        query, key, value, output, scale, slope, bias, *rows = ctx.saved_tensors
+        terms = ScoreTerms(scale, slope, bias)
+        *grads, of_terms = backward.backward(
+            Operands(ctx.problem, query, key, terms),
+            value,
+            output,
+            grad_output,
+            RowScalars(*rows),
+            by_distance=any(ctx.needs_input_grad[4:6]),
+        )
+        inputs = (query, key, value, *terms)
         return (
-            *(grad.to(x.dtype) for grad, x in zip(grads, inputs, strict=True)),
-            None,
-            None,
+            *(
+                None if grad is None or x is None else grad.to(x.dtype)
+                for grad, x in zip((*grads, *of_terms), inputs, strict=True)
+            ),
             None,
         )
+
+
+def attention(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+) -> Tensor:
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    output: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, *terms, problem
+    )
+    return output

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...call import LARGEST_EXPONENT, LOG2_E, NORM_EPS, Problem
+from ...call import LOG2_E, NO_TERMS, NORM_EPS, Problem, ScoreTerms
 
 PANEL_ROWS = 128
 """1.45 at 2048; with 64 rows 1.60 (narrow products are slow), with 192 rows 1.49 (more scores
@@ -132,11 +132,10 @@ class Operands:
         problem: Problem,
         query: Tensor,
         key: Tensor,
-        head_scale: Tensor | None,
-        distance_slope: Tensor | None,
+        terms: ScoreTerms = NO_TERMS,
     ) -> None:
-        """query (B, H, Lq, D), key (B, Hkv, Lk, D), head_scale and distance_slope (H,)."""
-        self.problem = problem
+        """query (B, H, Lq, D), key (B, Hkv, Lk, D)."""
+        self.problem, self.terms = problem, terms
         dtype = compute_dtype(query)
         self.narrow = query.dtype != dtype  # weights will be rounded to a narrower type
         batch = problem.batch * problem.kv_heads
@@ -149,8 +148,8 @@ class Operands:
             self.key_norm = self.key.norm(dim=-1, keepdim=True)
             self.query = self.query / self.query_norm.clamp(min=NORM_EPS)
             self.key = self.key / self.key_norm.clamp(min=NORM_EPS)
-        self.head_scale = self._per_head(head_scale)
-        self.distance_slope = self._per_head(distance_slope)
+        self.head_scale = self._per_head(terms.head_scale)
+        self.by_distance = self._per_head(terms.by_distance(problem.key_length, dtype))
         self.count = problem.visible_count(0, problem.query_length, self.query)
         self.scale = problem.score_scale(self.count)
         self.base_2 = self._takes_base_2()
@@ -162,22 +161,20 @@ class Operands:
         `exp2` costs 0.15 ns a score on one core, `exp` 0.65, `exp2` and `log1p` 0.67, `softplus`
         1.12: LSSAR 1.45 and 1.58 instead of 1.62 and 1.76 on one core.
         """
-        problem = self.problem
-        if problem.variant.positivity != "softplus":
-            return problem.variant.positivity == "exp"
-        plain = self.head_scale is None and self.distance_slope is None
-        return plain and problem.variant.cosine and problem.largest_scale < LARGEST_EXPONENT
+        exponential = self.problem.variant.positivity == "exp"
+        return self.problem.takes_base_2 and (exponential or self.terms.is_empty)
 
     def _per_head(self, values: Tensor | None) -> Tensor | None:
+        """Values (H,) or (H, n) of every query head as (B·Hkv, G, n), n = 1 for (H,)."""
         if values is None:
             return None
-        shaped = values.to(self.query).view(1, self.problem.kv_heads, -1)
-        return shaped.expand(self.problem.batch, -1, -1).reshape(-1, self.problem.groups, 1, 1)
+        shaped = values.to(self.query).reshape(1, self.problem.kv_heads, self.problem.groups, -1)
+        return shaped.expand(self.problem.batch, -1, -1, -1).flatten(0, 1)
 
     def row_scale(self, block: Block) -> Tensor:
         """What multiplies `q·k`, broadcastable to (heads, G, rows, 1)."""
         scale = self.scale[block.rows, None]
-        return scale if self.head_scale is None else scale * self.head_scale[block.heads]
+        return scale if self.head_scale is None else scale * self.head_scale[block.heads, ..., None]
 
     def scaled_query(self, block: Block) -> Tensor:
         """(heads, G·rows, D): the row scale rides on the query, not on the score panel."""
@@ -192,10 +189,10 @@ class Operands:
         shaped = panel.view(len(query), self.problem.groups, block.stop - block.start, key.shape[1])
         if self.problem.variant.score == "dot-log-n":
             shaped.sub_(self.count[block.rows].log()[:, None] * self.unit)
-        if self.distance_slope is not None:
-            distance = self._last_key(block) - self._keys(block)
-            slope = self.distance_slope[block.heads] * self.unit
-            shaped.sub_(slope * distance.to(shaped.dtype))
+        if self.by_distance is not None:
+            shaped.add_(
+                _diagonals(self.by_distance[block.heads], *shaped.shape[2:]), alpha=self.unit
+            )
         self._hide(shaped, block)
         return shaped
 
@@ -218,3 +215,29 @@ class Operands:
         if self.problem.window is not None:
             before = self._keys(block)[:rows] <= self._last_key(block) - self.problem.window
             panel[..., :rows].masked_fill_(before, -torch.inf)
+
+
+def _diagonals(by_distance: Tensor, rows: int, keys: int) -> Tensor:
+    """(…, rows, keys) with `by_distance[d]` at distance d; the last row's own key is the last.
+
+    Args:
+        by_distance: (…, n), n >= keys; hidden keys get its first entry.
+    """
+    distance = torch.arange(keys - 1, -rows, -1, device=by_distance.device).clamp_(min=0)
+    return by_distance[..., distance].unfold(-1, keys, 1).flip(-2)
+
+
+def sum_diagonals(panel: Tensor) -> Tensor:
+    """(…, keys) sums of a panel (…, rows, keys) by distance; the last row's own key is the last.
+
+    Hidden entries must be 0.
+
+    The panel lies in rows one longer than those it is read in, so that columns are distances, and
+    every sum is taken in the same order each time, on a GPU too.
+    """
+    *outer, rows, keys = panel.shape
+    width = keys + rows - 1
+    wide = panel.new_zeros(*outer, rows * width)
+    wide.view(*outer, rows, width)[..., rows - 1 :] = panel
+    strides = (*wide.stride()[:-1], width + 1, 1)
+    return wide.as_strided((*outer, rows, keys), strides).sum(-2).flip(-1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.powers import power_
+from freeatten_core.variants.stages import Positivity
 
 from ...call import FIRST_ROWS, LOG2_E, UNIFORM_TOLERANCE, Problem
 from .panel import Operands, Workspace
@@ -16,12 +17,20 @@ def make_positive_(operands: Operands, score: Tensor, shift: Tensor) -> Tensor:
 
     `shift` (..., rows), a score, is subtracted before `exp`.
     """
-    match operands.problem.variant.positivity:
+    positivity = operands.problem.variant.positivity
+    if positivity == "exp":
+        score.sub_(shift[..., None] * LOG2_E)
+    return positive_(positivity, score, base_2=operands.base_2)
+
+
+def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
+    """The positivity of scores, in place; with `base_2` of score · log2 e, as always for `exp`."""
+    match positivity:
         case "exp":
-            return score.sub_(shift[..., None] * LOG2_E).exp2_()
+            return score.exp2_()
+        case "softplus" if base_2:
+            return score.exp2_().log1p_()
         case "softplus":
-            if operands.base_2:
-                return score.exp2_().log1p_()
             return torch.ops.aten.softplus.out(score, out=score)  # type: ignore[no-any-return]
         case "sigmoid":
             return score.sigmoid_()

@@ -12,7 +12,7 @@ from torch import Tensor
 from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import Problem
+from ...call import NO_TERMS, Problem, ScoreTerms
 from ...row_statistics import SMALL, RowStatistics
 from .forward import round_weights_, row_divisor, weights_panel
 from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_blocks
@@ -20,10 +20,11 @@ from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_bl
 
 @torch.no_grad()
 @without_autocast()
-def statistics(
+def row_statistics(
     problem: Problem,
     query: Tensor,
     key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
     advance: Callable[[int], None] = lambda _: None,
 ) -> RowStatistics:
     """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D).
@@ -36,7 +37,7 @@ def statistics(
     shared = replace(
         problem, variant=replace(problem.variant, sharpen=None if power is None else 1)
     )
-    operands = Operands(shared, query, key, None, None)
+    operands = Operands(shared, query, key, terms)
     rows = RowStatistics.empty(problem, operands.key)
     rows.raised.fill_(1)
     scalars = RowScalars.empty(shared, operands.key)
@@ -126,6 +127,7 @@ def region_weights(
     key: Tensor,
     rows: tuple[int, int],
     cols: tuple[int, int],
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """Weights (B, H, rows, cols) of a region; rows and cols are (start, stop)."""
     shape = (problem.batch, problem.heads, rows[1] - rows[0], cols[1] - cols[0])
@@ -133,9 +135,7 @@ def region_weights(
     if seen < 1:
         return torch.zeros(shape, dtype=compute_dtype(query), device=query.device)
     part = replace(problem, query_length=rows[1] - rows[0], key_length=seen)
-    operands = Operands(
-        part, query[:, :, rows[0] : rows[1]], key[:, :, : part.key_length], None, None
-    )
+    operands = Operands(part, query[:, :, rows[0] : rows[1]], key[:, :, :seen], terms)
     scalars = RowScalars.empty(part, operands.key)
     workspace = Workspace(operands.key)
     region = operands.key.new_zeros(

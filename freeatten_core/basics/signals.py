@@ -12,7 +12,7 @@ IMPORTING = "<frozen importlib._bootstrap>"
 """The file that Python gives for the code of its imports."""
 
 
-def install() -> None:
+def unwind_when_signalled() -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP end the process alike: what is half-written is removed.
 
     A process that ignores one of them, as under `nohup`, goes on ignoring it.

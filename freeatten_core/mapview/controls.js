@@ -1,0 +1,25 @@
+// What a toolbar is made of.
+
+/** @param {string} text @param {string} label @param {() => void} click */
+function toolButton(text, label, click) {
+  return element("button", {
+    type: "button", class: "fa-button", text, title: label, "aria-label": label, on: { click },
+  });
+}
+
+/**
+ * A choice of values by their texts, with `fill` to offer others.
+ * @param {string} name @param {[string, string][]} choices @param {(value: string) => void} chosen
+ */
+function selectBox(name, choices, chosen) {
+  const control = /** @type {HTMLSelectElement} */ (element("select", {
+    class: "fa-select", on: { change: () => chosen(control.value) },
+  }));
+  const label = element("label", { class: "fa-choice" }, element("span", { text: name }), control);
+  const fill = (/** @type {[string, string][]} */ list, /** @type {string} */ value) => {
+    control.replaceChildren(...list.map(([key, text]) => element("option", { value: key, text })));
+    control.value = value;
+  };
+  fill(choices, choices[0]?.[0] ?? "");
+  return { control, label, fill };
+}

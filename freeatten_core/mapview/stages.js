@@ -1,0 +1,31 @@
+// The stages that make a weight of a dot product, by the recipe that a map carries (see
+// `freeatten_core.analysis.map.recipe`): the page's only formulas.
+
+/**
+ * @typedef {{positivity: "exp"|"softplus"|"sigmoid"|"relu", power: number | null}} Computed
+ * @typedef {{scale: number, bias: number, gain: number, out: number, rise: number}} RowRecipe
+ */
+
+/** `f` of the score. @type {Record<string, (score: number) => number>} */
+const POSITIVITY = {
+  exp: Math.exp,
+  softplus: (score) => Math.max(score, 0) + Math.log1p(Math.exp(-Math.abs(score))),
+  sigmoid: (score) => 1 / (1 + Math.exp(-score)),
+  relu: (score) => Math.max(score, 0),
+};
+
+/**
+ * A row's weights: (dot product, key) => weight, below 0 for an exact zero.
+ * @param {Computed} computed @param {RowRecipe} row @param {ArrayLike<number>} keyScale
+ * @param {(key: number) => number} apart  what the score gains by the distance of a key
+ */
+function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale, apart) {
+  const positive = POSITIVITY[positivity];
+  const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
+    gain * positive(scale * keyScale[key] * dot + bias + apart(key));
+  if (power === null) return share;
+  return (/** @type {number} */ dot, /** @type {number} */ key) => {
+    const above = share(dot, key) - rise;
+    return above > 0 ? out * above ** power : -1;
+  };
+}

@@ -1,0 +1,148 @@
+"""What an attention computes: four stages, each a visible choice, or a function of one's own.
+
+    score -> positivity -> normalise -> sharpen
+
+Names alone; `ops.definitions.staged` holds the formulas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from freeatten_core.basics.errors import UsageError
+
+Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
+"""`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
+`dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
+Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
+Normalise = Literal["l1", "count", "none"]
+"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys."""
+
+P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The four stages of an attention; what kernels compute.
+
+    Raises:
+        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`.
+    """
+
+    score: Score = "dot"
+    positivity: Positivity = "exp"
+    normalise: Normalise = "l1"
+    sharpen: int | None = None
+
+    def __post_init__(self) -> None:
+        for stage, legal in CHOICES.items():
+            value = getattr(self, stage)
+            if value not in legal:
+                raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
+        if self.sharpen is None:
+            return
+        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
+            raise UsageError(
+                f"p is {self.sharpen!r}; it must be a whole number from {P_MIN} to {P_MAX}"
+            )
+        if not P_MIN <= self.sharpen <= P_MAX:
+            raise UsageError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
+        if self.normalise != "l1":
+            raise UsageError(
+                f"sharpening needs normalise='l1', because it compares N·a with 1; "
+                f"normalise is {self.normalise!r}"
+            )
+
+    @property
+    def cosine(self) -> bool:
+        """Whether scores are cosines, which do not depend on the query's or key's length."""
+        return self.score.endswith("cosine")
+
+    @property
+    def sums_to_one(self) -> bool:
+        """Whether rows sum to 1, so that a row divided by its sum is the row."""
+        return self.normalise == "l1"
+
+    def __str__(self) -> str:
+        """The canonical name; it always shows `p`."""
+        power = f":p={self.sharpen}" if self.sharpen is not None else ""
+        plain = replace(self, sharpen=None)
+        names = SHARPENED_STAGES if self.sharpen is not None else PLAIN_STAGES
+        for name, stages in names.items():
+            if stages == plain:
+                return name + power
+        return (
+            f"stages:score={self.score}:positivity={self.positivity}"
+            f":normalise={self.normalise}{power}"
+        )
+
+
+@dataclass(frozen=True)
+class OwnFunctionName:
+    """The name of a Python function of one's own, which takes the place of all stages.
+
+    Raises:
+        UsageError: something else than `file.py:function`.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not FUNCTION.fullmatch(self.name):
+            raise UsageError(
+                f"function is {self.name!r}; write the file and the function in it, as in "
+                "my_file.py:my_attention"
+            )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Computed = Stages | OwnFunctionName
+"""What an attention computes."""
+
+
+def stages_of(computed: Computed) -> Stages:
+    """What is computed, where that is stages.
+
+    Raises:
+        UsageError: it is a function of one's own.
+    """
+    if isinstance(computed, OwnFunctionName):
+        raise UsageError(
+            f"{computed} is one's own function, which has no stages; this is for the named "
+            "variants alone"
+        )
+    return computed
+
+
+FUNCTION = re.compile(r".+\.py:[A-Za-z_]\w*", re.DOTALL)
+"""A path can hold any character, those of the grammar too."""
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "score": get_args(Score),
+    "positivity": get_args(Positivity),
+    "normalise": get_args(Normalise),
+}
+
+PLAIN_STAGES: Mapping[str, Stages] = {
+    "softmax": Stages(),
+    "softmax-ls": Stages(score="length-cosine"),
+    "lssa": Stages(score="length-cosine", positivity="softplus"),
+    "sigmoid": Stages(score="dot-log-n", positivity="sigmoid", normalise="none"),
+    "relu": Stages(positivity="relu", normalise="count"),
+    "softplus": Stages(positivity="softplus"),
+    "lssa-count": Stages(score="length-cosine", positivity="softplus", normalise="count"),
+}
+"""Without sharpening, by name."""
+
+SHARPENED_STAGES: Mapping[str, Stages] = {
+    "lssar": PLAIN_STAGES["lssa"],
+    "softmax-r": PLAIN_STAGES["softmax"],
+    "softmax-ls-r": PLAIN_STAGES["softmax-ls"],
+    "softplus-r": PLAIN_STAGES["softplus"],
+}
+"""What each sharpened name sharpens."""
