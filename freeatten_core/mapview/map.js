@@ -78,7 +78,7 @@ class MapView {
   }
 
   toolbar() {
-    const about = () => this.centre();
+    const about = () => kept(this.view, this.cross);
     const bar = element("div", { class: "fa-toolbar", role: "toolbar", "aria-label": "view" },
       toolButton("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
       toolButton("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
@@ -229,14 +229,6 @@ class MapView {
     this.look(zoomed(this.view, factor, about, this.extent));
   }
 
-  /** What a zoom without a pointer keeps in place: the cross where it is in view. */
-  centre() {
-    const { cross, view } = this;
-    const isIn = (/** @type {number} */ at, /** @type {number} */ start) => at >= start && at < start + view.span;
-    if (!cross || !isIn(cross.query, view.query) || !isIn(cross.key, view.key)) return middle(view);
-    return { query: cross.query + 0.5, key: cross.key + 0.5 };
-  }
-
   whole() {
     this.look(wholeView(this.extent));
   }
@@ -342,8 +334,8 @@ class MapView {
     else if (arrow) {
       const far = this.view.span * ARROW_STEP;
       this.look(panned(this.view, arrow[0] * far, arrow[1] * far, this.extent));
-    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, this.centre());
-    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, this.centre());
+    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, kept(this.view, this.cross));
+    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, kept(this.view, this.cross));
     else if (key === "Home") this.whole();
     else if (key === "Enter") this.pick(this.cross);
     else if (key === "Escape") this.letGo();
