@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCRIPTS = (
     "elements.js",
+    "sheets.js",
     "compare.js",
     "calls.js",
     "setup.js",

@@ -127,6 +127,7 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
 
     from .page import build, head
     from .server.guard import Guard, unknown
+    from .server.preview import Preview
 
     app = build(analyses)
     app.launch(
@@ -136,7 +137,7 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
         head=head(),
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         app_kwargs={
-            "middleware": [Middleware(Guard)],
+            "middleware": [Middleware(Guard), Middleware(Preview)],
             "exception_handlers": {KeyError: unknown},
             "docs_url": None,
             "redoc_url": None,

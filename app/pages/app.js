@@ -4,7 +4,7 @@ const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let wanted = null;
+let wanted = chosenTheme();
 
 function theme() {
   return wanted ?? (dark.matches ? "dark" : "light");
@@ -27,6 +27,7 @@ class App {
     this.themed();
     byId("theme").addEventListener("click", () => {
       wanted = theme() === "dark" ? "light" : "dark";
+      keepTheme(wanted);
       this.themed();
     });
     dark.addEventListener("change", () => this.themed());
@@ -39,7 +40,7 @@ class App {
       await this.show();
       byId("fault").replaceChildren();
     } catch (error) {
-      byId("fault").replaceChildren(make("p", { class: "site-error" }, `This could not be shown: ${error.message}.`));
+      byId("fault").replaceChildren(make("p", { class: "site-error" }, sentence(`This could not be shown: ${error.message}`)));
     }
   }
 
@@ -52,6 +53,7 @@ class App {
       if (name === tab) link.setAttribute("aria-current", "page");
       else link.removeAttribute("aria-current");
     }
+    titled(tab);
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     await loadComponent(); // with the colours of the page
     if (tab === "compare") await this.showCompare(parts);

@@ -7,7 +7,7 @@ const CHART = { displayModeBar: false, showSendToCloud: false, scrollZoom: false
 const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: "7 3 2 3", longdashdot: "10 3 2 3" };
 /** The choice of a result that is made on demand. */
 const OWN_RESULT = "own";
-const KINDS = { hurts: ["▲", "site-hurts"], uses: ["▼", "site-uses"] };
+const KINDS = { hurts: "site-hurts", uses: "site-uses" };
 
 /** How a variant is drawn in the charts. */
 function swatch({ color, dash, sign }) {
@@ -23,13 +23,17 @@ function drawFigure(chart, figures, name, theme) {
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
 
-function line(row) {
-  const [mark, style] = KINDS[row.kind] ?? ["", ""];
+/** What became of a row, with its mark, and its style. */
+function verdictOf(row) {
   const delta = [`Δ\u00a0${row.delta}`, row.controls].filter(Boolean).join(", ");
-  const said = row.verdict ? `${row.verdict} (${delta})` : delta;
+  return [`${row.mark} ${row.verdict ? `${row.verdict} (${delta})` : delta}`.trim(), KINDS[row.kind] ?? ""];
+}
+
+function line(row) {
+  const [said, style] = verdictOf(row);
   return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
-    make("span", { class: `site-verdict ${style}` }, `${mark} ${said}`.trim()));
+    make("span", { class: `site-verdict ${style}` }, said));
 }
 
 function layout(width) {
@@ -50,19 +54,11 @@ function smallMaps(maps) {
   });
 }
 
-/** Saves a chart as it stands, on the page's paper. */
-function savePicture(chart, filename) {
-  const paper = getComputedStyle(document.documentElement).getPropertyValue("--fa-paper").trim();
-  const figure = { data: chart.data, layout: { ...chart.layout, paper_bgcolor: paper, showlegend: true } };
-  const size = { width: chart.clientWidth, height: chart.clientHeight };
-  return window.Plotly.downloadImage(figure, { format: "png", scale: 2, filename, ...size });
-}
-
 /** A result's rows by their ids; its tables have all. A figure has a panel's lines, then the next's. */
-function pickedRows({ lines, figures, tables }, ids) {
+function pickedRows({ lines, figures, ...whole }, ids) {
   const isPicked = lines.map(({ id }) => ids.includes(id));
   const data = figures.data.filter((_, at) => isPicked[at % isPicked.length]);
-  return { lines: lines.filter((_, at) => isPicked[at]), figures: { ...figures, data }, tables };
+  return { lines: lines.filter((_, at) => isPicked[at]), figures: { ...figures, data }, ...whole };
 }
 
 /** Which of many rows are drawn: ticks, those of the first screen unless a link says otherwise. */
@@ -118,7 +114,7 @@ class Compare {
     byId("paper").append(table(paper));
     for (const id of ["result", "all"]) byId(id).addEventListener("change", () => this.chosen());
     this.picks = new Picks(() => this.pick());
-    byId("compare-png").addEventListener("click", () => savePicture(byId("chart"), "freeatten-compare"));
+    for (const kind of ["png", "svg"]) byId(`compare-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("compare-csv").addEventListener("click", () => this.saveCsv());
     new ResizeObserver(() => this.draw()).observe(byId("chart"));
   }
@@ -169,24 +165,34 @@ class Compare {
 
   /** Shows a result, or no more than a title and a sentence. */
   present({ title, answer, provenance = "", command = "" }, rows = null) {
-    byId("title").textContent = document.title = title;
+    byId("title").textContent = title;
+    if (!byId("compare").hidden) titled("compare");
     byId("answer").textContent = answer;
     byId("provenance").textContent = provenance;
     byId("command").textContent = command;
     const parts = [byId("chart"), byId("provenance"), byId("command")].map((one) => one.parentElement);
-    for (const one of [...parts, byId("tables"), byId("compare-png"), byId("compare-csv")]) one.hidden = !rows;
+    for (const one of [...parts, byId("tables"), ...["png", "svg", "csv"].map((kind) => byId(`compare-${kind}`))]) one.hidden = !rows;
     byId("lines").replaceChildren(...(rows?.lines ?? []).map(line));
     byId("tables").replaceChildren(byId("tables").firstElementChild, ...(rows?.tables ?? []).map(table));
     byId("chart").setAttribute("aria-label", `Loss and Δ against context length. ${answer}`);
     this.figures = rows?.figures ?? null;
-    this.tables = rows?.tables ?? [];
+    this.rowsShown = rows;
+    const chosen = byId("result").selectedOptions[0]?.textContent;
+    this.caption = [[chosen, provenance].filter(Boolean).join(": "), command && `Made by ${command}`];
     this.draw();
   }
 
+  savePicture(kind) {
+    const lines = this.rowsShown.lines.map((row) => ({ ...row, text: `${row.label}: loss ${row.loss}; ${verdictOf(row)[0]}` }));
+    const [title, about] = ["title", "answer"].map((id) => byId(id).textContent);
+    return saveCharts("freeatten-compare", kind, { title, about, charts: [{ chart: byId("chart") }], lines, caption: this.caption });
+  }
+
+  /** The values of the tables, one a line. */
   saveCsv() {
-    const [{ header }] = this.tables;
-    const lines = this.tables.flatMap(({ caption, rows }) => rows.map((row) => [caption, ...row]));
-    save(csvOf([["measure", "variant", ...header], ...lines]), "freeatten-compare.csv", "text/csv");
+    const header = ["measure", "variant", "tokens", "value", "low", "high", "n"];
+    const said = "low and high: the 95 % interval of the mean over n texts; nats per token";
+    saveValues("freeatten-compare", [byId("title").textContent, ...this.caption, said], [header, ...this.rowsShown.values]);
   }
 
   /** Draws the figure that fits; its width is the page's. */

@@ -2,6 +2,38 @@
 
 const byId = (id) => document.getElementById(id);
 
+/** A text that ends as a sentence does. */
+function sentence(text) {
+  return /[.?!…]$/.test(text) ? text : `${text}.`;
+}
+
+const THEME_KEY = "freeatten-theme";
+
+/** Light or dark as it was chosen before; null where it was not, or may not be kept. */
+function chosenTheme() {
+  try {
+    const kept = localStorage.getItem(THEME_KEY);
+    return ["light", "dark"].includes(kept) ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Keeps the choice for the next visit. */
+function keepTheme(theme) {
+  try {
+    localStorage.setItem(THEME_KEY, theme);
+  } catch {
+    // a full or forbidden storage: the choice holds until the page is closed
+  }
+}
+
+/** The window's title follows what is open. */
+function titled(tab) {
+  const heading = byId(tab === "compare" ? "title" : `${tab}-title`).textContent;
+  document.title = [heading, "freeatten"].filter(Boolean).join(" – ");
+}
+
 /** An element; texts never become markup. */
 function make(tag, attributes = {}, ...children) {
   const svg = tag === "svg" || tag === "line" || tag === "text";
@@ -32,7 +64,7 @@ function csvOf(lines) {
   const cell = (value) => {
     const text = String(value ?? "");
     const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+    return /[",#\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return lines.map((one) => one.map(cell).join(",")).join("\n") + "\n";
 }

@@ -11,7 +11,7 @@ class EntropyTab {
     byId("statistic").value = "relative_entropy";
     byId("statistic").addEventListener("change", () => this.load());
     byId("curve-head").addEventListener("change", () => { this.draw(); this.remember(); });
-    byId("curves-png").addEventListener("click", () => savePicture(byId("curves"), "freeatten-entropy"));
+    for (const kind of ["png", "svg"]) byId(`curves-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("curves-csv").addEventListener("click", () => this.saveCsv());
     this.fetch = newest((...given) => this.fetchCurves(...given));
   }
@@ -73,15 +73,28 @@ class EntropyTab {
     });
     byId("curve-lines").replaceChildren(...this.found.map((one, at) => this.legend(one, this.analyses[at])));
     byId("head-tables").replaceChildren(...this.found.map((one, at) => this.table(one, this.analyses[at], named)));
-    byId("entropy-command").textContent = this.found.map(({ command }) => command).join("\n");
+    const name = byId("curve-head").value;
+    byId("entropy-command").textContent = this.found.map(({ command, heads }) =>
+      (name === ALL ? command : heads.find((one) => nameOf(one) === name).command)).join("\n");
   }
 
-  legend({ color, dash, sinks, note, heads }, { variant }) {
-    const all = mean(heads.flatMap(({ values }) => values));
+  /** Which head the curves are of. */
+  headShown() {
+    return byId("curve-head").value || "the mean of all heads";
+  }
+
+  /** Name, mean of what is drawn, and what else is known of a model. */
+  said(one, { variant }) {
+    const { sinks, note, heads } = one;
+    const name = byId("curve-head").value;
     const sunk = sinks === null ? "" : `${Math.round(sinks * heads.length)} of ${heads.length} heads have a sink at the first token`;
-    return make("li", {}, swatch({ color, dash, sign: "" }), make("span", { class: "site-name" }, variant),
-      make("span", { class: "site-loss" }, `mean ${short(all)}`),
-      make("span", { class: "site-verdict" }, [sunk, note].filter(Boolean).join(". ")));
+    return [variant, `${name === ALL ? "mean" : `${name}: mean`} ${short(mean(this.curve(one)))}`, [sunk, note].filter(Boolean).join(". ")];
+  }
+
+  legend(one, analysis) {
+    const [name, value, more] = this.said(one, analysis);
+    return make("li", {}, swatch({ ...one, sign: "" }), make("span", { class: "site-name" }, name),
+      make("span", { class: "site-loss" }, value), make("span", { class: "site-verdict" }, more));
   }
 
   table({ heads }, { variant }, named) {
@@ -101,10 +114,26 @@ class EntropyTab {
     return parts;
   }
 
+  /** What a download says of the curves. */
+  caption() {
+    return [this.setup.about(), byId("statistic-meaning").textContent, `Shown: ${this.headShown()}`,
+      `Made by ${byId("entropy-command").textContent}`];
+  }
+
+  savePicture(kind) {
+    const lines = this.found.map((one, at) => ({ ...one, text: this.said(one, this.analyses[at]).filter(Boolean).join("; ") }));
+    const title = byId("curves").getAttribute("aria-label");
+    return saveCharts("freeatten-entropy", kind, { title, charts: [{ chart: byId("curves") }], lines, caption: this.caption() });
+  }
+
+  /** The values that are drawn, one a line; those of every head where their mean is. */
   saveCsv() {
-    const lines = this.found.flatMap((one, at) => one.heads.flatMap(({ layer, head, values }) =>
-      values.map((value, place) => [this.analyses[at].variant, layer, head, one.positions[place], value])));
-    save(csvOf([["variant", "layer", "head", "position", byId("statistic").value], ...lines]), "freeatten-entropy.csv", "text/csv");
+    const name = byId("curve-head").value;
+    const statistic = byId("statistic").value;
+    const lines = this.found.flatMap((one, at) => one.heads.filter((each) => name === ALL || nameOf(each) === name)
+      .flatMap(({ layer, head, values }) => values.map((value, place) =>
+        [this.analyses[at].variant, layer, head, one.positions[place], statistic, value])));
+    saveValues("freeatten-entropy", this.caption(), [["model", "layer", "head", "position", "statistic", "value"], ...lines]);
   }
 
   themed() {

@@ -108,6 +108,7 @@ class MapTab {
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
       title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
+      caption: () => [this.setup.about(), `Made by ${byId("map-command").textContent}`],
     });
     freeatten.page = this.view;
     this.fillHeads();
@@ -267,13 +268,19 @@ class MapTab {
   }
 
   async savePage() {
-    const { page } = await this.together("page", this.place());
+    const { page } = await this.together("page", { ...this.place(), state: this.view.state() });
     save(page, "attention-map.html", "text/html");
   }
 
   async saveCsv() {
-    const { csv } = await this.shown[0].call("cells_csv", this.bounds());
-    save(csv, "attention-map.csv", "text/csv");
+    const [{ lines }, { command }] = await Promise.all([
+      this.together("cells", this.bounds()), this.together("view_command", this.bounds())]);
+    const { layer, head } = this.place();
+    const values = lines.map(([model, ...rest]) => [model, layer, head, ...rest]);
+    const header = ["model", "layer", "head", "query", "query_token", "key", "key_token", "cell", "weight"];
+    const caption = [this.setup.about(), this.view.region(), "cell: tokens a side, the weight is the largest in it; tokens are the first of a cell",
+      `Made by ${command}`];
+    saveValues("attention-map", caption, [header, ...values]);
   }
 
   async guarded(task) {

@@ -3,6 +3,8 @@
 const POLL = 200;
 /** Milliseconds after which the time that is left is told. */
 const FIRST_GUESS = 4000;
+/** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
+const LET_GO = 1500;
 const OWN = "own";
 const OWN_KEY = "freeatten-own-text";
 const FOREIGN = "This link is of a text that only the browser has in which it was pasted. Paste it here, or choose another text.";
@@ -86,6 +88,8 @@ class Setup {
     byId("text").addEventListener("change", () => this.showOwn());
     byId("content").addEventListener("input", () => this.typed());
     byId("file").addEventListener("change", () => this.fileChosen());
+    byId("save-text").textContent = `Save it as ${this.choices.pasted}`;
+    byId("save-text").addEventListener("click", () => save(this.own.content.replaceAll("\r\n", "\n"), this.choices.pasted, "text/plain"));
     byId("cancel").addEventListener("click", () => this.cancel());
     byId("setup").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -122,11 +126,12 @@ class Setup {
     byId("own").hidden = byId("text").value !== OWN;
     if (byId("content").value !== this.own.content) byId("content").value = this.own.content;
     byId("file-name").textContent = this.own.name;
+    byId("pasted").hidden = Boolean(this.own.name) || !this.own.content.trim();
   }
 
   typed() {
     this.own = { name: "", content: byId("content").value };
-    byId("file-name").textContent = "";
+    this.showOwn();
   }
 
   async fileChosen() {
@@ -244,6 +249,8 @@ class Setup {
 
   async worked(task) {
     byId("look").disabled = true;
+    byId("cancel").disabled = false;
+    Object.assign(this, { began: null, isCancelling: false });
     this.say("");
     try {
       this.check();
@@ -258,16 +265,27 @@ class Setup {
     }
   }
 
-  /** Waits for a job, the `at`-th of `count`, and shows how far it is; `said` is what it does. */
-  waited(start, wanted, said, at = 0, count = 1) {
+  /**
+   * Waits for a job, the `at`-th of `count`, and shows how far all of them are; `said` is what it
+   * does. One that is cancelled is let go of, though its thread ends with its next step.
+   */
+  async waited(start, wanted, said, at = 0, count = 1) {
     for (const id of ["progress", "cancel"]) byId(id).hidden = false;
-    let began = null;
-    return finished(start, wanted, ({ state, share }) => {
-      if (state === "running") began ??= performance.now();
-      byId("progress").value = (at + share) / count;
+    this.job = null;
+    const letGo = new Promise((_, reject) => { this.letGo = () => reject(new CancelledError("cancelled")); });
+    const told = await Promise.race([letGo, finished(start, wanted, ({ state, share }) => {
+      if (this.isCancelling) return;
+      if (state === "running") this.began ??= performance.now();
+      const done = (at + share) / count;
+      byId("progress").value = done;
       const waits = state === "waiting" ? ": waiting for other analyses" : "";
-      this.say(`${said}${waits}${timeLeft(began, share)}`);
-    }, (job) => { this.job = job; });
+      this.say(`${said}${waits}${timeLeft(this.began, done)}`);
+    }, (job) => {
+      this.job = job;
+      if (this.isCancelling) this.stop();
+    })]);
+    if (this.isCancelling) throw new CancelledError("cancelled");
+    return told;
   }
 
   /** Analyses what is chosen, as far as it is not there yet; then the tab is shown anew. */
@@ -279,7 +297,8 @@ class Setup {
   async analyse() {
     const [wanted, state] = [this.wanted(), this.state()];
     const found = [];
-    for (const [at, one] of wanted.entries()) found.push(await this.analysed(one, at, wanted.length));
+    const todo = wanted.filter((one) => !this.done.has(JSON.stringify(one)));
+    for (const one of wanted) found.push(await this.analysed(one, todo.indexOf(one), todo.length));
     if (new Set(found.map((one) => one.tokenizer)).size > 1) {
       throw new Error("these checkpoints cut the text into different tokens; look at them one at a time");
     }
@@ -312,7 +331,15 @@ class Setup {
   }
 
   cancel() {
-    if (this.job) call("cancel", { job: this.job }).catch(() => {});
+    this.isCancelling = true;
+    byId("cancel").disabled = true;
+    this.say("Cancelling…");
+    setTimeout(this.letGo, LET_GO);
+    if (this.job) this.stop();
+  }
+
+  stop() {
+    call("cancel", { job: this.job }).catch(() => {});
   }
 
   keepOwn() {
@@ -341,7 +368,7 @@ class Setup {
   }
 }
 
-/** `, about 3 min left`, once that can be told. */
+/** `, about 3 min left` of all that was begun then, once that can be told. */
 function timeLeft(began, share) {
   const passed = began === null ? 0 : performance.now() - began;
   if (passed < FIRST_GUESS || share < 0.02 || share === 1) return "";

@@ -46,7 +46,7 @@ function remember(tab, state) {
 // Light and dark
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let wanted = null;
+let wanted = chosenTheme();
 
 function theme() {
   return wanted ?? (dark.matches ? "dark" : "light");
@@ -111,6 +111,7 @@ async function openMaps(state) {
   const tokens = await read("tokens");
   freeatten.page = new freeatten.MapView(byId("maps"), {
     maps: entries(), tokens, state, theme: theme(), title: byId("map-title").textContent,
+    caption: () => [byId("map-about").textContent],
     onState: (now) => { if (address().tab === "map") remember("map", now); },
   });
   await freeatten.page.ready;
@@ -128,7 +129,7 @@ async function map(state) {
 
 function failed(error) {
   byId(address().tab).append(make("p", { class: "site-error", role: "alert" },
-    `Not everything could be shown: ${error.message}. Reload the page to try again.`));
+    `${sentence(`Not everything could be shown: ${error.message}`)} Reload the page to try again.`));
 }
 
 // The page
@@ -141,6 +142,7 @@ async function show() {
     if (name === tab) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  titled(tab);
   await (tab === "map" ? map(state) : compare.show(state));
 }
 
@@ -154,6 +156,7 @@ function start() {
   })));
   byId("theme").addEventListener("click", () => {
     wanted = theme() === "dark" ? "light" : "dark";
+    keepTheme(wanted);
     themed();
   });
   dark.addEventListener("change", themed);

@@ -13,6 +13,7 @@ class StagesTab {
       byId(id).addEventListener("input", () => this.slid(id));
       byId(id).addEventListener("change", () => this.remember()); // when it is let go: see MapTab.moved
     }
+    for (const kind of ["png", "svg"]) byId(`stages-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("stages-csv").addEventListener("click", () => this.saveCsv());
     byId("stage-charts").append(...STAGE_NAMES.map((name) => make("figure", {},
       make("figcaption", {}, make("b", {}, name), " ", make("code", {})), make("div", { class: "site-plot", role: "img", "aria-label": name }))));
@@ -105,6 +106,7 @@ class StagesTab {
     const key = JSON.stringify(asked);
     if (key !== JSON.stringify(this.asked())) return; // a slider has moved on, its answer comes
     this.row = row;
+    this.drawn = asked;
     this.rowOf = key;
     this.draw();
   }
@@ -120,12 +122,12 @@ class StagesTab {
         lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: "", height: STAGE_HEIGHT,
       });
     });
-    byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, shownToken(row.token)),
+    byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, freeatten.tokenText(row.token)),
       ` sees N = ${row.count.toLocaleString("en")} keys; ${row.zeros.toLocaleString("en")} get a weight of exactly 0.`);
     byId("stage-table").replaceChildren(table({
       caption: "The keys that are read most",
       header: ["token", "score s", "positivity f", "N·a", "weight w"],
-      rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), shownToken(token), ...values.map(short)]),
+      rows: row.strongest.map(({ key, token, values }) => [key.toLocaleString("en"), freeatten.tokenText(token), ...values.map(short)]),
     }));
     byId("stages-command").textContent = row.command;
     byId("stage-charts").dataset.drawn = this.rowOf;
@@ -139,17 +141,35 @@ class StagesTab {
     return parts;
   }
 
-  saveCsv() {
-    const lines = this.row.strongest.map(({ key, token, values }) => [key, token, ...values]);
-    save(csvOf([["key", "token", "score", "positivity", "N·a", "weight"], ...lines]), "freeatten-stages.csv", "text/csv");
+  /** What a download says of the row. */
+  caption() {
+    const { layer, head, position, last, power } = this.drawn;
+    const changed = [last === null ? "" : `${last} visible keys`, power === null ? "" : `power ${power}`].filter(Boolean);
+    return [this.setup.about(), [`layer ${layer}, head ${head}, query ${position}`, ...changed].join("; "),
+      byId("stage-note").textContent, `Made by ${this.row.command}`];
+  }
+
+  savePicture(kind) {
+    const charts = [...byId("stage-charts").children].map((figure) =>
+      ({ chart: figure.lastElementChild, heading: figure.querySelector("figcaption").textContent }));
+    return saveCharts("freeatten-stages", kind, { title: `${this.row.variant}: from score to weight`, charts, caption: this.caption() });
+  }
+
+  /** The points of the charts, one value a line. */
+  async saveCsv() {
+    try {
+      const { row, drawn: { layer, head, position } } = this;
+      const caption = [...this.caption(), "of a long row, the largest value of each stretch of keys"];
+      const { tokens } = await this.analysis.call("tokens");
+      const lines = row.stages.flatMap(([keys, values], at) => keys.map((key, place) =>
+        [row.variant, layer, head, position, STAGE_NAMES[at], key, tokens[key], values[place]]));
+      saveValues("freeatten-stages", caption, [["model", "layer", "head", "query", "stage", "key", "token", "value"], ...lines]);
+    } catch (error) {
+      this.setup.say(error.message, true);
+    }
   }
 
   themed() {
     this.draw();
   }
-}
-
-/** A token in which blanks and control characters can be seen. */
-function shownToken(token) {
-  return JSON.stringify(token).slice(1, -1).replaceAll('\\"', '"').replace(/^ +| +$/g, (blanks) => "·".repeat(blanks.length)) || "∅";
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,16 +109,17 @@ class Comparisons:
             advance(0, 1)
         documents = self._server.texts.documents(asked.text)
         lengths = fitting_lengths(rows, documents, asked.longest)
-        source = self._server.texts.option(asked.text)
         option = self._server.models.option
         named = [word for each in asked.checkpoints for word in ("--checkpoint", option(each))]
-        words = [*named, "--len", str(max(lengths)), "--text", source, "--seed", str(asked.seed)]
+        words = ["freeatten", "compare", *named, "--len", str(max(lengths))]
+        command = self._server.texts.command(words, asked.text, asked.seed)
+        own = asked.text.kind == "own"
         return Request(
             rows=rows,
             lengths=lengths,
             documents=documents,
-            source=source,
-            command=shlex.join(["freeatten", "compare", *words]),
+            source=asked.text.name if own else self._server.texts.option(asked.text),
+            command=command,
             texts=MOST_TEXTS,
             seed=asked.seed,
             device=choose_device(self._server.device),

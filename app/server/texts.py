@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 1_000_000
 """Of a pasted text or a file."""
 NAME_CHARACTERS = 200
+PASTED = "pasted text"
+PASTED_FILE = "pasted-text.txt"
+"""What the page saves a pasted text as, and what its commands read."""
 KEPT_SELECTIONS, SELECTION_BYTES = 64, 32_000_000
 
 
@@ -51,7 +55,7 @@ class TextSource:
         content = text_of("the text", asked["content"], MOST_CHARACTERS)
         if not content.strip():
             raise UsageError("the text is empty; paste one, or choose a file")
-        name = text_of("the text's name", asked["name"], NAME_CHARACTERS) or "pasted text"
+        name = text_of("the text's name", asked["name"], NAME_CHARACTERS) or PASTED
         return cls(kind, name, content.replace("\r\n", "\n"))
 
     @property
@@ -81,9 +85,21 @@ class Texts:
         given = {} if self.given is None else {"given": Path(self.given).name}
         return given | {kind: source_name(kind) for kind in ("stdlib", "prose")}
 
+    def command(self, words: Sequence[str], source: TextSource, seed: int) -> str:
+        """The command of `words` about a text: a pasted one is read from the file it is saved as.
+
+        Args:
+            words: `freeatten` and all that follows, without `--text` and `--seed`.
+        """
+        option = self.option(source)
+        read = f" < {PASTED_FILE}" if option == "-" else ""
+        return shlex.join([*words, "--text", option, "--seed", str(seed)]) + read
+
     def option(self, source: TextSource) -> str:
         """The command's `--text` for a source; folders are nobody's business elsewhere."""
         if source.kind == "own":
+            if source.name == PASTED:
+                return "-"
             is_word = source.name in ("stdlib", "prose") or source.name.startswith("-")
             return f"./{source.name}" if is_word else source.name
         path = self._path(source)

@@ -120,7 +120,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
         "index.html": Template(read("index.html")).substitute(safe),
         "README.md": space_card(SPACE, Template(SPACE_TEXT).substitute(words)),
         "site.css": component_style() + read("site.css"),
-        "site.js": script("elements.js", "compare.js", "site.js"),
+        "site.js": script("elements.js", "sheets.js", "compare.js", "site.js"),
         "component.js": component_script(),
         "plotly.min.js": get_plotlyjs(),
     }.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from freeatten_core.basics.errors import UsageError
@@ -14,9 +13,8 @@ from ..server.models import MOST_MODELS
 def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
     """What to type for the same view; an own text is named by its file."""
     asked = analysis.asked
-    text = analyses.texts.option(asked.text)
-    tail = ["--len", str(analysis.capture.length), "--text", text, "--seed", str(asked.seed)]
-    return shlex.join(["freeatten", name, *words, *tail])
+    given = ["freeatten", name, *words, "--len", str(analysis.capture.length)]
+    return analyses.texts.command(given, asked.text, asked.seed)
 
 
 def several(analyses: Analyses, ids: Any) -> list[Analysis]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.basics.assets import assets
 from freeatten_core.figures.comparison import comparison_figure, comparison_title
 from freeatten_core.figures.styles import row_labels, row_styles
-from freeatten_core.results.comparison import provenance, verdict_text
+from freeatten_core.results.comparison import no_language_text, provenance, verdict_text
 from freeatten_core.results.cube import CUBE
 from freeatten_core.results.format import (
     Entry,
@@ -39,7 +39,7 @@ MANY = 8
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
 BROKEN = 0.5
-"""Nats per token: a loss that rises by more is called broken."""
+"""Nats per token: a loss that rises by more is called broken, and so is marked a Δ above it."""
 LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 1100},
     "stacked": {"width": 640, "stacked": True},
@@ -144,7 +144,8 @@ def comparison(name: str, result: Result) -> dict[str, Any]:
         return about | {"main": _shown(main), "all": _shown(result)}
     whole = _shown(result, _legended)
     about["picked"] = row_names(main["variants"])
-    return about | {"main": _shown(main) | {"tables": whole["tables"]}, "all": whole}
+    numbers = {part: whole[part] for part in ("tables", "values")}
+    return about | {"main": _shown(main) | numbers, "all": whole}
 
 
 def scored(result: Result) -> dict[str, Any]:
@@ -188,6 +189,7 @@ def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled)
             _table(result, "loss", "ci95", LOSS_CAPTION, number),
             _table(result, "delta", "delta_ci95", DELTA_CAPTION, signed),
         ],
+        "values": _values(result),
     }
 
 
@@ -209,9 +211,17 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "controls": _controls(row),
                 "verdict": verdict_text(row) if result["texts"] > 1 else "",
                 "kind": row["verdict"],
+                "mark": _mark(row),
             }
         )
     return lines
+
+
+def _mark(row: Entry) -> str:
+    """▼ helps, ▲ hurts, ▲▲ hurts by half a nat or more."""
+    if row["verdict"] == "hurts":
+        return "▲▲" if row["delta"][-1] >= BROKEN else "▲"
+    return "▼" if row["verdict"] == "uses" else ""
 
 
 def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
@@ -230,6 +240,8 @@ def _controls(row: Entry) -> str:
 
 def answer(result: Result) -> str:
     """Who breaks and who holds, from the data."""
+    if warning := no_language_text(result):
+        return f"{warning}."
     longest, trained = count(max(result["lengths"])), count(result["train_length"])
     if longest == trained:
         return (
@@ -247,11 +259,17 @@ def answer(result: Result) -> str:
     if broken:
         least = min(rises[label] for label in broken)
         more = " or more" if len(broken) > 1 else ""
-        parts.append(f"At {longest} tokens {_listed(broken)} lost {least:.1f} nats{more}")
+        parts.append(
+            f"At {longest} tokens the loss of {_listed(broken)} is {least:.1f} nats{more} above "
+            f"that at {trained}"
+        )
     if held:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
+    if len(rises) > 1:
+        best, loss = _lowest(result)
+        parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}")
     single = (
         " One text has no interval, and so no verdict; two are needed."
         if result["texts"] == 1
@@ -261,6 +279,17 @@ def answer(result: Result) -> str:
         f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does, and use has "
         f"to beat the same model sliding (S) and a window in every layer (W) as well.{single}"
     )
+
+
+def _lowest(result: Result) -> tuple[str, float]:
+    """The row with the lowest loss at the longest length."""
+    losses = {
+        label: row["loss"][-1]
+        for row, label in zip(result["variants"], _labels(result), strict=True)
+        if row["loss"][-1] is not None
+    }
+    best = min(losses, key=losses.__getitem__)
+    return best, losses[best]
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -276,6 +305,25 @@ def _table(
         texts = [with_half_width(form(value), pair if value else None) for value, pair in pairs]
         rows.append([label, *texts])
     return {"caption": caption, "header": _headings(result["lengths"]), "rows": rows}
+
+
+def _values(result: Result) -> list[list[Any]]:
+    """What was measured, one value a line: measure, variant, tokens, value, low, high, texts."""
+    lines: list[list[Any]] = []
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        for measure, interval in (("loss", "ci95"), ("delta", "delta_ci95")):
+            pairs = zip(result["lengths"], row[measure], row[interval], strict=True)
+            lines += [
+                [measure, name, length, value, *(pair or (None, None)), result["texts"]]
+                for length, value, pair in pairs
+            ]
+        for measure in ("sliding_delta", "window_delta"):
+            if row.get(measure) is not None:
+                pair = row.get(f"{measure}_ci95") or (None, None)
+                lines.append(
+                    [measure, name, result["lengths"][-1], row[measure], *pair, result["texts"]]
+                )
+    return lines
 
 
 def _labels(result: Result) -> list[str]:

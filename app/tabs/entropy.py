@@ -36,7 +36,17 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             "sinks": sink_rate(capture).share if capture.length >= SINK_LENGTH else None,
             "positions": next(iter(found.values()))[0].tolist(),
             "heads": [
-                {"layer": layer, "head": head, "values": _numbers(line)}
+                {
+                    "layer": layer,
+                    "head": head,
+                    "values": _numbers(line),
+                    "command": command(
+                        "entropy",
+                        [*words, "--layer", str(layer), "--head", str(head)],
+                        analyses,
+                        analysis,
+                    ),
+                }
                 for layer, (_, lines) in found.items()
                 for head, line in enumerate(lines.tolist())
             ],

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..server.analyses import Analyses, Analysis, checked_head
-from ..server.answers import Answer
+from ..server.answers import Answer, text_of
 from .command import checkpoints, command, several
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from freeatten_core.analysis import AttentionMap, ByteScale
+    from freeatten_core.analysis import AttentionMap, ByteScale, Capture
+    from freeatten_core.analysis.map.region import Region
 
 MOST_CELLS = 1024
+SAVED_CELLS = 256
+STATE_CHARACTERS = 500
 
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
@@ -26,7 +28,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     maps = _Maps(analyses)
     return [
         *(maps.heads, maps.thumbnails, maps.open_map, maps.region, maps.row),
-        *(maps.view_command, maps.page, maps.cells_csv),
+        *(maps.view_command, maps.page, maps.cells),
     ]
 
 
@@ -104,15 +106,16 @@ class _Maps:
     def view_command(
         self, ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
     ) -> Answer:
-        """The command that shows the first map in a terminal, and saves all as a page."""
+        """The command that shows the map in a terminal; several are one page."""
         found = several(self.analyses, ids)
         layer, head = checked_head(found[0].capture, layer, head)
         words = [*checkpoints(self.analyses, found), "--layer", str(layer), "--head", str(head)]
         words += ["--query", _range("query", q0, q1, found), "--key", _range("key", k0, k1, found)]
+        words += ["--html", "map.html"] if len(found) > 1 else []
         return {"command": command("map", words, self.analyses, found[0])}
 
-    def page(self, ids: list[str], layer: int, head: int) -> Answer:
-        """The maps of a head as one page that needs no server."""
+    def page(self, ids: list[str], layer: int, head: int, state: str) -> Answer:
+        """The maps of a head as one page that needs no server, with the view that is open."""
         from freeatten_core.analysis.map.attention_map import finest
         from freeatten_core.mapview import HeadMap, render_page
 
@@ -136,18 +139,36 @@ class _Maps:
             tokens=first.labels(0, first.length),
             about=f"{first.length:,} tokens of {found[0].text}",
             command=command("map", [*words, "--html", "map.html"], self.analyses, found[0]),
-            difference=(0, 1) if len(items) > 1 else None,
+            state=text_of("state", state, STATE_CHARACTERS),
         )
         return {"page": text}
 
-    def cells_csv(
-        self, id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int
+    def cells(
+        self, ids: list[str], layer: int, head: int, q0: int, q1: int, k0: int, k1: int
     ) -> Answer:
-        """A region as CSV, as `freeatten map --csv` writes it."""
-        found = self.analyses.map(id, layer, head).region(q0, q1, k0, k1, 256)
-        file = io.StringIO()
-        found.write_csv(file)
-        return {"csv": file.getvalue()}
+        """A region of every map, a line a cell: model, query, token, key, token, cell, weight."""
+        found = several(self.analyses, ids)
+        maps = [self.analyses.map(id, layer, head) for id in ids]
+        lines = [
+            [str(each.capture.variant), *cell]
+            for each, attention in zip(found, maps, strict=True)
+            for cell in _lines_of(each.capture, attention.region(q0, q1, k0, k1, SAVED_CELLS))
+        ]
+        return {"lines": lines}
+
+
+def _lines_of(capture: Capture, region: Region) -> list[list[Any]]:
+    """The visible cells of a region, each with the tokens that it begins with."""
+    queries, keys = (
+        [(at, capture.labels(at, at + 1)[0]) for at in edges[:-1].tolist()]
+        for edges in (region.query_edges(), region.key_edges())
+    )
+    return [
+        [*query, *key, region.cell, float(f"{weight:.6g}")]
+        for query, line in zip(queries, region.values().tolist(), strict=True)
+        for key, weight in zip(keys, line, strict=True)
+        if key[0] < query[0] + region.cell
+    ]
 
 
 def _range(name: str, start: Any, stop: Any, found: list[Analysis]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ..server.analyses import LONGEST, Analyses
 from ..server.answers import Answer
 from ..server.models import MOST_MODELS, modifiers
-from ..server.texts import MOST_CHARACTERS
+from ..server.texts import MOST_CHARACTERS, PASTED_FILE
 
 LENGTHS = tuple(512 * 2**power for power in range(7))
 FIRST_LENGTH = 2048
@@ -34,6 +34,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             "modifiers": modifiers(),
             "suggestions": analyses.models.suggestions(),
             "characters": MOST_CHARACTERS,
+            "pasted": PASTED_FILE,
             "folders": analyses.models.local,
             "statistics": [
                 {"id": name, "label": each.label, "unit": each.unit, "meaning": each.meaning}

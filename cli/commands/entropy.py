@@ -50,6 +50,10 @@ def entropy(
             "mean_distance, zeros, small or row_sum."
         ),
     ] = "relative_entropy",
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
+    ] = None,
+    head: Annotated[int | None, typer.Option(min=0, help="With --layer.")] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="List this many heads, highest first, not a table.")
     ] = None,
@@ -83,6 +87,7 @@ def entropy(
     _check_statistic(statistic)
     if by is not None:
         check_choice("by", by, ("length",))
+    place = _place(layer, head, by)
     request = _request(
         variants,
         checkpoint,
@@ -90,6 +95,7 @@ def entropy(
         text,
         device,
         statistic=statistic,
+        place=place,
         texts=texts,
         by_length=by == "length",
         seed=seed,
@@ -140,6 +146,7 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     from rich.text import Text
 
     from freeatten_core.results.format import row_names
+    from freeatten_core.results.heads import curve_of
 
     from ..terminal.chart import line_chart
 
@@ -168,10 +175,24 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
         name: (result["positions"], entry["by_position"])
         for entry, name in zip(result["variants"], names, strict=True)
     }
-    title = f"{result['label']}{unit} by position, mean over layers and heads"
+    title = f"{result['label']}{unit} by position, {curve_of(result)}"
     console.print()
     console.print(Text.from_ansi(line_chart(curves, title, console.width)))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
+
+
+def _place(layer: int | None, head: int | None, by: str | None) -> tuple[int, int] | None:
+    """The head whose curve is asked for, if one is."""
+    from freeatten_core.basics.errors import UsageError
+
+    if layer is None and head is None:
+        return None
+    if layer is None or head is None:
+        given, missing = ("--head", "--layer") if layer is None else ("--layer", "--head")
+        raise UsageError(f"{given} is given without {missing}; a curve is of one head or of all")
+    if by is not None:
+        raise UsageError("--by length is of all heads; leave out --layer and --head")
+    return layer, head
 
 
 def _texts(result: dict[str, Any]) -> str:

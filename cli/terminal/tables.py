@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from freeatten_core.results.comparison import verdict_text
+from freeatten_core.results.comparison import no_language_text, verdict_text
 from freeatten_core.results.format import (
     Entry,
     Interval,
@@ -386,7 +386,8 @@ def comparison_view(
         parts.append(chart)
     if has_delta(result):
         parts.append(verdict_table(result, width))
-    bad = [Text(line, HURTS) for line in [partial_text(result), *troubles(result)] if line]
+    wrong = [partial_text(result), no_language_text(result), *troubles(result)]
+    bad = [Text(line, HURTS) for line in wrong if line]
     lines = [reading_line(result), *declared_lines(result), *number_lines(result)]
     parts.append(Group(*map(Text, lines), *bad))
     parts.append(Group(Text(text_line(result)), Text(run_line(result)), command(result)))

@@ -24,7 +24,7 @@ from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Advance, Meter, ignore
-from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.data.tokenizer import token_texts, tokenizer_id
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
@@ -150,8 +150,8 @@ class Capture:
         return rows
 
     def labels(self, start: int, stop: int) -> list[str]:
-        """The text of every token start…stop; part of a character shows as �."""
-        return [self.tokenizer.decode([token]) for token in self.tokens[start:stop].tolist()]
+        """The text of every token start…stop, as `data.tokenizer.token_texts` tells it."""
+        return token_texts(self.tokenizer, self.tokens.cpu().numpy(), start, stop)
 
 
 class _EnoughError(Exception):

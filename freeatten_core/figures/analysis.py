@@ -17,6 +17,7 @@ from freeatten_core.results.format import (
     signed,
     source_name,
 )
+from freeatten_core.results.heads import curve_of
 
 from .canvas import (
     SLIM_LEFT,
@@ -106,7 +107,7 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
         + [trained_note(panel, length, look) for panel in panels for length in trained],
         title=f"{result['label'][0].upper()}{result['label'][1:]} at {count(result['length'])} "
         "tokens",
-        subtitle=f"{result['meaning']} · mean over layers and heads · {_texts(result)}",
+        subtitle=f"{result['meaning']} · {curve_of(result)} · {_texts(result)}",
         look=look,
         space=space,
         stacked=False,

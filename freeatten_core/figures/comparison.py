@@ -76,9 +76,8 @@ def comparison_figure(
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    parts = [
-        _loss_part(result, lines, space.fit(_loss_panel(lines, axis, *domains[0])), look, labels)
-    ]
+    loss_panel = space.fit(_loss_panel(lines, _guesses(result), axis, *domains[0]))
+    parts = [_loss_part(result, lines, loss_panel, look, labels)]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         parts.append(_delta_part(result, delta_lines, panel, look, labels))
@@ -111,11 +110,19 @@ def _loss_part(
     result: Result, lines: Sequence[Line], panel: Panel, look: Look, labels: bool
 ) -> Part:
     trained = _marks(result)
+    guesses = [guess for guess in _guesses(result) if panel.span[0] < guess < panel.span[1]]
     notes = end_labels(panel, lines, 2, sign=False) if labels else []
     notes += missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
-    traces = [line.trace(panel) for line in lines]
-    return Part([panel], traces, trained_mark(panel, trained, look), notes)
+    notes += [_guess_note(panel, guess, look) for guess in guesses]
+    shapes = trained_mark(panel, trained, look)
+    shapes += [_guess_mark(panel, guess, look) for guess in guesses]
+    return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
+
+
+def _guesses(result: Result) -> list[float]:
+    """The losses of guessing, where the result has them."""
+    return sorted({row["uniform_loss"] for row in result["variants"] if "uniform_loss" in row})
 
 
 def _delta_part(
@@ -172,8 +179,43 @@ def _delta_lines(result: Result) -> list[Line]:
     return length_lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
-def _loss_panel(lines: Sequence[Line], axis: Element, x_domain: Any, y_domain: Any) -> Panel:
+_NEAR_GUESS = 1.0
+"""Nats below the loss of guessing from where on its line is drawn."""
+
+
+def _guess_mark(panel: Panel, guess: float, look: Look) -> Element:
+    return {
+        "type": "line",
+        "xref": f"x{panel.key} domain",
+        "yref": f"y{panel.key}",
+        **{"x0": 0, "x1": 1, "y0": guess, "y1": guess},
+        "line": {"color": look.soft, "dash": "dot", "width": 1.3},
+        "layer": "below",
+    }
+
+
+def _guess_note(panel: Panel, guess: float, look: Look) -> Element:
+    return panel.note(
+        "guessing: log of the vocabulary",
+        0.98,
+        guess,
+        yref=f"y{panel.key}",
+        xanchor="right",
+        yanchor="bottom",
+        font={"size": TEXT_SIZE, "color": look.soft},
+    )
+
+
+def _loss_panel(
+    lines: Sequence[Line],
+    guesses: Sequence[float],
+    axis: Element,
+    x_domain: Any,
+    y_domain: Any,
+) -> Panel:
     values = [value for line in lines for value in line.values(reach=0.5)]
+    # a loss that comes near guessing, or lies above it, is seen against it
+    values += [guess for guess in guesses if values and max(values) > guess - _NEAR_GUESS]
     return Panel(
         "",
         x_domain,

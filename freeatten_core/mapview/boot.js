@@ -16,7 +16,7 @@ function carried(page) {
   }));
 }
 
-/** Keeps a view in the address, and follows the address. @param {Options} options */
+/** Keeps a view in the address, which goes before the page's own. @param {Options} options */
 function linked(options) {
   let timer = 0;
   const hash = () => location.hash.slice(1);
@@ -26,7 +26,7 @@ function linked(options) {
       if (state !== hash()) history.replaceState(null, "", `#${state}`);
     }, STATE_DELAY);
   };
-  return { ...options, state: hash(), onState: write };
+  return { ...options, state: hash() || options.state, onState: write };
 }
 
 /** Starts the page. */
@@ -36,8 +36,9 @@ function start() {
   if (!root || !data) return null;
   const page = JSON.parse(data.textContent ?? "");
   document.documentElement.dataset.freeatten = "page";
-  const { title, tokens, difference } = page;
-  const view = new MapView(root, linked({ maps: carried(page), title, tokens, difference }));
+  const { title, tokens, difference, about, command, state } = page;
+  const caption = () => [about, command && `Made by ${command}`].filter(Boolean);
+  const view = new MapView(root, linked({ maps: carried(page), title, tokens, difference, state, caption }));
   view.ready.catch((error) => {
     root.append(element("p", { class: "fa-error", role: "alert", text: `The maps could not be read: ${error}` }));
   });
@@ -49,12 +50,15 @@ const page = start();
 
 /** @type {any} */ (window).freeatten = {
   MapView,
+  Sheet,
+  around,
   PayloadSource,
   DifferenceSource,
   unpacked,
   sharedScale,
   thumbnail,
   largest,
+  tokenText,
   page,
   weight: (/** @type {number} */ map, /** @type {number} */ query, /** @type {number} */ key) =>
     page?.weight(map, query, key),

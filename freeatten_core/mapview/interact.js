@@ -2,7 +2,8 @@
 
 /**
  * @typedef {object} Actions  Points are in CSS pixels of the canvas.
- * @property {(factor: number, x: number, y: number) => void} zoom  a factor above 1 shows more
+ * @property {(factor: number, x: number, y: number) => boolean} zoom  a factor above 1 shows more;
+ *   whether there was more to show
  * @property {(dx: number, dy: number) => void} drag
  * @property {(x: number, y: number) => void} point
  * @property {() => void} leave
@@ -45,11 +46,12 @@ class Gestures {
 
   /** @param {WheelEvent} event */
   onWheel(event) {
-    event.preventDefault();
     const { x, y } = this.place(event);
     const speed = event.ctrlKey ? PINCH_SPEED : WHEEL_SPEED;
     const lines = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : WHEEL_LINE;
-    this.actions.zoom(Math.exp(event.deltaY * lines * speed), x, y);
+    const isTaken = this.actions.zoom(Math.exp(event.deltaY * lines * speed), x, y);
+    // what shows all cannot show more: the page scrolls, and is not zoomed by a pinch
+    if (isTaken || event.ctrlKey) event.preventDefault();
   }
 
   /** @param {PointerEvent} event */

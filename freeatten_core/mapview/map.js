@@ -12,6 +12,7 @@
  * @property {string[] | null} [tokens]
  * @property {[number, number] | null} [difference]  numbers of two maps of a head
  * @property {string} [state]  as `state()` gave it
+ * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
  * @property {"light" | "dark"} [theme]  the system's, and a button, without it
  */
@@ -77,7 +78,7 @@ class MapView {
   }
 
   toolbar() {
-    const about = () => middle(this.view);
+    const about = () => kept(this.view, this.cross);
     const bar = element("div", { class: "fa-toolbar", role: "toolbar", "aria-label": "view" },
       toolButton("+", "zoom in", () => this.zoom(ZOOM_STEP, about())),
       toolButton("−", "zoom out", () => this.zoom(1 / ZOOM_STEP, about())),
@@ -88,7 +89,8 @@ class MapView {
     this.differenceChoice = selectBox("Difference", [["", "none"]], (value) =>
       this.show(this.head, value ? pairOf(value) : null));
     bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
-      toolButton("Save PNG", "save this view as a picture", () => this.savePicture()));
+      toolButton("Save PNG", "save this view as a picture", () => this.savePicture("png")),
+      toolButton("SVG", "save this view as SVG", () => this.savePicture("svg")));
     if (!this.options.theme) bar.append(toolButton("◐", "switch light and dark", () => this.switchTheme()));
     return bar;
   }
@@ -209,7 +211,11 @@ class MapView {
     const token = (/** @type {number} */ x, /** @type {number} */ y) => panel.plot.at(x, y, this.view);
     const scale = () => this.view.span / panel.plot.side;
     return {
-      zoom: (factor, x, y) => this.zoom(factor, token(x, y)),
+      zoom: (factor, x, y) => {
+        const isAtEnd = factor > 1 && isWhole(this.view, this.extent);
+        this.zoom(factor, token(x, y));
+        return !isAtEnd;
+      },
       drag: (dx, dy) => this.look(panned(this.view, -dy * scale(), -dx * scale(), this.extent)),
       point: (x, y) => this.point(panel.plot.holds(x, y) ? token(x, y) : null),
       leave: () => this.point(null),
@@ -328,8 +334,8 @@ class MapView {
     else if (arrow) {
       const far = this.view.span * ARROW_STEP;
       this.look(panned(this.view, arrow[0] * far, arrow[1] * far, this.extent));
-    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, middle(this.view));
-    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, middle(this.view));
+    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, kept(this.view, this.cross));
+    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, kept(this.view, this.cross));
     else if (key === "Home") this.whole();
     else if (key === "Enter") this.pick(this.cross);
     else if (key === "Escape") this.letGo();
@@ -441,10 +447,21 @@ class MapView {
     return new Promise((resolve) => this.waiting.push(resolve));
   }
 
-  savePicture() {
+  /** @param {"png" | "svg"} kind */
+  savePicture(kind) {
     const title = this.options.title ?? "Attention map";
-    const canvas = picture(this.panels, title, this.shared, this.readLook());
-    return saved(canvas, "attention-map.png");
+    const caption = [...(this.options.caption?.() ?? []), this.region()];
+    return picture(this.panels, title, caption, this.shared, this.readLook()).save("attention-map", kind);
+  }
+
+  /** Which head and part of the matrix is shown, and what is pinned. */
+  region() {
+    const { view: { query, key, span }, pin } = this;
+    const of = (/** @type {number} */ start, /** @type {number} */ length) =>
+      `${count(Math.floor(start))} to ${count(Math.min(Math.ceil(start + span), length) - 1)}`;
+    const parts = [this.head, `queries ${of(query, this.queryLength)}`, `keys ${of(key, this.keyLength)}`];
+    if (pin !== null) parts.push(`query ${this.token(pin)} at ${count(pin)} is pinned`);
+    return parts.filter(Boolean).join("; ");
   }
 
   // Links

@@ -39,6 +39,7 @@ SCRIPTS = (
     "interact.js",
     "panel.js",
     "side.js",
+    "sheet.js",
     "picture.js",
     "thumbnail.js",
     "controls.js",
@@ -108,6 +109,7 @@ def write_page(
     about: str = "",
     command: str = "",
     difference: tuple[int, int] | None = None,
+    state: str = "",
 ) -> None:
     """Write maps as one self-contained HTML file; arguments as `render_page`.
 
@@ -116,7 +118,13 @@ def write_page(
         ContentError: the disk is full.
     """
     text = render_page(
-        maps, title, tokens=tokens, about=about, command=command, difference=difference
+        maps,
+        title,
+        tokens=tokens,
+        about=about,
+        command=command,
+        difference=difference,
+        state=state,
     )
     write_text(Path(path), text)
 
@@ -129,6 +137,7 @@ def render_page(
     about: str = "",
     command: str = "",
     difference: tuple[int, int] | None = None,
+    state: str = "",
 ) -> str:
     """The page as text.
 
@@ -139,6 +148,8 @@ def render_page(
         about: a line under the title.
         command: what reproduces the page, shown under the maps.
         difference: show a map of how two of a head's maps differ, by their numbers, at first.
+        state: the view to open with, as the component's own links write it (`q=0&k=0&span=48`);
+            a link to the page goes before it.
 
     Raises:
         UsageError: no map, tokens of another length than the maps, maps of one head that differ in
@@ -154,6 +165,9 @@ def render_page(
         "title": title,
         "tokens": None if tokens is None else list(tokens),
         "difference": difference,
+        "about": about,
+        "command": command,
+        "state": state,
         "maps": [
             {"name": item.name, "head": item.head, **each}
             for item, each in zip(maps, packed, strict=True)

@@ -50,6 +50,13 @@ function middle(view) {
   return { query: view.query + view.span / 2, key: view.key + view.span / 2 };
 }
 
+/** What a zoom without a pointer keeps in place: the cross where it is in view, else the middle. */
+function kept(/** @type {View} */ view, /** @type {{query: number, key: number} | null} */ cross) {
+  const isIn = (/** @type {number} */ at, /** @type {number} */ start) => at >= start && at < start + view.span;
+  if (!cross || !isIn(cross.query, view.query) || !isIn(cross.key, view.key)) return middle(view);
+  return { query: cross.query + 0.5, key: cross.key + 0.5 };
+}
+
 /** @param {View} view @param {number} extent */
 function isWhole(view, extent) {
   return view.span >= extent;

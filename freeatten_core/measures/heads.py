@@ -27,6 +27,7 @@ from freeatten_core.analysis.rows import (
     sink_rate,
     uniform_rule_share,
 )
+from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
@@ -61,6 +62,8 @@ class SurveyRequest:
     command: str
     statistic: Name = "relative_entropy"
     """What is given by position."""
+    place: tuple[int, int] | None = None
+    """Layer and head whose curve is given by position; None for the mean of all."""
     texts: int = 1
     by_length: bool = False
     seed: int = 0
@@ -79,9 +82,11 @@ def survey(
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: no text is long enough, rows with different tokenizers, too little memory.
+        UsageError: no text is long enough, rows with different tokenizers, too little memory, a
+            head that a row does not have.
     """
     started = time.perf_counter()
+    _check_place(request)
     tokenizer = common_tokenizer(request.rows)
     drawn = select_texts(
         request.documents, tokenizer, request.length - 1, request.texts, request.seed
@@ -99,6 +104,19 @@ def survey(
     return dict(
         json_ready(_header(request, len(drawn.texts), text) | facts | {"variants": entries})
     )
+
+
+def _check_place(request: SurveyRequest) -> None:
+    if request.place is None:
+        return
+    layer, head = request.place
+    for row in request.rows:
+        config = row.checkpoint.config
+        if layer >= config.layers or head >= config.heads:
+            raise UsageError(
+                f"layer {layer}, head {head} is not in {row.variant}, which has layers 0 to "
+                f"{config.layers - 1} and heads 0 to {config.heads - 1}"
+            )
 
 
 def lengths_of(length: int, train_length: int) -> list[int]:
@@ -127,6 +145,8 @@ def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Resu
         "meaning": shown.meaning,
         "positions": [(a + b - 1) / 2 for a, b in pairwise(edges)],
     }
+    if request.place is not None:
+        header |= {"layer": request.place[0], "head": request.place[1]}
     if request.by_length:
         lengths = _lengths(request)
         header |= {"lengths": lengths, "distances": doubling_edges(lengths[-1])}
@@ -164,8 +184,11 @@ def _measure_text(request: SurveyRequest, seen: Capture) -> Iterator[tuple[str, 
         yield "sink", np.array([head.sink for head in table])
         yield "sink_rate", np.array(sink_rate(seen).share)
     yield "uniform_rule", np.array(uniform_rule_share(seen).share)
-    curves = [by_position(seen, request.statistic, layer, POINTS)[1] for layer in seen.layers]
-    yield "by_position", torch.cat(curves).double().cpu().numpy()
+    layers = seen.layers if request.place is None else [request.place[0]]
+    curves = torch.cat([by_position(seen, request.statistic, layer, POINTS)[1] for layer in layers])
+    if request.place is not None:
+        curves = curves[request.place[1] :][:1]
+    yield "by_position", curves.double().cpu().numpy()
     if request.by_length:
         yield from _by_length(seen, _lengths(request))
 

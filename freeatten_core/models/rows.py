@@ -60,6 +60,10 @@ class Row:
         return self.checkpoint.config.train_length
 
     @property
+    def vocab_size(self) -> int:
+        return self.checkpoint.config.vocab_size
+
+    @property
     def lengths(self) -> dict[str, int | None]:
         """What its entry of a result says of lengths."""
         return {"train_length": self.restart_length}
@@ -85,6 +89,10 @@ class CausalRow:
     @property
     def tokenizer(self) -> Tokenizer:
         return self.model.codec.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        return self.model.vocab_size
 
     @property
     def lengths(self) -> dict[str, int | None]:

@@ -94,6 +94,28 @@ def verdict_text(row: Entry) -> str:
     return f"{text}, yet worse than a window" if hidden else text
 
 
+def no_language_text(result: Result) -> str:
+    """That the text is none that these models can read; empty where they read it.
+
+    Then no loss tells anything of attention: every row is worse than guessing at every length.
+    """
+    pairs = [
+        (loss, row.get("uniform_loss"))
+        for row in result["variants"]
+        for loss in row["loss"]
+        if loss is not None
+    ]
+    if not pairs or not all(guess is not None and loss >= guess for loss, guess in pairs):
+        return ""
+    guess = min(guess for _, guess in pairs)
+    models = "this model" if len(result["variants"]) == 1 else "these models"
+    return (
+        f"This text is not language to {models}: every loss is above {number(guess, 2)}, that of "
+        "guessing among the tokens, so the rows tell nothing of attention; take a text of the "
+        "kind they were trained on"
+    )
+
+
 def has_interval(row: Entry) -> bool:
     """Whether Δ at the longest length has an interval; from one text it has none."""
     return half_width(row["delta_ci95"][-1]) is not None

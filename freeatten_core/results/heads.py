@@ -103,6 +103,13 @@ def head_name(head: Entry) -> str:
     return f"{head['layer']}.{head['head']}"
 
 
+def curve_of(result: Result) -> str:
+    """Whose curves a result of `freeatten entropy` has."""
+    if "head" in result:
+        return f"layer {result['layer']}, head {result['head']}"
+    return "mean over layers and heads"
+
+
 def measure_digits(name: str) -> int:
     """Digits behind the point that a measure is worth."""
     return {"entropy": 2, "effective_tokens": 1, "mean_distance": 0}.get(name, 3)

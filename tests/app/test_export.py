@@ -333,11 +333,27 @@ def test_the_answer_is_made_from_the_data():
     result = sample_result(["softmax", "relu", "lssar:p=15"])
     assert LOSS["softmax"][-1] - LOSS["softmax"][0] < LOSS["relu"][-1] - LOSS["relu"][0]
     assert comparison_view.answer(result).startswith(
-        "At 8,192 tokens Softmax (standard) and relu lost 2.6 nats or more; "
-        "Softplus + re-weighting (LSSAR p=15) stayed within 0.02 of the loss at 512. "
+        "At 8,192 tokens the loss of Softmax (standard) and relu is 2.6 nats or more above that at "
+        "512; Softplus + re-weighting (LSSAR p=15) stayed within 0.02 of the loss at 512; the "
+        "lowest loss there is that of Softplus + re-weighting (LSSAR p=15), "
     )
     alone = comparison_view.answer(sample_result(["lssar:p=15"]))
     assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
+
+
+def test_a_row_that_breaks_is_marked_apart_from_one_that_is_a_little_worse():
+    result = sample_result(["softmax", "softmax-ls"], date="2026-11-27")
+    for row, delta in zip(result["variants"], (9.19, 0.18), strict=True):
+        row |= {"verdict": "hurts", "delta": [0.0] * 4 + [delta]}
+    lines = comparison_view.scored(result)["main"]["lines"]
+    assert [line["mark"] for line in lines] == ["▲▲", "▲"]
+
+
+def test_nonsense_is_said_to_be_none_of_the_rows_language():
+    result = sample_result(["softmax", "lssar:p=15"])
+    for row in result["variants"]:
+        row |= {"uniform_loss": 2.0, "loss": [2.5 + at / 100 for at in range(5)]}
+    assert comparison_view.answer(result).startswith("This text is not language to these models")
 
 
 def test_a_row_below_its_restart_and_not_below_a_window_is_not_shown_as_good():

@@ -573,6 +573,31 @@ def test_gone_is_an_answer():
     assert answering(function)({}) == {"gone": True}
 
 
+def test_the_command_of_a_pasted_text_reads_the_file_that_the_page_saves(server):
+    name = analysed(server, text=own("部分 " * 300, ""))
+    given = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    command = ask(server, "view_command", **given)["command"]
+    assert command.endswith("--text - --seed 0 < pasted-text.txt")
+    assert ask(server, "choices")["pasted"] == "pasted-text.txt"
+    tokens = ask(server, "tokens", id=name)["tokens"]
+    assert "�" not in "".join(tokens)
+    assert "⟨部 1/3⟩" in tokens
+
+
+def test_cells_of_several_maps_name_their_model_and_tokens(server):
+    names = [analysed(server, "softmax"), analysed(server)]
+    place = {"layer": 1, "head": 2, "q0": 4, "q1": 9, "k0": 0, "k1": 9}
+    lines = ask(server, "cells", ids=names, **place)["lines"]
+    assert {model for model, *_ in lines} == {"softmax", "lssar:p=15"}
+    tokens = ask(server, "tokens", id=names[0])["tokens"]
+    seen = [(query, key) for _, query, _, key, *_ in lines]
+    visible = [(query, key) for query in range(4, 9) for key in range(query + 1)]
+    assert seen == 2 * visible
+    for _, query, query_token, key, key_token, cell, _ in lines:
+        assert (query_token, key_token, cell) == (tokens[query], tokens[key], 1)
+    assert "error" in ask(server, "page", ids=names, layer=1, head=2, state="q" * 501)
+
+
 def test_a_command_quotes_the_name_of_a_text(server):
     name = analysed(server, text=own(WORDS, "my; rm -rf $HOME.txt"))
     given = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}

@@ -1,7 +1,10 @@
 """The served app in a real browser: every tab, numbers, links, cancel, hostile text, sessions."""
 
+import csv
 import re
 import socket
+import threading
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,10 +15,17 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
-from pages import boxes_of, overlapping, place, settled, shown, wait
+from pages import ask, boxes_of, overlapping, place, settled, shown, wait
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
-from freeatten_core.analysis import by_position, capture, head_table, row_stages, thumbnails
+from freeatten_core.analysis import (
+    AttentionMap,
+    by_position,
+    capture,
+    head_table,
+    row_stages,
+    thumbnails,
+)
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.models.rows import modified_row
@@ -40,6 +50,7 @@ SLIDE = """(slider) => {
     slider.dispatchEvent(new Event("change"));
 }"""
 SIZES = [(1280, 800), (390, 844)]
+SVG = "http://www.w3.org/2000/svg"
 HOSTILE = (
     "<script>window.hacked = 1</script> </script><img src=x onerror='window.hacked = 1'> "
     "${window.hacked = 1} {{window.hacked}} <!--<script> \x00\x1b\r\n\t\x7f \u2028\ufeff \u202egnik"
@@ -113,6 +124,25 @@ def captured(analyses, index, *, length=LENGTH, modifiers=""):
     return capture(row.checkpoint, tokens, variant=row.variant)
 
 
+def downloaded(page, selector):
+    """The bytes of the file that a button saves."""
+    with page.expect_download() as told:
+        page.locator(selector).click()
+    return told.value.path().read_bytes()
+
+
+def values_of(saved):
+    """A CSV's caption, and its lines as dictionaries."""
+    lines = saved.decode().splitlines(keepends=True)
+    caption = [line for line in lines if line.startswith("# ")]
+    return "".join(caption), list(csv.DictReader(lines[len(caption) :]))
+
+
+def texts_of(saved):
+    """The texts of an SVG."""
+    return [each.text or "" for each in ElementTree.fromstring(saved).iter(f"{{{SVG}}}text")]
+
+
 def status(page):
     return page.locator("#status").text_content()
 
@@ -123,18 +153,37 @@ def status(page):
 def test_compare_opens_with_a_result(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn === 'wide light'")
     assert "which attention breaks?" in page.title()
+    names = "[...document.querySelectorAll('meta[property=\"og:title\"]')].map(one => one.content)"
+    assert page.evaluate(names) == ["freeatten"]
+    metas = page.evaluate("[...document.querySelectorAll('meta')].map(one => one.content).join()")
+    assert "gradio" not in metas.lower()
+    assert page.evaluate("document.querySelectorAll('main').length") == 1
     assert page.locator("#lines li").count() == 4
     page.locator("#all").click()
     wait(page, "document.querySelectorAll('#lines li').length === 8")
     assert "all=1" in page.evaluate("location.hash")
-    with page.expect_download() as told:
-        page.locator("#compare-csv").click()
-    lines = told.value.path().read_text().splitlines()
-    assert len(lines) == 1 + 2 * 8
-    assert lines[0].startswith("measure,variant,512 tokens")
-    with page.expect_download() as told:
-        page.locator("#compare-png").click()
-    assert told.value.path().read_bytes().startswith(b"\x89PNG")
+    stored = stored_comparisons()["stdlib-16x"]
+    caption, lines = values_of(downloaded(page, "#compare-csv"))
+    assert stored["command"] in caption
+    of_softmax = [each for each in lines if each["variant"] == "softmax"]
+    assert len([each for each in lines if each["measure"] == "loss"]) == 5 * 8
+    low, high = stored["variants"][0]["ci95"][0]
+    assert of_softmax[0] == {
+        "measure": "loss",
+        "variant": "softmax",
+        "tokens": "512",
+        "value": str(stored["variants"][0]["loss"][0]),
+        "low": str(low),
+        "high": str(high),
+        "n": str(stored["texts"]),
+    }
+    assert {each["measure"] for each in of_softmax} == {
+        "loss",
+        "delta",
+        "sliding_delta",
+        "window_delta",
+    }
+    assert downloaded(page, "#compare-png").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
@@ -176,6 +225,25 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     wait(again, "document.getElementById('picks').hidden")
     assert again.locator("#all").is_visible()
     assert again.locator("#lines li").count() == 4
+
+
+def test_a_picture_names_every_line_once_and_says_how_it_was_made(opened):
+    page = opened("compare&result=systems/code", "document.getElementById('chart').dataset.drawn")
+    page.locator("#picks summary").click()
+    for box in page.locator("#picks input").all():
+        box.check()
+    wait(page, "document.getElementById('chart').data.length === 2 * 23")
+    stored = stored_comparisons()["systems/code"]
+    words = texts_of(downloaded(page, "#compare-svg"))
+    entries = [each for each in words if ": loss " in each]
+    assert len(entries) == len(stored["variants"]) == 23
+    assert len({each.split(": loss ")[0] for each in entries}) == 23
+    assert page.locator("#title").text_content() in " ".join(words)
+    made = "".join(words).replace(" ", "")
+    assert f"Made by {stored['command']}".replace(" ", "") in made
+    png = downloaded(page, "#compare-png")
+    assert png.startswith(b"\x89PNG")
+    assert int.from_bytes(png[16:20], "big") > 2000
 
 
 @pytest.mark.parametrize("state", ["rows=none", "rows=", "rows=%3Cb%3E%2Csigmoid"])
@@ -380,19 +448,42 @@ def test_a_link_restores_the_map_also_when_its_analysis_is_gone(opened, served):
     assert page.locator(".fa-failed").count() == 0
 
 
-def test_downloads_of_the_map(opened):
-    page = opened(f"map&{SETUP}&q=10&k=5&span=40", MAPS)
-    with page.expect_download() as told:
-        page.locator("#save-csv").click()
-    lines = told.value.path().read_text().splitlines()
-    assert lines[0] == "query,key,cell,weight"
-    assert all(10 <= int(line.split(",")[0]) < 51 for line in lines[1:])
-    with page.expect_download() as told:
-        page.locator("#save-page").click()
-    text = told.value.path().read_text()
-    assert "freeatten map --checkpoint softmax --checkpoint lssar-p15" in text
+def test_downloads_of_the_map(opened, served):
+    view = "q=10&k=5&span=40&pin=30"
+    page = opened(f"map&{SETUP}&{view}&head=layer+1%2C+head+2", MAPS)
     command = page.locator("#map-command").text_content()
-    assert "--query 10:50 --key 5:45 --len 512" in command
+    assert "--query 10:50 --key 5:45 --html map.html --len 512" in command
+    caption, lines = values_of(downloaded(page, "#save-csv"))
+    for part in (command, "layer 1, head 2", "512 tokens of words.txt", "at 30 is pinned"):
+        assert part in caption
+    found = captured(served[0], 1)
+    weights = AttentionMap.of(found, 1, 2).weights(10, 51, 0, 512)
+    for model in ("softmax", "lssar:p=15"):
+        of_model = [each for each in lines if each["model"] == model]
+        assert {int(each["query"]) for each in of_model} == set(range(10, 50))
+        assert all(int(each["key"]) <= int(each["query"]) for each in of_model)
+    for each in of_model:
+        query, key = int(each["query"]), int(each["key"])
+        assert float(each["weight"]) == pytest.approx(float(weights[query - 10, key]), rel=1e-4)
+        assert each["query_token"] == found.labels(query, query + 1)[0]
+        assert each["key_token"] == found.labels(key, key + 1)[0]
+        assert (each["layer"], each["head"], each["cell"]) == ("1", "2", "1")
+    with page.expect_download() as told:
+        page.get_by_role("button", name="save this view as SVG").click()
+    words = " ".join(texts_of(told.value.path().read_bytes()))
+    for part in (command, "layer 1, head 2", "queries 10 to 49", "512 tokens of words.txt"):
+        assert part in words
+
+
+def test_a_map_saved_as_a_page_opens_where_it_was(opened, visit, tmp_path):
+    page = opened(f"map&{SETUP}&q=10&k=5&span=40&pin=30&head=layer+1%2C+head+2", MAPS)
+    path = tmp_path / "map.html"
+    path.write_bytes(downloaded(page, "#save-page"))
+    assert "freeatten map --checkpoint softmax --checkpoint lssar-p15" in path.read_text()
+    saved = visit(path)
+    assert ask(saved, "({...freeatten.page.view})") == {"query": 10, "key": 5, "span": 40}
+    assert ask(saved, "freeatten.page.pin") == 30
+    assert ask(saved, "freeatten.page.difference") is None
 
 
 def test_entropy_draws_every_model(opened, served):
@@ -403,9 +494,21 @@ def test_entropy_draws_every_model(opened, served):
     expected = by_position(captured(served[0], 1), "largest", 2, 256)[1][1]
     assert torch.allclose(torch.tensor(drawn), expected, rtol=1e-3)
     assert "of=layer" in page.evaluate("location.hash")
-    with page.expect_download() as told:
-        page.locator("#curves-csv").click()
-    assert len(told.value.path().read_text().splitlines()) == 1 + 2 * 15 * 256
+    caption, lines = values_of(downloaded(page, "#curves-csv"))
+    assert "layer 2, head 1" in caption
+    assert {(each["model"], each["layer"], each["head"]) for each in lines} == {
+        ("softmax", "2", "1"),
+        ("lssar:p=15", "2", "1"),
+    }
+    of_second = [float(each["value"]) for each in lines if each["model"] != "softmax"]
+    assert torch.allclose(torch.tensor(of_second), expected, rtol=1e-3)
+    commands = page.locator("#entropy-command").text_content().splitlines()
+    assert all("--layer 2 --head 1" in command for command in commands)
+    # the legend's mean is that of the head that is drawn
+    told = page.locator("#curve-lines .site-loss").last.text_content()
+    assert "layer 2, head 1" in told
+    assert float(told.split()[-1]) == pytest.approx(float(expected.mean()), rel=1e-2)
+    assert told in " ".join(texts_of(downloaded(page, "#curves-svg")))
 
 
 def test_stages_follow_the_sliders(opened, served):
@@ -421,6 +524,33 @@ def test_stages_follow_the_sliders(opened, served):
     assert "^3" in page.locator("#stage-charts code").last.text_content()
     command = page.locator("#stages-command").text_content()
     assert "--position 300 --power 3 --last 100" in command
+    caption, lines = values_of(downloaded(page, "#stages-csv"))
+    assert "layer 2, head 0, query 300; 100 visible keys; power 3" in caption
+    sharpened = [float(each["value"]) for each in lines if each["stage"] == "sharpen"]
+    assert torch.allclose(torch.tensor(sharpened).double(), expected, rtol=1e-3, atol=1e-7)
+    assert [int(each["key"]) for each in lines][:100] == list(range(201, 301))
+    words = " ".join(texts_of(downloaded(page, "#stages-svg")))
+    assert "power 3" in words
+    assert all(stage in words for stage in ("score", "positivity", "normalise", "sharpen"))
+
+
+def test_a_failure_that_asks_ends_with_its_question(opened):
+    page = opened("", "document.querySelectorAll('#thumbnails figcaption').length === 2")
+    nothing = {"body": "null", "content_type": "application/json"}
+    page.route(re.compile("component_server"), lambda route: route.fulfill(**nothing))
+    page.locator("#retrieval-tab").click()
+    wait(page, "document.getElementById('fault').textContent")
+    said = page.locator("#fault").text_content()
+    assert said.endswith("the server did not answer; is it still running?")
+
+
+def test_the_theme_that_was_chosen_holds_after_a_reload(opened):
+    drawn = "document.getElementById('chart').dataset.drawn === 'wide dark'"
+    page = opened("", drawn.replace("dark", "light"), color_scheme="light")
+    page.locator("#theme").click()
+    wait(page, drawn)
+    page.reload()
+    wait(page, drawn, limit=READY)
 
 
 def test_retrieval_and_about(opened):
@@ -429,8 +559,10 @@ def test_retrieval_and_about(opened):
     assert "Does it copy" in page.locator("#retrieval-shown h2").first.text_content()
     page.locator("#retrieval-shown summary").last.click()
     assert "freeatten retrieve --task recall" in page.locator("#retrieval-shown").text_content()
+    assert page.title() == "Who finds again what was read long ago? – freeatten"
     page.locator("#about-tab").click()
     wait(page, CARDS)
+    assert page.title() == "How to read this – freeatten"
     page.locator("#cards summary").first.click()
     assert page.locator("#cards table").first.is_visible()
 
@@ -572,7 +704,13 @@ def test_an_own_text_is_scored_in_compare(opened):
         page.locator("#tables th[scope=col]").all_text_contents()
         == ["512 tokens", "1,024 tokens"] * 2
     )
-    assert "--len 1024 --text 'pasted text'" in page.locator("#command").text_content()
+    command = page.locator("#command").text_content()
+    assert command.endswith("--len 1024 --text - --seed 0 < pasted-text.txt")
+    page.locator("#compare-tab").scroll_into_view_if_needed()
+    with page.expect_download() as told:
+        page.locator("#save-text").click()
+    assert told.value.suggested_filename == "pasted-text.txt"
+    assert told.value.path().read_text() == page.locator("#content").input_value()
     page.locator("#result").select_option("stdlib-16x")
     wait(page, "document.querySelectorAll('#lines li').length === 4")
     assert page.locator("#setup").is_hidden()
@@ -666,7 +804,32 @@ def test_an_analysis_can_be_cancelled(opened, monkeypatch):
     monkeypatch.setattr("freeatten_core.analysis.capture", endless)
     look_at(page, "one that takes for ever " * 20)
     wait(page, "document.getElementById('progress').value === 0.125")
+    # an eighth of both models took 100 s: 700 s are left, not the 300 s of the first
+    page.evaluate(
+        "performance.now = ((now) => () => now() + 100000)(performance.now.bind(performance))"
+    )
+    wait(page, "document.getElementById('status').textContent.endsWith('about 12 min left')")
     page.locator("#cancel").click()
     wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
     assert page.locator("#look").is_enabled()
     assert page.locator(".fa-canvas").count() == 2  # what was there stays
+
+
+def test_cancel_answers_at_once_whatever_the_job_does(opened, monkeypatch):
+    page = opened(f"map&{SETUP}", MAPS)
+    end = threading.Event()
+
+    def deaf(*_, **__):
+        end.wait(30)
+        raise RuntimeError("ended by the test")
+
+    monkeypatch.setattr("freeatten_core.analysis.capture", deaf)
+    try:
+        look_at(page, "one that hears nothing " * 20)
+        wait(page, "document.getElementById('status').textContent.startsWith('Reading')")
+        page.evaluate("document.getElementById('cancel').click()")
+        assert status(page) == "Cancelling…"
+        wait(page, "document.getElementById('status').textContent === 'Cancelled.'", limit=3)
+        assert page.locator("#look").is_enabled()
+    finally:
+        end.set()

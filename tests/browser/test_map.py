@@ -328,6 +328,40 @@ def test_keys(two, visit):
     assert page.evaluate(outline) == "solid"
 
 
+def test_a_zoom_by_key_keeps_the_cross_in_place(two, visit):
+    page = visit(two)
+    page.mouse.move(*place(page, 420, 130))
+    page.locator("canvas").first.focus()
+    before = place(page, 420, 130)
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    settled(page)
+    assert view(page)["span"] == LENGTH / 4
+    assert place(page, 420, 130) == pytest.approx(before, abs=1.5)
+    page.keyboard.press("Escape")
+    middle = view(page)["query"] + view(page)["span"] / 2
+    page.keyboard.press("+")
+    assert view(page)["query"] + view(page)["span"] / 2 == middle
+
+
+def test_the_wheel_scrolls_the_page_where_the_whole_map_is_shown(two, visit):
+    page = visit(two, height=400)
+    page.mouse.move(*place(page, 200, 100))
+    before = page.evaluate("scrollY")
+    page.mouse.wheel(0, 100)
+    wait(page, "scrollY > given", before)
+    assert view(page)["span"] == LENGTH
+    scrolled = page.evaluate("scrollY")
+    page.mouse.move(*place(page, 200, 100))
+    held = page.evaluate("scrollY")
+    page.mouse.wheel(0, -200)
+    wait(page, "freeatten.page.view.span < given", LENGTH)
+    page.mouse.wheel(0, 50)
+    settled(page)
+    assert page.evaluate("scrollY") == held
+    assert scrolled > before
+
+
 def test_buttons_and_the_order_of_tab(two, visit):
     page = visit(two)
     page.get_by_role("button", name="zoom in").click()

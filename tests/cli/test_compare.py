@@ -62,6 +62,7 @@ ROW = {
     "variant": str,
     "checkpoint": str,
     "train_length": int,
+    "uniform_loss": float,
     "loss": list,
     "ci95": list,
     "restart_loss": float,

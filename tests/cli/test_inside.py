@@ -9,7 +9,7 @@ import torch
 from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint
-from freeatten_core.analysis import capture, head_table
+from freeatten_core.analysis import by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
 from freeatten_core.data.selection import select_texts
 from freeatten_core.ops.definitions import staged
@@ -148,6 +148,14 @@ def test_entropy_as_json_holds_the_head_means(model, books, seen):
             wanted.values["relative_entropy"], abs=1e-5
         )
     assert len(result["positions"]) == len(entry["by_position"])
+
+
+def test_entropy_draws_the_curve_of_one_head(model, books, seen):
+    (entry,) = inside("entropy", model, books, *HEAD, "--json").result["variants"]
+    wanted = by_position(seen, "relative_entropy", 0, 64)[1][0]
+    found = [torch.nan if value is None else value for value in entry["by_position"]]
+    assert torch.allclose(torch.tensor(found), wanted.float(), atol=1e-5, equal_nan=True)
+    assert "by position, layer 0, head 0" in inside("entropy", model, books, *HEAD).out
 
 
 def test_entropy_lists_heads_by_any_statistic(model, books):
@@ -290,6 +298,9 @@ def test_stages_print_the_strongest_keys_first(model, books):
         (("entropy", "--statistic", "entrop"), "did you mean 'entropy'"),
         (("entropy", "--len", "0"), "--len is '0'"),
         (("entropy", "--by", "width"), "--by is 'width'; it can be length"),
+        (("entropy", "--layer", "0"), "--layer is given without --head"),
+        (("entropy", "--layer", "0", "--head", "7"), "layer 0, head 7 is not in"),
+        (("entropy", *HEAD, "--by", "length"), "--by length is of all heads"),
         (("stages", "--position", "96"), "position"),
         (("stages", "--last", "500"), "last"),
     ],

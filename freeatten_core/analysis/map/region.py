@@ -55,7 +55,7 @@ class Region:
         queries, keys = self.query_edges()[:-1].tolist(), self.key_edges()[:-1].tolist()
         for query, weights in zip(queries, self.values().tolist(), strict=True):
             for key, weight in zip(keys, weights, strict=True):
-                if key <= query + self.cell:  # what lies further ahead is hidden
+                if key < query + self.cell:  # what lies further ahead is hidden
                     writer.writerow([query, key, self.cell, f"{weight:.6g}"])
 
 

@@ -11,6 +11,7 @@ from bounds import LIMIT
 from hypothesis import example, given
 from hypothesis import strategies as st
 from strategies import refused
+from tokenizers import Tokenizer
 
 from freeatten_core.basics import files
 from freeatten_core.basics.assets import assets
@@ -22,6 +23,7 @@ from freeatten_core.data.tokenizer import (
     encode,
     encode_all,
     token_bytes,
+    token_texts,
     tokenizer_id,
     train_tokenizer,
 )
@@ -392,3 +394,58 @@ def test_another_folder_is_no_corpus(tmp_path):
     for folder in (tmp_path, tmp_path / "missing", tiny.save(tmp_path / "checkpoint")):
         with refused(ContentError, [f"{folder} is not a prepared corpus"]):
             tokens.load_corpus(folder)
+
+
+# Tokens as a reader sees them
+
+
+def bytewise():
+    """A tokenizer that has a token for every byte, and no other."""
+    return train_tokenizer([""], 256)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a部", ["a", "⟨部 1/3⟩", "⟨部 2/3⟩", "⟨部 3/3⟩"]),
+        ("é\n", ["⟨é 1/2⟩", "⟨é 2/2⟩", "\n"]),
+        ("🙂", [f"⟨🙂 {at}/4⟩" for at in (1, 2, 3, 4)]),
+        ("\ufffd", [f"⟨\ufffd {at}/3⟩" for at in (1, 2, 3)]),
+    ],
+)
+def test_parts_of_a_character_are_named(text, shown):
+    byte = bytewise()
+    ids = encode(byte, text)
+    assert token_texts(byte, ids, 0, len(ids)) == shown
+    for at in range(len(ids)):  # told alike where one token is asked for
+        assert token_texts(byte, ids, at, at + 1) == shown[at : at + 1]
+
+
+def test_bytes_that_are_of_no_character_are_in_hex():
+    byte = bytewise()
+    cut = encode(byte, "部a部")[1:-1]
+    shown = ["⟨83⟩", "⟨a8⟩", "a", "⟨e9⟩", "⟨83⟩"]
+    assert token_texts(byte, cut, 0, len(cut)) == shown
+
+
+def test_a_token_across_characters_names_both_parts():
+    written = json.loads(bytewise().to_str())
+    last, first = (SHIPPED.pre_tokenizer.pre_tokenize_str(each)[0][0] for each in "部长")
+    last, first = last[-1], first[0]
+    written["model"]["vocab"][last + first] = 256
+    written["model"]["merges"] = [[last, first]]
+    merged = Tokenizer.from_str(json.dumps(written))
+    ids = encode(merged, "部长")
+    shown = ["⟨部 1/3⟩", "⟨部 2/3⟩", "⟨部 3/3⟩⟨长 1/3⟩", "⟨长 2/3⟩", "⟨长 3/3⟩"]
+    assert token_texts(merged, ids, 0, len(ids)) == shown
+
+
+@any_tokenizer
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="⟨⟩�")))
+def test_tokens_of_whole_characters_are_their_text(letters, text):
+    ids = encode(letters, text)
+    shown = token_texts(letters, ids, 0, len(ids))
+    assert "�" not in "".join(shown)
+    for each, index in zip(shown, ids.tolist(), strict=True):
+        decoded = letters.decode([index])
+        assert each == decoded or "�" in decoded

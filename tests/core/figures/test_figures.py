@@ -103,6 +103,23 @@ def test_training_length_is_marked_in_both_panels():
     assert [(mark.x0, mark.x1) for mark in marks] == [(512, 512)] * 2
 
 
+def test_losses_near_guessing_are_seen_against_it():
+    result = sample_result()
+    for row in result["variants"]:
+        row["uniform_loss"] = 20.0
+    far = comparison.comparison_figure(result)
+    assert not [shape for shape in far.layout.shapes if shape.y0 == shape.y1 == 20.0]
+    for row in result["variants"]:
+        row["loss"] = [loss + 15 for loss in row["loss"]]
+    near = comparison.comparison_figure(result)
+    assert [(shape.xref, shape.yref) for shape in near.layout.shapes if shape.y0 == 20.0] == [
+        ("x domain", "y")
+    ]
+    low, high = near.layout.yaxis.range
+    assert low < 20.0 < high
+    assert any("guessing" in note.text for note in near.layout.annotations)
+
+
 def test_title_is_made_from_the_data():
     assert comparison.comparison_title(sample_result()) == (
         "Trained on 512 tokens, asked to read 8,192: which attention breaks?"

@@ -113,6 +113,7 @@ ROW = {
     "variant": str,
     "checkpoint": str,
     "train_length": int,
+    "uniform_loss": float,
     "loss": list,
     "ci95": list,
     "restart_loss": float,
@@ -142,9 +143,11 @@ def test_the_result_has_the_promised_schema(rows):
     assert_holds(result, TOP)
     assert_holds(result["text"], TEXT)
     assert [row["variant"] for row in result["variants"]] == ["softmax", "lssar:p=15"]
+    vocabulary = rows["softmax"].checkpoint.config.vocab_size
     for row in result["variants"]:
         assert_holds(row, ROW)
         assert row["verdict"] in get_args(Verdict)
+        assert row["uniform_loss"] == pytest.approx(math.log(vocabulary))
         assert [len(row[key]) for key in ("loss", "delta", "bits_per_byte")] == [3, 3, 3]
         assert np.shape(row["ci95"]) == np.shape(row["delta_ci95"]) == (3, 2)
 

@@ -1,9 +1,9 @@
 """Verdicts in words, and what they must not leave out."""
 
 import pytest
-from sample_result import sample_row, without_intervals
+from sample_result import sample_result, sample_row, without_intervals
 
-from freeatten_core.results.comparison import verdict_text
+from freeatten_core.results.comparison import no_language_text, verdict_text
 from freeatten_core.results.format import control_text
 
 
@@ -54,3 +54,20 @@ def test_a_control_is_given_with_its_interval_or_as_missing():
     given = row("uses", sliding_delta=-0.043, sliding_delta_ci95=[-0.05, -0.036])
     assert control_text(given, "sliding") == "−0.043 ±0.007"
     assert control_text(row("uses", window_delta=None, window_delta_ci95=None), "window") == "–"
+
+
+def test_a_text_that_every_row_reads_worse_than_guessing_is_called_no_language():
+    result = sample_result(["softmax", "lssar:p=15"])
+    assert no_language_text(result) == ""  # stored before the loss of guessing was
+    for row in result["variants"]:
+        row["uniform_loss"] = 6.0
+    assert no_language_text(result) == ""
+    for row in result["variants"]:
+        row["loss"] = [6.3 + loss for loss in row["loss"]]
+    assert no_language_text(result).startswith("This text is not language to these models: every")
+    assert "above 6.00, that of guessing" in no_language_text(result)
+    result["variants"][1]["loss"][2] = 5.9
+    assert no_language_text(result) == ""
+    alone = sample_result(["softmax"])
+    alone["variants"][0] |= {"loss": [None] * 5, "uniform_loss": 6.0}
+    assert no_language_text(alone) == ""
