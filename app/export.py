@@ -15,6 +15,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+__all__ = ["export"]
+
 MEGABYTE = 1_000_000
 
 

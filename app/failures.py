@@ -14,6 +14,8 @@ from rich.text import Text
 
 from freeatten_core.basics.errors import sentence_and_code
 
+__all__ = ["guarded"]
+
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a user can cause into a sentence; a bug keeps its traceback."""

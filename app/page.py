@@ -15,6 +15,8 @@ from .tabs import about, compare, entropy, maps, retrieval, setup, stages
 if TYPE_CHECKING:
     from .server.analyses import Analyses
 
+__all__ = ["build", "head"]
+
 SCRIPTS = (
     "elements.js",
     "sheets.js",

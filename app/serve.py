@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 
     from .server.analyses import Analyses
 
+__all__ = [
+    "check_device",
+    "check_text",
+    "launch",
+    "login_of",
+    "open_browser",
+    "run",
+    "serve",
+    "warm",
+    "without_stubs",
+]
+
 UPLOAD_BYTES = "1kb"
 """Gradio's own upload has no use here: texts come with the calls, within their own bounds."""
 

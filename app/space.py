@@ -17,6 +17,8 @@ import typer
 from .pages.markup import space_card
 from .server.environment import say
 
+__all__ = ["requirements", "space", "write"]
+
 MEGABYTE = 1_000_000
 PYTHON = "3.12.12"
 """One of those that ZeroGPU has."""

@@ -18,6 +18,15 @@ from .terminal.streams import check_open
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = [
+    "check_browser",
+    "check_outputs",
+    "save_csv",
+    "save_figure",
+    "save_lines",
+    "save_page_picture",
+]
+
 PICTURES = {".png": "png", ".svg": "svg"}
 PNG_SCALE = 2
 NO_BROWSER = (

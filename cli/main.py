@@ -29,6 +29,8 @@ from .commands import (
 from .terminal.failures import guarded, stop
 from .terminal.streams import discard_output, prepare
 
+__all__ = ["main", "root"]
+
 app = typer.Typer(
     name="freeatten",
     no_args_is_help=True,

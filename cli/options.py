@@ -15,6 +15,30 @@ if TYPE_CHECKING:
     from freeatten_core.analysis import Capture
     from freeatten_core.models.rows import Row
 
+__all__ = [
+    "TEXT",
+    "AsJson",
+    "Checkpoints",
+    "Device",
+    "Head",
+    "Html",
+    "Layer",
+    "Length",
+    "Png",
+    "Quiet",
+    "SeedOfText",
+    "SeedOfTexts",
+    "Svg",
+    "TextSource",
+    "Variants",
+    "captures",
+    "check_choice",
+    "command_line",
+    "layer_of",
+    "progress",
+    "rows_of",
+]
+
 QUIET = "No progress and no provisional lines; the result and warnings alone."
 DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
 TEXT = "stdlib, prose, a file or folder, or - for standard input."

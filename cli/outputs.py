@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.results.facts import ResultDict
 
+__all__ = ["Outputs", "deliver", "refuse_failed", "show_json"]
+
 Write = Callable[[Path], None]
 
 

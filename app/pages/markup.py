@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
+__all__ = ["read", "script", "section", "space_card", "stronger"]
+
 PAGES = Path(__file__).parent
 SPACE_CARD = """---
 title: freeatten

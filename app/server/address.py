@@ -7,6 +7,8 @@ import socket
 
 from freeatten_core.basics.errors import UsageError
 
+__all__ = ["check_port", "in_url", "shown"]
+
 MOST_PORTS = 100
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from freeatten_core.analysis import AttentionMap, Capture, Thumbnails
     from freeatten_core.models.rows import Row
 
+__all__ = ["ID_CHARACTERS", "LONGEST", "MOST_SEED", "Analyses", "Analysis", "Asked", "checked_head"]
+
 LONGEST, SHORTEST = 32_768, 2
 MOST_SEED = 1_000_000
 KEPT_ENTRIES, KEPT_BYTES = 256, 1_500_000_000

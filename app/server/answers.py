@@ -15,6 +15,18 @@ from typing import Any
 
 from freeatten_core.basics.errors import ContentError, UsageError, sentence_and_code
 
+__all__ = [
+    "Answer",
+    "GoneError",
+    "answering",
+    "choice_of",
+    "object_of",
+    "sentence_of",
+    "shortened",
+    "text_of",
+    "without_folders",
+]
+
 Answer = dict[str, Any]
 PREFIX = "ask_"
 """A component has attributes of its own, and the functions become others."""

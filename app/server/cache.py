@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
+__all__ = ["BoundedCache"]
+
 Value = TypeVar("Value")
 
 

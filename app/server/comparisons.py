@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from freeatten_core.models.rows import Row
     from freeatten_core.results.format import Result
 
+__all__ = ["Asked", "Compared", "Comparisons", "fitting_lengths"]
+
 MOST_TEXTS = 4
 """Of a source with several files, as `freeatten compare` takes them."""
 

@@ -19,6 +19,8 @@ from functools import lru_cache
 from threading import Event
 from types import FrameType
 
+__all__ = ["direct", "open_streams", "say", "settle", "stopped_by_signals"]
+
 GRADIO = "GRADIO_"
 SPACE = "SYSTEM"
 """By this Gradio knows a Space, whose hot reload locks imports: two threads that import wait for

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+__all__ = ["Guard", "unknown"]
+
 MOST_BYTES = 8_000_000
 """Of a request: a pasted text in JSON, where one character can take six bytes, and some more."""
 MOST_PATH_BYTES = 250

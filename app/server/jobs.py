@@ -18,6 +18,8 @@ from freeatten_core.basics.errors import UsageError
 
 from .answers import Answer, GoneError, sentence_of, text_of
 
+__all__ = ["AT_ONCE", "Advance", "CancelledError", "Job", "Jobs", "release_memory"]
+
 Kind = Literal["analysis", "comparison"]
 """Each kind has threads of its own: a comparison of an hour keeps no map waiting."""
 Advance = Callable[[float, float], None]

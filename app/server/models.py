@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from freeatten_core.models.checkpoint import Checkpoint
     from freeatten_core.models.rows import Row
 
+__all__ = ["MOST_MODELS", "SOURCE_CHARACTERS", "Models", "hub_names", "modifiers"]
+
 SOURCE_CHARACTERS = 300
 MOST_MODELS = 8
 """Side by side."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+__all__ = ["Preview"]
+
 TITLE = "freeatten"
 SENTENCE = (
     "How does attention behave as the context grows? Measure it and see it, for softmax and the "

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.data.documents import Document
 
+__all__ = ["MOST_CHARACTERS", "PASTED_FILE", "TextSource", "Texts"]
+
 MOST_CHARACTERS = 1_000_000
 """Of a pasted text or a file."""
 NAME_CHARACTERS = 200

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+__all__ = ["comes_from_here", "is_local", "is_loopback", "seen"]
+
 FORWARDED = {
     b"cf-connecting-ip",
     b"client-ip",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .models import Models
     from .texts import Texts
 
+__all__ = ["LONG", "ZeroGpuAnalyses", "captured"]
+
 LONG = 8192
 """Tokens above which a GPU is asked for. Two cores need some ten seconds for so many, and minutes
 for four times as many; a GPU has to be waited for, and a visitor has minutes of it a day."""

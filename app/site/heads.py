@@ -14,6 +14,8 @@ from freeatten_core.data.documents import Document
 from freeatten_core.models.rows import Row, load_rows
 from freeatten_core.variants.variant import Variant
 
+__all__ = ["CHOICES", "Choice", "Picked", "Seen", "load", "look", "pick"]
+
 VARIANTS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 
 

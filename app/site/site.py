@@ -29,6 +29,8 @@ from ..pages.markup import read, script, section, space_card
 from ..tabs import comparison_view
 from .heads import CHOICES, Choice, Picked, Seen
 
+__all__ = ["Sizes", "check_folder", "data_name", "forecast", "write"]
+
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
 THUMBNAILS = ("softmax", "lssar:p=15")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from ..server.answers import Answer
 from ..server.models import modifiers
 
+__all__ = ["about", "functions", "markdown"]
+
 
 def functions() -> list[Callable[..., Answer]]:
     """What the page can call."""

@@ -9,6 +9,8 @@ from freeatten_core.basics.errors import UsageError
 from ..server.analyses import Analyses, Analysis
 from ..server.models import MOST_MODELS
 
+__all__ = ["checkpoints", "command", "several"]
+
 
 def command(name: str, words: list[str], analyses: Analyses, analysis: Analysis) -> str:
     """What to type for the same view; an own text is named by its file."""

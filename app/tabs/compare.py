@@ -9,6 +9,8 @@ from ..pages.markup import stronger
 from ..server.answers import Answer, choice_of
 from ..server.comparisons import Comparisons
 
+__all__ = ["comparison", "component", "functions", "plotly", "results"]
+
 
 def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
     """What the page can call."""

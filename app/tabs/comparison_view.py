@@ -31,6 +31,22 @@ from .drawings import drawings
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = [
+    "FIRST",
+    "Kind",
+    "answer",
+    "best_changes",
+    "choices",
+    "chosen",
+    "comparison",
+    "corners",
+    "first_answer",
+    "kind_of",
+    "label",
+    "paper_table",
+    "scored",
+]
+
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""

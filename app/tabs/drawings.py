@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.figures.canvas import Theme
 
+__all__ = ["drawings"]
+
 THEMES: tuple[Theme, ...] = ("light", "dark")
 
 

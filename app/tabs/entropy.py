@@ -10,6 +10,8 @@ from ..server.analyses import Analyses
 from ..server.answers import Answer, choice_of
 from .command import command
 
+__all__ = ["functions"]
+
 POINTS = 256
 
 

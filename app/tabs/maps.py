@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from freeatten_core.analysis import AttentionMap, ByteScale, Capture
     from freeatten_core.analysis.map.region import Region
 
+__all__ = ["functions"]
+
 MOST_CELLS = 1024
 SAVED_CELLS = 256
 STATE_CHARACTERS = 500

@@ -9,6 +9,8 @@ from typing import Any
 from ..server.answers import Answer
 from .drawings import drawings
 
+__all__ = ["functions", "retrieval"]
+
 MAKE = (
     "freeatten retrieve --task copy --len 16x --json",
     "freeatten retrieve --task recall --len 16x --json",

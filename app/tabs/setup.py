@@ -10,6 +10,8 @@ from ..server.answers import Answer
 from ..server.models import MOST_MODELS, modifiers
 from ..server.texts import MOST_CHARACTERS, PASTED_FILE
 
+__all__ = ["functions"]
+
 LENGTHS = tuple(512 * 2**power for power in range(7))
 FIRST_LENGTH = 2048
 FIRST_LONGEST = 8192

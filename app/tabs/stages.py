@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.variants.stages import Stages
 
+__all__ = ["functions"]
+
 MOST_POINTS = 600
 STRONGEST = 12
 SCORES = {

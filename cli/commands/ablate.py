@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from ..terminal.fitted import FittedTable
 
+__all__ = ["ablate"]
+
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192."
 

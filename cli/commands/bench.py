@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from freeatten_core.bench.gpu import GpuSettings
     from freeatten_core.bench.rounds import Report
 
+__all__ = ["bench", "gpu_settings", "tables"]
+
 ON_GPU_ONLY = ("passes", "dtype", "peers", "compiled_lengths")
 Passes = Annotated[
     str | None, typer.Option(help="GPU: forward, backward, both, with commas (all).")

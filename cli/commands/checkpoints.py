@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+__all__ = ["checkpoints"]
+
 
 def checkpoints(
     name: Annotated[

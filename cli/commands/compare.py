@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from freeatten_core.models.checkpoint import Checkpoint
     from freeatten_core.models.rows import CausalRow, Row
 
+__all__ = ["compare"]
+
 MEASURING = (
     *("len_", "checkpoint", "restart", "text", "texts", "seed", "device", "dtype", "control"),
 )

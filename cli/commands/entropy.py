@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from ..terminal.fitted import FittedTable
 
+__all__ = ["entropy"]
+
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
 

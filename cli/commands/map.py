@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from freeatten_core.analysis import AttentionMap, Capture, Region
     from freeatten_core.analysis.map.region import Pool
 
+__all__ = ["attention_map"]
+
 NOT_MAP_LINES = 8
 """Lines of the window that title, axes and command take."""
 

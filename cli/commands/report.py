@@ -10,6 +10,21 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+__all__ = [
+    "all_blocks",
+    "draw",
+    "draw_all",
+    "draw_inside",
+    "draw_retrievals",
+    "draw_softplus",
+    "draw_speed",
+    "draw_stability",
+    "learning_curves",
+    "report",
+    "with_modifiers",
+    "write_cards",
+]
+
 LICENCE = "apache-2.0"
 """Of the shipped weights."""
 PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}

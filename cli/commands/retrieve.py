@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from rich.console import Console
 
+__all__ = ["retrieve"]
+
 COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
 COPY_SAMPLES, RECALL_SAMPLES = 6, 32
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from ..terminal.fitted import Column
 
+__all__ = ["stability", "views"]
+
 INPUTS = ("random", "checkpoint", "both")
 
 

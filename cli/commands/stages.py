@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
     from ..terminal.fitted import FittedTable
 
+__all__ = ["stages"]
+
 COLUMNS = ("key", "token", "score", "positivity", "normalise", "weight")
 """Of every visible key, under the same names in the terminal, in CSV and in JSON."""
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
+
+__all__ = ["train"]
+
 Sources = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+__all__ = ["variants"]
+
 MOST_WHOLE = 30
 """Names up to so many characters are never broken."""
 

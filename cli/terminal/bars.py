@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+__all__ = ["TimeLeft", "about", "progress_bar"]
+
 
 class TimeLeft(TimeRemainingColumn):
     """`0:01:23 left`, and nothing before the first estimate."""

@@ -11,6 +11,8 @@ from typing import Any
 from freeatten_core.figures.styles import Style, row_styles
 from freeatten_core.results.format import MISSING, count, declares, finite, marked_length, row_names
 
+__all__ = ["distinct", "fixed", "line_chart", "loss_chart", "position_chart", "retrieval_chart"]
+
 Points = tuple[Sequence[float], Sequence[float | None]]
 Color = tuple[int, int, int]
 HEIGHT, LEAST_WIDTH = 18, 30

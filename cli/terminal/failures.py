@@ -14,6 +14,8 @@ from rich.text import Text
 
 from freeatten_core.basics.errors import FAILURE, sentence_and_code
 
+__all__ = ["guarded", "stop"]
+
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a user can cause into a sentence: 2 wrong call, 1 failure, 130 Ctrl-C, 143 SIGTERM.

@@ -10,6 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+__all__ = ["Column", "FittedTable"]
+
 GAP = 2
 
 

@@ -19,6 +19,8 @@ from freeatten_core.variants.variant import (
     Variant,
 )
 
+__all__ = ["glossary"]
+
 SCHEMA = 1
 STAGES: Mapping[str, Mapping[str, str]] = {
     "score": {

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from freeatten_core.training.reports import Progress
     from freeatten_core.variants.variant import Variant
 
+__all__ = ["LearningView"]
+
 
 class LearningView:
     def __init__(self, variant: Variant, *, quiet: bool = False) -> None:

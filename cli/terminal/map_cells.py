@@ -13,6 +13,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from freeatten_core.analysis import Region
 
+__all__ = ["palette", "picture", "token_grid"]
+
 SHADES = " ░▒▓█"
 """For terminals without colour."""
 HIDDEN = "grey23"

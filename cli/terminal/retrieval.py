@@ -22,6 +22,15 @@ from freeatten_core.results.retrieval import retrieval_reading, retrieval_sample
 
 from .tables import HELPS, HURTS, Cell, command, grid_of, run_line, spaced, table_cell
 
+__all__ = [
+    "accuracy_table",
+    "control_table",
+    "distance_table",
+    "gain_table",
+    "retrieval_line",
+    "retrieval_view",
+]
+
 
 def gain_table(result: Result, width: int) -> RenderableType:
     """What the first copy of a block is worth for the second, by variant and total length."""

@@ -10,6 +10,8 @@ import sys
 import unicodedata
 from contextlib import suppress
 
+__all__ = ["ClosedStream", "PatientStream", "check_open", "discard_output", "prepare"]
+
 HANDLER = "freeatten.nearest"
 """The name under which `codecs` knows `_nearest`."""
 NEAREST = {

@@ -34,6 +34,28 @@ from freeatten_core.results.format import (
 )
 from freeatten_core.results.verdicts import HARMLESS
 
+__all__ = [
+    "HELPS",
+    "HURTS",
+    "Cell",
+    "command",
+    "comparison_view",
+    "declared_lines",
+    "delta_table",
+    "grid_of",
+    "has_delta",
+    "loss_table",
+    "number_lines",
+    "provisional_line",
+    "reading_line",
+    "run_line",
+    "spaced",
+    "swap_table",
+    "table_cell",
+    "text_line",
+    "verdict_table",
+]
+
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
 CONTROLS = {"S": "sliding", "W": "window"}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.basics.progress import Watch
 
+__all__ = ["watched"]
+
 PROVISIONAL_SECONDS = 3.0
 """Between two lines of a row that is not done."""
 

@@ -46,6 +46,8 @@ from .forecast import (
     score_cost,
 )
 
+__all__ = ["Capture", "LayerCapture", "capture"]
+
 STATISTICS_COST = 2.0
 """A score costs this much more in the statistics than in the forward pass: for progress only."""
 NOT_CAPTURED = ("window", "rerope", "align")

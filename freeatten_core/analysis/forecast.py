@@ -32,6 +32,16 @@ from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
+__all__ = [
+    "bytes_needed",
+    "check_checkpoint",
+    "check_type",
+    "chosen_layers",
+    "forecast",
+    "refuse_without_memory",
+    "score_cost",
+]
+
 KEPT_TYPES = (torch.float32, torch.bfloat16)
 
 

@@ -13,6 +13,8 @@ from freeatten_core.ops.operator import attention_weights
 
 from .capture import Capture
 
+__all__ = ["Reach", "doubling_edges", "reach"]
+
 PANEL_WEIGHTS = 1 << 22
 """Weights in memory at a time, over all heads."""
 

@@ -20,6 +20,24 @@ from freeatten_core.variants.variant import Variant, nearest
 
 from .capture import Capture
 
+__all__ = [
+    "SINK_LENGTH",
+    "SINK_THRESHOLD",
+    "STATISTICS",
+    "HeadRow",
+    "HeadTable",
+    "Name",
+    "SinkRate",
+    "Statistic",
+    "UniformRule",
+    "by_position",
+    "entropy_note",
+    "head_table",
+    "sink_rate",
+    "statistic",
+    "uniform_rule_share",
+]
+
 Name = Literal[
     "entropy",
     "relative_entropy",

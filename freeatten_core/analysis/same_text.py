@@ -13,6 +13,8 @@ from freeatten_core.models.rows import Row, common_tokenizer
 
 from .capture import Capture, capture
 
+__all__ = ["capture_rows"]
+
 
 def capture_rows(
     rows: Sequence[Row],

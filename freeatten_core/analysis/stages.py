@@ -15,6 +15,8 @@ from freeatten_core.variants.stages import Stages, stages_of
 
 from .capture import Capture
 
+__all__ = ["RowStages", "row_stages"]
+
 
 @dataclass(frozen=True)
 class RowStages:

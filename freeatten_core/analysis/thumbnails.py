@@ -22,6 +22,8 @@ from freeatten_core.ops.operator import attention_weights
 from .capture import Capture
 from .map.scale import ByteScale
 
+__all__ = ["Thumbnails", "thumbnails"]
+
 MOST_SIDE = 512
 
 

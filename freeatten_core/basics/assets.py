@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
+__all__ = ["assets"]
+
 
 def assets() -> Path:
     """The folder with shipped checkpoints and stored results, installed or in a checkout."""

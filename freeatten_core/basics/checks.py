@@ -12,6 +12,18 @@ from torch import Tensor
 
 from .errors import UsageError
 
+__all__ = [
+    "check_each_positive",
+    "check_flag",
+    "check_list",
+    "check_positive",
+    "check_range",
+    "check_share",
+    "check_whole",
+    "described",
+    "parse_counts",
+]
+
 
 def check_whole(name: str, value: int, low: int, high: int | None) -> int:
     """A whole number from low to high, or a UsageError."""

@@ -8,6 +8,8 @@ import torch
 
 from .errors import UsageError
 
+__all__ = ["DTYPES", "choose_device", "device_name", "usable_device"]
+
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+__all__ = [
+    "FAILURE",
+    "ContentError",
+    "UsageError",
+    "interruption",
+    "out_of_memory",
+    "sentence_and_code",
+]
+
 WRONG_CALL, FAILURE, INTERRUPTED = 2, 1, 130
 """Exit codes."""
 SIGNALLED = 128

@@ -14,6 +14,19 @@ from filelock import FileLock, Timeout
 
 from .errors import ContentError, UsageError
 
+__all__ = [
+    "SavedElsewhereError",
+    "check_utf8",
+    "check_writable",
+    "expanded",
+    "locked",
+    "printable",
+    "replacing",
+    "replacing_folder",
+    "write_text",
+    "write_utf8",
+]
+
 
 class SavedElsewhereError(ContentError):
     """A folder is whole, but not at its place, which was taken while it was made."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+__all__ = ["differences"]
+
 MOST_NAMED = 3
 """Differences in one sentence; the others are counted."""
 CHARACTERS = 40

@@ -7,6 +7,15 @@ from collections.abc import Sequence
 
 from .errors import UsageError
 
+__all__ = [
+    "default_restart",
+    "parse_declared_lengths",
+    "parse_lengths",
+    "parse_totals",
+    "power_below",
+    "tokens_of",
+]
+
 DEFAULT_RESTART = 2048
 """Tokens after which a model of others is restarted at most, unless asked otherwise."""
 SHORTEST_READ = 512

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+__all__ = ["available_bytes"]
+
 
 def available_bytes(device: torch.device) -> int | None:
     """Memory that is free on a device, within the process' cgroup; None when not known."""

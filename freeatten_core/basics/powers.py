@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+__all__ = ["power_", "prime_factors"]
+
 
 def prime_factors(number: int) -> list[int]:
     """Ascending prime factors; empty for 1."""

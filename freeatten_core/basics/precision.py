@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
+__all__ = ["without_autocast"]
+
 DEVICE_TYPES = ("cpu", "cuda")
 
 

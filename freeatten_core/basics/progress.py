@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+__all__ = ["Advance", "Meter", "Watch", "ignore"]
+
 Advance = Callable[[float, float], None]
 """Called with (cost done, cost in all); an exception raised in it cancels the work."""
 

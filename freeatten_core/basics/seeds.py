@@ -6,6 +6,8 @@ import torch
 
 from .errors import UsageError
 
+__all__ = ["check_seed", "generator"]
+
 SEEDS = 1 << 64
 """PyTorch takes a seed below this."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from .errors import UsageError
 
+__all__ = ["WHOLE", "Shard", "shards"]
+
 
 @dataclass(frozen=True)
 class Shard:

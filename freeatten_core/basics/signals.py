@@ -7,6 +7,8 @@ import signal
 from threading import Timer
 from types import FrameType
 
+__all__ = ["unwind_when_signalled"]
+
 RETRY_SECONDS = 0.05
 IMPORTING = "<frozen importlib._bootstrap>"
 """The file that Python gives for the code of its imports."""

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+__all__ = ["closest", "closest_path"]
+
 
 def closest(word: str, known: Sequence[str]) -> str | None:
     """The one of `known` that `word` resembles most, in any case; None when none is close."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
+__all__ = ["installed_version", "version_line"]
+
 
 def installed_version() -> str | None:
     """As `0.1.0`; None in a checkout that is not installed."""

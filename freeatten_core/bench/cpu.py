@@ -42,6 +42,8 @@ from .rounds import (
     timed_variants,
 )
 
+__all__ = ["CpuSettings", "Peer", "benchmark", "has_compiler", "peak_mb", "peers"]
+
 BASELINE = "sdpa softmax"
 SETTLING = 5.0
 """Calls quicker than this many seconds are made twice, see `_settled_seconds`."""

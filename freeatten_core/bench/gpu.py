@@ -28,6 +28,17 @@ from .gpu_peers import BASELINE, COMPILED_GROUPS, GROUPS, Peer, peers
 from .judge import Call, Inputs, Judge
 from .rounds import SCHEMA, Pass, Report, Timing, in_rounds, operations, summarise, timed_variants
 
+__all__ = [
+    "CudaMeter",
+    "GpuRow",
+    "GpuSettings",
+    "Meter",
+    "Shape",
+    "gpu_benchmark",
+    "gpu_versions",
+    "obstacle_in",
+]
+
 SECONDS_A_CELL = 0.1
 """A peer is repeated no more once its timed calls took this long together."""
 HEAD_START = 4_000_000

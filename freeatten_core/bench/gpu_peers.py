@@ -25,6 +25,20 @@ from freeatten_core.variants.variant import PLAIN, Variant
 
 from .rounds import Forward, Pass
 
+__all__ = [
+    "BASELINE",
+    "COMPILED_GROUPS",
+    "GROUPS",
+    "Peer",
+    "causal_mask",
+    "flex_form",
+    "flex_lssa",
+    "flex_lssar",
+    "peers",
+    "scaled_directions",
+    "sdpa",
+]
+
 BASELINE = "sdpa flash"
 GROUPS = ("cudnn", "flex", "compiled", "naive")
 """What can be left out; the baseline and the variants' own kernels are always measured."""

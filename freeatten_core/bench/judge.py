@@ -17,6 +17,8 @@ from freeatten_core.variants.variant import Variant
 from .gpu_peers import Peer
 from .rounds import Forward, Pass
 
+__all__ = ["Call", "Inputs", "Judge", "relative_error", "worst"]
+
 CHECKED_ROWS = 128
 """How many of the first and of the last rows of one head are compared with the reference."""
 

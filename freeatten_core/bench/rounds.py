@@ -13,6 +13,18 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
+__all__ = [
+    "SCHEMA",
+    "Forward",
+    "Pass",
+    "Report",
+    "Timing",
+    "in_rounds",
+    "operations",
+    "summarise",
+    "timed_variants",
+]
+
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 Report = Callable[[str], None]
 Pass = Literal["forward", "backward", "both"]

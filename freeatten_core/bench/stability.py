@@ -38,6 +38,20 @@ from freeatten_core.variants.variant import PLAIN, SHARPENED, Variant
 from .judge import relative_error
 from .rounds import Report
 
+__all__ = [
+    "KINDS",
+    "NAMED",
+    "Inputs",
+    "Source",
+    "StabilitySettings",
+    "flat",
+    "in_every_type",
+    "measure",
+    "parse_scales",
+    "significant",
+    "sources",
+]
+
 Attend = Callable[[Tensor, Tensor, Tensor, Variant], Tensor]
 
 SCHEMA = 1

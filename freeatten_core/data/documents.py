@@ -19,6 +19,20 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import expanded, printable
 from freeatten_core.basics.suggestions import closest_path
 
+__all__ = [
+    "NOT_EVALUATED",
+    "TRAINED",
+    "Document",
+    "digest",
+    "evaluation_documents",
+    "manifest",
+    "path_documents",
+    "prose_documents",
+    "read_if_text",
+    "stdlib_documents",
+    "stdlib_root",
+]
+
 NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 
 SNIFF_BYTES = 8192

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from .documents import Document
 
+__all__ = ["counted_lines", "without_overlap"]
+
 OVERLAP_LINE = 25
 """Lines longer than this many characters count when two files are compared."""
 OVERLAP_SHARE = 0.30

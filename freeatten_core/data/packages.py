@@ -12,6 +12,15 @@ from freeatten_core.basics.files import expanded
 
 from .documents import NOT_EVALUATED, TRAINED, Document, path_documents, read_if_text
 
+__all__ = [
+    "Package",
+    "package_documents",
+    "packages_from_json",
+    "packages_to_json",
+    "trained_on",
+    "training_documents",
+]
+
 MAX_FILE_BYTES = 1_000_000
 """Larger files in an installed package are generated tables."""
 

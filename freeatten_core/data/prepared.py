@@ -25,6 +25,19 @@ from .overlap import without_overlap
 from .packages import Package, packages_to_json, training_documents
 from .tokenizer import TOKENIZER_BYTES, encode_all, tokenizer_id, train_tokenizer
 
+__all__ = [
+    "Corpus",
+    "Source",
+    "check_replaceable",
+    "is_corpus",
+    "load_corpus",
+    "prepare",
+    "prepared",
+    "remove_corpus",
+    "window_offsets",
+    "window_starts",
+]
+
 VALIDATION_SHARE = 50
 """One training document in this many is held back to choose learning rates and draw curves."""
 FORMAT = 1

@@ -10,6 +10,18 @@ from numpy.typing import NDArray
 
 from freeatten_core.basics.errors import UsageError
 
+__all__ = [
+    "KIND",
+    "LARGEST",
+    "TEST",
+    "TRAINING",
+    "UNSCORED",
+    "VALIDATION",
+    "RecallTask",
+    "Sequences",
+    "draw",
+]
+
 KIND = "recall"
 LARGEST = 1 << 12
 """Above this, a number of keys, values, fillers or pairs is a mistake."""

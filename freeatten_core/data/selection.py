@@ -16,6 +16,8 @@ from freeatten_core.basics.seeds import check_seed
 from .documents import Document
 from .tokenizer import encode, encode_all
 
+__all__ = ["Selection", "Text", "select_texts"]
+
 
 @dataclass(frozen=True)
 class Text:

@@ -11,6 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+__all__ = [
+    "PROBE",
+    "TOKENIZER_BYTES",
+    "encode",
+    "encode_all",
+    "token_bytes",
+    "token_texts",
+    "tokenizer_id",
+    "train_tokenizer",
+]
+
 TOKENIZER_BYTES = 24_000_000
 """Text that the tokenizer learns from, in equal shares of the sources."""
 

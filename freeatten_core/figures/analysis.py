@@ -43,6 +43,8 @@ from .styles import markup, row_labels, row_styles, style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["ablate_figure", "stages_figure", "survey_figure"]
+
 _WIDTH = 1280
 
 

@@ -20,6 +20,37 @@ from .styles import markup
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = [
+    "CLEAR",
+    "FONT",
+    "PANEL_HEIGHT",
+    "RIGHT",
+    "SLIM_LEFT",
+    "SLIM_RIGHT",
+    "SLIM_TICKS",
+    "STACK_GAP",
+    "TEXT_SIZE",
+    "TITLE_SIZE",
+    "WIDTH",
+    "Element",
+    "Look",
+    "Panel",
+    "Space",
+    "Theme",
+    "grid_domains",
+    "length_axis",
+    "length_ticks",
+    "look_of",
+    "machine",
+    "padded",
+    "panel_domains",
+    "panel_figure",
+    "share_of",
+    "texts_line",
+    "trained_mark",
+    "trained_note",
+]
+
 Theme = Literal["light", "dark"]
 Element = dict[str, Any]
 """A part of a Plotly figure in its JSON form."""

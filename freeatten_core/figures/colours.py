@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+__all__ = ["DARK", "LIGHT", "shade"]
+
 DARK, LIGHT = 0.53, 0.66
 """Lightness between which a colour has a contrast of 3 with both papers."""
 

@@ -45,6 +45,14 @@ from .styles import row_labels, row_styles
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = [
+    "Part",
+    "comparison_figure",
+    "comparison_subtitle",
+    "comparison_title",
+    "position_figure",
+]
+
 
 def comparison_figure(
     result: Result,

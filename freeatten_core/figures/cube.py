@@ -16,6 +16,8 @@ from .styles import Style
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["cube_figure"]
+
 _SHARPENED = {
     None: Style("none", "#d55e00", "solid", "circle", "●"),
     3: Style("p = 3", "#009e73", "dash", "diamond", "◆"),

@@ -39,6 +39,15 @@ from .styles import markup, row_labels, row_styles, style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = [
+    "change_cells",
+    "distance_figure",
+    "entropy_figure",
+    "head_cells",
+    "head_panel",
+    "heads_figure",
+]
+
 _WIDTH = 1280
 _SHADES = "rgba(213,94,0,0)", "rgba(213,94,0,0.75)"
 _LOG_N = "even spread: log N"

@@ -15,6 +15,8 @@ from .styles import style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["curve_figure"]
+
 
 def curve_figure(
     curves: Mapping[str, Sequence[Mapping[str, Any]]],

@@ -21,6 +21,18 @@ from freeatten_core.results.format import (
 from .canvas import PANEL_HEIGHT, RIGHT, Element, Panel, Space
 from .styles import Style, row_labels, row_styles
 
+__all__ = [
+    "Line",
+    "end_labels",
+    "interval_list",
+    "label_height",
+    "length_lines",
+    "line_labels",
+    "missing_note",
+    "space_for",
+    "text_width",
+]
+
 LINE_HEIGHT, LABEL_PADDING, LABEL_REACH = 16, 4, 30
 VALUE_WIDTH, LABEL_COLUMNS = 53, 44
 """In pixels: of a label's line and around it, how far from the line's end it stands, of its number;

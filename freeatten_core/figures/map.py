@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from freeatten_core.analysis import Region
 
+__all__ = ["map_figure"]
+
 _MAP_TEXT_SIZE = 17
 """Larger than elsewhere: pages show maps side by side, at half their size."""
 _MAP_LEFT, _MAP_RIGHT, _MAP_BOTTOM = 96, 130, 76

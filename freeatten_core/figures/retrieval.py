@@ -27,6 +27,8 @@ from .styles import markup
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["copy_figure", "recall_figure", "retrieval_title"]
+
 
 def retrieval_title(result: Result) -> str:
     """The question that a result of `freeatten retrieve` answers."""

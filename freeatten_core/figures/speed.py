@@ -27,6 +27,8 @@ from .styles import Style, style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["peer_style", "speed_figure"]
+
 _FORMS: Mapping[str, tuple[str, str]] = {
     "flex": ("dash", "x"),
     "compiled": ("dashdot", "cross"),

@@ -36,6 +36,8 @@ from .styles import style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+__all__ = ["length_figure", "scale_figure"]
+
 _WIDTH = 1280
 _NAMES = 0.09
 """Share of the width that the variants' names take."""

@@ -14,6 +14,8 @@ from freeatten_core.results.format import Entry, row_names
 
 from .colours import DARK, LIGHT, shade
 
+__all__ = ["STEPS", "STYLES", "Style", "markup", "row_labels", "row_styles", "style_of"]
+
 
 @dataclass(frozen=True)
 class Style:

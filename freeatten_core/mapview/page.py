@@ -27,6 +27,16 @@ if TYPE_CHECKING:
     from freeatten_core.analysis.map.attention_map import AttentionMap
     from freeatten_core.analysis.map.payload import Payload
 
+__all__ = [
+    "HeadMap",
+    "component_script",
+    "component_style",
+    "inert_json",
+    "pack",
+    "render_page",
+    "write_page",
+]
+
 SCRIPTS = (
     "colours.js",
     "words.js",

@@ -46,6 +46,8 @@ from freeatten_core.variants.stages import Computed, OwnFunctionName
 from .finite import check_finite, each_row
 from .scoring import pass_cost, score_texts, scoring_cost
 
+__all__ = ["AblateRequest", "SingleHeads", "ablate", "attempts"]
+
 SCHEMA = 1
 UNDONE = ("window", "rotation", "scale", "rotation+scale")
 """What is undone in every head, by its key in the result."""

@@ -24,6 +24,8 @@ from freeatten_core.variants.variant import Variant
 
 from .scoring import Advance, pass_cost, windows_at_once
 
+__all__ = ["FITTED_ON", "fit_temperatures", "fitting_cost", "modified_copy", "needs_temperatures"]
+
 LOWEST, HIGHEST = 0.25, 16.0
 PRECISION = 5e-3
 """Of log temperature."""

@@ -27,6 +27,8 @@ from .controls import sliding_cost, window_variant, windowed_cost
 from .request import Drawn, Request
 from .scoring import pass_cost, scoring_cost, windows_at_once
 
+__all__ = ["check_fits", "cost", "forecast"]
+
 MODELS = 2
 """Copies of a row's model on the device at once: its own, and one with a window."""
 

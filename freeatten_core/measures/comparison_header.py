@@ -14,6 +14,8 @@ from freeatten_core.results.verdicts import SCHEMA
 
 from .request import Request
 
+__all__ = ["header", "matches_stored"]
+
 
 def header(request: Request, selection: Selection, seconds: float) -> ResultDict:
     """Everything in a result but its rows."""

@@ -19,6 +19,15 @@ from freeatten_core.variants.variant import Modifier, Variant
 
 from .scoring import Advance, Scorer, pass_cost, score_windows, stacked
 
+__all__ = [
+    "Controls",
+    "sliding_cost",
+    "sliding_losses",
+    "window_variant",
+    "windowed_cost",
+    "windowed_losses",
+]
+
 
 @dataclass(frozen=True)
 class Controls:

@@ -42,6 +42,17 @@ from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperature
 from .finite import check_finite, each_row, no_numbers
 from .scoring import Advance, Scorer, pass_cost, windows_at_once
 
+__all__ = [
+    "Copies",
+    "CopyRequest",
+    "Sample",
+    "check_lengths",
+    "copy_retrieval",
+    "default_block",
+    "draw_samples",
+    "score_copies",
+]
+
 SCHEMA = 1
 BLOCKS_PER_TRAINING_LENGTH = 8
 LEAST_BLOCK = 8

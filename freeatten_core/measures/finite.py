@@ -13,6 +13,8 @@ from freeatten_core.data.selection import Text
 
 from .scoring import Losses
 
+__all__ = ["check_finite", "each_row", "first_not_finite", "no_numbers"]
+
 Entry = dict[str, Any]
 Measured = TypeVar("Measured")
 

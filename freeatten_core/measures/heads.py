@@ -35,6 +35,8 @@ from freeatten_core.models.rows import Row, common_tokenizer
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
+__all__ = ["SurveyRequest", "lengths_of", "survey"]
+
 SCHEMA = 2
 POINTS = 64
 BY_LENGTH: Sequence[Name] = (

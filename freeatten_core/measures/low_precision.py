@@ -19,6 +19,8 @@ from freeatten_core.variants.variant import Variant
 
 from .scoring import Advance, Losses, pass_cost
 
+__all__ = ["precision_entry"]
+
 
 @torch.inference_mode()
 def precision_entry(

@@ -30,6 +30,15 @@ from freeatten_core.variants.variant import Variant, nearest
 from .finite import each_row, no_numbers
 from .scoring import Advance, pass_cost, windows_at_once
 
+__all__ = [
+    "RecallRequest",
+    "RecallRow",
+    "accuracy_by_distance",
+    "load_recall_rows",
+    "measure_recall",
+    "right_answers",
+]
+
 SCHEMA = 2
 
 

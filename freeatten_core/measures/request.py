@@ -20,6 +20,8 @@ from freeatten_core.models.rows import CausalRow, Row
 from .alignment import FITTED_ON, needs_temperatures
 from .scoring import check_swappable
 
+__all__ = ["Control", "Drawn", "Request", "draw_texts"]
+
 Control = Literal["restart", "swap"]
 
 

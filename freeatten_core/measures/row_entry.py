@@ -21,6 +21,8 @@ from .finite import no_numbers
 from .request import Request
 from .scoring import Losses
 
+__all__ = ["FAILED", "missing_entry", "position_edges", "row_entry"]
+
 POSITION_BINS = 64
 FAILED = "failed"
 """In the place of a verdict: the row could not be scored, and its `error` says why."""

@@ -16,6 +16,8 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.transformers_model import CausalModel
 
+__all__ = ["check_lengths", "check_logits", "check_model", "check_texts", "check_windows"]
+
 Tokens = NDArray[np.int64]
 
 

@@ -28,6 +28,22 @@ from freeatten_core.models.transformers_model import CausalModel
 
 from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
 
+__all__ = [
+    "Advance",
+    "Losses",
+    "Scorer",
+    "check_swappable",
+    "joined",
+    "loss_by_length",
+    "pass_cost",
+    "score_texts",
+    "score_windows",
+    "scoring_cost",
+    "stacked",
+    "swapped_losses",
+    "windows_at_once",
+]
+
 Logits = Callable[[Tensor], Tensor]
 """Tokens (B, L) to logits (B, L, vocabulary)."""
 

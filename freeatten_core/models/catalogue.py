@@ -15,6 +15,8 @@ from freeatten_core.variants.variant import Variant
 
 from .format import CONFIG, FILES, check_files, read_config
 
+__all__ = ["RECALL_MODELS", "fetch_files", "locate", "shipped", "slug"]
+
 MODELS, RECALL_MODELS = "checkpoints", "recall"
 """Folders of `assets`."""
 

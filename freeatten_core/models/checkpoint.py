@@ -38,6 +38,8 @@ from .format import (
     read_tokenizer,
 )
 
+__all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
+
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 """Types of weights, as safetensors names them. Others are codes that need a scale to be read."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from freeatten_core.variants.variant import Variant
 
+__all__ = ["ModelConfig"]
+
 
 @dataclass(frozen=True)
 class ModelConfig:

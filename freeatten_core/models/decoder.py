@@ -22,6 +22,8 @@ from .config import ModelConfig
 from .interface import Observe
 from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
 
+__all__ = ["LOSS_TOKENS", "Attention", "Block", "Mlp", "Model", "parameter_shapes"]
+
 LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
 

@@ -28,6 +28,22 @@ from freeatten_core.variants.variant import Variant
 from .config import ModelConfig
 from .decoder import LOSS_TOKENS, Model
 
+__all__ = [
+    "PROBE_KEYS",
+    "PROBE_ROWS",
+    "Forecast",
+    "Rates",
+    "check_memory",
+    "fastest",
+    "hidden_bytes",
+    "on_device",
+    "parameter_count",
+    "probe",
+    "probe_call",
+    "scoring_bytes",
+    "training_bytes",
+]
+
 PROBE_ROWS, PROBE_KEYS = 256, 2048
 """Size of the call that is timed for a forecast."""
 CONSTANT_BYTES = 50_000_000

@@ -17,6 +17,22 @@ from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
 
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "CURVE",
+    "FILES",
+    "TASK_FILES",
+    "TOKENIZER",
+    "WEIGHTS",
+    "check_files",
+    "config_json",
+    "read_config",
+    "read_json",
+    "read_task",
+    "read_tokenizer",
+]
+
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
     "config.json",

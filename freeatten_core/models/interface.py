@@ -6,5 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+__all__ = ["Observe"]
+
 Observe = Callable[[int, Tensor, Tensor], None]
 """Called with (layer, query, key) of every layer, after the rotation."""

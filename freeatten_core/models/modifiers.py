@@ -23,6 +23,15 @@ from freeatten_core.variants.variant import Variant
 if TYPE_CHECKING:
     from freeatten_core.ops.call import Attend
 
+__all__ = [
+    "QueryFactor",
+    "Temperatures",
+    "modified_attention",
+    "query_factor",
+    "scaled_rope",
+    "window_of",
+]
+
 Temperatures = Mapping[int, float]
 """What `align` multiplies queries with, by the length of the text in tokens."""
 

@@ -16,6 +16,8 @@ from .config import ModelConfig
 from .decoder import Model
 from .format import CONFIG, TASK_FILES, check_files, read_config, read_task
 
+__all__ = ["RecallCheckpoint", "load_recall", "read_recall_task"]
+
 
 @dataclass(frozen=True)
 class RecallCheckpoint:

@@ -21,6 +21,19 @@ from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
 from .transformers_model import CausalModel, is_causal_source, load_causal_model
 
+__all__ = [
+    "ROWS",
+    "CausalRow",
+    "Row",
+    "allowed_source",
+    "common_tokenizer",
+    "load_rows",
+    "load_scored_rows",
+    "modified_row",
+    "split_modifiers",
+    "tokenizers_of",
+]
+
 ROWS = (
     "softmax",
     "softmax+yarn",

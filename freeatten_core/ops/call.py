@@ -16,6 +16,22 @@ from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
+__all__ = [
+    "FIRST_ROWS",
+    "LOG2_E",
+    "NORM_EPS",
+    "NO_TERMS",
+    "UNIFORM_TOLERANCE",
+    "Attend",
+    "Familiar",
+    "Problem",
+    "ScoreTerms",
+    "check",
+    "check_tensors",
+    "visible_scores",
+    "what_computes",
+]
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

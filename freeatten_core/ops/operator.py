@@ -17,6 +17,14 @@ from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
+__all__ = [
+    "attention",
+    "attention_weights",
+    "familiar_attention",
+    "grouped_attention",
+    "row_statistics",
+]
+
 
 def attention(
     query: Tensor,

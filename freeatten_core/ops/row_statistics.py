@@ -9,6 +9,8 @@ from torch import Tensor
 
 from .call import Problem
 
+__all__ = ["SMALL", "RowStatistics"]
+
 SMALL = 1e-6
 """`small` counts the weights below this."""
 

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+__all__ = ["Rope", "Scaling", "rotate"]
+
 Scaling = Literal["pi", "ntk", "dynamic-ntk", "yarn"]
 
 YARN_LOW, YARN_HIGH = 1.0, 32.0

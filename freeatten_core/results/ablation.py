@@ -11,6 +11,16 @@ from .format import Entry, Result, count, plural, row_names, signed, source_name
 from .heads import HEADS_SHOWN, head_name
 from .markdown import machine, table
 
+__all__ = [
+    "UNDONE_TITLES",
+    "ablation_heads_table",
+    "ablation_provenance",
+    "ablation_reading",
+    "ablation_table",
+    "ablation_texts",
+    "strongest_heads",
+]
+
 UNDONE_TITLES: Mapping[str, str] = {
     "intact": "as it is",
     "window": "far keys hidden",

@@ -9,6 +9,8 @@ from .format import Entry, Result, count
 from .markdown import date_and_commit, table
 from .speed import three_digits
 
+__all__ = ["app_speed_blocks", "facts_table", "memory_table", "provenance", "rows_table"]
+
 SHOWN_SAMPLES = 7
 SAMPLED: Mapping[str, str] = {
     "rss_mb": "memory of the server, MB",

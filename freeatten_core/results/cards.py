@@ -14,6 +14,8 @@ from .format import Entry, Result, count, number, plural
 from .markdown import plain, table
 from .retrieval import accuracy_table, retrieval_provenance
 
+__all__ = ["card", "recall_card"]
+
 NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
 

@@ -22,6 +22,16 @@ from .format import (
 from .markdown import headings, machine, table, with_intervals
 from .verdicts import HARMLESS
 
+__all__ = [
+    "delta_table",
+    "has_interval",
+    "loss_table",
+    "no_language_text",
+    "provenance",
+    "swap_table",
+    "verdict_text",
+]
+
 VERDICTS = {
     "uses": "uses the longer context",
     "harmless": "harmless",

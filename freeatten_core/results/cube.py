@@ -17,6 +17,20 @@ from .format import Result, count, number, plural, signed
 from .markdown import table
 from .verdicts import upgraded
 
+__all__ = [
+    "CUBE",
+    "FACTORED",
+    "NORMALISED",
+    "SEEDED",
+    "by_variant",
+    "cell_table",
+    "comparison",
+    "cube_blocks",
+    "joined",
+    "provenance",
+    "spread_table",
+]
+
 SCHEMA = 1
 
 BY_TEXT = (

@@ -16,6 +16,8 @@ from freeatten_core.basics.devices import device_name
 from freeatten_core.basics.files import printable
 from freeatten_core.basics.version import installed_version
 
+__all__ = ["ResultDict", "commit", "json_ready", "run_facts", "versions"]
+
 ResultDict = dict[str, Any]
 
 

@@ -7,6 +7,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+__all__ = [
+    "MISSING",
+    "Entry",
+    "Interval",
+    "Result",
+    "control_text",
+    "count",
+    "declares",
+    "finite",
+    "half_width",
+    "marked_length",
+    "number",
+    "partial_text",
+    "percent",
+    "percent_range",
+    "plural",
+    "repeats_text",
+    "restart_length",
+    "row_names",
+    "scaled",
+    "signed",
+    "source_name",
+    "troubles",
+    "with_half_width",
+    "with_range",
+]
+
 Result = Mapping[str, Any]
 """What `freeatten compare --json` prints."""
 Entry = Mapping[str, Any]

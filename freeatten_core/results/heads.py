@@ -7,6 +7,18 @@ from collections.abc import Mapping
 from .format import Entry, Result, count, number, plural, row_names, source_name
 from .markdown import heading, headings, machine, pairs, table
 
+__all__ = [
+    "HEADS_SHOWN",
+    "MEASURE_TITLES",
+    "curve_of",
+    "far_table",
+    "head_name",
+    "measure_digits",
+    "measure_table",
+    "sink_table",
+    "survey_provenance",
+]
+
 LOCAL_PARTS = 16
 """A head is local when its mean distance is below this part of the training length."""
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+__all__ = ["interval", "intervals"]
+
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
     """Mean and Student-t 95 % interval over texts; no interval (NaN) from one text."""

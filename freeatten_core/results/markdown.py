@@ -7,6 +7,17 @@ from typing import Any
 
 from .format import Entry, Result, count, with_half_width
 
+__all__ = [
+    "date_and_commit",
+    "heading",
+    "headings",
+    "machine",
+    "pairs",
+    "plain",
+    "table",
+    "with_intervals",
+]
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table; numbers to the right, the first column to the left."""

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+__all__ = [
+    "comparison_blocks",
+    "fill_blocks",
+    "inside_blocks",
+    "modifier_blocks",
+    "of_folder",
+    "retrieval_blocks",
+]
+
 
 def of_folder(root: Path, folder: str) -> dict[str, Any]:
     """Stored results of a folder, such as `inside/heads`."""

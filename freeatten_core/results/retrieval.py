@@ -15,6 +15,16 @@ from .format import (
 )
 from .markdown import headings, machine, pairs, table
 
+__all__ = [
+    "accuracy_table",
+    "control_table",
+    "distance_table",
+    "gain_table",
+    "retrieval_provenance",
+    "retrieval_reading",
+    "retrieval_samples",
+]
+
 
 def gain_table(result: Result) -> str:
     """What the first copy of a block is worth, nats per token, variant × tokens in all."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+__all__ = ["wilson", "with_wilson"]
+
 Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
 BY_SEQUENCE = 1

@@ -9,6 +9,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from .format import MISSING, Entry, Result, count
 from .markdown import date_and_commit, table
 
+__all__ = [
+    "PASSES",
+    "baseline",
+    "error_table",
+    "facts",
+    "length_tables",
+    "machine",
+    "on_gpu",
+    "panels",
+    "peer_names",
+    "provenance",
+    "size",
+    "speed_blocks",
+    "summary",
+    "three_digits",
+    "times",
+]
+
 PASSES: Mapping[str, str] = {
     "forward": "forward",
     "backward": "backward",

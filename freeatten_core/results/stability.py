@@ -8,6 +8,30 @@ from .format import MISSING, Entry, Result, count, source_name
 from .markdown import date_and_commit, table
 from .speed import machine
 
+__all__ = [
+    "FORM_TITLES",
+    "KIND_TITLES",
+    "LOST",
+    "SHORT_TYPES",
+    "entries",
+    "error_table",
+    "error_text",
+    "gradient_table",
+    "gradient_text",
+    "kinds",
+    "lost",
+    "lost_from",
+    "norm_table",
+    "pair_table",
+    "provenance",
+    "ranking_table",
+    "score_table",
+    "scores_text",
+    "short",
+    "stability_blocks",
+    "unmeasured",
+]
+
 FORM_TITLES: Mapping[str, str] = {
     "naive": "the formulas as written, in that type",
     "safe": "the same with max-subtraction or its like",

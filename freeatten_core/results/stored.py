@@ -13,6 +13,8 @@ from .format import Result
 from .shares import with_wilson
 from .verdicts import upgraded
 
+__all__ = ["stored_comparisons", "stored_results"]
+
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
 """Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
 

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from .format import restart_length
 from .intervals import interval
 
+__all__ = ["HARMLESS", "SCHEMA", "control", "judged", "upgraded", "verdict"]
+
 SCHEMA = 2
 """Of `freeatten compare --json`; results of schema 1 have no S and W."""
 HARMLESS = 0.02

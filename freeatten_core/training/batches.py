@@ -15,6 +15,8 @@ from freeatten_core.data.prepared import Corpus, window_offsets, window_starts
 
 from .recipe import Recipe
 
+__all__ = ["DRAWN_AHEAD", "BatchSource", "Batches", "check_shares"]
+
 DRAWN_AHEAD = 256
 """Steps whose windows are drawn at once: a copy to the GPU every step waits for the step before."""
 

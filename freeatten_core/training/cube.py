@@ -9,6 +9,8 @@ from freeatten_core.variants.variant import Variant
 
 from .recipe import Recipe
 
+__all__ = ["Cell", "cells"]
+
 RECIPE = Recipe(steps=2_000, learning_rates=(4e-3, 8e-3), search_steps=200)
 CEILING_LENGTH = 4096
 """Softmax trained at this length shows what there is to gain from a longer context."""

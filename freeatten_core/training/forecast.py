@@ -13,6 +13,8 @@ from freeatten_core.variants.variant import Variant
 from .gradients import FreshGradients
 from .recipe import Recipe
 
+__all__ = ["check_fits", "forecast"]
+
 FORWARD_SHARE = 1 / 3
 """Of a step's time; validation is a forward pass alone."""
 

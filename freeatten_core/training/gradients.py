@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.stages import Computed, Stages
 
+__all__ = ["FreshGradients", "ReplayedGradients", "compiled_attention"]
+
 
 class FreshGradients:
     """A loss of a batch; calling it leaves the gradients in the parameters' `.grad`."""

@@ -15,6 +15,8 @@ from freeatten_core.variants.stages import OwnFunctionName
 from .batches import BatchSource
 from .gradients import FreshGradients, ReplayedGradients, compiled_attention
 
+__all__ = ["Objective", "compiled_loss", "plain_loss"]
+
 Loss = Callable[[Tensor], Tensor]
 """What a source has drawn to the mean nats per scored token, ()."""
 

@@ -32,6 +32,8 @@ from .recipe import Recipe
 from .reports import Progress
 from .run import finished, fit, reserved
 
+__all__ = ["RECIPE", "RecallBatches", "train_recall"]
+
 RECIPE = Recipe(
     train_length=256,
     width=64,

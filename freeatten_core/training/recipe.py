@@ -10,6 +10,8 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.variants.variant import Variant
 
+__all__ = ["Recipe"]
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .recipe import Recipe
 
+__all__ = ["Progress", "Reports"]
+
 
 @dataclass(frozen=True)
 class Progress:

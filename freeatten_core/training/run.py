@@ -33,6 +33,8 @@ from .reports import Progress, Reports
 from .state import KeptState, kept_progress, state_path
 from .updates import Updates
 
+__all__ = ["check_run", "finished", "fit", "reserved", "train"]
+
 
 def train(
     variant: Variant,

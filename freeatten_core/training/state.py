@@ -16,6 +16,8 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing
 from freeatten_core.basics.kept import differences
 
+__all__ = ["KeptState", "State", "kept_progress", "load_state", "save_state", "state_path"]
+
 STATE = "training-state.safetensors"
 """Beside the output folder while a run is under way; removed when it is done."""
 

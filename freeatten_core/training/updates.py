@@ -11,6 +11,8 @@ from freeatten_core.models.decoder import Model
 
 from .recipe import Recipe
 
+__all__ = ["Updates"]
+
 
 class Updates:
     """AdamW under a recipe's schedule."""

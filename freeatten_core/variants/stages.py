@@ -14,6 +14,23 @@ from typing import Literal, get_args
 
 from freeatten_core.basics.errors import UsageError
 
+__all__ = [
+    "CHOICES",
+    "FUNCTION",
+    "PLAIN_STAGES",
+    "P_DEFAULT",
+    "P_MAX",
+    "P_MIN",
+    "SHARPENED_STAGES",
+    "Computed",
+    "Normalise",
+    "OwnFunctionName",
+    "Positivity",
+    "Score",
+    "Stages",
+    "stages_of",
+]
+
 Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
 `dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""

@@ -28,6 +28,18 @@ from .stages import (
     Stages,
 )
 
+__all__ = [
+    "MODIFIERS",
+    "PLAIN",
+    "SHARPENED",
+    "SOURCES",
+    "AlignBy",
+    "Modifier",
+    "Variant",
+    "nearest",
+    "split_modifiers",
+]
+
 AlignBy = Literal["largest", "entropy"]
 
 MODIFIERS: Mapping[str, str] = {

@@ -34,6 +34,8 @@ from .region import Pool, Region
 from .scale import byte_scale
 from .tiles import Tiles
 
+__all__ = ["LEVEL_CELLS", "AttentionMap", "finest"]
+
 LEVEL_CELLS, LEAST_CELL = 1024, 8
 """Cells along the finest level that a map carries at most, and tokens along such a cell at least;
 closer views are recomputed by the page."""

@@ -13,6 +13,8 @@ from freeatten_core.basics.errors import UsageError
 from .attention_map import AttentionMap
 from .region import Region
 
+__all__ = ["DifferenceRegion", "difference"]
+
 
 @dataclass(frozen=True)
 class DifferenceRegion:

@@ -16,6 +16,8 @@ from freeatten_core.ops.definitions import staged
 
 from .recipe import RECIPE
 
+__all__ = ["Payload", "as_numpy", "to_half"]
+
 
 @dataclass(frozen=True)
 class Payload:

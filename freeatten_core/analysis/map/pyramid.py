@@ -12,6 +12,8 @@ from torch import Tensor
 from .scale import ByteScale
 from .tiles import Tiles
 
+__all__ = ["Pyramid", "base_cell"]
+
 BASE_CELL = 4
 """Tokens along a cell of the finest level kept: 1/16 byte a weight, and as much as a third again
 for the coarser levels (89 MB at 32k tokens)."""

@@ -34,6 +34,8 @@ from torch import Tensor
 from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
 
+__all__ = ["RECIPE", "Recipe"]
+
 RECIPE = ("scale", "bias", "gain", "rise", "out")
 """A number a row each."""
 

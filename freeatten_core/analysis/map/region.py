@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from .scale import ByteScale
 
+__all__ = ["Pool", "Region"]
+
 Pool = Literal["max", "mean"]
 
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import Stages
 
+__all__ = ["ByteScale", "byte_scale"]
+
 
 @dataclass(frozen=True)
 class ByteScale:

@@ -15,6 +15,8 @@ from freeatten_core.ops.call import LOG2_E, Problem, ScoreTerms
 from .recipe import Recipe
 from .region import Pool
 
+__all__ = ["Tiles"]
+
 TILE = 1 << 18
 """Weights of a region computed at once."""
 

@@ -21,6 +21,8 @@ from freeatten_core.basics.errors import ContentError
 
 from .config import require_transformers
 
+__all__ = ["NAME", "Rule", "attend", "counted", "register", "windowed"]
+
 NAME = "freeatten"
 SCORES = 1 << 24
 """Scores at a time: 64 MB in float32."""

@@ -16,6 +16,8 @@ from freeatten_core.data.tokenizer import PROBE, encode, tokenizer_id
 from .config import reason, require_transformers
 from .source import Source
 
+__all__ = ["Codec", "read_codec"]
+
 
 @dataclass(frozen=True)
 class Codec:

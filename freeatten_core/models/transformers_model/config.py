@@ -15,6 +15,16 @@ from freeatten_core.models.format import CONFIG, read_json
 
 from .source import ADAPTER, Source
 
+__all__ = [
+    "Forecast",
+    "check_memory",
+    "declared_length",
+    "forecast",
+    "read_config",
+    "reason",
+    "require_transformers",
+]
+
 LIMITS = (
     (r"(num|n)_(hidden_)?layers?", 1 << 10),
     (r"hidden_size|n_embd|d_model|word_embed_proj_dim", 1 << 17),

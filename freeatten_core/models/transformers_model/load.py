@@ -26,6 +26,8 @@ from .losses import find_body
 from .model import CausalModel
 from .source import Source, find
 
+__all__ = ["load_causal_model"]
+
 TRIED_TOKENS = 64
 SAME = 1e-4
 """Nats: losses closer than this are the same."""

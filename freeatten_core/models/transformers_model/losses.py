@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+__all__ = ["find_body", "token_losses"]
+
 LOGITS = 1 << 25
 """Logits at a time: 128 MB in float32."""
 

@@ -18,6 +18,8 @@ from .codec import Codec
 from .config import reason
 from .losses import token_losses
 
+__all__ = ["CausalModel"]
+
 
 @dataclass(frozen=True)
 class CausalModel:

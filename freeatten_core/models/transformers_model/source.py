@@ -11,6 +11,8 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.models.catalogue import fetch_files
 from freeatten_core.models.format import CONFIG, read_json
 
+__all__ = ["ADAPTER", "Source", "find", "is_causal_source"]
+
 ADAPTER = "adapter_config.json"
 INDEX = "model.safetensors.index.json"
 DESCRIPTION = (

@@ -21,6 +21,8 @@ from freeatten_core.variants.variant import Variant
 from ..call import what_computes
 from . import staged
 
+__all__ = ["attention_as_written", "scores"]
+
 WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
     "exp": torch.exp,
     "softplus": lambda score: torch.log(1 + torch.exp(score)),

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+__all__ = ["importable", "sources"]
+
 _kept: dict[Path, dict[str, ModuleType]] = {}
 """By folder, what its files imported from beside them."""
 _one_at_a_time = threading.RLock()

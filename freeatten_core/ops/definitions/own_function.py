@@ -32,6 +32,20 @@ from freeatten_core.variants.variant import Variant, nearest, split_modifiers
 
 from . import neighbours
 
+__all__ = [
+    "WEIGHED",
+    "OwnFunction",
+    "allow",
+    "allow_swap",
+    "as_scores",
+    "attend",
+    "check_source",
+    "described",
+    "find",
+    "named_in",
+    "weighed_by",
+]
+
 Function = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> output, causal; all (B, H, N, D)."""
 

@@ -19,6 +19,19 @@ from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
 
+__all__ = [
+    "StageValues",
+    "make_positive",
+    "make_score",
+    "normalise",
+    "offset",
+    "reference_attention",
+    "sharpen",
+    "stages",
+    "unit",
+    "visible_keys",
+]
+
 
 class StageValues(NamedTuple):
     """What each stage leaves, shape (B, H, Lq, Lk); keys that a row does not see hold 0."""

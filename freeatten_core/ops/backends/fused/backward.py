@@ -28,6 +28,17 @@ from .stages import (
 )
 from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile, visible_count
 
+__all__ = [
+    "ROW_FIELDS",
+    "key_kernel",
+    "query_kernel",
+    "sweep_keys",
+    "sweep_rows",
+    "through_norm",
+    "unit_vectors",
+    "weights_and_slopes",
+]
+
 ROW_FIELDS = 12
 """What the first sweep leaves of a row: scale, shift, rise, drop, weight factor, D, e, gradient
 factor, for float16 1/‖q‖ and the lift of the slope, the gradient factor `h` of the score itself,

@@ -15,6 +15,8 @@ from .forward import key_scales
 from .stages import distance_of, score
 from .tiles import keys_seen, load_tile, product, visible_count
 
+__all__ = ["distance_kernel"]
+
 
 @triton.jit
 def distance_kernel(

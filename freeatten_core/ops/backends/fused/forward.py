@@ -21,6 +21,17 @@ from .stages import (
 )
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
 
+__all__ = [
+    "add_up",
+    "add_up_row",
+    "forward_kernel",
+    "key_norms_kernel",
+    "key_scales",
+    "mix",
+    "mix_row",
+    "score_tile",
+]
+
 LOWEST = tl.constexpr(-1e30)
 """A row maximum before any key; finite, so that differences with it are."""
 

@@ -16,6 +16,16 @@ from . import forward as forward_kernels
 from . import statistics as statistics_kernels
 from .tuning import forward_tiles, key_tiles, query_tiles
 
+__all__ = [
+    "Call",
+    "backward",
+    "backward_distance",
+    "backward_key",
+    "backward_query",
+    "describe",
+    "forward",
+]
+
 NORM_KEYS = 128
 
 LARGEST_STRIDE = 2**31 // 512

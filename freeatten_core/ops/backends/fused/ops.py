@@ -17,6 +17,8 @@ from ...row_statistics import RowStatistics
 from . import launch
 from .statistics import FIELDS
 
+__all__ = ["attention", "fused_attention", "fused_attention_backward", "row_statistics"]
+
 
 @torch.library.custom_op("freeatten::fused_attention", mutates_args=())
 def fused_attention(

@@ -17,6 +17,27 @@ from ... import call
 from ...call import UNIFORM_TOLERANCE
 from .tiles import INTERPRETED
 
+__all__ = [
+    "LN_2",
+    "NORM_EPS",
+    "distance_of",
+    "nonzero",
+    "norm",
+    "offset",
+    "positive",
+    "positive_scale",
+    "positive_slope",
+    "positive_unit",
+    "power",
+    "quick_softplus",
+    "row_scale",
+    "score",
+    "softplus",
+    "two_powers",
+    "unit_of",
+    "unnormalised_factor",
+]
+
 LOG2_E = tl.constexpr(math.log2(math.e))
 LN_2 = tl.constexpr(math.log(2))
 NORM_EPS = tl.constexpr(call.NORM_EPS)

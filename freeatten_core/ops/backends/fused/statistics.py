@@ -20,6 +20,8 @@ from .stages import (
 )
 from .tiles import keys_seen, load_tile, narrow, visible_count
 
+__all__ = ["FIELDS", "describe", "statistics_kernel"]
+
 FIELDS = (
     "entropy",
     "largest",

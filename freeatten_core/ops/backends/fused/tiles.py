@@ -5,6 +5,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+__all__ = [
+    "INTERPRETED",
+    "keys_seen",
+    "load_tile",
+    "narrow",
+    "product",
+    "rows_seeing",
+    "store_tile",
+    "visible_count",
+]
+
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
 
 

@@ -11,6 +11,8 @@ import torch
 
 from freeatten_core.variants.stages import Stages
 
+__all__ = ["Tiles", "forward_tiles", "key_tiles", "query_tiles"]
+
 
 @dataclass(frozen=True)
 class Tiles:

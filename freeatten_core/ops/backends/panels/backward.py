@@ -16,6 +16,8 @@ from ...call import NORM_EPS, ScoreTerms
 from .panel import Block, Operands, RowScalars, Workspace, row_blocks, sum_diagonals
 from .stages import above_offset_, make_positive_, positivity_slope, powers
 
+__all__ = ["backward"]
+
 
 @without_autocast()
 def backward(

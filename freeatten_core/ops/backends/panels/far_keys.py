@@ -13,6 +13,8 @@ from ...call import Familiar, Problem
 from . import forward
 from .panel import Block, Operands, Workspace
 
+__all__ = ["familiar_attention"]
+
 
 def familiar_attention(
     problem: Problem, query: Tensor, key: Tensor, value: Tensor, familiar: Familiar

@@ -18,6 +18,8 @@ from ...call import LOG2_E, Problem
 from .panel import FORWARD_PANEL, Block, Operands, RowScalars, Workspace, row_blocks
 from .stages import above_offset_, make_positive_, reduce_rows
 
+__all__ = ["forward", "round_weights_", "row_divisor", "weights_panel"]
+
 
 def weights_panel(
     operands: Operands, block: Block, workspace: Workspace, scalars: RowScalars

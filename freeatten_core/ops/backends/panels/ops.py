@@ -15,7 +15,14 @@ from .panel import Operands, RowScalars
 from .stages import positive_
 from .statistics import region_weights, row_statistics
 
-__all__ = ["attention", "familiar_attention", "positive_", "region_weights", "row_statistics"]
+__all__ = [
+    "PanelAttention",
+    "attention",
+    "familiar_attention",
+    "positive_",
+    "region_weights",
+    "row_statistics",
+]
 
 
 class PanelAttention(torch.autograd.Function):

@@ -10,6 +10,17 @@ from torch import Tensor
 
 from ...call import LOG2_E, NO_TERMS, NORM_EPS, Problem, ScoreTerms
 
+__all__ = [
+    "FORWARD_PANEL",
+    "Block",
+    "Operands",
+    "RowScalars",
+    "Workspace",
+    "compute_dtype",
+    "row_blocks",
+    "sum_diagonals",
+]
+
 PANEL_ROWS = 128
 """1.45 at 2048; with 64 rows 1.60 (narrow products are slow), with 192 rows 1.49 (more scores
 above the diagonal)."""

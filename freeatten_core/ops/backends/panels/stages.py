@@ -11,6 +11,15 @@ from freeatten_core.variants.stages import Positivity
 from ...call import FIRST_ROWS, LOG2_E, UNIFORM_TOLERANCE, Problem
 from .panel import Operands, Workspace
 
+__all__ = [
+    "above_offset_",
+    "make_positive_",
+    "positive_",
+    "positivity_slope",
+    "powers",
+    "reduce_rows",
+]
+
 
 def make_positive_(operands: Operands, score: Tensor, shift: Tensor) -> Tensor:
     """The positivity stage of a panel of `scores`, in place.

@@ -17,6 +17,8 @@ from ...row_statistics import SMALL, RowStatistics
 from .forward import round_weights_, row_divisor, weights_panel
 from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_blocks
 
+__all__ = ["region_weights", "row_statistics"]
+
 
 @torch.no_grad()
 @without_autocast()
