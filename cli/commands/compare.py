@@ -60,6 +60,22 @@ Stored = Annotated[
     typer.Option(help="Show a stored result and measure nothing: stdlib-16x, systems/code, …"),
 ]
 
+AnyCheckpoints = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A folder, shipped name or Hugging Face repository, of a causal language model of "
+        "transformers too; can be repeated."
+    ),
+]
+Restart = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="Of models of others: tokens after which the model they are compared with forgets; "
+        "by default up to 2048 of the length that they declare.",
+    ),
+]
+
 
 def compare(
     ctx: typer.Context,
@@ -70,21 +86,8 @@ def compare(
     variants: Annotated[
         str | None, typer.Option(help="Shipped variants, such as softmax+yarn,lssar:p=15; or cube.")
     ] = None,
-    checkpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A folder, shipped name or Hugging Face repository, of a causal language model "
-            "of transformers too; can be repeated."
-        ),
-    ] = None,
-    restart: Annotated[
-        int | None,
-        typer.Option(
-            min=2,
-            help="Of models of others: tokens after which the model they are compared with "
-            "forgets; by default up to 2048 of the length that they declare.",
-        ),
-    ] = None,
+    checkpoint: AnyCheckpoints = None,
+    restart: Restart = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: SeedOfTexts = 0,

@@ -40,18 +40,19 @@ if TYPE_CHECKING:
 __all__ = ["entropy"]
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
+StatisticName = Annotated[
+    str,
+    typer.Option(
+        help="relative_entropy, entropy, entropy_tokens, effective_tokens, largest, first, "
+        "mean_distance, zeros, small or row_sum."
+    ),
+]
 
 
 def entropy(
     variants: Variants = None,
     checkpoint: Checkpoints = None,
-    statistic: Annotated[
-        str,
-        typer.Option(
-            help="relative_entropy, entropy, entropy_tokens, effective_tokens, largest, first, "
-            "mean_distance, zeros, small or row_sum."
-        ),
-    ] = "relative_entropy",
+    statistic: StatisticName = "relative_entropy",
     layer: Annotated[
         int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
     ] = None,

@@ -183,12 +183,11 @@ def render_page(
             for item, each in zip(maps, packed, strict=True)
         ],
     }
-    style = component_style() + PAGE_STYLE
     script = component_script()
     return PAGE.format(
         policy=_policy(script),
         title=_inert_text(title),
-        style=style,
+        style=component_style() + PAGE_STYLE,
         about=f"<p>{_inert_text(about)}</p>\n" if about else "",
         footer=(
             f"<footer>Made by <code>{_inert_text(command)}</code></footer>\n" if command else ""

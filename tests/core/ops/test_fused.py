@@ -136,8 +136,21 @@ def test_a_negative_slope_leaves_the_padding_of_a_tile_finite(variant):
     exact = forward_and_gradients(
         staged.reference_attention, [x.double() for x in inputs], variant, options
     )
-    for one, other in zip(actual, exact, strict=True):
+    *by_token, slope = zip(actual, exact, strict=True)
+    for one, other in by_token:
         assert_within(one, other, 1e-4 * max(1.0, other.abs().max().item()))
+    assert_within(*slope, 1e-4 * _summed(inputs, variant, options))
+
+
+def _summed(inputs, variant, options):
+    """What the gradient of a slope is the sum of, by distance: parts that cancel round apart."""
+    bias = {"distance_bias": torch.zeros(1, inputs[1].shape[2], device=DEVICE).double()}
+    wide = [x.double() for x in inputs]
+    *_, by_distance = forward_and_gradients(
+        staged.reference_attention, wide, variant, {**options, **bias}
+    )
+    distance = torch.arange(by_distance.shape[-1], device=DEVICE)
+    return float((by_distance.abs() * distance).sum())
 
 
 def test_strided_constants_equal_contiguous_ones():
