@@ -317,7 +317,7 @@ def test_every_argument_of_every_function_is_checked(server, analysis, offered):
     given = {"id": analysis, "ids": [analysis], "job": "unknown", "statistic": "entropy"}
     given |= {"layer": 0, "head": 0, "query": 3, "position": 3, "power": None, "last": None}
     given |= {"q0": 0, "q1": 4, "k0": 0, "k1": 4, "cells": 9}
-    given |= {"checkpoint": "softmax", "text": TEXT, "length": 4, "seed": 0}
+    given |= {"checkpoint": "softmax", "text": TEXT, "length": 4, "seed": 0, "state": ""}
     for function in offered.functions(server):
         right = {name: given[name] for name in inspect.signature(function).parameters}
         assert "error" not in answering(function)(right)
@@ -328,7 +328,7 @@ def test_every_argument_of_every_function_is_checked(server, analysis, offered):
 
 def test_what_is_gone_is_said_by_every_function_that_needs_it(server):
     given = {"ids": ["unknown"], "id": "unknown", "layer": 0, "head": 0, "query": 0}
-    given |= {"q0": 0, "q1": 9, "k0": 0, "k1": 9, "cells": 9}
+    given |= {"q0": 0, "q1": 9, "k0": 0, "k1": 9, "cells": 9, "state": ""}
     for function in maps.functions(server):
         known = {name: given[name] for name in inspect.signature(function).parameters}
         assert answering(function)(known) == {"gone": True}

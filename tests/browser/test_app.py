@@ -545,7 +545,7 @@ def test_a_failure_that_asks_ends_with_its_question(opened):
 
 
 def test_the_theme_that_was_chosen_holds_after_a_reload(opened):
-    drawn = "document.getElementById('chart').dataset.drawn === 'wide dark'"
+    drawn = "document.getElementById('chart')?.dataset.drawn === 'wide dark'"
     page = opened("", drawn.replace("dark", "light"), color_scheme="light")
     page.locator("#theme").click()
     wait(page, drawn)
