@@ -34,7 +34,16 @@ def sentence_and_code(error: BaseException) -> tuple[str, int] | None:
         return str(error), WRONG_CALL
     if out_of_memory(error):
         return OUT_OF_MEMORY, FAILURE
-    return (str(error), FAILURE) if isinstance(error, ContentError | OSError) else None
+    if isinstance(error, OSError):
+        return _of_system(error), FAILURE
+    return (str(error), FAILURE) if isinstance(error, ContentError) else None
+
+
+def _of_system(error: OSError) -> str:
+    """What failed and why, without the number that Python puts before it."""
+    if error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def interruption(error: KeyboardInterrupt) -> tuple[str, int]:

@@ -34,15 +34,17 @@ def stopped(error, capsys):
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "code", "sentence"),
     [
-        (UsageError("no such thing; known: this, that"), 2),
-        (ContentError("weights are not whole"), 1),
-        (OSError(errno.EIO, "Input/output error", "notes.txt"), 1),
+        (UsageError("no such thing; known: this, that"), 2, "no such thing; known: this, that"),
+        (ContentError("weights are not whole"), 1, "weights are not whole"),
+        (OSError(errno.EIO, "Input/output error", "notes.txt"), 1, "notes.txt: Input/output error"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (OSError("the pipe is gone"), 1, "the pipe is gone"),
     ],
 )
-def test_own_failures_are_their_sentence_and_a_code(error, code, capsys):
-    assert stopped(error, capsys) == (code, str(error))
+def test_own_failures_are_their_sentence_and_a_code(error, code, sentence, capsys):
+    assert stopped(error, capsys) == (code, sentence)
 
 
 def test_an_interruption_is_130(capsys):
