@@ -55,7 +55,7 @@ def test_a_locale_without_utf_8_is_no_obstacle(model, books):
 @pytest.mark.parametrize(
     ("words", "redirect", "code", "says"),
     [
-        (["checkpoints"], ">&-", 1, "it is closed: 'standard output'"),
+        (["checkpoints"], ">&-", 1, "standard output: it is closed"),
         (["checkpoints"], "2>&-", 0, ""),
         (["checkpoints"], ">&- 2>&-", 1, ""),
         (["--version"], ">&-", 1, "standard output: it is closed"),
