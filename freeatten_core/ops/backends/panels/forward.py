@@ -16,9 +16,9 @@ from freeatten_core.basics.precision import without_autocast
 
 from ...call import LOG2_E, Problem
 from .panel import FORWARD_PANEL, Block, Operands, RowScalars, Workspace, row_blocks
-from .stages import above_offset_, make_positive_, reduce_rows
+from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
 
-__all__ = ["forward", "round_weights_", "row_divisor", "weights_panel"]
+__all__ = ["forward", "round_weights_", "weights_panel"]
 
 
 def weights_panel(
@@ -54,17 +54,6 @@ def weights_panel(
     raised = weights.sum(-1)
     scalars.raised[at] = raised.masked_fill_(raised == 0, 1)
     return weights
-
-
-def row_divisor(operands: Operands, block: Block, scalars: RowScalars) -> Tensor:
-    """What a block's weights are divided by, broadcastable to (heads, G, rows)."""
-    match operands.problem.variant.normalise:
-        case "l1":
-            return scalars.raised[block.heads, :, block.rows]
-        case "count":
-            return operands.count[block.rows]
-        case "none":
-            return torch.ones_like(operands.count[block.rows])
 
 
 def round_weights_(

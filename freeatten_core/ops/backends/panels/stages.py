@@ -1,4 +1,7 @@
-"""The stages of a variant on a panel, in place, and their slopes."""
+"""The stages of a variant on a panel, in place, and their slopes.
+
+The score, a product that writes the panel, is `Operands.scores`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from freeatten_core.basics.powers import power_
 from freeatten_core.variants.stages import Positivity
 
 from ...call import FIRST_ROWS, LOG2_E, UNIFORM_TOLERANCE, Problem
-from .panel import Operands, Workspace
+from .panel import Block, Operands, RowScalars, Workspace
 
 __all__ = [
     "above_offset_",
@@ -18,6 +21,7 @@ __all__ = [
     "positivity_slope",
     "powers",
     "reduce_rows",
+    "row_divisor",
 ]
 
 
@@ -56,6 +60,17 @@ def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tens
     peak = count * highest
     offset = ((peak > (1 + UNIFORM_TOLERANCE) * total) & (count > FIRST_ROWS)).to(total.dtype)
     return total, peak / total.masked_fill(total == 0, 1) - offset, offset
+
+
+def row_divisor(operands: Operands, block: Block, scalars: RowScalars) -> Tensor:
+    """What a block's weights are divided by, broadcastable to (heads, G, rows)."""
+    match operands.problem.variant.normalise:
+        case "l1":
+            return scalars.raised[block.heads, :, block.rows]
+        case "count":
+            return operands.count[block.rows]
+        case "none":
+            return torch.ones_like(operands.count[block.rows])
 
 
 def above_offset_(

@@ -14,8 +14,9 @@ from freeatten_core.basics.precision import without_autocast
 
 from ...call import NO_TERMS, Problem, ScoreTerms
 from ...row_statistics import SMALL, RowStatistics
-from .forward import round_weights_, row_divisor, weights_panel
+from .forward import round_weights_, weights_panel
 from .panel import Block, Operands, RowScalars, Workspace, compute_dtype, row_blocks
+from .stages import row_divisor
 
 __all__ = ["region_weights", "row_statistics"]
 
