@@ -187,12 +187,10 @@ def test_compare_opens_with_a_result(opened):
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "ticked", "width", "height", "scheme"),
-    [
-        ("systems/code", 23, "softmax+yarn", 1280, 800, "light"),
-        ("cube/code", None, "softmax-r:p=3", 390, 844, "dark"),
-    ],
+    ("name", "rows", "ticked"),
+    [("systems/code", 23, "softmax+yarn"), ("cube/code", None, "softmax-r:p=3")],
 )
+@pytest.mark.parametrize(("width", "height", "scheme"), [(1280, 800, "light"), (390, 844, "dark")])
 def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     opened, name, rows, ticked, width, height, scheme
 ):

@@ -226,12 +226,12 @@ def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(variant, 
 
 
 def operator_inputs(dtype=torch.float32):
-    inputs, _ = on_device(Call(9, 9, 16, 16, batch=1, heads=1), dtype)
+    inputs, _ = on_device(Call(20, 20, 16, 16, batch=1, heads=2), dtype)
     return [x.requires_grad_() for x in inputs]
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("shapes", [((1,), None, None), ((1,), (1,), (1, 5))], ids=["one", "all"])
+@pytest.mark.parametrize("shapes", [((2,), None, None), ((2,), (2,), (2, 5))], ids=["one", "all"])
 def test_the_operators_pass_opcheck(shapes):
     inputs = operator_inputs()
     terms = [None if shape is None else torch.ones(shape, device=DEVICE) for shape in shapes]
@@ -267,7 +267,7 @@ def test_of_the_terms_only_those_asked_for_get_a_gradient():
 @pytest.mark.usefixtures("small_tiles")
 def test_gradients_by_distance_hold_over_any_rows_at_a_time(monkeypatch):
     """Rows are written by distance in parts that fit in memory."""
-    call = Call(35, 45, 16, 16, 1, 2, groups=2, distance_bias=20, window=30)
+    call = Call(70, 90, 16, 16, 1, 2, groups=2, distance_bias=40, window=60)
     inputs, options = on_device(call, torch.float32)
     whole = forward_and_gradients(fused, inputs, "lssar:p=3", options)[4]
     monkeypatch.setattr(launch, "DISTANCE_SCORES", 1)
