@@ -169,7 +169,7 @@ def _thumbnail(attention: AttentionMap, picked: Picked) -> dict[str, Any]:
         "codes": base64.b64encode(region.codes.tobytes()).decode("ascii"),
         "side": len(region.codes),
         "scale": {"floor": region.scale.floor_log2, "top": region.scale.top_log2},
-        "trained": picked.capture.train_length / length,
+        "trained": (picked.capture.train_length or length) / length,
     }
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from freeatten_core.variants.variant import Variant
 
-__all__ = ["ModelConfig"]
+__all__ = ["LayerShape", "ModelConfig"]
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """The heads of a layer's attention."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True)
@@ -26,3 +35,8 @@ class ModelConfig:
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
+
+    @property
+    def shape(self) -> LayerShape:
+        """Of every layer."""
+        return LayerShape(self.heads, self.kv_heads, self.head_dim)

@@ -19,8 +19,15 @@ from freeatten_core.positions.rope import Rope, rotate
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
-from .interface import Observe
-from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
+from .interface import Observe, Reading
+from .modifiers import (
+    QueryFactor,
+    Temperatures,
+    modified_attention,
+    query_factor,
+    scaled_rope,
+    window_of,
+)
 
 __all__ = ["LOSS_TOKENS", "Attention", "Block", "Mlp", "Model", "parameter_shapes"]
 
@@ -87,6 +94,7 @@ class Model(nn.Module):
         self.config = config
         self.attend: Attend = grouped_attention
         self.query_factor: QueryFactor | None = None
+        self.reading = Reading(config.variant.computes)
         self.rope = Rope(config.head_dim, config.rope_base, config.train_length)
         # filled later; to draw it on the meta device takes 1.2 s of imports
         empty = torch.empty(config.vocab_size, config.width)
@@ -125,6 +133,7 @@ class Model(nn.Module):
         model.__dict__.update(self.__dict__)
         model.rope = scaled_rope(self.rope, variant, longest)
         model.attend = modified_attention(self.attend, model.rope, variant)
+        model.reading = Reading(variant.computes, window_of(variant, self.config.train_length))
         model.query_factor = query_factor(
             variant, self.config.train_length, self.config.head_dim, temperatures
         )

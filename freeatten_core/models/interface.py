@@ -1,12 +1,115 @@
-"""What a measurement asks of a model."""
+"""What a measurement asks of a model, of this project or of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
-__all__ = ["Observe"]
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
+
+from .codec import Codec
+from .config import LayerShape
+
+__all__ = ["EnoughError", "LanguageModel", "Observe", "Reading", "Show"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer makes weights of the queries and keys that it shows."""
+
+    computed: Computed
+    window: int | None = None
+    """A row sees at most this many keys, its own included; None for all before it."""
+    terms: ScoreTerms = NO_TERMS
+    """What else its scores are given, a row a head."""
+
 
 Observe = Callable[[int, Tensor, Tensor], None]
 """Called with (layer, query, key) of every layer, after the rotation."""
+
+Show = Callable[[int, Tensor, Tensor, Reading], None]
+"""Called with a layer's number, its queries (1, H, L, D) and keys (1, Hkv, L, D) as the scores
+see them, and how it reads them. What it raises ends the pass."""
+
+
+class EnoughError(Exception):
+    """Who is shown a pass has seen what it wanted; the rest of the pass is not needed."""
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal language model. Threads can share it: nothing here changes it."""
+
+    @property
+    def name(self) -> str:
+        """What it was loaded by: a shipped name, folder or repository."""
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes, without modifiers."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that it knows."""
+
+    @property
+    def train_length(self) -> int | None:
+        """Tokens that it was trained on; None where nothing tells."""
+
+    @property
+    def declared_length(self) -> int | None:
+        """Tokens that its configuration declares instead, if it does."""
+
+    @property
+    def codec(self) -> Codec:
+        """From text to ids and back."""
+
+    @property
+    def layers(self) -> Mapping[int, LayerShape]:
+        """The layers with attention, by number, ascending; others are not counted."""
+
+    @property
+    def maps_refused(self) -> str | None:
+        """Why its layers cannot be looked into, in a sentence; None where they can."""
+
+    def check_length(self, length: int) -> None:
+        """Whether a text can be that long.
+
+        Raises:
+            UsageError: it has no positions for it.
+        """
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The tokens that it reads in the place of given ones, (…, L): some begin every text."""
+
+    def pass_bytes(self, length: int) -> int:
+        """Temporaries of a pass over so many tokens, without attention's own."""
+
+    def on(self, device: torch.device) -> Self:
+        """The model there: itself where it is, else a copy."""
+
+    def with_modifiers(self, variant: Variant, longest: int) -> Self:
+        """The same weights with a variant's modifiers, set for texts of `longest` tokens.
+
+        Raises:
+            UsageError: it cannot have them.
+        """
+
+    def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
+        """Pass a text through the layers and show each with attention, in their order.
+
+        Args:
+            tokens: (1, L).
+            show: is given every layer; an `EnoughError` of it ends the pass.
+            advance: called with the number of scores of every part of attention.
+
+        Raises:
+            UsageError: more tokens than it has positions for.
+            ContentError: a layer reads in a way that has no `Reading`; the message says which.
+        """

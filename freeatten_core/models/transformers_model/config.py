@@ -16,6 +16,7 @@ from freeatten_core.models.format import CONFIG, read_json
 from .source import ADAPTER, Source
 
 __all__ = [
+    "PASS_STATES",
     "Forecast",
     "check_memory",
     "declared_length",
@@ -41,7 +42,7 @@ _DECLARED = (
 )
 PASS_TOKENS = 8192
 """Read in one pass."""
-LIVE_STATES = 16
+PASS_STATES = 16
 """Hidden states of a pass that are alive at a time, with those inside the widest layer."""
 
 
@@ -186,7 +187,7 @@ def forecast(name: str, config: Any) -> Forecast:
         raise ContentError(f"{name}: {CONFIG} makes no model: {reason(error)}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
     width = int(getattr(config, "hidden_size", 0) or 0)
-    return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * LIVE_STATES))
+    return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * PASS_STATES))
 
 
 def check_memory(name: str, needed: Forecast) -> None:

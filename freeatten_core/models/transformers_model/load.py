@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.seeds import generator
 
-from .attention import NAME, counted, register
 from .codec import read_codec
 from .config import (
     check_memory,
@@ -22,6 +22,7 @@ from .config import (
     reason,
     require_transformers,
 )
+from .inside import attention_layers, why_no_maps
 from .losses import find_body
 from .model import CausalModel
 from .source import Source, find
@@ -61,6 +62,8 @@ def load_causal_model(source: str) -> CausalModel:
     length = min(each for each in (TRIED_TOKENS, limit, declared) if each is not None)
     tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0))
     body = _tried(found.name, network, tokens)
+    with _quiet():
+        layers = attention_layers(network, tokens)
     model = CausalModel(
         found.name,
         found.folder,
@@ -70,10 +73,11 @@ def load_causal_model(source: str) -> CausalModel:
         declared,
         limit,
         vocab_size,
-        takes_window=_in_panels(network, tokens),
+        takes_window=len(layers) == int(network.config.num_hidden_layers),
+        layers=layers,
     )
     _check_losses(model, tokens)
-    return model
+    return replace(model, maps_refused=why_no_maps(model, tokens))
 
 
 def _network(source: Source, config: Any) -> Any:
@@ -125,30 +129,6 @@ def _tried(name: str, network: Any, tokens: Tensor) -> nn.Module:
     if body is None:
         raise ContentError(f"{name}: its hidden states were not found, so it cannot be scored")
     return body
-
-
-@torch.inference_mode()
-def _in_panels(network: Any, tokens: Tensor) -> bool:
-    """Whether every layer's attention is made here; the others keep their own.
-
-    It is where the architecture asks the library for its attention and its logits stay the same:
-    some take the name and never call it, some do more to scores than the attention here knows.
-    """
-    own, implementation = (
-        network(input_ids=tokens, use_cache=False).logits,
-        network.config._attn_implementation,
-    )
-    register()
-    try:
-        network.set_attn_implementation(NAME)
-        with counted() as calls:
-            found = network(input_ids=tokens, use_cache=False).logits
-        if calls and torch.allclose(found, own, atol=SAME, equal_nan=True):
-            return len(calls) == int(network.config.num_hidden_layers)
-    except Exception:  # whatever the model's own code does with a mask or a name that it lacks
-        pass
-    network.set_attn_implementation(implementation)
-    return False
 
 
 @torch.inference_mode()

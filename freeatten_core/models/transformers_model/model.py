@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freeatten_core.basics.errors import UsageError, out_of_memory
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.models.codec import Codec
+from freeatten_core.models.config import LayerShape
+from freeatten_core.models.forecast import CONSTANT_BYTES
+from freeatten_core.models.interface import EnoughError, Reading, Show
+from freeatten_core.variants.stages import Stages
+from freeatten_core.variants.variant import Variant
 
-from .attention import windowed
-from .codec import Codec
-from .config import reason
+from .attention import Call, watched, windowed
+from .config import PASS_STATES, reason
 from .losses import token_losses
 
 __all__ = ["CausalModel"]
@@ -39,6 +46,10 @@ class CausalModel:
     vocab_size: int
     takes_window: bool
     """Whether every layer's attention can be given a window."""
+    layers: Mapping[int, LayerShape]
+    """Those with attention that is made here, by number, in the order of a pass."""
+    maps_refused: str | None = None
+    """Why its layers cannot be looked into, in a sentence."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
 
@@ -53,6 +64,34 @@ class CausalModel:
             return self
         network, body = copy.deepcopy((self.network, self.body))
         return replace(self, network=network.to(device, dtype), body=body)
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes."""
+        return Variant()
+
+    @property
+    def train_length(self) -> None:
+        """None: nothing tells what it was trained on."""
+        return None
+
+    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002
+        """The same weights with a variant's modifiers, none of which are for models of others.
+
+        Raises:
+            UsageError: there are some.
+        """
+        if variant.modifiers:
+            raise UsageError(
+                f"{self.name}: modifiers such as +{variant.modifiers[0]} go with models of this "
+                "project only"
+            )
+        return self
+
+    def pass_bytes(self, length: int) -> int:
+        """Temporaries of a pass over so many tokens, without attention's own."""
+        width = int(getattr(self.network.config, "hidden_size", 0) or 0)
+        return 4 * length * width * PASS_STATES + CONSTANT_BYTES
 
     def with_window(self, window: int) -> CausalModel:
         """The same weights, where every row sees its last `window` keys in every layer.
@@ -79,7 +118,7 @@ class CausalModel:
         """
         self.check_length(tokens.shape[1])
         try:
-            with nullcontext() if self.window is None else windowed(self.window):
+            with self._window():
                 return token_losses(self.network, self.body, self.read(tokens), targets, start)
         except (IndexError, RuntimeError) as error:
             declared = self.declared_length
@@ -89,6 +128,37 @@ class CausalModel:
                 f"{self.name} fails at {tokens.shape[1]:,} tokens, past the {declared:,} that it "
                 f"declares: {reason(error)}"
             ) from error
+
+    @torch.no_grad()
+    def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
+        """Pass a text through the layers and show each with attention; see `LanguageModel.run`."""
+        if self.maps_refused is not None:
+            raise ContentError(self.maps_refused)
+        self.check_length(tokens.shape[1])
+        left = list(self.layers)
+
+        def see(call: Call) -> None:
+            layer = left.pop(0)
+            show(layer, *self._reading(layer, call))
+            if not left:
+                raise EnoughError
+
+        with suppress(EnoughError), self._window(), watched(see, advance):
+            self.network(input_ids=self.read(tokens.to(self.device)), use_cache=False)
+
+    def _reading(self, layer: int, call: Call) -> tuple[Tensor, Tensor, Reading]:
+        """Queries, on which what the scores are scaled with rides, and keys of a layer's call."""
+        if call.window is None:
+            raise ContentError(
+                f"{self.name}: in layer {layer} a row sees neither all keys before it nor the last "
+                "ones, so its layers cannot be looked into"
+            )
+        length, dim = call.key.shape[2:]
+        window = None if call.window == length else call.window
+        return call.query * (call.scale * math.sqrt(dim)), call.key, Reading(Stages(), window)
+
+    def _window(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.window is None else windowed(self.window)
 
     def check_length(self, length: int) -> None:
         """Whether a text can be that long.

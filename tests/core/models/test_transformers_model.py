@@ -23,7 +23,8 @@ from torch.nn import functional
 from freeatten_core import load_causal_model, loss_by_length
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models import catalogue
-from freeatten_core.models.transformers_model import attention, codec, config, losses
+from freeatten_core.models.codec import Codec
+from freeatten_core.models.transformers_model import attention, config, losses
 
 TOKENS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(2))
@@ -258,7 +259,7 @@ def test_bytes_are_of_the_text_where_tokens_do_not_spell_theirs():
             decoders.Strip(" ", 1, 0),
         ]
     )
-    found = codec.Codec(words, ())
+    found = Codec(words, ())
     assert found.lossless
     assert found.ends("a é漢a").tolist() == [0, 1, 2, 2, 4, 4, 4, 7, 8]
 
