@@ -11,7 +11,7 @@ from terminal import freeatten, refusal
 from freeatten_core import load_checkpoint
 from freeatten_core.analysis import by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
@@ -22,7 +22,7 @@ HEAD = ("--layer", "0", "--head", "0")
 def seen(model, books):
     """The capture that the commands make of the same text."""
     checkpoint = load_checkpoint(model)
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     return capture(checkpoint, torch.from_numpy(drawn.tokens))
 
 
