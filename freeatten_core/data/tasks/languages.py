@@ -18,7 +18,15 @@ import numpy as np
 
 from .task import Integers, Sequences, Task
 
-__all__ = ["LANGUAGES", "LONGEST_TRAINED", "LanguageTask"]
+__all__ = [
+    "LANGUAGES",
+    "LONGEST_TRAINED",
+    "CycleNavigation",
+    "EvenPairs",
+    "LanguageTask",
+    "ModularArithmetic",
+    "ParityCheck",
+]
 
 LONGEST_TRAINED = 40
 """Symbols of the longest string that is trained on."""
