@@ -272,7 +272,7 @@ def test_under_a_window_all_is_of_the_last_keys_alone(model, books, tmp_path):
     source, position, path = f"{model}+window", 50, tmp_path / "map.csv"
     checkpoint = load_checkpoint(model)
     window = checkpoint.config.train_length
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     found = capture(checkpoint, torch.from_numpy(drawn.tokens), variant=f"{VARIANT}+window")
     query, key = (each.double()[None, None] for each in found.head(0, 0))
     wanted = staged.stages(query, key, VARIANT, window=window)
