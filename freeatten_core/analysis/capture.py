@@ -23,6 +23,7 @@ from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import token_texts
 from freeatten_core.models.interface import EnoughError, LanguageModel, Reading
+from freeatten_core.models.modifiers import window_of
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
@@ -43,7 +44,7 @@ __all__ = ["Capture", "LayerCapture", "capture"]
 
 STATISTICS_COST = 2.0
 """A score costs this much more in the statistics than in the forward pass: for progress only."""
-NOT_CAPTURED = ("window", "rerope", "align")
+NOT_CAPTURED = ("rerope", "align")
 """Modifiers that weights recomputed from query and key alone would not have."""
 
 
@@ -204,7 +205,8 @@ def capture(
 
     began = time.perf_counter()
     statistics = STATISTICS_COST if with_statistics else 0
-    meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics), advance)
+    window = window_of(variant, checkpoint.train_length or length)
+    meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics, window), advance)
     keeper = _Keeper(chosen, dtype, with_statistics, meter)
     model = checkpoint.on(device).with_modifiers(variant, length)
     with without_autocast():

@@ -25,7 +25,7 @@ from freeatten_core.models.forecast import (
 )
 from freeatten_core.models.interface import LanguageModel
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check, visible_scores
+from freeatten_core.ops.call import check, seen_scores, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import OwnFunctionName
@@ -76,19 +76,20 @@ def forecast(
 
 
 def score_cost(
-    layers: Mapping[int, LayerShape], length: int, chosen: Sequence[int], statistics: float
+    layers: Mapping[int, LayerShape],
+    length: int,
+    chosen: Sequence[int],
+    statistics: float,
+    window: int | None = None,
 ) -> float:
     """Scores of the pass (the last layer's are not needed) and of the statistics, weighted."""
     passed = sum(shape.heads for layer, shape in layers.items() if layer < chosen[-1])
-    return _scores(passed, length) + statistics * _scores(_heads(layers, chosen), length)
+    looked_into = statistics * seen_scores(_heads(layers, chosen), length, length, window)
+    return seen_scores(passed, length, length, window) + looked_into
 
 
 def _heads(layers: Mapping[int, LayerShape], chosen: Sequence[int]) -> int:
     return sum(layers[layer].heads for layer in chosen)
-
-
-def _scores(heads: int, length: int) -> float:
-    return heads * length * (length + 1) / 2
 
 
 def bytes_needed(
@@ -134,7 +135,8 @@ def _seconds(
         problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
         with torch.no_grad(), without_autocast():
             taken = fastest(device, lambda: choice.row_statistics(problem, query, key))
-        seconds += _scores(_heads(model.layers, chosen), length) * taken / visible_scores(problem)
+        scores = seen_scores(_heads(model.layers, chosen), length, length)
+        seconds += scores * taken / visible_scores(problem)
     return seconds
 
 

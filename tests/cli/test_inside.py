@@ -6,24 +6,39 @@ import re
 
 import pytest
 import torch
+from freeatten_cli.terminal.map_cells import HIDDEN, picture, token_grid
 from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint
-from freeatten_core.analysis import by_position, capture, head_table
+from freeatten_core.analysis import AttentionMap, by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import select_prefix, select_texts
 from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
 HEAD = ("--layer", "0", "--head", "0")
+VARIANT = "lssar:p=15"
+"""What `model` was trained with."""
 
 
 @pytest.fixture
 def seen(model, books):
     """The capture that the commands make of the same text."""
     checkpoint = load_checkpoint(model)
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     return capture(checkpoint, torch.from_numpy(drawn.tokens))
+
+
+@pytest.fixture
+def surveyed(model, books):
+    """The capture that `entropy` makes, of a text drawn as those of `compare` are."""
+    return survey_capture(model, books)
+
+
+def survey_capture(model, books, variant=None):
+    checkpoint = load_checkpoint(model)
+    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    return capture(checkpoint, torch.from_numpy(drawn.tokens), variant=variant)
 
 
 @pytest.fixture
@@ -140,19 +155,19 @@ def test_a_second_model_is_not_left_out_in_silence(model, trained, tmp_path, wor
     assert list(tmp_path.iterdir()) == []
 
 
-def test_entropy_as_json_holds_the_head_means(model, books, seen):
+def test_entropy_as_json_holds_the_head_means(model, books, surveyed):
     result = inside("entropy", model, books, "--json").result
     (entry,) = result["variants"]
-    for head, wanted in zip(entry["heads"], head_table(seen), strict=True):
+    for head, wanted in zip(entry["heads"], head_table(surveyed), strict=True):
         assert head["relative_entropy"] == pytest.approx(
             wanted.values["relative_entropy"], abs=1e-5
         )
     assert len(result["positions"]) == len(entry["by_position"])
 
 
-def test_entropy_draws_the_curve_of_one_head(model, books, seen):
+def test_entropy_draws_the_curve_of_one_head(model, books, surveyed):
     (entry,) = inside("entropy", model, books, *HEAD, "--json").result["variants"]
-    wanted = by_position(seen, "relative_entropy", 0, 64)[1][0]
+    wanted = by_position(surveyed, "relative_entropy", 0, 64)[1][0]
     found = [torch.nan if value is None else value for value in entry["by_position"]]
     assert torch.allclose(torch.tensor(found), wanted.float(), atol=1e-5, equal_nan=True)
     assert "by position, layer 0, head 0" in inside("entropy", model, books, *HEAD).out
@@ -195,12 +210,12 @@ def test_pictures_as_pages(model, books, tmp_path, command, words, title):
     assert "the name must end in .svg" in told
 
 
-def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):
+def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, surveyed):
     result = inside("entropy", model, books, "--by", "length", "--json").result
     assert result["lengths"] == [32, 64]
     (entry,) = result["variants"]
     for at, length in enumerate(result["lengths"]):
-        means = [head.values["largest"] for head in head_table(seen, length // 2, length)]
+        means = [head.values["largest"] for head in head_table(surveyed, length // 2, length)]
         assert entry["by_length"]["largest"][at] == pytest.approx(sum(means) / len(means), abs=1e-5)
     out = inside("entropy", model, books, "--by", "length", "--texts", "2").out
     for words in ("96 tokens of 2 texts of", "share on far tokens", "share on the key read most"):
@@ -263,6 +278,45 @@ def test_stages_of_a_swap_are_of_what_computes(model, books):
     assert "sharpening needs normalise='l1'" in refusal(
         2, "stages", *map(str, where), "--power", "3"
     )
+
+
+def test_under_a_window_all_is_of_the_last_keys_alone(model, books, tmp_path):
+    source, position, path = f"{model}+window", 50, tmp_path / "map.csv"
+    checkpoint = load_checkpoint(model)
+    window = checkpoint.config.train_length
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
+    found = capture(checkpoint, torch.from_numpy(drawn.tokens), variant=f"{VARIANT}+window")
+    query, key = (each.double()[None, None] for each in found.head(0, 0))
+    wanted = staged.stages(query, key, VARIANT, window=window)
+    weights = wanted.weights[0, 0]
+
+    row = inside("stages", source, books, *HEAD, "--position", str(position), "--json").result
+    assert row["key"] == list(range(position + 1 - window, position + 1))
+    assert row["weight"] == pytest.approx(weights[position, row["key"]].tolist(), abs=1e-5)
+
+    words = (*HEAD, "--query", "40:60", "--key", "10:60", "--csv", path, "--json")
+    shown = torch.tensor(inside("map", source, books, *words).result["weights"]).double()
+    assert torch.allclose(shown, weights[40:60, 10:60], atol=1e-4, rtol=1e-3)
+    cells = [(int(line["query"]), int(line["key"])) for line in csv.DictReader(path.open())]
+    seen = wanted.visible[40:60, 10:60].nonzero() + torch.tensor([40, 10])
+    assert cells == [tuple(cell) for cell in seen.tolist()]
+
+    (entry,) = inside("entropy", source, books, "--json").result["variants"]
+    assert entry["variant"] == f"{VARIANT}+window"
+    first = next(iter(head_table(survey_capture(model, books, f"{VARIANT}+window"))))
+    assert entry["heads"][0]["largest"] == pytest.approx(first.values["largest"], abs=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_what_a_query_does_not_see_has_a_colour_of_its_own(window):
+    built = AttentionMap.build(*torch.randn(2, 20, 8), "softmax", window=window)
+    region = built.region(0, 20, 0, 20, cells=20)
+    hidden = int(region.hidden().sum())
+    assert hidden == (190 if window is None else 190 + 120)
+    grid = token_grid(region, (["q"] * 20, ["k"] * 20), color=True)
+    assert sum(HIDDEN in str(span.style) for span in grid.spans) == hidden
+    halves = [str(span.style) for span in picture(region, color=True).spans]
+    assert sum(style.count(HIDDEN) for style in halves) == hidden
 
 
 @pytest.mark.parametrize(("swapped", "told"), [("softmax", False), ("lssar:p=3", True)])
