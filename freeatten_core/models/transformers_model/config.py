@@ -18,6 +18,7 @@ from .source import ADAPTER, Source
 
 __all__ = [
     "Forecast",
+    "check_complete",
     "check_memory",
     "check_sizes",
     "declared_length",
@@ -195,6 +196,19 @@ def forecast(name: str, config: Any) -> Forecast:
     parameters = sum(weight.numel() for weight in network.parameters())
     width = int(getattr(config, "hidden_size", 0) or 0)
     return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * LIVE_STATES))
+
+
+def check_complete(name: str, report: Mapping[str, Any]) -> None:
+    """Whether a load found every weight; the library makes others random.
+
+    Raises:
+        ContentError: it did not.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ContentError(
+            f"{name} lacks {len(missing)} weights, the first is {missing[0]}; they would be random"
+        )
 
 
 def check_memory(name: str, needed: Forecast) -> None:

@@ -19,7 +19,15 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import locked, replacing_folder, write_utf8
 from freeatten_core.models.format import read_json
 
-from .config import check_memory, check_sizes, forecast, quiet, reason, require_transformers
+from .config import (
+    check_complete,
+    check_memory,
+    check_sizes,
+    forecast,
+    quiet,
+    reason,
+    require_transformers,
+)
 from .pre_tokenizers import set_pre_tokenizer
 
 __all__ = ["SUFFIX", "conversion", "converted", "form_of"]
@@ -142,7 +150,10 @@ def _convert(path: Path, folder: Path) -> None:
     check_memory(str(path), forecast(str(path), config))
     tokenizer = _read(path, "PreTrainedTokenizerFast")
     set_pre_tokenizer(tokenizer, str(path), metadata)
-    network = _read(path, "AutoModelForCausalLM", config=config, dtype=torch.float32)
+    network, report = _read(
+        path, "AutoModelForCausalLM", config=config, dtype=torch.float32, output_loading_info=True
+    )
+    check_complete(str(path), report)
     for holder, name in ((network, "hf_quantizer"), (network.config, "quantization_config")):
         if hasattr(holder, name):  # the weights are dequantised; else they are not saved
             delattr(holder, name)

@@ -13,6 +13,7 @@ from freeatten_core.basics.seeds import generator
 from .attention import NAME, counted, register
 from .codec import read_codec
 from .config import (
+    check_complete,
     check_memory,
     declared_length,
     forecast,
@@ -94,12 +95,7 @@ def _network(source: Source, config: Any) -> Any:
         if isinstance(error, MemoryError):
             raise
         raise ContentError(f"{source.name} cannot be loaded: {reason(error)}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ContentError(
-            f"{source.name} lacks {len(missing)} weights, the first is {missing[0]}; they would "
-            "be random"
-        )
+    check_complete(source.name, report)
     return network.requires_grad_(False).eval()
 
 
