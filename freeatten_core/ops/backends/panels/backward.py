@@ -15,6 +15,7 @@ from freeatten_core.basics.precision import without_autocast
 from ...call import NORM_EPS, ScoreTerms
 from .panel import Block, Operands, RowScalars, Workspace, row_blocks, sum_diagonals
 from .stages import above_offset_, make_positive_, positivity_slope, powers
+from .sticks import undo_sticks_
 
 __all__ = ["backward"]
 
@@ -136,6 +137,8 @@ def _undo_stages(
     variant, count = problem.variant, operands.count[block.rows]
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
+    if variant.needs_order:
+        return undo_sticks_(score, grad_weights, workspace)
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(operands, score, scalars.shift[at])
     positivity_slope(variant.positivity, positive, slope)

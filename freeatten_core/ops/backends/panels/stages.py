@@ -69,7 +69,7 @@ def row_divisor(operands: Operands, block: Block, scalars: RowScalars) -> Tensor
             return scalars.raised[block.heads, :, block.rows]
         case "count":
             return operands.count[block.rows]
-        case "none":
+        case "none" | "stick-breaking":
             return torch.ones_like(operands.count[block.rows])
 
 
