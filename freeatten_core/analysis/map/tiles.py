@@ -15,9 +15,10 @@ from freeatten_core.ops.call import LOG2_E, Problem, ScoreTerms
 from .recipe import Recipe
 from .region import Pool
 
-__all__ = ["Tiles"]
+__all__ = ["Apart", "Tiles"]
 
 Apart = Callable[[Tensor], Tensor]
+"""From what all rows have to what some have, those of one cell apart."""
 
 TILE = 1 << 18
 """Weights of a region computed at once."""
