@@ -18,7 +18,8 @@
  * @property {number} query_start
  * @property {number} key_start
  * @property {Float32Array | null} [weights]  exact
- * @property {Float32Array} [octaves]  of a difference
+ * @property {Float32Array} [octaves]  of a difference by ratio
+ * @property {Float32Array} [mass]  of a difference by mass
  *
  * @typedef {{value: number, kind: "weight"|"zero"|"hidden", least?: number}} Weight
  * `least`: smaller weights cannot be told from 0.
@@ -339,12 +340,13 @@ function largest(weights, many) {
   return best;
 }
 
-/** Two maps of the same text: log2 of first / second. */
+/** Two maps of the same text: first − second, or log2 of first / second. */
 class DifferenceSource {
-  /** @param {Source} first @param {Source} second */
-  constructor(first, second) {
+  /** @param {Source} first @param {Source} second @param {Measure} measure */
+  constructor(first, second, measure) {
     this.first = first;
     this.second = second;
+    this.measure = measure;
     /** @type {Meta} */
     this.meta = { ...first.meta, kind: "difference" };
   }
@@ -365,10 +367,12 @@ class DifferenceSource {
     const both = await Promise.all([this.first.region(...bounds), this.second.region(...bounds)]);
     const [first, second] = both;
     if (!first || !second) return null;
-    const a = log2Of(first, this.first.meta.scale);
-    const b = log2Of(second, this.second.meta.scale);
-    const octaves = Float32Array.from({ length: first.codes.length }, (_, at) => a(at) - b(at));
-    return { ...first, octaves, weights: null };
+    const [a, b] = [log2Of(first, this.first.meta.scale), log2Of(second, this.second.meta.scale)];
+    const [c, d] = [weightOf(first, this.first.meta.scale), weightOf(second, this.second.meta.scale)];
+    const { length } = first.codes;
+    return this.measure === "mass"
+      ? { ...first, mass: Float32Array.from({ length }, (_, at) => c(at) - d(at)), weights: null }
+      : { ...first, octaves: Float32Array.from({ length }, (_, at) => a(at) - b(at)), weights: null };
   }
 
   /** Both weights. @param {number} query @param {number} key */
@@ -381,4 +385,11 @@ class DifferenceSource {
 function log2Of({ weights, codes }, scale) {
   if (!weights) return (at) => decodedLog2(codes[at], scale);
   return (at) => Math.max(weights[at] > 0 ? Math.log2(weights[at]) : scale.floor, scale.floor);
+}
+
+/** @param {Region} region @param {LogScale} scale @returns {(at: number) => number} */
+function weightOf({ weights, codes }, scale) {
+  if (weights) return (at) => weights[at];
+  const table = Float32Array.from({ length: 256 }, (_, code) => (code ? 2 ** decodedLog2(code, scale) : 0));
+  return (at) => table[codes[at]];
 }
