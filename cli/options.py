@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,7 @@ __all__ = [
     "Svg",
     "TextSource",
     "Variants",
+    "announce_conversions",
     "any_rows_of",
     "captures",
     "check_choice",
@@ -79,6 +80,7 @@ def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: st
     from freeatten_core.variants.variant import Variant
 
     names = default if variants is None and not checkpoints else variants
+    announce_conversions(checkpoints or [])
     return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
 
 
@@ -90,6 +92,7 @@ def any_rows_of(
     from freeatten_core.models.rows import load_scored_rows
     from freeatten_core.variants.variant import Variant
 
+    announce_conversions(checkpoints or [])
     names = default if variants is None and not checkpoints else variants
     return load_scored_rows(
         [] if names is None else Variant.parse_list(names),
@@ -124,6 +127,16 @@ def length_of(asked: str | None, rows: Sequence[Row | CausalRow], usual: str) ->
     if asked is None and not trained:
         return min(row.restart_length for row in rows)
     return tokens_of(asked or usual, trained[0] if trained else None)
+
+
+def announce_conversions(checkpoints: Iterable[str]) -> None:
+    """Say of every GGUF file that is about to be converted where it goes and how large it gets."""
+    from freeatten_core.models.rows import split_modifiers
+    from freeatten_core.models.transformers_model import conversion_of
+
+    for source in checkpoints:
+        if said := conversion_of(split_modifiers(source)[0]):
+            typer.echo(said, err=True)
 
 
 def captures(

@@ -33,7 +33,7 @@ class CausalModel:
     """A loaded model; threads can share it."""
 
     name: str
-    """The folder, or the repository with its revision."""
+    """The folder, the GGUF file, or the repository with its revision."""
     folder: Path
     network: Any
     """A `…ForCausalLM` of transformers, for inference."""
@@ -50,6 +50,8 @@ class CausalModel:
     """Those with attention that is made here, by number, in the order of a pass."""
     maps_refused: str | None = None
     """Why its layers cannot be looked into, in a sentence."""
+    form: str | None = None
+    """How the weights were stored, such as `GGUF Q4_1, dequantised`; None for floating point."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
 
