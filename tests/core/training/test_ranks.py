@@ -81,9 +81,7 @@ def corpus(tmp_path_factory):
 
 def alone(corpus, out, report=lambda _: None):
     variant, texts = Variant.parse("lssar:p=3"), load_corpus(corpus)
-    return train(
-        variant, texts, out, RECIPE, device=CPU, command="freeatten train", report=report
-    )
+    return train(variant, texts, out, RECIPE, device=CPU, command="freeatten train", report=report)
 
 
 @pytest.fixture(scope="module")
