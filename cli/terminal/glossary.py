@@ -9,7 +9,7 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
-from freeatten_core.variants.stages import P_DEFAULT, P_MAX, P_MIN, stages_of
+from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
@@ -105,6 +105,11 @@ def _options() -> list[dict[str, str]]:
             "option": ":p=POWER",
             "meaning": f"of {sharpened}: the power of the re-weighting, {P_MIN} to {P_MAX}; "
             f"{P_DEFAULT} when left out",
+        },
+        {
+            "option": ":s=NUMBER",
+            "meaning": "of cosine: what the cosine is multiplied with; "
+            f"{COSINE_SCALE:g} when left out",
         },
         {
             "option": "stages:score=…:positivity=…:normalise=…",

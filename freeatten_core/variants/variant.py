@@ -238,11 +238,11 @@ SOURCES: Mapping[str, str] = {
     "softplus": "ablation",
     "softplus-r": "ablation",
     "lssa-count": "ablation of the l1 norm",
-    "cosine": "CosScale, arXiv 2501.08570",
-    "off-by-one": "Miller 2023, Attention Is Off By One: as with a key more, of score and value 0",
-    "softpick": "Zuhri et al., arXiv 2504.20966",
-    "entmax15": "Peters et al. 2019, arXiv 1905.05702",
-    "stick-breaking": "Tan et al., arXiv 2410.17980",
+    "cosine": "the cosine times a number that does not grow with N (CosScale, arXiv 2501.08570)",
+    "off-by-one": "as with one more key, of score and value 0 (Miller 2023)",
+    "softpick": "scores below 0 get nothing and divide the row (Zuhri et al., arXiv 2504.20966)",
+    "entmax15": "squares above a threshold of the row (Peters et al. 2019, arXiv 1905.05702)",
+    "stick-breaking": "each key, nearest first, takes its share of what is left (arXiv 2410.17980)",
     "sigmoid-r": "ablation in arXiv 2501.13428, with l1",
 }
 
