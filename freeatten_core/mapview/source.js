@@ -80,6 +80,8 @@ class PayloadSource {
     this.key = arrays.key.data;
     /** @type {Computed} */
     this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
+    /** Keys between two carries of stick-breaking. */
+    this.block = metadata.block ?? 0;
     this.levels = levelsOf(arrays);
     this.finest = Math.min(Infinity, ...this.levels.keys());
   }
@@ -122,6 +124,11 @@ class PayloadSource {
   /** @param {number} query @param {number} key @returns {Promise<Weight>} */
   async weight(query, key) {
     if (key > this.last(query) || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
+    if (this.rows.carry) {
+      const found = new Float32Array(1);
+      this.fillSticks(found, query, key, key + 1);
+      return { value: found[0], kind: "weight" };
+    }
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
     const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
@@ -143,6 +150,7 @@ class PayloadSource {
   /** Weights of the visible keys k0 to k1 of a query into `row`; the rest of it is left alone. */
   fillRow(/** @type {Float32Array} */ row, /** @type {number} */ query,
     /** @type {number} */ k0, /** @type {number} */ k1) {
+    if (this.rows.carry) return this.fillSticks(row, query, k0, k1);
     const { dim, key } = this;
     const own = this.query.subarray(query * dim, (query + 1) * dim);
     const formula = this.rowFormula(query);
@@ -165,6 +173,30 @@ class PayloadSource {
       row[j - k0 + 3] = Math.max(formula(d, j + 3), 0);
     }
     for (; j < end; j += 1) row[j - k0] = Math.max(formula(this.dot(query, j), j), 0);
+    return end - k0;
+  }
+
+  /** As `fillRow`, of stick-breaking: every block of keys is gone through from its end. */
+  fillSticks(/** @type {Float32Array} */ row, /** @type {number} */ query,
+    /** @type {number} */ k0, /** @type {number} */ k1) {
+    const { carry, key_scale: keyScale, scale, bias, out } = this.rows;
+    const [apart, own, first] = [this.byDistance(query), this.last(query), this.firstSeen(query)];
+    const end = Math.min(k1, own + 1);
+    const start = Math.max(k0, first);
+    const blocks = carry.shape[1];
+    for (let block = Math.floor(start / this.block); block * this.block < end; block += 1) {
+      const low = Math.max(start, block * this.block);
+      const high = Math.min(own, (block + 1) * this.block);
+      const scores = new Float64Array(Math.max(0, high - low));
+      for (let at = 0; at < scores.length; at += 1) {
+        const dot = this.dot(query, low + at);
+        scores[at] = scale.data[query] * keyScale.data[low + at] * dot + bias.data[query]
+          + apart(low + at);
+      }
+      breakSticks(scores, carry.data[query * blocks + block]);
+      row.set(scores.subarray(0, Math.max(0, Math.min(end, high) - low)), low - k0);
+    }
+    if (own >= start && own < end) row[own - k0] = out.data[query];
     return end - k0;
   }
 
