@@ -51,22 +51,28 @@ StatisticName = Annotated[
         "mean_distance, zeros, small or row_sum."
     ),
 ]
+LayerOfCurve = Annotated[
+    int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        help="Which layers: all, or their numbers with commas. By default all, of a model of "
+        "others one, which is the third with attention."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
+]
 
 
 def entropy(
     variants: Variants = None,
     checkpoint: Checkpoints = None,
     statistic: StatisticName = "relative_entropy",
-    layer: Annotated[
-        int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
-    ] = None,
-    layers: Annotated[
-        str | None,
-        typer.Option(
-            help="Which layers: all, or their numbers with commas. By default all, of a model of "
-            "others one, which is the third with attention."
-        ),
-    ] = None,
+    layer: LayerOfCurve = None,
+    layers: Layers = None,
     head: Annotated[int | None, typer.Option(min=0, help="With --layer.")] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="List this many heads, highest first, not a table.")
@@ -78,10 +84,7 @@ def entropy(
     len_: LengthOfFour = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="Means over how many texts at most.")] = 1,
-    by: Annotated[
-        str | None,
-        typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
-    ] = None,
+    by: By = None,
     seed: SeedOfTexts = 0,
     device: Device = "auto",
     quiet: Quiet = False,

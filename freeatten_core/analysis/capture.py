@@ -32,7 +32,6 @@ from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .forecast import (
-    bytes_needed,
     check_model,
     check_type,
     chosen_layers,
@@ -173,35 +172,32 @@ def capture(
 ) -> Capture:
     """Run the model once over a text and keep queries, keys and row statistics.
 
-    The pass is in float32 under any autocast and stops after the last layer wanted. Statistics are
-    of query and key as kept, so that with bfloat16 they agree with weights recomputed later.
+    The pass is in float32 under any autocast and ends after the last layer wanted. Statistics are
+    of what is kept, so that with bfloat16 they agree with weights recomputed later.
 
     Args:
         checkpoint: a model, as `load_checkpoint` or `load_causal_model` gives it.
         tokens: (L,), ids of its tokenizer.
-        variant: the checkpoint's own with modifiers, such as `softmax+yarn`, which is then set
-            for a text of L tokens; None for the checkpoint's own.
+        variant: the checkpoint's own with modifiers, such as `softmax+yarn`, set for a text of L
+            tokens; None for none.
         layers: their numbers from 0; None for all that have attention.
         device: where to compute and to keep; the checkpoint's model is copied when elsewhere.
         dtype: float32 or bfloat16 of what is kept.
-        with_statistics: whether row statistics are wanted; they take two thirds of the time.
+        with_statistics: of rows; they take two thirds of the time.
         advance: progress; an exception raised in it cancels.
 
     Raises:
-        UsageError: tokens, layers, type or variant that do not fit; or not enough memory, with
-            the numbers.
+        UsageError: tokens, layers, type or variant that do not fit; or too little memory.
         ContentError: a model whose layers cannot be looked into; says why.
     """
     check_model(checkpoint)
     device = usable_device(device)
     tokens = checkpoint.read(_check_tokens(tokens, checkpoint.vocab_size)[None])[0]
+    checkpoint.check_length(length := len(tokens))
     chosen = chosen_layers(checkpoint.layers, layers)
     variant = _check_variant(checkpoint, variant)
     check_type(dtype)
-    length = len(tokens)
-    checkpoint.check_length(length)
-    _, peak = bytes_needed(checkpoint, variant, length, chosen, dtype, with_statistics)
-    refuse_without_memory(peak, device, length, len(chosen))
+    refuse_without_memory(checkpoint, variant, device, length, chosen, dtype, with_statistics)
 
     began = time.perf_counter()
     statistics = STATISTICS_COST if with_statistics else 0

@@ -32,7 +32,6 @@ from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 __all__ = [
-    "bytes_needed",
     "check_model",
     "check_type",
     "chosen_layers",
@@ -140,10 +139,19 @@ def _seconds(
     return seconds
 
 
-def refuse_without_memory(needed: int, device: torch.device, length: int, layers: int) -> None:
+def refuse_without_memory(
+    model: LanguageModel,
+    variant: Variant,
+    device: torch.device,
+    length: int,
+    chosen: Sequence[int],
+    dtype: torch.dtype,
+    with_statistics: bool,
+) -> None:
+    """Raises UsageError, with the numbers, where a capture does not fit in memory."""
     check_memory(
-        f"capturing {length:,} tokens in {layers} layers",
-        needed,
+        f"capturing {length:,} tokens in {len(chosen)} layers",
+        bytes_needed(model, variant, length, chosen, dtype, with_statistics)[1],
         device,
         lambda _: "take fewer tokens or layers, or dtype bfloat16",
     )

@@ -20,7 +20,7 @@ from freeatten_core.models.interface import Reading
 from freeatten_core.ops.operator import attention_weights
 
 from .attention import NAME, Call, register, watched
-from .config import reason
+from .config import quiet, reason
 from .model import CausalModel
 
 __all__ = ["attention_layers", "why_no_maps"]
@@ -47,7 +47,8 @@ def attention_layers(network: Any, tokens: Tensor) -> dict[int, LayerShape]:
     register()
     calls: list[Call] = []
     try:
-        network.set_attn_implementation(NAME)
+        with quiet():
+            network.set_attn_implementation(NAME)
         with watched(calls.append):
             found = network(input_ids=tokens, use_cache=False).logits
         if calls and torch.allclose(found, own, atol=SAME_LOGITS, equal_nan=True):

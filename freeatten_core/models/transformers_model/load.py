@@ -48,12 +48,7 @@ def load_causal_model(source: str) -> CausalModel:
         ContentError: it is no causal language model of text, in floating point, in safetensors,
             with its tokenizer; or it does not fit into memory.
     """
-    found = find(source)
-    if found is None:
-        raise UsageError(
-            f"no model {source!r}: it must be a folder with a model of the transformers library, "
-            "a GGUF file, or a Hugging Face repository owner/name"
-        )
+    found = _found(source)
     with quiet():
         config = read_config(found)
         check_memory(found.name, forecast(found.name, config))
@@ -63,9 +58,7 @@ def load_causal_model(source: str) -> CausalModel:
     limit, declared = _position_limit(network), declared_length(config)
     length = min(each for each in (TRIED_TOKENS, limit, declared) if each is not None)
     tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0))
-    body = _tried(found.name, network, tokens)
-    with quiet():
-        layers = attention_layers(network, tokens)
+    body, layers = _tried(found.name, network, tokens), attention_layers(network, tokens)
     model = CausalModel(
         found.name,
         found.folder,
@@ -81,6 +74,16 @@ def load_causal_model(source: str) -> CausalModel:
     )
     _check_losses(model, tokens)
     return replace(model, maps_refused=why_no_maps(model, tokens))
+
+
+def _found(source: str) -> Source:
+    found = find(source)
+    if found is None:
+        raise UsageError(
+            f"no model {source!r}: it must be a folder with a model of the transformers library, "
+            "a GGUF file, or a Hugging Face repository owner/name"
+        )
+    return found
 
 
 def _network(source: Source, config: Any) -> Any:
