@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
-from strategies import CALLS, VARIANTS, Call
+from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
 
 from freeatten_core import attention, attention_weights
@@ -171,11 +171,9 @@ ROWS_OF_PAGE = """(maps) => Promise.all(maps.map(async ({ arrays, directory, met
     const unpacked = await freeatten.unpacked(arrays, directory);
     const source = new freeatten.PayloadSource(unpacked, metadata);
     const { queryLength, keyLength } = source.meta;
-    return Array.from({ length: queryLength }, (_, query) => {
-        const row = new Float64Array(keyLength);
-        source.fillRow(row, query, 0, keyLength);
-        return [...row];
-    });
+    const side = Math.max(queryLength, keyLength);
+    const { weights } = await source.region(0, queryLength, 0, keyLength, side);
+    return [...weights];
 }))"""
 
 
@@ -196,7 +194,12 @@ def written(query, key, value, variant, **_):
 
 
 def crossed(variants: Iterable[str], calls: dict[str, Call]) -> tuple[tuple[str, str, Call], ...]:
-    return tuple((variant, name, call) for variant in variants for name, call in calls.items())
+    return tuple(
+        (variant, name, call)
+        for variant in variants
+        for name, call in calls.items()
+        if call.fits(variant)
+    )
 
 
 def one_head(call: Call) -> Call:
@@ -292,7 +295,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
         Computes(
             "fused",
             fused,
-            (*crossed(FAMILIES, FEW), *crossed(VARIANTS, {"45 tokens": SHORT})),
+            (*crossed(FAMILIES, FEW), *crossed(FUSED_VARIANTS, {"45 tokens": SHORT})),
             dtype=SINGLE,
             device=DEVICE,
             steps=12.0,
@@ -301,7 +304,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             repeated=Call(
                 40, 40, 16, 16, groups=2, head_scale=True, distance_slope=True, distance_bias=25
             ),
-            low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), tuple(VARIANTS)),
+            low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), tuple(FUSED_VARIANTS)),
             adversarial=(LONGEST, (SINGLE, *LOW), 64),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("lssar:p=3",)),
             nonfinite=(Call(40, 40, 16, 16, 1, 1), NONFINITE, ("query", "key", "value")),

@@ -8,7 +8,7 @@ import torch
 from adversarial import away
 from battery import FAMILIES, fused
 from battery import outcome as forward_and_gradients
-from strategies import VARIANTS, Call, amplification, assert_within, stages
+from strategies import FUSED_VARIANTS, Call, amplification, assert_within, stages
 
 from freeatten_core import attention
 from freeatten_core.ops.backends import choice
@@ -27,7 +27,7 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_variant = pytest.mark.parametrize("variant", FUSED_VARIANTS)
 each_family = pytest.mark.parametrize("variant", FAMILIES)
 
 
