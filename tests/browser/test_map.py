@@ -243,7 +243,7 @@ def test_zero_tiny_and_not_visible_are_told_apart(head, two, visit):
 def test_strongest_sources_and_a_jump_to_one(head, two, visit):
     page = visit(two)
     page.mouse.click(*place(page, 400, 10))
-    wait(page, "freeatten.page.lists[0].query === freeatten.page.pin")
+    wait(page, "freeatten.page.drawer.lists[0].query === freeatten.page.pin")
     query = page.evaluate("freeatten.page.pin")
     for index, variant in enumerate(TWO):
         values, keys = head.library(variant)[query].topk(10)

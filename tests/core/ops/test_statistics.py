@@ -14,7 +14,7 @@ from strategies import L1_VARIANTS, VARIANTS, Call, assert_within, dense, refuse
 from freeatten_core import attention_weights, row_statistics
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.backends.panels import panel
-from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.definitions import entmax, staged
 from freeatten_core.ops.row_statistics import RowStatistics
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -32,6 +32,15 @@ CALLS = {
         31, 40, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=12, window=20
     ),
 }
+
+
+def _of_whole_rows(parsed, result):
+    if parsed.needs_order:
+        return result.weights.sum(-1)
+    if parsed.positivity == "entmax15":
+        return entmax.thresholds(result.score, result.visible)[..., 0]
+    risen = torch.expm1(result.score).abs() * result.visible
+    return (risen.sum(-1) + 1e-6).log()
 
 
 @cache
@@ -52,8 +61,10 @@ def dense_statistics(variant, call):
     else:
         normaliser = result.positivity.sum(-1)
     u_max, offset, zero = result.positivity.amax(-1), torch.zeros_like(mass), weights == 0
-    if parsed.needs_order:  # nothing is divided
-        normaliser, u_max = mass, weights.amax(-1)
+    if parsed.normalise == "off-by-one":
+        normaliser = torch.logaddexp(normaliser, torch.zeros_like(normaliser))
+    if parsed.whole_rows:
+        normaliser, u_max = _of_whole_rows(parsed, result), weights.amax(-1)
     raised = torch.ones_like(mass)
     if parsed.sharpen is not None:
         share = result.normalise * count[:, None]
