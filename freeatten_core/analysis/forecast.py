@@ -67,7 +67,7 @@ def forecast(
     chosen = chosen_layers(checkpoint.layers, layers)
     check_type(dtype)
     device = usable_device(device)
-    kept, peak = bytes_needed(
+    kept, peak = _bytes_needed(
         checkpoint, checkpoint.variant, length, chosen, dtype, with_statistics
     )
     seconds = _seconds(checkpoint, length, chosen, device, with_statistics)
@@ -91,7 +91,7 @@ def _heads(layers: Mapping[int, LayerShape], chosen: Sequence[int]) -> int:
     return sum(layers[layer].heads for layer in chosen)
 
 
-def bytes_needed(
+def _bytes_needed(
     model: LanguageModel,
     variant: Variant,
     length: int,
@@ -151,7 +151,7 @@ def refuse_without_memory(
     """Raises UsageError, with the numbers, where a capture does not fit in memory."""
     check_memory(
         f"capturing {length:,} tokens in {len(chosen)} layers",
-        bytes_needed(model, variant, length, chosen, dtype, with_statistics)[1],
+        _bytes_needed(model, variant, length, chosen, dtype, with_statistics)[1],
         device,
         lambda _: "take fewer tokens or layers, or dtype bfloat16",
     )
