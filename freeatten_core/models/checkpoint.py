@@ -97,6 +97,11 @@ class Checkpoint:
         """None: every layer can be looked into."""
         return None
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.model.embedding.weight.device
+
     def check_length(self, length: int) -> None:
         """Nothing: a text can be of any length."""
 
@@ -116,12 +121,16 @@ class Checkpoint:
         """The same weights with a variant's modifiers; see `Model.with_modifiers`."""
         return replace(self, model=self.model.with_modifiers(variant, longest))
 
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target; see `Model.token_losses`."""
+        return self.model.token_losses(tokens, targets, start)
+
     def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
         """Pass a text (1, L) through the layers and show each; see `LanguageModel.run`."""
         model = reporting(self.model, advance)
         with suppress(EnoughError):
             model.hidden(
-                tokens.to(model.embedding.weight.device),
+                tokens.to(self.device),
                 observe=lambda layer, query, key: show(layer, query, key, model.reading),
             )
 

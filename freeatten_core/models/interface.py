@@ -78,6 +78,10 @@ class LanguageModel(Protocol):
     def maps_refused(self) -> str | None:
         """Why its layers cannot be looked into, in a sentence; None where they can."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
     def check_length(self, length: int) -> None:
         """Whether a text can be that long.
 
@@ -99,6 +103,16 @@ class LanguageModel(Protocol):
 
         Raises:
             UsageError: it cannot have them.
+        """
+
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target, float32 (B, L − start), for the targets from `start` on.
+
+        Args:
+            tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
+
+        Raises:
+            UsageError: more tokens than it has positions for.
         """
 
     def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
