@@ -80,12 +80,15 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 def comparison_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """The text of every generated block, by its name."""
     from .comparison import delta_table, loss_table, provenance, swap_table
+    from .knee import knee_table
 
     filled = {}
     for name, result in results.items():
         filled[f"{name} loss"] = loss_table(result)
         filled[f"{name} delta"] = delta_table(result)
         filled[f"{name} provenance"] = provenance(result)
+        if result.get("positions"):
+            filled[f"{name} knee"] = knee_table(result)
         if any(row.get("swap_delta") for row in result["variants"]):
             filled[f"{name} swap"] = swap_table(result)
     return filled
