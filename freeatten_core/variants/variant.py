@@ -14,6 +14,7 @@ from freeatten_core.basics.suggestions import closest
 
 from .stages import (
     CHOICES,
+    COSINE_SCALE,
     FUNCTION,
     P_DEFAULT,
     P_MAX,
@@ -50,6 +51,7 @@ MODIFIERS: Mapping[str, str] = {
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
     "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "temper": "queries at position i times 1 + 0.1 log(1 + ⌊i / L⌋) (as in Ministral 3)",
     "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
     "window": "a row sees its last L keys alone",
     "swap": "another variant's attention on the same weights, to=VARIANT",
@@ -59,7 +61,7 @@ is set for the longest length asked holds at every length; `dynamic-ntk` and `al
 length that is read."""
 
 ROTATIONS = ("pi", "ntk", "dynamic-ntk", "yarn", "rerope")
-TEMPERATURES = ("logn", "infoscale", "align")
+TEMPERATURES = ("logn", "infoscale", "temper", "align")
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Variant:
         sharpen: int | None = None,
         modifiers: tuple[Modifier, ...] = (),
         function: str | None = None,
+        scale: float | None = None,
     ) -> None:
         """A variant from its parts.
 
@@ -110,16 +113,17 @@ class Variant:
             modifiers: changes to the *model* at inference, such as `yarn`.
             function: in the place of all stages, `file.py:function`, a Python function of one's
                 own (see `freeatten_core.ops.definitions.own_function`).
+            scale: what the score `cosine` multiplies cos(q, k) with.
 
         Raises:
             UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
                 a function together with a stage, or modifiers that cannot go together.
         """
         if function is None:
-            self._set(Stages(score, positivity, normalise, sharpen), modifiers)
+            self._set(Stages(score, positivity, normalise, sharpen, scale), modifiers)
             return
         own = OwnFunctionName(function)
-        if (score, positivity, normalise, sharpen) != ("dot", "exp", "l1", None):
+        if Stages(score, positivity, normalise, sharpen, scale) != Stages():
             raise UsageError(f"{own} takes the place of all stages; name it alone")
         self._set(own, modifiers)
 
@@ -234,7 +238,11 @@ SOURCES: Mapping[str, str] = {
     "softplus": "ablation",
     "softplus-r": "ablation",
     "lssa-count": "ablation of the l1 norm",
-    "stick-breaking": "Tan et al., arXiv 2410.17980",
+    "cosine": "the cosine times a number that does not grow with N (CosScale, arXiv 2501.08570)",
+    "off-by-one": "as with one more key, of score and value 0 (Miller 2023)",
+    "softpick": "scores below 0 get nothing and divide the row (Zuhri et al., arXiv 2504.20966)",
+    "entmax15": "squares above a threshold of the row (Peters et al. 2019, arXiv 1905.05702)",
+    "stick-breaking": "each key, nearest first, takes its share of what is left (arXiv 2410.17980)",
     "sigmoid-r": "ablation in arXiv 2501.13428, with l1",
 }
 
@@ -305,15 +313,31 @@ def _take_power(options: dict[str, str], whole: str) -> int:
     return int(text)
 
 
+def _take_scale(options: dict[str, str], whole: str) -> float:
+    text = options.pop("s", f"{COSINE_SCALE:g}")
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"variant {whole!r}: s is {text!r}; it must be a number, as in cosine:s=32"
+        ) from None
+
+
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     if name == "stages":
         power = _take_power(options, whole) if "p" in options else None
+        scaled = "s" in options or options.get("score") == "cosine"
+        scale = _take_scale(options, whole) if scaled else None
         unknown = set(options) - set(CHOICES)
         if not unknown:
-            return Variant(**options, sharpen=power)  # type: ignore[arg-type]  # checked there
+            return Variant(**options, sharpen=power, scale=scale)  # type: ignore[arg-type]
     elif name in SHARPENED:
         power = _take_power(options, whole)
         variant = Variant.of(replace(SHARPENED_STAGES[name], sharpen=power))
+        unknown = set(options)
+    elif name == "cosine":
+        scale = _take_scale(options, whole)
+        variant = Variant.of(replace(PLAIN_STAGES[name], scale=scale))
         unknown = set(options)
     elif name in PLAIN:
         variant, unknown = PLAIN[name], set(options)
@@ -322,9 +346,9 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     else:
         raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
     if unknown:
-        legal = "p" if name in SHARPENED else "no option"
+        legal = "p" if name in SHARPENED else "s" if name == "cosine" else "no option"
         if name == "stages":
-            legal = ", ".join([*CHOICES, "p"])
+            legal = ", ".join([*CHOICES, "p", "s"])
         raise UsageError(
             f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
         )

@@ -62,7 +62,7 @@ def test_shares_are_those_of_differences(variant):
             slopes.append((forward - back) / (2 * step))
         norms.append(np.linalg.norm(slopes))
     expected = np.array(norms)[::-1] / np.sum(norms)
-    assert shares(model, TOKENS, TARGET) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert shares(model, TOKENS, TARGET) == pytest.approx(expected, rel=5e-3)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

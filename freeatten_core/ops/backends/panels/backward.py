@@ -23,7 +23,7 @@ from .stages import (
     powers,
     row_divisor,
 )
-from .sticks import undo_sticks_
+from .whole_rows import undo_rows_
 
 __all__ = ["backward"]
 
@@ -145,14 +145,14 @@ def _undo_stages(
     variant, count = problem.variant, operands.count[block.rows]
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
-    if variant.needs_order:
-        return undo_sticks_(score, grad_weights, workspace)
+    if variant.whole_rows:
+        return undo_rows_(variant, score, grad_weights, inner, workspace)
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)
 
     if variant.sharpen is None:
-        if variant.normalise == "l1":
+        if variant.divides_by_sum:
             grad_weights.sub_(inner[..., None])
         divisor = row_divisor(problem, count, scalars.total[at])
         grad_score = grad_weights.div_(divisor[..., None]).mul_(slope)
