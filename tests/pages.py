@@ -54,8 +54,9 @@ BOXES = """(selector) => [...document.querySelectorAll(selector)]
         return { name: `${one.className || one.tagName} ${one.textContent.slice(0, 20)}`,
             inner, left, top, right, bottom };
     })"""
-FITTED = """!freeatten.page || freeatten.page.panels.every(({ plot: { canvas, ratio } }) =>
-    canvas.width === Math.round(canvas.clientWidth * ratio))"""
+FITTED = """!freeatten.page || freeatten.page.panels.every(({ plot: { canvas, ratio, width } }) =>
+    canvas.width === Math.round(canvas.clientWidth * ratio)
+        && width <= Math.max(freeatten.page.grid.clientWidth, 1))"""
 
 
 def boxes_of(page, selector, width):

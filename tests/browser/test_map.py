@@ -407,7 +407,7 @@ def test_a_link_restores_the_view(two, visit):
     page = visit(two)
     look(page, query=150, key=100, span=50)
     page.mouse.click(*place(page, 170, 120))
-    page.locator("select").last.select_option("0-1")
+    page.get_by_label("Difference").select_option("0-1")
     wait(page, "['span=50', 'pin=170', 'diff=0-1'].every((part) => location.hash.includes(part))")
     state = page.evaluate("location.hash.slice(1)")
     again = visit(two, state)
