@@ -23,6 +23,7 @@ __all__ = [
     "Head",
     "Html",
     "Layer",
+    "Length",
     "LengthOfFour",
     "LengthOfOne",
     "Png",
@@ -48,10 +49,8 @@ DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
 TEXT = "stdlib, prose, a file or folder, or - for standard input."
 HEAD_HELP = "Head, from 0."
 LAYER_HELP = "Layer, from 0; by default the third with attention, or the last of fewer."
-LENGTH_HELP = (
-    "Tokens of text: 4x the training length, or a number such as 2048. By default {usual}; of a "
-    "model of others, up to 2048 of the length that it declares."
-)
+LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
+OF_OTHERS = " By default {usual}; of a model of others, up to 2048 of what it declares."
 
 Variants = Annotated[str | None, typer.Option(help="Shipped variants, with commas.")]
 Checkpoints = Annotated[
@@ -59,8 +58,13 @@ Checkpoints = Annotated[
 ]
 Layer = Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)]
 Head = Annotated[int, typer.Option(min=0, help=HEAD_HELP)]
-LengthOfFour = Annotated[str | None, typer.Option("--len", help=LENGTH_HELP.format(usual="4x"))]
-LengthOfOne = Annotated[str | None, typer.Option("--len", help=LENGTH_HELP.format(usual="1x"))]
+Length = Annotated[str, typer.Option("--len", help=LENGTH_HELP)]
+LengthOfFour = Annotated[
+    str | None, typer.Option("--len", help=LENGTH_HELP + OF_OTHERS.format(usual="4x"))
+]
+LengthOfOne = Annotated[
+    str | None, typer.Option("--len", help=LENGTH_HELP + OF_OTHERS.format(usual="1x"))
+]
 TextSource = Annotated[str, typer.Option(help=TEXT)]
 SeedOfText = Annotated[int, typer.Option(min=0, help="Which text, and where in it.")]
 SeedOfTexts = Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")]
