@@ -19,6 +19,7 @@ from torch import Tensor
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.selection import Text
 from freeatten_core.models.decoder import Model
+from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.variant import Variant
 
@@ -168,8 +169,11 @@ def _mean(
     """Of the last half of the rows of windows (n, length), over layers and heads."""
     found: list[Tensor] = []
 
-    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        rows = row_statistics(query, key, variant.computes, enable_gqa=True)
+    def observe(
+        _layer: int, query: Tensor, key: Tensor, terms: ScoreTerms, window: int | None, /
+    ) -> None:
+        given = {"enable_gqa": True, "window": window, **terms._asdict()}
+        rows = row_statistics(query, key, variant.computes, **given)
         values: Tensor = getattr(rows, statistic)
         found.append(values[..., windows.shape[1] // 2 :].double().mean(dim=(1, 2)))
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from freeatten_core.data.selection import Text
 from freeatten_core.models.decoder import LOSS_TOKENS, Model
-from freeatten_core.models.modifiers import window_of
+from freeatten_core.models.modifiers import narrower, window_of
+from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
@@ -45,8 +46,11 @@ def precision_entry(
     summed = _sums_to_one(variant)
     window = window_of(variant, losses.train_length)
 
-    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(query, key, computed, enable_gqa=True, window=window).row_sum
+    def observe(
+        _layer: int, query: Tensor, key: Tensor, terms: ScoreTerms, own: int | None, /
+    ) -> None:
+        given = {"enable_gqa": True, "window": narrower(window, own), **terms._asdict()}
+        found = row_statistics(query, key, computed, **given).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.variants.variant import Variant
 
 __all__ = ["ModelConfig"]
@@ -11,7 +13,11 @@ __all__ = ["ModelConfig"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that shapes a model; `checkpoint` gives it its file format."""
+    """Everything that shapes a model; `checkpoint` gives it its file format.
+
+    Raises:
+        UsageError: positions that the variant's name gives the model's layers or heads cannot be.
+    """
 
     variant: Variant
     train_length: int
@@ -22,6 +28,20 @@ class ModelConfig:
     kv_heads: int
     mlp_width: int
     rope_base: float
+    positions: tuple[LayerPosition, ...] = ()
+    """One a layer, with its numbers; empty for those of the variant's name."""
+
+    def __post_init__(self) -> None:
+        if not self.positions:
+            named = self.variant.setting.position.of_model(self.layers, self.heads)
+            object.__setattr__(self, "positions", named)
+        shared = self.heads // self.kv_heads
+        for each in self.positions:
+            if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
+                raise UsageError(
+                    f"position {self.variant.setting.position} rotates some of the {shared} heads "
+                    "that share a key; it must be all of them or none"
+                )
 
     @property
     def head_dim(self) -> int:

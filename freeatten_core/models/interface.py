@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from torch import Tensor
 
+from freeatten_core.ops.call import ScoreTerms
+
 __all__ = ["Observe"]
 
-Observe = Callable[[int, Tensor, Tensor], None]
-"""Called with (layer, query, key) of every layer, after the rotation."""
+
+class Observe(Protocol):
+    """Called with what every layer gives its attention."""
+
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, terms: ScoreTerms, window: int | None, /
+    ) -> None:
+        """query (B, H, L, D) and key (B, Hkv, L, D) after the rotation; the layer's own window."""
+        ...

@@ -59,12 +59,12 @@ def compiled_loss(model: Model, source: BatchSource) -> Loss:
     torch.set_float32_matmul_precision("high")
     if model.config.head_dim not in FUSED_DIMS:
         model.attend = compiled_attention
-    angles = model.rope.table(model.config.train_length, model.embedding.weight.device)
+    places = model.places(model.config.train_length, model.embedding.weight.device)
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
         with torch.autocast("cuda", torch.bfloat16):
-            logits = model.logits(model.hidden(tokens, angles=angles))
+            logits = model.logits(model.hidden(tokens, places=places))
         return torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
         )

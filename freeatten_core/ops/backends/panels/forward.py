@@ -34,6 +34,9 @@ def weights_panel(
     if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
         scalars.shift[at] = panel.amax(-1) / LOG2_E
     positive = make_positive_(operands, panel, scalars.shift[at])
+    kept = operands.kept(block, workspace)
+    if kept is not None:
+        positive.mul_(kept)
     if problem.variant.normalise != "l1":
         return positive
     count = operands.count[block.rows]
