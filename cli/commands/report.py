@@ -75,7 +75,7 @@ def report(
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.results.cards import card, recall_card
+    from freeatten_core.results.cards import card, task_card
     from freeatten_core.results.pages import fill_blocks, of_folder
     from freeatten_core.results.stored import stored_results
 
@@ -90,7 +90,7 @@ def report(
     others = {folder: of_folder(root, folder) for folder in FOLDERS}
     write_cards(root / "assets" / "checkpoints", card, results)
     recall = others["retrieve"].get("retrieve/recall")
-    write_cards(root / "assets" / "recall", recall_card, recall)
+    write_cards(root / "assets" / "recall", task_card, recall)
     filled = all_blocks(results, others)
     given = {name for folder in others.values() for name in folder}
     pending = EXPECTED - given

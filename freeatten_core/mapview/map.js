@@ -192,7 +192,8 @@ class MapView {
 
   /** @param {MapEntry[]} entries */
   fillLegend(entries) {
-    const meta = this.panels[0].source.meta;
+    const { meta } = this.panels[0].source;
+    const isWindowed = this.panels.some(({ source }) => (source.firstSeen?.(meta.queryLength - 1) ?? 0) > 0);
     const parts = [colourBar("weight, the same scale in every map (logarithmic)", SEQUENTIAL,
       weightTicks(this.shared))];
     if (this.difference) {
@@ -201,7 +202,7 @@ class MapView {
       parts.push(colourBar(label, DIVERGING[this.theme()], octaveTicks()));
     }
     this.legend.replaceChildren(...parts,
-      element("div", { class: "fa-notes" }, ...legendNotes(meta.pool, meta.trainLength, this.shared)));
+      element("div", { class: "fa-notes" }, ...legendNotes(meta, this.shared, isWindowed)));
   }
 
   // The view

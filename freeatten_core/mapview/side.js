@@ -79,11 +79,11 @@ function octaveTicks() {
   return texts.map((text, at) => ({ at: at / (texts.length - 1), text }));
 }
 
-/** @param {string} pool @param {number | null} trained @param {LogScale} scale */
-function legendNotes(pool, trained, scale) {
+/** @param {Meta} meta @param {LogScale} scale @param {boolean} isWindowed */
+function legendNotes({ pool, trainLength: trained }, scale, isWindowed) {
   const notes = [element("span", { class: "fa-note" },
     element("i", { class: "fa-swatch fa-swatch-hidden" }),
-    element("span", { text: "not visible: a later token" }))];
+    element("span", { text: `not visible: a later token${isWindowed ? ", or one before the window" : ""}` }))];
   const low = element("i", { class: "fa-swatch" });
   low.style.background = css(SEQUENTIAL[0]);
   const floor = number(Number((2 ** scale.floor).toPrecision(1)));

@@ -15,14 +15,14 @@ from freeatten_core.variants.variant import Variant
 
 from .format import CONFIG, FILES, check_files, read_config
 
-__all__ = ["RECALL_MODELS", "fetch_files", "locate", "shipped", "slug"]
+__all__ = ["fetch_files", "locate", "shipped", "slug"]
 
-MODELS, RECALL_MODELS = "checkpoints", "recall"
-"""Folders of `assets`."""
+MODELS = "checkpoints"
+"""The folder of `assets` with models of text; those of a task lie in one of its name."""
 
 
 def shipped(kind: str = MODELS) -> list[str]:
-    """The names of the shipped checkpoints of a kind: `checkpoints` read text, `recall` answers."""
+    """The names of the shipped checkpoints: those that read text, or of a task by its name."""
     return sorted(path.parent.name for path in assets().glob(f"{kind}/*/{CONFIG}"))
 
 

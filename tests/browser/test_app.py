@@ -369,6 +369,31 @@ def test_every_head_has_a_picture_of_each_model(opened, served):
     assert len(set(colours.values())) > 20
 
 
+def test_what_a_window_hides_is_hidden_everywhere(opened):
+    setup = "models=softmax%2Bwindow&text=given&len=1024&seed=0"
+    one = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 15"
+    page = opened(f"map&{setup}", f"{MAPS} && {one}")
+    canvas = page.locator(".site-head").first.locator("canvas")
+    drawn = np.array(canvas.evaluate(PIXELS)).reshape(64, 64) != 0
+    assert (drawn == np.tril(np.triu(np.ones((64, 64)), -32)).astype(bool)).all()
+    kinds = ask(
+        page,
+        """([query, keys]) => {
+            const { source } = freeatten.page.panels[0];
+            const kind = async (key) => (await source.weight(query, key)).kind;
+            return Promise.all(keys.map(kind));
+        }""",
+        [900, [388, 389, 900, 901]],
+    )
+    assert kinds == ["hidden", "weight", "weight", "hidden"]
+    assert "or one before the window" in page.locator(".fa-notes").text_content()
+    page.locator("#stages-tab").click()
+    wait(page, STAGES)
+    assert page.locator("#last-value").text_content() == "all 512"
+    page.locator("#position").fill("99")
+    wait(page, "document.getElementById('last-value').textContent === 'all 100'")
+
+
 def test_modifiers_are_written_behind_a_checkpoint(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
     page.locator("#modifiers summary").click()

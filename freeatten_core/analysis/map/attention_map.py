@@ -214,6 +214,7 @@ class AttentionMap:
             scale=self.scale,
             query_length=self.query_length,
             key_length=self.key_length,
+            window=self.problem.window,
         )
 
     def weights(self, q0: int, q1: int, k0: int, k1: int) -> Tensor:

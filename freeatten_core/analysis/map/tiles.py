@@ -84,6 +84,10 @@ class Tiles:
             return problem.key_length
         return max(0, row + 1 + problem.key_length - problem.query_length)
 
+    def visible_from(self, row: int) -> int:
+        """The first key that a row sees."""
+        return 0 if self._first is None else int(self._first[row])
+
     def cells(self, q0: int, q1: int, k0: int, k1: int, cell: int) -> Tensor:
         """Pooled exact weights of whole cells, (rows, columns); computed TILE weights at a time."""
         step = max(1, TILE // max(1, k1 - k0) // cell) * cell

@@ -12,9 +12,17 @@ from torch import Tensor
 
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import NORM_EPS, ScoreTerms
-from .panel import Block, Operands, RowScalars, Workspace, row_blocks, sum_diagonals
-from .stages import above_offset_, make_positive_, positivity_slope, powers
+from ...call import ScoreTerms
+from .operands import Operands
+from .panel import Block, RowScalars, Workspace, row_blocks, sum_diagonals
+from .stages import (
+    above_offset_,
+    direction_slope_,
+    make_positive_,
+    positivity_slope,
+    powers,
+    row_divisor,
+)
 
 __all__ = ["backward"]
 
@@ -72,8 +80,8 @@ def backward(
 
     del workspace  # its memory is needed below
     if problem.variant.cosine:
-        grad_query = _through_norm_(grad_query, operands.query, operands.query_norm)
-        grad_key = _through_norm_(grad_key, operands.key, operands.key_norm)
+        direction_slope_(grad_query, operands.query, operands.query_norm)
+        direction_slope_(grad_key, operands.key, operands.key_norm)
     batch = problem.batch
     return (
         grad_query.view(batch, problem.heads, problem.query_length, -1),
@@ -151,7 +159,7 @@ def _undo_stages(
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
     slope = workspace.panel("slope", *score.shape)
-    positive = make_positive_(operands, score, scalars.shift[at])
+    positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)
     kept = operands.kept(block, workspace)
     if kept is not None:
@@ -161,12 +169,8 @@ def _undo_stages(
 
     if variant.sharpen is None:
         if variant.normalise == "l1":
-            divisor = scalars.total[at]
             grad_weights.sub_(inner[..., None])
-        elif variant.normalise == "count":
-            divisor = count
-        else:
-            divisor = torch.ones_like(count)
+        divisor = row_divisor(problem, count, scalars.total[at])
         grad_positive = grad_weights.div_(divisor[..., None])
         weights = positive.div_(divisor[..., None])
     else:
@@ -205,9 +209,3 @@ def _undo_sharpening(
     correction = offset * grad_above.sum(-1)  # E_i
     grad_share = grad_above.mul_(count[:, None]).sub_(correction[..., None])
     return weights.div_(raised[..., None]), grad_share
-
-
-def _through_norm_(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:
-    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖` in place of `dx̂`; 0 for vectors without a direction."""
-    along = (grad * direction).sum(-1, keepdim=True)
-    return grad.sub_(direction * along).div_(norm).masked_fill_(norm <= NORM_EPS, 0)

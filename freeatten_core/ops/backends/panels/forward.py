@@ -15,7 +15,8 @@ from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 
 from ...call import LOG2_E, Problem
-from .panel import FORWARD_PANEL, Block, Operands, RowScalars, Workspace, row_blocks
+from .operands import Operands
+from .panel import FORWARD_PANEL, Block, RowScalars, Workspace, row_blocks
 from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
 
 __all__ = ["forward", "round_weights_", "weights_panel"]
@@ -33,7 +34,7 @@ def weights_panel(
     at = (block.heads, slice(None), block.rows)
     if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
         scalars.shift[at] = panel.amax(-1) / LOG2_E
-    positive = make_positive_(operands, panel, scalars.shift[at])
+    positive = make_positive_(problem, panel, scalars.shift[at], base_2=operands.base_2)
     kept = operands.kept(block, workspace)
     if kept is not None:
         positive.mul_(kept)
@@ -92,10 +93,11 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     scalars = RowScalars.empty(problem, output)
     workspace = Workspace(values)
     for block in row_blocks(problem, values, FORWARD_PANEL):
+        at = (block.heads, slice(None), block.rows)
         weights = weights_panel(operands, block, workspace, scalars)
-        divisor = row_divisor(operands, block, scalars)
+        divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         weights, divisor = round_weights_(problem, weights, divisor, value.dtype)
         mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])
-        output[block.heads, :, block.rows] = mixed.view(*weights.shape[:3], -1) / divisor[..., None]
+        output[at] = mixed.view(*weights.shape[:3], -1) / divisor[..., None]
     shape = (problem.batch, problem.heads, problem.query_length, value.shape[-1])
     return output.view(shape).to(value.dtype), scalars
