@@ -59,7 +59,7 @@ SCRIPTS = (
 """In the order in which they are put together."""
 ROW_ARRAYS = ("scale", "bias", "gain", "out", "rise", "last")
 ARRAYS = ("query", "key", "key_scale", *ROW_ARRAYS)
-OPTIONAL_ARRAYS = ("first", "by_distance")
+OPTIONAL_ARRAYS = ("first", "by_distance", "decay")
 """Of a map whose rows see a window, or whose scores depend on the distance."""
 DTYPES = {"query": "float16", "key": "float16", "last": "int32", "first": "int32"}
 METADATA = ("positivity", "top_log2", "floor_log2")

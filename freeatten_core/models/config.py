@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.layout import LayerPosition
@@ -28,13 +29,10 @@ class ModelConfig:
     kv_heads: int
     mlp_width: int
     rope_base: float
-    positions: tuple[LayerPosition, ...] = ()
-    """One a layer, with its numbers; empty for those of the variant's name."""
+    slopes: tuple[tuple[float, ...], ...] | None = None
+    """Of every layer and head; None for those that the variant's name gives."""
 
     def __post_init__(self) -> None:
-        if not self.positions:
-            named = self.variant.setting.position.of_model(self.layers, self.heads)
-            object.__setattr__(self, "positions", named)
         shared = self.heads // self.kv_heads
         for each in self.positions:
             if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
@@ -42,6 +40,15 @@ class ModelConfig:
                     f"position {self.variant.setting.position} rotates some of the {shared} heads "
                     "that share a key; it must be all of them or none"
                 )
+
+    @cached_property
+    def positions(self) -> tuple[LayerPosition, ...]:
+        """One a layer, with its numbers."""
+        named = self.variant.setting.position.of_model(self.layers, self.heads)
+        if self.slopes is None:
+            return named
+        pairs = zip(named, self.slopes, strict=True)
+        return tuple(replace(layer, slopes=slopes) for layer, slopes in pairs)
 
     @property
     def head_dim(self) -> int:

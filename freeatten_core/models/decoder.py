@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -21,10 +22,27 @@ from freeatten_core.positions.rope import Rope, rotate
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
-from .interface import Observe
-from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
+from .interface import Observe, Reading
+from .modifiers import (
+    QueryFactor,
+    Temperatures,
+    modified_attention,
+    narrower,
+    query_factor,
+    scaled_rope,
+    window_of,
+)
 
-__all__ = ["LOSS_TOKENS", "Attention", "Block", "Mlp", "Model", "Places", "parameter_shapes"]
+__all__ = [
+    "LOSS_TOKENS",
+    "Attention",
+    "Block",
+    "Mlp",
+    "Model",
+    "Places",
+    "kept_type",
+    "parameter_shapes",
+]
 
 LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
@@ -106,7 +124,7 @@ def _turned(vectors: Tensor, turns: Sequence[bool], angles: tuple[Tensor, Tensor
         return rotate(vectors, *angles)
     if not any(turns):
         return vectors
-    heads = vectors.split(1, dim=1)
+    heads = torch.split(vectors, 1, dim=1)
     return torch.cat(
         [rotate(head, *angles) if turn else head for head, turn in zip(heads, turns, strict=True)],
         dim=1,
@@ -145,6 +163,7 @@ class Model(nn.Module):
         self.config = config
         self.attend: Attend = grouped_attention
         self.query_factor: QueryFactor | None = None
+        self.reading = Reading(config.variant.computes)
         self.rope = Rope(config.head_dim, config.rope_base, config.train_length)
         # filled later; to draw it on the meta device takes 1.2 s of imports
         empty = torch.empty(config.vocab_size, config.width)
@@ -186,6 +205,7 @@ class Model(nn.Module):
         model.__dict__.update(self.__dict__)
         model.rope = scaled_rope(self.rope, variant, longest)
         model.attend = modified_attention(self.attend, model.rope, variant)
+        model.reading = Reading(variant.computes, window_of(variant, self.config.train_length))
         model.query_factor = query_factor(
             variant, self.config.train_length, self.config.head_dim, temperatures
         )
@@ -231,7 +251,8 @@ class Model(nn.Module):
         if self.query_factor is not None and window is None:  # a local row sees few keys anyway
             query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
-            observe(layer, query, key, terms, window)
+            seen = narrower(self.reading.window, window)
+            observe(layer, query, key, replace(self.reading, window=seen, terms=terms))
         hidden = hidden + attention.mix(normed, query, key, attend, terms)
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
         return above
@@ -261,6 +282,11 @@ class Model(nn.Module):
             )
         ]
         return torch.cat(losses).view(targets.shape)
+
+
+def kept_type(name: str) -> torch.dtype:
+    """What a checkpoint keeps a parameter in: what is summed over a text is not rounded."""
+    return torch.float32 if ".forget." in name else torch.bfloat16
 
 
 def _gates(name: str) -> bool:

@@ -136,12 +136,12 @@ def read_config(path: Path) -> ModelConfig:
             f"say; its format must be {FORMAT}"
         )
     try:
-        named = ModelConfig(variant=variant, rope_base=base, **sizes)
+        named = ModelConfig(variant=variant, rope_base=base, slopes=None, **sizes)
     except UsageError as error:
         raise ContentError(f"{path}: {error}") from error
     if found == PLAIN_FORMAT:
         return named
-    return replace(named, positions=_positions(path, values["position"].get("layers"), named))
+    return replace(named, slopes=_slopes(path, values["position"].get("layers"), named))
 
 
 def _rope_base(path: Path, position: object, kind: str) -> float:
@@ -156,17 +156,17 @@ def _rope_base(path: Path, position: object, kind: str) -> float:
     return float(base)
 
 
-def _positions(path: Path, layers: object, named: ModelConfig) -> tuple[LayerPosition, ...]:
-    """Of every layer, as its variant names it, with the slopes of the file."""
+def _slopes(path: Path, layers: object, named: ModelConfig) -> tuple[tuple[float, ...], ...]:
+    """Of every layer and head; the layers are as the variant names them."""
     if not isinstance(layers, list) or len(layers) != named.layers:
         raise ContentError(f"{path}: position.layers must be {named.layers} objects, one a layer")
     return tuple(
-        _layer_position(path, layer, each)
+        _layer_slopes(path, layer, each)
         for layer, each in zip(layers, named.positions, strict=True)
     )
 
 
-def _layer_position(path: Path, layer: object, named: LayerPosition) -> LayerPosition:
+def _layer_slopes(path: Path, layer: object, named: LayerPosition) -> tuple[float, ...]:
     wanted = {"heads": list(named.kinds), "window": named.window}
     if not isinstance(layer, dict) or {key: layer.get(key) for key in wanted} != wanted:
         raise ContentError(
@@ -180,7 +180,7 @@ def _layer_position(path: Path, layer: object, named: LayerPosition) -> LayerPos
         if not (0 < slope <= 1 if usual else slope == 0):
             legal = "above 0 and at most 1" if usual else "0.0, because its head has no alibi"
             raise ContentError(f"{path}: a slope is {slope}; it must be {legal}")
-    return replace(named, slopes=tuple(found))
+    return tuple(found)
 
 
 def read_task(path: Path) -> dict[str, Any] | None:

@@ -3,8 +3,8 @@
     position   layer[-layer]…      from the lowest layer up; begun again when the model has more
     layer      kind[/kind]…[@keys] equal shares of the heads, in this order; a window of `keys` keys
 
-`alibi`; `alibi/none`, half the heads of each; `rope@128-none`, by turns a rotary layer that sees 128
-keys and one that sees all and has no position.
+`alibi`; `alibi/none`, half the heads of each; `rope@128-none`, by turns a rotary layer that sees
+128 keys and one that sees all and has no position.
 """
 
 from __future__ import annotations
@@ -69,14 +69,11 @@ class LayerLayout:
         return "/".join(self.kinds) + keys
 
 
-ROTARY = LayerLayout()
-
-
 @dataclass(frozen=True)
 class Layout:
     """The positions of a model's layers, from the lowest up, begun again when it has more."""
 
-    layers: tuple[LayerLayout, ...] = (ROTARY,)
+    layers: tuple[LayerLayout, ...]
 
     @classmethod
     def parse(cls, text: str) -> Layout:
@@ -105,7 +102,7 @@ class Layout:
     def is_rotary(self) -> bool:
         """Whether every layer sees all keys and rotates all heads, as of a model without an
         option."""
-        return self.layers == (ROTARY,)
+        return self == ROTARY
 
     @property
     def turns_far_keys(self) -> bool:
@@ -117,6 +114,10 @@ class Layout:
 
     def __str__(self) -> str:
         return "-".join(map(str, self.layers))
+
+
+ROTARY = Layout((LayerLayout(),))
+"""Of a name that says nothing of it."""
 
 
 def _layer(text: str, whole: str) -> LayerLayout:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.positions.layout import Layout
+from freeatten_core.positions.layout import ROTARY, Layout
 
 from .stages import Computed, Stages
 
@@ -30,7 +30,7 @@ OPTIONS: Mapping[str, str] = {
 class Setting:
     """How a model is made around what its attention computes; learned with it."""
 
-    position: Layout = Layout()
+    position: Layout = ROTARY
     gate: Gate | None = None
     output: Output | None = None
 
@@ -58,7 +58,7 @@ def take_setting(options: dict[str, str]) -> Setting:
     """
     position = options.pop("position", None)
     return Setting(
-        position=Layout() if position is None else Layout.parse(position),
+        position=ROTARY if position is None else Layout.parse(position),
         gate=cast("Gate | None", _one_of("gate", options.pop("gate", None), get_args(Gate))),
         output=cast(
             "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
@@ -72,7 +72,7 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
     return value
 
 
-def check_setting(computed: Computed, setting: Setting, name: str) -> None:
+def check_setting(computed: Computed, setting: Setting) -> None:
     """Refuse a gate on what it cannot act on.
 
     Raises:
@@ -82,6 +82,6 @@ def check_setting(computed: Computed, setting: Setting, name: str) -> None:
         return
     if not (isinstance(computed, Stages) and computed.normalise == "l1"):
         raise UsageError(
-            f"variant {name}: a forget gate lowers what far keys have of their row, so the row must "
-            "be divided by its sum (l1)"
+            f"variant {computed}{setting}: a forget gate lowers what far keys have of their row, "
+            "so the row must be divided by its sum (l1)"
         )

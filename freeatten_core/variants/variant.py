@@ -146,9 +146,7 @@ class Variant:
         variant._set(computed, modifiers, setting)
         return variant
 
-    def _set(
-        self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting
-    ) -> None:
+    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting) -> None:
         is_tuple = isinstance(modifiers, tuple)
         if not is_tuple or not all(isinstance(each, Modifier) for each in modifiers):
             raise UsageError(
@@ -158,7 +156,7 @@ class Variant:
         object.__setattr__(self, "_trained", computed)
         object.__setattr__(self, "modifiers", modifiers)
         object.__setattr__(self, "setting", setting)
-        check_setting(computed, setting, str(self))
+        check_setting(computed, setting)
         if modifiers:
             _check_modifiers(self)
 
@@ -401,8 +399,8 @@ def _check_modifiers(variant: Variant) -> None:
         raise refuse(f"{rotations[0]} changes how far keys are rotated, and here none are")
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
-            "rerope turns far keys in every layer and head, so all must be rotary, see all keys and "
-            "have no forget gate"
+            "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
+            "and have no forget gate"
         )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")
@@ -416,7 +414,7 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if "swap" in names and computed == variant.trained.computes:
         raise refuse("swap puts in the variant that is there already")
-    check_setting(computed, variant.setting, str(variant))
+    check_setting(computed, variant.setting)
     inside = [name for name in names if name in ("window", "rerope")]
     if inside and isinstance(computed, OwnFunctionName):
         raise refuse(f"{inside[0]} reaches into the attention, and {computed} is its own")

@@ -28,8 +28,9 @@ class Payload:
             has that power.
         scale, bias, gain, rise, out: float32 (Lq,); key_scale: float32 (Lk,); last: int32 (Lq,):
             the recipe, see `recipe`. −1 in `last`: a row that sees nothing.
-        by_distance: float32 (n,), where scores depend on the distance alone; first: int32 (Lq,),
-            under a window alone: the first key that a row sees.
+        by_distance: float32 (n,), where scores depend on the distance alone; decay: float32 (Lk,),
+            where a gate forgets; first: int32 (Lq,), under a window alone: the first key that a
+            row sees.
         level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
             from a·c and the keys from b·c on. `metadata["cells"]` lists the sizes, finest first.
         rows_entropy, rows_largest, …: float32 (Lq,), every field of `RowStatistics`.
@@ -56,7 +57,13 @@ class Payload:
         if "by_distance" in a:
             distance = a["last"][rows, None] - np.arange(k0, k1)
             s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]
+        exponential, kept = self.metadata["positivity"] == "exp", np.zeros(())
+        if "decay" in a:
+            own = a["decay"][np.maximum(a["last"][rows, None], 0)]
+            kept = np.minimum(own.astype(float) - a["decay"][keys], 0)
+        s = s + kept if exponential else s
         f = staged.make_positive(self.metadata["positivity"], torch.from_numpy(s)).numpy()
+        f = f if exponential else f * np.exp(kept)
         w = per_row["gain"] * f
         if p is not None:
             w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p

@@ -1,6 +1,7 @@
 """What turns a score into a weight, as a few numbers a row: the same operations for every variant.
 
     s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
+        (+ c for e^s; other f are multiplied with e^c)      c = decay[last[i]] − decay[j]
     f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
     w = gain[i] · f                                                   without sharpening
     w = out[i] · max(0, gain[i] · f − rise[i])^p                      with sharpening by p
@@ -18,10 +19,11 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
     rise, out  O / u_max and 1 / R
     by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
                there is neither
+    decay      the running sum of what a forget gate keeps, a key each; absent without one
     first      the first key that a row sees; absent without a window
 
-Max pooling commutes with all of it, since a row's weight never falls as its score rises: scores
-are pooled first, and the elementwise work shrinks by the size of the cell.
+Max pooling commutes with all of it but e^c, since a row's weight never falls as its score rises:
+scores are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
 from __future__ import annotations
@@ -55,6 +57,8 @@ class Recipe:
     """(Lq,), under a window alone."""
     by_distance: Tensor | None = None
     """(n,), where scores depend on the distance alone."""
+    decay: Tensor | None = None
+    """(Lk,), where a gate forgets."""
 
     @classmethod
     def of(
@@ -95,7 +99,8 @@ class Recipe:
         if problem.window is not None:
             first = (last + 1 - problem.window).clamp(min=0)
         by_distance = _by_distance(problem, terms, query.dtype)
-        return cls(scale, bias, gain, rise, out, key_scale, last, first, by_distance)
+        decay = None if terms.decay is None else terms.decay[0, 0].to(query)
+        return cls(scale, bias, gain, rise, out, key_scale, last, first, by_distance, decay)
 
 
 def _by_distance(problem: Problem, terms: ScoreTerms, dtype: torch.dtype) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What is forgotten, in the Triton kernels: on a GPU where there is one, else in the interpreter."""
+"""What is forgotten, in the Triton kernels: on a GPU if there is one, else in the interpreter."""
 
 import os
 from dataclasses import fields, replace
@@ -56,7 +56,7 @@ def test_values_and_gradients_are_those_of_float64(variant, call):
 
 @pytest.mark.parametrize("variant", ["softmax", "softplus-r:p=3"])
 def test_gradients_are_bitwise_equal_when_repeated(variant):
-    inputs, options = placed(Call(40, 40, 16, 16, groups=2, decay=9.0))
+    inputs, options = placed(Call(35, 35, 16, 16, batch=1, groups=2, decay=9.0))
     once, again = (outcome(fused, inputs, variant, options) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(once, again, strict=True))
 

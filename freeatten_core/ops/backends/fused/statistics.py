@@ -90,9 +90,7 @@ def describe(
             decay, key_length, window, SCORE, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, False, DIM,
             BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
-        share = faded(
-            positive(x, 1.0, shift[:, None], POSITIVITY, DEGREE, False), fall, DECAY
-        )
+        share = faded(positive(x, 1.0, shift[:, None], POSITIVITY, DEGREE, False), fall, DECAY)
         if SCALED:
             share = tl.maximum(share * rise[:, None] - drop[:, None], 0.0)
         w = power(share, POWER)

@@ -133,7 +133,9 @@ class _TermGradients:
             slope, bias = operands.terms.undo_by_distance(self._over_batch(self._by_distance))
         problem = operands.problem
         shape = (problem.batch, problem.heads, problem.key_length)
-        return ScoreTerms(scale, slope, bias, None if self._decay is None else self._decay.view(shape))
+        return ScoreTerms(
+            scale, slope, bias, None if self._decay is None else self._decay.view(shape)
+        )
 
     def _over_batch(self, values: Tensor) -> Tensor:
         """(H, …) of (B·Hkv, G, …)."""
@@ -149,8 +151,8 @@ def _undo_stages(
     grad_weights: Tensor,
     inner: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of (heads, G, rows, keys) each: normalised weights, the gradient of the score, and that of the
-    positivity times the positivity.
+    """Normalised weights, the gradient of the score, and that of the positivity times the
+    positivity, (heads, G, rows, keys) each.
 
     Overwrites `grad_weights`; `inner` is `D_i`, (heads, G, rows).
     """
