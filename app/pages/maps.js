@@ -224,10 +224,14 @@ class MapTab {
     return parts;
   }
 
-  /** While a view moves the address waits: Chromium takes no more than 200 in ten seconds. */
+  /**
+   * While a view moves the address waits: Chromium takes no more than 200 in ten seconds. A link
+   * that was followed meanwhile goes before it.
+   */
   moved() {
     clearTimeout(this.moving);
-    this.moving = setTimeout(() => this.changed(), MOVE_DELAY);
+    const { hash } = location;
+    this.moving = setTimeout(() => { if (hash === location.hash) this.changed(); }, MOVE_DELAY);
   }
 
   changed() {

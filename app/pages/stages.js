@@ -1,6 +1,7 @@
 // The tab Stages: one row from score to weight, with sliders.
 
 const STAGE_NAMES = ["score", "positivity", "normalise", "sharpen"];
+const STAGE_VALUES = ["score s", "f(s)", "N·a", "weight w"];
 const STAGE_HEIGHT = 220;
 
 class StagesTab {
@@ -125,7 +126,7 @@ class StagesTab {
       figure.querySelector("code").textContent = row.formulas[at];
       const [x, y] = row.stages[at];
       lineChart(figure.lastElementChild, {
-        lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: "", height: STAGE_HEIGHT,
+        lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: STAGE_VALUES[at], height: STAGE_HEIGHT,
       });
     });
     byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, freeatten.tokenText(row.token)),

@@ -71,12 +71,14 @@ function weightTicks(scale) {
   return ticks;
 }
 
-/** Ticks of a difference, either way. */
-function octaveTicks() {
-  const ends = `${count(2 ** OCTAVES)}×`;
-  const half = `${count(2 ** (OCTAVES / 2))}×`;
-  const texts = [ends, half, "equal", half, ends];
-  return texts.map((text, at) => ({ at: at / (texts.length - 1), text }));
+/** Ticks of a difference, either way. @param {Measure} measure @param {LogScale} scale */
+function differenceTicks(measure, scale) {
+  const full = fullMass(scale);
+  const [half, ends] = measure === "mass" ? [full / 16, full].map(number)
+    : [OCTAVES / 2, OCTAVES].map((octaves) => `${count(2 ** octaves)}×`);
+  const texts = measure === "mass" ? [`−${ends}`, `−${half}`, "0", half, ends] : [ends, half, "equal", half, ends];
+  const shares = measure === "mass" ? [0, 0.375, 0.5, 0.625, 1] : [0, 0.25, 0.5, 0.75, 1];
+  return texts.map((text, at) => ({ at: shares[at], text }));
 }
 
 /** @param {Meta} meta @param {LogScale} scale @param {boolean} isWindowed */

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.kept import differences
 from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.tasks.languages import LANGUAGES, LONGEST_TRAINED
 from freeatten_core.data.tasks.table import TASKS
 from freeatten_core.data.tasks.task import TRAINING, VALIDATION, Task
 from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.format import CURVE, read_json
+from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.variants.variant import Variant
 
 from .batches import DRAWN_AHEAD, check_shares
@@ -22,7 +27,7 @@ from .recipe import Recipe
 from .reports import Progress
 from .run import finished, fit, reserved
 
-__all__ = ["RECIPES", "TaskBatches", "train_task"]
+__all__ = ["RECIPES", "TaskBatches", "train_task", "trained_task"]
 
 _RECALL = Recipe(
     train_length=256,
@@ -143,3 +148,37 @@ def train_task(
                 task=task.as_json(),
             )
     return out
+
+
+def trained_task(
+    variant: Variant,
+    task: Task,
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    command: str,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> TaskCheckpoint:
+    """The model in `out`; where nothing is there yet it is trained first.
+
+    Args and errors: as `train_task`; UsageError if what is there was trained in another way, with
+    what differs.
+    """
+    recipe = replace(recipe, vocab_size=task.vocab_size)
+    if not out.exists():
+        train_task(variant, task, out, recipe, device=device, command=command, report=report)
+    found = load_task(out, task.kind)
+    asked = replace(recipe, warmup=recipe.warmup_steps(recipe.steps))
+    wanted = {"variant": str(variant), "task": task.as_json(), "recipe": asdict(asked)}
+    kept = {
+        "variant": str(found.config.variant),
+        "task": found.task.as_json(),
+        "recipe": read_json(out / CURVE).get("recipe"),
+    }
+    differing = differences(kept, json.loads(json.dumps(wanted)))
+    if differing:
+        raise UsageError(
+            f"{out} was trained in another way: {differing}; name another folder, or remove it"
+        )
+    return found

@@ -12,7 +12,7 @@ from terminal import freeatten, refusal
 from freeatten_core import load_checkpoint
 from freeatten_core.analysis import AttentionMap, by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
@@ -25,7 +25,7 @@ VARIANT = "lssar:p=15"
 def seen(model, books):
     """The capture that the commands make of the same text."""
     checkpoint = load_checkpoint(model)
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     return capture(checkpoint, torch.from_numpy(drawn.tokens))
 
 
@@ -272,7 +272,7 @@ def test_under_a_window_all_is_of_the_last_keys_alone(model, books, tmp_path):
     source, position, path = f"{model}+window", 50, tmp_path / "map.csv"
     checkpoint = load_checkpoint(model)
     window = checkpoint.config.train_length
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     found = capture(checkpoint, torch.from_numpy(drawn.tokens), variant=f"{VARIANT}+window")
     query, key = (each.double()[None, None] for each in found.head(0, 0))
     wanted = staged.stages(query, key, VARIANT, window=window)

@@ -22,7 +22,13 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
     decay      the running sum of what a forget gate keeps, a key each; absent without one
     first      the first key that a row sees; absent without a window
 
-Max pooling commutes with all of it but e^c, since a row's weight never falls as its score rises:
+Stick-breaking alone needs more than a key and a row: it goes on from what the nearer keys left.
+
+    carry[i, b]  −Σ log(1 + e^s) over the visible keys from key (b + 1) · BLOCK on
+    w = e^(s[j] + carry[i, b] − Σ log(1 + e^s[k]))      over k from j to the end of its block b
+    w = out[i]                                         of the row's own key, which has no s
+
+Max pooling commutes with all but this and e^c, since a row's weight never falls as its score rises:
 scores are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
@@ -36,7 +42,10 @@ from torch import Tensor
 from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
 
-__all__ = ["RECIPE", "Recipe"]
+__all__ = ["BLOCK", "RECIPE", "Recipe"]
+
+BLOCK = 256
+"""Keys between two carries: as many bytes as the pyramid of a map has."""
 
 RECIPE = ("scale", "bias", "gain", "rise", "out")
 """A number a row each."""
@@ -59,6 +68,8 @@ class Recipe:
     """(n,), where scores depend on the distance alone."""
     decay: Tensor | None = None
     """(Lk,), where a gate forgets."""
+    carry: Tensor | None = None
+    """(Lq, ⌈Lk / BLOCK⌉), of stick-breaking alone."""
 
     @classmethod
     def of(

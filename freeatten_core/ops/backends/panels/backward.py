@@ -23,6 +23,7 @@ from .stages import (
     powers,
     row_divisor,
 )
+from .sticks import undo_sticks_
 
 __all__ = ["backward"]
 
@@ -160,6 +161,8 @@ def _undo_stages(
     variant, count = problem.variant, operands.count[block.rows]
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
+    if variant.needs_order:
+        return undo_sticks_(score, grad_weights, workspace)
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)

@@ -18,6 +18,7 @@ from ...call import LOG2_E, Problem
 from .operands import Operands
 from .panel import FORWARD_PANEL, Block, RowScalars, Workspace, row_blocks
 from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
+from .sticks import break_sticks_
 
 __all__ = ["forward", "round_weights_", "weights_panel"]
 
@@ -31,6 +32,8 @@ def weights_panel(
     """
     problem = operands.problem
     panel = operands.scores(block, workspace, "score")
+    if problem.variant.needs_order:
+        return break_sticks_(panel, workspace)
     at = (block.heads, slice(None), block.rows)
     if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
         scalars.shift[at] = panel.amax(-1) / LOG2_E

@@ -106,7 +106,7 @@ def row_divisor(problem: Problem, count: Tensor, row_sum: Tensor) -> Tensor:
             return row_sum
         case "count":
             return count
-        case "none":
+        case "none" | "stick-breaking":
             return torch.ones_like(count)
 
 
