@@ -55,8 +55,8 @@ class Payload:
         p, per_row = self.metadata["power"], self._rows(q0, q1)
         s, forgotten = self._scores(q0, q1, k0, k1), self._forgotten(q0, q1, k0, k1)
         exponential = self.metadata["positivity"] == "exp"
-        s = torch.from_numpy(s + forgotten if exponential else s)
-        f = staged.make_positive(self.metadata["positivity"], s).numpy()
+        kept = torch.from_numpy(s + forgotten if exponential else s)
+        f = staged.make_positive(self.metadata["positivity"], kept).numpy()
         f = f if exponential else f * np.exp(forgotten)
         w = per_row["gain"] * f
         if p is not None:

@@ -162,7 +162,8 @@ def _undo_stages(
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
     if variant.needs_order:
-        return undo_sticks_(score, grad_weights, workspace)
+        weights, grad_score = undo_sticks_(score, grad_weights, workspace)
+        return weights, grad_score, grad_score
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)
