@@ -144,6 +144,7 @@ class App {
     const isAsked = this.setup.isAsked(parts);
     if (!isAsked && !this.setup.restore(parts)) {
       this.setup.say(FOREIGN, true);
+      this.setup.fold(true);
       return;
     }
     this.pending = this.own(parts);

@@ -59,10 +59,13 @@ class ServerSource {
     return { value, kind: value === 0 && row.zeros ? "zero" : "weight", least: LEAST };
   }
 
+  async rowOf(query) {
+    return (await this.row(query))?.weights ?? null;
+  }
+
   async strongest(query, count) {
-    const row = await this.row(query);
-    if (!row) return [];
-    return freeatten.largest(row.weights, count);
+    const weights = await this.rowOf(query);
+    return weights ? freeatten.largest(weights, count) : [];
   }
 }
 
@@ -111,7 +114,7 @@ class MapTab {
     byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
-      title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
+      isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
       caption: () => [this.setup.about(), `Made by ${byId("map-command").textContent}`],
     });
     freeatten.page = this.view;
@@ -160,6 +163,8 @@ class MapTab {
     byId("sort-model").parentElement.hidden = !key || this.tables.length < 2;
     byId("lowest").parentElement.hidden = !key;
     const shown = key || "relative_entropy";
+    byId("heads").classList.toggle("site-grid", !key);
+    byId("heads").style.setProperty("--heads", String(this.shown[0].heads));
     const order = key ? sorted(this.tables[model].heads, key, byId("lowest").checked) : this.tables[model].heads;
     const { label, unit, meaning } = this.statistics.find(({ id }) => id === shown);
     this.note = `Every head with its mean ${label}${unit ? ` (${unit})` : ""}: ${meaning}`;
@@ -171,11 +176,14 @@ class MapTab {
   headButton({ layer, head }, key) {
     const name = nameOf({ layer, head });
     const values = this.tables.map(({ heads }) => heads.find((one) => one.layer === layer && one.head === head)?.values[key]);
+    const said = values.map((value, at) => `${this.shown[at].variant} ${short(value)}`).join(", ");
     const lines = values.map((value, at) => make("span", { class: "site-head-value" },
       make("span", {}, ...breakable(this.shown[at].variant)), ` ${short(value)}`));
     const pictures = make("span", { class: "site-head-maps", "aria-hidden": "true" },
       ...this.shown.map(({ variant }) => make("canvas", { title: variant })));
-    const button = make("button", { type: "button", class: "site-head", "data-head": name },
+    const button = make("button", {
+      type: "button", class: "site-head", "data-head": name, "data-short": `${layer}.${head}`, "aria-label": `${name}: ${said}`, title: `${name}: ${said}`,
+    },
       make("b", {}, name), pictures, ...lines);
     button.addEventListener("click", () => this.guarded(() => this.showHead(name)));
     return button;

@@ -10,6 +10,7 @@ from freeatten_core.results.format import (
     Entry,
     Interval,
     Result,
+    compared_key,
     count,
     declares,
     half_width,
@@ -84,7 +85,8 @@ def comparison_figure(
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    loss_panel = space.fit(_loss_panel(lines, _guesses(result), axis, *domains[0]))
+    words = LOSS_WORDS[compared_key(result)]
+    loss_panel = space.fit(_loss_panel(lines, _guesses(result), words, axis, *domains[0]))
     parts = [_loss_part(result, lines, loss_panel, look, labels)]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
@@ -129,7 +131,9 @@ def _loss_part(
 
 
 def _guesses(result: Result) -> list[float]:
-    """The losses of guessing, where the result has them."""
+    """The losses of guessing, where the result has them and shows losses."""
+    if compared_key(result) != "loss":
+        return []
     return sorted({row["uniform_loss"] for row in result["variants"] if "uniform_loss" in row})
 
 
@@ -180,13 +184,20 @@ def comparison_subtitle(result: Result) -> str:
 
 
 def _loss_lines(result: Result) -> list[Line]:
-    return length_lines(result, "loss", "ci95", "nats per token", number)
+    if compared_key(result) == "loss":
+        return length_lines(result, "loss", "ci95", "nats per token", number)
+    return length_lines(result, "bits_per_byte", "", "bits per byte", number)
 
 
 def _delta_lines(result: Result) -> list[Line]:
     return length_lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
+LOSS_WORDS = {
+    "loss": ("Loss", "mean loss (nats per token)"),
+    "bits_per_byte": ("Bits per byte", "mean loss (bits per byte), as tokens differ"),
+}
+"""Heading and axis, by what is drawn."""
 _NEAR_GUESS = 1.0
 """Nats below the loss of guessing from where on its line is drawn."""
 
@@ -217,6 +228,7 @@ def _guess_note(panel: Panel, guess: float, look: Look) -> Element:
 def _loss_panel(
     lines: Sequence[Line],
     guesses: Sequence[float],
+    words: tuple[str, str],
     axis: Element,
     x_domain: Any,
     y_domain: Any,
@@ -228,9 +240,9 @@ def _loss_panel(
         "",
         x_domain,
         y_domain,
-        "<b>Loss</b> against context length: lower is better",
+        f"<b>{words[0]}</b> against context length: lower is better",
         axis,
-        {"range": padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
+        {"range": padded(values, high=0.1), "title": {"text": words[1]}},
     )
 
 

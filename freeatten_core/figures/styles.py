@@ -45,6 +45,10 @@ STYLES: Mapping[str, Style] = {
     "softplus": Style("softplus", "#5b84b1", "dash", "triangle-up-open", "△"),
     "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
     "stick-breaking": Style("Stick-breaking", "#b0578d", "longdash", "hexagon", "◎"),
+    "cosine:s=128": Style("cosine:s=128", "#4d8f6f", "dash", "diamond-open", "◇"),
+    "off-by-one": Style("off-by-one", "#c97b4a", "dot", "circle-open", "○"),
+    "softpick": Style("softpick", "#a8763e", "dashdot", "triangle-left", "◁"),
+    "entmax15": Style("entmax15", "#5f8fa8", "longdash", "triangle-right", "▷"),
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
 }
 
@@ -74,6 +78,7 @@ _MODIFIED = {
     "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
     "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
     "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
+    "temper": _Modified(12, LIGHT, "dot", "triangle-up-open", "△"),
     "swap": _Modified(75, LIGHT, "longdashdot", "hexagon", "◎"),
     "swap:to=lssar:p=3": _Modified(75, DARK, "dot", "triangle-down", "▼"),
 }

@@ -32,6 +32,7 @@
  *   signal?: AbortSignal) => Promise<Region | null>} region  null when given up
  * @property {(query: number, key: number) => Promise<Weight>} weight
  * @property {(query: number, count: number) => Promise<{key: number, value: number}[]>} strongest
+ * @property {(query: number) => Promise<ArrayLike<number> | null>} [rowOf]  the weights of the first keys
  *
  * @typedef {Record<string, {data: any, shape: number[]}>} Arrays
  */
@@ -143,11 +144,16 @@ class PayloadSource {
     return { value: Math.max(value, 0), kind: isZero ? "zero" : "weight" };
   }
 
-  /** @param {number} query @param {number} many */
-  async strongest(query, many) {
+  /** @param {number} query */
+  async rowOf(query) {
     const weights = new Float32Array(Math.min(this.last(query) + 1, this.meta.keyLength));
     this.fillRow(weights, query, 0, weights.length);
-    return largest(weights, many);
+    return weights;
+  }
+
+  /** @param {number} query @param {number} many */
+  async strongest(query, many) {
+    return largest(await this.rowOf(query), many);
   }
 
   /** Weights of the visible keys k0 to k1 of a query into `row`; the rest of it is left alone. */

@@ -43,11 +43,10 @@ def row_entry(
     )
     loss, ci95 = intervals(per_text)
     delta, delta_ci95 = intervals(deltas)
-    tokens_scored = per_text.shape[0] * max(lengths)
-    scored = _scored_bytes(row, texts[: len(per_text)])
-    bits = [
-        None if scored is None else value * tokens_scored / (math.log(2) * scored) for value in loss
-    ]
+    scored = texts[: len(per_text)]
+    nats = [_counted_nats(losses.by_length[length], scored) for length in lengths]
+    size = _scored_bytes(row, scored)
+    bits = [None if size is None else each / (math.log(2) * size) for each in nats]
     entry = {
         "variant": row.name,
         "checkpoint": row.source,
@@ -94,12 +93,20 @@ def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
     return entry
 
 
+def _counted_nats(losses: NDArray[np.float32], texts: Sequence[Text]) -> float:
+    """Of the targets that count, of all texts together."""
+    parts = [slice(None) if text.counted is None else slice(*text.counted) for text in texts]
+    return sum(
+        float(each[part].sum(dtype=np.float64)) for each, part in zip(losses, parts, strict=True)
+    )
+
+
 def _scored_bytes(row: Row | CausalRow, texts: Sequence[Text]) -> int | None:
-    """Bytes of the targets; None where the tokens are not the text."""
-    if isinstance(row, Row):
+    """Bytes of the targets that count; None where the tokens are not the text."""
+    if isinstance(row, Row) and all(text.counted is None for text in texts):
         return sum(int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum()) for text in texts)
     sizes = [text.bytes for text in texts if text.bytes is not None]
-    return sum(sizes) if row.model.codec.lossless and len(sizes) == len(texts) else None
+    return sum(sizes) if len(sizes) == len(texts) else None
 
 
 @cache

@@ -36,6 +36,9 @@ __all__ = [
 Temperatures = Mapping[int, float]
 """What `align` multiplies queries with, by the length of the text in tokens."""
 
+TEMPER = 0.1
+"""How much of the logarithm `temper` takes; the value of the models that have it."""
+
 QueryFactor = Callable[[int], Tensor]
 """What the query of every position of a text of so many tokens is multiplied with, (length,)."""
 
@@ -94,7 +97,7 @@ class _ModifiedAttention:
 def query_factor(
     variant: Variant, train_length: int, dim: int, temperatures: Temperatures | None
 ) -> QueryFactor | None:
-    """What queries are multiplied with under `logn`, `infoscale` and `align`.
+    """What queries are multiplied with under `logn`, `infoscale`, `temper` and `align`.
 
     Raises:
         UsageError: `align` without temperatures, or later a text longer than any of them is for.
@@ -103,6 +106,8 @@ def query_factor(
         return _LogN(train_length)
     if variant.modifier("infoscale") is not None:
         return _InfoScale(train_length, dim)
+    if variant.modifier("temper") is not None:
+        return _Temper(train_length)
     if variant.modifier("align") is None:
         return None
     if temperatures is None:
@@ -129,6 +134,15 @@ class _InfoScale:
     def __call__(self, length: int) -> Tensor:
         familiar = math.sqrt(1 - self.train_length ** (-2 / self.dim))
         return _information(_known(length, self.train_length), self.dim) / familiar
+
+
+@dataclass(frozen=True)
+class _Temper:
+    train_length: int
+
+    def __call__(self, length: int) -> Tensor:
+        times = torch.arange(length) // self.train_length
+        return 1 + TEMPER * torch.log1p(times.double())
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ __all__ = [
     "LOG2_E",
     "NORM_EPS",
     "NO_TERMS",
+    "SOFTPICK_EPS",
     "UNIFORM_TOLERANCE",
     "Attend",
     "Familiar",
@@ -63,6 +64,9 @@ and no gradient flows through its direction. Ours."""
 UNIFORM_TOLERANCE = 1e-4
 """A row whose largest share is within this of the mean share counts as uniform. Ours: the paper
 divides 0 by 0 there."""
+
+SOFTPICK_EPS = 1e-6
+"""In the denominator of softpick, whose row is 0/0 where every score is 0 (its authors' code)."""
 
 FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""
@@ -219,6 +223,8 @@ class Problem:
     def scale_base(self) -> float:
         if self.scale_slope:
             return 0.0
+        if self.variant.scale is not None:
+            return self.variant.scale
         return math.log(self.dim) if self.variant.cosine else 1 / math.sqrt(self.dim)
 
     @property
@@ -317,7 +323,7 @@ def check(
             _check_term(name, term, shapes.get(name, (heads,)), query)
             if name != "head_scale" and not is_causal:
                 raise ValueError(f"{name} needs is_causal=True")
-    if terms.decay is not None and stages.normalise != "l1":
+    if terms.decay is not None and not stages.can_forget:
         raise ValueError(
             f"decay goes with rows that are divided by their sum (l1), not with {stages}"
         )

@@ -80,7 +80,7 @@ def check_setting(computed: Computed, setting: Setting) -> None:
     """
     if setting.gate is None:
         return
-    if not (isinstance(computed, Stages) and computed.normalise == "l1"):
+    if not (isinstance(computed, Stages) and computed.can_forget):
         raise UsageError(
             f"variant {computed}{setting}: a forget gate lowers what far keys have of their row, "
             "so the row must be divided by its sum (l1)"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
@@ -16,6 +16,7 @@ from freeatten_core.basics.suggestions import closest
 from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting
 from .stages import (
     CHOICES,
+    COSINE_SCALE,
     FUNCTION,
     P_DEFAULT,
     P_MAX,
@@ -53,6 +54,7 @@ MODIFIERS: Mapping[str, str] = {
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
     "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "temper": "queries at position i times 1 + 0.1 log(1 + ⌊i / L⌋) (as in Ministral 3)",
     "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
     "window": "a row sees its last L keys alone",
     "swap": "another variant's attention on the same weights, to=VARIANT",
@@ -62,7 +64,7 @@ is set for the longest length asked holds at every length; `dynamic-ntk` and `al
 length that is read."""
 
 ROTATIONS = ("pi", "ntk", "dynamic-ntk", "yarn", "rerope")
-TEMPERATURES = ("logn", "infoscale", "align")
+TEMPERATURES = ("logn", "infoscale", "temper", "align")
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Variant:
         sharpen: int | None = None,
         modifiers: tuple[Modifier, ...] = (),
         function: str | None = None,
+        scale: float | None = None,
         setting: Setting = PLAIN_SETTING,
     ) -> None:
         """A variant from its parts.
@@ -116,6 +119,7 @@ class Variant:
             modifiers: changes to the *model* at inference, such as `yarn`.
             function: in the place of all stages, `file.py:function`, a Python function of one's
                 own (see `freeatten_core.ops.definitions.own_function`).
+            scale: what the score `cosine` multiplies cos(q, k) with.
             setting: positions and gates of a model that is trained with it.
 
         Raises:
@@ -123,10 +127,10 @@ class Variant:
                 a function together with a stage, or what cannot go together.
         """
         if function is None:
-            self._set(Stages(score, positivity, normalise, sharpen), modifiers, setting)
+            self._set(Stages(score, positivity, normalise, sharpen, scale), modifiers, setting)
             return
         own = OwnFunctionName(function)
-        if (score, positivity, normalise, sharpen) != ("dot", "exp", "l1", None):
+        if Stages(score, positivity, normalise, sharpen, scale) != Stages():
             raise UsageError(f"{own} takes the place of all stages; name it alone")
         self._set(own, modifiers, setting)
 
@@ -255,7 +259,11 @@ SOURCES: Mapping[str, str] = {
     "softplus": "ablation",
     "softplus-r": "ablation",
     "lssa-count": "ablation of the l1 norm",
-    "stick-breaking": "Tan et al., arXiv 2410.17980",
+    "cosine": "the cosine times a number that does not grow with N (CosScale, arXiv 2501.08570)",
+    "off-by-one": "as with one more key, of score and value 0 (Miller 2023)",
+    "softpick": "scores below 0 get nothing and divide the row (Zuhri et al., arXiv 2504.20966)",
+    "entmax15": "squares above a threshold of the row (Peters et al. 2019, arXiv 1905.05702)",
+    "stick-breaking": "each key, nearest first, takes its share of what is left (arXiv 2410.17980)",
     "sigmoid-r": "ablation in arXiv 2501.13428, with l1",
 }
 
@@ -326,6 +334,16 @@ def _take_power(options: dict[str, str], whole: str) -> int:
     return int(text)
 
 
+def _take_scale(options: dict[str, str], whole: str) -> float:
+    text = options.pop("s", f"{COSINE_SCALE:g}")
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"variant {whole!r}: s is {text!r}; it must be a number, as in cosine:s=32"
+        ) from None
+
+
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     if name in SHORT:
         name, usual = _split_options(SHORT[name], whole)
@@ -334,12 +352,19 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     computed: Computed
     if name == "stages":
         power = _take_power(options, whole) if "p" in options else None
-        chosen = {stage: options.pop(stage) for stage in CHOICES if stage in options}
-        computed = Stages(**chosen, sharpen=power)  # type: ignore[arg-type]  # checked there
-        legal += [*CHOICES, "p"]
+        chosen: dict[str, Any] = {
+            stage: options.pop(stage) for stage in CHOICES if stage in options
+        }
+        if "s" in options or chosen.get("score") == "cosine":
+            chosen["scale"] = _take_scale(options, whole)
+        computed = Stages(**chosen, sharpen=power)
+        legal += [*CHOICES, "p", "s"]
     elif name in SHARPENED:
         computed = replace(SHARPENED_STAGES[name], sharpen=_take_power(options, whole))
         legal += ["p"]
+    elif name == "cosine":
+        computed = replace(PLAIN_STAGES[name], scale=_take_scale(options, whole))
+        legal += ["s"]
     elif name in PLAIN:
         computed = PLAIN_STAGES[name]
     elif ".py" in name:

@@ -37,7 +37,11 @@ VARIANTS = [
     *FACTORS,
 ]
 L1_VARIANTS = [name for name in VARIANTS if stages(name).can_sharpen]
-FUSED_VARIANTS = [name for name in VARIANTS if not stages(name).needs_order]
+FUSED_VARIANTS = [
+    name
+    for name in VARIANTS
+    if stages(name).normalise != "off-by-one" and not stages(name).whole_rows
+]
 """Those that have Triton kernels."""
 
 
@@ -176,11 +180,12 @@ def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.Sta
 def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Tensor:
     """`p·(1 + O/u_max)` of each row, (B, H, Lq, 1): how much sharpening amplifies rounding.
 
-    It is infinite within 1e-5 of the near-uniform threshold, where rounding decides `O`.
+    Times s/8 where scores reach a number s above 8 that is set: e^s errs by s·ε. It is infinite
+    within 1e-5 of the near-uniform threshold, where rounding decides `O`.
     """
-    p = stages(variant).sharpen
+    p, reached = stages(variant).sharpen, max(1.0, (stages(variant).scale or 0) / 8)
     if p is None:
-        return query.new_ones((*query.shape[:3], 1), dtype=torch.float64)
+        return query.new_full((*query.shape[:3], 1), reached, dtype=torch.float64)
     result = dense(query, key, variant, options)
     count = result.visible.sum(-1, keepdim=True).double()
     share = result.normalise * count
@@ -189,7 +194,7 @@ def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Te
     undecided = (highest - 1 - UNIFORM_TOLERANCE).abs() < 1e-5
     undecided &= count > FIRST_ROWS
     above = torch.where(offset == 0, 1.0, highest - offset)
-    return p * (1 + offset / above).masked_fill(undecided, torch.inf)
+    return reached * p * (1 + offset / above).masked_fill(undecided, torch.inf)
 
 
 def assert_within(actual: Tensor, expected: Tensor, tolerance: Tensor | float) -> None:

@@ -288,8 +288,8 @@ class AttentionMap:
         metadata = {
             "format": 1,
             "variant": str(self.variant),
-            "positivity": self.variant.positivity,
-            "power": self.variant.sharpen,
+            "positivity": rounded.recipe.positivity,
+            "power": rounded.recipe.power,
             "block": None if rounded.recipe.carry is None else BLOCK,
             "query_length": self.query_length,
             "key_length": self.key_length,

@@ -28,12 +28,16 @@ Stick-breaking alone needs more than a key and a row: it goes on from what the n
     w = e^(s[j] + carry[i, b] − Σ log(1 + e^s[k]))      over k from j to the end of its block b
     w = out[i]                                         of the row's own key, which has no s
 
+Softpick is `e^s/T − 1/T` above 0, entmax `(s/2 − τ)²` above 0: what sharpening by 1 of `exp` and by
+2 of `relu` computes, so both are told as that.
+
 Max pooling commutes with all but this and e^c, since a row's weight never falls as its score rises:
 scores are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +45,7 @@ from torch import Tensor
 
 from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Positivity
 
 __all__ = ["BLOCK", "RECIPE", "Recipe"]
 
@@ -49,6 +54,12 @@ BLOCK = 256
 
 RECIPE = ("scale", "bias", "gain", "rise", "out")
 """A number a row each."""
+
+
+_TOLD_AS: Mapping[Positivity, tuple[Positivity, int]] = {
+    "softpick": ("exp", 1),
+    "entmax15": ("relu", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,9 @@ class Recipe:
     out: Tensor
     key_scale: Tensor
     last: Tensor
+    positivity: Positivity
+    power: int | None
+    """What `f` and `p` are; of softpick and entmax not the variant's."""
     first: Tensor | None = None
     """(Lq,), under a window alone."""
     by_distance: Tensor | None = None
@@ -94,11 +108,17 @@ class Recipe:
             bias = bias - count.clamp(min=1).log()
         if variant.normalise == "count":
             gain = 1 / count.clamp(min=1)
-        elif variant.normalise == "l1" and variant.positivity == "exp":
+        elif variant.divides_by_sum and variant.positivity == "exp":
+            bias = bias - rows.normaliser
+        elif variant.positivity == "entmax15":
+            bias, gain = bias - 2 * rows.normaliser, gain / 2
+        elif variant.positivity == "softpick":
             bias = bias - rows.normaliser
         elif variant.normalise == "l1":
             gain = 1 / _not_zero(rows.normaliser)
         rise, out = torch.zeros_like(count), torch.ones_like(count)
+        if variant.positivity == "softpick":
+            rise = (-rows.normaliser).exp()
         if variant.sharpen is not None:
             gain = gain * count / _not_zero(rows.u_max)
             rise, out = rows.offset / _not_zero(rows.u_max), 1 / _not_zero(rows.raised)
@@ -110,8 +130,9 @@ class Recipe:
         if problem.window is not None:
             first = (last + 1 - problem.window).clamp(min=0)
         by_distance = _by_distance(problem, terms, query.dtype)
+        kind = _TOLD_AS.get(variant.positivity, (variant.positivity, variant.sharpen))
         decay = None if terms.decay is None else terms.decay[0, 0].to(query)
-        return cls(scale, bias, gain, rise, out, key_scale, last, first, by_distance, decay)
+        return cls(scale, bias, gain, rise, out, key_scale, last, *kind, first, by_distance, decay)
 
 
 def _by_distance(problem: Problem, terms: ScoreTerms, dtype: torch.dtype) -> Tensor | None:

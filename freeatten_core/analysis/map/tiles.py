@@ -57,9 +57,9 @@ class Tiles:
 
         Padded rows and keys are hidden: their `last` is −1, their position beyond every `last`.
         """
-        exponential = self.variant.positivity == "exp"  # its scores are shifted, whatever they are
+        exponential = recipe.positivity == "exp"  # its scores are shifted, whatever they are
         # a third of the time of `e^x` and softplus
-        self._base_2 = self.problem.takes_base_2 and (exponential or self._terms_are_empty)
+        self._base_2 = exponential or (self.problem.takes_base_2 and self._terms_are_empty)
         unit = LOG2_E if self._base_2 else 1.0
 
         def padded(tensor: Tensor, fill: float = 0) -> Tensor:
@@ -172,14 +172,14 @@ class Tiles:
 
     def _weigh_(self, panel: Tensor, apart: Apart, fallen: Tensor | None) -> Tensor:
         """Weights of a panel of scores (keys, rows), which is overwritten; −inf gives 0."""
-        panel = choice.positive_(self.problem, panel, base_2=self._base_2)
+        panel = choice.positive_(self.recipe.positivity, panel, base_2=self._base_2)
         if fallen is not None:
             panel *= fallen.exp()
         panel *= apart(self._gain)
-        if self.variant.sharpen is None:
+        if self.recipe.power is None:
             return panel
         panel.sub_(apart(self._rise)).clamp_(min=0)
-        weights, _ = power_(panel, self.variant.sharpen, torch.empty_like(panel))
+        weights, _ = power_(panel, self.recipe.power, torch.empty_like(panel))
         return weights.mul_(apart(self._out))
 
     def visible_pairs(self, q0: int, q1: int, k0: int, k1: int, cell: int) -> Tensor:

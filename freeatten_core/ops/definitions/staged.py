@@ -18,6 +18,8 @@ from freeatten_core.variants.stages import Computed, Normalise, Positivity, Stag
 from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
+from .entmax import thresholds
+from .softpick import picked
 from .stick_breaking import broken_sticks, own_keys
 
 __all__ = [
@@ -84,7 +86,9 @@ def make_score(
 ) -> Tensor:
     """The score of every query and key, hidden ones too; `count` is N of each row, (Lq, 1)."""
     query_length, dim = query.shape[-2:]
-    if chosen.cosine:
+    if chosen.scale is not None:
+        score = chosen.scale * (unit(query) @ unit(key).mT)
+    elif chosen.cosine:
         dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
         count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
         score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
@@ -121,12 +125,21 @@ def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
             return torch.sigmoid(score)
         case "relu":
             return torch.relu(score)
+        case "softpick":
+            return torch.relu(torch.expm1(score))
+        case "entmax15":  # of scores less twice the row's threshold
+            return torch.relu(score / 2) ** 2
 
 
-def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
+def normalise(
+    kind: Normalise, positive: Tensor, count: Tensor, one: Tensor | None = None
+) -> Tensor:
     """Positive scores, 0 on hidden keys, divided by what the variant divides them by.
 
-    `stick-breaking` divides by nothing: see `broken_sticks`.
+    Args:
+        kind: not `stick-breaking` or `absolute`, which need the scores.
+        positive: for `off-by-one` less its shift, as `one`.
+        one: what the exponential of a score of 0 is after the shift, (..., Lq, 1).
     """
     if kind == "count":
         return positive / count.clamp(min=1)
@@ -137,6 +150,8 @@ def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
     highest = positive.amax(-1, keepdim=True).detach()
     safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
     total = safe.sum(-1, keepdim=True)
+    if one is not None:
+        total = total + one / torch.where(highest == 0, torch.ones_like(highest), highest)
     return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
@@ -183,26 +198,38 @@ def stages(
     fallen = zero if decay is None else torch.where(visible, _fallen(decay, score), zero)
     exponential = chosen.positivity == "exp"
     score = torch.where(visible, score + fallen if exponential else score, zero)
-    shift = zero
-    if exponential and chosen.normalise == "l1":
-        highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
-        shift = torch.where(highest.isfinite(), highest.detach(), zero)
+    shift = _shift(chosen, score, visible)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
     if not exponential:
         positive = positive * fallen.exp()
-
     if chosen.normalise == "stick-breaking":
-        positive = torch.where(
-            own_keys(visible), torch.ones_like(positive), positive
-        )  # all that is left
+        positive = torch.where(own_keys(visible), torch.ones_like(positive), positive)  # the rest
         normalised = broken_sticks(score, visible)
+    elif chosen.normalise == "absolute":
+        normalised = picked(score, visible)
     else:
-        normalised = normalise(chosen.normalise, positive, count)
+        one = (-shift).exp() if chosen.normalise == "off-by-one" else None
+        normalised = normalise(chosen.normalise, positive, count, one)
     weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
         subtracted = offset(normalised * count, count)
         weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
     return StageValues(score, positive, normalised, weights, visible, subtracted)
+
+
+def _shift(chosen: Stages, score: Tensor, visible: Tensor) -> Tensor:
+    """What is subtracted from the scores of a row before the positivity, (..., Lq, 1) or ().
+
+    Of `exp` it cancels in the sum, and has no gradient; the threshold of `entmax15` has one.
+    """
+    if chosen.positivity == "entmax15":
+        return 2 * thresholds(score, visible)
+    if chosen.positivity != "exp" or not chosen.divides_by_sum:
+        return score.new_zeros(())
+    highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).detach()
+    if chosen.normalise == "off-by-one":
+        return highest.clamp(min=0)
+    return torch.where(highest.isfinite(), highest, torch.zeros_like(highest))
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from .stages import (
     powers,
     row_divisor,
 )
-from .sticks import undo_sticks_
+from .whole_rows import undo_rows_
 
 __all__ = ["backward"]
 
@@ -161,8 +161,8 @@ def _undo_stages(
     variant, count = problem.variant, operands.count[block.rows]
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
-    if variant.needs_order:
-        weights, grad_score = undo_sticks_(score, grad_weights, workspace)
+    if variant.whole_rows:
+        weights, grad_score = undo_rows_(variant, score, grad_weights, inner, workspace)
         return weights, grad_score, grad_score
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
@@ -174,7 +174,7 @@ def _undo_stages(
         positive.copy_(kept)
 
     if variant.sharpen is None:
-        if variant.normalise == "l1":
+        if variant.divides_by_sum:
             grad_weights.sub_(inner[..., None])
         divisor = row_divisor(problem, count, scalars.total[at])
         grad_positive = grad_weights.div_(divisor[..., None])

@@ -76,6 +76,7 @@ class PanelAttention(torch.autograd.Function):
         )
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # no types in PyTorch
 def attention(
     problem: Problem,
     query: Tensor,
@@ -83,7 +84,10 @@ def attention(
     value: Tensor,
     terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too.
+
+    `torch.compile` leaves it as it is: a graph of its blocks would be compiled for minutes.
+    """
     output: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
         query, key, value, *terms, problem
     )
