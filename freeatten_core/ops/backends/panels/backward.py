@@ -70,8 +70,7 @@ def backward(
         weights, grad_score, grad_kept = _undo_stages(
             operands, block, workspace, scalars, grad_weights, inner[at]
         )
-        grad_terms.add_distances(block, grad_score)
-        grad_terms.add_decay(block, grad_kept)
+        grad_terms.add(block, grad_score, grad_kept)
         grad_score = grad_score.flatten(1, 2)
         grad_value[keys].baddbmm_(weights.flatten(1, 2).mT, grad_rows)
         grad_key[keys].baddbmm_(grad_score.mT, operands.scaled_query(block))
@@ -111,17 +110,12 @@ class _TermGradients:
         rows = (self._operands.query[at] * through).sum(-1) * self._operands.scale[block.rows]
         self._scale[block.heads] += rows.sum(-1)
 
-    def add_distances(self, block: Block, grad_score: Tensor) -> None:
-        """`grad_score` is (heads, G, rows, keys)."""
+    def add(self, block: Block, grad_score: Tensor, grad_kept: Tensor) -> None:
+        """`grad_kept` is `∂/∂(c_i − c_j)`; (heads, G, rows, keys) each."""
         if self._by_distance is not None:
             self._by_distance[block.heads, :, : grad_score.shape[-1]] += sum_diagonals(grad_score)
-
-    def add_decay(self, block: Block, grad_kept: Tensor) -> None:
-        """`grad_kept` is `∂/∂(c_i − c_j)`, (heads, G, rows, keys).
-
-        Its rows sum to 0, because what is common to a row leaves it as it is: `c_i` is left out.
-        """
         if self._decay is not None:
+            # its rows sum to 0, as what is common to a row leaves it as it is: `c_i` has none
             self._decay[block.heads, :, block.keys] -= grad_kept.sum(2)
 
     def finished(self) -> ScoreTerms:
