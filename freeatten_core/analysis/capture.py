@@ -59,7 +59,7 @@ class LayerCapture:
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
     terms: ScoreTerms = NO_TERMS
-    """What the layer's scores were given, a row a head."""
+    """What the layer's scores were given, a row a head; its decay is (1, H, L)."""
     window: int | None = None
     """A row sees at most this many keys, its own included."""
 

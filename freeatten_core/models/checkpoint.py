@@ -26,7 +26,7 @@ from freeatten_core.variants.variant import Variant
 from .catalogue import locate
 from .codec import Codec
 from .config import LayerShape, ModelConfig
-from .decoder import Model, parameter_shapes
+from .decoder import Model, kept_type, parameter_shapes
 from .forecast import hidden_bytes, on_device
 from .format import (
     CARD,
@@ -42,7 +42,7 @@ from .format import (
     read_task,
     read_tokenizer,
 )
-from .interface import EnoughError, Show
+from .interface import EnoughError, Observe
 from .parts import reporting
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
@@ -125,14 +125,11 @@ class Checkpoint:
         """Nats per target; see `Model.token_losses`."""
         return self.model.token_losses(tokens, targets, start)
 
-    def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
         """Pass a text (1, L) through the layers and show each; see `LanguageModel.run`."""
         model = reporting(self.model, advance)
         with suppress(EnoughError):
-            model.hidden(
-                tokens.to(self.device),
-                observe=lambda layer, query, key: show(layer, query, key, model.reading),
-            )
+            model.hidden(tokens.to(self.device), observe=observe)
 
     def curve(self) -> dict[str, Any]:
         """The learning curve and the texts it was trained on, from `curve.json`."""
@@ -201,7 +198,7 @@ def save_checkpoint(
         ContentError: the disk is full or the folder cannot be written.
     """
     weights = {
-        name: weight.detach().to("cpu", torch.bfloat16).contiguous()
+        name: weight.detach().to("cpu", kept_type(name)).contiguous()
         for name, weight in model.named_parameters()
     }
     with replacing_folder(folder) as temporary:

@@ -16,7 +16,7 @@ from freeatten_core.variants.variant import Variant
 from .codec import Codec
 from .config import LayerShape
 
-__all__ = ["EnoughError", "LanguageModel", "Observe", "Reading", "Show"]
+__all__ = ["EnoughError", "LanguageModel", "Observe", "Reading"]
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,13 @@ class Reading:
     """What else its scores are given, a row a head."""
 
 
-Observe = Callable[[int, Tensor, Tensor], None]
-"""Called with (layer, query, key) of every layer, after the rotation."""
-
-Show = Callable[[int, Tensor, Tensor, Reading], None]
-"""Called with a layer's number, its queries (1, H, L, D) and keys (1, Hkv, L, D) as the scores
-see them, and how it reads them. What it raises ends the pass."""
+Observe = Callable[[int, Tensor, Tensor, Reading], None]
+"""Called with a layer's number, its queries (B, H, L, D) and keys (B, Hkv, L, D) as the scores see
+them, and how it reads them. What it raises ends the pass."""
 
 
 class EnoughError(Exception):
-    """Who is shown a pass has seen what it wanted; the rest of the pass is not needed."""
+    """Who observes a pass has seen what was wanted; the rest of the pass is not needed."""
 
 
 @runtime_checkable
@@ -115,12 +112,12 @@ class LanguageModel(Protocol):
             UsageError: more tokens than it has positions for.
         """
 
-    def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
         """Pass a text through the layers and show each with attention, in their order.
 
         Args:
             tokens: (1, L).
-            show: is given every layer; an `EnoughError` of it ends the pass.
+            observe: is given every layer; an `EnoughError` of it ends the pass.
             advance: called with the number of scores of every part of attention.
 
         Raises:

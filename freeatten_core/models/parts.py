@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from freeatten_core.ops.call import seen_scores
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms, seen_scores
 from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.variants.stages import Computed, OwnFunctionName
 
@@ -48,6 +48,7 @@ class _InParts:
         /,
         *,
         window: int | None = None,
+        terms: ScoreTerms = NO_TERMS,
         **others: Any,
     ) -> Tensor:
         heads, length = query.shape[1:3]
@@ -63,6 +64,7 @@ class _InParts:
                 value[:, :, :stop],
                 computed,
                 window=window,
+                terms=terms.of_keys(0, stop),
                 **others,
             )
             self.advance(seen_scores(heads, stop - start, stop, window))

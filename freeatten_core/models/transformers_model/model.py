@@ -17,7 +17,7 @@ from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import CONSTANT_BYTES
-from freeatten_core.models.interface import EnoughError, Reading, Show
+from freeatten_core.models.interface import EnoughError, Observe, Reading
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
@@ -132,7 +132,7 @@ class CausalModel:
             ) from error
 
     @torch.no_grad()
-    def run(self, tokens: Tensor, show: Show, advance: Callable[[float], None]) -> None:
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
         """Pass a text through the layers and show each with attention; see `LanguageModel.run`."""
         if self.maps_refused is not None:
             raise ContentError(self.maps_refused)
@@ -141,7 +141,7 @@ class CausalModel:
 
         def see(call: Call) -> None:
             layer = left.pop(0)
-            show(layer, *self._reading(layer, call))
+            observe(layer, *self._reading(layer, call))
             if not left:
                 raise EnoughError
 
