@@ -8,7 +8,7 @@ logits are compared with the model's own, and weights with those of its own eage
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from freeatten_core.basics.errors import ContentError
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.interface import Reading
 from freeatten_core.ops.operator import attention_weights
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
 
 from .attention import NAME, Call, register, watched
 from .config import quiet, reason
 from .model import CausalModel
 
-__all__ = ["attention_layers", "why_no_maps"]
+__all__ = ["attention_layers", "looked_into"]
 
 SAME_LOGITS = 1e-4
 SAME_WEIGHTS = 1e-4
@@ -73,44 +75,61 @@ def _by_number(network: nn.Module, calls: list[Call]) -> dict[int, LayerShape]:
     return dict(zip(numbers, shapes, strict=True))
 
 
-def why_no_maps(model: CausalModel, tokens: Tensor) -> str | None:
-    """Why layers cannot be looked into, in a sentence; None where every weight is right.
+def looked_into(model: CausalModel, tokens: Tensor) -> CausalModel:
+    """The model with what its attention computes, or why its layers cannot be looked into.
 
     Args:
         tokens: (1, L), a few to try it with.
     """
-    architecture = type(model.network).__name__
-    instead = "freeatten compare measures it all the same"
-    if not model.layers:
-        return (
-            f"{model.name} is a {architecture}, which does not have its attention made by the "
-            f"library's interface, so its layers cannot be looked into; {instead}"
-        )
     try:
-        worst = _differences(model, tokens)
+        return replace(model, variant=_checked(model, tokens))
     except ContentError as error:
-        return f"{error}; {instead}"
+        said = str(error)
     except Exception as error:  # the model's own code
-        return (
+        said = (
             f"{model.name}: its own attention weights cannot be had to check by "
-            f"({reason(error)}), so its layers cannot be looked into; {instead}"
+            f"({reason(error)}), so its layers cannot be looked into"
         )
-    layer = max(worst, key=lambda number: worst[number])
-    if worst[layer] <= SAME_WEIGHTS:
-        return None
-    return (
-        f"{model.name} is a {architecture}: weights of layer {layer} differ by "
-        f"{worst[layer]:.2g} from those of its own attention, so its layers cannot be looked "
-        f"into; {instead}"
-    )
+    instead = "freeatten compare and freeatten retrieve measure it all the same"
+    return replace(model, maps_refused=f"{said}; {instead}")
 
 
 @torch.no_grad()
-def _differences(model: CausalModel, tokens: Tensor) -> Mapping[int, float]:
-    """By layer, how far any weight is from that of the model's own eager attention."""
+def _checked(model: CausalModel, tokens: Tensor) -> Variant:
+    """What the attention of every layer computes, where all weights are those of its own.
+
+    Raises:
+        ContentError: they are not, or layers compute different things; says which.
+    """
+    what = f"{model.name} is a {type(model.network).__name__}"
+    if not model.layers:
+        raise ContentError(
+            f"{what}, which does not have its attention made by the library's interface, so its "
+            "layers cannot be looked into"
+        )
+    seen, computed = _weights(model, tokens)
+    own = [each for each in _eager_weights(model.network, model.read(tokens)) if each is not None]
+    if len(own) != len(seen) or len(set(computed)) > 1:
+        found = f"{len(seen)} layers are seen, and its own attention has weights of {len(own)}"
+        differ = "some of its layers have sinks and some have none, which one map cannot show"
+        raise ContentError(f"{what}: {found if len(own) != len(seen) else differ}")
+    for (layer, weights), eager in zip(seen.items(), own, strict=True):
+        worst = float((weights - eager.float()).abs().max())
+        if not worst <= SAME_WEIGHTS:
+            raise ContentError(
+                f"{what}: weights of layer {layer} differ by {worst:.2g} from those of its own "
+                "attention, so its layers cannot be looked into"
+            )
+    return Variant.of(computed[0])
+
+
+def _weights(model: CausalModel, tokens: Tensor) -> tuple[dict[int, Tensor], list[Computed]]:
+    """Of every layer, (1, H, L, L), and what it computes."""
     seen: dict[int, Tensor] = {}
+    computed: list[Computed] = []
 
     def show(layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
+        computed.append(reading.computed)
         seen[layer] = attention_weights(
             query.float(),
             key.float(),
@@ -121,16 +140,7 @@ def _differences(model: CausalModel, tokens: Tensor) -> Mapping[int, float]:
         )
 
     model.run(tokens, show, lambda _: None)
-    own = [each for each in _eager_weights(model.network, model.read(tokens)) if each is not None]
-    if len(own) != len(seen):
-        raise ContentError(
-            f"{model.name}: {len(seen)} layers are seen, and its own attention has weights of "
-            f"{len(own)}"
-        )
-    return {
-        layer: float((weights - eager.float()).abs().max())
-        for (layer, weights), eager in zip(seen.items(), own, strict=True)
-    }
+    return seen, computed
 
 
 def _eager_weights(network: Any, tokens: Tensor) -> tuple[Tensor | None, ...]:

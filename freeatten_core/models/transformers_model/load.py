@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from .config import (
     reason,
     require_transformers,
 )
-from .inside import attention_layers, why_no_maps
+from .inside import attention_layers, looked_into
 from .losses import find_body
 from .model import CausalModel
 from .names import find
@@ -73,7 +72,7 @@ def load_causal_model(source: str) -> CausalModel:
         form=found.form,
     )
     _check_losses(model, tokens)
-    return replace(model, maps_refused=why_no_maps(model, tokens))
+    return looked_into(model, tokens)
 
 
 def _found(source: str) -> Source:

@@ -18,6 +18,7 @@ from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import CONSTANT_BYTES
 from freeatten_core.models.interface import EnoughError, Observe, Reading
+from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
@@ -26,6 +27,8 @@ from .config import PASS_STATES, reason
 from .losses import token_losses
 
 __all__ = ["CausalModel"]
+
+SOFTMAX = Variant()
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class CausalModel:
     """Whether every layer's attention can be given a window."""
     layers: Mapping[int, LayerShape]
     """Those with attention that is made here, by number, in the order of a pass."""
+    variant: Variant = SOFTMAX
+    """What its attention computes: softmax, or with sinks `off-by-one`."""
     maps_refused: str | None = None
     """Why its layers cannot be looked into, in a sentence."""
     form: str | None = None
@@ -66,11 +71,6 @@ class CausalModel:
             return self
         network, body = copy.deepcopy((self.network, self.body))
         return replace(self, network=network.to(device, dtype), body=body)
-
-    @property
-    def variant(self) -> Variant:
-        """What its attention computes."""
-        return Variant()
 
     @property
     def train_length(self) -> None:
@@ -157,7 +157,17 @@ class CausalModel:
             )
         length, dim = call.key.shape[2:]
         window = None if call.window == length else call.window
-        return call.query * (call.scale * math.sqrt(dim)), call.key, Reading(Stages(), window)
+        if call.softcap is not None:
+            raise ContentError(
+                f"{self.name}: layer {layer} bounds its scores (softcap {call.softcap:g}), so its "
+                "layers cannot be looked into"
+            )
+        reading = Reading(Stages(), window)
+        if call.sinks is not None:
+            # a key without a value and of score z is one of score 0 where all others are z less
+            terms = ScoreTerms(distance_bias=-call.sinks.float()[:, None])
+            reading = Reading(Stages(normalise="off-by-one"), window, terms)
+        return call.query * (call.scale * math.sqrt(dim)), call.key, reading
 
     def _window(self) -> AbstractContextManager[None]:
         return nullcontext() if self.window is None else windowed(self.window)
