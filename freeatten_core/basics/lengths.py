@@ -13,6 +13,7 @@ __all__ = [
     "parse_lengths",
     "parse_totals",
     "power_below",
+    "refuse_times",
     "tokens_of",
 ]
 
@@ -84,8 +85,7 @@ def parse_declared_lengths(
         longest = power_below(min([longest, *(each for each in limits if each is not None)]))
         entries = [longest]
     else:
-        if re.search("[xX×]", text):
-            raise _no_times(text)
+        refuse_times(text)
         entries = [_tokens(entry.strip(), text, restarts) for entry in text.split(",")]
         longest = max(entries)
     for length in (*restarts, *entries):
@@ -99,6 +99,12 @@ def parse_declared_lengths(
         doubled = [shortest << step for step in range(40) if shortest << step < longest]
         entries += [length for length in doubled if longest % length == 0]
     return sorted({*entries, *restarts})
+
+
+def refuse_times(text: str) -> None:
+    """Raises UsageError where lengths are written with ×, which models of others have no 1× for."""
+    if re.search("[xX×]", text):
+        raise _no_times(text)
 
 
 def _no_times(text: str) -> UsageError:
