@@ -37,6 +37,15 @@ COPY_SAMPLES, RECALL_SAMPLES = 6, 32
 MOST_DECLARED = 8192
 """Tokens of the longest sequence of models of others, unless asked otherwise."""
 
+Totals = Annotated[
+    str | None,
+    typer.Option(
+        "--len",
+        help="Tokens in all: 16x (½x, 1x, 2x, … up to it; the default), or 256,8192. Of models "
+        "of others by default up to what they declare, 8192 at most.",
+    ),
+]
+
 
 def retrieve(
     task: Annotated[
@@ -46,14 +55,7 @@ def retrieve(
             "of a key, by small models trained to answer."
         ),
     ] = "copy",
-    len_: Annotated[
-        str | None,
-        typer.Option(
-            "--len",
-            help="Tokens in all: 16x (½x, 1x, 2x, … up to it; the default), or 256,8192. Of models "
-            "of others by default up to what they declare, 8192 at most.",
-        ),
-    ] = None,
+    len_: Totals = None,
     variants: Variants = None,
     checkpoint: Checkpoints = None,
     text: Annotated[str | None, typer.Option(help=f"For copy: {TEXT} By default stdlib.")] = None,

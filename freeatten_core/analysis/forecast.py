@@ -22,10 +22,11 @@ from freeatten_core.models.forecast import (
     fastest,
     probe,
     probe_call,
+    seen_scores,
 )
 from freeatten_core.models.interface import LanguageModel
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check, seen_scores, visible_scores
+from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import OwnFunctionName

@@ -19,10 +19,10 @@ from torch import Tensor
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.ops.call import check, visible_scores
+from freeatten_core.ops.call import Problem, check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import grouped_attention
-from freeatten_core.variants.stages import Computed, OwnFunctionName
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .config import LayerShape, ModelConfig
@@ -42,6 +42,7 @@ __all__ = [
     "probe",
     "probe_call",
     "scoring_bytes",
+    "seen_scores",
     "training_bytes",
 ]
 
@@ -93,6 +94,11 @@ def check_memory(
 
 
 # Bytes
+
+
+def seen_scores(heads: int, rows: int, keys: int, window: int | None = None) -> int:
+    """How many scores the last `rows` rows of a text of so many keys have, over all heads."""
+    return visible_scores(Problem(Stages(), 1, heads, heads, rows, keys, 1, True, window))
 
 
 def parameter_count(config: ModelConfig) -> int:

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from freeatten_core.ops.call import NO_TERMS, ScoreTerms, seen_scores
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.variants.stages import Computed, OwnFunctionName
 
 from .decoder import Model
+from .forecast import seen_scores
 from .modifiers import with_operator
 
 __all__ = ["reporting"]

@@ -31,7 +31,6 @@ __all__ = [
     "ScoreTerms",
     "check",
     "check_tensors",
-    "seen_scores",
     "visible_scores",
     "what_computes",
 ]
@@ -259,11 +258,6 @@ def visible_scores(problem: Problem) -> int:
             least = max(0, keys - last - problem.window)
             pairs -= (most * (most + 1) - least * (least + 1)) // 2
     return problem.batch * problem.heads * pairs
-
-
-def seen_scores(heads: int, rows: int, keys: int, window: int | None = None) -> int:
-    """How many scores the last `rows` rows of a text of so many keys have, over all heads."""
-    return visible_scores(Problem(Stages(), 1, heads, heads, rows, keys, 1, True, window))
 
 
 def what_computes(variant: Variant | Computed | str) -> Computed:

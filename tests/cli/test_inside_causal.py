@@ -112,7 +112,10 @@ def test_without_len_a_text_is_of_what_is_declared(folders, books):
 @pytest.mark.parametrize("command", ["map", "entropy", "stages"])
 def test_an_architecture_that_keeps_its_attention_is_refused(command, folders, books):
     said = refusal(1, command, "--checkpoint", folders["bloom"], "--text", books, "--len", "64")
-    assert "its layers cannot be looked into; freeatten compare measures it all the same" in said
+    assert (
+        "its layers cannot be looked into; freeatten compare and freeatten retrieve measure it"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,3 +134,24 @@ def test_what_a_model_does_not_have_is_refused(folders, books, words, said):
     given = ("--checkpoint", folders["llama"], "--text", books)
     lengths = () if "--len" in rest else ("--len", "64")
     assert said in refusal(2, command, *given, *lengths, *rest)
+
+
+@pytest.mark.parametrize("name", ["llama", "bloom"])
+def test_copying_is_the_difference_of_two_passes_of_the_model(name, folders, books):
+    words = ("--text", books, "--len", "48,64", "--block", "16", "--samples", "2", "--json")
+    result = freeatten("retrieve", "--checkpoint", folders[name], *words).result
+    entry = result["variants"][0]
+    assert (result["lengths"], entry["variant"]) == ([48, 64], str(folders[name]))
+    assert "train_length" not in entry
+    for at, gain in enumerate(entry["gain"]):
+        assert gain == pytest.approx(entry["control"][at] - entry["loss"][at], abs=1e-4)
+        assert entry["loss"][at] > 1
+
+
+def test_without_len_copying_goes_up_to_what_is_declared(folders, books):
+    words = ("--text", books, "--samples", "1", "--json")
+    result = freeatten("retrieve", "--checkpoint", folders["llama"], *words).result
+    assert result["lengths"] == [64, causal.DECLARED]
+    assert "so × means nothing" in refusal(
+        2, "retrieve", "--checkpoint", folders["llama"], "--text", books, "--len", "4x"
+    )

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError
-from freeatten_core.ops.call import seen_scores
+from freeatten_core.models.forecast import seen_scores
 
 from .config import require_transformers
 
