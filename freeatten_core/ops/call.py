@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ __all__ = [
     "ScoreTerms",
     "check",
     "check_tensors",
+    "compute_dtype",
+    "parsed_computes",
     "visible_scores",
     "what_computes",
 ]
@@ -224,6 +227,11 @@ class Problem:
         return self.scale_slope * count.clamp(min=1).log() + self.scale_base
 
 
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """The type of scores, sums and powers, whatever is rounded to the type of a tensor."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def visible_scores(problem: Problem) -> int:
     """How many (query, key) pairs a call has, hidden ones left out."""
     rows, keys = problem.query_length, problem.key_length
@@ -245,8 +253,17 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
     Raises:
         ValueError: an unknown variant, or one with modifiers.
     """
-    if isinstance(variant, Stages | OwnFunctionName):
+    if isinstance(variant, (Stages, OwnFunctionName)):  # unions are unknown to older compilers
         return variant
+    if torch.compiler.is_compiling():
+        from .traced import parsed  # loads the compiler, which eager code does without
+
+        return parsed(variant)
+    return parsed_computes(variant)
+
+
+def parsed_computes(variant: Variant | str) -> Computed:
+    """`what_computes` of a variant or its name."""
     variant = Variant.parse(variant)
     if variant.modifiers:
         raise ValueError(
@@ -292,10 +309,6 @@ def check(
             _check_term(name, term, heads, query)
             if name != "head_scale" and not is_causal:
                 raise ValueError(f"{name} needs is_causal=True")
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
-        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
-    if window is not None and (not is_causal or window < 1):
-        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return Problem(
         variant=stages,
         batch=batch,
@@ -305,8 +318,20 @@ def check(
         key_length=key_length,
         dim=dim,
         is_causal=is_causal,
-        window=None if window is None else min(window, key_length),
+        window=None if window is None else min(_window(window, is_causal), key_length),
     )
+
+
+def _window(window: int, is_causal: bool) -> int:
+    try:
+        if isinstance(window, bool):
+            raise TypeError
+        window = operator.index(window)
+    except TypeError:
+        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1") from None
+    if not is_causal or window < 1:
+        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
+    return window
 
 
 def check_tensors(named: Mapping[str, Tensor]) -> None:
@@ -332,8 +357,10 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
             f"{name} has shape {tuple(tensor.shape)}; "
             "it must have 4 dimensions (batch, heads, length, head size)"
         )
-    if 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
+    if 0 in tensor.shape[1:]:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; every size but the batch must be at least 1"
+        )
 
 
 def _check_term(name: str, term: Tensor, heads: int, query: Tensor) -> None:
