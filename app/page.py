@@ -22,6 +22,7 @@ SCRIPTS = (
     "sheets.js",
     "compare.js",
     "calls.js",
+    "jobs.js",
     "setup.js",
     "scoring.js",
     "charts.js",

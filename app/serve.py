@@ -6,7 +6,8 @@ import inspect
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
+from queue import SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,13 +84,9 @@ def run(
 ) -> None:
     """Serves until Ctrl-C or SIGTERM."""
     try:
-        with suppress(KeyboardInterrupt), environment.stopped_by_signals() as stop:
+        with suppress(KeyboardInterrupt), environment.stop_signals() as signals:
             environment.settle()
-            try:
-                _listen(analyses, host, port, login, browser=browser, stop=stop)
-            except Exception:  # what an import makes of Ctrl-C is no bug
-                if not stop.is_set():
-                    raise
+            _listen(analyses, host, port, login, browser=browser, signals=signals)
         say("\nstopped", error=True)
     finally:
         analyses.close()
@@ -102,7 +99,7 @@ def _listen(
     login: tuple[str, str] | None,
     *,
     browser: bool,
-    stop: Event,
+    signals: SimpleQueue[int],
 ) -> None:
     app = launch(analyses, host, port, login)
     try:
@@ -111,7 +108,7 @@ def _listen(
         Thread(target=warm, daemon=True).start()
         if browser:
             open_browser(address)
-        stop.wait()
+        signals.get()
     finally:
         app.close(verbose=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +31,7 @@ __all__ = [
     "Svg",
     "TextSource",
     "Variants",
+    "announce_conversions",
     "captures",
     "check_choice",
     "command_line",
@@ -72,7 +73,18 @@ def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: st
     from freeatten_core.variants.variant import Variant
 
     names = default if variants is None and not checkpoints else variants
+    announce_conversions(checkpoints or [])
     return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
+
+
+def announce_conversions(checkpoints: Iterable[str]) -> None:
+    """Say of every GGUF file that is about to be converted where it goes and how large it gets."""
+    from freeatten_core.models.rows import split_modifiers
+    from freeatten_core.models.transformers_model import conversion_of
+
+    for source in checkpoints:
+        if said := conversion_of(split_modifiers(source)[0]):
+            typer.echo(said, err=True)
 
 
 def layer_of(layer: int | None, rows: Sequence[Row]) -> int:

@@ -3,6 +3,8 @@
 const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest"];
+/** Parts of a link that are places in one text. */
+const PLACES = ["q", "k", "span", "pin", "position", "last"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let wanted = chosenTheme();
 
@@ -20,6 +22,8 @@ class App {
   constructor() {
     this.tabs = {};
     this.tab = "";
+    /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
+    this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
   }
 
   async start() {
@@ -37,10 +41,20 @@ class App {
 
   async follow() {
     try {
-      await this.show();
+      await this.settling(address().tab, () => this.show());
       byId("fault").replaceChildren();
     } catch (error) {
       byId("fault").replaceChildren(make("p", { class: "site-error" }, sentence(`This could not be shown: ${error.message}`)));
+    }
+  }
+
+  /** Does what a link or a job asks for. */
+  async settling(tab, task) {
+    this.following[tab] += 1;
+    try {
+      await task();
+    } finally {
+      this.following[tab] -= 1;
     }
   }
 
@@ -55,6 +69,7 @@ class App {
     }
     titled(tab);
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
+    this.setup?.mark();
     await loadComponent(); // with the colours of the page
     if (tab === "compare") await this.showCompare(parts);
     else if (tab === "retrieval") await this.showRetrieval();
@@ -83,6 +98,7 @@ class App {
         label: "a text of your own",
         toggle: (isOwn) => {
           byId("setup").hidden = !isOwn;
+          this.setup?.mark();
           for (const id of ["own-text", "thumbnails"]) byId(id).hidden = isOwn;
         },
         show: async (parts) => {
@@ -125,22 +141,37 @@ class App {
   async showInside(parts) {
     await this.forms();
     this.setup.setFor(false);
-    const isHere = this.setup.restore(parts);
-    if (!isHere) {
+    const isAsked = this.setup.isAsked(parts);
+    if (!isAsked && !this.setup.restore(parts)) {
       this.setup.say(FOREIGN, true);
-    } else if (this.setup.isCurrent) {
-      await this.tabs[this.tab].show(this.own(parts));
-    } else {
-      this.pending = this.own(parts);
-      await this.setup.run();
+      return;
     }
+    this.pending = this.own(parts);
+    if (isAsked && this.setup.running) await this.setup.running;
+    else if (isAsked && this.setup.isShown) await this.tabs[this.tab].show(this.pending);
+    else await this.setup.run();
+  }
+
+  /** What the form says is asked for: the address says so at once. */
+  submit() {
+    if (this.tab === "compare") return this.scoring.run();
+    const asked = this.setup.state();
+    const own = this.tabs[this.tab].state();
+    const isOther = ["text", "seed", "digest"].some((name) => asked.get(name) !== this.setup.shown.get(name));
+    if (isOther) for (const name of PLACES) own.delete(name);
+    this.pending = own;
+    const run = this.setup.run();
+    this.remember(this.tab, new URLSearchParams([...this.setup.current, ...own]));
+    return this.settling(this.tab, () => run);
   }
 
   build(choices) {
     const { statistics } = choices;
-    const submit = () => (this.tab === "compare" ? this.scoring : this.setup).run();
-    this.setup = new Setup(choices, () => this.analysed(), submit);
-    this.scoring = new Scoring(this.setup, (...given) => this.compare.present(...given), (state) => this.scored(state));
+    this.setup = new Setup(choices, {
+      changed: () => this.analysed(), submit: () => this.submit(),
+      gaveUp: () => { if (INSIDE.includes(this.tab)) this.remember(this.tab, this.stateOf(this.tab), false); },
+    });
+    this.scoring = new Scoring(this.setup, (...given) => this.compare.present(...given), (...given) => this.scored(...given));
     const remember = (tab) => () => { if (this.tab === tab) this.remember(tab, this.stateOf(tab)); };
     this.tabs.map = new MapTab(this.setup, statistics, theme, remember("map"));
     this.tabs.entropy = new EntropyTab(this.setup, statistics, remember("entropy"));
@@ -148,8 +179,8 @@ class App {
   }
 
   /** A text has been scored: the link says so, and the tabs that look inside go on with it. */
-  scored(state) {
-    this.remember("compare", new URLSearchParams([["result", OWN_RESULT], ...state]));
+  scored(state, isStep) {
+    this.remember("compare", new URLSearchParams([["result", OWN_RESULT], ...state]), isStep);
     if (this.tab !== "compare") return;
     const shared = new URLSearchParams([...state].filter(([name]) => SETUP_KEYS.includes(name)));
     shared.set("len", byId("length").value);
@@ -162,7 +193,7 @@ class App {
     const parts = this.pending ?? new URLSearchParams();
     this.pending = null;
     await this.tabs[this.tab].show(parts);
-    this.remember(this.tab, this.stateOf(this.tab));
+    this.remember(this.tab, this.stateOf(this.tab), false);
   }
 
   /** The part of a link that is the tab's own. */
@@ -174,13 +205,14 @@ class App {
     return new URLSearchParams([...this.setup.current, ...this.tabs[tab].state()]);
   }
 
-  /** Keeps a view in the address, and in the tabs for the way back. */
-  remember(tab, parts) {
+  /** Keeps a view in the address, and in the tabs for the way back; a step can be undone there. */
+  remember(tab, parts, isStep = true) {
     const hash = `#${[tab, parts.toString()].filter(Boolean).join("&")}`;
     byId(`${tab}-tab`).setAttribute("href", hash);
     if (INSIDE.includes(tab)) this.shareSetup(tab);
     const isHere = this.tab === tab && address().tab === tab; // else a click leads elsewhere
-    if (isHere && hash !== location.hash) history.replaceState(null, "", hash);
+    if (!isHere || hash === location.hash) return;
+    history[isStep && !this.following[tab] ? "pushState" : "replaceState"](null, "", hash);
   }
 
   /** The other tabs that look inside go on with the same models and text. */
@@ -189,6 +221,9 @@ class App {
       if (other === tab) continue;
       const link = byId(`${other}-tab`);
       const own = this.own(new URLSearchParams(link.getAttribute("href").split("&").slice(1).join("&")));
+      if (other === "stages" && tab === "map" && this.tabs.map.view) {
+        for (const [name, value] of Object.entries(this.tabs.map.place())) own.set(name, value);
+      }
       link.setAttribute("href", `#${other}&${new URLSearchParams([...setup, ...own])}`);
     }
   }

@@ -139,11 +139,17 @@ class Compare {
     this.own?.toggle(id === OWN_RESULT);
     if (id === OWN_RESULT) {
       for (const one of [byId("all").parentElement, byId("picks")]) one.hidden = true;
+      this.shownId = null;
       await this.own.show(state);
       return;
     }
+    if (id !== this.shownId) {
+      for (const one of [byId("all").parentElement, byId("picks")]) one.hidden = true;
+      this.present({ title: byId("result").selectedOptions[0].textContent, answer: "This result is being loaded." });
+    }
     const result = await this.read(id);
     if (id !== byId("result").value) return;
+    this.shownId = id;
     this.result = result;
     byId("all").parentElement.hidden = Boolean(result.picked);
     this.picks.offer(result, state.get("rows"));

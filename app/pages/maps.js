@@ -20,6 +20,10 @@ class ServerSource {
     return query;
   }
 
+  firstSeen(query) {
+    return Math.max(0, query + 1 - (this.meta.window ?? Infinity));
+  }
+
   async region(q0, q1, k0, k1, cells) {
     const found = await this.analysis.call("region", { ...this.place, q0, q1, k0, k1, cells });
     return { ...found, codes: bytesOf(found.codes), weights: null };
@@ -48,7 +52,7 @@ class ServerSource {
   }
 
   async weight(query, key) {
-    if (key > query) return { value: 0, kind: "hidden" };
+    if (key > query || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
     const row = await this.row(query);
     if (!row) return { value: 0, kind: "hidden" };
     const value = row.weights[key];
@@ -197,8 +201,8 @@ class MapTab {
     for (const button of byId("heads").children) {
       const canvases = button.querySelectorAll("canvas");
       this.pictures.forEach(({ heads, side, scale }, at) => {
-        const { codes } = heads.find((one) => nameOf(one) === button.dataset.head);
-        freeatten.thumbnail(canvases[at], { codes, side, scale }, shared);
+        const { codes, reach } = heads.find((one) => nameOf(one) === button.dataset.head);
+        freeatten.thumbnail(canvases[at], { codes, side, scale, reach }, shared);
       });
     }
   }
@@ -220,10 +224,14 @@ class MapTab {
     return parts;
   }
 
-  /** While a view moves the address waits: Chromium takes no more than 200 in ten seconds. */
+  /**
+   * While a view moves the address waits: Chromium takes no more than 200 in ten seconds. A link
+   * that was followed meanwhile goes before it.
+   */
   moved() {
     clearTimeout(this.moving);
-    this.moving = setTimeout(() => this.changed(), MOVE_DELAY);
+    const { hash } = location;
+    this.moving = setTimeout(() => { if (hash === location.hash) this.changed(); }, MOVE_DELAY);
   }
 
   changed() {

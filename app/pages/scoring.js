@@ -32,13 +32,14 @@ class Scoring {
 
   again() {
     this.present(this.found, this.found.main);
-    this.remember(new URLSearchParams(this.state));
+    this.remember(new URLSearchParams(this.state), false);
+    this.setup.mark();
   }
 
   async restore(parts) {
     const isHere = this.setup.restore(parts);
     if (parts.has("made") && await this.fetched(parts.get("made"))) {
-      this.keep(withoutResult(parts));
+      this.keep(withoutResult(parts), this.setup.comparisonState());
       return;
     }
     this.present(ASK_FOR_TEXT);
@@ -48,15 +49,15 @@ class Scoring {
 
   /** Scores what is chosen. */
   run() {
+    const wanted = this.setup.comparison();
+    const state = this.setup.comparisonState();
+    if (wanted.text.kind === OWN) this.setup.keepOwn();
+    this.remember(state);
     return this.setup.work(async () => {
-      const wanted = this.setup.comparison();
-      const state = this.setup.comparisonState();
       const { id } = await this.setup.waited("start_comparison", wanted, "Scoring the text");
       this.setup.say("");
-      if (wanted.text.kind === OWN) this.setup.keepOwn();
       if (!await this.fetched(id)) throw new GoneError("the result was dropped at once; try again");
-      state.set("made", id);
-      this.keep(state);
+      this.keep(new URLSearchParams([...state, ["made", id]]), state);
     });
   }
 
@@ -72,9 +73,12 @@ class Scoring {
     return true;
   }
 
-  keep(state) {
+  /** `request` is what the form says when it asks for this. */
+  keep(state, request) {
     this.state = state.toString();
-    this.remember(state);
+    this.setup.scored = request.toString();
+    this.remember(state, false);
+    this.setup.mark();
   }
 }
 

@@ -1,6 +1,5 @@
 // What is looked into: models, a text, a length. The same for the tabs that look inside.
 
-const POLL = 200;
 /** Milliseconds after which the time that is left is told. */
 const FIRST_GUESS = 4000;
 /** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
@@ -9,62 +8,24 @@ const OWN = "own";
 const OWN_KEY = "freeatten-own-text";
 const FOREIGN = "This link is of a text that only the browser has in which it was pasted. Paste it here, or choose another text.";
 
-/** An analysis that can be asked for again when the server has dropped it. */
-class Analysis {
-  constructor(wanted, told) {
-    this.wanted = wanted;
-    this.told(told);
-  }
-
-  told(answer) {
-    Object.assign(this, answer);
-  }
-
-  /** A call about this analysis, which is made anew first when it is gone. */
-  async call(name, given = {}) {
-    try {
-      return await call(name, { id: this.id, ...given });
-    } catch (error) {
-      if (!(error instanceof GoneError)) throw error;
-      await this.renew();
-      return call(name, { id: this.id, ...given });
-    }
-  }
-
-  renew() {
-    this.renewing ??= finished("start", this.wanted, () => {}).then((told) => this.told(told))
-      .finally(() => { this.renewing = null; });
-    return this.renewing;
-  }
-}
-
-class CancelledError extends Error {}
-
-/** Starts a job of the server and waits for it. */
-async function finished(start, wanted, tell, began = () => {}) {
-  const { job } = await call(start, wanted);
-  began(job);
-  for (;;) {
-    const told = await call("progress", { job });
-    tell(told);
-    if (told.state === "done") return told;
-    if (told.state === "failed") throw new Error(told.error);
-    if (told.state === "cancelled") throw new CancelledError("cancelled");
-    await new Promise((resolve) => { setTimeout(resolve, POLL); });
-  }
-}
-
 class Setup {
-  /** `changed` is called when analyses are there, `submit` when the form is sent. */
-  constructor(choices, changed, submit) {
-    Object.assign(this, { choices, changed, submit });
+  /**
+   * `changed` is called when analyses are there, `submit` when the form is sent, `gaveUp` when what
+   * was asked for does not come.
+   */
+  constructor(choices, { changed, submit, gaveUp }) {
+    Object.assign(this, { choices, changed, submit, gaveUp });
     this.analyses = [];
     this.done = new Map();
     this.job = null;
     this.working = Promise.resolve();
     this.running = null;
-    this.shown = "";
+    /** What the analyses are of, and what is asked for: the same unless a job is on its way. */
+    this.shown = new URLSearchParams();
     this.current = new URLSearchParams();
+    /** What the comparison that is shown is of. */
+    this.scored = "";
+    this.isScoring = false;
     this.build();
     this.own = this.storedOwn();
   }
@@ -95,14 +56,33 @@ class Setup {
       event.preventDefault();
       this.submit();
     });
+    for (const name of ["input", "change"]) byId("setup").addEventListener(name, () => this.mark());
+    byId("undo").addEventListener("click", () => {
+      this.restore(this.isScoring ? new URLSearchParams(this.scored) : this.shown);
+    });
+  }
+
+  /** Dims what is shown while the form says something else, and says so. */
+  mark() {
+    const shown = this.isScoring ? this.scored : this.shown.toString();
+    const chosen = (this.isScoring ? this.comparisonState() : this.state()).toString();
+    const isOld = !byId("setup").hidden && Boolean(shown) && chosen !== shown;
+    byId("stale").hidden = !isOld;
+    document.querySelector(".site-page").classList.toggle("site-stale", isOld);
+    if (!isOld) return;
+    const doing = byId("look").disabled ? "is on its way" : `needs “${byId("look").textContent}”`;
+    byId("stale-text").textContent = `Still shown: ${this.isScoring ? byId("provenance").textContent : this.about()} What is chosen above ${doing}.`;
+    byId("undo").hidden = byId("look").disabled;
   }
 
   /** The fields and the button for scoring a text, or for looking inside. */
   setFor(isScoring) {
+    this.isScoring = isScoring;
     byId("length").parentElement.hidden = isScoring;
     byId("longest").parentElement.hidden = !isScoring;
     byId("look").textContent = isScoring ? "Score the text" : "Look inside";
     if (!byId("look").disabled) this.say("");
+    this.mark();
   }
 
   askForText() {
@@ -148,6 +128,7 @@ class Setup {
       this.own = { name: file.name.slice(0, 200), content };
       this.showOwn();
       this.say("");
+      this.mark();
     } catch (error) {
       const binary = error instanceof TypeError;
       this.say(binary ? `${file.name} is not UTF-8 text` : error.message, true);
@@ -177,7 +158,7 @@ class Setup {
   }
 
   state() {
-    const parts = new URLSearchParams({ models: this.models().join(",") });
+    const parts = new URLSearchParams({ models: this.models().sort().join(",") });
     parts.set("text", byId("text").value);
     parts.set("len", byId("length").value);
     parts.set("seed", byId("seed").value);
@@ -193,7 +174,10 @@ class Setup {
       if ([...byId(id).options].some((option) => option.value === value)) byId(id).value = value;
     }
     if (/^\d{1,7}$/.test(parts.get("seed") ?? "")) byId("seed").value = parts.get("seed");
+    const kept = this.storedOwn();
+    if (parts.has("digest") && digest(kept.content) === parts.get("digest")) this.own = kept;
     this.showOwn();
+    this.mark();
     if (byId("text").value !== OWN) return true;
     return !parts.has("digest") || parts.get("digest") === digest(this.own.content);
   }
@@ -252,6 +236,7 @@ class Setup {
     byId("cancel").disabled = false;
     Object.assign(this, { began: null, isCancelling: false });
     this.say("");
+    this.mark();
     try {
       this.check();
       await task();
@@ -262,6 +247,7 @@ class Setup {
     } finally {
       byId("look").disabled = false;
       for (const id of ["progress", "cancel"]) byId(id).hidden = true;
+      this.mark();
     }
   }
 
@@ -288,24 +274,35 @@ class Setup {
     return told;
   }
 
-  /** Analyses what is chosen, as far as it is not there yet; then the tab is shown anew. */
+  /** Analyses what is chosen; what is on its way for another choice is given up. */
   run() {
-    this.running ??= this.work(() => this.analyse()).finally(() => { this.running = null; });
-    return this.running;
+    const [wanted, state] = [this.wanted(), this.state()];
+    if (this.running && state.toString() === this.current.toString()) return this.running;
+    if (this.running) this.cancel();
+    this.current = state;
+    if (wanted[0]?.text.kind === OWN) this.keepOwn();
+    const run = this.work(() => this.analyse(wanted, state)).finally(() => {
+      if (this.running !== run) return; // another choice is on its way
+      this.running = null;
+      if (this.isShown || !this.analyses.length) return;
+      this.current = this.shown;
+      this.gaveUp();
+    });
+    this.running = run;
+    return run;
   }
 
-  async analyse() {
-    const [wanted, state] = [this.wanted(), this.state()];
+  async analyse(wanted, state) {
     const found = [];
     const todo = wanted.filter((one) => !this.done.has(JSON.stringify(one)));
     for (const one of wanted) found.push(await this.analysed(one, todo.indexOf(one), todo.length));
     if (new Set(found.map((one) => one.tokenizer)).size > 1) {
       throw new Error("these checkpoints cut the text into different tokens; look at them one at a time");
     }
-    if (wanted[0].text.kind === OWN) this.keepOwn();
-    this.analyses = found;
-    this.shown = JSON.stringify(wanted);
-    this.current = state;
+    const isNew = found.length !== this.analyses.length || found.some((one, at) => one !== this.analyses[at]);
+    if (isNew) this.analyses = found;
+    this.shown = state;
+    this.mark();
     await this.changed();
   }
 
@@ -339,6 +336,7 @@ class Setup {
   }
 
   stop() {
+    begun.forget(this.job);
     call("cancel", { job: this.job }).catch(() => {});
   }
 
@@ -350,9 +348,15 @@ class Setup {
     }
   }
 
-  /** Whether what is shown is what is chosen. */
-  get isCurrent() {
-    return this.shown === JSON.stringify(this.wanted());
+  /** Whether what is shown is what was asked for. */
+  get isShown() {
+    return this.analyses.length > 0 && this.shown.toString() === this.current.toString();
+  }
+
+  /** Whether a link is of what was asked for last; the form may say something newer. */
+  isAsked(parts) {
+    const state = new URLSearchParams([...parts].filter(([name]) => this.current.has(name)));
+    return this.current.size > 0 && state.toString() === this.current.toString();
   }
 
   say(text, isError = false) {
@@ -381,15 +385,4 @@ function tick(value, label, isChecked) {
   const box = make("input", { type: "checkbox", name: "model", value });
   box.checked = isChecked;
   return make("label", {}, box, ` ${label}`);
-}
-
-/** A short name of a text: enough to tell whether it is the one of a link. */
-function digest(text) {
-  let [low, high] = [0x811c9dc5, 0x9e3779b9];
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
-    low = Math.imul(low ^ code, 0x01000193);
-    high = Math.imul(high ^ code, 0x85ebca6b) ^ (high >>> 13);
-  }
-  return [low, high].map((part) => (part >>> 0).toString(16).padStart(8, "0")).join("");
 }

@@ -1,6 +1,7 @@
 // The static site: two views of stored data. Data files are scripts, because a page opened from
 // disk may not fetch; each adds an entry to `freeattenData`.
 
+const MOVE_DELAY = 150;
 const data = window.freeattenData;
 const site = data.site;
 
@@ -36,11 +37,14 @@ function address() {
   return { tab: tab === "map" ? "map" : "compare", state: rest.join("&") };
 }
 
-/** Keeps a view in the address, and in its tab for the way back. */
+/** How many links are being shown: what comes of them is no step of the reader's. */
+let following = 0;
+
+/** Keeps a view in the address, and in its tab for the way back; a step can be undone there. */
 function remember(tab, state) {
   const hash = `#${[tab, state].filter(Boolean).join("&")}`;
   byId(`${tab}-tab`).setAttribute("href", hash);
-  if (hash !== location.hash) history.replaceState(null, "", hash);
+  if (hash !== location.hash) history[following ? "replaceState" : "pushState"](null, "", hash);
 }
 
 // Light and dark
@@ -107,12 +111,23 @@ function entries() {
   });
 }
 
+let moving = 0;
+
+/** While a view moves the address waits: a move is one entry of the history. */
+function moved(state) {
+  clearTimeout(moving);
+  const { hash } = location; // a link that is followed meanwhile goes before it
+  moving = setTimeout(() => {
+    if (hash === location.hash && address().tab === "map") remember("map", state);
+  }, MOVE_DELAY);
+}
+
 async function openMaps(state) {
   const tokens = await read("tokens");
   freeatten.page = new freeatten.MapView(byId("maps"), {
     maps: entries(), tokens, state, theme: theme(), title: byId("map-title").textContent,
     caption: () => [byId("map-about").textContent],
-    onState: (now) => { if (address().tab === "map") remember("map", now); },
+    onState: moved,
   });
   await freeatten.page.ready;
   return freeatten.page;
@@ -143,7 +158,12 @@ async function show() {
     else link.removeAttribute("aria-current");
   }
   titled(tab);
-  await (tab === "map" ? map(state) : compare.show(state));
+  following += 1;
+  try {
+    await (tab === "map" ? map(state) : compare.show(state));
+  } finally {
+    following -= 1;
+  }
 }
 
 function start() {

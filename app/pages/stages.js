@@ -1,13 +1,15 @@
 // The tab Stages: one row from score to weight, with sliders.
 
 const STAGE_NAMES = ["score", "positivity", "normalise", "sharpen"];
+const STAGE_VALUES = ["score s", "f(s)", "N·a", "weight w"];
 const STAGE_HEIGHT = 220;
 
 class StagesTab {
   constructor(setup, remember) {
     Object.assign(this, { setup, remember });
     this.row = null;
-    for (const id of ["stage-layer", "stage-head"]) byId(id).addEventListener("change", () => this.moved());
+    byId("stage-head").addEventListener("change", () => this.moved());
+    byId("stage-layer").addEventListener("change", () => { this.limits(); this.moved(); });
     byId("stage-model").addEventListener("change", () => { byId("power").value = "0"; this.limits(); this.moved(); });
     for (const id of ["position", "last", "power"]) {
       byId(id).addEventListener("input", () => this.slid(id));
@@ -61,10 +63,15 @@ class StagesTab {
     return this.shown[Number(byId("stage-model").value)];
   }
 
-  /** The keys that can be visible end with the query. */
+  /** How many keys the query sees: those up to its own, or the window's. */
+  get seen() {
+    const window = this.analysis.windows[byId("stage-layer").value];
+    return Math.min(Number(byId("position").value) + 1, window ?? Infinity);
+  }
+
   limits() {
     const isAll = byId("last").value === byId("last").max;
-    byId("last").max = String(Number(byId("position").value) + 1);
+    byId("last").max = String(this.seen);
     if (isAll) byId("last").value = byId("last").max;
   }
 
@@ -88,14 +95,14 @@ class StagesTab {
     const [position, last, power] = ["position", "last", "power"].map((id) => Number(byId(id).value));
     return {
       layer: Number(byId("stage-layer").value), head: Number(byId("stage-head").value), position,
-      power: power || null, last: last === position + 1 ? null : last,
+      power: power || null, last: last === this.seen ? null : last,
     };
   }
 
   tell() {
     const { position, power, last } = this.asked();
     byId("position-value").textContent = position.toLocaleString("en");
-    byId("last-value").textContent = last === null ? `all ${(position + 1).toLocaleString("en")}` : last.toLocaleString("en");
+    byId("last-value").textContent = last === null ? `all ${this.seen.toLocaleString("en")}` : last.toLocaleString("en");
     byId("power-value").textContent = power === null ? "its own" : power;
   }
 
@@ -119,7 +126,7 @@ class StagesTab {
       figure.querySelector("code").textContent = row.formulas[at];
       const [x, y] = row.stages[at];
       lineChart(figure.lastElementChild, {
-        lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: "", height: STAGE_HEIGHT,
+        lines: [{ name: STAGE_NAMES[at], x, y }], xTitle: "key position", yTitle: STAGE_VALUES[at], height: STAGE_HEIGHT,
       });
     });
     byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, freeatten.tokenText(row.token)),

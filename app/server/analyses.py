@@ -60,6 +60,7 @@ class Analysis:
             "variant": str(self.capture.variant),
             "length": self.capture.length,
             "trained": self.capture.train_length,
+            "windows": {str(layer): each.window for layer, each in self.capture.layers.items()},
             "layers": list(self.capture.layers),
             "heads": self.capture.heads,
             "text": self.text,

@@ -16,10 +16,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from threading import Event
+from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["direct", "open_streams", "say", "settle", "stopped_by_signals"]
+from freeatten_core.basics.signals import interrupt
+
+__all__ = ["direct", "open_streams", "say", "settle", "stop_signals"]
 
 GRADIO = "GRADIO_"
 SPACE = "SYSTEM"
@@ -103,21 +105,24 @@ def say(sentence: str, *, error: bool = False) -> None:
 
 
 @contextmanager
-def stopped_by_signals() -> Iterator[Event]:
-    """Within, Ctrl-C and SIGTERM raise KeyboardInterrupt, so that nothing is left behind.
+def stop_signals() -> Iterator[SimpleQueue[int]]:
+    """Within, Ctrl-C and SIGTERM are noted, and nothing is torn; a second one interrupts.
 
     Yields:
-        Set by either, since an exception that is raised while an object is freed goes nowhere.
+        The numbers of the signals that came. Of the standard library's queues and events it is the
+        one that a handler may fill while the main thread waits for it: the others would ask for a
+        lock that this thread holds.
     """
-    stop = Event()
+    came: SimpleQueue[int] = SimpleQueue()
 
-    def raised(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        raise KeyboardInterrupt
+    def handler(number: int, frame: FrameType | None) -> None:
+        came.put(number)
+        if came.qsize() > 1:
+            interrupt(number, frame)
 
-    before = {each: signal.signal(each, raised) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, handler) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield came
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for each, former in before.items():
+            signal.signal(each, former)

@@ -132,13 +132,13 @@ class Texts:
     ) -> tuple[torch.Tensor, str]:
         import torch
 
-        from freeatten_core.data.selection import select_texts
+        from freeatten_core.data.selection import select_prefix
         from freeatten_core.data.tokenizer import encode
 
         if source.kind == "own":
             length = min(length, max(2, len(encode(tokenizer, source.content))))
         documents = self.documents(source)
-        drawn = select_texts(documents, tokenizer, length - 1, 1, seed).texts[0]
+        drawn = select_prefix(documents, tokenizer, length, seed)
         return torch.from_numpy(drawn.tokens), drawn.name
 
     def documents(self, source: TextSource) -> list[Document]:

@@ -84,6 +84,7 @@ def _on_cpu(capture: Capture) -> Capture:
             query=each.query.cpu(),
             key=each.key.cpu(),
             rows=each.rows and each.rows.map(lambda tensor: tensor.cpu()),
+            terms=each.terms.map(lambda tensor: tensor.cpu()),
         )
         for layer, each in capture.layers.items()
     }

@@ -55,13 +55,19 @@ class _Maps:
 
     def thumbnails(self, id: str) -> Answer:
         """A small picture of every head."""
-        found = self.analyses.thumbnails(id)
+        found, capture = self.analyses.thumbnails(id), self.analyses.get(id).capture
+
+        def reach(layer: int) -> int:
+            """Cells before its own that a row sees at most."""
+            window = capture.layer(layer).window or capture.length
+            return math.ceil(window * found.side / capture.length)
+
         return {
             "side": found.side,
             "rows": found.rows,
             "scale": _ends(found.scale),
             "heads": [
-                {"layer": layer, "head": head, "codes": _text(codes)}
+                {"layer": layer, "head": head, "codes": _text(codes), "reach": reach(layer)}
                 for layer, heads in found.codes.items()
                 for head, codes in enumerate(heads)
             ],
@@ -80,6 +86,7 @@ class _Maps:
             "scale": _ends(found.scale),
             "pool": found.pool,
             "trainLength": capture.train_length,
+            "window": found.problem.window,
             "kind": "weights",
         }
 
@@ -162,14 +169,12 @@ class _Maps:
 def _lines_of(capture: Capture, region: Region) -> list[list[Any]]:
     """The visible cells of a region, each with the tokens that it begins with."""
     queries, keys = (
-        [(at, capture.labels(at, at + 1)[0]) for at in edges[:-1].tolist()]
+        {at: capture.labels(at, at + 1)[0] for at in edges[:-1].tolist()}
         for edges in (region.query_edges(), region.key_edges())
     )
     return [
-        [*query, *key, region.cell, float(f"{weight:.6g}")]
-        for query, line in zip(queries, region.values().tolist(), strict=True)
-        for key, weight in zip(keys, line, strict=True)
-        if key[0] < query[0] + region.cell
+        [query, queries[query], key, keys[key], region.cell, float(f"{weight:.6g}")]
+        for query, key, weight in region.visible_cells()
     ]
 
 

@@ -32,7 +32,12 @@ POSITIVITIES = {
     "sigmoid": "f = 1 / (1 + e⁻ˢ)",
     "relu": "f = max(s, 0)",
 }
-NORMALISATIONS = {"l1": "a = f / Σ f", "count": "a = f / N", "none": "a = f"}
+NORMALISATIONS = {
+    "l1": "a = f / Σ f",
+    "count": "a = f / N",
+    "none": "a = f",
+    "stick-breaking": "a = f · Π (1 − f) of nearer keys, the rest to the row's own",
+}
 
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
@@ -49,7 +54,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         capture = analysis.capture
         layer, head = checked_head(capture, layer, head)
         own = stages_of(capture.variant.computes)
-        if not own.sums_to_one:
+        if not own.can_sharpen:
             power = None  # nothing to sharpen: the slider still stands where another model had it
         row = row_stages(
             capture, layer, head, position, power="own" if power is None else power, last=last
@@ -76,7 +81,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
                 }
                 for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
             ],
-            "sharpens": row.stages.sums_to_one,
+            "sharpens": row.stages.can_sharpen,
             "own": own.sharpen,
             "command": command("stages", words, analyses, analysis),
         }

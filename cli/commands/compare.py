@@ -20,6 +20,7 @@ from ..options import (
     SeedOfTexts,
     Svg,
     TextSource,
+    announce_conversions,
     check_choice,
     command_line,
 )
@@ -64,7 +65,7 @@ AnyCheckpoints = Annotated[
     list[str] | None,
     typer.Option(
         help="A folder, shipped name or Hugging Face repository, of a causal language model of "
-        "transformers too; can be repeated."
+        "transformers too, or a .gguf file; can be repeated."
     ),
 ]
 Restart = Annotated[
@@ -205,6 +206,7 @@ def _rows(
         wanted = Variant.parse_list(variants)
     else:
         wanted = [] if checkpoints else [Variant.parse(name) for name in ROWS]
+    announce_conversions(checkpoints or [])
     rows = load_scored_rows(
         wanted,
         list(dict.fromkeys(checkpoints or [])),

@@ -295,6 +295,8 @@ def _note(entry: dict[str, Any]) -> str:
     parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]
     if isinstance(computed, Stages) and computed.sharpen is not None:
         parts.append(f"the near-uniform rule fired on {entry['uniform_rule']:.2%} of rows")
+    if isinstance(computed, Stages) and computed.needs_order:
+        parts.append("the remainder is counted as the row's own key")
     return "; ".join(parts)
 
 

@@ -254,9 +254,9 @@ def _print(
     )
     rows = max(4, console.height - NOT_MAP_LINES)
     if q1 - q0 <= rows and (k1 - k0) * 2 <= console.width - 14:
-        weights = attention.weights(q0, q1, k0, k1)
+        region = attention.region(q0, q1, k0, k1, cells=max(q1 - q0, k1 - k0))
         labels = capture.labels(q0, q1), capture.labels(k0, k1)
-        console.print(token_grid(weights.tolist(), labels, (q0, k0), color=color))
+        console.print(token_grid(region, labels, color=color))
     else:
         cells = min(console.width - 2, 2 * rows)
         region = attention.region(q0, q1, k0, k1, cells=cells - 1)

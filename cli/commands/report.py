@@ -15,6 +15,7 @@ __all__ = [
     "draw",
     "draw_all",
     "draw_inside",
+    "draw_languages",
     "draw_retrievals",
     "draw_softplus",
     "draw_speed",
@@ -56,14 +57,19 @@ DRAWN_WITH_MODIFIERS = (
     "lssar:p=15+rerope",
 )
 """Of these, which are drawn."""
+LANGUAGES = "languages/suite"
+"""What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube"),
+    *("systems", "far", "ceiling", "own", "cube", "languages"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
-EXPECTED = {SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION, CUBE}
+EXPECTED = {
+    *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
+    *(CUBE, LANGUAGES),
+}
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Whose loss against position docs/inside.md shows."""
@@ -75,7 +81,7 @@ def report(
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.results.cards import card, recall_card
+    from freeatten_core.results.cards import card, task_card
     from freeatten_core.results.pages import fill_blocks, of_folder
     from freeatten_core.results.stored import stored_results
 
@@ -90,7 +96,7 @@ def report(
     others = {folder: of_folder(root, folder) for folder in FOLDERS}
     write_cards(root / "assets" / "checkpoints", card, results)
     recall = others["retrieve"].get("retrieve/recall")
-    write_cards(root / "assets" / "recall", recall_card, recall)
+    write_cards(root / "assets" / "recall", task_card, recall)
     filled = all_blocks(results, others)
     given = {name for folder in others.values() for name in folder}
     pending = EXPECTED - given
@@ -111,6 +117,7 @@ def all_blocks(
     """
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
+    from freeatten_core.results.languages import language_blocks
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
@@ -129,6 +136,7 @@ def all_blocks(
         ("app", app_speed_blocks),
         ("stability", stability_blocks),
         ("cube", cube_blocks),
+        ("languages", language_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
@@ -151,6 +159,8 @@ def draw_all(
         draw_speed(images, others["speed"][SPEED])
     if STABILITY in others["stability"]:
         draw_stability(images, others["stability"][STABILITY])
+    if LANGUAGES in others["languages"]:
+        draw_languages(images, others["languages"][LANGUAGES])
     draw_retrievals(images, others["retrieve"])
     draw_softplus(images, with_modifiers(others), others["cube"])
     draw_inside(images, others["inside"], results)
@@ -201,6 +211,16 @@ def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
         for name, make in (("scale", scale_figure), ("length", length_figure)):
             picture = folder / f"stability-{name}-{theme}.png"
             save_page_picture(make(result, theme=theme), picture)
+
+
+def draw_languages(folder: Path, result: Mapping[str, Any]) -> None:
+    from freeatten_core.figures.languages import languages_figure
+
+    from ..exports import save_page_picture
+
+    for theme in ("light", "dark"):
+        figure = languages_figure(result, theme=theme)
+        save_page_picture(figure, folder / f"languages-{theme}.png")
 
 
 def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:

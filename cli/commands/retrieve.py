@@ -144,16 +144,16 @@ def _recall(
 ) -> dict[str, Any]:
     from freeatten_core.basics.devices import choose_device
     from freeatten_core.basics.lengths import parse_totals
-    from freeatten_core.measures.recall import RecallRequest, load_recall_rows, measure_recall
+    from freeatten_core.measures.tasks import TaskRequest, load_task_rows, measure_task
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.retrieval import retrieval_line
     from ..terminal.watching import watched
 
     wanted = None if variants is None else Variant.parse_list(variants)
-    rows = load_recall_rows(wanted, checkpoints or [])
+    rows = load_task_rows("recall", wanted, checkpoints or [])
     trained = [row.checkpoint.config.train_length for row in rows]
-    request = RecallRequest(
+    request = TaskRequest(
         rows=rows,
         lengths=parse_totals(len_, trained),
         command=command_line(),
@@ -162,7 +162,7 @@ def _recall(
         device=choose_device(device),
     )
     with watched(console, retrieval_line("accuracy", request.lengths)) as watch:
-        return measure_recall(request, watch)
+        return measure_task(request, watch)
 
 
 def _refuse_for_recall(given: Mapping[str, Any]) -> None:

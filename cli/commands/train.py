@@ -30,7 +30,11 @@ Sources = Annotated[
     ),
 ]
 Task = Annotated[
-    str, typer.Option(help="text, or recall: key-value pairs, for freeatten retrieve.")
+    str,
+    typer.Option(
+        help="text; recall: key-value pairs, for freeatten retrieve; or a regular language: "
+        "even-pairs, modular-arithmetic, parity-check, cycle-navigation."
+    ),
 ]
 LearningRates = Annotated[
     str | None,
@@ -98,28 +102,29 @@ def train(
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
     view = LearningView(parsed, quiet=quiet)
-    if task == "recall":
-        run = partial(_train_recall, parsed, out, recipe, chosen, view)
-    else:
+    if task == "text":
         run = partial(_train_text, parsed, text or [], out, recipe, chosen, view, corpus)
+    else:
+        run = partial(_train_task, parsed, task, out, recipe, chosen, view)
     _run(run, parsed, out, view)
 
 
 def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
     from freeatten_core.basics.errors import UsageError
+    from freeatten_core.data.tasks.table import TASKS
 
-    check_choice("task", task, ("text", "recall"))
-    if task == "recall" and (text or corpus or vocab):
-        raise UsageError("--text, --corpus and --vocab are for --task text; recall makes its own")
+    check_choice("task", task, ("text", *TASKS))
+    if task != "text" and (text or corpus or vocab):
+        raise UsageError(f"--text, --corpus and --vocab are for --task text; {task} makes its own")
     if task == "text" and not text:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
 
 
 def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
-    from freeatten_core.training.recall import RECIPE as RECALL_RECIPE
     from freeatten_core.training.recipe import Recipe
+    from freeatten_core.training.tasks import RECIPES
 
-    usual = RECALL_RECIPE if task == "recall" else Recipe()
+    usual = Recipe() if task == "text" else RECIPES[task]
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -153,16 +158,16 @@ def _foresee(recipe: Recipe, variant: Variant, device: torch.device, view: Learn
         view.forecast(forecast(recipe, variant, device))
 
 
-def _train_recall(
-    variant: Variant, out: Path, recipe: Recipe, device: torch.device, view: LearningView
+def _train_task(
+    variant: Variant, task: str, out: Path, recipe: Recipe, device: torch.device, view: LearningView
 ) -> None:
-    from freeatten_core.data.recall_task import RecallTask
-    from freeatten_core.training.recall import train_recall
+    from freeatten_core.data.tasks.table import TASKS
+    from freeatten_core.training.tasks import train_task
 
     _foresee(recipe, variant, device, view)
     command = command_line()
-    train_recall(
-        variant, RecallTask(), out, recipe, device=device, command=command, report=view.progress
+    train_task(
+        variant, TASKS[task], out, recipe, device=device, command=command, report=view.progress
     )
 
 

@@ -40,6 +40,7 @@ STAGES: Mapping[str, Mapping[str, str]] = {
         "l1": "divided by the sum of the row",
         "count": "divided by N, the number of visible keys",
         "none": "left as it is",
+        "stick-breaking": "times what the nearer keys leave; the rest goes to the row's own key",
     },
 }
 """What the values of a stage compute."""

@@ -13,7 +13,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from freeatten_core.analysis import Region
 
-__all__ = ["palette", "picture", "token_grid"]
+__all__ = ["HIDDEN", "palette", "picture", "token_grid"]
 
 SHADES = " ░▒▓█"
 """For terminals without colour."""
@@ -35,14 +35,10 @@ def palette() -> list[str]:
 def picture(region: Region, *, color: bool) -> Text:
     """A region with two rows of cells in every line of text."""
     rows, columns = region.codes.shape
-    queries, keys = region.query_edges(), region.key_edges()
-    codes = region.codes.tolist()
-    offset = region.key_length - region.query_length
+    codes, hidden = region.codes.tolist(), region.hidden().tolist()
 
     def code(row: int, column: int) -> int | None:
-        if row >= rows or keys[column] > queries[row + 1] - 1 + offset:
-            return None
-        return int(codes[row][column])
+        return None if row >= rows or hidden[row][column] else int(codes[row][column])
 
     lines = []
     for row in range(0, rows, 2):
@@ -53,21 +49,20 @@ def picture(region: Region, *, color: bool) -> Text:
     return Text("\n").join(lines)
 
 
-def token_grid(
-    weights: Sequence[Sequence[float]],
-    labels: tuple[Sequence[str], Sequence[str]],
-    start: tuple[int, int],
-    *,
-    color: bool,
-) -> Text:
-    """One line a query with its token in front, two characters a key, key tokens above."""
+def token_grid(region: Region, labels: tuple[Sequence[str], Sequence[str]], *, color: bool) -> Text:
+    """One line a query with its token in front, two characters a key, key tokens above.
+
+    Args:
+        region: a cell a token.
+        labels: the tokens of its queries and of its keys.
+    """
     queries, keys = labels
     lines = [_key_line(keys, depth) for depth in range(_depth(keys))]
-    for index, row in enumerate(weights):
-        line = Text(f"{_shown(queries[index])[:LABEL]:>{LABEL}} ")
-        for column, weight in enumerate(row):
-            hidden = start[1] + column > start[0] + index
-            line.append_text(_cell(None if hidden else _code(weight), color=color))
+    rows = zip(queries, region.values().tolist(), region.hidden().tolist(), strict=True)
+    for query, weights, hidden in rows:
+        line = Text(f"{_shown(query)[:LABEL]:>{LABEL}} ")
+        for weight, is_hidden in zip(weights, hidden, strict=True):
+            line.append_text(_cell(None if is_hidden else _code(weight), color=color))
         lines.append(line)
     return Text("\n").join(lines)
 

@@ -245,7 +245,7 @@ def table_cell(
 
 def _names(result: Result) -> list[str]:
     """Canonical names, stages without their keys; a long checkpoint's middle is left out."""
-    stages = r"^stages:score=([\w-]+):positivity=(\w+):normalise=(\w+)"
+    stages = r"^stages:score=([\w-]+):positivity=(\w+):normalise=([\w-]+)"
     names = [re.sub(stages, r"\1 \2 \3", name) for name in row_names(result["variants"])]
     half = NAME_COLUMNS // 2
     return [

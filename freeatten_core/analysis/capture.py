@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,7 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import on_device
+from freeatten_core.models.modifiers import window_of
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
@@ -44,13 +45,14 @@ from .forecast import (
     chosen_layers,
     refuse_without_memory,
     score_cost,
+    seen_scores,
 )
 
 __all__ = ["Capture", "LayerCapture", "capture"]
 
 STATISTICS_COST = 2.0
 """A score costs this much more in the statistics than in the forward pass: for progress only."""
-NOT_CAPTURED = ("window", "rerope", "align")
+NOT_CAPTURED = ("rerope", "align")
 """Modifiers that weights recomputed from query and key alone would not have."""
 CHUNK_SCORES = 1 << 25
 """Scores computed between two calls of `advance`: about 50 ms on two cores."""
@@ -203,9 +205,10 @@ def capture(
     refuse_without_memory(peak, device, length, len(chosen))
 
     began = time.perf_counter()
-    whole = score_cost(config, length, chosen, STATISTICS_COST if with_statistics else 0)
-    meter = Meter(whole, advance)
-    keeper = _Keeper(variant.computes, chosen, dtype, with_statistics, meter)
+    window = window_of(variant, config.train_length)
+    statistics = STATISTICS_COST if with_statistics else 0
+    meter = Meter(score_cost(config, length, chosen, statistics, window), advance)
+    keeper = _Keeper(variant.computes, window, chosen, dtype, with_statistics, meter)
     model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
         model.hidden(tokens.to(device)[None], observe=keeper.observe)
@@ -237,12 +240,13 @@ class _Keeper:
     def __init__(
         self,
         computed: Computed,
+        window: int | None,
         layers: Sequence[int],
         dtype: torch.dtype,
         with_statistics: bool,
         meter: Meter,
     ) -> None:
-        self.computed, self.layers, self.dtype = computed, layers, dtype
+        self.computed, self.window, self.layers, self.dtype = computed, window, layers, dtype
         self.with_statistics, self.meter = with_statistics, meter
         self.kept: dict[int, LayerCapture] = {}
 
@@ -258,18 +262,31 @@ class _Keeper:
             query, key = own_function.as_scores(query, key, self.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        rows = None
-        if self.with_statistics:
-            weighed_by = own_function.weighed_by(self.computed)
-            rows = _statistics(query.float(), key.float(), weighed_by, self.meter)
-        return LayerCapture(query[0], key[0], rows)
+        kept = LayerCapture(query[0], key[0], None, window=self.window)
+        if not self.with_statistics:
+            return kept
+        return replace(kept, rows=_statistics(kept, self.computed, self.meter))
 
 
-def _statistics(query: Tensor, key: Tensor, stages: Stages, meter: Meter) -> RowStatistics:
-    """(H, L) each, of query (1, H, L, D) and key (1, Hkv, L, D)."""
-    problem = check(query, key, None, stages, is_causal=True, enable_gqa=True)
+def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStatistics:
+    """Those of a layer's queries and keys as kept, (H, L) each."""
+    query, key = kept.query[None].float(), kept.key[None].float()
+    problem = check(
+        query,
+        key,
+        None,
+        own_function.weighed_by(computed),
+        is_causal=True,
+        enable_gqa=True,
+        terms=kept.terms,
+        window=kept.window,
+    )
     rows = choice.row_statistics(
-        problem, query, key, advance=lambda scores: meter.add(scores * STATISTICS_COST)
+        problem,
+        query,
+        key,
+        kept.terms,
+        advance=lambda scores: meter.add(scores * STATISTICS_COST),
     )
     return rows.map(lambda tensor: tensor[0])
 
@@ -281,6 +298,8 @@ def _attend_in_parts(
     value: Tensor,
     computed: Computed,
     /,
+    *,
+    window: int | None = None,
     **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
@@ -292,9 +311,14 @@ def _attend_in_parts(
     for start in range(0, length, rows):
         stop = min(length, start + rows)
         output[:, :, start:stop] = grouped_attention(
-            query[:, :, start:stop], key[:, :, :stop], value[:, :, :stop], computed, **others
+            query[:, :, start:stop],
+            key[:, :, :stop],
+            value[:, :, :stop],
+            computed,
+            window=window,
+            **others,
         )
-        meter.add(heads * (stop - start) * (start + stop) / 2)
+        meter.add(seen_scores(heads, stop - start, stop, window))
     return output
 
 

@@ -26,10 +26,10 @@ from freeatten_core.models.forecast import (
     probe_call,
 )
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import check, visible_scores
+from freeatten_core.ops.call import Problem, check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "forecast",
     "refuse_without_memory",
     "score_cost",
+    "seen_scores",
 ]
 
 KEPT_TYPES = (torch.float32, torch.bfloat16)
@@ -75,10 +76,21 @@ def forecast(
     return Forecast(peak, kept, seconds, available_bytes(device))
 
 
-def score_cost(config: ModelConfig, length: int, chosen: Sequence[int], statistics: float) -> float:
+def score_cost(
+    config: ModelConfig,
+    length: int,
+    chosen: Sequence[int],
+    statistics: float,
+    window: int | None = None,
+) -> float:
     """Scores of the pass (the last layer's are not needed) and of the statistics, weighted."""
-    layer = config.heads * length * (length + 1) / 2
+    layer = seen_scores(config.heads, length, length, window)
     return layer * (chosen[-1] + statistics * len(chosen))
+
+
+def seen_scores(heads: int, rows: int, keys: int, window: int | None) -> int:
+    """Scores of the last `rows` rows of a text of so many keys."""
+    return visible_scores(Problem(Stages(), 1, heads, heads, rows, keys, 1, True, window))
 
 
 def bytes_needed(
@@ -118,7 +130,7 @@ def _seconds(
         problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
         with torch.no_grad(), without_autocast():
             taken = fastest(device, lambda: choice.row_statistics(problem, query, key))
-        scores = len(chosen) * config.heads * length * (length + 1) / 2
+        scores = len(chosen) * seen_scores(config.heads, length, length, None)
         seconds += scores * taken / visible_scores(problem)
     return seconds
 

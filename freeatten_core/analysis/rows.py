@@ -96,7 +96,13 @@ STATISTICS: Mapping[Name, Statistic] = {
 
 def entropy_note(capture: Capture) -> str:
     """A sentence for a caption where entropy is not of the weights themselves; else empty."""
-    if capture.weighed_by.sums_to_one:
+    stages = capture.weighed_by
+    if stages.needs_order:
+        return (
+            f"What no key takes in a row of {capture.variant}, the remainder, is counted as the "
+            "weight of the row's own key."
+        )
+    if stages.sums_to_one:
         return ""
     verb = "do not" if isinstance(capture.variant.computes, Stages) else "may not"
     return (

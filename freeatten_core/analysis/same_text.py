@@ -8,7 +8,7 @@ import torch
 
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.models.rows import Row, common_tokenizer
 
 from .capture import Capture, capture
@@ -30,14 +30,14 @@ def capture_rows(
 
     Args:
         tokens: length of the text.
-        seed: which text, and where in it.
+        seed: which text; one stays the same whatever its length (see `select_prefix`).
         device, layers: as for `capture`.
         advance: gives the progress callback of a row by its variant.
 
     Raises:
         UsageError: no text is long enough, the rows have different tokenizers, too little memory.
     """
-    drawn = select_texts(documents, common_tokenizer(rows), tokens - 1, 1, seed).texts[0]
+    drawn = select_prefix(documents, common_tokenizer(rows), tokens, seed)
     found = [
         capture(
             row.checkpoint,

@@ -1,11 +1,15 @@
-"""Where the shipped models and the stored results lie."""
+"""Where the shipped models and the stored results lie, and what is kept between calls."""
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["assets"]
+__all__ = ["CACHE", "assets", "cache"]
+
+CACHE = "FREEATTEN_CACHE"
+"""The variable that names another cache."""
 
 
 def assets() -> Path:
@@ -14,3 +18,11 @@ def assets() -> Path:
     if (checkout / "checkpoints").is_dir():
         return checkout
     return Path(str(import_module("freeatten_assets").__path__[0]))
+
+
+def cache() -> Path:
+    """The folder for what can be made again: `FREEATTEN_CACHE`, else freeatten in the user's."""
+    if named := os.environ.get(CACHE):
+        return Path(named).expanduser().absolute()
+    users = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(users).expanduser().absolute() / "freeatten"

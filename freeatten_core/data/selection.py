@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,10 @@ from freeatten_core.basics.seeds import check_seed
 from .documents import Document
 from .tokenizer import encode, encode_all
 
-__all__ = ["Selection", "Text", "select_texts"]
+__all__ = ["Selection", "Text", "select_prefix", "select_texts"]
+
+REACHES = tuple(512 * 2**power for power in range(6, -1, -1))
+"""Lengths that one text is read at, the longest first."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,9 @@ def select_texts(
     check_seed(seed)
     if count is not None:
         check_whole("count", count, 1, None)
-    distinct: dict[str, Document] = {}
-    for document in documents:
-        distinct.setdefault(document.sha256, document)
+    distinct = _distinct(documents)
     # a token is at least one byte, so shorter documents cannot qualify
-    candidates = [d for d in distinct.values() if len(d.text.encode()) > longest]
+    candidates = [d for d in distinct if len(d.text.encode()) > longest]
     encoded = encode_all(tokenizer, [document.text for document in candidates])
     long_enough = [
         (document, tokens)
@@ -95,6 +97,46 @@ def select_texts(
         drawn.append(document)
     repeats = len(documents) - len(distinct)
     return Selection(texts, len(documents), len(long_enough), drawn, repeats)
+
+
+def select_prefix(
+    documents: Sequence[Document], tokenizer: Tokenizer, length: int, seed: int
+) -> Text:
+    """The first `length` tokens of a text that is the same one at every length up to 32,768.
+
+    It is of one of the documents that hold the largest of 512, 1024, … 32,768 tokens that any of
+    them does, and begins with its document unless that is longer than 32,768 tokens.
+
+    Args:
+        length: in tokens, at least 1.
+        seed: which document, and where in it the text begins.
+
+    Raises:
+        UsageError: no document is long enough; says how long the longest is.
+    """
+    check_whole("length", length, 1, None)
+    check_seed(seed)
+    rng = np.random.default_rng(seed)
+    distinct = _distinct(documents)
+    order = [distinct[index] for index in rng.permutation(len(distinct))]
+    encoded = lru_cache(maxsize=None)(lambda text: encode(tokenizer, text))
+    for reach in [*(reach for reach in REACHES if reach > length), length]:
+        for document in order:
+            # a token is at least one byte, so shorter documents cannot hold as many
+            if len(document.text.encode()) < reach or len(encoded(document.text)) < reach:
+                continue
+            tokens = encoded(document.text)
+            start = int(rng.integers(max(0, len(tokens) - REACHES[0]) + 1))
+            return Text(document.name, tokens[start : start + length])
+    raise _too_short(documents, tokenizer, length - 1, 1)
+
+
+def _distinct(documents: Sequence[Document]) -> list[Document]:
+    """Documents of the same text once, as the first of them."""
+    distinct: dict[str, Document] = {}
+    for document in documents:
+        distinct.setdefault(document.sha256, document)
+    return list(distinct.values())
 
 
 def _too_short(

@@ -114,14 +114,12 @@ def _map_texts(
 def _map_cells(region: Region) -> Element:
     import numpy as np
 
-    first_key = region.key_edges()[:-1] - (region.key_length - region.query_length)
-    hidden = first_key > region.query_edges()[1:, None] - 1
     scale = region.scale
     octaves = math.log2(10)
     powers = range(math.ceil(scale.floor_log2 / octaves), math.floor(scale.top_log2 / octaves) + 1)
     return {
         "type": "heatmap",
-        "z": np.where(hidden, np.nan, region.codes),
+        "z": np.where(region.hidden(), np.nan, region.codes),
         "x0": region.key_start + region.cell / 2,
         "dx": region.cell,
         "y0": region.query_start + region.cell / 2,

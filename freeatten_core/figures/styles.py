@@ -44,6 +44,7 @@ STYLES: Mapping[str, Style] = {
     "softmax-ls-r:p=15": Style("softmax-ls-r:p=15", "#3b8f5a", "dot", "cross", "+"),
     "softplus": Style("softplus", "#5b84b1", "dash", "triangle-up-open", "△"),
     "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
+    "stick-breaking": Style("Stick-breaking", "#b0578d", "longdash", "hexagon", "◎"),
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
 }
 

@@ -16,14 +16,22 @@ function carried(page) {
   }));
 }
 
-/** Keeps a view in the address, which goes before the page's own. @param {Options} options */
+/**
+ * Keeps a view in the address, which goes before the page's own. Where it comes to rest is an entry
+ * of the history: the browser's way back undoes it.
+ * @param {Options} options
+ */
 function linked(options) {
   let timer = 0;
+  let isFirst = true;
   const hash = () => location.hash.slice(1);
   const write = (/** @type {string} */ state) => {
     clearTimeout(timer);
+    const before = hash();
     timer = setTimeout(() => {
-      if (state !== hash()) history.replaceState(null, "", `#${state}`);
+      if (before !== hash()) return; // a link that was followed meanwhile goes before it
+      if (state !== before) history[isFirst ? "replaceState" : "pushState"](null, "", `#${state}`);
+      isFirst = false;
     }, STATE_DELAY);
   };
   return { ...options, state: hash() || options.state, onState: write };
@@ -38,7 +46,9 @@ function start() {
   document.documentElement.dataset.freeatten = "page";
   const { title, tokens, difference, about, command, state } = page;
   const caption = () => [about, command && `Made by ${command}`].filter(Boolean);
-  const view = new MapView(root, linked({ maps: carried(page), title, tokens, difference, state, caption }));
+  const pair = difference && { first: difference[0], second: difference[1], measure: MEASURES[0] };
+  const options = { maps: carried(page), title, tokens, difference: pair, state, caption };
+  const view = new MapView(root, linked(options));
   view.ready.catch((error) => {
     root.append(element("p", { class: "fa-error", role: "alert", text: `The maps could not be read: ${error}` }));
   });

@@ -61,12 +61,23 @@ function byteColours(own, shared) {
   });
 }
 
-/** A pixel for every step from −OCTAVES to +OCTAVES. @param {"light"|"dark"} theme */
-function octaveColours(theme) {
+/** A pixel for every step of a difference, from the strongest blue on. @param {"light"|"dark"} theme */
+function differenceColours(theme) {
   return Uint32Array.from({ length: 256 }, (_, step) => pixel(ramp(DIVERGING[theme], step / 255)));
 }
 
-/** @param {number} octaves @returns {number} the index into `octaveColours` */
+/** @param {number} octaves @returns {number} the index into `differenceColours` */
 function octaveStep(octaves) {
   return Math.min(255, Math.max(0, Math.round(127.5 + (octaves / OCTAVES) * 127.5)));
+}
+
+/** On a square-root scale: a hundredth of all that there is has a tenth of the colour. */
+function massStep(/** @type {number} */ mass, /** @type {number} */ full) {
+  const part = Math.sign(mass) * Math.sqrt(Math.abs(mass) / full);
+  return Math.min(255, Math.max(0, Math.round(127.5 + part * 127.5)));
+}
+
+/** The largest weight that the scale holds. @param {LogScale} scale */
+function fullMass(scale) {
+  return 2 ** scale.top;
 }

@@ -30,6 +30,8 @@ const MONO = "ui-monospace, 'Liberation Mono', 'DejaVu Sans Mono', monospace";
 const LABEL_SIZE = 11;
 /** Pixels a token needs to be labelled with its text. */
 const TOKEN_PITCH = 13;
+/** Pixels a key needs for its text to lie flat. */
+const FLAT_PITCH = 52;
 /** Pixels a token needs to be outlined as a square. */
 const OUTLINE_PITCH = 5;
 const TICKS = 6;
@@ -315,7 +317,7 @@ class Plot {
       const isStrong = label.position === scene.cross?.query || label.position === scene.pin;
       this.labelStyle(isStrong, scene.look, withTokens);
       context.textAlign = "right";
-      context.fillText(this.fitted(label.text, MARGIN.left - 24), x, y);
+      this.paintLines(label.text, x, y, MARGIN.left - 24, this.side / view.span / TOKEN_PITCH);
     }
   }
 
@@ -324,15 +326,18 @@ class Plot {
     const { context } = this;
     const { view } = scene;
     const y = MARGIN.top + this.side + 6;
+    const pitch = this.side / view.span;
+    const isFlat = !withTokens || pitch >= FLAT_PITCH;
     for (const label of this.labels(view.key, scene.meta.keyLength, scene, withTokens)) {
       const x = this.x(label.position + 0.5, view);
       if (x < MARGIN.left + 3 || x > MARGIN.left + this.side - 3) continue;
       this.labelStyle(label.position === scene.cross?.key, scene.look, withTokens);
       context.save();
-      context.translate(x, withTokens ? y : y + 6);
-      if (withTokens) context.rotate(-Math.PI / 2);
-      context.textAlign = withTokens ? "right" : "center";
-      context.fillText(this.fitted(label.text, MARGIN.bottom - 26), 0, 0);
+      context.translate(x, isFlat ? y + 6 : y);
+      if (!isFlat) context.rotate(-Math.PI / 2);
+      context.textAlign = isFlat ? "center" : "right";
+      if (isFlat && withTokens) this.paintLines(label.text, 0, TOKEN_PITCH, pitch - 6, 3);
+      else context.fillText(this.fitted(label.text, MARGIN.bottom - 26), 0, 0);
       context.restore();
     }
   }
@@ -360,6 +365,21 @@ class Plot {
       found.push({ position, text });
     }
     return found;
+  }
+
+  /** Text in at most so many lines of a width around `y`; what does not fit is cut. */
+  paintLines(/** @type {string} */ text, /** @type {number} */ x, /** @type {number} */ y,
+    /** @type {number} */ width, /** @type {number} */ most) {
+    const lines = [];
+    let rest = Array.from(text).filter((character) => !"\u2068\u2069".includes(character));
+    while (rest.length && lines.length < Math.floor(most) - 1) {
+      let end = rest.length;
+      while (end > 1 && this.context.measureText(rest.slice(0, end).join("")).width > width) end -= 1;
+      lines.push(isolated(rest.slice(0, end).join("")));
+      rest = rest.slice(end);
+    }
+    if (rest.length) lines.push(this.fitted(isolated(rest.join("")), width));
+    lines.forEach((line, at) => this.context.fillText(line, x, y + (at - (lines.length - 1) / 2) * TOKEN_PITCH));
   }
 
   /** Text cut to a width. @param {string} text @param {number} width */

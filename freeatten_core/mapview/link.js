@@ -1,11 +1,14 @@
 // A link: what of the maps is shown, as text.
 
 /**
+ * @typedef {"mass"|"ratio"} Measure  w₁ − w₂, or w₁ ÷ w₂
+ * @typedef {{first: number, second: number, measure: Measure}} Pair  numbers of two maps of a head
+ *
  * @typedef {object} Linked
  * @property {string | null} head  null where there is only one, or none was named
  * @property {View | null} view  null for the whole map
  * @property {number | null} pin
- * @property {[number, number] | null} difference
+ * @property {Pair | null} difference
  */
 
 /** @param {Linked} linked */
@@ -19,7 +22,7 @@ function linkText({ head, view, pin, difference }) {
     parts.set("span", round(view.span));
   }
   if (pin !== null) parts.set("pin", String(pin));
-  if (difference) parts.set("diff", difference.join("-"));
+  if (difference) parts.set("diff", pairText(difference));
   return parts.toString();
 }
 
@@ -36,8 +39,21 @@ function readLink(text) {
   };
 }
 
-/** @param {string} text `0-1` @returns {[number, number] | null} */
+/** @type {Measure[]} */
+const MEASURES = ["mass", "ratio"];
+
+/** `0-1`, or `0-1-ratio`. @param {Pair} pair */
+function pairText({ first, second, measure }) {
+  return [first, second, ...(measure === "mass" ? [] : [measure])].join("-");
+}
+
+/** What `pairText` wrote. @param {string} text @returns {Pair | null} */
 function pairOf(text) {
-  const found = /^(\d{1,3})-(\d{1,3})$/.exec(text);
-  return found ? [Number(found[1]), Number(found[2])] : null;
+  const found = /^(\d{1,3})-(\d{1,3})(-ratio)?$/.exec(text);
+  return found && { first: Number(found[1]), second: Number(found[2]), measure: found[3] ? "ratio" : "mass" };
+}
+
+/** @param {string} first @param {string} second @param {Measure} measure */
+function pairName(first, second, measure) {
+  return `${first} ${measure === "mass" ? "−" : "÷"} ${second}`;
 }

@@ -10,7 +10,7 @@
  * @property {MapEntry[]} maps
  * @property {string} [title]
  * @property {string[] | null} [tokens]
- * @property {[number, number] | null} [difference]  numbers of two maps of a head
+ * @property {Pair | null} [difference]
  * @property {string} [state]  as `state()` gave it
  * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
@@ -18,12 +18,8 @@
  */
 
 const ZOOM_STEP = 0.5;
-/** How far an arrow moves, in views. */
-const ARROW_STEP = 0.125;
 /** Tokens in view after a jump to one source, at most. */
 const JUMP_SPAN = 48;
-/** @type {Record<string, [number, number]>} */
-const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 class MapView {
   /** @param {HTMLElement} root @param {Options} options */
@@ -55,6 +51,7 @@ class MapView {
     this.drawing = null;
     /** @type {(() => void)[]} */
     this.waiting = [];
+    this.keys = new Keys(this);
     this.build();
     this.watch();
     this.ready = this.restore(options.state ?? "");
@@ -87,7 +84,7 @@ class MapView {
       (value) => this.show(value, this.difference));
     if (this.heads.length > 1) bar.append(this.headChoice.label);
     this.differenceChoice = selectBox("Difference", [["", "none"]], (value) =>
-      this.show(this.head, value ? pairOf(value) : null));
+      this.show(this.head, pairOf(value)));
     bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
       toolButton("Save PNG", "save this view as a picture", () => this.savePicture("png")),
       toolButton("SVG", "save this view as SVG", () => this.savePicture("svg")));
@@ -124,7 +121,7 @@ class MapView {
     return this.options.maps.filter((map) => map.head === head);
   }
 
-  /** Shows the maps of one head. @param {string} head @param {[number, number] | null} pair */
+  /** Shows the maps of one head. @param {string} head @param {Pair | null} pair */
   async show(head, pair) {
     this.head = head;
     this.difference = pair;
@@ -132,7 +129,7 @@ class MapView {
     const entries = this.entries();
     const sources = await Promise.all(entries.map((entry) => this.source(entry)));
     if (head !== this.head || pair !== this.difference) return; // another was chosen meanwhile
-    const isPair = pair && pair[0] !== pair[1] && pair.every((at) => at < sources.length);
+    const isPair = pair && pair.first !== pair.second && Math.max(pair.first, pair.second) < sources.length;
     this.difference = isPair ? pair : null;
     const shown = entries.map((entry, at) => this.panel(entry.name, sources[at]));
     this.lists = shown.map((panel) => this.sourcesList(panel));
@@ -165,10 +162,10 @@ class MapView {
     return new Panel(name, source, (panel) => this.actions(panel), () => this.draw());
   }
 
-  /** @param {MapEntry[]} entries @param {Source[]} sources @param {[number, number]} pair */
-  differencePanel(entries, sources, [first, second]) {
-    const name = `${entries[first].name} against ${entries[second].name}`;
-    const source = new DifferenceSource(sources[first], sources[second]);
+  /** @param {MapEntry[]} entries @param {Source[]} sources @param {Pair} pair */
+  differencePanel(entries, sources, { first, second, measure }) {
+    const name = pairName(entries[first].name, entries[second].name, measure);
+    const source = new DifferenceSource(sources[first], sources[second], measure);
     return this.panel(name, /** @type {any} */ (source));
   }
 
@@ -182,9 +179,10 @@ class MapView {
     /** @type {[string, string][]} */
     const pairs = [["", "none"]];
     entries.forEach((one, first) => entries.forEach((other, second) => {
-      if (first < second) pairs.push([`${first}-${second}`, `${one.name} against ${other.name}`]);
+      if (first >= second) return;
+      for (const measure of MEASURES) pairs.push([pairText({ first, second, measure }), `${pairName(one.name, other.name, measure)} (${measure})`]);
     }));
-    this.differenceChoice.fill(pairs, this.difference ? this.difference.join("-") : "");
+    this.differenceChoice.fill(pairs, this.difference ? pairText(this.difference) : "");
     this.differenceChoice.label.hidden = pairs.length === 1;
     this.headChoice.control.value = this.head;
     this.fillLegend(entries);
@@ -192,16 +190,17 @@ class MapView {
 
   /** @param {MapEntry[]} entries */
   fillLegend(entries) {
-    const meta = this.panels[0].source.meta;
+    const { meta } = this.panels[0].source;
+    const isWindowed = this.panels.some(({ source }) => (source.firstSeen?.(meta.queryLength - 1) ?? 0) > 0);
     const parts = [colourBar("weight, the same scale in every map (logarithmic)", SEQUENTIAL,
       weightTicks(this.shared))];
     if (this.difference) {
-      const [first, second] = this.difference.map((at) => entries[at].name);
-      const label = `difference: blue where ${second} is larger, orange where ${first} is`;
-      parts.push(colourBar(label, DIVERGING[this.theme()], octaveTicks()));
+      const [first, second] = [this.difference.first, this.difference.second].map((at) => entries[at].name);
+      const label = `${pairName(first, second, this.difference.measure)}: blue where ${second} is larger, orange where ${first} is`;
+      parts.push(colourBar(label, DIVERGING[this.theme()], differenceTicks(this.difference.measure, this.shared)));
     }
     this.legend.replaceChildren(...parts,
-      element("div", { class: "fa-notes" }, ...legendNotes(meta.pool, meta.trainLength, this.shared)));
+      element("div", { class: "fa-notes" }, ...legendNotes(meta, this.shared, isWindowed)));
   }
 
   // The view
@@ -220,7 +219,7 @@ class MapView {
       point: (x, y) => this.point(panel.plot.holds(x, y) ? token(x, y) : null),
       leave: () => this.point(null),
       pick: (x, y) => this.pick(panel.plot.holds(x, y) ? token(x, y) : null),
-      press: (key, shift) => this.press(key, shift),
+      press: (key, shift) => this.keys.press(key, shift),
     };
   }
 
@@ -285,6 +284,13 @@ class MapView {
     this.report();
   }
 
+  letGo() {
+    this.pin = null;
+    this.cross = null;
+    this.crossed();
+    this.report();
+  }
+
   /** The query whose sources are listed. */
   reader() {
     if (this.pin !== null) return Math.min(this.pin, this.queryLength - 1);
@@ -323,66 +329,6 @@ class MapView {
   token(position) {
     const token = this.tokens?.[position];
     return token === undefined ? "–" : tokenText(token);
-  }
-
-  // Keys
-
-  /** @param {string} key @param {boolean} shift */
-  press(key, shift) {
-    const arrow = ARROWS[key];
-    if (arrow && shift) this.step(arrow);
-    else if (arrow) {
-      const far = this.view.span * ARROW_STEP;
-      this.look(panned(this.view, arrow[0] * far, arrow[1] * far, this.extent));
-    } else if (key === "+" || key === "=") this.zoom(ZOOM_STEP, kept(this.view, this.cross));
-    else if (key === "-" || key === "−" || key === "_") this.zoom(1 / ZOOM_STEP, kept(this.view, this.cross));
-    else if (key === "Home") this.whole();
-    else if (key === "Enter") this.pick(this.cross);
-    else if (key === "Escape") this.letGo();
-    else return false;
-    return true;
-  }
-
-  letGo() {
-    this.pin = null;
-    this.cross = null;
-    this.crossed();
-    this.report();
-  }
-
-  /** Moves the cross by one drawn cell. @param {[number, number]} arrow */
-  step([down, right]) {
-    const cell = Math.max(1, Math.round(this.view.span / 64));
-    const from = this.cross ?? middle(this.view);
-    const within = (/** @type {number} */ value, /** @type {number} */ length) =>
-      Math.min(Math.max(Math.floor(value), 0), length - 1);
-    this.cross = {
-      query: within(from.query + down * cell, this.queryLength),
-      key: within(from.key + right * cell, this.keyLength),
-    };
-    this.follow();
-    this.crossed();
-    this.announce();
-  }
-
-  /** Moves the view when the cross has left it. */
-  follow() {
-    const { query, key } = /** @type {{query: number, key: number}} */ (this.cross);
-    const isOut = (/** @type {number} */ at, /** @type {number} */ start) =>
-      at < start || at + 1 > start + this.view.span;
-    if (isOut(query, this.view.query) || isOut(key, this.view.key)) {
-      this.look(centred(this.view, query, key, this.extent));
-    }
-  }
-
-  /** Says the pair and its weights to those who hear the page. */
-  async announce() {
-    const { cross } = this;
-    if (!cross) return;
-    const weights = await Promise.all(this.panels.map((panel) => panel.worded(cross)));
-    if (cross !== this.cross) return;
-    const said = this.panels.map((panel, at) => `${panel.name}: ${weights[at][1]}`);
-    this.live.textContent = `${this.where.textContent}. ${said.join("; ")}`;
   }
 
   // Drawing

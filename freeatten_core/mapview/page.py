@@ -53,6 +53,7 @@ SCRIPTS = (
     "picture.js",
     "thumbnail.js",
     "controls.js",
+    "keys.js",
     "map.js",
     "boot.js",
 )

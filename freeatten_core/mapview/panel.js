@@ -61,10 +61,11 @@ class Panel {
 
   /** Takes colours on, and paints the tiles it has anew. @param {LogScale} shared @param {Look} look */
   colour(shared, look) {
-    const table = this.isDifference ? octaveColours(look.theme)
+    const table = this.isDifference ? differenceColours(look.theme)
       : byteColours(this.source.meta.scale, shared);
-    this.colouring = (region) => {
-      const { codes, octaves } = region;
+    const full = fullMass(shared);
+    this.colouring = ({ codes, octaves, mass }) => {
+      if (mass) return (at) => table[massStep(mass[at], full)];
       return octaves ? (at) => table[octaveStep(octaves[at])] : (at) => table[codes[at]];
     };
     if (this.overview) this.overview = this.tiled(this.overview.region);
@@ -181,7 +182,8 @@ class Panel {
     const [first, second] = await source.pair(query, key);
     if (first.kind === "hidden") return ["", "not visible"];
     const value = first.value - second.value;
-    return [String(value), `${weightText(first)} against ${weightText(second)}`];
+    const said = source.measure === "mass" ? [number(Number(value.toPrecision(3)))] : [];
+    return [String(value), [...said, `${weightText(first)} against ${weightText(second)}`].join(": ")];
   }
 
   /** What a cell of several tokens stands for. */

@@ -21,9 +21,10 @@ function picture(panels, title, caption, scale, look) {
   sheet.y = top + box.height + 8;
   sheet.words("weight (log scale); hatched: not visible");
   sheet.colours(SEQUENTIAL, weightTicks(scale));
-  if (panels.some(({ isDifference }) => isDifference)) {
+  const difference = panels.map(({ source }) => source).find((one) => one instanceof DifferenceSource);
+  if (difference) {
     sheet.words("difference: orange where the first is larger, blue where the second is");
-    sheet.colours(DIVERGING[look.theme], octaveTicks());
+    sheet.colours(DIVERGING[look.theme], differenceTicks(difference.measure, scale));
   }
   for (const text of caption) sheet.words(text, { color: look.soft });
   return sheet;

@@ -71,19 +71,21 @@ function weightTicks(scale) {
   return ticks;
 }
 
-/** Ticks of a difference, either way. */
-function octaveTicks() {
-  const ends = `${count(2 ** OCTAVES)}×`;
-  const half = `${count(2 ** (OCTAVES / 2))}×`;
-  const texts = [ends, half, "equal", half, ends];
-  return texts.map((text, at) => ({ at: at / (texts.length - 1), text }));
+/** Ticks of a difference, either way. @param {Measure} measure @param {LogScale} scale */
+function differenceTicks(measure, scale) {
+  const full = fullMass(scale);
+  const [half, ends] = measure === "mass" ? [full / 16, full].map(number)
+    : [OCTAVES / 2, OCTAVES].map((octaves) => `${count(2 ** octaves)}×`);
+  const texts = measure === "mass" ? [`−${ends}`, `−${half}`, "0", half, ends] : [ends, half, "equal", half, ends];
+  const shares = measure === "mass" ? [0, 0.375, 0.5, 0.625, 1] : [0, 0.25, 0.5, 0.75, 1];
+  return texts.map((text, at) => ({ at: shares[at], text }));
 }
 
-/** @param {string} pool @param {number | null} trained @param {LogScale} scale */
-function legendNotes(pool, trained, scale) {
+/** @param {Meta} meta @param {LogScale} scale @param {boolean} isWindowed */
+function legendNotes({ pool, trainLength: trained }, scale, isWindowed) {
   const notes = [element("span", { class: "fa-note" },
     element("i", { class: "fa-swatch fa-swatch-hidden" }),
-    element("span", { text: "not visible: a later token" }))];
+    element("span", { text: `not visible: a later token${isWindowed ? ", or one before the window" : ""}` }))];
   const low = element("i", { class: "fa-swatch" });
   low.style.background = css(SEQUENTIAL[0]);
   const floor = number(Number((2 ** scale.floor).toPrecision(1)));

@@ -18,7 +18,8 @@
  * @property {number} query_start
  * @property {number} key_start
  * @property {Float32Array | null} [weights]  exact
- * @property {Float32Array} [octaves]  of a difference
+ * @property {Float32Array} [octaves]  of a difference by ratio
+ * @property {Float32Array} [mass]  of a difference by mass
  *
  * @typedef {{value: number, kind: "weight"|"zero"|"hidden", least?: number}} Weight
  * `least`: smaller weights cannot be told from 0.
@@ -78,6 +79,8 @@ class PayloadSource {
     this.key = arrays.key.data;
     /** @type {Computed} */
     this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
+    /** Keys between two carries of stick-breaking. */
+    this.block = metadata.block ?? 0;
     this.levels = levelsOf(arrays);
     this.finest = Math.min(Infinity, ...this.levels.keys());
   }
@@ -120,6 +123,11 @@ class PayloadSource {
   /** @param {number} query @param {number} key @returns {Promise<Weight>} */
   async weight(query, key) {
     if (key > this.last(query) || key < this.firstSeen(query)) return { value: 0, kind: "hidden" };
+    if (this.rows.carry) {
+      const found = new Float32Array(1);
+      this.fillSticks(found, query, key, key + 1);
+      return { value: found[0], kind: "weight" };
+    }
     const dot = this.dot(query, key);
     const value = this.rowFormula(query)(dot, key);
     const isZero = value < 0 || (value === 0 && this.computed.positivity === "relu");
@@ -136,6 +144,7 @@ class PayloadSource {
   /** Weights of the visible keys k0 to k1 of a query into `row`; the rest of it is left alone. */
   fillRow(/** @type {Float32Array} */ row, /** @type {number} */ query,
     /** @type {number} */ k0, /** @type {number} */ k1) {
+    if (this.rows.carry) return this.fillSticks(row, query, k0, k1);
     const { dim, key } = this;
     const own = this.query.subarray(query * dim, (query + 1) * dim);
     const formula = this.rowFormula(query);
@@ -158,6 +167,30 @@ class PayloadSource {
       row[j - k0 + 3] = Math.max(formula(d, j + 3), 0);
     }
     for (; j < end; j += 1) row[j - k0] = Math.max(formula(this.dot(query, j), j), 0);
+    return end - k0;
+  }
+
+  /** As `fillRow`, of stick-breaking: every block of keys is gone through from its end. */
+  fillSticks(/** @type {Float32Array} */ row, /** @type {number} */ query,
+    /** @type {number} */ k0, /** @type {number} */ k1) {
+    const { carry, key_scale: keyScale, scale, bias, out } = this.rows;
+    const [apart, own, first] = [this.byDistance(query), this.last(query), this.firstSeen(query)];
+    const end = Math.min(k1, own + 1);
+    const start = Math.max(k0, first);
+    const blocks = carry.shape[1];
+    for (let block = Math.floor(start / this.block); block * this.block < end; block += 1) {
+      const low = Math.max(start, block * this.block);
+      const high = Math.min(own, (block + 1) * this.block);
+      const scores = new Float64Array(Math.max(0, high - low));
+      for (let at = 0; at < scores.length; at += 1) {
+        const dot = this.dot(query, low + at);
+        scores[at] = scale.data[query] * keyScale.data[low + at] * dot + bias.data[query]
+          + apart(low + at);
+      }
+      breakSticks(scores, carry.data[query * blocks + block]);
+      row.set(scores.subarray(0, Math.max(0, Math.min(end, high) - low)), low - k0);
+    }
+    if (own >= start && own < end) row[own - k0] = out.data[query];
     return end - k0;
   }
 
@@ -307,12 +340,13 @@ function largest(weights, many) {
   return best;
 }
 
-/** Two maps of the same text: log2 of first / second. */
+/** Two maps of the same text: first − second, or log2 of first / second. */
 class DifferenceSource {
-  /** @param {Source} first @param {Source} second */
-  constructor(first, second) {
+  /** @param {Source} first @param {Source} second @param {Measure} measure */
+  constructor(first, second, measure) {
     this.first = first;
     this.second = second;
+    this.measure = measure;
     /** @type {Meta} */
     this.meta = { ...first.meta, kind: "difference" };
   }
@@ -333,10 +367,12 @@ class DifferenceSource {
     const both = await Promise.all([this.first.region(...bounds), this.second.region(...bounds)]);
     const [first, second] = both;
     if (!first || !second) return null;
-    const a = log2Of(first, this.first.meta.scale);
-    const b = log2Of(second, this.second.meta.scale);
-    const octaves = Float32Array.from({ length: first.codes.length }, (_, at) => a(at) - b(at));
-    return { ...first, octaves, weights: null };
+    const [a, b] = [log2Of(first, this.first.meta.scale), log2Of(second, this.second.meta.scale)];
+    const [c, d] = [weightOf(first, this.first.meta.scale), weightOf(second, this.second.meta.scale)];
+    const { length } = first.codes;
+    return this.measure === "mass"
+      ? { ...first, mass: Float32Array.from({ length }, (_, at) => c(at) - d(at)), weights: null }
+      : { ...first, octaves: Float32Array.from({ length }, (_, at) => a(at) - b(at)), weights: null };
   }
 
   /** Both weights. @param {number} query @param {number} key */
@@ -349,4 +385,11 @@ class DifferenceSource {
 function log2Of({ weights, codes }, scale) {
   if (!weights) return (at) => decodedLog2(codes[at], scale);
   return (at) => Math.max(weights[at] > 0 ? Math.log2(weights[at]) : scale.floor, scale.floor);
+}
+
+/** @param {Region} region @param {LogScale} scale @returns {(at: number) => number} */
+function weightOf({ weights, codes }, scale) {
+  if (weights) return (at) => weights[at];
+  const table = Float32Array.from({ length: 256 }, (_, code) => (code ? 2 ** decodedLog2(code, scale) : 0));
+  return (at) => table[codes[at]];
 }

@@ -29,3 +29,17 @@ function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, 
     return above > 0 ? out * above ** power : -1;
   };
 }
+
+/**
+ * Weights of stick-breaking: `scores` of a block of keys become weights, from the last to the
+ * first; `left` is the logarithm of what the keys behind the block left.
+ * @param {Float64Array} scores  −Infinity where a key takes nothing
+ * @param {number} left
+ */
+function breakSticks(scores, left) {
+  for (let at = scores.length - 1; at >= 0; at -= 1) {
+    const score = scores[at];
+    left -= POSITIVITY.softplus(score);
+    scores[at] = Math.exp(score + left);
+  }
+}

@@ -32,6 +32,7 @@ from .finite import first_not_finite
 from .low_precision import precision_entry
 from .request import Control, Drawn, Request, draw_texts
 from .row_entry import FAILED, missing_entry, position_edges, row_entry
+from .scored import check_known
 from .scoring import Losses, joined, score_texts, swapped_losses
 
 __all__ = [
@@ -141,6 +142,7 @@ def _score_row(
     watch: Watch,
 ) -> tuple[dict[str, Any], Losses]:
     trained = row.restart_length
+    check_known(row.name, [text.tokens for text in selection.texts], row.vocab_size)
     model, temperatures = _model(request, row, fitting, watch)
     parts: list[Losses] = []
     # a text at a time on a CPU, so that a first result is on screen within seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,14 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.transformers_model import CausalModel
 
-__all__ = ["check_lengths", "check_logits", "check_model", "check_texts", "check_windows"]
+__all__ = [
+    "check_known",
+    "check_lengths",
+    "check_logits",
+    "check_model",
+    "check_texts",
+    "check_windows",
+]
 
 Tokens = NDArray[np.int64]
 
@@ -56,6 +63,20 @@ def check_windows(texts: Sequence[Tokens], lengths: Any, train_length: int) -> N
                 f"texts[{index}] has {len(tokens):,} tokens; the longest length needs "
                 f"{longest + 1:,}"
             )
+
+
+def check_known(name: str, texts: Iterable[Tokens], vocab_size: int) -> None:
+    """Whether a model knows every token of its texts; its tokenizer can have tokens added to it.
+
+    Raises:
+        UsageError: it does not.
+    """
+    largest = max(int(tokens.max()) for tokens in texts)
+    if largest >= vocab_size:
+        raise UsageError(
+            f"{name}: a text has token {largest:,} of its tokenizer, and the model knows those up "
+            f"to {vocab_size - 1:,}"
+        )
 
 
 def check_model(model: object) -> None:

@@ -10,19 +10,19 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.basics.checks import described
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import check_utf8, expanded
-from freeatten_core.basics.suggestions import closest_path
+from freeatten_core.basics.suggestions import closest, closest_path
 from freeatten_core.variants.variant import Variant
 
 from .format import CONFIG, FILES, check_files, read_config
 
-__all__ = ["RECALL_MODELS", "fetch_files", "locate", "shipped", "slug"]
+__all__ = ["fetch_files", "is_near_shipped", "locate", "shipped", "slug"]
 
-MODELS, RECALL_MODELS = "checkpoints", "recall"
-"""Folders of `assets`."""
+MODELS = "checkpoints"
+"""The folder of `assets` with models of text; those of a task lie in one of its name."""
 
 
 def shipped(kind: str = MODELS) -> list[str]:
-    """The names of the shipped checkpoints of a kind: `checkpoints` read text, `recall` answers."""
+    """The names of the shipped checkpoints: those that read text, or of a task by its name."""
     return sorted(path.parent.name for path in assets().glob(f"{kind}/*/{CONFIG}"))
 
 
@@ -62,6 +62,15 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         "Face repository owner/name in freeatten's format"
         + (close or f"; known: {', '.join(names)}")
     )
+
+
+def is_near_shipped(text: str) -> bool:
+    """Whether a name is a variant's, or resembles that of a shipped checkpoint."""
+    try:
+        slug(text)
+    except ValueError:
+        return closest(text, shipped()) is not None
+    return True
 
 
 def _closest(text: str, names: Sequence[str] = ()) -> str:

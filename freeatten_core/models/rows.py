@@ -19,7 +19,7 @@ from freeatten_core.variants.variant import Variant, nearest
 from .catalogue import locate, shipped, slug
 from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
-from .transformers_model import CausalModel, is_causal_source, load_causal_model
+from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model
 
 __all__ = [
     "ROWS",
@@ -222,10 +222,11 @@ def allowed_source(source: str) -> str:
 
 
 def split_modifiers(source: str) -> tuple[str, str]:
-    """`softmax+yarn` as `softmax` and `+yarn`; the name of a folder can have a plus too."""
+    """`softmax+yarn` as `softmax` and `+yarn`; the name of what is there can have a plus too."""
     ends = [len(source), *(at for at, character in enumerate(source) if character == "+")]
     for end in sorted(ends, reverse=True):
-        if expanded(source[:end]).is_dir():
+        path = expanded(source[:end])
+        if path.is_dir() or (is_gguf(source[:end]) and path.is_file()):
             return source[:end], source[end:]
     name, plus, modifiers = source.partition("+")
     return name, plus + modifiers

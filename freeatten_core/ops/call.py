@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_flag
+from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
@@ -287,6 +288,10 @@ def check(
     """The call as a `Problem`, or an error that names the argument, its value and the limit."""
     stages = stages_of(what_computes(variant))
     check_flag("is_causal", is_causal)
+    if stages.needs_order and not is_causal:
+        raise UsageError(
+            f"{stages} needs is_causal=True: it goes back from a row's own key, key by key"
+        )
     check_flag("enable_gqa", enable_gqa)
     named = {"query": query, "key": key} | ({} if value is None else {"value": value})
     check_tensors(named)

@@ -21,13 +21,15 @@ class RowStatistics:
 
     Entropy, `sum_squares` and `mean_distance` are of the row divided by its sum: rows of
     `sigmoid`, `relu` and `count` variants do not sum to 1. The first four give the weights of
-    any keys back, at the cost of those keys alone.
+    any keys back, at the cost of those keys alone; of stick-breaking they give none. What no key
+    takes there, the remainder, counts as the weight of the row's own key.
     """
 
     normaliser: Tensor
-    """`log Σ exp(s)` for `exp`, `S = Σ f` for other positivities."""
+    """`log Σ exp(s)` for `exp`, `S = Σ f` for other positivities; 1 for stick-breaking."""
     u_max: Tensor
-    """The largest `N·a − O`; for variants without sharpening the largest `f` (after the shift)."""
+    """The largest `N·a − O`; for variants without sharpening the largest `f` (after the shift), for
+    stick-breaking the largest weight."""
     offset: Tensor
     """`O` of the re-weighting, 0 or 1."""
     raised: Tensor

@@ -13,8 +13,9 @@ from .comparison import delta_table, loss_table, provenance
 from .format import Entry, Result, count, number, plural
 from .markdown import plain, table
 from .retrieval import accuracy_table, retrieval_provenance
+from .tasks import task_sentence, task_title
 
-__all__ = ["card", "recall_card"]
+__all__ = ["card", "task_card"]
 
 NOTHING_STORED = "Nothing has been stored for this checkpoint yet."
 
@@ -41,36 +42,33 @@ def card(
     return "\n".join(lines) + "\n"
 
 
-def recall_card(
+def task_card(
     variant: Variant,
     about: Mapping[str, Any],
     result: Result | None,
     *,
     licence: str | None = None,
 ) -> str:
-    """The model card of a checkpoint of the recall task.
+    """The model card of a checkpoint of a synthetic task.
 
     Args:
         variant: what was trained.
         about: `curve.json`.
-        result: the stored result of `freeatten retrieve --task recall`, if there is one.
+        result: the stored result of `freeatten retrieve` on its task, if there is one.
         licence: as for `card`.
     """
-    lines = _front_matter("[attention]", licence), *_recall_lines(variant, about, result)
+    lines = _front_matter("[attention]", licence), *_task_lines(variant, about, result)
     return "\n".join(lines) + "\n"
 
 
-def _recall_lines(
-    variant: Variant, about: Mapping[str, Any], result: Result | None
-) -> Iterator[str]:
+def _task_lines(variant: Variant, about: Mapping[str, Any], result: Result | None) -> Iterator[str]:
     task, length = about["task"], count(about["recipe"]["train_length"])
-    yield f"\n# freeatten: `{variant}`, associative recall\n"
+    does, tokens = task_sentence(task, length)
+    yield f"\n# freeatten: `{variant}`, {task_title(task['kind'])}\n"
     yield (
-        f"A model with `{variant}` attention ({_source(variant)}) that answers queries about "
-        f"{task['pairs']} key-value pairs among filler, trained at {length} tokens to see what is "
+        f"A model with `{variant}` attention ({_source(variant)}) that {does} to see what is "
         "still found in longer sequences. Its tokens are not text, so it has no tokenizer. "
-        f"{task['keys']} keys, {task['values']} values, a token for every pair of them, "
-        f"{task['fillers']} fillers; `freeatten_core/data/recall_task.py` makes the sequences."
+        f"{tokens}"
     )
     yield "\n## Measured\n"
     rows = [] if result is None else _rows_of(variant, result)

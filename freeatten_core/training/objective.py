@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from freeatten_core.data.recall_task import UNSCORED
+from freeatten_core.data.tasks.task import UNSCORED
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends.choice import FUSED_DIMS
 from freeatten_core.variants.stages import OwnFunctionName

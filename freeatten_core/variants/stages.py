@@ -36,8 +36,9 @@ Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
 `dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
 Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
-Normalise = Literal["l1", "count", "none"]
-"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys."""
+Normalise = Literal["l1", "count", "none", "stick-breaking"]
+"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys. `stick-breaking`:
+times what the nearer keys leave; the row's own key takes the rest."""
 
 P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
 
@@ -47,7 +48,8 @@ class Stages:
     """The four stages of an attention; what kernels compute.
 
     Raises:
-        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`.
+        UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`, or
+            stages that cannot go together.
     """
 
     score: Score = "dot"
@@ -60,10 +62,15 @@ class Stages:
             value = getattr(self, stage)
             if value not in legal:
                 raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
+        if self.normalise == "stick-breaking" and self.positivity != "sigmoid":
+            raise UsageError(
+                "stick-breaking needs positivity='sigmoid', a share from 0 to 1 of what is left; "
+                f"positivity is {self.positivity!r}"
+            )
         if self.sharpen is None:
             return
         object.__setattr__(self, "sharpen", check_whole("p", self.sharpen, P_MIN, P_MAX))
-        if self.normalise != "l1":
+        if not self.can_sharpen:
             raise UsageError(
                 f"sharpening needs normalise='l1', because it compares N·a with 1; "
                 f"normalise is {self.normalise!r}"
@@ -77,7 +84,17 @@ class Stages:
     @property
     def sums_to_one(self) -> bool:
         """Whether rows sum to 1, so that a row divided by its sum is the row."""
+        return self.normalise in ("l1", "stick-breaking")
+
+    @property
+    def can_sharpen(self) -> bool:
+        """Whether its rows can be re-weighted."""
         return self.normalise == "l1"
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether a weight depends on which keys lie between it and the row's own."""
+        return self.normalise == "stick-breaking"
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p`."""
@@ -149,6 +166,7 @@ PLAIN_STAGES: Mapping[str, Stages] = {
     "relu": Stages(positivity="relu", normalise="count"),
     "softplus": Stages(positivity="softplus"),
     "lssa-count": Stages(score="length-cosine", positivity="softplus", normalise="count"),
+    "stick-breaking": Stages(positivity="sigmoid", normalise="stick-breaking"),
 }
 """Without sharpening, by name."""
 
@@ -157,5 +175,6 @@ SHARPENED_STAGES: Mapping[str, Stages] = {
     "softmax-r": PLAIN_STAGES["softmax"],
     "softmax-ls-r": PLAIN_STAGES["softmax-ls"],
     "softplus-r": PLAIN_STAGES["softplus"],
+    "sigmoid-r": replace(PLAIN_STAGES["sigmoid"], normalise="l1"),
 }
 """What each sharpened name sharpens."""

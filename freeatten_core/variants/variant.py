@@ -234,6 +234,8 @@ SOURCES: Mapping[str, str] = {
     "softplus": "ablation",
     "softplus-r": "ablation",
     "lssa-count": "ablation of the l1 norm",
+    "stick-breaking": "Tan et al., arXiv 2410.17980",
+    "sigmoid-r": "ablation in arXiv 2501.13428, with l1",
 }
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -165,30 +164,64 @@ def test_proxies_and_certificates_are_the_users_again_for_the_hub():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_noted_wherever_its_exception_goes(number):
+def test_a_signal_is_noted_and_a_second_one_interrupts(number):
     before = signal.getsignal(number)
-    with environment.stopped_by_signals() as stop:
-        assert not stop.is_set()
+    with environment.stop_signals() as came:
+        signal.raise_signal(number)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
-        assert stop.is_set()
+        assert [came.get_nowait(), came.get_nowait()] == [number, number]
     assert signal.getsignal(number) is before
 
 
-def test_what_an_import_makes_of_a_signal_is_no_bug(monkeypatch, capsys):
-    def launch(*_):
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGTERM)
-        raise AttributeError("a module that is half there")
+AT_EVERY_LINE = """
+import signal, sys
+from types import SimpleNamespace
+from freeatten_app import serve
+from freeatten_app.server import environment
 
+def signalled(turn):
+    lines = 0
+    def trace(frame, event, _argument):
+        nonlocal lines
+        lines += event == "line"
+        if event == "line" and lines == turn:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGTERM)
+        return trace
+    def launch(*_):
+        sys.settrace(trace)
+        return SimpleNamespace(close=lambda verbose: sys.settrace(None))
+    serve.launch = launch
     analyses = SimpleNamespace(close=lambda: None)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    serve.run(analyses, "127.0.0.1", 1, None, browser=False)
+    return lines
+
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+environment.say = serve.say = lambda *_, **__: None
+turns = 0
+while signalled(turns + 1) > turns:
+    turns += 1
+print(turns)
+"""
+
+
+def test_a_signal_ends_the_server_at_whatever_line_it_comes():
+    done = ended(
+        [sys.executable, "-c", AT_EVERY_LINE], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert int(done.stdout) > 5
+
+
+def test_a_fault_is_shown_though_a_signal_came(monkeypatch):
+    def launch(*_):
+        signal.raise_signal(signal.SIGTERM)
+        raise AttributeError("a fault")
+
     monkeypatch.setattr(serve, "launch", launch)
-    with patch.dict(os.environ):
-        serve.run(analyses, "127.0.0.1", 1, None, browser=False)
-        assert capsys.readouterr().err == "\nstopped\n"
-        monkeypatch.setattr(signal, "raise_signal", lambda _: None)
-        with pytest.raises(AttributeError):
-            serve.run(analyses, "127.0.0.1", 1, None, browser=False)
+    with patch.dict(os.environ), pytest.raises(AttributeError, match="a fault"):
+        serve.run(SimpleNamespace(close=lambda: None), "127.0.0.1", 1, None, browser=False)
 
 
 # Standard streams

@@ -46,6 +46,7 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.comparison import Comparison
+from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.definitions.own_function import find
 from freeatten_core.variants.variant import MODIFIERS
 
@@ -273,6 +274,26 @@ def test_a_modifier_changes_what_is_seen(server):
     assert not torch.allclose(*keys)
     given = {"ids": [scaled], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
     assert "--checkpoint softmax+yarn " in ask(server, "view_command", **given)["command"]
+
+
+def test_under_a_window_the_page_is_told_what_is_seen(server):
+    length, window, query = 1024, 512, 900
+    name = analysed(server, "softmax+window", length=length, text=LONG)
+    found = server.get(name)
+    assert set(found.facts()["windows"].values()) == {window}
+    place = {"layer": 0, "head": 0}
+    assert ask(server, "open_map", id=name, **place)["window"] == window
+    told = ask(server, "row", id=name, **place, query=query)["weights"]
+    weights = np.frombuffer(base64.b64decode(told), dtype="<f4")
+    vectors = (each.double()[None, None] for each in found.capture.head(0, 0))
+    wanted = staged.stages(*vectors, "softmax", window=window).weights[0, 0, query]
+    np.testing.assert_allclose(weights, wanted[: query + 1], rtol=1e-3, atol=1e-7)
+    region = {"q0": query, "q1": query + 1, "k0": 380, "k1": 400}
+    lines = ask(server, "cells", ids=[name], **place, **region)["lines"]
+    assert [line[3] for line in lines] == list(range(query + 1 - window, 400))
+    assert {each["reach"] for each in ask(server, "thumbnails", id=name)["heads"]} == {32}
+    row = ask(server, "stages", id=name, **place, position=query, power=None, last=None)
+    assert row["count"] == window
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,11 @@ SETUP = f"models={','.join(MODELS)}&text=given&len={LENGTH}&seed=0"
 READY = 40
 """Seconds for a first analysis on a busy machine."""
 COUNT_ADDRESSES = """() => {
-    const write = history.replaceState.bind(history);
     window.addresses = 0;
-    history.replaceState = (...given) => { window.addresses += 1; write(...given); };
+    for (const name of ["replaceState", "pushState"]) {
+        const write = history[name].bind(history);
+        history[name] = (...given) => { window.addresses += 1; write(...given); };
+    }
 }"""
 """Chromium takes 200 in ten seconds and then complains, though not when Playwright starts it."""
 SLIDE = """(slider) => {
@@ -222,8 +224,8 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     assert stored["softmax"]["loss"] not in losses
     assert len(losses) == 2 * (first - 1)
     again.locator("#result").select_option("stdlib-16x")
-    wait(again, "document.getElementById('picks').hidden")
-    assert again.locator("#all").is_visible()
+    wait(again, "!document.getElementById('all').parentElement.hidden")
+    assert again.locator("#picks").is_hidden()
     assert again.locator("#lines li").count() == 4
 
 
@@ -367,6 +369,31 @@ def test_every_head_has_a_picture_of_each_model(opened, served):
     colours = dict(zip(codes[seen].tolist(), drawn[seen].tolist(), strict=True))
     assert [colours[code] for code in codes[seen].tolist()] == drawn[seen].tolist()
     assert len(set(colours.values())) > 20
+
+
+def test_what_a_window_hides_is_hidden_everywhere(opened):
+    setup = "models=softmax%2Bwindow&text=given&len=1024&seed=0"
+    one = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 15"
+    page = opened(f"map&{setup}", f"{MAPS} && {one}")
+    canvas = page.locator(".site-head").first.locator("canvas")
+    drawn = np.array(canvas.evaluate(PIXELS)).reshape(64, 64) != 0
+    assert (drawn == np.tril(np.triu(np.ones((64, 64)), -32)).astype(bool)).all()
+    kinds = ask(
+        page,
+        """([query, keys]) => {
+            const { source } = freeatten.page.panels[0];
+            const kind = async (key) => (await source.weight(query, key)).kind;
+            return Promise.all(keys.map(kind));
+        }""",
+        [900, [388, 389, 900, 901]],
+    )
+    assert kinds == ["hidden", "weight", "weight", "hidden"]
+    assert "or one before the window" in page.locator(".fa-notes").text_content()
+    page.locator("#stages-tab").click()
+    wait(page, STAGES)
+    assert page.locator("#last-value").text_content() == "all 512"
+    page.locator("#position").fill("99")
+    wait(page, "document.getElementById('last-value').textContent === 'all 100'")
 
 
 def test_modifiers_are_written_behind_a_checkpoint(opened, served):
@@ -584,10 +611,106 @@ def test_the_difference_of_two_maps(opened):
     page = opened(f"map&{SETUP}&head=layer+2%2C+head+0&diff=0-1", MAPS)
     settled(page)
     names = page.locator(".fa-name").all_text_contents()
-    assert names == ["softmax", "lssar:p=15", "softmax against lssar:p=15"]
+    assert names == ["softmax", "lssar:p=15", "softmax − lssar:p=15"]
     page.evaluate("freeatten.page.point({ query: 300.5, key: 299.5 })")
     wait(page, "document.querySelectorAll('.fa-weight')[2].dataset.weight")
     assert shown(page, 2) == pytest.approx(shown(page, 0) - shown(page, 1), abs=1e-9)
+
+
+# One state of the page
+
+
+def test_what_is_no_longer_chosen_is_dimmed_and_says_so(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    assert page.locator("#stale").is_hidden()
+    page.locator("#length").select_option("1024")
+    assert f"Still shown: {LENGTH} tokens of words.txt" in page.locator("#stale").text_content()
+    opacity = "Number(getComputedStyle(document.getElementById('map-shown')).opacity)"
+    assert page.evaluate(opacity) < 0.5
+    page.locator("#undo").click()
+    assert page.locator("#length").input_value() == str(LENGTH)
+    assert page.evaluate(opacity) == 1
+    assert page.locator("#stale").is_hidden()
+
+
+def test_a_text_stays_and_so_do_head_pin_and_zoom_when_its_length_changes(opened):
+    page = opened(f"map&{SETUP}&head=layer+1%2C+head+2&q=100&k=50&span=60&pin=120", MAPS)
+    words = page.evaluate("freeatten.page.tokens")
+    page.locator("#length").select_option("1024")
+    page.locator("#look").click()
+    about = "document.getElementById('map-about').textContent.startsWith('1,024')"
+    wait(page, about, limit=READY)
+    settled(page)
+    assert page.evaluate("freeatten.page.tokens")[:LENGTH] == words
+    assert page.evaluate("freeatten.page.head") == "layer 1, head 2"
+    assert page.evaluate("freeatten.page.pin") == 120
+    assert page.evaluate("({...freeatten.page.view})") == {"query": 100, "key": 50, "span": 60}
+    wait(page, "location.hash.includes('len=1024')")
+    page.go_back()
+    wait(page, f"document.getElementById('map-about').textContent.startsWith('{LENGTH}')")
+    assert page.locator("#length").input_value() == str(LENGTH)
+
+
+def test_the_address_holds_a_request_and_a_reload_finds_its_job(opened, monkeypatch):
+    page = opened(f"map&{SETUP}", MAPS)
+    began, end = [], threading.Event()
+
+    def held(*given, **options):
+        began.append(given)
+        end.wait(30)
+        return capture(*given, **options)
+
+    monkeypatch.setattr("freeatten_core.analysis.capture", held)
+    try:
+        look_at(page, "a text that takes its time, " * 30)
+        assert "text=own" in page.evaluate("location.hash")
+        wait(page, "document.getElementById('status').textContent.startsWith('Reading')")
+        assert "is on its way" in page.locator("#stale").text_content()
+        page.locator("#entropy-tab").click()  # goes on with the request, not with what is shown
+        assert "text=own" in page.evaluate("location.hash")
+        page.reload()
+        wait(
+            page,
+            "document.getElementById('status')?.textContent.startsWith('Reading')",
+            limit=READY,
+        )
+        assert page.locator("#content").input_value().startswith("a text that takes its time")
+    finally:
+        end.set()
+    wait(page, f"window.freeattenApp?.ready && {CURVES}", limit=READY)
+    assert "pasted text" in page.locator("#entropy-about").text_content()
+    assert len(began) == 2  # one a model, though the page asked twice
+
+
+def test_the_way_back_undoes_views_and_results_and_stays_in_the_app(opened):
+    page = opened(f"map&{SETUP}&head=layer+1%2C+head+2", MAPS)
+    page.evaluate("freeatten.page.look({ query: 300, key: 200, span: 50 })")
+    wait(page, "location.hash.includes('span=50')")
+    page.go_back()
+    wait(page, "freeatten.page.view.span === given", LENGTH)
+    page.go_forward()
+    wait(page, "freeatten.page.view.span === 50")
+    page.evaluate("location.hash = 'compare'")
+    wait(page, "document.querySelectorAll('#lines li').length === 4")
+    page.locator("#result").select_option("books-16x")
+    wait(page, "document.getElementById('provenance').textContent.includes('books')")
+    page.go_back()
+    wait(page, "document.getElementById('result').value === 'stdlib-16x'")
+    wait(page, "!document.getElementById('provenance').textContent.includes('books')")
+
+
+def test_a_result_never_shows_under_the_name_of_another(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    page.evaluate(
+        "(() => { const box = document.getElementById('result'); box.value = 'books-32x';"
+        " box.dispatchEvent(new Event('change')); })()"
+    )
+    assert page.locator("#lines li").count() == 0
+    assert page.locator("#title").text_content() == page.evaluate(
+        "document.getElementById('result').selectedOptions[0].textContent"
+    )
+    wait(page, "document.querySelectorAll('#lines li').length > 1")
+    assert "16,384" in page.locator("#title").text_content()
 
 
 # One's own text

@@ -431,7 +431,7 @@ def test_a_link_restores_the_view(two, visit):
     assert view(again) == {"query": 150, "key": 100, "span": 50}
     assert again.evaluate("freeatten.page.pin") == 170
     assert again.locator("canvas").count() == 3
-    assert "softmax against lssar:p=15" in again.locator(".fa-name").last.text_content()
+    assert "softmax − lssar:p=15" in again.locator(".fa-name").last.text_content()
     again.evaluate("location.hash = 'q=1&k=2&span=30'")
     wait(again, "freeatten.page.view.span === 30 && freeatten.page.pin === null")
 
@@ -443,8 +443,10 @@ def test_a_broken_link_shows_the_whole(two, state, visit):
     assert page.locator("canvas").count() == 2
 
 
-def test_difference_map(head, two, visit):
-    page = visit(two, "diff=0-1&q=300&k=290&span=20")
+@pytest.mark.parametrize("measure", ["mass", "ratio"])
+def test_difference_map(head, two, visit, measure):
+    suffix = "" if measure == "mass" else "-ratio"
+    page = visit(two, f"diff=0-1{suffix}&q=300&k=290&span=20")
     settled(page)
     first, second = (head.library(name) for name in TWO)
     page.mouse.move(*place(page, 305, 300, index=2))
@@ -457,10 +459,44 @@ def test_difference_map(head, two, visit):
     page.evaluate("freeatten.page.letGo()")
     settled(page)
     octaves = (first.clamp(min=2**-24) / second.clamp(min=2**-24)).log2()
+    mass = first - second
+    told = 0
     for key in range(295, 302):
         red, _, blue = colour(page, 305, key, index=2)
-        if octaves[305, key].abs() > 2:
-            assert (red > blue) == (octaves[305, key] > 0)
+        strong, sign = {
+            "mass": (mass[305, key].abs() > 1e-3, mass[305, key] > 0),
+            "ratio": (octaves[305, key].abs() > 2, octaves[305, key] > 0),
+        }[measure]
+        if strong:
+            told += 1
+            assert (red > blue) == sign
+    assert told
+
+
+def test_a_difference_of_tiny_weights_is_pale_by_mass_and_strong_by_ratio(head, two, visit):
+    first, second = (head.library(name).clamp(min=2**-24) for name in TWO)
+    tiny = ((first < 1e-4) & (second < 1e-4) & ((first / second).log2().abs() > 5)).tril()
+    query, key = tiny.nonzero()[-1].tolist()
+    view = f"q={query - 10}&k={max(key - 10, 0)}&span=20"
+
+    def spread(suffix):
+        page = visit(two, f"diff=0-1{suffix}&{view}")
+        settled(page)
+        found = colour(page, query, key, index=2)
+        return max(found) - min(found)
+
+    assert spread("") < 30 < spread("-ratio")
+
+
+def test_the_way_back_undoes_a_view(two, visit):
+    page = visit(two)
+    for span in (100, 40):
+        look(page, query=150, key=100, span=span)
+        wait(page, "location.hash.includes(given)", f"span={span}")
+    page.go_back()
+    wait(page, "freeatten.page.view.span === 100")
+    page.go_back()
+    wait(page, "freeatten.page.view.span === given", LENGTH)
 
 
 def test_heads_are_a_choice(tmp_path, visit):

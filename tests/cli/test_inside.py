@@ -6,23 +6,26 @@ import re
 
 import pytest
 import torch
+from freeatten_cli.terminal.map_cells import HIDDEN, picture, token_grid
 from terminal import freeatten, refusal
 
 from freeatten_core import load_checkpoint
-from freeatten_core.analysis import by_position, capture, head_table
+from freeatten_core.analysis import AttentionMap, by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
 HEAD = ("--layer", "0", "--head", "0")
+VARIANT = "lssar:p=15"
+"""What `model` was trained with."""
 
 
 @pytest.fixture
 def seen(model, books):
     """The capture that the commands make of the same text."""
     checkpoint = load_checkpoint(model)
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
     return capture(checkpoint, torch.from_numpy(drawn.tokens))
 
 
@@ -263,6 +266,44 @@ def test_stages_of_a_swap_are_of_what_computes(model, books):
     assert "sharpening needs normalise='l1'" in refusal(
         2, "stages", *map(str, where), "--power", "3"
     )
+
+
+def test_under_a_window_all_is_of_the_last_keys_alone(model, books, tmp_path):
+    source, position, path = f"{model}+window", 50, tmp_path / "map.csv"
+    checkpoint = load_checkpoint(model)
+    window = checkpoint.config.train_length
+    drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
+    found = capture(checkpoint, torch.from_numpy(drawn.tokens), variant=f"{VARIANT}+window")
+    query, key = (each.double()[None, None] for each in found.head(0, 0))
+    wanted = staged.stages(query, key, VARIANT, window=window)
+    weights = wanted.weights[0, 0]
+
+    row = inside("stages", source, books, *HEAD, "--position", str(position), "--json").result
+    assert row["key"] == list(range(position + 1 - window, position + 1))
+    assert row["weight"] == pytest.approx(weights[position, row["key"]].tolist(), abs=1e-5)
+
+    words = (*HEAD, "--query", "40:60", "--key", "10:60", "--csv", path, "--json")
+    shown = torch.tensor(inside("map", source, books, *words).result["weights"]).double()
+    assert torch.allclose(shown, weights[40:60, 10:60], atol=1e-4, rtol=1e-3)
+    cells = [(int(line["query"]), int(line["key"])) for line in csv.DictReader(path.open())]
+    seen = wanted.visible[40:60, 10:60].nonzero() + torch.tensor([40, 10])
+    assert cells == [tuple(cell) for cell in seen.tolist()]
+
+    (entry,) = inside("entropy", source, books, "--json").result["variants"]
+    assert entry["variant"] == f"{VARIANT}+window"
+    assert entry["heads"][0]["largest"] == pytest.approx(float(weights.amax(-1).mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_what_a_query_does_not_see_has_a_colour_of_its_own(window):
+    built = AttentionMap.build(*torch.randn(2, 20, 8), "softmax", window=window)
+    region = built.region(0, 20, 0, 20, cells=20)
+    hidden = int(region.hidden().sum())
+    assert hidden == (190 if window is None else 190 + 120)
+    grid = token_grid(region, (["q"] * 20, ["k"] * 20), color=True)
+    assert sum(HIDDEN in str(span.style) for span in grid.spans) == hidden
+    halves = [str(span.style) for span in picture(region, color=True).spans]
+    assert sum(style.count(HIDDEN) for style in halves) == hidden
 
 
 @pytest.mark.parametrize(("swapped", "told"), [("softmax", False), ("lssar:p=3", True)])

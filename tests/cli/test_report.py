@@ -18,8 +18,8 @@ from sample_stability import stability_result
 from terminal import freeatten, refusal
 
 from freeatten_core import Variant
-from freeatten_core.data.recall_task import RecallTask
-from freeatten_core.training.recall import RECIPE, train_recall
+from freeatten_core.data.tasks.recall import RecallTask
+from freeatten_core.training.tasks import RECIPES, train_task
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -170,11 +170,11 @@ def test_a_stored_recall_is_on_the_card_of_its_model(checkout):
     (emptied(checkout, "retrieve") / "recall.json").write_text(json.dumps(recall_result()))
     folder = checkout / "assets" / "recall" / "softmax"
     shutil.rmtree(folder, ignore_errors=True)
-    train_recall(
+    train_task(
         Variant(),
         RecallTask(),
         folder,
-        replace(RECIPE, steps=2, batch=2, learning_rates=(1e-3,), validation_windows=2),
+        replace(RECIPES["recall"], steps=2, batch=2, learning_rates=(1e-3,), validation_windows=2),
         device=torch.device("cpu"),
         command="freeatten train --task recall",
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from unittest.mock import patch
 
 import torch
-from strategies import CALLS, VARIANTS, Call
+from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
 
 from freeatten_core import attention, attention_weights
@@ -116,7 +116,12 @@ def written(query, key, value, variant, **_):
 
 
 def crossed(variants: Iterable[str], calls: dict[str, Call]) -> tuple[tuple[str, str, Call], ...]:
-    return tuple((variant, name, call) for variant in variants for name, call in calls.items())
+    return tuple(
+        (variant, name, call)
+        for variant in variants
+        for name, call in calls.items()
+        if call.fits(variant)
+    )
 
 
 def one_head(call: Call) -> Call:
@@ -177,7 +182,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
         Computes(
             "fused",
             fused,
-            (*crossed(FAMILIES, FEW), *crossed(VARIANTS, {"45 tokens": SHORT})),
+            (*crossed(FAMILIES, FEW), *crossed(FUSED_VARIANTS, {"45 tokens": SHORT})),
             dtype=SINGLE,
             device=DEVICE,
             steps=12.0,
@@ -186,7 +191,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             repeated=Call(
                 40, 40, 16, 16, groups=2, head_scale=True, distance_slope=True, distance_bias=25
             ),
-            low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), tuple(VARIANTS)),
+            low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), tuple(FUSED_VARIANTS)),
             fixtures=("small_tiles", "quiet_numpy"),
         )
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -29,8 +29,15 @@ FACTORS = [
     "stages:score=count-cosine:positivity=exp:normalise=l1",
 ]
 """The length-cosine score without one of its factors."""
-VARIANTS = [*PLAIN, *(f"{name}:p={p}" for name in SHARPENED for p in POWERS), *FACTORS]
-L1_VARIANTS = [name for name in VARIANTS if stages(name).sums_to_one]
+VARIANTS = [
+    *PLAIN,
+    *(f"{name}:p={p}" for name in SHARPENED if name != "sigmoid-r" for p in POWERS),
+    "sigmoid-r:p=15",
+    *FACTORS,
+]
+L1_VARIANTS = [name for name in VARIANTS if stages(name).can_sharpen]
+FUSED_VARIANTS = [name for name in VARIANTS if not stages(name).needs_order]
+"""Those that have Triton kernels."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,14 @@ class Call:
     distance_slope: bool = False
     distance_bias: int = 0
     """T, its number of distances; 0 for none."""
+
+    def for_variant(self, variant: str) -> Call:
+        """The same call, causal where a variant takes no other."""
+        return self if self.fits(variant) else replace(self, is_causal=True)
+
+    def fits(self, variant: str) -> bool:
+        """Whether a variant takes such a call."""
+        return self.is_causal or not stages(variant).needs_order
 
     def tensors(self, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
         """Random query, key and value."""
@@ -113,8 +128,15 @@ CALLS = {
 
 
 @st.composite
+def called_variants(draw: st.DrawFn) -> tuple[Call, str]:
+    """Any call, and any variant that takes it."""
+    call = draw(calls())
+    return call, draw(st.sampled_from([name for name in VARIANTS if call.fits(name)]))
+
+
+@st.composite
 def calls(draw: st.DrawFn) -> Call:
-    """Any call the operator accepts, small."""
+    """Any call that some variant takes, small."""
     groups = draw(st.integers(1, 3))
     is_causal = draw(st.booleans())
     return Call(

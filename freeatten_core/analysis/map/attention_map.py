@@ -29,9 +29,10 @@ from freeatten_core.variants.variant import Variant
 from ..capture import Capture
 from .payload import Payload, as_numpy, to_half
 from .pyramid import Pyramid, base_cell
-from .recipe import RECIPE, Recipe
+from .recipe import BLOCK, RECIPE, Recipe
 from .region import Pool, Region
 from .scale import byte_scale
+from .sticks import StickTiles
 from .tiles import Tiles
 
 __all__ = ["LEVEL_CELLS", "AttentionMap", "finest"]
@@ -79,10 +80,12 @@ class AttentionMap:
         self.tokenizer_id: str | None = origin.get("tokenizer_id")
         self.layer: int | None = origin.get("layer")
         self.head: int | None = origin.get("head")
-        self.recipe = Recipe.of(problem, query, key, rows, terms)
+        recipe = Recipe.of(problem, query, key, rows, terms)
         self.scale = byte_scale(self.variant, rows)
         self.base = base_cell(self.query_length, self.key_length)
-        self._tiles = Tiles(problem, query, key, terms, self.recipe, pool, self.base)
+        tiles = StickTiles if problem.variant.needs_order else Tiles
+        self._tiles = tiles(problem, query, key, terms, recipe, pool, self.base)
+        self.recipe = self._tiles.recipe
         self.levels = Pyramid(self._tiles, self.scale, advance).levels
 
     @classmethod
@@ -214,6 +217,7 @@ class AttentionMap:
             scale=self.scale,
             query_length=self.query_length,
             key_length=self.key_length,
+            window=self.problem.window,
         )
 
     def weights(self, q0: int, q1: int, k0: int, k1: int) -> Tensor:
@@ -286,6 +290,7 @@ class AttentionMap:
             "variant": str(self.variant),
             "positivity": self.variant.positivity,
             "power": self.variant.sharpen,
+            "block": None if rounded.recipe.carry is None else BLOCK,
             "query_length": self.query_length,
             "key_length": self.key_length,
             "dim": self.problem.dim,
@@ -334,6 +339,8 @@ def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
         arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
     if recipe.by_distance is not None:
         arrays["by_distance"] = as_numpy(recipe.by_distance)
+    if recipe.carry is not None:
+        arrays["carry"] = as_numpy(recipe.carry)
     return arrays
 
 

@@ -30,13 +30,14 @@ class Payload:
             the recipe, see `recipe`. −1 in `last`: a row that sees nothing.
         by_distance: float32 (n,), where scores depend on the distance alone; first: int32 (Lq,),
             under a window alone: the first key that a row sees.
+        carry: float32 (Lq, ⌈Lk / block⌉), of stick-breaking alone, as in `recipe`.
         level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
             from a·c and the keys from b·c on. `metadata["cells"]` lists the sizes, finest first.
         rows_entropy, rows_largest, …: float32 (Lq,), every field of `RowStatistics`.
         tokens: int32 (Lq,), when known.
     metadata: JSON values: format, variant, positivity (exp, softplus, sigmoid, relu), power (p or
-        null), query_length, key_length, dim, is_causal, pool (max, mean), cells, floor_log2,
-        top_log2, tokenizer_id, layer, head.
+        null), block (keys between two carries, or null), query_length, key_length, dim, is_causal,
+        pool (max, mean), cells, floor_log2, top_log2, tokenizer_id, layer, head.
 
     The scalars and the pyramid are those of the rounded query and key, so that near and far views
     agree with each other. A cell smaller than the finest level is recomputed and pooled: for the
@@ -48,22 +49,52 @@ class Payload:
 
     def weights(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
         """The exact weights (q1 − q0, k1 − k0) by the recipe, as a page computes them."""
-        a, p = self.arrays, self.metadata["power"]
-        rows, keys = slice(q0, q1), slice(k0, k1)
-        query, key = a["query"][rows].astype(float), a["key"][keys].astype(float)
-        per_row = {name: a[name][rows, None].astype(float) for name in RECIPE}
-        s = per_row["scale"] * (query @ key.T) * a["key_scale"][keys] + per_row["bias"]
-        if "by_distance" in a:
-            distance = a["last"][rows, None] - np.arange(k0, k1)
-            s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]
-        f = staged.make_positive(self.metadata["positivity"], torch.from_numpy(s)).numpy()
+        if "carry" in self.arrays:
+            return self._broken(q0, q1, k0, k1)
+        p, per_row = self.metadata["power"], self._rows(q0, q1)
+        s = torch.from_numpy(self._scores(q0, q1, k0, k1))
+        f = staged.make_positive(self.metadata["positivity"], s).numpy()
         w = per_row["gain"] * f
         if p is not None:
             w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p
-        hidden = np.arange(k0, k1) > a["last"][rows, None]
+        return np.where(self._hidden(q0, q1, k0, k1), 0.0, w)
+
+    def _rows(self, q0: int, q1: int) -> dict[str, NDArray[np.float64]]:
+        """The numbers of the recipe, (q1 − q0, 1) each."""
+        return {name: self.arrays[name][q0:q1, None].astype(float) for name in RECIPE}
+
+    def _scores(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
+        a, per_row = self.arrays, self._rows(q0, q1)
+        query, key = a["query"][q0:q1].astype(float), a["key"][k0:k1].astype(float)
+        s = per_row["scale"] * (query @ key.T) * a["key_scale"][k0:k1] + per_row["bias"]
+        if "by_distance" in a:
+            distance = a["last"][q0:q1, None] - np.arange(k0, k1)
+            s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]
+        return np.asarray(s)
+
+    def _hidden(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.bool_]:
+        a = self.arrays
+        hidden = np.arange(k0, k1) > a["last"][q0:q1, None]
         if "first" in a:
-            hidden |= np.arange(k0, k1) < a["first"][rows, None]
-        return np.where(hidden, 0.0, w)
+            hidden |= np.arange(k0, k1) < a["first"][q0:q1, None]
+        return np.asarray(hidden)
+
+    def _broken(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
+        """Of stick-breaking, block by block."""
+        a, block = self.arrays, self.metadata["block"]
+        keys, per_row = len(a["key"]), self._rows(q0, q1)
+        start, end = k0 // block * block, min(keys, -(-k1 // block) * block)
+        weights = np.empty((q1 - q0, end - start))
+        for low in range(start, end, block):
+            high = min(low + block, keys)
+            own = np.arange(low, high) == a["last"][q0:q1, None]
+            breaks = ~own & ~self._hidden(q0, q1, low, high)
+            s = np.where(breaks, self._scores(q0, q1, low, high), -np.inf)
+            passed = np.cumsum(np.logaddexp(s, 0)[:, ::-1], 1)[:, ::-1]
+            carry = a["carry"][q0:q1, low // block, None].astype(float)
+            broken = np.exp(s + carry - passed)
+            weights[:, low - start : high - start] = np.where(own, per_row["out"], broken)
+        return weights[:, k0 - start : k1 - start]
 
 
 def as_numpy(tensor: Tensor) -> NDArray[Any]:

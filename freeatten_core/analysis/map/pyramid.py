@@ -82,12 +82,13 @@ class Pyramid:
         return 1 if self.tiles.pool == "max" else 2
 
     def _strip(self, q0: int, q1: int, advance: Callable[[int], None]) -> list[Tensor]:
-        """Rows q0…q1 pooled to base cells, as far as they see keys: (rows, columns) each."""
+        """Rows q0…q1 pooled to base cells, up to the last keys they see: (rows, columns) each."""
         tiles, base = self.tiles, self.tiles.base
         until = tiles.visible_until(min(q1, tiles.problem.query_length) - 1)
         width = -(-max(1, until) // base)
         strip = tiles.zeros((q1 - q0) // base, width)
-        for k0 in range(0, width * base, KEYS):
+        start = min(width * base, tiles.visible_from(q0) // base * base)
+        for k0 in range(start, width * base, KEYS):
             k1 = min(width * base, k0 + KEYS)
             strip[:, k0 // base : k1 // base] = tiles.tile(q0, q1, k0, k1, base)
             advance((q1 - q0) * (k1 - k0))

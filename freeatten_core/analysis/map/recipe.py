@@ -20,7 +20,13 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
                there is neither
     first      the first key that a row sees; absent without a window
 
-Max pooling commutes with all of it, since a row's weight never falls as its score rises: scores
+Stick-breaking alone needs more than a key and a row: it goes on from what the nearer keys left.
+
+    carry[i, b]  −Σ log(1 + e^s) over the visible keys from key (b + 1) · BLOCK on
+    w = e^(s[j] + carry[i, b] − Σ log(1 + e^s[k]))      over k from j to the end of its block b
+    w = out[i]                                         of the row's own key, which has no s
+
+Max pooling commutes with all but this, since a row's weight never falls as its score rises: scores
 are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
@@ -34,7 +40,10 @@ from torch import Tensor
 from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
 
-__all__ = ["RECIPE", "Recipe"]
+__all__ = ["BLOCK", "RECIPE", "Recipe"]
+
+BLOCK = 256
+"""Keys between two carries: as many bytes as the pyramid of a map has."""
 
 RECIPE = ("scale", "bias", "gain", "rise", "out")
 """A number a row each."""
@@ -55,6 +64,8 @@ class Recipe:
     """(Lq,), under a window alone."""
     by_distance: Tensor | None = None
     """(n,), where scores depend on the distance alone."""
+    carry: Tensor | None = None
+    """(Lq, ⌈Lk / BLOCK⌉), of stick-breaking alone."""
 
     @classmethod
     def of(

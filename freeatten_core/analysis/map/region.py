@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
@@ -33,6 +34,8 @@ class Region:
     scale: ByteScale
     query_length: int
     key_length: int
+    window: int | None = None
+    """A row sees at most this many keys."""
 
     @property
     def exact(self) -> bool:
@@ -50,15 +53,27 @@ class Region:
         """Weights of the cells, exact where they are, else what the bytes stand for."""
         return self.scale.decode(self.codes) if self.weights is None else self.weights
 
+    def hidden(self) -> NDArray[np.bool_]:
+        """Cells of which no query sees any key, (rows, columns): ahead, or before the window."""
+        own = self.query_edges() + self.key_length - self.query_length
+        keys = self.key_edges()
+        hidden = keys[:-1] >= own[1:, None]
+        if self.window is not None:
+            hidden |= keys[1:] <= own[:-1, None] + 1 - self.window
+        return hidden
+
+    def visible_cells(self) -> Iterator[tuple[int, int, float]]:
+        """(first query, first key, weight) of the cells that are not hidden, row by row."""
+        queries, keys, values = self.query_edges(), self.key_edges(), self.values()
+        for row, column in np.argwhere(~self.hidden()).tolist():
+            yield int(queries[row]), int(keys[column]), float(values[row, column])
+
     def write_csv(self, file: TextIO) -> None:
-        """A line for every cell with its first query and key, its side and its weight."""
+        """A line for every visible cell with its first query and key, its side and its weight."""
         writer = csv.writer(file)
         writer.writerow(["query", "key", "cell", "weight"])
-        queries, keys = self.query_edges()[:-1].tolist(), self.key_edges()[:-1].tolist()
-        for query, weights in zip(queries, self.values().tolist(), strict=True):
-            for key, weight in zip(keys, weights, strict=True):
-                if key < query + self.cell:  # what lies further ahead is hidden
-                    writer.writerow([query, key, self.cell, f"{weight:.6g}"])
+        for query, key, weight in self.visible_cells():
+            writer.writerow([query, key, self.cell, f"{weight:.6g}"])
 
 
 def _edges(start: int, cell: int, count: int, length: int) -> NDArray[np.int64]:

@@ -15,7 +15,10 @@ from freeatten_core.ops.call import LOG2_E, Problem, ScoreTerms
 from .recipe import Recipe
 from .region import Pool
 
-__all__ = ["Tiles"]
+__all__ = ["Apart", "Tiles"]
+
+Apart = Callable[[Tensor], Tensor]
+"""From what all rows have to what some have, those of one cell apart."""
 
 TILE = 1 << 18
 """Weights of a region computed at once."""
@@ -27,6 +30,7 @@ class Tiles:
     Attributes:
         base: the cell up to which rows and keys are padded; a tile is of whole cells of at most
             so many tokens.
+        recipe: what turns a score into a weight.
         rows, keys: how many there are with the padding.
         pool: how the weights of a cell become one.
     """
@@ -43,6 +47,7 @@ class Tiles:
     ) -> None:
         """query (Lq, D), key (Lk, D)."""
         self.problem, self.variant, self.pool, self.base = problem, problem.variant, pool, base
+        self.recipe = recipe
         self._terms_are_empty = terms.is_empty
         self._prepare(query, key, recipe)
         self.rows, self.keys = len(self._query), len(self._key)
@@ -84,6 +89,10 @@ class Tiles:
             return problem.key_length
         return max(0, row + 1 + problem.key_length - problem.query_length)
 
+    def visible_from(self, row: int) -> int:
+        """The first key that a row sees."""
+        return 0 if self._first is None else int(self._first[row])
+
     def cells(self, q0: int, q1: int, k0: int, k1: int, cell: int) -> Tensor:
         """Pooled exact weights of whole cells, (rows, columns); computed TILE weights at a time."""
         step = max(1, TILE // max(1, k1 - k0) // cell) * cell
@@ -104,25 +113,8 @@ class Tiles:
         every pooling is then over a dimension that is not the last, in long contiguous runs.
         """
         rows, keys, groups = q1 - q0, k1 - k0, (q1 - q0) // cell
-
-        def apart(tensor: Tensor) -> Tensor:
-            part = tensor[q0:q1]
-            if cell == 1:
-                return part
-            return part.view(groups, cell, *part.shape[1:]).transpose(0, 1).flatten(0, 1)
-
-        panel = self._key[k0:k1] @ apart(self._query).mT
-        positions = torch.arange(k0, k1, device=panel.device)[:, None]
-        if self._by_distance is not None:
-            distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)
-            panel += self._by_distance[distance]
-        seen = min(self.visible_until(q0), self.visible_until(q1 - 1))
-        if seen < k1:
-            low = max(k0, seen)
-            hidden = positions[low - k0 :] > apart(self._last)
-            panel[low - k0 :].masked_fill_(hidden, -torch.inf)
-        if self._first is not None:
-            panel.masked_fill_(positions < apart(self._first), -torch.inf)
+        apart = self._apart(q0, q1, cell)
+        panel = self._scores(q0, q1, k0, k1, apart)
         if self.pool == "max" and cell > 1:
             panel = panel.view(keys // cell, cell, rows).amax(1)
         if self._has_bias:
@@ -135,7 +127,36 @@ class Tiles:
             return split.amax(1).mT
         return weights.view(keys // cell, cell * cell, groups).sum(1).mT
 
-    def _weigh_(self, panel: Tensor, apart: Callable[[Tensor], Tensor]) -> Tensor:
+    @staticmethod
+    def _apart(q0: int, q1: int, cell: int) -> Apart:
+        """From what all rows have to what rows q0…q1 have, those of one cell apart."""
+
+        def apart(tensor: Tensor) -> Tensor:
+            part = tensor[q0:q1]
+            if cell == 1:
+                return part
+            split = part.view((q1 - q0) // cell, cell, *part.shape[1:])
+            return split.transpose(0, 1).flatten(0, 1)
+
+        return apart
+
+    def _scores(self, q0: int, q1: int, k0: int, k1: int, apart: Apart) -> Tensor:
+        """Scores less the rows' bias, (keys, rows); −inf where a row does not see a key."""
+        panel = self._key[k0:k1] @ apart(self._query).mT
+        positions = torch.arange(k0, k1, device=panel.device)[:, None]
+        if self._by_distance is not None:
+            distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)
+            panel += self._by_distance[distance]
+        seen = min(self.visible_until(q0), self.visible_until(q1 - 1))
+        if seen < k1:
+            low = max(k0, seen)
+            hidden = positions[low - k0 :] > apart(self._last)
+            panel[low - k0 :].masked_fill_(hidden, -torch.inf)
+        if self._first is not None:
+            panel.masked_fill_(positions < apart(self._first), -torch.inf)
+        return panel
+
+    def _weigh_(self, panel: Tensor, apart: Apart) -> Tensor:
         """Weights of a panel of scores (keys, rows), which is overwritten; −inf gives 0."""
         panel = choice.positive_(self.problem, panel, base_2=self._base_2)
         panel *= apart(self._gain)

@@ -1,10 +1,10 @@
-"""Causal language models of the transformers library, by folder or Hugging Face name.
+"""Causal language models of the transformers library, by folder, GGUF file or hub name.
 
 `transformers` is imported by the functions that need it, so only when such a model is named.
 """
 
 from .load import load_causal_model
 from .model import CausalModel
-from .source import is_causal_source
+from .names import conversion_of, is_causal_source, is_gguf
 
-__all__ = ["CausalModel", "is_causal_source", "load_causal_model"]
+__all__ = ["CausalModel", "conversion_of", "is_causal_source", "is_gguf", "load_causal_model"]

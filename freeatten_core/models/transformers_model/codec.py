@@ -62,8 +62,10 @@ def read_codec(source: Source, vocab_size: int) -> Codec:
         ContentError: none, one without offsets, or one with more ids than the model.
     """
     name, transformers = source.name, require_transformers()
+    # by architecture the library would split the text of a converted model as another of its kind
+    kind = "AutoTokenizer" if source.form is None else "PreTrainedTokenizerFast"
     try:
-        found = transformers.AutoTokenizer.from_pretrained(
+        found = getattr(transformers, kind).from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # the library raises whatever it meets
@@ -78,7 +80,8 @@ def read_codec(source: Source, vocab_size: int) -> Codec:
 
 
 def _check_vocabulary(name: str, tokenizer: Tokenizer, vocab_size: int) -> None:
-    largest = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+    # tokens added to a vocabulary can lie beyond the model's: a text that has one is refused
+    largest = max(tokenizer.get_vocab(with_added_tokens=False).values(), default=-1)
     if largest >= vocab_size:
         raise ContentError(
             f"{name}: its tokenizer has ids up to {largest:,}, its model {vocab_size:,} of them; "

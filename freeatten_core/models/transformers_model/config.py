@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,12 @@ from .source import ADAPTER, Source
 
 __all__ = [
     "Forecast",
+    "check_complete",
     "check_memory",
+    "check_sizes",
     "declared_length",
     "forecast",
+    "quiet",
     "read_config",
     "reason",
     "require_transformers",
@@ -69,7 +73,7 @@ def read_config(source: Source) -> Any:
         )
     values = read_json(source.folder / CONFIG)
     _check_form(name, values)
-    _check_sizes(name, values)
+    check_sizes(name, values)
     transformers = require_transformers()
     kind = values.get("model_type")
     if kind not in transformers.CONFIG_MAPPING:
@@ -123,7 +127,12 @@ def _check_form(name: str, values: Mapping[str, Any]) -> None:
         )
 
 
-def _check_sizes(name: str, values: Mapping[str, Any]) -> None:
+def check_sizes(name: str, values: Mapping[str, Any]) -> None:
+    """Whether the sizes of a configuration, by its keys, can be meant.
+
+    Raises:
+        ContentError: one cannot.
+    """
     for key, value in values.items():
         for pattern, limit in LIMITS:
             if not re.fullmatch(pattern, key) or value is None:
@@ -189,6 +198,19 @@ def forecast(name: str, config: Any) -> Forecast:
     return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * LIVE_STATES))
 
 
+def check_complete(name: str, report: Mapping[str, Any]) -> None:
+    """Whether a load found every weight; the library makes others random.
+
+    Raises:
+        ContentError: it did not.
+    """
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ContentError(
+            f"{name} lacks {len(missing)} weights, the first is {missing[0]}; they would be random"
+        )
+
+
 def check_memory(name: str, needed: Forecast) -> None:
     """Whether a model fits.
 
@@ -207,3 +229,18 @@ def reason(error: Exception) -> str:
     """The first line of what an error says."""
     lines = str(error).strip().split("\n")
     return lines[0].rstrip(".") or type(error).__name__
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the library's own bars and advice; what is wrong is said in one sentence."""
+    logging = require_transformers().utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,16 +13,19 @@ from freeatten_core.basics.seeds import generator
 from .attention import NAME, counted, register
 from .codec import read_codec
 from .config import (
+    check_complete,
     check_memory,
     declared_length,
     forecast,
+    quiet,
     read_config,
     reason,
     require_transformers,
 )
 from .losses import find_body
 from .model import CausalModel
-from .source import Source, find
+from .names import find
+from .source import Source
 
 __all__ = ["load_causal_model"]
 
@@ -37,8 +38,9 @@ def load_causal_model(source: str) -> CausalModel:
     """Load a causal language model of the transformers library, in float32 on the CPU.
 
     Args:
-        source: a folder, a Hugging Face repository `owner/name`, with `@revision` if wanted, or
-            its address. Nothing else is fetched, and nothing where `HF_HUB_OFFLINE` is set.
+        source: a folder, a GGUF file, a Hugging Face repository `owner/name` or `name`, with
+            `@revision` if wanted, or its address. Nothing else is fetched, and nothing where
+            `HF_HUB_OFFLINE` is set.
 
     Raises:
         UsageError: nothing of that name, a model of this project, or no transformers library.
@@ -49,9 +51,9 @@ def load_causal_model(source: str) -> CausalModel:
     if found is None:
         raise UsageError(
             f"no model {source!r}: it must be a folder with a model of the transformers library, "
-            "or a Hugging Face repository owner/name"
+            "a GGUF file, or a Hugging Face repository owner/name"
         )
-    with _quiet():
+    with quiet():
         config = read_config(found)
         check_memory(found.name, forecast(found.name, config))
         network = _network(found.with_weights(), config)
@@ -71,6 +73,7 @@ def load_causal_model(source: str) -> CausalModel:
         limit,
         vocab_size,
         takes_window=_in_panels(network, tokens),
+        form=found.form,
     )
     _check_losses(model, tokens)
     return model
@@ -92,12 +95,7 @@ def _network(source: Source, config: Any) -> Any:
         if isinstance(error, MemoryError):
             raise
         raise ContentError(f"{source.name} cannot be loaded: {reason(error)}") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ContentError(
-            f"{source.name} lacks {len(missing)} weights, the first is {missing[0]}; they would "
-            "be random"
-        )
+    check_complete(source.name, report)
     return network.requires_grad_(False).eval()
 
 
@@ -167,18 +165,3 @@ def _check_losses(model: CausalModel, tokens: Tensor) -> None:
         raise ContentError(
             f"{model.name} reads later tokens too; only causal language models are read"
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's own bars and advice; what is wrong is said in one sentence."""
-    logging = require_transformers().utils.logging
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

@@ -26,7 +26,7 @@ class CausalModel:
     """A loaded model; threads can share it."""
 
     name: str
-    """The folder, or the repository with its revision."""
+    """The folder, the GGUF file, or the repository with its revision."""
     folder: Path
     network: Any
     """A `…ForCausalLM` of transformers, for inference."""
@@ -39,6 +39,8 @@ class CausalModel:
     vocab_size: int
     takes_window: bool
     """Whether every layer's attention can be given a window."""
+    form: str | None = None
+    """How the weights were stored, such as `GGUF Q4_1, dequantised`; None for floating point."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
 

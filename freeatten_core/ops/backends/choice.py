@@ -124,6 +124,7 @@ def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> b
         query.is_cuda
         and HAS_TRITON
         and problem.batch > 0
+        and not problem.variant.needs_order
         and query.dtype != torch.float64
         and problem.dim in FUSED_DIMS
         and value_dim in FUSED_DIMS

@@ -20,6 +20,7 @@ from freeatten_core.variants.variant import Variant
 
 from ..call import what_computes
 from . import staged
+from .stick_breaking import own_keys
 
 __all__ = ["attention_as_written", "scores"]
 
@@ -58,6 +59,8 @@ def attention_as_written(
         weights = positive / positive.sum(-1, keepdim=True)
     elif stages.normalise == "count":
         weights = positive / count
+    elif stages.normalise == "stick-breaking":
+        weights = _broken(positive, visible)
     else:
         weights = positive
     if stages.sharpen is not None:
@@ -66,3 +69,12 @@ def attention_as_written(
         raised = above**stages.sharpen
         weights = raised / raised.sum(-1, keepdim=True)
     return weights @ value
+
+
+def _broken(shares: Tensor, visible: Tensor) -> Tensor:
+    """`β_j Π_{j<k<i} (1 − β_k)`, and what is left to the row's own key."""
+    own = own_keys(visible)
+    shares = torch.where(own, torch.zeros_like(shares), shares)
+    left = (1 - shares).flip(-1).cumprod(-1).flip(-1)  # after a key and all nearer ones
+    before = torch.cat([left[..., 1:], torch.ones_like(left[..., :1])], dim=-1)
+    return torch.where(own, left[..., :1], shares * before)

@@ -3,7 +3,7 @@
 Written to be read next to the formulas and run in float64 on small inputs; it holds the whole
 (query × key) matrix. The formulas are those of arXiv 2501.13428 for LSSA and LSSAR, and of the
 sources named in `freeatten_core.variants.variant` for the others; two rules are this project's own
-and marked so.
+and marked so. A stage that takes more than a line stands in a file of its own beside this one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from freeatten_core.variants.stages import Computed, Normalise, Positivity, Stag
 from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
+from .stick_breaking import broken_sticks, own_keys
 
 __all__ = [
     "StageValues",
@@ -115,7 +116,10 @@ def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
 
 
 def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
-    """Positive scores, 0 on hidden keys, divided by what the variant divides them by."""
+    """Positive scores, 0 on hidden keys, divided by what the variant divides them by.
+
+    `stick-breaking` divides by nothing: see `broken_sticks`.
+    """
     if kind == "count":
         return positive / count.clamp(min=1)
     if kind == "none":
@@ -172,7 +176,13 @@ def stages(
         shift = torch.where(highest.isfinite(), highest.detach(), zero)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
 
-    normalised = normalise(chosen.normalise, positive, count)
+    if chosen.normalise == "stick-breaking":
+        positive = torch.where(
+            own_keys(visible), torch.ones_like(positive), positive
+        )  # all that is left
+        normalised = broken_sticks(score, visible)
+    else:
+        normalised = normalise(chosen.normalise, positive, count)
     weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
         subtracted = offset(normalised * count, count)

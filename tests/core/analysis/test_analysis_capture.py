@@ -3,11 +3,11 @@ from importlib import import_module
 import pytest
 import tiny
 import torch
-from captures import Largest, checkpoint, text
-from strategies import refused
+from captures import Largest, checkpoint, dense_layer, text
+from strategies import amplification, assert_within, refused
 
 from freeatten_core import Variant, row_statistics
-from freeatten_core.analysis import capture, forecast
+from freeatten_core.analysis import AttentionMap, capture, forecast, row_stages
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.models import forecast as models_forecast
 from freeatten_core.ops.call import Problem
@@ -90,6 +90,33 @@ def test_a_modifier_is_set_for_the_length_of_the_text():
     assert source.model.rope.stretch == 1
 
 
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize(
+    "variant", ["softmax+window", "lssar:p=3+window", "lssa+swap:to=sigmoid+window"]
+)
+def test_under_a_window_everything_is_of_the_keys_that_it_leaves(variant):
+    source, tokens = checkpoint(variant.partition("+")[0]), text(300)
+    found = capture(source, tokens, variant=variant)
+    vectors = direct(source, tokens, variant)
+    for (number, layer), (query, key) in zip(found.layers.items(), vectors, strict=True):
+        torch.testing.assert_close(layer.query, query, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(layer.key, key, rtol=1e-4, atol=1e-4)
+        wanted = dense_layer(found, number)
+        assert int(wanted.visible.sum(-1).max()) == source.config.train_length
+        weights = wanted.weights[0]
+        kept = layer.query[None], layer.key[None]
+        bound = 2e-5 * amplification(*kept, str(found.weighed_by), layer.options)[0]
+        assert_within(layer.rows.largest, weights.amax(-1), bound[..., 0])
+        assert_within(layer.rows.row_sum, weights.sum(-1), bound[..., 0])
+        built = AttentionMap.of(found, number, 1)
+        assert_within(built.weights(0, 300, 0, 300), weights[1], bound[1])
+        region = built.region(0, 300, 0, 300, cells=300)
+        assert (torch.from_numpy(~region.hidden()) == wanted.visible).all()
+        row = row_stages(found, number, 1, 200)
+        assert row.keys.tolist() == list(range(185, 201))
+        assert_within(row.weights, weights[1, 200, 185:201], bound[1, 200])
+
+
 def test_leaves_the_model_as_it_was():
     source = checkpoint()
     attend = source.model.attend
@@ -109,7 +136,7 @@ def test_the_tokens_are_kept_apart_and_have_labels():
 
 
 @pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("variant", ["softmax", "softmax+swap:to=lssa"])
+@pytest.mark.parametrize("variant", ["softmax", "softmax+swap:to=lssa", "softmax+window"])
 def test_progress_reaches_the_whole(variant):
     seen = []
     capture(checkpoint(), text(500), variant=variant, advance=lambda *pair: seen.append(pair))
@@ -118,6 +145,7 @@ def test_progress_reaches_the_whole(variant):
     assert seen[-1][0] == seen[-1][1]
     assert len({whole for _, whole in seen}) == 1
     assert len(seen) >= 6
+    assert done[-2] > 0.9 * done[-1]  # what is told before the end is about what is done
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -156,6 +184,7 @@ def test_an_exception_in_the_progress_cancels(after):
         (torch.arange(4), {"variant": "lssa"}, ["lssa", "softmax", "+yarn"]),
         (torch.arange(4), {"dtype": torch.float16}, ["torch.float16", "float32 or bfloat16"]),
         (torch.arange(4), {"variant": Variant.parse("lssa")}, ["lssa", "softmax", "+yarn"]),
+        (torch.arange(4), {"variant": "softmax+rerope"}, ["do not show +rerope"]),
     ],
 )
 def test_what_does_not_fit_is_refused(tokens, options, words):

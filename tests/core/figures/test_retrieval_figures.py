@@ -136,10 +136,10 @@ def test_a_card_shows_the_rows_of_its_own_variant():
     }
     from freeatten_core import Variant
 
-    card = cards.recall_card(Variant.parse("softmax"), about, recall_result())
+    card = cards.task_card(Variant.parse("softmax"), about, recall_result())
     assert "| `softmax` | 100.0 (97.1–100.0) |" in card
     assert "lssar" not in card
-    other = cards.recall_card(Variant.parse("relu"), about, recall_result())
+    other = cards.task_card(Variant.parse("relu"), about, recall_result())
     assert "Nothing has been stored" in other
 
 

@@ -13,7 +13,7 @@ from freeatten_core import load_checkpoint, loss_by_length
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.shards import WHOLE, shards
 from freeatten_core.data.documents import Document
-from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.selection import Text, select_prefix, select_texts
 from freeatten_core.data.tokenizer import encode
 from freeatten_core.measures import scoring
 from freeatten_core.measures.controls import sliding_losses, windowed_losses
@@ -289,6 +289,27 @@ def test_what_would_fit_is_a_length_that_can_be_asked_for():
         select_texts(DOCUMENTS, tiny.tokenizer(), 8192, None, 0, step=16)
     with pytest.raises(UsageError, match=r"give a longer text$"):
         select_texts(DOCUMENTS, tiny.tokenizer(), 8192, None, 0, step=4096)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_shorter_text_is_the_beginning_of_a_longer_one(seed):
+    documents = [Document(str(n), tiny.prose(n, 250 + 40 * n)) for n in range(5)]
+    tokens = [len(encode(tiny.tokenizer(), document.text)) for document in documents]
+    assert min(tokens) < 1024 < max(tokens) < 2048
+    texts = [select_prefix(documents, tiny.tokenizer(), length, seed) for length in (50, 512, 1024)]
+    assert len({text.name for text in texts}) == 1
+    for short, long in pairwise(texts):
+        assert short.tokens.tolist() == long.tokens[: len(short.tokens)].tolist()
+    (document,) = (each for each in documents if each.name == texts[0].name)
+    assert texts[-1].tokens.tolist() == encode(tiny.tokenizer(), document.text)[:1024].tolist()
+
+
+def test_the_seed_decides_which_document_is_read_and_a_longer_one_is_needed_for_more():
+    documents = [Document(str(n), tiny.prose(n, 900)) for n in range(6)]
+    drawn = [select_prefix(documents, tiny.tokenizer(), 60, seed).name for seed in range(12)]
+    assert len(set(drawn)) > 2
+    with refused(UsageError, ["the longest of 6", "9,999 are needed"]):
+        select_prefix(documents, tiny.tokenizer(), 9999, 0)
 
 
 # swapped context

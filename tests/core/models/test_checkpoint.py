@@ -21,13 +21,13 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import SavedElsewhereError
 from freeatten_core.data.documents import stdlib_root
-from freeatten_core.data.recall_task import TEST, draw
+from freeatten_core.data.tasks.task import TEST
 from freeatten_core.data.tokenizer import encode, tokenizer_id, train_tokenizer
-from freeatten_core.measures.recall import right_answers
+from freeatten_core.measures.tasks import right_answers
 from freeatten_core.models import checkpoint
 from freeatten_core.models.catalogue import locate, shipped, slug
 from freeatten_core.models.format import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
-from freeatten_core.models.recall_checkpoint import load_recall
+from freeatten_core.models.task_checkpoint import load_task
 from freeatten_core.training.recipe import Recipe
 
 NAMES = ("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls")
@@ -152,8 +152,8 @@ def test_what_is_shipped_is_small():
 
 @pytest.mark.parametrize("name", shipped("recall"))
 def test_a_shipped_recall_model_answers_at_its_training_length(name):
-    loaded = load_recall(assets() / "recall" / name)
-    drawn = draw(loaded.task, loaded.config.train_length, 8, (0, TEST, 0))
+    loaded = load_task(assets() / "recall" / name, "recall")
+    drawn = loaded.task.draw(loaded.config.train_length, 8, (0, TEST, 0))
     assert right_answers(loaded.model, drawn, device=torch.device("cpu")).mean() > 0.5
     assert slug(loaded.config.variant) == name
 

@@ -6,7 +6,9 @@ Architectures are tiny random configurations; the reference is the library's own
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +25,13 @@ from torch.nn import functional
 from freeatten_core import load_causal_model, loss_by_length
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models import catalogue
-from freeatten_core.models.transformers_model import attention, codec, config, losses
+from freeatten_core.models.transformers_model import (
+    attention,
+    codec,
+    config,
+    is_causal_source,
+    losses,
+)
 
 TOKENS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(2))
@@ -338,6 +346,16 @@ def test_another_models_tokenizer_is_refused(tmp_path):
     assert "ids up to 299, its model 256 of them; it is another model's" in refusal(folder)
 
 
+def test_tokens_added_beyond_a_models_are_refused_where_a_text_has_one(tmp_path):
+    words = Tokenizer.from_str(causal.tokenizer().to_str())
+    words.add_tokens([f"<{each}>" for each in range(30)])
+    folder = causal.save(tmp_path / "model", causal.network("llama"), words)
+    model = load_causal_model(str(folder))
+    assert model.codec.encode("a boat").max() < causal.VOCABULARY
+    with pytest.raises(UsageError, match=r"from 0 to 319"):
+        loss_by_length(model, ["a<29> boat"], [1, 2])
+
+
 def test_a_model_that_sees_later_tokens_is_refused(tmp_path):
     made = transformers.BertLMHeadModel(transformers.BertConfig(**causal.SIZES))
     folder = causal.save(tmp_path / "model", causal.shaken(made))
@@ -362,11 +380,6 @@ def test_without_the_library_a_sentence_says_what_to_install(folders, monkeypatc
     assert "pip install 'freeatten[models]'" in refusal(folders["llama"])
 
 
-def test_a_gguf_file_is_refused(tmp_path):
-    (tmp_path / "model.gguf").write_bytes(b"GGUF")
-    assert "is a GGUF file, which is not read" in refusal(tmp_path / "model.gguf")
-
-
 # Names
 
 
@@ -374,6 +387,8 @@ def test_a_gguf_file_is_refused(tmp_path):
     ("text", "asked"),
     [
         ("owner/name", ("owner/name", None)),
+        ("gpt2", ("gpt2", None)),
+        ("gpt2@main", ("gpt2", "main")),
         ("owner/name@v1.0", ("owner/name", "v1.0")),
         ("https://huggingface.co/owner/name", ("owner/name", None)),
         ("https://huggingface.co/owner/name/tree/main", ("owner/name", "main")),
@@ -392,12 +407,34 @@ def test_a_repository_is_named_or_pasted(text, asked, folders, monkeypatch):
     assert model.name == "@".join(part for part in asked if part)
 
 
-def test_a_name_that_the_hub_does_not_give_is_refused(monkeypatch):
+@pytest.mark.parametrize("name", ["owner/name", "gpt2"])
+def test_a_name_that_the_hub_does_not_give_is_refused(name, monkeypatch):
     def offline(*_, **__):
         raise OSError("HF_HUB_OFFLINE is set.\nand more")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    assert "the Hugging Face hub did not give it: HF_HUB_OFFLINE is set" in refusal("owner/name")
+    assert "the Hugging Face hub did not give it: HF_HUB_OFFLINE is set" in refusal(name)
+
+
+def test_without_the_network_a_name_is_refused_at_once(tmp_path):
+    code = "from freeatten_core import load_causal_model; load_causal_model('gpt2')"
+    set_off = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    began = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | set_off,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "UsageError: no checkpoint 'gpt2'" in began.stderr
+    assert "HF_HUB_OFFLINE" in began.stderr
+
+
+@pytest.mark.parametrize("name", ["softmax", "sofmax", "softplus-r", "lssa", "lsar"])
+def test_a_name_of_this_project_or_near_one_is_not_asked_of_the_hub(name, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
+    assert not is_causal_source(name)
 
 
 def test_a_checkpoint_of_this_project_is_no_causal_source():

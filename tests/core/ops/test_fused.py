@@ -8,7 +8,7 @@ import torch
 from adversarial import ADVERSARIAL, away, peaked
 from battery import FAMILIES, WIDE, fused
 from battery import outcome as forward_and_gradients
-from strategies import CALLS, VARIANTS, Call, amplification, assert_within, stages
+from strategies import CALLS, FUSED_VARIANTS, Call, amplification, assert_within, stages
 
 from freeatten_core import attention
 from freeatten_core.ops.backends.panels import statistics as chunked_statistics
@@ -26,7 +26,7 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_variant = pytest.mark.parametrize("variant", FUSED_VARIANTS)
 each_family = pytest.mark.parametrize("variant", FAMILIES)
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 LOW_PRECISION = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

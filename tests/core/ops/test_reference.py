@@ -67,6 +67,13 @@ PLUS = [softplus_inverse(x / 2) for x in (1, 2, 3, 4)]
         # sigmoid(log x − log N) is x / (x + N)
         (dot_weights, LOGS, "sigmoid", [1 / 5, 2 / 6, 3 / 7, 4 / 8]),
         (dot_weights, LOGS[:3], "sigmoid", [1 / 4, 2 / 5, 3 / 6]),
+        # σ(−log 2, −log 4, −log 3) = 1/3, 1/5, 1/4: of 1, 3/4 and 3/5; the own key's score is none
+        (
+            dot_weights,
+            [-LOGS[1], -LOGS[3], -LOGS[2], 9.0],
+            "stick-breaking",
+            [1 / 5, 3 / 20, 1 / 4, 2 / 5],
+        ),
     ],
 )
 def test_worked_rows(row, scores, variant, expected):

@@ -9,11 +9,11 @@ from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.data.recall_task import RecallTask
+from freeatten_core.data.tasks.recall import RecallTask
 from freeatten_core.models import forecast as models_forecast
 from freeatten_core.training.forecast import check_fits, forecast
-from freeatten_core.training.recall import train_recall
 from freeatten_core.training.recipe import Recipe
+from freeatten_core.training.tasks import train_task
 
 CPU = torch.device("cpu")
 
@@ -50,7 +50,7 @@ def test_too_little_memory_is_refused_with_a_batch_that_fits(monkeypatch):
 def test_a_model_too_large_for_any_batch_is_refused_before_it_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(models_forecast, "available_bytes", lambda _: 1_000)
     with refused(UsageError, ["0.0 GB available on cpu; train a smaller model"]):
-        train_recall(
+        train_task(
             Variant(),
             RecallTask(keys=4, values=2, fillers=4, pairs=2),
             tmp_path / "mine",

@@ -25,6 +25,8 @@ STAGES = {
     "softplus": ("dot", "softplus", "l1", None),
     "softplus-r:p=1": ("dot", "softplus", "l1", 1),
     "lssa-count": ("length-cosine", "softplus", "count", None),
+    "stick-breaking": ("dot", "sigmoid", "stick-breaking", None),
+    "sigmoid-r:p=15": ("dot-log-n", "sigmoid", "l1", 15),
 }
 
 powers = st.integers(1, 64)
@@ -187,6 +189,11 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
         ({"sharpen": True}, ["p is True", "whole number"]),
         ({"sharpen": "3"}, ["p is '3'", "whole number"]),
         ({"normalise": "none", "sharpen": 3}, ["normalise='l1'", "normalise is 'none'"]),
+        ({"normalise": "stick-breaking"}, ["needs positivity='sigmoid'", "positivity is 'exp'"]),
+        (
+            {"positivity": "sigmoid", "normalise": "stick-breaking", "sharpen": 3},
+            ["normalise='l1'", "normalise is 'stick-breaking'"],
+        ),
     ],
 )
 def test_illegal_stages_are_refused(stages, words):

@@ -12,9 +12,18 @@ from torch import Tensor
 
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import NORM_EPS, ScoreTerms
-from .panel import Block, Operands, RowScalars, Workspace, row_blocks, sum_diagonals
-from .stages import above_offset_, make_positive_, positivity_slope, powers
+from ...call import ScoreTerms
+from .operands import Operands
+from .panel import Block, RowScalars, Workspace, row_blocks, sum_diagonals
+from .stages import (
+    above_offset_,
+    direction_slope_,
+    make_positive_,
+    positivity_slope,
+    powers,
+    row_divisor,
+)
+from .sticks import undo_sticks_
 
 __all__ = ["backward"]
 
@@ -72,8 +81,8 @@ def backward(
 
     del workspace  # its memory is needed below
     if problem.variant.cosine:
-        grad_query = _through_norm_(grad_query, operands.query, operands.query_norm)
-        grad_key = _through_norm_(grad_key, operands.key, operands.key_norm)
+        direction_slope_(grad_query, operands.query, operands.query_norm)
+        direction_slope_(grad_key, operands.key, operands.key_norm)
     keyed = problem.batch, problem.kv_heads, problem.key_length
     return (
         grad_query.view(problem.batch, problem.heads, problem.query_length, problem.dim),
@@ -138,18 +147,16 @@ def _undo_stages(
     variant, count = problem.variant, operands.count[block.rows]
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
+    if variant.needs_order:
+        return undo_sticks_(score, grad_weights, workspace)
     slope = workspace.panel("slope", *score.shape)
-    positive = make_positive_(operands, score, scalars.shift[at])
+    positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)
 
     if variant.sharpen is None:
         if variant.normalise == "l1":
-            divisor = scalars.total[at]
             grad_weights.sub_(inner[..., None])
-        elif variant.normalise == "count":
-            divisor = count
-        else:
-            divisor = torch.ones_like(count)
+        divisor = row_divisor(problem, count, scalars.total[at])
         grad_score = grad_weights.div_(divisor[..., None]).mul_(slope)
         return positive.div_(divisor[..., None]), grad_score
 
@@ -168,9 +175,3 @@ def _undo_stages(
         .div_(total[..., None])
     )
     return weights.div_(raised[..., None]), grad_score
-
-
-def _through_norm_(grad: Tensor, direction: Tensor, norm: Tensor) -> Tensor:
-    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖` in place of `dx̂`; 0 for vectors without a direction."""
-    along = (grad * direction).sum(-1, keepdim=True)
-    return grad.sub_(direction * along).div_(norm).masked_fill_(norm <= NORM_EPS, 0)

@@ -11,7 +11,8 @@ from freeatten_core.positions.rope import Rope, rotate
 
 from ...call import Familiar, Problem
 from . import forward
-from .panel import Block, Operands, Workspace
+from .operands import Operands
+from .panel import Block, Workspace
 
 __all__ = ["familiar_attention"]
 
@@ -51,7 +52,7 @@ class _FamiliarRotation(Operands):
         if block.stop - 1 - block.low <= self.distance:
             return panel
         far = self.far.scores(block, workspace, f"{name} far")
-        beyond = self._last_key(block) - self._keys(block) > self.distance
+        beyond = self.last_key(block) - self.keys(block) > self.distance
         return torch.where(beyond, far, panel, out=panel)
 
 

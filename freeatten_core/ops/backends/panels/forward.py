@@ -15,8 +15,10 @@ from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 
 from ...call import LOG2_E, Problem
-from .panel import FORWARD_PANEL, Block, Operands, RowScalars, Workspace, row_blocks
+from .operands import Operands
+from .panel import FORWARD_PANEL, Block, RowScalars, Workspace, row_blocks
 from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
+from .sticks import break_sticks_
 
 __all__ = ["forward", "round_weights_", "weights_panel"]
 
@@ -30,10 +32,12 @@ def weights_panel(
     """
     problem = operands.problem
     panel = operands.scores(block, workspace, "score")
+    if problem.variant.needs_order:
+        return break_sticks_(panel, workspace)
     at = (block.heads, slice(None), block.rows)
     if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
         scalars.shift[at] = panel.amax(-1) / LOG2_E
-    positive = make_positive_(operands, panel, scalars.shift[at])
+    positive = make_positive_(problem, panel, scalars.shift[at], base_2=operands.base_2)
     if problem.variant.normalise != "l1":
         return positive
     count = operands.count[block.rows]
@@ -93,10 +97,11 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
     scalars = RowScalars.empty(problem, values)
     workspace = Workspace(values)
     for block in row_blocks(problem, values, FORWARD_PANEL):
+        at = (block.heads, slice(None), block.rows)
         weights = weights_panel(operands, block, workspace, scalars)
-        divisor = row_divisor(operands, block, scalars)
+        divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         weights, divisor = round_weights_(problem, weights, divisor, value.dtype)
         mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])
         mixed = mixed.view(*weights.shape[:3], -1)
-        grouped[block.heads, :, block.rows] = mixed / divisor[..., None]
+        grouped[at] = mixed / divisor[..., None]
     return output.to(value.dtype), scalars

@@ -7,7 +7,8 @@ from torch import Tensor
 from ...call import NO_TERMS, Problem, ScoreTerms
 from . import backward, forward
 from .far_keys import familiar_attention
-from .panel import Operands, RowScalars
+from .operands import Operands
+from .panel import RowScalars
 from .stages import positive_
 from .statistics import region_weights, row_statistics
 

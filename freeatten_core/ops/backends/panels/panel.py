@@ -1,4 +1,4 @@
-"""A panel: its size, its scratch, the scores in it."""
+"""A panel: its size, its scratch, what a row of it needs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...call import LOG2_E, NO_TERMS, NORM_EPS, Problem, ScoreTerms, compute_dtype
+from ...call import Problem
 
 __all__ = [
     "FORWARD_PANEL",
     "Block",
-    "Operands",
     "RowScalars",
     "Workspace",
+    "diagonals",
     "row_blocks",
     "sum_diagonals",
 ]
@@ -138,100 +138,7 @@ class Workspace:
         return buffer[:size].view(shape)
 
 
-class Operands:
-    """Queries and keys as the score needs them: unit vectors for cosines, else as they are."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        query: Tensor,
-        key: Tensor,
-        terms: ScoreTerms = NO_TERMS,
-    ) -> None:
-        """query (B, H, Lq, D), key (B, Hkv, Lk, D)."""
-        self.problem, self.terms = problem, terms
-        dtype = compute_dtype(query)
-        self.narrow = query.dtype != dtype  # weights will be rounded to a narrower type
-        batch = problem.batch * problem.kv_heads
-        self.query = query.reshape(batch, problem.groups, problem.query_length, problem.dim).to(
-            dtype
-        )
-        self.key = key.reshape(batch, problem.key_length, problem.dim).to(dtype)
-        if problem.variant.cosine:
-            self.query_norm = self.query.norm(dim=-1, keepdim=True)
-            self.key_norm = self.key.norm(dim=-1, keepdim=True)
-            self.query = self.query / self.query_norm.clamp(min=NORM_EPS)
-            self.key = self.key / self.key_norm.clamp(min=NORM_EPS)
-        self.head_scale = self._per_head(terms.head_scale)
-        self.by_distance = self._per_head(terms.by_distance(problem.key_length, dtype))
-        self.count = problem.visible_count(0, problem.query_length, self.query)
-        self.scale = problem.score_scale(self.count)
-        self.base_2 = self._takes_base_2()
-        self.unit = LOG2_E if self.base_2 else 1.0
-
-    def _takes_base_2(self) -> bool:
-        """Whether panels hold score · log2 e, for `2^x` instead of `e^x`.
-
-        `exp2` costs 0.15 ns a score on one core, `exp` 0.65, `exp2` and `log1p` 0.67, `softplus`
-        1.12: LSSAR 1.45 and 1.58 instead of 1.62 and 1.76 on one core.
-        """
-        exponential = self.problem.variant.positivity == "exp"
-        return self.problem.takes_base_2 and (exponential or self.terms.is_empty)
-
-    def _per_head(self, values: Tensor | None) -> Tensor | None:
-        """Values (H,) or (H, n) of every query head as (B·Hkv, G, n), n = 1 for (H,)."""
-        if values is None:
-            return None
-        shaped = values.to(self.query).reshape(1, self.problem.kv_heads, self.problem.groups, -1)
-        return shaped.expand(self.problem.batch, -1, -1, -1).flatten(0, 1)
-
-    def row_scale(self, block: Block) -> Tensor:
-        """What multiplies `q·k`, broadcastable to (heads, G, rows, 1)."""
-        scale = self.scale[block.rows, None]
-        return scale if self.head_scale is None else scale * self.head_scale[block.heads, ..., None]
-
-    def scaled_query(self, block: Block) -> Tensor:
-        """(heads, G·rows, D): the row scale rides on the query, not on the score panel."""
-        scaled = self.query[block.heads, :, block.rows] * self.row_scale(block)
-        return scaled.flatten(1, 2)
-
-    def scores(self, block: Block, workspace: Workspace, name: str) -> Tensor:
-        """The panel of score · unit (heads, G, rows, keys), −inf where a row does not see a key."""
-        query, key = self.scaled_query(block), self.key[block.heads, block.keys]
-        panel = workspace.panel(name, len(query), query.shape[1], key.shape[1])
-        torch.baddbmm(panel, query, key.mT, beta=0, alpha=self.unit, out=panel)
-        shaped = panel.view(len(query), self.problem.groups, block.stop - block.start, key.shape[1])
-        if self.problem.variant.score == "dot-log-n":
-            shaped.sub_(self.count[block.rows].log()[:, None] * self.unit)
-        if self.by_distance is not None:
-            shaped.add_(
-                _diagonals(self.by_distance[block.heads], *shaped.shape[2:]), alpha=self.unit
-            )
-        self._hide(shaped, block)
-        return shaped
-
-    def _keys(self, block: Block) -> Tensor:
-        return torch.arange(block.low, block.high, device=self.key.device)
-
-    def _last_key(self, block: Block) -> Tensor:
-        """The position of each row's own key, (rows, 1)."""
-        row = torch.arange(block.start, block.stop, device=self.key.device)
-        return (row + self.problem.key_length - self.problem.query_length)[:, None]
-
-    def _hide(self, panel: Tensor, block: Block) -> None:
-        """−inf on hidden keys; only the panel's edges can hold any."""
-        if not self.problem.is_causal:
-            return
-        rows = block.stop - block.start
-        corner = panel[..., -rows:]
-        hidden = torch.ones(rows, corner.shape[-1], dtype=torch.bool, device=panel.device)
-        corner.masked_fill_(hidden.triu_(1 + corner.shape[-1] - rows), -torch.inf)
-        if self.problem.window is not None:
-            before = self._keys(block)[:rows] <= self._last_key(block) - self.problem.window
-            panel[..., :rows].masked_fill_(before, -torch.inf)
-
-
-def _diagonals(by_distance: Tensor, rows: int, keys: int) -> Tensor:
+def diagonals(by_distance: Tensor, rows: int, keys: int) -> Tensor:
     """(…, rows, keys) with `by_distance[d]` at distance d; the last row's own key is the last.
 
     Args:

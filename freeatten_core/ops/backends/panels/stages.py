@@ -1,7 +1,4 @@
-"""The stages of a variant on a panel, in place, and their slopes.
-
-The score, a product that writes the panel, is `Operands.scores`.
-"""
+"""The stages of a variant on a panel, in place, and their slopes."""
 
 from __future__ import annotations
 
@@ -9,31 +6,71 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.powers import power_
-from freeatten_core.variants.stages import Positivity
+from freeatten_core.variants.stages import Positivity, Score
 
-from ...call import FIRST_ROWS, LOG2_E, UNIFORM_TOLERANCE, Problem
-from .panel import Block, Operands, RowScalars, Workspace
+from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, Problem
+from .panel import Workspace, diagonals
 
 __all__ = [
     "above_offset_",
+    "direction",
+    "direction_slope_",
     "make_positive_",
     "positive_",
     "positivity_slope",
     "powers",
     "reduce_rows",
     "row_divisor",
+    "write_score",
 ]
 
 
-def make_positive_(operands: Operands, score: Tensor, shift: Tensor) -> Tensor:
-    """The positivity stage of a panel of `scores`, in place.
+def direction(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (..., D) for the cosine scores, and the lengths (..., 1) that they had."""
+    norm = vectors.norm(dim=-1, keepdim=True)
+    return vectors / norm.clamp(min=NORM_EPS), norm
+
+
+def direction_slope_(grad: Tensor, unit: Tensor, norm: Tensor) -> None:
+    """`(I − x̂x̂ᵀ) dx̂ / ‖x‖` in place of `dx̂`; 0 for vectors without a direction."""
+    along = (grad * unit).sum(-1, keepdim=True)
+    grad.sub_(unit * along).div_(norm).masked_fill_(norm <= NORM_EPS, 0)
+
+
+def write_score(
+    panel: Tensor,
+    query: Tensor,
+    key: Tensor,
+    count: Tensor,
+    by_distance: Tensor | None,
+    kind: Score,
+    unit: float,
+) -> None:
+    """The score stage, times `unit`, into a panel (heads, G, rows, keys); hidden keys have one too.
+
+    Args:
+        query: (heads, G·rows, D), times the factor of its row.
+        key: (heads, keys, D).
+        count: `N` of every row, (rows,).
+        by_distance: what is added at the distances 0 … n − 1, (heads, G or 1, n), n >= keys.
+    """
+    product = panel.flatten(1, 2)
+    torch.baddbmm(product, query, key.mT, beta=0, alpha=unit, out=product)
+    if kind == "dot-log-n":
+        panel.sub_(count.log()[:, None] * unit)
+    if by_distance is not None:
+        panel.add_(diagonals(by_distance, *panel.shape[2:]), alpha=unit)
+
+
+def make_positive_(problem: Problem, score: Tensor, shift: Tensor, *, base_2: bool) -> Tensor:
+    """The positivity stage of a panel of scores, in place; `base_2` as for `positive_`.
 
     `shift` (..., rows), a score, is subtracted before `exp`.
     """
-    positivity = operands.problem.variant.positivity
+    positivity = problem.variant.positivity
     if positivity == "exp":
         score.sub_(shift[..., None] * LOG2_E)
-    return positive_(positivity, score, base_2=operands.base_2)
+    return positive_(positivity, score, base_2=base_2)
 
 
 def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
@@ -62,15 +99,15 @@ def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tens
     return total, peak / total.masked_fill(total == 0, 1) - offset, offset
 
 
-def row_divisor(operands: Operands, block: Block, scalars: RowScalars) -> Tensor:
-    """What a block's weights are divided by, broadcastable to (heads, G, rows)."""
-    match operands.problem.variant.normalise:
+def row_divisor(problem: Problem, count: Tensor, row_sum: Tensor) -> Tensor:
+    """What rows are divided by: their sum (heads, G, rows), `N` (rows,), or ones."""
+    match problem.variant.normalise:
         case "l1":
-            return scalars.raised[block.heads, :, block.rows]
+            return row_sum
         case "count":
-            return operands.count[block.rows]
-        case "none":
-            return torch.ones_like(operands.count[block.rows])
+            return count
+        case "none" | "stick-breaking":
+            return torch.ones_like(count)
 
 
 def above_offset_(

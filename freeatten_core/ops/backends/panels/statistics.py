@@ -15,7 +15,8 @@ from freeatten_core.basics.precision import without_autocast
 from ...call import NO_TERMS, Problem, ScoreTerms, compute_dtype
 from ...row_statistics import SMALL, RowStatistics
 from .forward import round_weights_, weights_panel
-from .panel import Block, Operands, RowScalars, Workspace, row_blocks
+from .operands import Operands
+from .panel import Block, RowScalars, Workspace, row_blocks
 from .stages import row_divisor
 
 __all__ = ["region_weights", "row_statistics"]
@@ -52,7 +53,7 @@ def row_statistics(
         rows.zeros[at] = _zero_share(operands, block, scalars, panel, scratch)
         if problem.variant.normalise != "l1":
             scalars.total[at], scalars.highest[at] = panel.sum(-1), panel.amax(-1)
-        divisor = row_divisor(operands, block, scalars)
+        divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         if power is not None:
             panel, scratch = power_(panel, power, scratch)
             total = panel.sum(-1)
@@ -146,7 +147,8 @@ def region_weights(
     )
     for block in row_blocks(part, operands.key):
         panel = weights_panel(operands, block, workspace, scalars)
-        panel /= row_divisor(operands, block, scalars)[..., None]
+        at = (block.heads, slice(None), block.rows)
+        panel /= row_divisor(part, operands.count[block.rows], scalars.raised[at])[..., None]
         low, high = max(cols[0], block.low), min(cols[1], block.high)
         if low < high:
             region[block.heads, :, block.rows, low - cols[0] : high - cols[0]] = panel[

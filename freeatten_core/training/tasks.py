@@ -1,30 +1,25 @@
-"""Associative recall: a synthetic task, the small models trained on it, and their checkpoints.
-
-After multi-query associative recall (MQAR, arXiv 2312.04927), with one change. There, a pair is a
-key and a value in two tokens, so that a model needs a head that looks one token back before it can
-look anything up. Here a pair is one token (there is one for every key and value), so nothing is
-asked but to find it: the sequence is filler in random order, in its first half `pairs` tokens of
-different keys at random places, in its second half each of those keys once, alone, as a query. At
-a query the answer is the value that its key was paired with; nothing else is scored. An answer is
-never shown, and a guess is right once in `values` times.
-
-The number of pairs and of queries is the same at every length: a longer sequence has more filler
-and larger distances, and asks the same.
-"""
+"""Small models trained on a synthetic task, and their checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.kept import differences
 from freeatten_core.basics.shards import WHOLE, Shard
-from freeatten_core.data.recall_task import TRAINING, VALIDATION, RecallTask, draw
+from freeatten_core.data.tasks.languages import LANGUAGES, LONGEST_TRAINED
+from freeatten_core.data.tasks.table import TASKS
+from freeatten_core.data.tasks.task import TRAINING, VALIDATION, Task
 from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.format import CURVE, read_json
+from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.variants.variant import Variant
 
 from .batches import DRAWN_AHEAD, check_shares
@@ -32,16 +27,15 @@ from .recipe import Recipe
 from .reports import Progress
 from .run import finished, fit, reserved
 
-__all__ = ["RECIPE", "RecallBatches", "train_recall"]
+__all__ = ["RECIPES", "TaskBatches", "train_task", "trained_task"]
 
-RECIPE = Recipe(
+_RECALL = Recipe(
     train_length=256,
     width=64,
     layers=2,
     heads=4,
     kv_heads=4,
     mlp_width=128,
-    vocab_size=RecallTask().vocab_size,
     batch=128,
     steps=5_000,
     warmup=100,
@@ -58,12 +52,31 @@ Four heads, because re-weighting with p = 15 puts a row's whole weight on a few 
 it found hardly any pair in 1,000 steps of 32 × 64 tokens, with two 45 %, with four 55 %.
 """
 
+_LANGUAGE = replace(
+    _RECALL,
+    train_length=LONGEST_TRAINED + 1,
+    layers=5,
+    steps=10_000,
+    learning_rates=(1e-3,),
+    weight_decay=0.0,
+    betas=(0.9, 0.999),
+    evaluate_every=500,
+)
+"""Batch, rate, depth, width, optimizer and steps of the source's code and example; its heads are
+eight of 8, its rate is constant, and all strings of one of its batches have one length."""
 
-class RecallBatches:
+RECIPES: Mapping[str, Recipe] = {
+    kind: replace(_LANGUAGE if kind in LANGUAGES else _RECALL, vocab_size=task.vocab_size)
+    for kind, task in TASKS.items()
+}
+"""How each task is trained unless told otherwise."""
+
+
+class TaskBatches:
     """Sequences on the device: int (batch / shards, 2, length), tokens and targets."""
 
     def __init__(
-        self, task: RecallTask, recipe: Recipe, device: torch.device, shard: Shard = WHOLE
+        self, task: Task, recipe: Recipe, device: torch.device, shard: Shard = WHOLE
     ) -> None:
         check_shares(recipe.batch, 1, shard)
         self._task, self._recipe, self._device = task, recipe, device
@@ -90,14 +103,13 @@ class RecallBatches:
     def _batch(self, part: int, index: int) -> Tensor:
         recipe = self._recipe
         key = (recipe.seed, part, index)
-        drawn = draw(self._task, recipe.train_length, recipe.batch, key)
-        both = np.stack([drawn.tokens, drawn.targets()], axis=1)[self._part]
-        return torch.from_numpy(both.astype(np.int32))
+        both = self._task.training(recipe.train_length, recipe.batch, key)
+        return torch.from_numpy(np.stack(both, axis=1)[self._part].astype(np.int32))
 
 
-def train_recall(
+def train_task(
     variant: Variant,
-    task: RecallTask,
+    task: Task,
     out: Path,
     recipe: Recipe,
     *,
@@ -105,16 +117,16 @@ def train_recall(
     command: str,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Path:
-    """Train one variant on the task and save it as a checkpoint folder, without a tokenizer.
+    """Train one variant on a task and save it as a checkpoint folder, without a tokenizer.
 
     Args and errors: as `training.train`; UsageError also for a training length that is too short.
     """
     recipe = replace(recipe, vocab_size=task.vocab_size)
-    draw(task, recipe.train_length, 1, (0,))  # a length too short is refused here
+    task.draw(recipe.train_length, 1, (0,))  # a length too short is refused here
     with reserved(variant, out):
         model, about = fit(
             variant,
-            RecallBatches(task, recipe, device),
+            TaskBatches(task, recipe, device),
             {"task": task.as_json()},
             out,
             recipe,
@@ -122,7 +134,7 @@ def train_recall(
             command=command,
             report=report,
         )
-        from freeatten_core.results.cards import recall_card
+        from freeatten_core.results.cards import task_card
 
         with finished(out):
             save_checkpoint(
@@ -132,7 +144,41 @@ def train_recall(
                 seed=recipe.seed,
                 steps=recipe.steps,
                 curve=about,
-                card=recall_card(variant, about, result=None),
+                card=task_card(variant, about, result=None),
                 task=task.as_json(),
             )
     return out
+
+
+def trained_task(
+    variant: Variant,
+    task: Task,
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: torch.device,
+    command: str,
+    report: Callable[[Progress], None] = lambda _: None,
+) -> TaskCheckpoint:
+    """The model in `out`; where nothing is there yet it is trained first.
+
+    Args and errors: as `train_task`; UsageError if what is there was trained in another way, with
+    what differs.
+    """
+    recipe = replace(recipe, vocab_size=task.vocab_size)
+    if not out.exists():
+        train_task(variant, task, out, recipe, device=device, command=command, report=report)
+    found = load_task(out, task.kind)
+    asked = replace(recipe, warmup=recipe.warmup_steps(recipe.steps))
+    wanted = {"variant": str(variant), "task": task.as_json(), "recipe": asdict(asked)}
+    kept = {
+        "variant": str(found.config.variant),
+        "task": found.task.as_json(),
+        "recipe": read_json(out / CURVE).get("recipe"),
+    }
+    differing = differences(kept, json.loads(json.dumps(wanted)))
+    if differing:
+        raise UsageError(
+            f"{out} was trained in another way: {differing}; name another folder, or remove it"
+        )
+    return found

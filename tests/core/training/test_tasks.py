@@ -14,15 +14,16 @@ from strategies import refused
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.shards import Shard, shards
-from freeatten_core.data.recall_task import TEST, TRAINING, UNSCORED, RecallTask, draw
+from freeatten_core.data.tasks.recall import RecallTask
+from freeatten_core.data.tasks.task import TEST, TRAINING, UNSCORED
 from freeatten_core.models.format import CARD, CONFIG, TASK_FILES, WEIGHTS
-from freeatten_core.models.recall_checkpoint import load_recall
-from freeatten_core.training.recall import RECIPE, RecallBatches, train_recall
+from freeatten_core.models.task_checkpoint import load_task
+from freeatten_core.training.tasks import RECIPES, TaskBatches, train_task
 
 CPU = torch.device("cpu")
 SMALL = RecallTask(keys=4, values=2, fillers=4, pairs=2)
 QUICK = replace(
-    RECIPE,
+    RECIPES["recall"],
     train_length=16,
     width=16,
     mlp_width=32,
@@ -62,7 +63,7 @@ def pair_of(task, token):
 @given(asked())
 def test_every_querys_answer_stands_before_it_as_far_back_as_told(given_task):
     task, length, key = given_task
-    drawn = draw(task, length, 3, key)
+    drawn = task.draw(length, 3, key)
     for row in range(3):
         tokens = drawn.tokens[row]
         for at, answer, distance in zip(
@@ -76,7 +77,7 @@ def test_every_querys_answer_stands_before_it_as_far_back_as_told(given_task):
 @given(asked())
 def test_a_sequence_holds_each_pair_and_each_query_once_and_filler(given_task):
     task, length, key = given_task
-    for tokens in draw(task, length, 3, key).tokens:
+    for tokens in task.draw(length, 3, key).tokens:
         pairs = [pair_of(task, token) for token in tokens if pair_of(task, token)]
         queries = [token - task.first_query for token in tokens if token >= task.first_query]
         assert len({shown for shown, _ in pairs}) == len(pairs) == task.pairs
@@ -89,7 +90,7 @@ def test_a_sequence_holds_each_pair_and_each_query_once_and_filler(given_task):
 @given(asked())
 def test_sequences_depend_on_the_arguments_alone(given_task):
     task, length, key = given_task
-    one, same = draw(task, length, 2, key), draw(task, length, 2, key)
+    one, same = task.draw(length, 2, key), task.draw(length, 2, key)
     assert np.array_equal(one.tokens, same.tokens)
     assert np.array_equal(one.answers, same.answers)
 
@@ -97,7 +98,7 @@ def test_sequences_depend_on_the_arguments_alone(given_task):
 @given(asked())
 def test_only_queries_are_scored(given_task):
     task, length, key = given_task
-    drawn = draw(task, length, 2, key)
+    drawn = task.draw(length, 2, key)
     targets = drawn.targets()
     scored = np.argwhere(targets != UNSCORED)
     assert np.array_equal(scored[:, 1].reshape(2, -1), drawn.queries)
@@ -106,53 +107,53 @@ def test_only_queries_are_scored(given_task):
 
 def test_training_never_sees_what_is_tested():
     keys = [(0, part, index) for part in (TRAINING, TEST) for index in (256, 4096)]
-    tokens = {draw(RecallTask(), 256, 1, key).tokens.tobytes() for key in keys}
+    tokens = {RecallTask().draw(256, 1, key).tokens.tobytes() for key in keys}
     assert len(tokens) == 4
 
 
 def test_every_length_asks_as_much():
     task = RecallTask()
-    counts = {draw(task, length, 2, (0,)).queries.shape for length in (128, 256, 4096)}
+    counts = {task.draw(length, 2, (0,)).queries.shape for length in (128, 256, 4096)}
     assert counts == {(2, task.pairs)}
 
 
 def test_a_length_that_cannot_hold_pairs_and_queries_is_refused():
-    assert draw(SMALL, 4, 1, (0,)).tokens.shape == (1, 4)
+    assert SMALL.draw(4, 1, (0,)).tokens.shape == (1, 4)
     with refused(UsageError, ["2 pairs needs at least 4 tokens", "the length is 3"]):
-        draw(SMALL, 3, 1, (0,))
+        SMALL.draw(3, 1, (0,))
 
 
 # training
 
 
 def test_every_variant_reads_the_same_batches():
-    one, same = (RecallBatches(SMALL, QUICK, CPU) for _ in range(2))
+    one, same = (TaskBatches(SMALL, QUICK, CPU) for _ in range(2))
     for step in (0, 300, 7):
         assert torch.equal(one.training(step), same.training(step))
     assert not torch.equal(one.training(0), one.training(1))
-    other = RecallBatches(SMALL, replace(QUICK, seed=1), CPU)
+    other = TaskBatches(SMALL, replace(QUICK, seed=1), CPU)
     assert not torch.equal(one.training(0), other.training(0))
 
 
 def test_shards_together_read_exactly_what_one_reads():
-    whole = RecallBatches(SMALL, QUICK, CPU)
-    parts = [RecallBatches(SMALL, QUICK, CPU, shard) for shard in shards(4)]
+    whole = TaskBatches(SMALL, QUICK, CPU)
+    parts = [TaskBatches(SMALL, QUICK, CPU, shard) for shard in shards(4)]
     assert torch.equal(torch.cat([each.training(3) for each in parts]), whole.training(3))
     (expected,) = whole.validation()
     assert torch.equal(torch.cat([each.validation()[0] for each in parts]), expected)
     with refused(UsageError, ["batch is 8", "a multiple of 3"]):
-        RecallBatches(SMALL, QUICK, CPU, Shard(0, 3))
+        TaskBatches(SMALL, QUICK, CPU, Shard(0, 3))
 
 
 def test_a_batch_is_tokens_and_targets():
-    batches = RecallBatches(SMALL, QUICK, CPU)
+    batches = TaskBatches(SMALL, QUICK, CPU)
     tokens, targets = batches.split(batches.training(3))
     assert (tokens.shape, targets.shape) == ((8, 16), (8, 16))
     assert (targets != UNSCORED).sum() == 8 * SMALL.pairs
 
 
 def trained(out, variant="softmax", recipe=QUICK):
-    return train_recall(
+    return train_task(
         Variant.parse(variant), SMALL, out, recipe, device=CPU, command="freeatten train"
     )
 
@@ -164,8 +165,8 @@ def saved(tmp_path_factory):
 
 def test_a_model_learns_to_recall(tmp_path):
     recipe = replace(QUICK, batch=32, steps=300, width=32, mlp_width=64, evaluate_every=100)
-    model = load_recall(trained(tmp_path / "mine", recipe=recipe)).model
-    drawn = draw(SMALL, 16, 50, (0, TEST, 0))
+    model = load_task(trained(tmp_path / "mine", recipe=recipe), "recall").model
+    drawn = SMALL.draw(16, 50, (0, TEST, 0))
     logits = model(torch.from_numpy(drawn.tokens)).argmax(dim=-1).numpy()
     right = np.take_along_axis(logits, drawn.queries, axis=1) == drawn.answers
     assert right.mean() > 0.95
@@ -182,7 +183,7 @@ def test_a_checkpoint_of_the_task_has_no_tokenizer_and_says_what_it_is(saved):
 
 
 def test_a_saved_model_loads_as_it_was(saved):
-    loaded = load_recall(saved)
+    loaded = load_task(saved, "recall")
     assert (loaded.task, loaded.config.variant) == (SMALL, Variant())
     assert (loaded.config.train_length, loaded.config.vocab_size) == (16, SMALL.vocab_size)
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
@@ -210,7 +211,7 @@ def test_a_model_of_the_task_is_refused_where_text_is_read(saved):
 def test_a_model_of_text_is_refused_for_the_task(tmp_path):
     folder = tiny.save(tmp_path / "text")
     with refused(UsageError, [str(folder), "trained on text", "--task copy"]):
-        load_recall(folder)
+        load_task(folder, "recall")
 
 
 @pytest.mark.parametrize("name", TASK_FILES)
@@ -218,7 +219,7 @@ def test_a_missing_file_is_named_with_those_needed(tmp_path, name):
     folder = trained(tmp_path / "mine")
     (folder / name).unlink()
     with refused(ContentError, [f"lacks {name}", *TASK_FILES]):
-        load_recall(folder)
+        load_task(folder, "recall")
 
 
 @pytest.mark.parametrize(
@@ -241,11 +242,16 @@ def test_a_task_that_is_none_is_refused(tmp_path, task, words):
     config = json.loads((folder / CONFIG).read_text()) | {"task": task}
     (folder / CONFIG).write_text(json.dumps(config))
     with refused(ContentError, words):
-        load_recall(folder)
+        load_task(folder, "recall")
+
+
+def test_a_model_of_another_task_is_refused_by_name(saved):
+    with refused(UsageError, [str(saved), "trained on the recall task", "not on parity-check"]):
+        load_task(saved, "parity-check")
 
 
 def test_weights_are_read_as_strictly_as_those_of_text(tmp_path):
     folder = trained(tmp_path / "mine")
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-1])
     with refused(ContentError, ["is not a whole safetensors file"]):
-        load_recall(folder)
+        load_task(folder, "recall")

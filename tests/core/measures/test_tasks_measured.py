@@ -10,23 +10,25 @@ from strategies import refused
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.data.recall_task import RecallTask, draw
-from freeatten_core.measures import recall
-from freeatten_core.measures.recall import (
-    RecallRequest,
-    RecallRow,
+from freeatten_core.data.tasks.recall import RecallTask
+from freeatten_core.measures import tasks
+from freeatten_core.measures.tasks import (
+    TaskRequest,
+    TaskRow,
     accuracy_by_distance,
-    load_recall_rows,
-    measure_recall,
+    load_task_rows,
+    measure_task,
     right_answers,
 )
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.recall_checkpoint import RecallCheckpoint
-from freeatten_core.training.recall import RECIPE
+from freeatten_core.models.task_checkpoint import TaskCheckpoint
+from freeatten_core.training.tasks import RECIPES
 
 CPU = torch.device("cpu")
 TASK = RecallTask(keys=8, values=4, fillers=5, pairs=4)
-RECIPE_HERE = replace(RECIPE, train_length=32, width=16, mlp_width=32, vocab_size=TASK.vocab_size)
+RECIPE_HERE = replace(
+    RECIPES["recall"], train_length=32, width=16, mlp_width=32, vocab_size=TASK.vocab_size
+)
 
 
 class Knowing:
@@ -50,21 +52,21 @@ class Knowing:
 
 
 def test_a_model_that_knows_is_right_everywhere():
-    drawn = draw(TASK, 64, 6, (0,))
+    drawn = TASK.draw(64, 6, (0,))
     right = right_answers(Knowing(10**6), drawn, device=CPU)
     assert right.shape == (6, 4)
     assert right.all()
 
 
 def test_a_model_that_sees_so_far_is_right_so_far():
-    drawn = draw(TASK, 64, 6, (0,))
+    drawn = TASK.draw(64, 6, (0,))
     right = right_answers(Knowing(30), drawn, device=CPU)
     assert np.array_equal(right, drawn.distances <= 30)
     assert 0 < right.mean() < 1
 
 
 def test_accuracy_by_distance_counts_each_query_once():
-    drawn = draw(TASK, 64, 20, (0,))
+    drawn = TASK.draw(64, 20, (0,))
     right = right_answers(Knowing(32), drawn, device=CPU)
     near, middle, far, none = accuracy_by_distance(right, drawn.distances, [16, 32, 64, 128])
     assert near["queries"] + middle["queries"] + far["queries"] == 80
@@ -81,25 +83,25 @@ def row(variant="softmax", task=TASK, seed=0):
     config = replace(RECIPE_HERE, vocab_size=task.vocab_size).config(Variant.parse(variant))
     model = Model(config)
     model.initialise(seed, 0.1)
-    checkpoint = RecallCheckpoint(variant, config, model.requires_grad_(False), task, None)
-    return RecallRow(config.variant, checkpoint)
+    checkpoint = TaskCheckpoint(variant, config, model.requires_grad_(False), task, None)
+    return TaskRow(config.variant, checkpoint)
 
 
 def measured(*rows, **changes):
     values = {"lengths": [16, 32, 128], "samples": 8, "command": "freeatten retrieve"}
-    return measure_recall(RecallRequest(rows=rows, **values | changes))
+    return measure_task(TaskRequest(rows=rows, **values | changes))
 
 
 def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
     drawn = {}
-    count = recall.right_answers
+    count = tasks.right_answers
 
     def watched(_, sequences, **options):
         drawn[sequences.tokens.shape[1]] = count(Knowing(40), sequences, device=CPU)
         options["advance"](0.0)
         return drawn[sequences.tokens.shape[1]]
 
-    monkeypatch.setattr(recall, "right_answers", watched)
+    monkeypatch.setattr(tasks, "right_answers", watched)
     result = measured(row())
     (entry,) = result["variants"]
     for length, mean, bounds in zip(
@@ -128,9 +130,9 @@ def test_the_result_says_what_was_asked():
 
 def test_every_model_is_asked_the_same_sequences(monkeypatch):
     seen = []
-    count = recall.right_answers
+    count = tasks.right_answers
     monkeypatch.setattr(
-        recall,
+        tasks,
         "right_answers",
         lambda model, drawn, **o: seen.append(drawn.tokens.tobytes()) or count(model, drawn, **o),
     )
@@ -164,10 +166,10 @@ def test_a_length_too_short_for_the_task_is_refused():
 
 def test_a_variant_without_a_model_is_refused():
     with refused(UsageError, ["no shipped recall model of softplus", "train --task recall"]):
-        load_recall_rows([Variant.parse("softplus")], [])
+        load_task_rows("recall", [Variant.parse("softplus")], [])
 
 
 def test_without_shipped_models_the_command_to_train_one_is_given(monkeypatch):
-    monkeypatch.setattr(recall, "shipped", lambda _: [])
+    monkeypatch.setattr(tasks, "shipped", lambda _: [])
     with refused(UsageError, ["no recall model is shipped", "train --task recall", "--out"]):
-        load_recall_rows(None, [])
+        load_task_rows("recall", None, [])

@@ -1,4 +1,4 @@
-"""Accuracy of associative recall against length and distance, for models trained on the task."""
+"""Accuracy of a synthetic task against length and distance, for models trained on it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.seeds import check_seed
-from freeatten_core.data.recall_task import TEST, RecallTask, Sequences, draw
-from freeatten_core.models.catalogue import RECALL_MODELS, shipped, slug
+from freeatten_core.data.tasks.task import TEST, Sequences, Task
+from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.recall_checkpoint import RecallCheckpoint, load_recall
 from freeatten_core.models.rows import ROWS, allowed_source
+from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.shares import wilson
@@ -31,11 +31,11 @@ from .finite import each_row, no_numbers
 from .scoring import Advance, pass_cost, windows_at_once
 
 __all__ = [
-    "RecallRequest",
-    "RecallRow",
+    "TaskRequest",
+    "TaskRow",
     "accuracy_by_distance",
-    "load_recall_rows",
-    "measure_recall",
+    "load_task_rows",
+    "measure_task",
     "right_answers",
 ]
 
@@ -43,18 +43,18 @@ SCHEMA = 2
 
 
 @dataclass(frozen=True)
-class RecallRow:
+class TaskRow:
     """A line of the result: a checkpoint, with its variant's modifiers."""
 
     variant: Variant
-    checkpoint: RecallCheckpoint
+    checkpoint: TaskCheckpoint
 
 
 @dataclass(frozen=True)
-class RecallRequest:
-    """What to measure. Fields as the options of `freeatten retrieve --task recall`."""
+class TaskRequest:
+    """What to measure. Fields as the options of `freeatten retrieve --task`."""
 
-    rows: Sequence[RecallRow]
+    rows: Sequence[TaskRow]
     lengths: Sequence[int]
     command: str
     samples: int = 32
@@ -62,22 +62,25 @@ class RecallRequest:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
 
-def load_recall_rows(
-    variants: Sequence[Variant] | None, checkpoints: Sequence[str]
-) -> list[RecallRow]:
+def load_task_rows(
+    kind: str, variants: Sequence[Variant] | None, checkpoints: Sequence[str]
+) -> list[TaskRow]:
     """Rows for shipped variants and for given checkpoints; all shipped if nothing is named.
+
+    Args:
+        kind: the task, one of `RETRIEVED`.
 
     Raises:
         UsageError: a variant without a shipped model, an unknown checkpoint, or none at all.
         ContentError: a checkpoint that cannot be used.
     """
-    names = shipped(RECALL_MODELS)
+    names = shipped(kind)
     if variants is None:
         known = [] if checkpoints else [Variant.parse(name) for name in ROWS]
         variants = [each for each in known if not each.modifiers and slug(each) in names]
         if not variants and not checkpoints:
             raise UsageError(
-                "no recall model is shipped here; train one with freeatten train --task recall "
+                f"no {kind} model is shipped here; train one with freeatten train --task {kind} "
                 "--variant softmax --out NAME and pass it with --checkpoint NAME"
             )
     rows = []
@@ -85,20 +88,20 @@ def load_recall_rows(
         name = slug(variant)
         if name not in names:
             raise UsageError(
-                f"no shipped recall model of {variant}{nearest(name, names) if names else ''}; "
-                f"train one with freeatten train --task recall --variant {variant.trained} and "
+                f"no shipped {kind} model of {variant}{nearest(name, names) if names else ''}; "
+                f"train one with freeatten train --task {kind} --variant {variant.trained} and "
                 "pass it with --checkpoint"
             )
         # by its folder: one of the same name may lie in the current folder
-        found = load_recall(assets() / RECALL_MODELS / name)
-        rows.append(RecallRow(variant, replace(found, name=name)))
+        found = load_task(assets() / kind / name, kind)
+        rows.append(TaskRow(variant, replace(found, name=name)))
     for source in dict.fromkeys(checkpoints):
-        checkpoint = load_recall(allowed_source(source))
-        rows.append(RecallRow(checkpoint.config.variant, checkpoint))
+        checkpoint = load_task(allowed_source(source), kind)
+        rows.append(TaskRow(checkpoint.config.variant, checkpoint))
     return rows
 
 
-def measure_recall(request: RecallRequest, watch: Watch | None = None) -> ResultDict:
+def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict:
     """Ask every row the same sequences.
 
     Returns:
@@ -113,7 +116,7 @@ def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result
     task = _common_task(request.rows)
     check_seed(request.seed)
     drawn = {
-        length: draw(task, length, request.samples, (request.seed, TEST, length))
+        length: task.draw(length, request.samples, (request.seed, TEST, length))
         for length in request.lengths
     }
     cost = sum(pass_cost(request.samples, length) for length in request.lengths)
@@ -127,11 +130,11 @@ def measure_recall(request: RecallRequest, watch: Watch | None = None) -> Result
     )
     result = {
         "schema": SCHEMA,
-        "task": "recall",
+        "task": task.kind,
         "train_length": train_lengths[0],
         "lengths": list(request.lengths),
-        "recall": task.as_json(),
-        "chance": 1 / task.values,
+        task.kind: task.as_json(),
+        "chance": task.chance,
         "samples": request.samples,
         "seed": request.seed,
         "dtype": "float32",
@@ -149,11 +152,13 @@ def right_answers(
     *,
     device: torch.device,
     advance: Advance = lambda _: None,
+    first_answer: int = 0,
 ) -> NDArray[np.bool_]:
-    """Whether the likeliest token at each query is its answer, (count, pairs).
+    """Whether the likeliest token at each query is its answer, (count, queries).
 
     Args:
         model: on `device`.
+        first_answer: tokens before it are no choice.
         advance: called with the cost of each pass.
 
     Raises:
@@ -168,7 +173,7 @@ def right_answers(
         index = asked.to(device)[:, :, None].expand(-1, -1, hidden.shape[-1])
         logits = model.logits(hidden.gather(1, index))
         _check_finite(logits, length)
-        found.append(logits.argmax(dim=-1).cpu())
+        found.append(first_answer + logits[:, :, first_answer:].argmax(dim=-1).cpu())
         advance(pass_cost(len(part), length))
     return np.asarray(torch.cat(found).numpy() == sequences.answers)
 
@@ -196,7 +201,7 @@ def _share(right: NDArray[np.bool_]) -> tuple[float, list[float]]:
 
 
 def _check_finite(logits: Tensor, length: int) -> None:
-    """Of queries, (sequences, pairs, tokens)."""
+    """Of queries, (sequences, queries, tokens)."""
     bad = (~logits.isfinite()).any(dim=-1).nonzero()
     if len(bad):
         sequence, query = bad[0].tolist()
@@ -206,7 +211,7 @@ def _check_finite(logits: Tensor, length: int) -> None:
         )
 
 
-def _missing(request: RecallRequest, row: RecallRow, edges: Sequence[int]) -> dict[str, Any]:
+def _missing(request: TaskRequest, row: TaskRow, edges: Sequence[int]) -> dict[str, Any]:
     """The entry of a row that could not be measured."""
     nothing = {"queries": 0, "accuracy": None, "ci95": [None, None]}
     return {
@@ -218,11 +223,12 @@ def _missing(request: RecallRequest, row: RecallRow, edges: Sequence[int]) -> di
     }
 
 
-def _common_task(rows: Sequence[RecallRow]) -> RecallTask:
+def _common_task(rows: Sequence[TaskRow]) -> Task:
     tasks = {row.checkpoint.task for row in rows}
     if len(tasks) > 1:
         raise UsageError(
-            "the checkpoints were trained on recall of different sizes; measure them one at a time"
+            f"the checkpoints were trained on {tasks.pop().kind} of different sizes; measure them "
+            "one at a time"
         )
     return tasks.pop()
 
@@ -236,8 +242,8 @@ def _distance_edges(train_length: int, longest: int) -> list[int]:
 
 
 def _measure(
-    request: RecallRequest,
-    row: RecallRow,
+    request: TaskRequest,
+    row: TaskRow,
     drawn: Mapping[int, Sequences],
     edges: Sequence[int],
     watch: Watch,

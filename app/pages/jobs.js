@@ -1,0 +1,102 @@
+// Jobs of the server, which a page that is loaded anew goes on with.
+
+const POLL = 200;
+const BEGUN_KEY = "freeatten-jobs";
+const MOST_BEGUN = 32;
+
+/** An analysis that can be asked for again when the server has dropped it. */
+class Analysis {
+  constructor(wanted, told) {
+    this.wanted = wanted;
+    this.told(told);
+  }
+
+  told(answer) {
+    Object.assign(this, answer);
+  }
+
+  /** A call about this analysis, which is made anew first when it is gone. */
+  async call(name, given = {}) {
+    try {
+      return await call(name, { id: this.id, ...given });
+    } catch (error) {
+      if (!(error instanceof GoneError)) throw error;
+      await this.renew();
+      return call(name, { id: this.id, ...given });
+    }
+  }
+
+  renew() {
+    this.renewing ??= finished("start", this.wanted, () => {}).then((told) => this.told(told))
+      .finally(() => { this.renewing = null; });
+    return this.renewing;
+  }
+}
+
+class CancelledError extends Error {}
+
+/** The jobs that this browser tab began and that have not ended, by a digest of what was asked. */
+const begun = {
+  read() {
+    try {
+      return JSON.parse(sessionStorage.getItem(BEGUN_KEY)) ?? {};
+    } catch {
+      return {};
+    }
+  },
+
+  write(jobs) {
+    try {
+      sessionStorage.setItem(BEGUN_KEY, JSON.stringify(jobs));
+    } catch {
+      // a full or forbidden storage: a page that is loaded anew then asks anew
+    }
+  },
+
+  keep(key, job) {
+    this.write(Object.fromEntries([...Object.entries(this.read()), [key, job]].slice(-MOST_BEGUN)));
+  },
+
+  forget(job) {
+    this.write(Object.fromEntries(Object.entries(this.read()).filter(([, kept]) => kept !== job)));
+  },
+
+  /** The job of a request, where the server still has it. */
+  async find(key) {
+    const job = this.read()[key];
+    if (!job) return null;
+    const told = await call("progress", { job }).catch((error) => {
+      if (error instanceof GoneError) return null;
+      throw error;
+    });
+    return told ? job : null;
+  },
+};
+
+/** Starts a job of the server, or finds the one that is on its way, and waits for it. */
+async function finished(start, wanted, tell, began = () => {}) {
+  const key = digest(JSON.stringify([start, wanted]));
+  const job = await begun.find(key) ?? (await call(start, wanted)).job;
+  begun.keep(key, job);
+  began(job);
+  for (;;) {
+    const told = await call("progress", { job });
+    tell(told);
+    if (!["waiting", "running"].includes(told.state)) begun.forget(job);
+    if (told.state === "done") return told;
+    if (told.state === "failed") throw new Error(told.error);
+    if (told.state === "cancelled") throw new CancelledError("cancelled");
+    await new Promise((resolve) => { setTimeout(resolve, POLL); });
+  }
+}
+
+/** A short name of a text: enough to tell whether it is the one of a link. */
+function digest(text) {
+  let [low, high] = [0x811c9dc5, 0x9e3779b9];
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    low = Math.imul(low ^ code, 0x01000193);
+    high = Math.imul(high ^ code, 0x85ebca6b) ^ (high >>> 13);
+  }
+  return [low, high].map((part) => (part >>> 0).toString(16).padStart(8, "0")).join("");
+}

@@ -1,0 +1,1 @@
+"""Synthetic tasks: sequences that ask for something, and what they answer."""

@@ -1,0 +1,16 @@
+"""The tasks that models are trained on, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .languages import LANGUAGES
+from .recall import RecallTask
+from .task import Task
+
+__all__ = ["RETRIEVED", "TASKS"]
+
+RETRIEVED: Mapping[str, Task] = {each.kind: each for each in (RecallTask(),)}
+"""Those that `freeatten retrieve` measures, with their usual sizes."""
+
+TASKS: Mapping[str, Task] = {**RETRIEVED, **LANGUAGES}
