@@ -18,6 +18,8 @@ from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
+from .names import computes_of
+
 __all__ = [
     "FIRST_ROWS",
     "LOG2_E",
@@ -31,7 +33,6 @@ __all__ = [
     "check",
     "check_tensors",
     "compute_dtype",
-    "parsed_computes",
     "visible_scores",
     "what_computes",
 ]
@@ -260,18 +261,7 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
         from .traced import parsed  # loads the compiler, which eager code does without
 
         return parsed(variant)
-    return parsed_computes(variant)
-
-
-def parsed_computes(variant: Variant | str) -> Computed:
-    """`what_computes` of a variant or its name."""
-    variant = Variant.parse(variant)
-    if variant.modifiers:
-        raise ValueError(
-            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
-            f"attention operator; pass {variant.trained}"
-        )
-    return variant.computes
+    return computes_of(variant)
 
 
 def check(

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
-from .call import parsed_computes
+from .names import computes_of
 
 __all__ = ["parsed"]
 
-parsed: Callable[[Variant | str], Computed] = torch.compiler.assume_constant_result(parsed_computes)  # type: ignore[no-untyped-call]
-"""The reading of a name: regular expressions and tables, the same every time."""
+_read: dict[str, Computed] = {}
+
+
+def parsed(variant: Variant | str) -> Computed:
+    """`computes_of`, whose regular expressions and tables are not traced."""
+    return _read[_name_read(variant)]  # of what a table holds the compiler knows the properties
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _name_read(variant: Variant | str) -> str:
+    name = str(variant)
+    _read[name] = computes_of(variant)
+    return name

@@ -83,13 +83,9 @@ def backward(
     if problem.variant.cosine:
         direction_slope_(grad_query, operands.query, operands.query_norm)
         direction_slope_(grad_key, operands.key, operands.key_norm)
-    keyed = problem.batch, problem.kv_heads, problem.key_length
-    return (
-        grad_query.view(problem.batch, problem.heads, problem.query_length, problem.dim),
-        grad_key.view(*keyed, problem.dim),
-        grad_value.view(*keyed, value.shape[-1]),
-        grad_terms.finished(),
-    )
+    by_row = grad_query.view(problem.batch, problem.heads, problem.query_length, problem.dim)
+    by_key = grad_key.view(*value.shape[:3], problem.dim)
+    return by_row, by_key, grad_value.view_as(value), grad_terms.finished()
 
 
 class _TermGradients:

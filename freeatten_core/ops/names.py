@@ -1,0 +1,23 @@
+"""What a name asks of an operator."""
+
+from __future__ import annotations
+
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
+
+__all__ = ["computes_of"]
+
+
+def computes_of(variant: Variant | str) -> Computed:
+    """What a variant, or one of that name, computes.
+
+    Raises:
+        ValueError: an unknown variant, or one with modifiers.
+    """
+    variant = Variant.parse(variant)
+    if variant.modifiers:
+        raise ValueError(
+            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
+            f"attention operator; pass {variant.trained}"
+        )
+    return variant.computes
