@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from freeatten_core.basics.signals import unwind_when_signalled
 
+__all__ = ["main"]
+
 
 def main() -> None:
     """Load the commands and run one."""

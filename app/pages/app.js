@@ -35,6 +35,7 @@ class App {
       this.themed();
     });
     dark.addEventListener("change", () => this.themed());
+    this.share = new Share(() => this.tab);
     window.addEventListener("hashchange", () => this.follow());
     await this.follow();
   }
@@ -144,6 +145,7 @@ class App {
     const isAsked = this.setup.isAsked(parts);
     if (!isAsked && !this.setup.restore(parts)) {
       this.setup.say(FOREIGN, true);
+      this.setup.fold(true);
       return;
     }
     this.pending = this.own(parts);

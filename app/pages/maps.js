@@ -59,10 +59,13 @@ class ServerSource {
     return { value, kind: value === 0 && row.zeros ? "zero" : "weight", least: LEAST };
   }
 
+  async rowOf(query) {
+    return (await this.row(query))?.weights ?? null;
+  }
+
   async strongest(query, count) {
-    const row = await this.row(query);
-    if (!row) return [];
-    return freeatten.largest(row.weights, count);
+    const weights = await this.rowOf(query);
+    return weights ? freeatten.largest(weights, count) : [];
   }
 }
 
@@ -104,6 +107,7 @@ class MapTab {
     if (!parts.has("head")) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;
+    this.scored = null;
     this.pictures = [];
     this.fillModels(analyses);
     this.restoreOrder(parts);
@@ -111,7 +115,7 @@ class MapTab {
     byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
-      title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
+      losses: () => this.losses(analyses), isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
       caption: () => [this.setup.about(), `Made by ${byId("map-command").textContent}`],
     });
     freeatten.page = this.view;
@@ -120,6 +124,24 @@ class MapTab {
     this.setup.say("");
     this.changed();
     this.guarded(() => this.loadPictures(analyses)); // not awaited: the maps come first
+  }
+
+  /** The loss of every token by every model, which is measured once. */
+  losses(analyses) {
+    const measured = async (one) => {
+      const told = await finished("start_losses", { id: one.id }, () => {}).catch(async (error) => {
+        if (!(error instanceof GoneError)) throw error;
+        await one.renew();
+        return finished("start_losses", { id: one.id }, () => {});
+      });
+      const of = (text) => new Float32Array(bytesOf(text).buffer);
+      return { loss: of(told.loss), delta: of(told.delta) };
+    };
+    this.scored ??= Promise.all(analyses.map(measured)).catch((error) => {
+      this.scored = null;
+      throw error;
+    });
+    return this.scored;
   }
 
   /** Small pictures of all heads, a model at a time. */
@@ -160,6 +182,8 @@ class MapTab {
     byId("sort-model").parentElement.hidden = !key || this.tables.length < 2;
     byId("lowest").parentElement.hidden = !key;
     const shown = key || "relative_entropy";
+    byId("heads").classList.toggle("site-grid", !key);
+    byId("heads").style.setProperty("--heads", String(this.shown[0].heads));
     const order = key ? sorted(this.tables[model].heads, key, byId("lowest").checked) : this.tables[model].heads;
     const { label, unit, meaning } = this.statistics.find(({ id }) => id === shown);
     this.note = `Every head with its mean ${label}${unit ? ` (${unit})` : ""}: ${meaning}`;
@@ -171,11 +195,14 @@ class MapTab {
   headButton({ layer, head }, key) {
     const name = nameOf({ layer, head });
     const values = this.tables.map(({ heads }) => heads.find((one) => one.layer === layer && one.head === head)?.values[key]);
+    const said = values.map((value, at) => `${this.shown[at].variant} ${short(value)}`).join(", ");
     const lines = values.map((value, at) => make("span", { class: "site-head-value" },
       make("span", {}, ...breakable(this.shown[at].variant)), ` ${short(value)}`));
     const pictures = make("span", { class: "site-head-maps", "aria-hidden": "true" },
       ...this.shown.map(({ variant }) => make("canvas", { title: variant })));
-    const button = make("button", { type: "button", class: "site-head", "data-head": name },
+    const button = make("button", {
+      type: "button", class: "site-head", "data-head": name, "data-short": `${layer}.${head}`, "aria-label": `${name}: ${said}`, title: `${name}: ${said}`,
+    },
       make("b", {}, name), pictures, ...lines);
     button.addEventListener("click", () => this.guarded(() => this.showHead(name)));
     return button;

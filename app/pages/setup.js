@@ -62,8 +62,27 @@ class Setup {
     });
   }
 
+  /** What is chosen, in a line. */
+  line() {
+    const known = new Map(this.choices.models.map(({ id, label }) => [id, label]));
+    const models = this.models().map((id) => known.get(id) ?? id).join(" vs ") || "no model";
+    const isOwn = byId("text").value === OWN;
+    const label = isOwn ? this.own.name || "pasted text" : byId("text").selectedOptions[0]?.textContent;
+    const isShown = this.analyses.length > 0 && this.state().toString() === this.shown.toString();
+    const length = byId(this.isScoring ? "longest" : "length").selectedOptions[0]?.textContent;
+    return [models, isShown && !this.isScoring ? this.analyses[0].text : label,
+      `${this.isScoring ? "up to " : ""}${isShown && !this.isScoring ? this.analyses[0].length.toLocaleString("en") : length} tokens`].join(" · ");
+  }
+
+  /** Folds the form to its line, or opens it. @param {boolean} isOpen */
+  fold(isOpen) {
+    if (!isOpen && byId("fold").contains(document.activeElement)) byId("edit").focus();
+    byId("fold").open = isOpen;
+  }
+
   /** Dims what is shown while the form says something else, and says so. */
   mark() {
+    byId("line").textContent = this.line();
     const shown = this.isScoring ? this.scored : this.shown.toString();
     const chosen = (this.isScoring ? this.comparisonState() : this.state()).toString();
     const isOld = !byId("setup").hidden && Boolean(shown) && chosen !== shown;
@@ -77,6 +96,7 @@ class Setup {
 
   /** The fields and the button for scoring a text, or for looking inside. */
   setFor(isScoring) {
+    if (isScoring !== this.isScoring) this.fold(isScoring);
     this.isScoring = isScoring;
     byId("length").parentElement.hidden = isScoring;
     byId("longest").parentElement.hidden = !isScoring;
@@ -87,6 +107,7 @@ class Setup {
 
   askForText() {
     byId("text").value = OWN;
+    this.fold(true);
     this.showOwn();
     byId("setup").scrollIntoView({ block: "nearest" });
     byId("content").focus();
@@ -241,8 +262,10 @@ class Setup {
       this.check();
       await task();
       this.adopt();
+      this.fold(this.isScoring);
     } catch (error) {
       const isCancelled = error instanceof CancelledError;
+      if (!isCancelled) this.fold(true);
       this.say(isCancelled ? "Cancelled." : error.message, !isCancelled);
     } finally {
       byId("look").disabled = false;

@@ -24,6 +24,7 @@ SCORES = {
     "length-cosine": "s = log D · log N · cos(q, k)",
     "dim-cosine": "s = log D · cos(q, k)",
     "count-cosine": "s = log N · cos(q, k)",
+    "cosine": "s = a number · cos(q, k)",
     "dot-log-n": "s = q·k / √D − log N",
 }
 POSITIVITIES = {
@@ -31,9 +32,13 @@ POSITIVITIES = {
     "softplus": "f = log(1 + eˢ)",
     "sigmoid": "f = 1 / (1 + e⁻ˢ)",
     "relu": "f = max(s, 0)",
+    "softpick": "f = max(eˢ − 1, 0)",
+    "entmax15": "f = max(s / 2 − τ, 0)²",
 }
 NORMALISATIONS = {
     "l1": "a = f / Σ f",
+    "off-by-one": "a = f / (1 + Σ f)",
+    "absolute": "a = f / Σ |eˢ − 1|",
     "count": "a = f / N",
     "none": "a = f",
     "stick-breaking": "a = f · Π (1 − f) of nearer keys, the rest to the row's own",

@@ -15,6 +15,7 @@ from ..options import Device, Quiet, check_choice, command_line
 if TYPE_CHECKING:
     import torch
 
+    from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
     from freeatten_core.variants.variant import Variant
 
@@ -44,6 +45,14 @@ EvaluateEvery = Annotated[int | None, typer.Option(min=1, help="Steps between va
 SaveEvery = Annotated[
     int | None, typer.Option(min=1, help="Steps between saved states, at an evaluation.")
 ]
+Parts = Annotated[
+    int | None,
+    typer.Option(min=1, help="Parts that a batch is computed in, for less memory; default: 1."),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes, one a GPU, each with its share of every batch."),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
@@ -70,43 +79,70 @@ def train(
     evaluate_every: EvaluateEvery = None,
     save_every: SaveEvery = None,
     corpus: Corpus = None,
+    parts: Parts = None,
+    gpus: Gpus = None,
     quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
+    if gpus is not None:
+        from ..ranks import start_ranks
+
+        start_ranks(gpus)
+        return
+    changes = {
+        "steps": steps,
+        "batch": batch,
+        "train_length": length,
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "vocab_size": vocab,
+        "learning_rates": lr,
+        "search_steps": search_steps,
+        "evaluate_every": evaluate_every,
+        "save_every": save_every,
+        "parts": parts,
+    }
     from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
+
+    ranks = started_ranks()
+    chosen = rank_device(ranks, choose_device(device))
+    with joined_ranks(ranks, chosen):
+        _train(variant, task, text, out, corpus, seed, changes, chosen, ranks, quiet=quiet)
+
+
+def _train(
+    name: str,
+    task: str,
+    text: list[str] | None,
+    out: Path,
+    corpus: Path | None,
+    seed: int,
+    changes: dict[str, Any],
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    quiet: bool,
+) -> None:
     from freeatten_core.basics.files import check_utf8
     from freeatten_core.ops.definitions import own_function
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
 
-    _check_task(task, text, corpus, vocab)
-    parsed = own_function.allow(Variant.parse(variant))
-    recipe = _recipe(
-        task,
-        seed,
-        steps=steps,
-        batch=batch,
-        train_length=length,
-        width=width,
-        layers=layers,
-        heads=heads,
-        vocab_size=vocab,
-        learning_rates=lr,
-        search_steps=search_steps,
-        evaluate_every=evaluate_every,
-        save_every=save_every,
-    )
-    chosen = choose_device(device)
+    _check_task(task, text, corpus, changes["vocab_size"])
+    variant = own_function.allow(Variant.parse(name))
+    recipe = _recipe(task, seed, **changes)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
-    view = LearningView(parsed, quiet=quiet)
+    view = LearningView(variant, quiet=quiet, silent=not ranks.writes)
     if task == "text":
-        run = partial(_train_text, parsed, text or [], out, recipe, chosen, view, corpus)
+        run = partial(_train_text, variant, text or [], out, recipe, device, view, ranks, corpus)
     else:
-        run = partial(_train_task, parsed, task, out, recipe, chosen, view)
-    _run(run, parsed, out, view)
+        run = partial(_train_task, variant, task, out, recipe, device, view, ranks)
+    _run(run, variant, out, view, ranks)
 
 
 def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
@@ -128,18 +164,21 @@ def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
     return replace(usual, seed=seed).changed(**changes)
 
 
-def _run(train: Callable[[], None], variant: Variant, out: Path, view: LearningView) -> None:
+def _run(
+    train: Callable[[], None], variant: Variant, out: Path, view: LearningView, ranks: Ranks
+) -> None:
     """Train in a folder that no other call trains in, and clear up behind it."""
     from freeatten_core.basics.files import SavedElsewhereError
     from freeatten_core.training.run import reserved
 
-    with reserved(variant, out):
+    with reserved(variant, out, ranks):
         try:
             train()
         except SavedElsewhereError as error:
             _finish(view, out, error.place)
             raise
-        _finish(view, out, out)
+        if ranks.writes:
+            _finish(view, out, out)
 
 
 def _finish(view: LearningView, out: Path, saved: Path) -> None:
@@ -149,25 +188,39 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
     view.finish(saved)
 
 
-def _foresee(recipe: Recipe, variant: Variant, device: torch.device, view: LearningView) -> None:
+def _foresee(
+    recipe: Recipe, variant: Variant, device: torch.device, view: LearningView, ranks: Ranks
+) -> None:
     """Say what the training will take, or refuse it, before text is prepared."""
     from freeatten_core.training.forecast import check_fits, forecast
 
-    check_fits(recipe, variant, device)
+    check_fits(recipe, variant, device, ranks)
     if not view.quiet:
-        view.forecast(forecast(recipe, variant, device))
+        view.forecast(forecast(recipe, variant, device, ranks))
 
 
 def _train_task(
-    variant: Variant, task: str, out: Path, recipe: Recipe, device: torch.device, view: LearningView
+    variant: Variant,
+    task: str,
+    out: Path,
+    recipe: Recipe,
+    device: torch.device,
+    view: LearningView,
+    ranks: Ranks,
 ) -> None:
     from freeatten_core.data.tasks.table import TASKS
     from freeatten_core.training.tasks import train_task
 
-    _foresee(recipe, variant, device, view)
-    command = command_line()
+    _foresee(recipe, variant, device, view, ranks)
     train_task(
-        variant, TASKS[task], out, recipe, device=device, command=command, report=view.progress
+        variant,
+        TASKS[task],
+        out,
+        recipe,
+        device=device,
+        command=command_line(),
+        report=view.progress,
+        ranks=ranks,
     )
 
 
@@ -178,22 +231,36 @@ def _train_text(
     recipe: Recipe,
     device: torch.device,
     view: LearningView,
+    ranks: Ranks,
     kept: Path | None,
 ) -> None:
     from freeatten_core.data.prepared import prepared
     from freeatten_core.training.run import train as run
     from freeatten_core.training.state import state_path
 
-    _foresee(recipe, variant, device, view)
+    _foresee(recipe, variant, device, view, ranks)
+    if not ranks.writes:
+        ranks.wait()  # for the text that rank 0 prepares
     texts = prepared(
         sources,
         kept or _temporary_corpus(out),
         vocab_size=recipe.vocab_size,
         # without a state to go on from, it is the leftover of a call that failed
-        replace=kept is None and not state_path(out).exists(),
+        replace=ranks.writes and kept is None and not state_path(out).exists(),
         report=view.line,
     )
-    run(variant, texts, out, recipe, device=device, command=command_line(), report=view.progress)
+    if ranks.writes:
+        ranks.wait()
+    run(
+        variant,
+        texts,
+        out,
+        recipe,
+        device=device,
+        command=command_line(),
+        report=view.progress,
+        ranks=ranks,
+    )
 
 
 def _temporary_corpus(out: Path) -> Path:

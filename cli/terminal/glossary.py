@@ -9,11 +9,13 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
-from freeatten_core.variants.stages import P_DEFAULT, P_MAX, P_MIN, stages_of
+from freeatten_core.positions.table import POSITIONS
+from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
     SHARPENED,
+    SHORT,
     SOURCES,
     AlignBy,
     Variant,
@@ -28,6 +30,7 @@ STAGES: Mapping[str, Mapping[str, str]] = {
         "length-cosine": "log D · log N · cos(q, k)",
         "dim-cosine": "log D · cos(q, k)",
         "count-cosine": "log N · cos(q, k)",
+        "cosine": "s · cos(q, k), s given as :s=NUMBER",
         "dot-log-n": "q·k / √D − log N",
     },
     "positivity": {
@@ -35,9 +38,13 @@ STAGES: Mapping[str, Mapping[str, str]] = {
         "softplus": "log(1 + exp(s))",
         "sigmoid": "1 / (1 + exp(−s))",
         "relu": "max(s, 0)",
+        "softpick": "max(exp(s) − 1, 0)",
+        "entmax15": "max(s / 2 − τ, 0)², τ such that the row sums to 1",
     },
     "normalise": {
         "l1": "divided by the sum of the row",
+        "off-by-one": "divided by 1 + the sum of the row",
+        "absolute": "divided by the sum of |exp(s) − 1|",
         "count": "divided by N, the number of visible keys",
         "none": "left as it is",
         "stick-breaking": "times what the nearer keys leave; the rest goes to the row's own key",
@@ -100,6 +107,31 @@ def _options() -> list[dict[str, str]]:
             "option": ":p=POWER",
             "meaning": f"of {sharpened}: the power of the re-weighting, {P_MIN} to {P_MAX}; "
             f"{P_DEFAULT} when left out",
+        },
+        {
+            "option": ":s=NUMBER",
+            "meaning": "of cosine: what the cosine is multiplied with; "
+            f"{COSINE_SCALE:g} when left out",
+        },
+        {
+            "option": ":position=POSITION",
+            "meaning": "trained: "
+            + "; ".join(f"{n}, {k.meaning}" for n, k in POSITIONS.items())
+            + ". alibi/none: half the heads of each; rope@128-none: by turns a layer that sees 128 "
+            "keys and one that sees all",
+        },
+        {
+            "option": ":gate=forget",
+            "meaning": "trained, where rows are divided by their sum: a pair keeps what a learned "
+            "gate of every token between leaves of it (arXiv 2503.02130)",
+        },
+        {
+            "option": ":output=gated",
+            "meaning": "trained: the heads' outputs times sigmoid(W x) (arXiv 2505.06708)",
+        },
+        {
+            "option": ", ".join(SHORT),
+            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
         },
         {
             "option": "stages:score=…:positivity=…:normalise=…",

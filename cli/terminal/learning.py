@@ -20,8 +20,9 @@ __all__ = ["LearningView"]
 
 
 class LearningView:
-    def __init__(self, variant: Variant, *, quiet: bool = False) -> None:
-        self._console = Console(stderr=True)
+    def __init__(self, variant: Variant, *, quiet: bool = False, silent: bool = False) -> None:
+        """`quiet` leaves out progress, `silent` everything: another rank speaks for all."""
+        self._console = Console(stderr=True, quiet=silent)
         self.quiet = quiet
         self._variant = variant
         self._curve: list[tuple[float, float]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "FAILURE",
+    "SIGNALLED",
     "ContentError",
     "UsageError",
     "interruption",

@@ -18,15 +18,16 @@ _CONTAINERS = ("recipe", "text", "sources")
 """Levels that go without saying: `seed`, not `seed of recipe`."""
 
 
-def differences(kept: Any, asked: Any) -> str:
+def differences(kept: Any, asked: Any, words: str = "{} was {} and is {} now") -> str:
     """What differs between two values of JSON, with both, as part of a sentence; empty if nothing.
 
     A digest that differs stands for whatever else differs beside it.
+
+    Args:
+        words: how one difference is told: its name, the one value and the other.
     """
     found = list(_differing(kept, asked, ()))
-    named = [
-        f"{_named(path)} was {_shown(was)} and is {_shown(now)} now" for path, was, now in found
-    ]
+    named = [words.format(_named(path), _shown(was), _shown(now)) for path, was, now in found]
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
     return ", ".join(named[:MOST_NAMED]) + more
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-__all__ = ["installed_version", "version_line"]
+__all__ = ["installed_version", "source_digest", "version_line"]
 
 
 def installed_version() -> str | None:
@@ -13,6 +15,15 @@ def installed_version() -> str | None:
         return version("freeatten")
     except PackageNotFoundError:
         return None
+
+
+def source_digest() -> str:
+    """SHA-256 of all code of `freeatten_core`, in hexadecimal."""
+    folder = Path(__file__).resolve().parents[1]
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        found.update(str(path.relative_to(folder)).encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def version_line(program: str) -> str:

@@ -63,6 +63,7 @@ const page = start();
   Sheet,
   around,
   PayloadSource,
+  TextPane,
   DifferenceSource,
   unpacked,
   sharedScale,

@@ -87,12 +87,18 @@ function hatching(/** @type {CanvasRenderingContext2D} */ context, /** @type {Lo
   return /** @type {CanvasPattern} */ (context.createPattern(square, "repeat"));
 }
 
+/** The width of a canvas of a height. @param {number} height */
+function widthOf(height) {
+  return height - MARGIN.top - MARGIN.bottom + MARGIN.left + MARGIN.right;
+}
+
 /** The square where a map is drawn, with its axes around it. */
 class Plot {
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     this.canvas = canvas;
     this.context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    this.width = 0;
     this.side = 1;
     this.ratio = 1;
   }
@@ -102,9 +108,11 @@ class Plot {
     return Math.round(this.side * this.ratio);
   }
 
-  /** Fits the canvas to the width it is given. */
-  fit() {
-    const width = this.canvas.clientWidth;
+  /** Gives the canvas a width, and the height that goes with it. @param {number} width */
+  fit(width) {
+    if (width === this.width && this.ratio === (window.devicePixelRatio || 1)) return;
+    this.width = width;
+    this.canvas.style.width = `${width}px`;
     this.side = Math.max(width - MARGIN.left - MARGIN.right, 1);
     this.ratio = window.devicePixelRatio || 1;
     const height = this.side + MARGIN.top + MARGIN.bottom;
@@ -333,7 +341,8 @@ class Plot {
       if (x < MARGIN.left + 3 || x > MARGIN.left + this.side - 3) continue;
       this.labelStyle(label.position === scene.cross?.key, scene.look, withTokens);
       context.save();
-      context.translate(x, isFlat ? y + 6 : y);
+      const half = withTokens ? 0 : context.measureText(label.text).width / 2;
+      context.translate(Math.min(x, MARGIN.left + this.side + MARGIN.right - half), isFlat ? y + 6 : y);
       if (!isFlat) context.rotate(-Math.PI / 2);
       context.textAlign = isFlat ? "center" : "right";
       if (isFlat && withTokens) this.paintLines(label.text, 0, TOKEN_PITCH, pitch - 6, 3);

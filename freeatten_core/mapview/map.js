@@ -14,10 +14,18 @@
  * @property {string} [state]  as `state()` gave it
  * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
+ * @property {() => Promise<Losses[]>} [losses]  of every token, a map of a head each
+ * @property {boolean} [isFolded]  whether text and sources are folded away at first
  * @property {"light" | "dark"} [theme]  the system's, and a button, without it
  */
 
 const ZOOM_STEP = 0.5;
+/** Pixels between two maps. */
+const GAP = 18;
+/** Pixels below which maps are not made narrower to stand side by side. */
+const LEAST_WIDTH = 250;
+/** Pixels that a map may take however low the window is. */
+const LEAST_HEIGHT = 320;
 /** Tokens in view after a jump to one source, at most. */
 const JUMP_SPAN = 48;
 
@@ -34,8 +42,6 @@ class MapView {
     this.loaded = new Map();
     /** @type {Panel[]} */
     this.panels = [];
-    /** @type {SourcesList[]} */
-    this.lists = [];
     /** @type {{query: number, key: number} | null} */
     this.cross = null;
     /** @type {number | null} */
@@ -47,8 +53,13 @@ class MapView {
     /** @type {View | null} */
     this.asked = null;
     this.shared = { floor: -24, top: 0 };
+    this.shading = PLAIN;
+    /** The weights that have the first and the last colour. @type {LogScale} */
+    this.range = this.shared;
     /** @type {(() => void) | null} */
     this.drawing = null;
+    /** @type {(() => void) | null} */
+    this.arranging = null;
     /** @type {(() => void)[]} */
     this.waiting = [];
     this.keys = new Keys(this);
@@ -63,15 +74,13 @@ class MapView {
     this.root.classList.add("freeatten-map");
     if (this.options.theme) this.root.dataset.theme = this.options.theme;
     this.grid = element("div", { class: "fa-grid" });
-    this.side = element("aside", { class: "fa-side", "aria-label": "strongest sources" });
     this.legend = element("div", { class: "fa-legend" });
     this.where = element("p", { class: "fa-where" });
     this.live = element("p", { class: "fa-unseen", role: "status", "aria-live": "polite" });
-    this.sideTitle = element("h2", { class: "fa-side-title" });
-    this.lists_ = element("div", { class: "fa-lists" });
-    this.side.append(this.sideTitle, this.lists_);
+    this.shadingChoices = shadingChoices((shading) => this.shadeBy(shading));
+    this.drawer = new Drawer(this, !this.options.isFolded);
     this.root.replaceChildren(this.toolbar(), this.where,
-      element("div", { class: "fa-body" }, this.grid, this.side), this.live);
+      element("div", { class: "fa-body" }, this.grid, this.drawer.root), this.live);
   }
 
   toolbar() {
@@ -85,16 +94,22 @@ class MapView {
     if (this.heads.length > 1) bar.append(this.headChoice.label);
     this.differenceChoice = selectBox("Difference", [["", "none"]], (value) =>
       this.show(this.head, pairOf(value)));
-    bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }),
-      toolButton("Save PNG", "save this view as a picture", () => this.savePicture("png")),
+    bar.append(this.differenceChoice.label, element("span", { class: "fa-gap" }), this.drawer.button,
+      toolButton("PNG", "save this view as a picture", () => this.savePicture("png")),
       toolButton("SVG", "save this view as SVG", () => this.savePicture("svg")));
     if (!this.options.theme) bar.append(toolButton("◐", "switch light and dark", () => this.switchTheme()));
     return bar;
   }
 
   watch() {
-    this.sizes = new ResizeObserver(() => this.resized());
-    this.sizes.observe(this.grid);
+    // in a frame of its own: maps are as high as what is above them leaves room for
+    this.sizes = new ResizeObserver(() => {
+      this.arranging ??= nextFrame(() => {
+        this.arranging = null;
+        this.resized();
+      });
+    });
+    for (const one of [this.grid, document.body]) this.sizes.observe(one);
     this.dark = matchMedia("(prefers-color-scheme: dark)");
     this.onTheme = () => this.recolour();
     this.dark.addEventListener("change", this.onTheme);
@@ -103,6 +118,7 @@ class MapView {
   /** Stops watching; for pages that take the component off again. */
   destroy() {
     this.sizes?.disconnect();
+    this.arranging?.();
     this.dark?.removeEventListener("change", this.onTheme);
     this.drawing?.();
     this.root.replaceChildren();
@@ -132,13 +148,12 @@ class MapView {
     const isPair = pair && pair.first !== pair.second && Math.max(pair.first, pair.second) < sources.length;
     this.difference = isPair ? pair : null;
     const shown = entries.map((entry, at) => this.panel(entry.name, sources[at]));
-    this.lists = shown.map((panel) => this.sourcesList(panel));
+    this.drawer.take([...shown]);
     if (this.difference) shown.push(this.differencePanel(entries, sources, this.difference));
     this.panels = shown;
     this.measure(sources);
     this.grid.replaceChildren(...shown.map((panel) => panel.root), this.legend);
     this.root.dataset.panels = String(shown.length);
-    this.lists_.replaceChildren(...this.lists.map((list) => list.root));
     this.fillChoices(entries);
     this.resized();
     this.recolour();
@@ -169,11 +184,6 @@ class MapView {
     return this.panel(name, /** @type {any} */ (source));
   }
 
-  /** @param {Panel} panel */
-  sourcesList(panel) {
-    return new SourcesList(panel, (key) => this.jump(this.reader(), key), (key) => this.token(key));
-  }
-
   /** @param {MapEntry[]} entries */
   fillChoices(entries) {
     /** @type {[string, string][]} */
@@ -192,14 +202,15 @@ class MapView {
   fillLegend(entries) {
     const { meta } = this.panels[0].source;
     const isWindowed = this.panels.some(({ source }) => (source.firstSeen?.(meta.queryLength - 1) ?? 0) > 0);
-    const parts = [colourBar("weight, the same scale in every map (logarithmic)", SEQUENTIAL,
-      weightTicks(this.shared))];
+    const { shading } = this;
+    const parts = [colourBar(`weight, the same scale in every map (${shading.kind === "log" ? "logarithmic" : "linear"}${shading.range === "view" ? ", of what is in view" : ""})`,
+      SEQUENTIAL, shadedTicks(shading, this.range))];
     if (this.difference) {
       const [first, second] = [this.difference.first, this.difference.second].map((at) => entries[at].name);
       const label = `${pairName(first, second, this.difference.measure)}: blue where ${second} is larger, orange where ${first} is`;
       parts.push(colourBar(label, DIVERGING[this.theme()], differenceTicks(this.difference.measure, this.shared)));
     }
-    this.legend.replaceChildren(...parts,
+    this.legend.replaceChildren(...parts, this.shadingChoices.root,
       element("div", { class: "fa-notes" }, ...legendNotes(meta, this.shared, isWindowed)));
   }
 
@@ -284,6 +295,15 @@ class MapView {
     this.report();
   }
 
+  /** Pins a query, and shows its row. @param {number} query */
+  pinned(query) {
+    this.pin = query;
+    this.cross = { query, key: Math.min(this.cross?.key ?? query, query) };
+    this.keys.follow(this.cross);
+    this.crossed();
+    this.report();
+  }
+
   letGo() {
     this.pin = null;
     this.cross = null;
@@ -301,12 +321,7 @@ class MapView {
   crossed() {
     const { cross } = this;
     for (const panel of this.panels) panel.read(cross);
-    const query = this.reader();
-    for (const list of this.lists) list.show(query);
-    this.sideTitle.replaceChildren(
-      element("span", { text: "Strongest sources of query " }),
-      element("bdi", { class: "fa-token", text: this.token(query) }),
-      element("span", { class: "fa-position", text: ` at ${count(query)}${this.pin === null ? "" : ", pinned"}` }));
+    this.drawer.show(this.reader(), cross?.key ?? null, this.pin !== null);
     this.where.replaceChildren(...this.whereText());
     this.draw();
   }
@@ -314,7 +329,7 @@ class MapView {
   /** Which pair the cross is on. */
   whereText() {
     if (!this.cross) return [element("span", { class: "fa-hint", text:
-      "Point at a map for the exact weight, click to pin a query. Zoom: wheel, pinch, + −. Move: drag, arrows." })];
+      "Point for the exact weight, click to pin a query. Wheel, pinch, + − zoom; drag, arrows move." })];
     const { query, key } = this.cross;
     const part = (/** @type {string} */ name, /** @type {number} */ position) => [
       element("span", { text: `${name} ` }), element("bdi", { class: "fa-token", text: this.token(position) }),
@@ -334,16 +349,49 @@ class MapView {
   // Drawing
 
   resized() {
-    for (const panel of this.panels) panel.plot.fit();
+    this.drawer.fit();
+    if (!this.panels.length || !this.arrange(this.panels.length)) return;
     for (const panel of this.panels) panel.want(this.view);
     this.paintAll();
   }
 
+  /**
+   * As many maps side by side as have room, none higher than the window below their top.
+   * @param {number} many @returns {boolean} whether they have another size now
+   */
+  arrange(many) {
+    const width = this.grid.clientWidth;
+    const share = (/** @type {number} */ columns) => (width - GAP * (columns - 1)) / columns;
+    let columns = many;
+    while (columns > 1 && share(columns) < LEAST_WIDTH) columns -= 1;
+    const top = this.panels[0].canvas.getBoundingClientRect().top + window.scrollY;
+    const high = Math.max(window.innerHeight - top - GAP, LEAST_HEIGHT);
+    const side = Math.max(Math.floor(Math.min(share(columns), widthOf(high))), 1);
+    this.grid.style.gridTemplateColumns = `repeat(${columns}, ${side}px)`;
+    const isNew = this.panels.some(({ plot }) => plot.width !== side || plot.ratio !== (window.devicePixelRatio || 1));
+    for (const panel of this.panels) panel.plot.fit(side);
+    return isNew;
+  }
+
   recolour() {
     this.lookNow = this.readLook();
-    for (const panel of this.panels) panel.colour(this.shared, this.lookNow);
+    this.range = this.rangeShown();
+    for (const panel of this.panels) panel.colour(this.shared, this.lookNow, this.shading, this.range);
     if (this.panels.length) this.fillLegend(this.entries());
     this.draw();
+  }
+
+  /** @param {Shading} shading */
+  shadeBy(shading) {
+    this.shading = shading;
+    this.shadingChoices.fill(shading);
+    this.recolour();
+    this.report();
+  }
+
+  /** @returns {LogScale} */
+  rangeShown() {
+    return (this.shading.range === "view" && rangeInView(this.panels, this.view)) || this.shared;
   }
 
   /** @returns {"light" | "dark"} */
@@ -383,6 +431,11 @@ class MapView {
     this.lookNow ??= this.readLook();
     for (const panel of this.panels) panel.paint({ view, tokens, cross, pin, look: this.lookNow });
     if (this.panels.some((panel) => panel.busy)) return;
+    const { floor, top } = this.rangeShown();
+    if (floor !== this.range.floor || top !== this.range.top) {
+      this.recolour();
+      return;
+    }
     this.root.dataset.settled = "true";
     for (const resolve of this.waiting.splice(0)) resolve();
   }
@@ -397,7 +450,7 @@ class MapView {
   savePicture(kind) {
     const title = this.options.title ?? "Attention map";
     const caption = [...(this.options.caption?.() ?? []), this.region()];
-    return picture(this.panels, title, caption, this.shared, this.readLook()).save("attention-map", kind);
+    return picture(this.panels, title, caption, this, this.readLook()).save("attention-map", kind);
   }
 
   /** Which head and part of the matrix is shown, and what is pinned. */
@@ -416,7 +469,7 @@ class MapView {
   state() {
     const head = this.heads.length > 1 ? this.head : null;
     const view = isWhole(this.view, this.extent) ? null : this.view;
-    return linkText({ head, view, pin: this.pin, difference: this.difference });
+    return linkText({ head, view, pin: this.pin, difference: this.difference, shading: this.shading });
   }
 
   /** Shows what `state` wrote; what makes no sense in it is left out. @param {string} text */
@@ -425,6 +478,7 @@ class MapView {
     const head = this.heads.find((name) => name === linked.head);
     await this.show(head ?? (linked.head === null ? this.head : this.heads[0]),
       linked.difference ?? (text ? null : this.difference));
+    if (shadingText(linked.shading) !== shadingText(this.shading)) this.shadeBy(linked.shading);
     this.pin = linked.pin !== null && linked.pin < this.queryLength ? linked.pin : null;
     this.look(linked.view ?? wholeView(this.extent));
     this.crossed();

@@ -32,6 +32,7 @@
  *   signal?: AbortSignal) => Promise<Region | null>} region  null when given up
  * @property {(query: number, key: number) => Promise<Weight>} weight
  * @property {(query: number, count: number) => Promise<{key: number, value: number}[]>} strongest
+ * @property {(query: number) => Promise<ArrayLike<number> | null>} [rowOf]  the weights of the first keys
  *
  * @typedef {Record<string, {data: any, shape: number[]}>} Arrays
  */
@@ -100,7 +101,8 @@ class PayloadSource {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
     const row = { scale, bias, gain, out, rise };
-    return weightFormula(this.computed, row, this.rows.key_scale.data, this.byDistance(query));
+    const keyScale = this.rows.key_scale.data;
+    return weightFormula(this.computed, row, keyScale, this.byDistance(query), this.forgotten(query));
   }
 
   /** What a row's scores gain by the distance of a key. @param {number} query */
@@ -109,6 +111,14 @@ class PayloadSource {
     if (!gained) return () => 0;
     const own = this.last(query);
     return (/** @type {number} */ key) => gained[Math.min(Math.max(own - key, 0), gained.length - 1)];
+  }
+
+  /** The logarithm of what a gate keeps of a key in a row; null without one. @param {number} query */
+  forgotten(query) {
+    const sum = this.rows.decay?.data;
+    if (!sum) return null;
+    const own = sum[Math.max(this.last(query), 0)];
+    return (/** @type {number} */ key) => Math.min(own - sum[key], 0);
   }
 
   /** @param {number} query @param {number} key */
@@ -134,11 +144,16 @@ class PayloadSource {
     return { value: Math.max(value, 0), kind: isZero ? "zero" : "weight" };
   }
 
-  /** @param {number} query @param {number} many */
-  async strongest(query, many) {
+  /** @param {number} query */
+  async rowOf(query) {
     const weights = new Float32Array(Math.min(this.last(query) + 1, this.meta.keyLength));
     this.fillRow(weights, query, 0, weights.length);
-    return largest(weights, many);
+    return weights;
+  }
+
+  /** @param {number} query @param {number} many */
+  async strongest(query, many) {
+    return largest(await this.rowOf(query), many);
   }
 
   /** Weights of the visible keys k0 to k1 of a query into `row`; the rest of it is left alone. */

@@ -21,13 +21,13 @@ from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
-from freeatten_core.results.verdicts import control, judged
+from freeatten_core.results.verdicts import judged, judged_at
 from freeatten_core.variants.variant import Variant
 
 from .alignment import modified_copy
 from .comparison_forecast import check_fits, cost, forecast
 from .comparison_header import header
-from .controls import Controls, sliding_losses, window_variant, windowed_losses
+from .controls import Others, sliding_losses, window_variant, windowed_losses
 from .finite import first_not_finite
 from .low_precision import precision_entry
 from .request import Control, Drawn, Request, draw_texts
@@ -162,9 +162,12 @@ def _score_row(
         entry = row_entry(request, row, selection.texts, losses)
         watch.row(entry, len(losses.restart), len(selection.texts))
     if request.has_controls(row):
-        found = _controls(request, row, model, selection.texts, losses, windowed, watch)
-        entry |= control("sliding", found.sliding) | control("window", found.window)
-        entry = judged(entry, request.lengths)
+        others = _others(request, row, model, selection.texts, losses, windowed, watch)
+        entry = judged(entry | others.controls(losses, losses.longest), request.lengths)
+        declared = entry.get("declared_length") or 0
+        if declared in request.lengths and trained < declared < losses.longest:
+            found = others.controls(losses, declared)
+            entry["at_declared"] = judged_at(entry | found, request.lengths, declared)
     if temperatures is not None:
         entry["temperatures"] = temperatures
     if request.control == "swap":
@@ -199,7 +202,7 @@ def _model(
     )
 
 
-def _controls(
+def _others(
     request: Request,
     row: Row | CausalRow,
     model: Model | CausalModel,
@@ -207,32 +210,23 @@ def _controls(
     losses: Losses,
     windowed: Windowed,
     watch: Watch,
-) -> Controls:
-    """S and W of every text; a model with a window is measured once for all rows that need it."""
-    longest, trained = losses.longest, losses.train_length
-    own = losses.by_length[longest][:, longest // 2 :]
-
-    def against(other: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray((own - other).mean(axis=1, dtype=np.float64))
-
-    device, advance = request.device, watch.advance
-    sliding = against(
-        sliding_losses(model.token_losses, texts, trained, device=device, advance=advance)
-    )
+) -> Others:
+    """What S and W compare with; a model with a window is measured once for all that need it."""
+    trained, device, advance = row.restart_length, request.device, watch.advance
+    sliding = sliding_losses(model.token_losses, texts, trained, device=device, advance=advance)
     if isinstance(model, CausalModel):
         if not model.takes_window:
-            return Controls(sliding, None)
+            return Others(sliding, None)
         scorer = model.with_window(trained).token_losses
-        return Controls(
-            sliding,
-            against(windowed_losses(scorer, texts, trained, device=device, advance=advance)),
+        return Others(
+            sliding, windowed_losses(scorer, texts, trained, device=device, advance=advance)
         )
     variant = window_variant(row.variant) if isinstance(row, Row) else None
     if variant is None or isinstance(row, CausalRow):
-        return Controls(sliding, None)
+        return Others(sliding, None)
     key = row.checkpoint.folder, variant
     if row.variant.modifier("window") is not None:
-        windowed[key] = own
+        windowed[key] = losses.by_length[losses.longest][:, losses.longest // 2 :]
     if key not in windowed:
         plain, _ = modified_copy(
             row.checkpoint.model,
@@ -244,7 +238,7 @@ def _controls(
         windowed[key] = windowed_losses(
             plain.token_losses, texts, trained, device=device, advance=advance
         )
-    return Controls(sliding, against(windowed[key]))
+    return Others(sliding, windowed[key])
 
 
 def _swap(

@@ -27,6 +27,7 @@ __all__ = [
     "QueryFactor",
     "Temperatures",
     "modified_attention",
+    "narrower",
     "query_factor",
     "scaled_rope",
     "window_of",
@@ -34,6 +35,9 @@ __all__ = [
 
 Temperatures = Mapping[int, float]
 """What `align` multiplies queries with, by the length of the text in tokens."""
+
+TEMPER = 0.1
+"""How much of the logarithm `temper` takes; the value of the models that have it."""
 
 QueryFactor = Callable[[int], Tensor]
 """What the query of every position of a text of so many tokens is multiplied with, (length,)."""
@@ -51,6 +55,12 @@ def scaled_rope(rope: Rope, variant: Variant, longest: int) -> Rope:
 def window_of(variant: Variant, train_length: int) -> int | None:
     """How many keys a row sees at most under a variant's modifiers; None for all."""
     return train_length if variant.modifier("window") is not None else None
+
+
+def narrower(one: int | None, other: int | None) -> int | None:
+    """The smaller of two windows; None sees all."""
+    known = [each for each in (one, other) if each is not None]
+    return min(known, default=None)
 
 
 def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
@@ -78,7 +88,8 @@ class _ModifiedAttention:
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, _: Computed, /, **others: Any
     ) -> Tensor:
-        asked = {"window": self.window, "familiar": self.familiar}
+        own = others.get("window")  # of a layer that sees fewer keys than all
+        asked = {"window": narrower(self.window, own), "familiar": self.familiar}
         others |= {name: each for name, each in asked.items() if each is not None}
         return self.attend(query, key, value, self.computed, **others)
 
@@ -86,7 +97,7 @@ class _ModifiedAttention:
 def query_factor(
     variant: Variant, train_length: int, dim: int, temperatures: Temperatures | None
 ) -> QueryFactor | None:
-    """What queries are multiplied with under `logn`, `infoscale` and `align`.
+    """What queries are multiplied with under `logn`, `infoscale`, `temper` and `align`.
 
     Raises:
         UsageError: `align` without temperatures, or later a text longer than any of them is for.
@@ -95,6 +106,8 @@ def query_factor(
         return _LogN(train_length)
     if variant.modifier("infoscale") is not None:
         return _InfoScale(train_length, dim)
+    if variant.modifier("temper") is not None:
+        return _Temper(train_length)
     if variant.modifier("align") is None:
         return None
     if temperatures is None:
@@ -121,6 +134,15 @@ class _InfoScale:
     def __call__(self, length: int) -> Tensor:
         familiar = math.sqrt(1 - self.train_length ** (-2 / self.dim))
         return _information(_known(length, self.train_length), self.dim) / familiar
+
+
+@dataclass(frozen=True)
+class _Temper:
+    train_length: int
+
+    def __call__(self, length: int) -> Tensor:
+        times = torch.arange(length) // self.train_length
+        return 1 + TEMPER * torch.log1p(times.double())
 
 
 @dataclass(frozen=True)

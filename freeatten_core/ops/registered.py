@@ -35,6 +35,7 @@ def attention(
         stages.positivity,
         stages.normalise,
         stages.sharpen,
+        stages.scale,
         problem.is_causal,
         problem.window,
         choice.chosen("attention", problem, query, value.shape[-1]).name,
@@ -51,10 +52,12 @@ def _attention(
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
     distance_bias: Tensor | None,
+    decay: Tensor | None,
     score: str,
     positivity: str,
     normalise: str,
     sharpen: int | None,
+    scale: float | None,
     is_causal: bool,
     window: int | None,
     back_end: str,
@@ -63,8 +66,10 @@ def _attention(
 
     Arguments as checked by `freeatten_core.attention`; the gradient is by the same back-end.
     """
-    problem = _problem(query, key, (score, positivity, normalise, sharpen), is_causal, window)
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    problem = _problem(
+        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window
+    )
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     kernels = choice.named(back_end).load()
     outputs: tuple[Tensor, Tensor] = kernels.attention(problem, query, key, value, terms)
     return outputs
@@ -86,21 +91,25 @@ def _attention_backward(
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
     distance_bias: Tensor | None,
+    decay: Tensor | None,
     score: str,
     positivity: str,
     normalise: str,
     sharpen: int | None,
+    scale: float | None,
     is_causal: bool,
     window: int | None,
     back_end: str,
     by_distance: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value, contiguous, head_scale, distance_slope and distance_bias.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value, contiguous, and of the score's terms.
 
-    Those of what is None are empty, and so are the last two unless `by_distance`.
+    Those of what is None are empty, and so are slope's and bias' unless `by_distance`.
     """
-    problem = _problem(query, key, (score, positivity, normalise, sharpen), is_causal, window)
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    problem = _problem(
+        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window
+    )
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     inputs = (query, key, value, *terms)
     kernels = choice.named(back_end).load()
     saved = query, key, value, output, scalars
@@ -111,14 +120,14 @@ def _attention_backward(
         query.new_empty(0) if x is None or grad is None else grad.to(x.dtype)
         for x, grad in zip(inputs, (*grads, *of_terms), strict=True)
     ]
-    return tuple(found)  # type: ignore[return-value]  # six, as the inputs are
+    return tuple(found)  # type: ignore[return-value]  # seven, as the inputs are
 
 
 def _fake_attention_backward(
     _: Tensor, query: Tensor, key: Tensor, value: Tensor, *others: Any
 ) -> tuple[Tensor, ...]:
-    (scale, slope, bias), by_distance = others[2:5], others[-1]
-    wanted = (query, key, value, scale, *((slope, bias) if by_distance else (None, None)))
+    (scale, slope, bias, decay), by_distance = others[2:6], others[-1]
+    wanted = (query, key, value, scale, *((slope, bias) if by_distance else (None, None)), decay)
     return tuple(query.new_empty(0) if x is None else x.new_empty(x.shape) for x in wanted)
 
 
@@ -163,9 +172,8 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        query, key, value, head_scale, distance_slope, distance_bias, *ctx.options = inputs
+        (query, key, value, *terms), ctx.options = inputs[: len(HEADS)], inputs[len(HEADS) :]
         mixed, scalars = output
-        terms = head_scale, distance_slope, distance_bias
         # a copy, so that the caller may change the output in place
         ctx.save_for_backward(query, key, value, mixed.clone(), scalars, *terms)
         ctx.mark_non_differentiable(scalars)
@@ -175,7 +183,9 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad
         grads = attention_backward(grad_output, *ctx.saved_tensors, *ctx.options, any(needed[4:6]))
-        wanted = (grad if need else None for grad, need in zip(grads, needed[:6], strict=True))
+        wanted = (
+            grad if need else None for grad, need in zip(grads, needed[: len(HEADS)], strict=True)
+        )
         return (*wanted, *(None for _ in ctx.options))
 
     @staticmethod
@@ -199,7 +209,7 @@ torch.library.register_autograd(
 
 # vmap: its dimension becomes one with that of heads, which share nothing, learned numbers included
 
-HEADS = (1, 1, 1, 0, 0, 0)
+HEADS = (1, 1, 1, 0, 0, 0, 1)
 """The dimension of heads, of query, key, value and the terms."""
 
 

@@ -26,10 +26,11 @@ class RowStatistics:
     """
 
     normaliser: Tensor
-    """`log Σ exp(s)` for `exp`, `S = Σ f` for other positivities; 1 for stick-breaking."""
+    """`log Σ exp(s)` for `exp`, `S = Σ f` for other positivities. `log(1 + Σ exp(s))` for
+    `off-by-one`, `log Σ |exp(s) − 1|` for `softpick`, `τ` for `entmax15`, 1 for stick-breaking."""
     u_max: Tensor
     """The largest `N·a − O`; for variants without sharpening the largest `f` (after the shift), for
-    stick-breaking the largest weight."""
+    `softpick`, `entmax15` and stick-breaking the largest weight."""
     offset: Tensor
     """`O` of the re-weighting, 0 or 1."""
     raised: Tensor

@@ -57,7 +57,7 @@ class Batches:
             )
             for s in corpus.sources
         ]
-        check_shares(recipe.batch, len(self._train), shard)
+        check_shares(recipe.batch, len(self._train), shard, recipe.parts)
         self._share = recipe.batch // len(self._train)
         self._part = shard.part(self._share)
 
@@ -96,8 +96,11 @@ class Batches:
         return pool.starts(key, self._share)[self._part]
 
 
-def check_shares(batch: int, sources: int, shard: Shard) -> None:
+def check_shares(batch: int, sources: int, shard: Shard, parts: int = 1) -> None:
     """Whether a batch falls into equal shares, so that a mean of shares is that of the batch.
+
+    Args:
+        parts: in which a shard is computed.
 
     Raises:
         UsageError: it does not.
@@ -111,6 +114,11 @@ def check_shares(batch: int, sources: int, shard: Shard) -> None:
         raise UsageError(
             f"batch is {batch}; it must be a multiple of {sources * shard.of}: {shard.of} shards "
             "take equal shares of every source"
+        )
+    if batch % (shard.of * parts):
+        raise UsageError(
+            f"batch is {batch}; it must be a multiple of {shard.of * parts}: {shard.of} shards are "
+            f"computed in {parts} equal parts"
         )
 
 

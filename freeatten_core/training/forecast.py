@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.forecast import Forecast, check_memory, fastest, training_bytes
+from freeatten_core.models.forecast import (
+    Forecast,
+    check_memory,
+    fastest,
+    parameter_count,
+    training_bytes,
+)
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
@@ -19,41 +28,54 @@ FORWARD_SHARE = 1 / 3
 """Of a step's time; validation is a forward pass alone."""
 
 
-def forecast(recipe: Recipe, variant: Variant, device: torch.device) -> Forecast:
-    """Memory and time of a training; on a CPU takes the time of four windows itself.
+def forecast(
+    recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks = ALONE
+) -> Forecast:
+    """Memory of a rank and time of a training; on a CPU takes the time of four windows itself.
 
-    The time is rough: a batch is taken for so many times one window. On a GPU, where a step is
-    compiled first, there is no probe.
+    The time is rough: a batch is taken for so many times one window, and every rank for as fast
+    as this one is now. On a GPU, where a step is compiled first, there is no probe.
     """
-    kept, peak = _bytes(recipe, variant, device)
-    seconds = None if device.type == "cuda" else _seconds(recipe, variant, device)
+    kept, peak = _bytes(recipe, variant, device, ranks)
+    seconds = None if device.type == "cuda" else _seconds(recipe, variant, device) / ranks.count
     return Forecast(peak, kept, seconds, available_bytes(device))
 
 
-def check_fits(recipe: Recipe, variant: Variant, device: torch.device) -> None:
+def check_fits(
+    recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks = ALONE
+) -> None:
     """Whether a training fits in memory.
 
     Raises:
-        UsageError: it does not; with the numbers, and a batch that does if there is one.
+        UsageError: it does not; with the numbers, and in how many parts it does if there is such.
     """
 
     def remedy(available: int) -> str:
-        batch = recipe.batch // 2
-        while batch:
-            needed = _bytes(recipe.changed(batch=batch), variant, device)[1]
+        parts = 2 * recipe.parts
+        while recipe.batch % (ranks.count * parts) == 0:
+            needed = _bytes(replace(recipe, parts=parts), variant, device, ranks)[1]
             if needed <= available:
-                return f"with {batch} windows (--batch {batch}) it is {needed / 1e9:.1f} GB"
-            batch //= 2
+                return f"in {parts} parts (--parts {parts}) it is {needed / 1e9:.1f} GB"
+            parts *= 2
         return "train a smaller model, at a shorter length, or with a smaller vocabulary"
 
-    work = f"training with {recipe.batch} windows of {recipe.train_length:,} tokens a step"
-    check_memory(work, _bytes(recipe, variant, device)[1], device, remedy)
+    windows = _windows_at_once(recipe, ranks)
+    work = f"training with {windows} windows of {recipe.train_length:,} tokens at once"
+    check_memory(work, _bytes(recipe, variant, device, ranks)[1], device, remedy)
 
 
-def _bytes(recipe: Recipe, variant: Variant, device: torch.device) -> tuple[int, int]:
+def _windows_at_once(recipe: Recipe, ranks: Ranks) -> int:
+    return max(1, recipe.batch // (ranks.count * recipe.parts))
+
+
+def _bytes(recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks) -> tuple[int, int]:
     own = isinstance(variant.computes, OwnFunctionName)
     compiled = device.type == "cuda" and not own
-    return training_bytes(recipe.config(variant), recipe.batch, compiled=compiled)
+    config = recipe.config(variant)
+    kept, peak = training_bytes(config, _windows_at_once(recipe, ranks), compiled=compiled)
+    # several ranks add their gradients in buffers that hold them all
+    buckets = 4 * parameter_count(config) if ranks.count > 1 else 0
+    return kept + buckets, peak + buckets
 
 
 def _seconds(recipe: Recipe, variant: Variant, device: torch.device) -> float:

@@ -3,28 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from freeatten_core.basics.distributed import Ranks
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.stages import Computed, Stages
 
-__all__ = ["FreshGradients", "ReplayedGradients", "compiled_attention"]
+__all__ = ["FreshGradients", "RankGradients", "ReplayedGradients", "compiled_attention"]
+
+Loss = Callable[[Tensor], Tensor]
 
 
 class FreshGradients:
-    """A loss of a batch; calling it leaves the gradients in the parameters' `.grad`."""
+    """A loss of a batch; calling it leaves the gradients in the parameters' `.grad`.
 
-    def __init__(self, loss: Callable[[Tensor], Tensor], parameters: list[nn.Parameter]) -> None:
-        self._loss, self._parameters = loss, parameters
+    A batch is computed in so many equal parts, one after another, as large as memory allows.
+    """
+
+    def __init__(self, loss: Loss, parameters: list[nn.Parameter], parts: int = 1) -> None:
+        self._loss, self._parameters, self._parts = loss, parameters, parts
 
     def __call__(self, batch: Tensor) -> Tensor:
         for weight in self._parameters:
             weight.grad = None
-        value = self._loss(batch)
+        values = [
+            self._add(part, is_last=index == self._parts - 1)
+            for index, part in enumerate(batch.chunk(self._parts))
+        ]
+        return torch.stack(values).sum()
+
+    def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
+        """Add the gradients of a part's share of the loss, and return that share."""
+        del is_last
+        value = self._loss(part) / self._parts
         value.backward()  # type: ignore[no-untyped-call]  # no types in PyTorch
         return value.detach()
+
+
+class RankGradients(FreshGradients):
+    """The same over all ranks: each gives its shard of the batch, and has the mean's gradients.
+
+    PyTorch's `DistributedDataParallel` adds the gradients while the backward pass goes on.
+    """
+
+    def __init__(self, loss: Loss, model: nn.Module, ranks: Ranks, parts: int = 1) -> None:
+        place = [ranks.local] if next(model.parameters()).is_cuda else None
+        self._joined = DistributedDataParallel(_LossOf(model, loss), device_ids=place)
+        super().__init__(self._joined, list(model.parameters()), parts)
+
+    def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
+        with nullcontext() if is_last else self._joined.no_sync():  # they are added once a step
+            return super()._add(part, is_last=is_last)
+
+
+class _LossOf(nn.Module):
+    """A loss as the module that `DistributedDataParallel` asks for."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self._loss(batch)
 
 
 class ReplayedGradients(FreshGradients):
@@ -57,7 +102,15 @@ class ReplayedGradients(FreshGradients):
 
 
 def compiled_attention(
-    query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: object
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    *,
+    window: int | None = None,
+    terms: ScoreTerms = NO_TERMS,
+    **_: object,
 ) -> Tensor:
     """Naive attention, for `torch.compile` to fuse; memory grows with L².
 
@@ -68,8 +121,10 @@ def compiled_attention(
     if query.shape[1] != key.shape[1]:
         groups = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    if computed == Stages():
+    if computed == Stages() and terms.is_empty and window is None:
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     with torch.autocast(query.device.type, enabled=False):
-        mixed = staged.reference_attention(query.float(), key.float(), value.float(), computed)
+        inputs = query.float(), key.float(), value.float()
+        given = terms._asdict() | {"window": window}
+        mixed = staged.reference_attention(*inputs, computed, **given)
         return mixed.to(value.dtype)

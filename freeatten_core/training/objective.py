@@ -7,13 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.data.tasks.task import UNSCORED
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends.choice import FUSED_DIMS
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
-from .gradients import FreshGradients, ReplayedGradients, compiled_attention
+from .gradients import FreshGradients, RankGradients, ReplayedGradients, compiled_attention
 
 __all__ = ["Objective", "compiled_loss", "plain_loss"]
 
@@ -22,26 +23,38 @@ Loss = Callable[[Tensor], Tensor]
 
 
 class Objective:
-    """A model's loss on what a source draws; on a GPU compiled, its gradients a replayed graph."""
+    """A model's loss on what a source draws; on a GPU compiled, its gradients a replayed graph.
 
-    def __init__(self, model: Model, source: BatchSource) -> None:
-        self._source = source
+    Args:
+        source: of this rank's shard.
+        parts: of a batch, computed one after another.
+        ranks: whose mean is the loss of the batch.
+    """
+
+    def __init__(
+        self, model: Model, source: BatchSource, parts: int = 1, ranks: Ranks = ALONE
+    ) -> None:
+        self._source, self._ranks = source, ranks
         on_gpu = model.embedding.weight.is_cuda
         # one's own function may read values back, which neither a compiler nor a graph can
         plain = not on_gpu or isinstance(model.config.variant.computes, OwnFunctionName)
         self.loss = plain_loss(model, source) if plain else compiled_loss(model, source)
-        kind = FreshGradients if plain else ReplayedGradients
-        self._gradients = kind(self.loss, list(model.parameters()))
+        self._gradients: FreshGradients
+        if ranks.count > 1:
+            self._gradients = RankGradients(self.loss, model, ranks, parts)
+        else:
+            kind = FreshGradients if plain else ReplayedGradients
+            self._gradients = kind(self.loss, list(model.parameters()), parts)
 
     def gradients(self, step: int) -> Tensor:
-        """The loss of a step's batch, (); its gradients are in the parameters' `.grad`."""
+        """A step's loss in the shard, (); the gradients in `.grad` are those of the batch."""
         return self._gradients(self._source.training(step))
 
     def validation(self) -> float:
         """Mean nats per token over the fixed validation windows."""
         # under grad mode, so that a compiled loss is not compiled a second time
         losses = [self.loss(batch).detach() for batch in self._source.validation()]
-        return float(torch.stack(losses).mean())
+        return float(self._ranks.mean(torch.stack(losses).mean()))
 
 
 def plain_loss(model: Model, source: BatchSource) -> Loss:
@@ -57,14 +70,16 @@ def plain_loss(model: Model, source: BatchSource) -> Loss:
 def compiled_loss(model: Model, source: BatchSource) -> Loss:
     """On CUDA, in bfloat16 with float32 weights; changes how the model attends."""
     torch.set_float32_matmul_precision("high")
-    if model.config.head_dim not in FUSED_DIMS:
+    computed = model.config.variant.computes
+    unfused = isinstance(computed, Stages) and computed.whole_rows
+    if unfused or model.config.head_dim not in FUSED_DIMS:
         model.attend = compiled_attention
-    angles = model.rope.table(model.config.train_length, model.embedding.weight.device)
+    places = model.places(model.config.train_length, model.embedding.weight.device)
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
         with torch.autocast("cuda", torch.bfloat16):
-            logits = model.logits(model.hidden(tokens, angles=angles))
+            logits = model.logits(model.hidden(tokens, places=places))
         return torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
         )

@@ -26,6 +26,9 @@ class Recipe:
     vocab_size: int = 4096
     rope_base: float = 10_000.0
     batch: int = 64
+    parts: int = 1
+    """In which a rank computes its share of a batch, one after another: less memory, as many
+    windows a step."""
     steps: int = 20_000
     warmup: int = 300
     learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
@@ -64,6 +67,10 @@ class Recipe:
         if recipe.heads % recipe.kv_heads:
             raise UsageError(
                 f"kv_heads is {recipe.kv_heads} with {recipe.heads} heads; it must divide them"
+            )
+        if recipe.batch % recipe.parts:
+            raise UsageError(
+                f"batch is {recipe.batch} in {recipe.parts} parts; it must be a multiple of them"
             )
         return recipe
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.distributed import ALONE, Ranks
+
 from .recipe import Recipe
 
 __all__ = ["Progress", "Reports"]
@@ -31,11 +33,13 @@ class Progress:
 
 
 class Reports:
-    """Losses since the last report, and how long they took."""
+    """Losses since the last report, the mean of all ranks, and how long they took."""
 
-    def __init__(self, recipe: Recipe, report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, recipe: Recipe, report: Callable[[Progress], None], ranks: Ranks = ALONE
+    ) -> None:
         self._tokens = recipe.batch * recipe.train_length
-        self._report = report
+        self._report, self._ranks = report, ranks
         self.begin()
 
     def begin(self) -> None:
@@ -52,7 +56,7 @@ class Reports:
     ) -> tuple[dict[str, float], float]:
         """Report all since `begin`; the curve's entry for it, and the seconds."""
         seconds = time.perf_counter() - self._started
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(self._ranks.mean(torch.stack(self._losses).mean()))
         speed = len(self._losses) * self._tokens / seconds
         self._report(
             Progress(phase, step, steps, learning_rate, loss, validation, self._tokens, speed)

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 
 from freeatten_core.basics.devices import device_name
+from freeatten_core.basics.distributed import ALONE, Ranks, lost_rank
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import SavedElsewhereError, locked
+from freeatten_core.basics.version import source_digest
 from freeatten_core.data.prepared import Corpus
 from freeatten_core.models.checkpoint import save_checkpoint
 from freeatten_core.models.decoder import Model
@@ -45,6 +47,7 @@ def train(
     device: torch.device,
     command: str,
     report: Callable[[Progress], None] = lambda _: None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train one variant and save it as a checkpoint folder.
 
@@ -59,6 +62,7 @@ def train(
         device: CPU or CUDA.
         command: how to run this again, for the model card.
         report: called at every evaluation.
+        ranks: who computes a part of every batch, within `joined_ranks`. Rank 0 alone writes.
 
     Raises:
         UsageError: `out` is taken, also by another training, its state is that of another run, or
@@ -67,17 +71,20 @@ def train(
         ContentError: the disk is full, or a loss is not finite.
     """
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
-    with reserved(variant, out):
+    with reserved(variant, out, ranks):
         model, about = fit(
             variant,
-            Batches(corpus, recipe, device),
+            Batches(corpus, recipe, device, ranks.shard),
             {"text": corpus.about},
             out,
             recipe,
             device=device,
             command=command,
             report=report,
+            ranks=ranks,
         )
+        if not ranks.writes:
+            return out
         from freeatten_core.results.cards import card
 
         with finished(out):
@@ -103,11 +110,12 @@ def fit(
     device: torch.device,
     command: str,
     report: Callable[[Progress], None],
+    ranks: Ranks = ALONE,
 ) -> tuple[Model, dict[str, Any]]:
     """Search a learning rate, train, and say how: what `train` does before it saves.
 
     Args:
-        source: batches on `device`.
+        source: batches on `device`, of this rank's shard.
         read: what the source draws from, as JSON; a state of another is refused.
         out: where the checkpoint will be; the state of the run is kept beside it.
 
@@ -116,13 +124,15 @@ def fit(
 
     Raises:
         UsageError: the state beside `out` is that of another run, or there is not enough memory,
-            with the numbers.
-        ContentError: the disk is full, or a loss is not finite.
+            with the numbers, or the ranks were asked for different things.
+        ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
     read = {**read, **own_function.described(variant)}
-    check_fits(recipe, variant, device)
-    kept = KeptState(state_path(out), {"variant": str(variant), **read, "recipe": asdict(recipe)})
-    run = _Run(Model(recipe.config(variant)).to(device), source, recipe, kept, report)
+    check_fits(recipe, variant, device, ranks)
+    identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
+    ranks.check_agree({**identity, "source code": source_digest(), "torch": torch.__version__})
+    kept = KeptState(state_path(out), identity, ranks)
+    run = _Run(Model(recipe.config(variant)).to(device), source, recipe, kept, report, ranks)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         run.search()
@@ -130,6 +140,10 @@ def fit(
     except KeyboardInterrupt as stopped:
         stopped.add_note(kept_progress(out))
         raise
+    except RuntimeError as error:
+        if not lost_rank(error):
+            raise
+        raise ContentError(f"another of the ranks has ended; {kept_progress(out)}") from error
     about = {
         "recipe": asdict(replace(recipe, warmup=recipe.warmup_steps(recipe.steps))),
         "learning_rate": run.peak,
@@ -140,6 +154,7 @@ def fit(
         "curve": kept.state.curve,
         "seconds": round(kept.state.seconds, 1),
         "device": device_name(device),
+        **({} if ranks.count == 1 else {"ranks": ranks.count}),
         "torch": torch.__version__,
         "command": command,
         **read,
@@ -163,12 +178,15 @@ def check_run(variant: Variant, out: Path) -> None:
 
 
 @contextmanager
-def reserved(variant: Variant, out: Path) -> Iterator[None]:
-    """`out` for one training alone; blocks can be nested.
+def reserved(variant: Variant, out: Path, ranks: Ranks = ALONE) -> Iterator[None]:
+    """`out` for one training alone, which its rank 0 has for all; blocks can be nested.
 
     Raises:
         UsageError: as `check_run`, or another training has it.
     """
+    if not ranks.writes:
+        yield
+        return
     check_run(variant, out)
     busy = f"another training makes {out} now; wait until it has, or name another folder"
     with locked(out, busy):
@@ -196,10 +214,11 @@ class _Run:
         recipe: Recipe,
         kept: KeptState,
         report: Callable[[Progress], None],
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self._recipe, self._kept = model, recipe, kept
-        self._objective = Objective(model, source)
-        self._reports = Reports(recipe, report)
+        self._objective = Objective(model, source, recipe.parts, ranks)
+        self._reports = Reports(recipe, report, ranks)
 
     @property
     def peak(self) -> float:
@@ -250,11 +269,7 @@ class _Run:
         return Updates(self.model, self._recipe, peak, steps)
 
     def _step(self, updates: Updates, step: int) -> None:
-        """Gradients of the step's batch, then one update.
-
-        Whoever computes a shard of the batch has, between the two, its own gradients: their mean
-        over the shards is that of the batch, and must be taken before the norm is clipped.
-        """
+        """Gradients of the step's batch, the mean over the ranks, then one update."""
         self._reports.add(self._objective.gradients(step))
         updates.apply(step)
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing
 from freeatten_core.basics.kept import differences
@@ -39,18 +40,22 @@ def state_path(out: Path) -> Path:
 
 
 class KeptState:
-    """The state of one run and the file it is kept in.
+    """The state of one run and the file it is kept in, which rank 0 writes and all read.
+
+    It holds whole tensors, so that any number of ranks can go on from it.
 
     Raises:
-        UsageError, ContentError: as `load_state`, if the file is there.
+        UsageError, ContentError: as `load_state`, if the file is there; UsageError also if not all
+            ranks see the same file.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
         """`identity` is all that shapes the run, as JSON."""
-        self._path, self._identity = path, identity
+        self._path, self._identity, self._ranks = path, identity, ranks
         self.state, self._tensors = State(), dict[str, Tensor]()
         if path.exists():
             self.state, self._tensors = load_state(path, identity)
+        ranks.check_agree({f"the state in {path}": asdict(self.state)})
 
     def take_tensors(self) -> dict[str, Tensor]:
         """What was saved with the state; once, after which its memory is free."""
@@ -59,7 +64,8 @@ class KeptState:
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the state with the tensors of its step; errors as `save_state`."""
-        save_state(self._path, self.state, tensors, self._identity)
+        if self._ranks.writes:
+            save_state(self._path, self.state, tensors, self._identity)
 
 
 def save_state(

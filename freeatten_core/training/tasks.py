@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.kept import differences
 from freeatten_core.basics.shards import WHOLE, Shard
@@ -78,7 +79,7 @@ class TaskBatches:
     def __init__(
         self, task: Task, recipe: Recipe, device: torch.device, shard: Shard = WHOLE
     ) -> None:
-        check_shares(recipe.batch, 1, shard)
+        check_shares(recipe.batch, 1, shard, recipe.parts)
         self._task, self._recipe, self._device = task, recipe, device
         self._part = shard.part(recipe.batch)
         self._ahead, self._drawn = -1, torch.empty(0)
@@ -116,6 +117,7 @@ def train_task(
     device: torch.device,
     command: str,
     report: Callable[[Progress], None] = lambda _: None,
+    ranks: Ranks = ALONE,
 ) -> Path:
     """Train one variant on a task and save it as a checkpoint folder, without a tokenizer.
 
@@ -123,17 +125,20 @@ def train_task(
     """
     recipe = replace(recipe, vocab_size=task.vocab_size)
     task.draw(recipe.train_length, 1, (0,))  # a length too short is refused here
-    with reserved(variant, out):
+    with reserved(variant, out, ranks):
         model, about = fit(
             variant,
-            TaskBatches(task, recipe, device),
+            TaskBatches(task, recipe, device, ranks.shard),
             {"task": task.as_json()},
             out,
             recipe,
             device=device,
             command=command,
             report=report,
+            ranks=ranks,
         )
+        if not ranks.writes:
+            return out
         from freeatten_core.results.cards import task_card
 
         with finished(out):

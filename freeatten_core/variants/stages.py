@@ -17,6 +17,7 @@ from freeatten_core.basics.errors import UsageError
 
 __all__ = [
     "CHOICES",
+    "COSINE_SCALE",
     "FUNCTION",
     "PLAIN_STAGES",
     "P_DEFAULT",
@@ -32,15 +33,20 @@ __all__ = [
     "stages_of",
 ]
 
-Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "dot-log-n"]
+Score = Literal["dot", "length-cosine", "dim-cosine", "count-cosine", "cosine", "dot-log-n"]
 """`dot`: q·k/√D. `length-cosine`: log D · log N · cos(q, k), and without one of its two factors
-`dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k). `dot-log-n`: q·k/√D − log N."""
-Positivity = Literal["exp", "softplus", "sigmoid", "relu"]
-Normalise = Literal["l1", "count", "none", "stick-breaking"]
-"""`l1`: divide by the row sum. `count`: divide by N, the number of visible keys. `stick-breaking`:
-times what the nearer keys leave; the row's own key takes the rest."""
+`dim-cosine`: log D · cos(q, k), `count-cosine`: log N · cos(q, k); `cosine`: a number times
+cos(q, k). `dot-log-n`: q·k/√D − log N."""
+Positivity = Literal["exp", "softplus", "sigmoid", "relu", "softpick", "entmax15"]
+"""`softpick`: max(0, e^s − 1). `entmax15`: max(0, s/2 − τ)², τ the row's, so that the row's sum
+is 1."""
+Normalise = Literal["l1", "off-by-one", "absolute", "count", "none", "stick-breaking"]
+"""`l1`: divide by the row sum; `off-by-one`: by 1 more; `absolute`: by Σ |e^s − 1|, of softpick.
+`count`: divide by N, the number of visible keys. `stick-breaking`: times what the nearer keys
+leave; the row's own key takes the rest."""
 
 P_MIN, P_MAX, P_DEFAULT = 1, 64, 15
+LARGEST_SCALE = 1e4
 
 
 @dataclass(frozen=True)
@@ -56,25 +62,45 @@ class Stages:
     positivity: Positivity = "exp"
     normalise: Normalise = "l1"
     sharpen: int | None = None
+    scale: float | None = None
+    """What cos(q, k) is multiplied with, of the score `cosine` alone."""
 
     def __post_init__(self) -> None:
         for stage, legal in CHOICES.items():
             value = getattr(self, stage)
             if value not in legal:
                 raise UsageError(f"{stage} is {value!r}; it can be {', '.join(legal)}")
-        if self.normalise == "stick-breaking" and self.positivity != "sigmoid":
-            raise UsageError(
-                "stick-breaking needs positivity='sigmoid', a share from 0 to 1 of what is left; "
-                f"positivity is {self.positivity!r}"
-            )
+        self._check_scale()
+        for (stage, chosen), (other, needed, why) in TOGETHER.items():
+            found = getattr(self, other)
+            if getattr(self, stage) == chosen and found != needed:
+                raise UsageError(f"{chosen} needs {other}={needed!r}, {why}; {other} is {found!r}")
         if self.sharpen is None:
             return
         object.__setattr__(self, "sharpen", check_whole("p", self.sharpen, P_MIN, P_MAX))
-        if not self.can_sharpen:
+        if self.normalise != "l1":
             raise UsageError(
                 f"sharpening needs normalise='l1', because it compares N·a with 1; "
                 f"normalise is {self.normalise!r}"
             )
+        if self.positivity == "entmax15":
+            raise UsageError(
+                "entmax15 leaves out keys by a threshold of its own; p sharpens other positivities"
+            )
+
+    def _check_scale(self) -> None:
+        if self.score != "cosine":
+            if self.scale is not None:
+                raise UsageError(
+                    f"s is {self.scale!r}; only the score 'cosine' has one, and score is "
+                    f"{self.score!r}"
+                )
+            return
+        legal = f"it must be a number above 0, at most {LARGEST_SCALE:g}"
+        if isinstance(self.scale, bool) or not isinstance(self.scale, int | float):
+            raise UsageError(f"s is {self.scale!r}; {legal}, what cos(q, k) is multiplied with")
+        if not 0 < self.scale <= LARGEST_SCALE:
+            raise UsageError(f"s is {self.scale:g}; {legal}")
 
     @property
     def cosine(self) -> bool:
@@ -87,9 +113,29 @@ class Stages:
         return self.normalise in ("l1", "stick-breaking")
 
     @property
+    def divides_by_sum(self) -> bool:
+        """Whether rows are divided by the sum of their positive scores, or by 1 more."""
+        return self.normalise in ("l1", "off-by-one")
+
+    @property
     def can_sharpen(self) -> bool:
         """Whether its rows can be re-weighted."""
-        return self.normalise == "l1"
+        return self.normalise == "l1" and self.positivity != "entmax15"
+
+    @property
+    def can_forget(self) -> bool:
+        """Whether a gate can lower what far keys have: rows are divided by their own sum alone."""
+        return self.can_sharpen
+
+    @property
+    def whole_rows(self) -> bool:
+        """Whether a weight is more than a key's positive score divided by a number of the row."""
+        return self.normalise in ("stick-breaking", "absolute") or self.positivity == "entmax15"
+
+    @property
+    def has_zeros(self) -> bool:
+        """Whether keys that a row sees can have a weight of exactly 0, without sharpening."""
+        return self.positivity in ("relu", "softpick", "entmax15")
 
     @property
     def needs_order(self) -> bool:
@@ -99,7 +145,9 @@ class Stages:
     def __str__(self) -> str:
         """The canonical name; it always shows `p`."""
         power = f":p={self.sharpen}" if self.sharpen is not None else ""
-        plain = replace(self, sharpen=None)
+        if self.scale is not None:
+            power = f":s={self.scale:.10g}{power}"
+        plain = replace(self, sharpen=None, scale=COSINE_SCALE if self.scale else None)
         names = SHARPENED_STAGES if self.sharpen is not None else PLAIN_STAGES
         for name, stages in names.items():
             if stages == plain:
@@ -158,6 +206,22 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "normalise": get_args(Normalise),
 }
 
+TOGETHER: Mapping[tuple[str, str], tuple[str, str, str]] = {
+    ("normalise", "stick-breaking"): (
+        "positivity",
+        "sigmoid",
+        "a share from 0 to 1 of what is left",
+    ),
+    ("normalise", "off-by-one"): ("positivity", "exp", "whose value is 1 for the score 0"),
+    ("normalise", "absolute"): ("positivity", "softpick", "whose e^s − 1 it takes"),
+    ("positivity", "softpick"): ("normalise", "absolute", "as its source defines it"),
+    ("positivity", "entmax15"): ("normalise", "l1", "which its threshold makes true"),
+}
+"""Stages that go with one other alone: (stage, value) to the other's stage, value and why."""
+
+COSINE_SCALE = 128.0
+"""Of arXiv 2501.08570, where no other is asked for."""
+
 PLAIN_STAGES: Mapping[str, Stages] = {
     "softmax": Stages(),
     "softmax-ls": Stages(score="length-cosine"),
@@ -167,6 +231,10 @@ PLAIN_STAGES: Mapping[str, Stages] = {
     "softplus": Stages(positivity="softplus"),
     "lssa-count": Stages(score="length-cosine", positivity="softplus", normalise="count"),
     "stick-breaking": Stages(positivity="sigmoid", normalise="stick-breaking"),
+    "cosine": Stages(score="cosine", scale=COSINE_SCALE),
+    "off-by-one": Stages(normalise="off-by-one"),
+    "softpick": Stages(positivity="softpick", normalise="absolute"),
+    "entmax15": Stages(positivity="entmax15"),
 }
 """Without sharpening, by name."""
 

@@ -1,4 +1,5 @@
-"""What an attention variant is: what it computes, its modifiers, and the grammar of its name."""
+"""What an attention variant is: what it computes, how a model is made around it, its modifiers,
+and the grammar of its name."""
 
 from __future__ import annotations
 
@@ -6,14 +7,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 
+from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting
 from .stages import (
     CHOICES,
+    COSINE_SCALE,
     FUNCTION,
     P_DEFAULT,
     P_MAX,
@@ -32,6 +35,7 @@ __all__ = [
     "MODIFIERS",
     "PLAIN",
     "SHARPENED",
+    "SHORT",
     "SOURCES",
     "AlignBy",
     "Modifier",
@@ -50,6 +54,7 @@ MODIFIERS: Mapping[str, str] = {
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
     "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "temper": "queries at position i times 1 + 0.1 log(1 + ⌊i / L⌋) (as in Ministral 3)",
     "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
     "window": "a row sees its last L keys alone",
     "swap": "another variant's attention on the same weights, to=VARIANT",
@@ -59,7 +64,7 @@ is set for the longest length asked holds at every length; `dynamic-ntk` and `al
 length that is read."""
 
 ROTATIONS = ("pi", "ntk", "dynamic-ntk", "yarn", "rerope")
-TEMPERATURES = ("logn", "infoscale", "align")
+TEMPERATURES = ("logn", "infoscale", "temper", "align")
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,8 @@ class Variant:
     _trained: Computed
     modifiers: tuple[Modifier, ...]
     """Changes to the *model* at inference, such as `yarn`."""
+    setting: Setting
+    """What a model of it is trained with around its attention: positions, gates."""
 
     def __init__(
         self,
@@ -99,6 +106,8 @@ class Variant:
         sharpen: int | None = None,
         modifiers: tuple[Modifier, ...] = (),
         function: str | None = None,
+        scale: float | None = None,
+        setting: Setting = PLAIN_SETTING,
     ) -> None:
         """A variant from its parts.
 
@@ -110,31 +119,38 @@ class Variant:
             modifiers: changes to the *model* at inference, such as `yarn`.
             function: in the place of all stages, `file.py:function`, a Python function of one's
                 own (see `freeatten_core.ops.definitions.own_function`).
+            scale: what the score `cosine` multiplies cos(q, k) with.
+            setting: positions and gates of a model that is trained with it.
 
         Raises:
             UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
-                a function together with a stage, or modifiers that cannot go together.
+                a function together with a stage, or what cannot go together.
         """
         if function is None:
-            self._set(Stages(score, positivity, normalise, sharpen), modifiers)
+            self._set(Stages(score, positivity, normalise, sharpen, scale), modifiers, setting)
             return
         own = OwnFunctionName(function)
-        if (score, positivity, normalise, sharpen) != ("dot", "exp", "l1", None):
+        if Stages(score, positivity, normalise, sharpen, scale) != Stages():
             raise UsageError(f"{own} takes the place of all stages; name it alone")
-        self._set(own, modifiers)
+        self._set(own, modifiers, setting)
 
     @classmethod
-    def of(cls, computed: Computed, modifiers: tuple[Modifier, ...] = ()) -> Variant:
+    def of(
+        cls,
+        computed: Computed,
+        modifiers: tuple[Modifier, ...] = (),
+        setting: Setting = PLAIN_SETTING,
+    ) -> Variant:
         """A variant that is trained to compute something, with modifiers.
 
         Raises:
-            UsageError: modifiers that cannot go together.
+            UsageError: what cannot go together.
         """
         variant = cls.__new__(cls)
-        variant._set(computed, modifiers)
+        variant._set(computed, modifiers, setting)
         return variant
 
-    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...]) -> None:
+    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting) -> None:
         is_tuple = isinstance(modifiers, tuple)
         if not is_tuple or not all(isinstance(each, Modifier) for each in modifiers):
             raise UsageError(
@@ -143,6 +159,8 @@ class Variant:
             )
         object.__setattr__(self, "_trained", computed)
         object.__setattr__(self, "modifiers", modifiers)
+        object.__setattr__(self, "setting", setting)
+        check_setting(computed, setting)
         if modifiers:
             _check_modifiers(self)
 
@@ -192,11 +210,11 @@ class Variant:
     @property
     def trained(self) -> Variant:
         """The same variant without its modifiers: what a model was trained with."""
-        return Variant.of(self._trained)
+        return Variant.of(self._trained, setting=self.setting)
 
     def with_modifiers(self, modifiers: tuple[Modifier, ...]) -> Variant:
         """The same variant with other modifiers; errors as for `of`."""
-        return Variant.of(self._trained, modifiers)
+        return Variant.of(self._trained, modifiers, self.setting)
 
     def modifier(self, name: str) -> Modifier | None:
         """Its modifier of a name, if it has one."""
@@ -204,7 +222,7 @@ class Variant:
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
-        return "+".join(map(str, (self._trained, *self.modifiers)))
+        return "+".join((f"{self._trained}{self.setting}", *map(str, self.modifiers)))
 
     def __repr__(self) -> str:
         return f"Variant.parse({str(self)!r})"
@@ -222,6 +240,13 @@ SHARPENED: Mapping[str, Variant] = {
 }
 """What each sharpened name sharpens; `p` comes from the name's option."""
 
+SHORT: Mapping[str, str] = {
+    "alibi": "softmax:position=alibi",
+    "nope": "softmax:position=none",
+    "fox": "softmax:gate=forget:position=none",
+}
+"""Names that literature knows, and what they are here; they print as that."""
+
 SOURCES: Mapping[str, str] = {
     "softmax": "Vaswani et al. 2017, arXiv 1706.03762",
     "softmax-ls": "softmax with LSSA's own score: the fair baseline",
@@ -234,7 +259,11 @@ SOURCES: Mapping[str, str] = {
     "softplus": "ablation",
     "softplus-r": "ablation",
     "lssa-count": "ablation of the l1 norm",
-    "stick-breaking": "Tan et al., arXiv 2410.17980",
+    "cosine": "the cosine times a number that does not grow with N (CosScale, arXiv 2501.08570)",
+    "off-by-one": "as with one more key, of score and value 0 (Miller 2023)",
+    "softpick": "scores below 0 get nothing and divide the row (Zuhri et al., arXiv 2504.20966)",
+    "entmax15": "squares above a threshold of the row (Peters et al. 2019, arXiv 1905.05702)",
+    "stick-breaking": "each key, nearest first, takes its share of what is left (arXiv 2410.17980)",
     "sigmoid-r": "ablation in arXiv 2501.13428, with l1",
 }
 
@@ -305,30 +334,50 @@ def _take_power(options: dict[str, str], whole: str) -> int:
     return int(text)
 
 
+def _take_scale(options: dict[str, str], whole: str) -> float:
+    text = options.pop("s", f"{COSINE_SCALE:g}")
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"variant {whole!r}: s is {text!r}; it must be a number, as in cosine:s=32"
+        ) from None
+
+
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
+    if name in SHORT:
+        name, usual = _split_options(SHORT[name], whole)
+        options = usual | options
+    legal = [*OPTIONS]
+    computed: Computed
     if name == "stages":
         power = _take_power(options, whole) if "p" in options else None
-        unknown = set(options) - set(CHOICES)
-        if not unknown:
-            return Variant(**options, sharpen=power)  # type: ignore[arg-type]  # checked there
+        chosen: dict[str, Any] = {
+            stage: options.pop(stage) for stage in CHOICES if stage in options
+        }
+        if "s" in options or chosen.get("score") == "cosine":
+            chosen["scale"] = _take_scale(options, whole)
+        computed = Stages(**chosen, sharpen=power)
+        legal += [*CHOICES, "p", "s"]
     elif name in SHARPENED:
-        power = _take_power(options, whole)
-        variant = Variant.of(replace(SHARPENED_STAGES[name], sharpen=power))
-        unknown = set(options)
+        computed = replace(SHARPENED_STAGES[name], sharpen=_take_power(options, whole))
+        legal += ["p"]
+    elif name == "cosine":
+        computed = replace(PLAIN_STAGES[name], scale=_take_scale(options, whole))
+        legal += ["s"]
     elif name in PLAIN:
-        variant, unknown = PLAIN[name], set(options)
+        computed = PLAIN_STAGES[name]
     elif ".py" in name:
-        variant, unknown = Variant(function=name), set(options)
+        computed, legal = OwnFunctionName(name), []
     else:
-        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
-    if unknown:
-        legal = "p" if name in SHARPENED else "no option"
-        if name == "stages":
-            legal = ", ".join([*CHOICES, "p"])
+        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED, *SHORT])}")
+    setting = take_setting(options) if legal else PLAIN_SETTING
+    if options:
         raise UsageError(
-            f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
+            f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes "
+            f"{', '.join(legal) or 'no option'}"
         )
-    return variant
+    return Variant.of(computed, setting=setting)
 
 
 def _parse_modifier(text: str, whole: str) -> Modifier:
@@ -343,7 +392,13 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
             raise UsageError(
                 f"variant {whole!r}: swap needs the variant to put in, as in swap:to=lssar:p=15"
             )
-        return Modifier(name, target=_from_name(target, options, whole))
+        found = _from_name(target, options, whole)
+        if found.setting != PLAIN_SETTING:
+            raise UsageError(
+                f"variant {whole!r}: swap puts in an attention, and the weights keep their own "
+                f"positions and gates; write swap:to={Variant.of(found.computes)}"
+            )
+        return Modifier(name, target=found)
     by = options.pop("by", "largest") if name == "align" else "largest"
     if by not in get_args(AlignBy):
         raise UsageError(f"variant {whole!r}: by is {by!r}; it can be largest or entropy")
@@ -367,6 +422,13 @@ def _check_modifiers(variant: Variant) -> None:
 
     if len(set(names)) < len(names):
         raise refuse("a modifier appears once at most")
+    if rotations and not variant.setting.position.turns_far_keys:
+        raise refuse(f"{rotations[0]} changes how far keys are rotated, and here none are")
+    if "rerope" in names and not variant.setting.is_rotary:
+        raise refuse(
+            "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
+            "and have no forget gate"
+        )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")
     if len(temperatures) > 1:
@@ -379,6 +441,7 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if "swap" in names and computed == variant.trained.computes:
         raise refuse("swap puts in the variant that is there already")
+    check_setting(computed, variant.setting)
     inside = [name for name in names if name in ("window", "rerope")]
     if inside and isinstance(computed, OwnFunctionName):
         raise refuse(f"{inside[0]} reaches into the attention, and {computed} is its own")

@@ -15,7 +15,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
-from pages import ask, boxes_of, overlapping, place, settled, shown, wait
+from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import (
@@ -28,6 +28,7 @@ from freeatten_core.analysis import (
 )
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
 from freeatten_core.results.stored import stored_comparisons
 
@@ -149,6 +150,11 @@ def status(page):
     return page.locator("#status").text_content()
 
 
+def unfold(page):
+    """Opens the set-up, which is a line where maps are shown."""
+    page.locator("#fold").evaluate("one => { one.open = true; }")
+
+
 # Tabs
 
 
@@ -159,6 +165,10 @@ def test_compare_opens_with_a_result(opened):
     assert page.evaluate(names) == ["freeatten"]
     metas = page.evaluate("[...document.querySelectorAll('meta')].map(one => one.content).join()")
     assert "gradio" not in metas.lower()
+    picture = page.locator("meta[property='og:image']").get_attribute("content")
+    seen = page.request.get(picture)
+    assert seen.body().startswith(b"\x89PNG")
+    assert seen.headers["content-type"] == "image/png"
     assert page.evaluate("document.querySelectorAll('main').length") == 1
     assert page.locator("#lines li").count() == 4
     page.locator("#all").click()
@@ -273,14 +283,7 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
     layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
     query, key = 400, 397
-    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
-    for span in (60, 5):
-        page.mouse.move(*place(page, query, key))
-        for _ in range(4):
-            page.mouse.wheel(0, -700)
-        wait(page, "freeatten.page.view.span <= given", span)
-    settled(page)
-    page.mouse.move(*place(page, query, key))
+    zoom_to(page, query, key, 60, 5)
     wait(page, "[...document.querySelectorAll('.fa-weight')].every((one) => one.dataset.weight)")
     for index in range(2):
         found = captured(served[0], index)
@@ -309,6 +312,7 @@ def test_zoom_to_one_token_of_a_long_text(opened, monkeypatch, length):
 
     page = opened(f"map&{SETUP.replace(',lssar-p15', '')}", MAPS)
     monkeypatch.setattr("freeatten_core.analysis.capture", first_layer)
+    unfold(page)
     page.locator("#length").select_option(str(length))
     page.locator("#text").select_option("own")
     lines = (f"{number} comes after {number - 1}.\n" for number in range(4800))
@@ -398,6 +402,7 @@ def test_what_a_window_hides_is_hidden_everywhere(opened):
 
 def test_modifiers_are_written_behind_a_checkpoint(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
+    unfold(page)
     page.locator("#modifiers summary").click()
     assert "+yarn" in page.locator("#modifiers").text_content()
     page.locator("#other").fill("softmax+yorn")
@@ -623,6 +628,7 @@ def test_the_difference_of_two_maps(opened):
 def test_what_is_no_longer_chosen_is_dimmed_and_says_so(opened):
     page = opened(f"map&{SETUP}", MAPS)
     assert page.locator("#stale").is_hidden()
+    page.locator("#edit").click()
     page.locator("#length").select_option("1024")
     assert f"Still shown: {LENGTH} tokens of words.txt" in page.locator("#stale").text_content()
     opacity = "Number(getComputedStyle(document.getElementById('map-shown')).opacity)"
@@ -636,6 +642,7 @@ def test_what_is_no_longer_chosen_is_dimmed_and_says_so(opened):
 def test_a_text_stays_and_so_do_head_pin_and_zoom_when_its_length_changes(opened):
     page = opened(f"map&{SETUP}&head=layer+1%2C+head+2&q=100&k=50&span=60&pin=120", MAPS)
     words = page.evaluate("freeatten.page.tokens")
+    page.locator("#edit").click()
     page.locator("#length").select_option("1024")
     page.locator("#look").click()
     about = "document.getElementById('map-about').textContent.startsWith('1,024')"
@@ -713,10 +720,159 @@ def test_a_result_never_shows_under_the_name_of_another(opened):
     assert "16,384" in page.locator("#title").text_content()
 
 
+# The map and the text
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
+def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened, width, height):
+    page = opened(f"map&{SETUP}", f"{MAPS} && {PICTURES}", width=width, height=height)
+    settled(page)
+    wait(page, "document.getElementById('status').textContent === ''")
+    fits = """(() => {
+        const { left, top, right, bottom, width } =
+            document.querySelector(".fa-canvas").getBoundingClientRect();
+        return window.scrollY === 0 && left >= 0 && top >= 0 && width > 300
+            && right <= innerWidth && bottom <= innerHeight;
+    })()"""
+    wait(page, fits)
+    line = page.locator("#edit").text_content()
+    assert f"softmax vs lssar:p=15 · words.txt · {LENGTH} tokens" in line
+    assert not page.locator("#length").is_visible()
+    page.locator("#edit").press("Enter")
+    assert page.locator("#length").is_visible()
+    places = """() => [...document.querySelectorAll(".site-head")].map((one) => {
+        const { left, top } = one.getBoundingClientRect();
+        return [one.dataset.head, Math.round(left), Math.round(top)];
+    })"""
+    found = page.evaluate(places)
+    if width > 1000:  # a row of the rail is a layer
+        rows = {head.split(",")[0]: top for head, _, top in found}
+        assert len(set(rows.values())) == 5
+        assert all(rows[head.split(",")[0]] == top for head, _, top in found)
+
+
+def test_a_word_of_the_text_is_a_column_and_a_query(opened, served):
+    page = opened(f"map&{SETUP}&head=layer+1%2C+head+2&pin=400", MAPS)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    wait(page, "document.querySelectorAll('.fa-text-legend .fa-note').length === 2")
+    words = page.locator("[data-at]").all_text_contents()
+    assert "follows" in "".join(words)
+    weights = AttentionMap.of(captured(served[0], 0), 1, 2).weights(400, 401, 0, LENGTH)[0]
+    expected = (weights / weights[:401].max()).sqrt()
+    tint = """[...document.querySelectorAll("[data-at]")].map((one) => {
+        const [, alpha] = /50, 140, 220(?:, ([\\d.]+))?\\)/.exec(one.style.background);
+        return [Number(one.dataset.at), Number(alpha ?? 1)];
+    })"""
+    drawn = dict(page.evaluate(tint))
+    assert drawn[400] == pytest.approx(float(expected[400]), abs=0.02)
+    assert max(abs(drawn[at] - float(expected[at])) for at in drawn if at <= 400) < 0.02
+    assert page.locator(".fa-word-query").get_attribute("data-at") == "400"
+    page.locator("[data-at='396']").hover()
+    assert page.evaluate("freeatten.page.cross") == {"query": 400, "key": 396}
+    page.locator("[data-at='396']").click()
+    wait(page, "location.hash.includes('pin=396')")
+    page.locator(".fa-text-scroller").press("ArrowLeft")
+    page.locator(".fa-text-scroller").press("Enter")
+    assert page.evaluate("freeatten.page.pin") == 395
+    page.get_by_role("searchbox", name="find in the text").fill("word 20 ")
+    page.get_by_role("searchbox", name="find in the text").press("Enter")
+    key = page.evaluate("freeatten.page.cross.key")
+    tokens = page.evaluate("freeatten.page.tokens")
+    assert "".join(tokens[key:]).startswith("word 20 ")
+
+
+def test_thirty_thousand_tokens_of_text_are_a_few_lines_of_the_page(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.evaluate(
+        """() => {
+            const tokens = Array.from({ length: 32768 }, (_, at) => ` w${at}`);
+            const holder = document.createElement("div");
+            holder.className = "freeatten-map";
+            window.pane = new freeatten.TextPane(tokens, { point: () => {}, pick: () => {} });
+            holder.append(window.pane.root);
+            document.body.append(holder);
+            window.pane.fit();
+            window.pane.reveal(20000);
+        }"""
+    )
+    drawn = page.evaluate("window.pane.lines.querySelectorAll('[data-at]').length")
+    assert 50 < drawn < 1500
+    assert page.evaluate("Boolean(window.pane.lines.querySelector('[data-at=\"20000\"]'))")
+
+
+def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
+    page = opened(f"map&{SETUP.replace(f'len={LENGTH}', 'len=1024')}", MAPS)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    for kind in ("loss", "delta"):
+        page.get_by_label("Tint").select_option(kind)
+        heading = "document.querySelectorAll('.fa-side h3')"
+        wait(page, f"[...{heading}].filter(one => one.textContent.includes('worst')).length === 2")
+        checkpoint = load_checkpoint(MODELS[0])
+        tokens = captured(served[0], 0, length=1024).tokens
+        found = losses_by_token(
+            checkpoint.model.token_losses, tokens, LENGTH, device=torch.device("cpu")
+        )
+        values = found.loss if kind == "loss" else found.delta
+        row = int(values.argmax())
+        worst = page.locator(".fa-side button[aria-label*='open the row']").first
+        assert worst.get_attribute("aria-label").startswith(f"token {row + 1:,} ")
+        worst.click()
+        wait(page, "location.hash.includes(given)", f"pin={row}")
+
+
+def test_colours_follow_the_view_a_linear_scale_and_a_threshold(opened):
+    state = f"map&{SETUP}&head=layer+1%2C+head+2&q=300&k=100&span=60"
+    page = opened(state, MAPS)
+
+    def pixels():
+        settled(page)
+        return page.evaluate(f"({PIXELS})(freeatten.page.panels[0].tile.image)")
+
+    plain = len(set(pixels()))
+    page.get_by_label("Colours").select_option("view-log")
+    assert len(set(pixels())) > plain
+    assert page.evaluate("2 ** freeatten.page.range.top") < 1
+    page.get_by_label("Hide").select_option("0.001")
+    hidden = pixels().count(0xFFFFFFFF)
+    wait(page, "location.hash.includes('colour=view-log-0.001')")
+    page.get_by_label("Colours").select_option("view-linear")
+    page.get_by_label("Hide").select_option("0")
+    assert pixels().count(0xFFFFFFFF) < hidden
+    again = opened(f"{state}&colour=all-linear-0.01", MAPS)
+    assert again.get_by_label("Colours").input_value() == "all-linear"
+    assert again.get_by_label("Hide").input_value() == "0.01"
+
+
+def test_a_row_that_is_pointed_at_is_singled_out(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    faint = "document.getElementById('chart').data.map(({ opacity }) => (opacity ?? 1) < 0.5)"
+    page.locator("#lines li").nth(1).hover()
+    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true"] * 2))
+    page.mouse.move(5, 5)
+    wait(page, f"!{faint}.includes(true)")
+    page.locator("#lines li").nth(2).press("Enter")
+    page.locator("#compare-tab").focus()
+    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true"] * 2))
+
+
+def test_what_is_shared_is_the_view_with_its_command(opened):
+    page = opened(f"map&{SETUP}&q=10&k=5&span=40", MAPS)
+    page.locator("#share-open").click()
+    assert "span=40" in page.locator("#share-link").input_value()
+    command = page.locator("#map-command").text_content()
+    assert page.locator("#share-command").input_value() == command
+    with page.expect_download() as told:
+        page.locator("#share-picture").click()
+    assert told.value.suggested_filename == "attention-map.png"
+    page.keyboard.press("Escape")
+    assert not page.locator("#share").is_visible()
+
+
 # One's own text
 
 
 def look_at(page, content):
+    unfold(page)
     page.locator("#text").select_option("own")
     page.locator("#content").fill(content)
     page.locator("#look").click()
@@ -724,6 +880,7 @@ def look_at(page, content):
 
 def upload(page, name, content, *, shows):
     """Gives a file and asks for its analysis, once the page shows a part of its name."""
+    unfold(page)
     file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
     page.locator("#file").set_input_files(file)
     wait(page, f"document.getElementById('file-name').textContent.includes({shows!r})")
@@ -732,6 +889,7 @@ def upload(page, name, content, *, shows):
 
 def test_hostile_text_is_only_text(opened):
     page = opened(f"map&{SETUP}", MAPS)
+    unfold(page)
     page.locator("#text").select_option("own")
     name = "<img src=x onerror='window.hacked = 1'>.txt"
     content = (HOSTILE * 12).replace("\x00", "")
@@ -744,8 +902,7 @@ def test_hostile_text_is_only_text(opened):
     for tab in ("entropy", "stages", "map"):
         page.locator(f"#{tab}-tab").click()
         wait(page, CONDITIONS[tab])
-    page.locator("#content").fill(HOSTILE * 12)
-    page.locator("#look").click()
+    look_at(page, HOSTILE * 12)
     wait(page, "document.getElementById('map-about').textContent.includes('pasted')", limit=READY)
     settled(page)
     assert page.evaluate("window.hacked") is None
@@ -780,6 +937,7 @@ def test_two_sessions_apart(opened):
 
 def test_what_is_wrong_is_told(opened, tmp_path):
     page = opened(f"map&{SETUP}", MAPS)
+    unfold(page)
     page.locator("#other").fill(str(tmp_path))
     page.locator("#look").click()
     wait(page, "document.getElementById('status').textContent.includes('lacks config.json')")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,7 +37,11 @@ VARIANTS = [
     *FACTORS,
 ]
 L1_VARIANTS = [name for name in VARIANTS if stages(name).can_sharpen]
-FUSED_VARIANTS = [name for name in VARIANTS if not stages(name).needs_order]
+FUSED_VARIANTS = [
+    name
+    for name in VARIANTS
+    if stages(name).normalise != "off-by-one" and not stages(name).whole_rows
+]
 """Those that have Triton kernels."""
 
 
@@ -57,6 +62,8 @@ class Call:
     distance_slope: bool = False
     distance_bias: int = 0
     """T, its number of distances; 0 for none."""
+    decay: float = 0.0
+    """What the running sum falls by over all keys; 0 for none."""
 
     def for_variant(self, variant: str) -> Call:
         """The same call, causal where a variant takes no other."""
@@ -91,11 +98,19 @@ class Call:
             "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
             "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
             "distance_bias": self._bias(steps) if self.distance_bias else None,
+            "decay": self._decay() if self.decay else None,
         }
 
     def _bias(self, steps: Tensor) -> Tensor:
         distance = torch.arange(self.distance_bias, dtype=torch.float64)
         return torch.cos(steps[:, None] + distance) - 0.1 * distance
+
+    def _decay(self) -> Tensor:
+        """A running sum that differs by text and head, falls unevenly and never rises."""
+        shape = (self.batch, self.heads, self.key_length)
+        fall = 1.1 + torch.cos(torch.arange(math.prod(shape), dtype=torch.float64)).view(shape)
+        summed = fall.cumsum(-1)
+        return -self.decay * summed / summed[..., -1:]
 
 
 CALLS = {
@@ -165,11 +180,12 @@ def dense(query: Tensor, key: Tensor, variant: str, options: dict) -> staged.Sta
 def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Tensor:
     """`p·(1 + O/u_max)` of each row, (B, H, Lq, 1): how much sharpening amplifies rounding.
 
-    It is infinite within 1e-5 of the near-uniform threshold, where rounding decides `O`.
+    Times s/8 where scores reach a number s above 8 that is set: e^s errs by s·ε. It is infinite
+    within 1e-5 of the near-uniform threshold, where rounding decides `O`.
     """
-    p = stages(variant).sharpen
+    p, reached = stages(variant).sharpen, max(1.0, (stages(variant).scale or 0) / 8)
     if p is None:
-        return query.new_ones((*query.shape[:3], 1), dtype=torch.float64)
+        return query.new_full((*query.shape[:3], 1), reached, dtype=torch.float64)
     result = dense(query, key, variant, options)
     count = result.visible.sum(-1, keepdim=True).double()
     share = result.normalise * count
@@ -178,7 +194,7 @@ def amplification(query: Tensor, key: Tensor, variant: str, options: dict) -> Te
     undecided = (highest - 1 - UNIFORM_TOLERANCE).abs() < 1e-5
     undecided &= count > FIRST_ROWS
     above = torch.where(offset == 0, 1.0, highest - offset)
-    return p * (1 + offset / above).masked_fill(undecided, torch.inf)
+    return reached * p * (1 + offset / above).masked_fill(undecided, torch.inf)
 
 
 def assert_within(actual: Tensor, expected: Tensor, tolerance: Tensor | float) -> None:

@@ -288,8 +288,8 @@ class AttentionMap:
         metadata = {
             "format": 1,
             "variant": str(self.variant),
-            "positivity": self.variant.positivity,
-            "power": self.variant.sharpen,
+            "positivity": rounded.recipe.positivity,
+            "power": rounded.recipe.power,
             "block": None if rounded.recipe.carry is None else BLOCK,
             "query_length": self.query_length,
             "key_length": self.key_length,
@@ -339,6 +339,8 @@ def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
         arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
     if recipe.by_distance is not None:
         arrays["by_distance"] = as_numpy(recipe.by_distance)
+    if recipe.decay is not None:
+        arrays["decay"] = as_numpy(recipe.decay)
     if recipe.carry is not None:
         arrays["carry"] = as_numpy(recipe.carry)
     return arrays

@@ -1,6 +1,7 @@
 """What turns a score into a weight, as a few numbers a row: the same operations for every variant.
 
     s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
+        (+ c for e^s; other f are multiplied with e^c)      c = decay[last[i]] − decay[j]
     f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
     w = gain[i] · f                                                   without sharpening
     w = out[i] · max(0, gain[i] · f − rise[i])^p                      with sharpening by p
@@ -18,6 +19,7 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
     rise, out  O / u_max and 1 / R
     by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
                there is neither
+    decay      the running sum of what a forget gate keeps, a key each; absent without one
     first      the first key that a row sees; absent without a window
 
 Stick-breaking alone needs more than a key and a row: it goes on from what the nearer keys left.
@@ -26,12 +28,16 @@ Stick-breaking alone needs more than a key and a row: it goes on from what the n
     w = e^(s[j] + carry[i, b] − Σ log(1 + e^s[k]))      over k from j to the end of its block b
     w = out[i]                                         of the row's own key, which has no s
 
-Max pooling commutes with all but this, since a row's weight never falls as its score rises: scores
-are pooled first, and the elementwise work shrinks by the size of the cell.
+Softpick is `e^s/T − 1/T` above 0, entmax `(s/2 − τ)²` above 0: what sharpening by 1 of `exp` and by
+2 of `relu` computes, so both are told as that.
+
+Max pooling commutes with all but this and e^c, since a row's weight never falls as its score rises:
+scores are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +45,7 @@ from torch import Tensor
 
 from freeatten_core.ops.call import NORM_EPS, Problem, ScoreTerms
 from freeatten_core.ops.row_statistics import RowStatistics
+from freeatten_core.variants.stages import Positivity
 
 __all__ = ["BLOCK", "RECIPE", "Recipe"]
 
@@ -47,6 +54,12 @@ BLOCK = 256
 
 RECIPE = ("scale", "bias", "gain", "rise", "out")
 """A number a row each."""
+
+
+_TOLD_AS: Mapping[Positivity, tuple[Positivity, int]] = {
+    "softpick": ("exp", 1),
+    "entmax15": ("relu", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +73,15 @@ class Recipe:
     out: Tensor
     key_scale: Tensor
     last: Tensor
+    positivity: Positivity
+    power: int | None
+    """What `f` and `p` are; of softpick and entmax not the variant's."""
     first: Tensor | None = None
     """(Lq,), under a window alone."""
     by_distance: Tensor | None = None
     """(n,), where scores depend on the distance alone."""
+    decay: Tensor | None = None
+    """(Lk,), where a gate forgets."""
     carry: Tensor | None = None
     """(Lq, ⌈Lk / BLOCK⌉), of stick-breaking alone."""
 
@@ -90,11 +108,17 @@ class Recipe:
             bias = bias - count.clamp(min=1).log()
         if variant.normalise == "count":
             gain = 1 / count.clamp(min=1)
-        elif variant.normalise == "l1" and variant.positivity == "exp":
+        elif variant.divides_by_sum and variant.positivity == "exp":
+            bias = bias - rows.normaliser
+        elif variant.positivity == "entmax15":
+            bias, gain = bias - 2 * rows.normaliser, gain / 2
+        elif variant.positivity == "softpick":
             bias = bias - rows.normaliser
         elif variant.normalise == "l1":
             gain = 1 / _not_zero(rows.normaliser)
         rise, out = torch.zeros_like(count), torch.ones_like(count)
+        if variant.positivity == "softpick":
+            rise = (-rows.normaliser).exp()
         if variant.sharpen is not None:
             gain = gain * count / _not_zero(rows.u_max)
             rise, out = rows.offset / _not_zero(rows.u_max), 1 / _not_zero(rows.raised)
@@ -106,7 +130,9 @@ class Recipe:
         if problem.window is not None:
             first = (last + 1 - problem.window).clamp(min=0)
         by_distance = _by_distance(problem, terms, query.dtype)
-        return cls(scale, bias, gain, rise, out, key_scale, last, first, by_distance)
+        kind = _TOLD_AS.get(variant.positivity, (variant.positivity, variant.sharpen))
+        decay = None if terms.decay is None else terms.decay[0, 0].to(query)
+        return cls(scale, bias, gain, rise, out, key_scale, last, *kind, first, by_distance, decay)
 
 
 def _by_distance(problem: Problem, terms: ScoreTerms, dtype: torch.dtype) -> Tensor | None:

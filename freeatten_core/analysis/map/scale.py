@@ -53,7 +53,7 @@ class ByteScale:
 
 def byte_scale(stages: Stages, rows: RowStatistics) -> ByteScale:
     """Byte 255 is weight 1, or the next power of two above the largest weight there is."""
-    if stages.normalise == "l1" or stages.positivity == "sigmoid":
+    if stages.divides_by_sum or stages.whole_rows or stages.positivity == "sigmoid":
         return ByteScale()
     largest = float(rows.largest.max())
     if not (largest > 1 and math.isfinite(largest)):

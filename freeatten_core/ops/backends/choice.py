@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from freeatten_core.variants.stages import Positivity
+
 from ..call import NO_TERMS, Familiar, Problem, ScoreTerms
 from ..row_statistics import RowStatistics
 
@@ -34,6 +36,8 @@ Use = Literal["attention", "row_statistics", "region_weights", "familiar_attenti
 HAS_TRITON = False
 with suppress(ImportError):
     HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+FUSED_NORMALISES = ("l1", "count", "none")
 
 FUSED_DIMS = range(16, 257)
 """Head sizes that the fused kernels take."""
@@ -90,14 +94,15 @@ def familiar_attention(
     return output
 
 
-def positive_(problem: Problem, scores: Tensor, *, base_2: bool) -> Tensor:
+def positive_(positivity: Positivity, scores: Tensor, *, base_2: bool) -> Tensor:
     """The positivity of scores that the caller made, in place.
 
     Args:
+        positivity: not one that needs its whole row.
         scores: of any shape, less what `exp` is to be shifted by; −inf gives 0.
         base_2: the scores are multiplied with log2 e; see `Problem.takes_base_2`.
     """
-    positive: Tensor = _panels().positive_(problem.variant.positivity, scores, base_2=base_2)
+    positive: Tensor = _panels().positive_(positivity, scores, base_2=base_2)
     return positive
 
 
@@ -124,7 +129,8 @@ def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> b
         query.is_cuda
         and HAS_TRITON
         and problem.batch > 0
-        and not problem.variant.needs_order
+        and problem.variant.normalise in FUSED_NORMALISES
+        and not problem.variant.whole_rows
         and query.dtype != torch.float64
         and problem.dim in FUSED_DIMS
         and value_dim in FUSED_DIMS

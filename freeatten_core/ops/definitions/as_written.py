@@ -18,8 +18,9 @@ from torch import Tensor
 from freeatten_core.variants.stages import Computed, Positivity, stages_of
 from freeatten_core.variants.variant import Variant
 
-from ..call import what_computes
+from ..call import SOFTPICK_EPS, what_computes
 from . import staged
+from .entmax import thresholds
 from .stick_breaking import own_keys
 
 __all__ = ["attention_as_written", "scores"]
@@ -29,6 +30,8 @@ WRITTEN: Mapping[Positivity, Callable[[Tensor], Tensor]] = {
     "softplus": lambda score: torch.log(1 + torch.exp(score)),
     "sigmoid": lambda score: 1 / (1 + torch.exp(-score)),
     "relu": torch.relu,
+    "softpick": lambda score: torch.relu(torch.exp(score) - 1),
+    "entmax15": lambda score: torch.relu(score / 2) ** 2,
 }
 """The positivities; `torch.nn.functional.softplus` and `torch.sigmoid` have guards of their own."""
 
@@ -53,10 +56,17 @@ def attention_as_written(
     """
     stages = stages_of(what_computes(variant))
     score, visible = scores(query, key, stages)
+    if stages.positivity == "entmax15":
+        score = score - 2 * thresholds(score, visible)
     positive = torch.where(visible, WRITTEN[stages.positivity](score), torch.zeros_like(score))
     count = visible.sum(-1, keepdim=True).to(score.dtype)
     if stages.normalise == "l1":
         weights = positive / positive.sum(-1, keepdim=True)
+    elif stages.normalise == "off-by-one":
+        weights = positive / (1 + positive.sum(-1, keepdim=True))
+    elif stages.normalise == "absolute":
+        apart = torch.where(visible, torch.exp(score) - 1, torch.zeros_like(score)).abs()
+        weights = positive / (apart.sum(-1, keepdim=True) + SOFTPICK_EPS)
     elif stages.normalise == "count":
         weights = positive / count
     elif stages.normalise == "stick-breaking":

@@ -18,6 +18,8 @@ from freeatten_core.variants.stages import Computed, Normalise, Positivity, Stag
 from freeatten_core.variants.variant import Variant
 
 from ..call import FIRST_ROWS, NORM_EPS, UNIFORM_TOLERANCE, ScoreTerms, what_computes
+from .entmax import thresholds
+from .softpick import picked
 from .stick_breaking import broken_sticks, own_keys
 
 __all__ = [
@@ -84,7 +86,9 @@ def make_score(
 ) -> Tensor:
     """The score of every query and key, hidden ones too; `count` is N of each row, (Lq, 1)."""
     query_length, dim = query.shape[-2:]
-    if chosen.cosine:
+    if chosen.scale is not None:
+        score = chosen.scale * (unit(query) @ unit(key).mT)
+    elif chosen.cosine:
         dim_factor = 1.0 if chosen.score == "count-cosine" else math.log(dim)
         count_factor = 1.0 if chosen.score == "dim-cosine" else count.clamp(min=1).log()
         score = dim_factor * count_factor * (unit(query) @ unit(key).mT)
@@ -102,6 +106,14 @@ def make_score(
     return score
 
 
+def _fallen(decay: Tensor, score: Tensor) -> Tensor:
+    """`c_i − c_j` of every query and key, (B, H, Lq, Lk); rows are the last of the keys."""
+    query_length, key_length = score.shape[-2:]
+    own = torch.arange(query_length, device=score.device) + key_length - query_length
+    decay = decay.to(score.dtype)
+    return decay[..., own.clamp(min=0), None] - decay[..., None, :]
+
+
 def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
     """The positivity of scores, none of them hidden."""
     match positivity:
@@ -113,12 +125,21 @@ def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
             return torch.sigmoid(score)
         case "relu":
             return torch.relu(score)
+        case "softpick":
+            return torch.relu(torch.expm1(score))
+        case "entmax15":  # of scores less twice the row's threshold
+            return torch.relu(score / 2) ** 2
 
 
-def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
+def normalise(
+    kind: Normalise, positive: Tensor, count: Tensor, one: Tensor | None = None
+) -> Tensor:
     """Positive scores, 0 on hidden keys, divided by what the variant divides them by.
 
-    `stick-breaking` divides by nothing: see `broken_sticks`.
+    Args:
+        kind: not `stick-breaking` or `absolute`, which need the scores.
+        positive: for `off-by-one` less its shift, as `one`.
+        one: what the exponential of a score of 0 is after the shift, (..., Lq, 1).
     """
     if kind == "count":
         return positive / count.clamp(min=1)
@@ -129,6 +150,8 @@ def normalise(kind: Normalise, positive: Tensor, count: Tensor) -> Tensor:
     highest = positive.amax(-1, keepdim=True).detach()
     safe = positive / torch.where(highest == 0, torch.ones_like(highest), highest)
     total = safe.sum(-1, keepdim=True)
+    if one is not None:
+        total = total + one / torch.where(highest == 0, torch.ones_like(highest), highest)
     return safe / torch.where(total == 0, torch.ones_like(total), total)
 
 
@@ -141,6 +164,7 @@ def stages(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> StageValues:
     """All four stages of one variant.
@@ -154,6 +178,8 @@ def stages(
         distance_slope: (H,), `slope · distance` is subtracted from the score.
         distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
             distance beyond.
+        decay: (B, H, Lk), a running sum that never rises: a pair keeps `exp(c_i − c_j)` of its
+            positivity, for `exp` in the exponent (arXiv 2503.02130).
         window: a causal row sees at most this many keys.
     """
     chosen = stages_of(what_computes(variant))
@@ -169,25 +195,41 @@ def stages(
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
     score = make_score(chosen, query, key, count, terms)
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
-    score = torch.where(visible, score, zero)
-    shift = zero
-    if chosen.positivity == "exp" and chosen.normalise == "l1":
-        highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True)
-        shift = torch.where(highest.isfinite(), highest.detach(), zero)
+    fallen = zero if decay is None else torch.where(visible, _fallen(decay, score), zero)
+    exponential = chosen.positivity == "exp"
+    score = torch.where(visible, score + fallen if exponential else score, zero)
+    shift = _shift(chosen, score, visible)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
-
+    if not exponential:
+        positive = positive * fallen.exp()
     if chosen.normalise == "stick-breaking":
-        positive = torch.where(
-            own_keys(visible), torch.ones_like(positive), positive
-        )  # all that is left
+        positive = torch.where(own_keys(visible), torch.ones_like(positive), positive)  # the rest
         normalised = broken_sticks(score, visible)
+    elif chosen.normalise == "absolute":
+        normalised = picked(score, visible)
     else:
-        normalised = normalise(chosen.normalise, positive, count)
+        one = (-shift).exp() if chosen.normalise == "off-by-one" else None
+        normalised = normalise(chosen.normalise, positive, count, one)
     weights, subtracted = normalised, torch.zeros_like(normalised[..., :1])
     if chosen.sharpen is not None:
         subtracted = offset(normalised * count, count)
         weights = sharpen(normalised, count, visible, subtracted, chosen.sharpen)
     return StageValues(score, positive, normalised, weights, visible, subtracted)
+
+
+def _shift(chosen: Stages, score: Tensor, visible: Tensor) -> Tensor:
+    """What is subtracted from the scores of a row before the positivity, (..., Lq, 1) or ().
+
+    Of `exp` it cancels in the sum, and has no gradient; the threshold of `entmax15` has one.
+    """
+    if chosen.positivity == "entmax15":
+        return 2 * thresholds(score, visible)
+    if chosen.positivity != "exp" or not chosen.divides_by_sum:
+        return score.new_zeros(())
+    highest = score.masked_fill(~visible, -torch.inf).amax(-1, keepdim=True).detach()
+    if chosen.normalise == "off-by-one":
+        return highest.clamp(min=0)
+    return torch.where(highest.isfinite(), highest, torch.zeros_like(highest))
 
 
 def offset(share: Tensor, count: Tensor) -> Tensor:
@@ -228,6 +270,7 @@ def reference_attention(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
@@ -242,6 +285,7 @@ def reference_attention(
         head_scale=head_scale,
         distance_slope=distance_slope,
         distance_bias=distance_bias,
+        decay=decay,
         window=window,
     )
     return result.weights @ value

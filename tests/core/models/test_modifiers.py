@@ -113,6 +113,13 @@ def test_infoscale_by_hand():
     assert found[8191] == pytest.approx(wanted)
 
 
+def test_temper_by_hand():
+    found = factor("temper", 8192)
+    assert found[:TRAINED] == [1.0] * TRAINED
+    assert found[TRAINED] == found[2 * TRAINED - 1] == pytest.approx(1 + 0.1 * math.log(2))
+    assert found[8191] == pytest.approx(1 + 0.1 * math.log(16))
+
+
 def test_a_temperature_is_that_of_the_shortest_fitted_length_that_holds_the_text():
     fitted = {1024: 1.5, 4096: 2.0}
     assert factor("align", 512, fitted)[0] == 1
@@ -198,7 +205,7 @@ def test_every_modifier_goes_through_the_operator_that_a_model_has(name, compute
 
 @pytest.mark.parametrize(
     "name",
-    ["dynamic-ntk", "rerope", "logn", "infoscale", "window"],
+    ["dynamic-ntk", "rerope", "logn", "infoscale", "temper", "window"],
 )
 def test_up_to_the_training_length_a_model_is_as_trained(name):
     built = tiny.model()
@@ -208,7 +215,8 @@ def test_up_to_the_training_length_a_model_is_as_trained(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["pi", "ntk", "dynamic-ntk", "yarn", "rerope", "logn", "infoscale", "window"]
+    "name",
+    ["pi", "ntk", "dynamic-ntk", "yarn", "rerope", "logn", "infoscale", "temper", "window"],
 )
 def test_beyond_it_every_modifier_changes_the_model(name):
     built = tiny.model()

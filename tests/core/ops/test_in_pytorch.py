@@ -8,7 +8,7 @@ import pytest
 import torch
 from battery import DEVICE, FAMILIES
 from bounds import ended
-from strategies import Call
+from strategies import Call, stages
 
 from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.ops import registered
@@ -20,7 +20,8 @@ from freeatten_core.positions.rope import Rope
 
 HALF, SINGLE, WIDE = torch.bfloat16, torch.float32, torch.float64
 CALL = Call(9, 13, 16, 8, heads=4, groups=2)
-TERMS = Call(9, 13, 16, 8, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=5)
+LEARNED = {"head_scale": True, "distance_slope": True, "distance_bias": 5}
+TERMS = Call(9, 13, 16, 8, heads=4, groups=2, **LEARNED)
 each_family = pytest.mark.parametrize("variant", FAMILIES)
 
 
@@ -108,15 +109,20 @@ def test_vmap_over_samples_is_one_sample_after_another(variant):
 @each_family
 def test_vmap_takes_any_dimension_of_any_argument(variant):
     query, key, value = TERMS.tensors()
-    names = ScoreTerms._fields
-    terms = [torch.stack([x, 2 * x, -x], dim=-1) for x in (TERMS.options[n] for n in names)]
+    names = tuple(LEARNED)
+    if stages(variant).can_forget:
+        names = ScoreTerms._fields
+    all_terms = replace(TERMS, decay=3.0).options
+    options = all_terms | dict.fromkeys(ScoreTerms._fields)
+    terms = [torch.stack([x, 2 * x, x / 2], dim=-1) for x in map(all_terms.get, names)]
     queries = torch.stack([query, -query, 2 * query], dim=2)
 
     def call(query, *terms):
         learned = dict(zip(names, terms, strict=True))
-        return attention(query, key, value, variant, **TERMS.options | learned)
+        return attention(query, key, value, variant, **options | learned)
 
-    mapped = torch.vmap(call, in_dims=(2, -1, -1, -1), out_dims=1)(queries, *terms)
+    in_dims = (2, *(-1 for _ in terms))
+    mapped = torch.vmap(call, in_dims=in_dims, out_dims=1)(queries, *terms)
     each = [call(queries[:, :, at], *(x[..., at] for x in terms)) for at in range(3)]
     torch.testing.assert_close(mapped, torch.stack(each, 1), rtol=1e-12, atol=1e-12)
 
@@ -124,7 +130,7 @@ def test_vmap_takes_any_dimension_of_any_argument(variant):
 @each_family
 def test_gradients_a_sample_are_those_of_every_sample_alone(variant):
     inputs = TERMS.tensors()
-    names = ScoreTerms._fields
+    names = tuple(LEARNED)
     terms = [TERMS.options[name] for name in names]
 
     def loss(*tensors):
@@ -215,15 +221,13 @@ def back_end(request):
 
 
 def operands(back_end, *, learned):
-    call = Call(
-        9, 9, 16, 16, 1, 2, head_scale=learned, distance_slope=learned, distance_bias=5 * learned
-    )
+    call = Call(9, 9, 16, 16, 1, 2, **(LEARNED | {"decay": 3.0} if learned else {}))
     inputs = [x.to(DEVICE, SINGLE) for x in call.tensors(SINGLE)]
     terms = [
         None if call.options.get(name) is None else call.options[name].to(DEVICE, SINGLE)
         for name in ScoreTerms._fields
     ]
-    options = ("length-cosine", "softplus", "l1", 3, True, 7, back_end)
+    options = ("length-cosine", "softplus", "l1", 3, None, True, 7, back_end)
     return inputs, terms, options
 
 

@@ -67,6 +67,16 @@ PLUS = [softplus_inverse(x / 2) for x in (1, 2, 3, 4)]
         # sigmoid(log x − log N) is x / (x + N)
         (dot_weights, LOGS, "sigmoid", [1 / 5, 2 / 6, 3 / 7, 4 / 8]),
         (dot_weights, LOGS[:3], "sigmoid", [1 / 4, 2 / 5, 3 / 6]),
+        (dot_weights, LOGS, "off-by-one", [1 / 11, 2 / 11, 3 / 11, 4 / 11]),
+        # e^s − 1 is −1/2, 0, 1, 2; what lies below 0 divides the row too
+        (
+            dot_weights,
+            [-LOGS[1], 0.0, LOGS[1], LOGS[2]],
+            "softpick",
+            [0, 0, 1 / (3.5 + 1e-6), 2 / (3.5 + 1e-6)],
+        ),
+        # s/2 − τ is 3/5 and 4/5 for τ = −0.1: squares of 9/25 and 16/25; the others lie below
+        (dot_weights, [1.0, -0.2, -3.0, 1.4], "entmax15", [9 / 25, 0, 0, 16 / 25]),
         # σ(−log 2, −log 4, −log 3) = 1/3, 1/5, 1/4: of 1, 3/4 and 3/5; the own key's score is none
         (
             dot_weights,

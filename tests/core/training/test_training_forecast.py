@@ -8,6 +8,7 @@ import torch
 from strategies import refused
 
 from freeatten_core import Variant
+from freeatten_core.basics.distributed import Ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.tasks.recall import RecallTask
 from freeatten_core.models import forecast as models_forecast
@@ -35,16 +36,18 @@ def test_a_forecast_grows_with_the_work():
     assert long.seconds > 20 * short.seconds > 0
 
 
-def test_too_little_memory_is_refused_with_a_batch_that_fits(monkeypatch):
+def test_too_little_memory_is_refused_with_the_parts_that_fit(monkeypatch):
     available = forecast_bytes(replace(Recipe(), batch=20))
     monkeypatch.setattr(models_forecast, "available_bytes", lambda _: available)
+    needed = forecast_bytes(Recipe()) / 1e9
     words = [
-        f"training with 64 windows of 512 tokens a step needs {forecast_bytes(Recipe()) / 1e9:.1f}",
-        f"{available / 1e9:.1f} GB available on cpu; with 16 windows (--batch 16) it is ",
+        f"training with 64 windows of 512 tokens at once needs {needed:.1f}",
+        f"{available / 1e9:.1f} GB available on cpu; in 4 parts (--parts 4) it is ",
     ]
     with refused(UsageError, words):
         check_fits(Recipe(), Variant(), CPU)
-    check_fits(replace(Recipe(), batch=20), Variant(), CPU)
+    check_fits(replace(Recipe(), parts=4), Variant(), CPU)
+    check_fits(Recipe(), Variant(), CPU, Ranks(1, 4))
 
 
 def test_a_model_too_large_for_any_batch_is_refused_before_it_is_made(tmp_path, monkeypatch):

@@ -26,6 +26,11 @@ STAGES = {
     "softplus-r:p=1": ("dot", "softplus", "l1", 1),
     "lssa-count": ("length-cosine", "softplus", "count", None),
     "stick-breaking": ("dot", "sigmoid", "stick-breaking", None),
+    "cosine:s=128": ("cosine", "exp", "l1", None, 128.0),
+    "cosine:s=32": ("cosine", "exp", "l1", None, 32.0),
+    "off-by-one": ("dot", "exp", "off-by-one", None),
+    "softpick": ("dot", "softpick", "absolute", None),
+    "entmax15": ("dot", "entmax15", "l1", None),
     "sigmoid-r:p=15": ("dot-log-n", "sigmoid", "l1", 15),
 }
 
@@ -35,19 +40,21 @@ powers = st.integers(1, 64)
 @st.composite
 def variants(draw):
     normalise = draw(st.sampled_from(["l1", "count", "none"]))
+    score = draw(st.sampled_from(["dot", "length-cosine", "cosine", "dot-log-n"]))
     variant = Variant(
-        score=draw(st.sampled_from(["dot", "length-cosine", "dot-log-n"])),
+        score=score,
         positivity=draw(st.sampled_from(["exp", "softplus", "sigmoid", "relu"])),
         normalise=normalise,
         sharpen=draw(st.none() | powers) if normalise == "l1" else None,
+        scale=draw(st.sampled_from([0.5, 32.0, 128.0])) if score == "cosine" else None,
     )
     return Variant.parse(f"{variant}+yarn") if draw(st.booleans()) else variant
 
 
 @pytest.mark.parametrize(("name", "stages"), STAGES.items())
 def test_a_name_stands_for_four_stages(name, stages):
-    score, positivity, normalise, sharpen = stages
-    written = Variant(score=score, positivity=positivity, normalise=normalise, sharpen=sharpen)
+    score, positivity, normalise, sharpen, *scale = stages
+    written = Variant(score, positivity, normalise, sharpen, scale=scale[0] if scale else None)
     assert Variant.parse(name) == written
     assert str(written) == name
 
@@ -71,9 +78,10 @@ def test_str_parses_back(variant):
 def test_stages_written_out_are_the_named_variant(variant):
     stages = variant.computes
     power = "" if stages.sharpen is None else f":p={stages.sharpen}"
+    scale = "" if stages.scale is None else f":s={stages.scale}"
     text = (
         f"stages:score={stages.score}:positivity={stages.positivity}"
-        f":normalise={stages.normalise}{power}"
+        f":normalise={stages.normalise}{scale}{power}"
     )
     assert Variant.parse(text) == variant.trained
 
@@ -161,11 +169,16 @@ def test_an_empty_list_is_refused(text):
         ("lssar:p", ["'p'", "key=value"]),
         ("lssar:", ["''", "key=value"]),
         ("lssar:p=3:p=3", ["'lssar:p=3:p=3'", "'p=3'", "appears once"]),
-        ("lssar:q=3", ["'lssar:q=3'", "does not take 'q'", "takes p"]),
-        ("lssa:p=3", ["lssa does not take 'p'", "no option"]),
-        ("stages:scores=dot", ["'scores'", "score, positivity, normalise, p"]),
-        ("stages:score=cosine", ["score is 'cosine'", "dot, length-cosine, dim-cosine"]),
+        ("lssar:q=3", ["'lssar:q=3'", "does not take 'q'", "gate, output, p"]),
+        ("lssa:p=3", ["lssa does not take 'p'", "takes position, gate, output"]),
+        ("my.py:f:p=3", ["my.py:f does not take 'p'", "takes no option"]),
+        ("stages:scores=dot", ["'scores'", "score, positivity, normalise, p, s"]),
+        ("stages:score=cos", ["score is 'cos'", "dot, length-cosine, dim-cosine"]),
         ("stages:normalise=count:p=3", ["normalise='l1'", "normalise is 'count'"]),
+        ("cosine:s=", ["s is ''", "as in cosine:s=32"]),
+        ("cosine:s=-1", ["s is -1", "above 0"]),
+        ("cosine:p=3", ["cosine does not take 'p'", "gate, output, s"]),
+        ("stages:score=dot:s=3", ["s is 3.0", "only the score 'cosine'"]),
         ("softmax+yam", ["unknown modifier 'yam'", "did you mean 'yarn'"]),
         ("softmax+", ["unknown modifier ''", "yarn"]),
         ("softmax+yarn:factor=2", ["yarn does not take 'factor'", "no option"]),
@@ -180,15 +193,29 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ({"score": "cosine"}, ["score is 'cosine'", "dot, length-cosine, dim-cosine"]),
+        ({"score": "cos"}, ["score is 'cos'", "dot, length-cosine, dim-cosine"]),
         ({"positivity": "tanh"}, ["positivity is 'tanh'", "exp, softplus, sigmoid, relu"]),
-        ({"normalise": "l2"}, ["normalise is 'l2'", "l1, count, none"]),
+        ({"normalise": "l2"}, ["normalise is 'l2'", "l1, off-by-one, absolute, count, none"]),
         ({"sharpen": 0}, ["p is 0", "from 1 to 64"]),
         ({"sharpen": 65}, ["p is 65", "from 1 to 64"]),
         ({"sharpen": 1.5}, ["p is 1.5", "whole number", "from 1 to 64"]),
         ({"sharpen": True}, ["p is True", "whole number"]),
         ({"sharpen": "3"}, ["p is '3'", "whole number"]),
         ({"normalise": "none", "sharpen": 3}, ["normalise='l1'", "normalise is 'none'"]),
+        ({"normalise": "off-by-one", "positivity": "relu"}, ["needs positivity='exp'", "'relu'"]),
+        ({"normalise": "absolute"}, ["needs positivity='softpick'", "positivity is 'exp'"]),
+        ({"positivity": "softpick"}, ["needs normalise='absolute'", "normalise is 'l1'"]),
+        (
+            {"positivity": "entmax15", "normalise": "count"},
+            ["needs normalise='l1'", "normalise is 'count'"],
+        ),
+        ({"positivity": "entmax15", "sharpen": 3}, ["entmax15", "a threshold of its own"]),
+        ({"score": "cosine"}, ["s is None", "a number above 0, at most 10000"]),
+        ({"score": "cosine", "scale": 0.0}, ["s is 0", "above 0"]),
+        ({"score": "cosine", "scale": float("nan")}, ["s is nan", "above 0"]),
+        ({"score": "cosine", "scale": 1e5}, ["s is 100000", "at most 10000"]),
+        ({"score": "cosine", "scale": True}, ["s is True", "must be a number"]),
+        ({"scale": 2.0}, ["s is 2.0", "only the score 'cosine'", "score is 'dot'"]),
         ({"normalise": "stick-breaking"}, ["needs positivity='sigmoid'", "positivity is 'exp'"]),
         (
             {"positivity": "sigmoid", "normalise": "stick-breaking", "sharpen": 3},

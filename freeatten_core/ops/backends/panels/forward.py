@@ -18,7 +18,7 @@ from ...call import LOG2_E, Problem
 from .operands import Operands
 from .panel import FORWARD_PANEL, Block, RowScalars, Workspace, row_blocks
 from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
-from .sticks import break_sticks_
+from .whole_rows import weigh_rows_
 
 __all__ = ["forward", "round_weights_", "weights_panel"]
 
@@ -32,16 +32,25 @@ def weights_panel(
     """
     problem = operands.problem
     panel = operands.scores(block, workspace, "score")
-    if problem.variant.needs_order:
-        return break_sticks_(panel, workspace)
     at = (block.heads, slice(None), block.rows)
-    if problem.variant.positivity == "exp" and problem.variant.normalise == "l1":
+    if problem.variant.whole_rows:
+        rows = weigh_rows_(problem.variant, panel, workspace)
+        scalars.shift[at], scalars.total[at] = rows.shift, rows.total
+        return rows.weights
+    if problem.variant.positivity == "exp" and problem.variant.divides_by_sum:
         scalars.shift[at] = panel.amax(-1) / LOG2_E
+    if problem.variant.normalise == "off-by-one":
+        scalars.shift[at] = scalars.shift[at].clamp(min=0)
     positive = make_positive_(problem, panel, scalars.shift[at], base_2=operands.base_2)
-    if problem.variant.normalise != "l1":
+    kept = operands.kept(block, workspace)
+    if kept is not None:
+        positive.mul_(kept)
+    if not problem.variant.divides_by_sum:
         return positive
     count = operands.count[block.rows]
     total, highest, offset = reduce_rows(problem, positive, count)
+    if problem.variant.normalise == "off-by-one":
+        total += (-scalars.shift[at]).exp()
     scalars.total[at] = total.masked_fill(total == 0, 1)
     scalars.highest[at], scalars.offset[at] = highest, offset
     if problem.variant.sharpen is None:
@@ -71,7 +80,7 @@ def round_weights_(
     """
     if dtype.itemsize >= panel.dtype.itemsize:
         return panel, divisor
-    if problem.variant.normalise != "l1":
+    if not problem.variant.divides_by_sum:
         highest = panel.amax(-1)
         safe = highest.masked_fill_(highest == 0, 1)
         panel.div_(safe[..., None])

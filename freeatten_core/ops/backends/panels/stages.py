@@ -86,6 +86,8 @@ def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
             return score.sigmoid_()
         case "relu":
             return score.relu_()
+        case "softpick" | "entmax15":
+            raise AssertionError(f"{positivity} is computed with its whole row")
 
 
 def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,11 +104,11 @@ def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tens
 def row_divisor(problem: Problem, count: Tensor, row_sum: Tensor) -> Tensor:
     """What rows are divided by: their sum (heads, G, rows), `N` (rows,), or ones."""
     match problem.variant.normalise:
-        case "l1":
+        case "l1" | "off-by-one":
             return row_sum
         case "count":
             return count
-        case "none" | "stick-breaking":
+        case "none" | "absolute" | "stick-breaking":
             return torch.ones_like(count)
 
 

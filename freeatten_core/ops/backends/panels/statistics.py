@@ -51,7 +51,9 @@ def row_statistics(
         panel = weights_panel(operands, block, workspace, scalars)
         scratch = workspace.panel("scratch", *panel.shape)
         rows.zeros[at] = _zero_share(operands, block, scalars, panel, scratch)
-        if problem.variant.normalise != "l1":
+        if problem.variant.whole_rows:
+            scalars.highest[at] = panel.amax(-1)
+        elif not problem.variant.divides_by_sum:
             scalars.total[at], scalars.highest[at] = panel.sum(-1), panel.amax(-1)
         divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         if power is not None:
@@ -60,7 +62,7 @@ def row_statistics(
             rows.raised[at] = divisor = total.masked_fill_(total == 0, 1)
         _describe(rows, operands, block, panel, scratch, divisor, query.dtype)
         advance(panel.numel())
-    exponential = problem.variant.positivity == "exp"
+    exponential = problem.variant.positivity in ("exp", "softpick")
     rows.normaliser.copy_(scalars.shift + scalars.total.log() if exponential else scalars.total)
     rows.u_max.copy_(scalars.highest)
     rows.offset.copy_(scalars.offset)
@@ -76,7 +78,7 @@ def _zero_share(
     Rows with `O = 0` have none: there `u = N·a`, which is positive.
     """
     variant = operands.problem.variant
-    if variant.sharpen is None and variant.positivity != "relu":
+    if variant.sharpen is None and not variant.has_zeros:
         return panel.new_zeros(())
     positive = torch.gt(panel, 0, out=scratch).sum(-1)
     share = 1 - positive / operands.count[block.rows]
@@ -139,7 +141,8 @@ def region_weights(
     if seen < 1:
         return torch.zeros(shape, dtype=compute_dtype(query), device=query.device)
     part = replace(problem, query_length=rows[1] - rows[0], key_length=seen)
-    operands = Operands(part, query[:, :, rows[0] : rows[1]], key[:, :, :seen], terms)
+    shown = query[:, :, rows[0] : rows[1]], key[:, :, :seen]
+    operands = Operands(part, *shown, terms.of_keys(0, seen))
     scalars = RowScalars.empty(part, operands.key)
     workspace = Workspace(operands.key)
     region = operands.key.new_zeros(
