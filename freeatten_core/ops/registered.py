@@ -245,7 +245,9 @@ def _joined(
 
 
 def _parted(size: int, head: int, tensor: Tensor) -> Tensor:
-    """The mapped dimension before that of heads again; of what is empty, as the rule wants it."""
+    """The mapped dimension before that of heads again; of no gradient, nothing with one."""
+    if tensor.ndim <= head:
+        return tensor.new_empty(*(0 for _ in range(head)), size)
     shape = *tensor.shape[:head], size, tensor.shape[head] // size, *tensor.shape[head + 1 :]
     return tensor.reshape(shape)
 
