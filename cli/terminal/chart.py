@@ -9,7 +9,15 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from freeatten_core.figures.styles import Style, row_styles
-from freeatten_core.results.format import MISSING, count, declares, finite, marked_length, row_names
+from freeatten_core.results.format import (
+    MISSING,
+    compared_key,
+    count,
+    declares,
+    finite,
+    marked_length,
+    row_names,
+)
 
 __all__ = ["distinct", "fixed", "line_chart", "loss_chart", "position_chart", "retrieval_chart"]
 
@@ -79,10 +87,11 @@ def line_chart(
 def loss_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
     """The chart that `freeatten compare` prints: mean loss against context length."""
     lengths, rows = result["lengths"], result["variants"]
-    names = row_names(rows)
+    names, key = row_names(rows), compared_key(result)
+    of = "Mean loss" if key == "loss" else "Bits per byte"
     return line_chart(
-        {name: (lengths, row["loss"]) for name, row in zip(names, rows, strict=True)},
-        f"Mean loss by context length{_mark_text(result)}",
+        {name: (lengths, row[key]) for name, row in zip(names, rows, strict=True)},
+        f"{of} by context length{_mark_text(result)}",
         width,
         lengths=lengths,
         mark=_mark(result) if len(lengths) > 1 else None,

@@ -32,6 +32,7 @@ from freeatten_core.results.format import (
     troubles,
     with_half_width,
 )
+from freeatten_core.results.knee import KNEE_RULE, knee_text
 from freeatten_core.results.verdicts import HARMLESS
 
 __all__ = [
@@ -41,9 +42,11 @@ __all__ = [
     "command",
     "comparison_view",
     "declared_lines",
+    "declared_table",
     "delta_table",
     "grid_of",
     "has_delta",
+    "knee_table",
     "loss_table",
     "number_lines",
     "provisional_line",
@@ -200,6 +203,17 @@ def delta_table(result: Result, width: int) -> RenderableType:
     return _delta_grid(result, "delta", title).renderable(width)
 
 
+def knee_table(result: Result) -> RenderableType:
+    """Where the loss against position stops falling, a line a variant."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(justify="right")
+    for name, row in zip(_names(result), result["variants"], strict=True):
+        table.add_row(Text(name), Text(knee_text(result, row)))
+    title = Text("Knee of the loss by position, tokens", style="bold")
+    return Group(title, table, Text(KNEE_RULE, style="dim"))
+
+
 def swap_table(result: Result, width: int) -> RenderableType:
     """Loss with everything older replaced by another text, minus the loss with it."""
     title = "Swap, loss change when everything older is another text"
@@ -272,14 +286,30 @@ def grid_of(
 
 def verdict_table(result: Result, width: int) -> RenderableType:
     """One line a variant: its verdict, Δ, S and W at the longest length."""
-    rows, names = result["variants"], _names(result)
+    title = f"At {count(max(result['lengths']))} tokens"
+    return _verdicts(title, _names(result), result["variants"], width)
+
+
+def declared_table(result: Result, width: int) -> RenderableType:
+    """The same at the length that each row declares, of those that were read beyond it."""
+    names, rows = [], []
+    for name, row in zip(_names(result), result["variants"], strict=True):
+        if found := row.get("at_declared"):
+            names.append(f"{name} at {count(found['length'])}")
+            rows.append(found)
+    return _verdicts("At the declared length, in tokens", names, rows, width)
+
+
+def _verdicts(
+    heading: str, names: Sequence[str], rows: Sequence[Entry], width: int
+) -> RenderableType:
     styles = {"uses": HELPS, "hurts": HURTS, "worse": HURTS}
     verdicts = [Text(verdict_text(row), styles.get(row["verdict"], "")) for row in rows]
     numbers = [_verdict_numbers(row) for row in rows]
     room = width - max(map(len, names)) - VERDICT_COLUMNS
     if _joined_width(numbers) > room:
         numbers = [[text.split(" ")[0] for text in line] for line in numbers]
-    title = Text(f"At {count(max(result['lengths']))} tokens", style="bold")
+    title = Text(heading, style="bold")
     if _joined_width(numbers) > room + VERDICT_COLUMNS // 2:
         lines = [
             Text.assemble(f"{name}: ", verdict, "; ", (_signed_numbers(line), "dim"))
@@ -380,10 +410,10 @@ def declared_lines(result: Result) -> list[str]:
         lines.append(
             f"declared length in tokens, which is not what was trained on: {'; '.join(declared)}"
         )
-    if declared and result["tokenizers"] > 1:
+    if result.get("tokenizers", 1) > 1:
         lines.append(
             "the tokenizers differ, so nats per token cannot be compared between rows; bits/byte "
-            "can, each over its own texts"
+            "can, over the bytes that every row scored at its longest length"
         )
     return lines
 
@@ -396,7 +426,11 @@ def has_delta(result: Result) -> bool:
 
 
 def comparison_view(
-    result: Result, width: int, *, chart: RenderableType | None = None
+    result: Result,
+    width: int,
+    *,
+    chart: RenderableType | None = None,
+    by_position: bool = False,
 ) -> RenderableType:
     """All that `freeatten compare` prints, for a console of `width` columns."""
     parts: list[RenderableType] = [loss_table(result, width)]
@@ -406,8 +440,12 @@ def comparison_view(
         parts.append(swap_table(result, width))
     if chart is not None:
         parts.append(chart)
+    if by_position:
+        parts.append(knee_table(result))
     if has_delta(result):
         parts.append(verdict_table(result, width))
+    if any(row.get("at_declared") for row in result["variants"]):
+        parts.append(declared_table(result, width))
     wrong = [partial_text(result), no_language_text(result), *troubles(result)]
     bad = [Text(line, HURTS) for line in wrong if line]
     lines = [reading_line(result), *declared_lines(result), *number_lines(result)]

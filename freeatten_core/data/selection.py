@@ -17,7 +17,15 @@ from freeatten_core.basics.seeds import check_seed
 from .documents import Document
 from .tokenizer import encode, encode_all
 
-__all__ = ["Selection", "Text", "select_prefix", "select_texts"]
+__all__ = [
+    "Selection",
+    "Text",
+    "check_drawing",
+    "distinct",
+    "select_prefix",
+    "select_texts",
+    "too_short",
+]
 
 REACHES = tuple(512 * 2**power for power in range(6, -1, -1))
 """Lengths that one text is read at, the longest first."""
@@ -30,7 +38,9 @@ class Text:
     name: str
     tokens: NDArray[np.int64]
     bytes: int | None = None
-    """Of its targets, where ends of tokens were asked for."""
+    """Of its targets that count, where ends of tokens were asked for."""
+    counted: tuple[int, int] | None = None
+    """The targets that count for bits per byte, from and up to; None for all."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +79,10 @@ def select_texts(
     Raises:
         UsageError: no document is long enough; says how long the longest is and what would fit.
     """
-    check_whole("longest", longest, 0, None)
-    check_seed(seed)
-    if count is not None:
-        check_whole("count", count, 1, None)
-    distinct = _distinct(documents)
+    check_drawing(longest, count, seed)
+    different = distinct(documents)
     # a token is at least one byte, so shorter documents cannot qualify
-    candidates = [d for d in distinct if len(d.text.encode()) > longest]
+    candidates = [d for d in different if len(d.text.encode()) > longest]
     encoded = encode_all(tokenizer, [document.text for document in candidates])
     long_enough = [
         (document, tokens)
@@ -83,7 +90,7 @@ def select_texts(
         if len(tokens) > longest
     ]
     if not long_enough:
-        raise _too_short(documents, tokenizer, longest, step)
+        raise too_short(documents, tokenizer, longest, step)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(long_enough))[:count]
     texts, drawn = [], []
@@ -95,7 +102,7 @@ def select_texts(
         size = None if at is None else int(at[-1] - at[0])
         texts.append(Text(document.name, drawn_tokens, size))
         drawn.append(document)
-    repeats = len(documents) - len(distinct)
+    repeats = len(documents) - len(different)
     return Selection(texts, len(documents), len(long_enough), drawn, repeats)
 
 
@@ -117,8 +124,8 @@ def select_prefix(
     check_whole("length", length, 1, None)
     check_seed(seed)
     rng = np.random.default_rng(seed)
-    distinct = _distinct(documents)
-    order = [distinct[index] for index in rng.permutation(len(distinct))]
+    different = distinct(documents)
+    order = [different[index] for index in rng.permutation(len(different))]
     encoded = lru_cache(maxsize=None)(lambda text: encode(tokenizer, text))
     for reach in [*(reach for reach in REACHES if reach > length), length]:
         for document in order:
@@ -128,20 +135,33 @@ def select_prefix(
             tokens = encoded(document.text)
             start = int(rng.integers(max(0, len(tokens) - REACHES[0]) + 1))
             return Text(document.name, tokens[start : start + length])
-    raise _too_short(documents, tokenizer, length - 1, 1)
+    raise too_short(documents, tokenizer, length - 1, 1)
 
 
-def _distinct(documents: Sequence[Document]) -> list[Document]:
+def check_drawing(longest: int, count: int | None, seed: int) -> None:
+    """Whether texts can be drawn so.
+
+    Raises:
+        UsageError: names the argument.
+    """
+    check_whole("longest", longest, 0, None)
+    check_seed(seed)
+    if count is not None:
+        check_whole("count", count, 1, None)
+
+
+def distinct(documents: Sequence[Document]) -> list[Document]:
     """Documents of the same text once, as the first of them."""
-    distinct: dict[str, Document] = {}
+    first: dict[str, Document] = {}
     for document in documents:
-        distinct.setdefault(document.sha256, document)
-    return list(distinct.values())
+        first.setdefault(document.sha256, document)
+    return list(first.values())
 
 
-def _too_short(
+def too_short(
     documents: Sequence[Document], tokenizer: Tokenizer, longest: int, step: int
 ) -> UsageError:
+    """That no document has `longest + 1` tokens, and what would fit."""
     if not documents:
         return UsageError("there is no text to score: no file was found")
     longest_document = max(documents, key=lambda document: len(document.text))

@@ -10,6 +10,7 @@ from freeatten_core.results.format import (
     Entry,
     Interval,
     Result,
+    compared_key,
     count,
     declares,
     half_width,
@@ -18,6 +19,7 @@ from freeatten_core.results.format import (
     restart_length,
     signed,
 )
+from freeatten_core.results.knee import knee_of
 
 from .canvas import (
     SLIM_TICKS,
@@ -84,7 +86,8 @@ def comparison_figure(
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
     domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
-    loss_panel = space.fit(_loss_panel(lines, _guesses(result), axis, *domains[0]))
+    words = LOSS_WORDS[compared_key(result)]
+    loss_panel = space.fit(_loss_panel(lines, _guesses(result), words, axis, *domains[0]))
     parts = [_loss_part(result, lines, loss_panel, look, labels)]
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
@@ -129,7 +132,9 @@ def _loss_part(
 
 
 def _guesses(result: Result) -> list[float]:
-    """The losses of guessing, where the result has them."""
+    """The losses of guessing, where the result has them and shows losses."""
+    if compared_key(result) != "loss":
+        return []
     return sorted({row["uniform_loss"] for row in result["variants"] if "uniform_loss" in row})
 
 
@@ -180,13 +185,20 @@ def comparison_subtitle(result: Result) -> str:
 
 
 def _loss_lines(result: Result) -> list[Line]:
-    return length_lines(result, "loss", "ci95", "nats per token", number)
+    if compared_key(result) == "loss":
+        return length_lines(result, "loss", "ci95", "nats per token", number)
+    return length_lines(result, "bits_per_byte", "", "bits per byte", number)
 
 
 def _delta_lines(result: Result) -> list[Line]:
     return length_lines(result, "delta", "delta_ci95", "nats against the restart", signed)
 
 
+LOSS_WORDS = {
+    "loss": ("Loss", "mean loss (nats per token)"),
+    "bits_per_byte": ("Bits per byte", "mean loss (bits per byte), as tokens differ"),
+}
+"""Heading and axis, by what is drawn."""
 _NEAR_GUESS = 1.0
 """Nats below the loss of guessing from where on its line is drawn."""
 
@@ -217,6 +229,7 @@ def _guess_note(panel: Panel, guess: float, look: Look) -> Element:
 def _loss_panel(
     lines: Sequence[Line],
     guesses: Sequence[float],
+    words: tuple[str, str],
     axis: Element,
     x_domain: Any,
     y_domain: Any,
@@ -228,9 +241,9 @@ def _loss_panel(
         "",
         x_domain,
         y_domain,
-        "<b>Loss</b> against context length: lower is better",
+        f"<b>{words[0]}</b> against context length: lower is better",
         axis,
-        {"range": padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
+        {"range": padded(values, high=0.1), "title": {"text": words[1]}},
     )
 
 
@@ -340,8 +353,17 @@ def _position_part(
     trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
-    traces = [line.trace(panel, markers=False) for line in lines]
+    traces = [
+        _with_knee(line.trace(panel), knee_of(result, row)["knee"])
+        for line, row in zip(lines, result["variants"], strict=True)
+    ]
     return Part([panel], traces, trained_mark(panel, trained, look), notes)
+
+
+def _with_knee(trace: Element, knee: int | None) -> Element:
+    """The same with its sign at the knee alone."""
+    sizes = [10 if place == knee else 0 for place in trace["x"]]
+    return trace | {"marker": trace["marker"] | {"size": sizes}}
 
 
 def _position_panel(
@@ -357,7 +379,8 @@ def _position_panel(
         key,
         (0.0, 1.0),
         y_domain,
-        "<b>Loss</b> against position in one long pass: lower is better",
+        "<b>Loss</b> against position in one long pass: lower is better; a sign where it stops "
+        "falling",
         axis,
         {"range": padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
     )

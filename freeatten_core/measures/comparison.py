@@ -21,13 +21,13 @@ from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
-from freeatten_core.results.verdicts import control, judged
+from freeatten_core.results.verdicts import judged, judged_at
 from freeatten_core.variants.variant import Variant
 
 from .alignment import modified_copy
 from .comparison_forecast import check_fits, cost, forecast
 from .comparison_header import header
-from .controls import Controls, sliding_losses, window_variant, windowed_losses
+from .controls import Others, sliding_losses, window_variant, windowed_losses
 from .finite import first_not_finite
 from .low_precision import precision_entry
 from .request import Control, Drawn, Request, draw_texts
@@ -155,9 +155,12 @@ def _score_row(
     )
     entry = row_entry(request, row, selection.texts, losses)
     if request.has_controls(row):
-        found = _controls(request, row, model, selection.texts, losses, windowed, watch)
-        entry |= control("sliding", found.sliding) | control("window", found.window)
-        entry = judged(entry, request.lengths)
+        others = _others(request, row, model, selection.texts, losses, windowed, watch)
+        entry = judged(entry | others.controls(losses, losses.longest), request.lengths)
+        declared = entry.get("declared_length") or 0
+        if declared in request.lengths and trained < declared < losses.longest:
+            found = others.controls(losses, declared)
+            entry["at_declared"] = judged_at(entry | found, request.lengths, declared)
     if temperatures is not None:
         entry["temperatures"] = temperatures
     if request.control == "swap":
@@ -231,7 +234,7 @@ def _model(
     )
 
 
-def _controls(
+def _others(
     request: Request,
     row: Row | CausalRow,
     model: Model | CausalModel,
@@ -239,15 +242,9 @@ def _controls(
     losses: Losses,
     windowed: Windowed,
     watch: Watch,
-) -> Controls:
-    """S and W of every text; a model with a window is measured once for all rows that need it."""
-    longest, trained = losses.longest, losses.train_length
-    own = losses.by_length[longest][:, longest // 2 :]
-
-    def against(other: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray((own - other).mean(axis=1, dtype=np.float64))
-
-    device, advance = request.device, watch.advance
+) -> Others:
+    """What S and W compare with; a model with a window is measured once for all that need it."""
+    trained, device, advance = row.restart_length, request.device, watch.advance
 
     def scored(losses_of: Scored, scorer: Scorer) -> NDArray[np.float32]:
         return _over_texts(
@@ -257,18 +254,18 @@ def _controls(
             ),
         )
 
-    sliding = against(scored(sliding_losses, model.token_losses))
+    sliding = scored(sliding_losses, model.token_losses)
     if isinstance(model, CausalModel):
         if not model.takes_window:
-            return Controls(sliding, None)
+            return Others(sliding, None)
         scorer = model.with_window(trained).token_losses
-        return Controls(sliding, against(scored(windowed_losses, scorer)))
+        return Others(sliding, scored(windowed_losses, scorer))
     variant = window_variant(row.variant) if isinstance(row, Row) else None
     if variant is None or isinstance(row, CausalRow):
-        return Controls(sliding, None)
+        return Others(sliding, None)
     key = row.checkpoint.folder, variant
     if row.variant.modifier("window") is not None:
-        windowed[key] = own
+        windowed[key] = losses.by_length[losses.longest][:, losses.longest // 2 :]
     if key not in windowed:
         plain, _ = modified_copy(
             row.checkpoint.model,
@@ -278,7 +275,7 @@ def _controls(
             dtype=DTYPES[request.dtype],
         )
         windowed[key] = scored(windowed_losses, plain.token_losses)
-    return Controls(sliding, against(windowed[key]))
+    return Others(sliding, windowed[key])
 
 
 def _swap(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.selection import Text
+from freeatten_core.results.verdicts import control
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Modifier, Variant
 
-from .scoring import Advance, Scorer, pass_cost, score_windows, stacked
+from .scoring import Advance, Losses, Scorer, pass_cost, score_windows, stacked
 
 __all__ = [
-    "Controls",
+    "Others",
     "sliding_cost",
     "sliding_losses",
     "window_variant",
@@ -30,13 +32,26 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Controls:
-    """Nats per token of each text, (texts,), by what a row's loss is compared with."""
+class Others:
+    """Losses of the last half of each text, (texts, M/2), by what a row's are compared with."""
 
-    sliding: NDArray[np.float64]
-    """S: the row's mean loss minus that of the same model sliding."""
-    window: NDArray[np.float64] | None
-    """W: minus that of its checkpoint with a window; None where there is no such model."""
+    sliding: NDArray[np.float32]
+    """The same model sliding."""
+    window: NDArray[np.float32] | None
+    """Its checkpoint with a window; None where there is no such model."""
+
+    def controls(self, losses: Losses, length: int) -> dict[str, Any]:
+        """S and W at a length as a row holds them, over the last halves of its windows there."""
+        own, longest = losses.by_length[length], losses.longest
+        late = np.arange(longest // 2, longest)
+        scored = late % length >= length // 2
+
+        def against(other: NDArray[np.float32]) -> NDArray[np.float64]:
+            difference = (own[:, longest // 2 :] - other)[:, scored]
+            return np.asarray(difference.mean(axis=1, dtype=np.float64))
+
+        window = None if self.window is None else against(self.window)
+        return control("sliding", against(self.sliding)) | control("window", window)
 
 
 def window_variant(variant: Variant) -> Variant | None:
@@ -74,15 +89,19 @@ def sliding_losses(
     """
     tokens = stacked(texts)[shard.part(len(texts))]
     longest = tokens.shape[1] - 1
-    first = longest // 2
-    step = max(1, train_length // 4)
-    starts = range(longest - train_length, first - train_length, -step)
+    step, starts = _slides(longest, train_length)
     losses = np.empty((len(tokens), longest), dtype=np.float32)
     for text, start, part in score_windows(
         scorer, tokens, train_length, starts, train_length - step, device, advance
     ):
         losses[text, start + train_length - step : start + train_length] = part
-    return losses[:, first:]
+    return losses[:, longest // 2 :]
+
+
+def _slides(longest: int, train_length: int) -> tuple[int, range]:
+    """How far windows are moved, and where they start, the last first."""
+    step = max(1, train_length // 4)
+    return step, range(longest - train_length, longest // 2 - train_length, -step)
 
 
 def windowed_losses(
@@ -113,8 +132,7 @@ def windowed_losses(
 
 def sliding_cost(texts: int, longest: int, train_length: int) -> float:
     """What `sliding_losses` reports to `advance` in all."""
-    first, step = longest // 2, max(1, train_length // 4)
-    starts = range(longest - train_length, first - train_length, -step)
+    _, starts = _slides(longest, train_length)
     return pass_cost(texts * len(starts), train_length)
 
 

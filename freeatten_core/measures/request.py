@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.version import source_digest
+from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row
+from freeatten_core.models.transformers_model.codec import Codec
 
 from .alignment import FITTED_ON, needs_temperatures
 from .scoring import check_swappable
@@ -68,7 +70,7 @@ class Drawn:
 
 
 def draw_texts(request: Request) -> Drawn:
-    """The texts of every tokenizer in use.
+    """The texts of every tokenizer in use; of several, they begin at the same characters.
 
     Raises:
         UsageError: no document is long enough, none is left to fit `align` on, there is a single
@@ -79,18 +81,7 @@ def draw_texts(request: Request) -> Drawn:
     for row in request.rows:
         rows.setdefault(tokenizer_id(row.tokenizer), []).append(row)
     step = math.lcm(*(row.restart_length for row in request.rows))
-    scored = {
-        name: select_texts(
-            request.documents,
-            alike[0].tokenizer,
-            max(request.lengths),
-            request.texts,
-            request.seed,
-            step=step,
-            ends=_ends(alike),
-        )
-        for name, alike in rows.items()
-    }
+    scored = dict(zip(rows, _selections(request, list(rows.values()), step), strict=True))
     if request.control == "swap":
         for selection in scored.values():
             check_swappable(selection.texts)
@@ -131,11 +122,27 @@ def _check_ranks(request: Request, scored: Mapping[str, Selection]) -> None:
     )
 
 
-def _ends(rows: Sequence[Row | CausalRow]) -> Callable[[str], NDArray[np.int64]] | None:
-    """Where tokens end, of rows with one tokenizer; None where it is not asked: tokens of this
-    project spell their bytes, and what is not the text has none."""
+def _selections(
+    request: Request, rows: Sequence[Sequence[Row | CausalRow]], step: int
+) -> list[Selection]:
+    """The texts of each of the groups of rows that share a tokenizer."""
+    drawing = (max(request.lengths), request.texts, request.seed)
+    if len(rows) > 1:
+        cuts = [Cut(alike[0].tokenizer, _ends(alike, aligned=True)) for alike in rows]
+        return select_aligned(request.documents, cuts, *drawing, step=step)
+    tokenizer, ends = rows[0][0].tokenizer, _ends(rows[0], aligned=False)
+    return [select_texts(request.documents, tokenizer, *drawing, step=step, ends=ends)]
+
+
+def _ends(
+    rows: Sequence[Row | CausalRow], *, aligned: bool
+) -> Callable[[str], NDArray[np.int64]] | None:
+    """Where tokens end, of rows with one tokenizer; None where it is not asked: what is not the
+    text has no bytes, and alone tokens of this project spell theirs."""
     codecs = [row.model.codec for row in rows if isinstance(row, CausalRow)]
-    return codecs[0].ends if codecs and codecs[0].lossless else None
+    if not codecs:
+        return Codec(rows[0].tokenizer, ()).ends if aligned else None
+    return codecs[0].ends if codecs[0].lossless else None
 
 
 def _not_scored(request: Request, row: Row, selection: Selection) -> list[Text]:

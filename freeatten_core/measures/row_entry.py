@@ -15,6 +15,7 @@ from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.results.intervals import intervals
+from freeatten_core.results.knee import knee_entry
 from freeatten_core.results.verdicts import control, judged
 
 from .finite import no_numbers
@@ -43,11 +44,10 @@ def row_entry(
     )
     loss, ci95 = intervals(per_text)
     delta, delta_ci95 = intervals(deltas)
-    tokens_scored = per_text.shape[0] * max(lengths)
-    scored = _scored_bytes(row, texts[: len(per_text)])
-    bits = [
-        None if scored is None else value * tokens_scored / (math.log(2) * scored) for value in loss
-    ]
+    scored = texts[: len(per_text)]
+    nats = [_counted_nats(losses.by_length[length], scored) for length in lengths]
+    size = _scored_bytes(row, scored)
+    bits = [None if size is None else each / (math.log(2) * size) for each in nats]
     entry = {
         "variant": row.name,
         "checkpoint": row.source,
@@ -68,7 +68,7 @@ def row_entry(
         "delta_by_text": deltas.round(5).tolist(),
     }
     if request.by_position:
-        entry["loss_by_position"] = _by_position(losses)
+        entry |= _by_position(losses)
     return judged(entry, lengths)
 
 
@@ -90,16 +90,26 @@ def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
     }
     entry["ci95"] = entry.pop("loss_ci95")
     if request.by_position:
-        entry["loss_by_position"] = [None] * len(position_edges(max(request.lengths)))
+        positions = position_edges(max(request.lengths))
+        entry["loss_by_position"] = [None] * len(positions)
+        entry |= {"knee": None, "knee_ci95": [None, None]}
     return entry
 
 
+def _counted_nats(losses: NDArray[np.float32], texts: Sequence[Text]) -> float:
+    """Of the targets that count, of all texts together."""
+    parts = [slice(None) if text.counted is None else slice(*text.counted) for text in texts]
+    return sum(
+        float(each[part].sum(dtype=np.float64)) for each, part in zip(losses, parts, strict=True)
+    )
+
+
 def _scored_bytes(row: Row | CausalRow, texts: Sequence[Text]) -> int | None:
-    """Bytes of the targets; None where the tokens are not the text."""
-    if isinstance(row, Row):
+    """Bytes of the targets that count; None where the tokens are not the text."""
+    if isinstance(row, Row) and all(text.counted is None for text in texts):
         return sum(int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum()) for text in texts)
     sizes = [text.bytes for text in texts if text.bytes is not None]
-    return sum(sizes) if row.model.codec.lossless and len(sizes) == len(texts) else None
+    return sum(sizes) if len(sizes) == len(texts) else None
 
 
 @cache
@@ -113,8 +123,9 @@ def position_edges(longest: int) -> list[int]:
     return [(index + 1) * longest // bins for index in range(bins)]
 
 
-def _by_position(losses: Losses) -> list[float]:
-    bins = len(position_edges(losses.longest))
-    by_token = losses.by_length[losses.longest].mean(axis=0, dtype=np.float64)
-    means: list[float] = by_token.reshape(bins, -1).mean(axis=1).tolist()
-    return means
+def _by_position(losses: Losses) -> dict[str, Any]:
+    positions = position_edges(losses.longest)
+    table = losses.by_length[losses.longest]
+    by_text = table.reshape(len(table), len(positions), -1).mean(axis=2, dtype=np.float64)
+    means = by_text.mean(axis=0).tolist()
+    return {"loss_by_position": means, **knee_entry(positions, by_text)}

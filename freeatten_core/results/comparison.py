@@ -52,7 +52,9 @@ def loss_table(result: Result) -> str:
 
 
 def delta_table(result: Result) -> str:
-    """Δ ± half of its interval, S and W at the longest length, with the verdict."""
+    """Δ ± half of its interval, S and W at the longest length, with the verdict, and with that at
+    the declared length where rows were read beyond it."""
+    declared = any(row.get("at_declared") for row in result["variants"])
     rows = [
         [
             f"`{name}`",
@@ -60,10 +62,22 @@ def delta_table(result: Result) -> str:
             control_text(row, "sliding"),
             control_text(row, "window"),
             verdict_text(row),
+            *([_at_declared(row)] if declared else []),
         ]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
-    return table(["Δ", *headings(result), "S", "W", "verdict"], rows)
+    last = ["at the declared length"] if declared else []
+    return table(["Δ", *headings(result), "S", "W", "verdict", *last], rows)
+
+
+def _at_declared(row: Entry) -> str:
+    found = row.get("at_declared")
+    if found is None:
+        return MISSING
+    controls = ", ".join(
+        f"{sign} {control_text(found, name)}" for sign, name in (("S", "sliding"), ("W", "window"))
+    )
+    return f"{verdict_text(found)} ({count(found['length'])}: {controls})"
 
 
 def swap_table(result: Result) -> str:

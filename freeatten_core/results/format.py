@@ -12,6 +12,7 @@ __all__ = [
     "Entry",
     "Interval",
     "Result",
+    "compared_key",
     "control_text",
     "count",
     "declares",
@@ -69,6 +70,13 @@ def marked_length(facts: Mapping[str, Any]) -> int | None:
 def declares(facts: Mapping[str, Any]) -> bool:
     """Whether a result or a row is of a model of others, of which training lengths are unknown."""
     return "declared_length" in facts
+
+
+def compared_key(result: Result) -> str:
+    """By what rows can be compared: nats per token, or bits per byte where tokens differ."""
+    several = result.get("tokenizers", 1) > 1
+    bits = any(each is not None for row in result["variants"] for each in row["bits_per_byte"])
+    return "bits_per_byte" if several and bits else "loss"
 
 
 def finite(value: float | None) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .format import restart_length
 from .intervals import interval
 
-__all__ = ["HARMLESS", "SCHEMA", "control", "judged", "upgraded", "verdict"]
+__all__ = ["HARMLESS", "SCHEMA", "control", "judged", "judged_at", "upgraded", "verdict"]
 
 SCHEMA = 2
 """Of `freeatten compare --json`; results of schema 1 have no S and W."""
@@ -107,6 +107,22 @@ def judged(row: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
     ]
     says, hurts_from = verdict(lengths, delta, restart_length(row), *controls)
     return {**row, "verdict": says, "hurts_from": hurts_from}
+
+
+def judged_at(row: Mapping[str, Any], lengths: Sequence[int], length: int) -> dict[str, Any]:
+    """What an entry says at one of the lengths: Δ, S and W there, and the verdict.
+
+    Args:
+        row: with S and W of that length.
+    """
+    shorter = lengths.index(length) + 1
+    kept = {key: row[key][:shorter] for key in ("delta", "delta_ci95")}
+    found = judged({**row, **kept}, lengths[:shorter])
+    keys = (
+        *("delta", "delta_ci95", "sliding_delta", "sliding_delta_ci95", "sliding_delta_by_text"),
+        *("window_delta", "window_delta_ci95", "window_delta_by_text", "verdict", "hurts_from"),
+    )
+    return {"length": length, **{key: found[key] for key in keys}}
 
 
 def _bounds(mean: float | None, pair: Sequence[float | None]) -> Bounds:

@@ -10,6 +10,8 @@ import causal
 import pytest
 from terminal import freeatten, refusal
 
+from freeatten_core.figures.comparison import comparison_figure
+
 WORDS = ("--len", "256", "--restart", "64", "--texts", "2")
 
 
@@ -34,6 +36,25 @@ def test_the_tables_say_declared_and_never_trained(llama, books, tmp_path):
     assert "trained up to here" not in page
 
 
+def test_the_verdict_stands_at_the_declared_length_too(llama, books):
+    done = compare("--checkpoint", llama, "--text", books, *WORDS)
+    assert "At 256 tokens" in done.out
+    assert "At the declared length, in tokens" in done.out
+    assert "at 128" in done.out.partition("At the declared length")[2]
+
+
+def test_several_tokenizers_are_drawn_in_bits_per_byte(llama, model, books):
+    done = compare("--checkpoint", model, "--checkpoint", llama, "--text", books, *WORDS, "--json")
+    result = json.loads(done.out)
+    figure = comparison_figure(result)
+    drawn = [list(trace.y) for trace in figure.data if trace.y is not None]
+    for row in result["variants"]:
+        assert row["bits_per_byte"] in drawn
+        assert row["loss"] not in drawn
+    assert "bits per byte" in figure.layout.yaxis.title.text
+    assert not any("guessing" in (note.text or "") for note in figure.layout.annotations)
+
+
 def test_json_and_csv_have_both_lengths(llama, books, tmp_path):
     path = tmp_path / "rows.csv"
     done = compare("--checkpoint", llama, "--text", books, *WORDS, "--json", "--csv", path)
@@ -54,7 +75,10 @@ def test_json_and_csv_have_both_lengths(llama, books, tmp_path):
 def test_beside_one_of_our_own_the_view_says_what_can_be_compared(llama, model, books):
     done = compare("--checkpoint", model, "--checkpoint", llama, "--text", books, *WORDS)
     assert done.code == 0, done.err
-    assert "nats per token cannot be compared between rows" in " ".join(done.out.split())
+    words = " ".join(done.out.split())
+    assert "nats per token cannot be compared between rows" in words
+    assert "over the bytes that every row scored at its longest length" in words
+    assert "Bits per byte by context length" in words
 
 
 def test_without_len_the_lengths_are_of_what_is_declared(llama, books):

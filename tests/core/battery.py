@@ -1,23 +1,27 @@
 """Whatever computes an attention, one entry each: `ops/test_battery.py` holds what all promise.
 
-A new back-end, definition or function is an entry here and not a file of tests. The page's own
-formulas, in JavaScript, are held to float64 by `tests/browser/test_map.py`.
+A new back-end, definition or function is an entry here and not a file of tests.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
+from typing import Any
 
 import torch
+from pages import ask
+from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
 
 from freeatten_core import attention, attention_weights
 from freeatten_core.analysis import AttentionMap
+from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
+from freeatten_core.mapview import pack
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import as_written
 from freeatten_core.variants.variant import Variant
@@ -26,6 +30,12 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FAMILIES = ("softmax", "lssa", "lssar:p=3", "sigmoid", "softmax-r:p=15")
 """Every score, positivity and normalisation, one and two sweeps."""
 WIDE, SINGLE = torch.float64, torch.float32
+LOW = (torch.bfloat16, torch.float16)
+LONGEST = ("lssa", "lssar:p=15")
+"""Those whose rows the adversary is hardest on."""
+NONFINITE = ("softmax", "lssa", "lssar:p=15", "sigmoid", "relu")
+PAGES: list[Any] = []
+"""The page of the tests' browser that holds the component, while an entry needs it."""
 OWN = "written.py:softmax"
 """A function of one's own that `own_softmax` in test_battery.py writes."""
 
@@ -54,6 +64,18 @@ class Computes:
     """The call that gives the same bits twice, in float32."""
     low_precision: tuple[Call, tuple[str, ...]] | None = None
     """The call and the variants of bfloat16 and float16; None of what takes neither."""
+    adversarial: tuple[tuple[str, ...], tuple[torch.dtype, ...], int] | None = None
+    """The variants and types of the adversarial rows, and how many of the rows."""
+    again: float = 0.0
+    """Weights of those rows may be off by so many steps of rounding more, where they are computed
+    again from the numbers of a row: scores reach −29, and their rounding grows with them."""
+    strided: tuple[Call, tuple[str, ...]] | None = None
+    """The call whose inputs lie otherwise in memory, and the variants; None of what copies them."""
+    nonfinite: tuple[Call, tuple[str, ...], tuple[str, ...]] | None = None
+    """The call, the variants, and which of its inputs can have a number that is not finite."""
+    refuses: Refusals = field(default_factory=dict)
+    rounded: Callable[[Tensor], Tensor] = lambda vectors: vectors
+    """What of queries and keys it is given."""
     fixtures: tuple[str, ...] = ()
 
     def inputs(
@@ -64,7 +86,16 @@ class Computes:
             name: x.to(self.device) if isinstance(x, Tensor) else x
             for name, x in call.options.items()
         }
-        return [x.to(self.device) for x in call.tensors(dtype or self.dtype)], options
+        query, key, value = (x.to(self.device) for x in call.tensors(dtype or self.dtype))
+        return [self.rounded(query), self.rounded(key), value], options
+
+    def outcome(
+        self, inputs: Iterable[Tensor], variant: str, options: dict[str, object]
+    ) -> tuple[Tensor, ...]:
+        """Output and gradients; the output alone of what has none."""
+        if self.gradient is None:
+            return (self.attend(*inputs, variant, **options),)
+        return outcome(self.attend, inputs, variant, options)
 
 
 def outcome(
@@ -103,17 +134,59 @@ def by_region(query, key, value, variant, *, enable_gqa=False, **options):
     return weights @ value.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
 
 
-def by_tiles(query, key, value, variant, *, is_causal=True, **_):
-    """The exact weights of a map of every head, times the values."""
-    output = query.new_empty(*query.shape[:3], value.shape[-1])
-    for batch in range(len(query)):
-        for head in range(query.shape[1]):
-            built = AttentionMap.build(
-                query[batch, head], key[batch, head], variant, is_causal=is_causal
+def own(query, key, value, variant, **options):
+    """A function of one's own in a file."""
+    return attention(query, key, value, {"softmax": OWN}[variant], **options)
+
+
+def by_maps(read):
+    """The weights that are read of a map of every head, times the values."""
+
+    def attend(query, key, value, variant, *, is_causal=True, window=None, **options):
+        terms = ScoreTerms(*(options.get(name) for name in ScoreTerms._fields))
+        groups = query.shape[1] // key.shape[1]
+        maps = [
+            AttentionMap.build(
+                query[batch, head],
+                key[batch, head // groups],
+                variant,
+                is_causal=is_causal,
+                window=window,
+                terms=terms.of_head(head),
             )
-            weights = built.weights(0, query.shape[2], 0, key.shape[2])
-            output[batch, head] = weights @ value[batch, head]
-    return output
+            for batch in range(len(query))
+            for head in range(query.shape[1])
+        ]
+        weights = read(maps).to(value).view(*query.shape[:3], key.shape[2])
+        return weights @ value.repeat_interleave(groups, dim=1)
+
+    return attend
+
+
+def of_tiles(maps):
+    return torch.stack([each.weights(0, each.query_length, 0, each.key_length) for each in maps])
+
+
+ROWS_OF_PAGE = """(maps) => Promise.all(maps.map(async ({ arrays, directory, metadata }) => {
+    const unpacked = await freeatten.unpacked(arrays, directory);
+    const source = new freeatten.PayloadSource(unpacked, metadata);
+    const { queryLength, keyLength } = source.meta;
+    const side = Math.max(queryLength, keyLength);
+    const { weights } = await source.region(0, queryLength, 0, keyLength, side);
+    return [...weights];
+}))"""
+
+
+def of_page(maps):
+    """The weights that the page of a map computes, in JavaScript, from what it carries."""
+    rows = ask(PAGES[-1], ROWS_OF_PAGE, [pack(each.to_payload()) for each in maps])
+    return torch.tensor(rows, dtype=WIDE)
+
+
+def as_a_page_carries(vectors: Tensor) -> Tensor:
+    """Vectors (B, H, L, D) that a payload holds exactly."""
+    rounded = [half.to(vectors) * power for half, power in map(to_half, vectors.flatten(0, 1))]
+    return torch.stack(rounded).view_as(vectors)
 
 
 def written(query, key, value, variant, **_):
@@ -135,14 +208,17 @@ def one_head(call: Call) -> Call:
 
 
 SQUARE = {name: CALLS[name] for name in ("one token", "63 tokens", "111 tokens")}
-PLAIN = {
-    name: one_head(CALLS[name])
-    for name in ("one token", "63 tokens", "111 tokens", "not causal", "longer cache",
-                 "more queries than keys", "head size 1")
-}  # fmt: skip
-"""Without what a map of one head is not told by a call."""
 SHORT = Call(45, 50, 20, 17, batch=1, heads=1)
 FEW = {name: one_head(call) for name, call in CALLS.items()}
+AS_SHIPPED = {
+    f"{length} tokens of {dim}": Call(length, length, dim, dim, batch=1, heads=1)
+    for dim, length in ((16, 63), (60, 111), (64, 129), (100, 70), (128, 65), (256, 33))
+}
+"""Head sizes with tiles of their own."""
+GROUPED = {
+    f"{groups} heads a key head": Call(20, 20, 16, 16, heads=2 * groups, groups=groups)
+    for groups in (2, 3)
+}
 
 COMPUTES = [
     Computes(
@@ -151,6 +227,10 @@ COMPUTES = [
         crossed(VARIANTS, CALLS),
         gradient=lambda _: 1e-11,
         low_precision=(Call(200, 200, 64, 64), tuple(VARIANTS)),
+        adversarial=(tuple(VARIANTS), (SINGLE, *LOW), 1024),
+        strided=(Call(9, 31, heads=6, groups=3), FAMILIES),
+        nonfinite=(Call(40, 40, 16, 16, heads=1, window=9), NONFINITE, ("query", "key")),
+        refuses=OF_ANY,
     ),
     Computes(
         "small panels",
@@ -161,10 +241,34 @@ COMPUTES = [
         repeated=Call(
             65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30
         ),
+        strided=(Call(30, 30, window=12), FAMILIES),
         fixtures=("small_panels",),
     ),
-    Computes("regions", by_region, crossed(FAMILIES, CALLS)),
-    Computes("tiles of a map", by_tiles, crossed(VARIANTS, PLAIN)),
+    Computes(
+        "regions",
+        by_region,
+        crossed(FAMILIES, CALLS),
+        nonfinite=(Call(40, 40, 16, 16, heads=1), NONFINITE, ("query", "key")),
+        refuses=OF_QUERY_AND_KEY,
+    ),
+    Computes(
+        "tiles of a map",
+        by_maps(of_tiles),
+        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, SQUARE)),
+        adversarial=(LONGEST, (SINGLE,), 64),
+        again=400.0,
+    ),
+    Computes(
+        "the page of a map",
+        by_maps(of_page),
+        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, {"45 tokens": SHORT})),
+        dtype=SINGLE,
+        steps=24.0,
+        adversarial=(LONGEST, (SINGLE,), 32),
+        again=400.0,
+        rounded=as_a_page_carries,
+        fixtures=("component",),
+    ),
     Computes(
         "as written",
         written,
@@ -174,16 +278,20 @@ COMPUTES = [
     ),
     Computes(
         "a function of one's own",
-        lambda *inputs, **options: attention(*inputs[:3], OWN, **options),
+        own,
         crossed(["softmax"], SQUARE | {"grouped queries": CALLS["grouped queries"]}),
         dtype=SINGLE,
         steps=12.0,
         gradient=lambda _: 1e-5,
+        variants=("softmax",),
+        strided=(Call(30, 30), ("softmax",)),
+        nonfinite=(Call(40, 40, 16, 16, heads=1), ("softmax",), ("query", "key")),
+        refuses=OF_OWN,
         fixtures=("own_softmax",),
     ),
 ]  # fmt: skip
 if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
-    COMPUTES.append(
+    COMPUTES += [
         Computes(
             "fused",
             fused,
@@ -197,6 +305,19 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
                 40, 40, 16, 16, groups=2, head_scale=True, distance_slope=True, distance_bias=25
             ),
             low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), tuple(FUSED_VARIANTS)),
+            adversarial=(LONGEST, (SINGLE, *LOW), 64),
+            strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("lssar:p=3",)),
+            nonfinite=(Call(40, 40, 16, 16, 1, 1), NONFINITE, ("query", "key", "value")),
             fixtures=("small_tiles", "quiet_numpy"),
-        )
-    )
+        ),
+        Computes(
+            "fused, tiles as shipped",
+            fused,
+            (*crossed(["lssar:p=15", "softmax"], AS_SHIPPED), *crossed(["lssar:p=3"], GROUPED)),
+            dtype=SINGLE,
+            device=DEVICE,
+            steps=12.0,
+            gradient=lambda worst: 48 * torch.finfo(SINGLE).eps * worst,
+            fixtures=("quiet_numpy",),
+        ),
+    ]

@@ -306,7 +306,7 @@ class Use:
 
 
 async def used(server: Server, clients: int, minutes: float) -> Use:
-    from conftest import ARGUMENTS
+    from chromium import ARGUMENTS
     from playwright.async_api import async_playwright
 
     use = Use()

@@ -28,7 +28,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 HERE = Path(__file__).resolve().parent
-sys.path.append(str(HERE.parent / "browser"))  # Chromium's options, and what a page is asked
+sys.path.append(str(HERE.parent))
+"""Chromium, and what a page is asked."""
 
 PROGRAM = Path(sys.executable).with_name("freeatten-viz")
 START_LIMIT = 60
@@ -102,7 +103,7 @@ class Server:
 @contextmanager
 def browser() -> Iterator[Any]:
     """A headless Chromium, as the browser tests start it."""
-    from conftest import ARGUMENTS
+    from chromium import ARGUMENTS
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -115,11 +116,9 @@ def browser() -> Iterator[Any]:
 
 def chromium() -> str:
     """Where Chromium is."""
-    import shutil
+    from chromium import installed
 
-    from conftest import CHROMIUM
-
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    path = installed()
     if path is None:
         raise SystemExit("no Chromium: on Debian, apt-get install chromium")
     return path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import causal
 import numpy as np
 import pytest
@@ -12,8 +14,12 @@ from freeatten_core import load_causal_model, load_checkpoint
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.lengths import default_restart, parse_declared_lengths
 from freeatten_core.basics.progress import Watch
+from freeatten_core.data.aligned import Cut, select_aligned
+from freeatten_core.data.selection import select_texts
+from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
+from freeatten_core.models.transformers_model.codec import Codec
 
 LENGTHS = (16, 32, 64)
 DOCUMENTS = tiny.documents(6)
@@ -72,9 +78,39 @@ def test_losses_and_controls_are_those_of_their_definitions(rows):
     assert entry["sliding_delta"] is not None
 
 
-def texts_of(row, longest=64, count=3):
-    from freeatten_core.data.selection import select_texts
+def test_the_verdict_is_read_at_the_declared_length_and_at_the_longest(rows):
+    """S and W at a length are over the last halves of its windows in the last half of the text."""
+    model = rows["llama"].model
+    row = CausalRow(replace(model, declared_length=32), 16)
+    done = compared(row, lengths=(16, 32, 128), documents=tiny.documents(4, 2000))
+    entry = done.result["variants"][0]
+    found, losses = entry["at_declared"], done.losses[model.name]
+    assert found["length"] == 32
+    assert found["delta"] == entry["delta"][:2]
+    tokens = torch.from_numpy(
+        np.stack(
+            [
+                text.tokens
+                for text in select_texts(tiny.documents(4, 2000), row.tokenizer, 128, 3, 0).texts
+            ]
+        )
+    )
+    windowed = model.with_window(16).token_losses(tokens[:, :-1], tokens[:, 1:]).numpy()
+    late = [*range(80, 96), *range(112, 128)]
+    difference = (losses.by_length[32] - windowed)[:, late]
+    assert found["window_delta"] == pytest.approx(float(difference.mean()), abs=1e-5)
+    assert found["window_delta"] != pytest.approx(entry["window_delta"], abs=1e-4)
+    assert found["sliding_delta"] is not None
+    assert found["verdict"] in {"harmless", "hurts", "uses", "no better", "worse", "unclear"}
 
+
+@pytest.mark.parametrize("declared", [None, 16, 64, 100])
+def test_there_is_one_verdict_where_a_row_was_not_read_beyond_what_it_declares(rows, declared):
+    row = CausalRow(replace(rows["llama"].model, declared_length=declared), 16)
+    assert "at_declared" not in compared(row).result["variants"][0]
+
+
+def texts_of(row, longest=64, count=3):
     drawn = select_texts(DOCUMENTS, row.tokenizer, longest, count, 0).texts
     return [text.tokens for text in drawn]
 
@@ -102,8 +138,81 @@ def test_models_of_others_stand_beside_our_own(rows, own):
     assert ours["train_length"] == result["train_length"] == 16
     assert theirs["restart_length"] == 32
     assert result["tokenizers"] == 2
-    assert ours == compared(own).result["variants"][0]
-    assert theirs == compared(rows["llama"]).result["variants"][0]
+    assert None not in ours["loss"] + theirs["loss"]
+
+
+@pytest.fixture(scope="module")
+def tokenizers(own, rows):
+    return own.tokenizer, rows["llama"].tokenizer
+
+
+@pytest.fixture(scope="module")
+def aligned(tokenizers):
+    cuts = [Cut(each, Codec(each, ()).ends) for each in tokenizers]
+    return select_aligned(DOCUMENTS, cuts, 64, 3, 0)
+
+
+def test_texts_of_several_tokenizers_begin_at_the_same_character(aligned, tokenizers):
+    for mine, other, document in zip(
+        aligned[0].texts, aligned[1].texts, aligned[0].documents, strict=True
+    ):
+        assert mine.name == other.name == document.name
+        assert len(mine.tokens) == len(other.tokens) == 65
+        spelled = [
+            tokenizer.decode(text.tokens.tolist())
+            for tokenizer, text in zip(tokenizers, (mine, other), strict=True)
+        ]
+        short, long = sorted(spelled, key=len)
+        assert short != long
+        assert long.startswith(short.rstrip("\ufffd"))
+        assert short[:20] in document.text
+    assert {text.name for text in aligned[0].texts} == {text.name for text in aligned[1].texts}
+
+
+def test_what_counts_are_the_bytes_that_every_tokenizer_has(aligned, tokenizers):
+    """Tokens counted spell the bytes said, and lie within what the shorter text has."""
+    for pair in zip(aligned[0].texts, aligned[1].texts, strict=True):
+        begins, ends = [], []
+        for tokenizer, text in zip(tokenizers, pair, strict=True):
+            first, stop = text.counted
+            sizes = token_bytes(tokenizer)[text.tokens]
+            assert text.bytes == sizes[first + 1 : stop + 1].sum()
+            begins.append(sizes[: first + 1].sum())
+            ends.append(sizes[: stop + 1].sum())
+        whole = [
+            token_bytes(tokenizer)[text.tokens].sum()
+            for tokenizer, text in zip(tokenizers, pair, strict=True)
+        ]
+        longest_token = 32
+        assert min(whole) - longest_token < min(ends) <= max(ends) <= min(whole)
+        assert max(begins) < longest_token
+
+
+def test_bits_per_byte_of_several_are_of_what_counts(rows, own, aligned):
+    done = compared(own, rows["llama"])
+    for entry, drawn, losses in zip(
+        done.result["variants"], aligned, done.losses.values(), strict=True
+    ):
+        for column, length in enumerate(LENGTHS):
+            table = losses.by_length[length]
+            nats = sum(
+                each[slice(*text.counted)].sum()
+                for each, text in zip(table, drawn.texts, strict=True)
+            )
+            size = sum(text.bytes for text in drawn.texts)
+            assert entry["bits_per_byte"][column] == pytest.approx(
+                nats / np.log(2) / size, rel=1e-5
+            )
+
+
+def test_a_document_must_be_long_enough_for_every_tokenizer(tokenizers):
+    cuts = [Cut(each, None) for each in tokenizers]
+    coarse = min(len(each.encode(DOCUMENTS[0].text).ids) for each in tokenizers)
+    with pytest.raises(UsageError, match=f"has {coarse:,} tokens and {coarse + 1:,} are needed"):
+        select_aligned(DOCUMENTS[:1], cuts, coarse, 1, 0)
+    drawn = select_aligned(DOCUMENTS[:1], cuts, coarse - 1, 1, 0)
+    assert [len(each.texts[0].tokens) for each in drawn] == [coarse, coarse]
+    assert drawn[0].texts[0].counted is None
 
 
 def test_one_that_has_too_few_positions_is_a_row_without_numbers(rows):

@@ -1,8 +1,14 @@
 import warnings
 from importlib import import_module
 
+import battery
 import pytest
 import torch
+from chromium import chromium
+
+from freeatten_core.mapview import component_script
+
+__all__ = ["chromium"]
 
 
 @pytest.fixture
@@ -28,3 +34,23 @@ def small_tiles(monkeypatch):
     tuning = import_module("freeatten_core.ops.backends.fused.tuning")
     for name in ("forward_tiles", "query_tiles", "key_tiles"):
         monkeypatch.setattr(launch, name, lambda *_: tuning.Tiles(16, 32))
+
+
+@pytest.fixture(scope="module")
+def page(chromium):
+    """A page with the component that shows maps, and nothing else."""
+    page, told = chromium.browser().new_page(), []
+    page.on("console", lambda message: told.append(message.text))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.evaluate(component_script())
+    yield page
+    page.close()
+    assert told == []
+
+
+@pytest.fixture
+def component(chromium, page):
+    battery.PAGES.append(page)
+    with chromium.watched():
+        yield
+    battery.PAGES.clear()

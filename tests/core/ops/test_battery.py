@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from adversarial import ADVERSARIAL, away, peaked
 from battery import COMPUTES, OWN, outcome
-from strategies import amplification, assert_within
+from refusals import of
+from strategies import Call, amplification, assert_within, refused, stages
 
 from freeatten_core import Variant
 from freeatten_core.ops.definitions import own_function, staged
@@ -69,18 +71,13 @@ def test_values_and_gradients_are_those_of_float64(computes, variant, call):
     inputs, options = computes.inputs(call)
     amplified = amplification(*inputs[:2], variant, options)
     step = computes.steps * torch.finfo(computes.dtype).eps * inputs[2].abs().max().double()
-    if computes.gradient is None:
-        output, gradients = computes.attend(*inputs, variant, **options), ()
-        wanted = [
-            staged.reference_attention(*(x.double() for x in inputs), variant, **options),
-        ]
-    else:
-        output, *gradients = outcome(computes.attend, inputs, variant, options)
-        wanted = exact(inputs, variant, options)
+    output, *gradients = computes.outcome(inputs, variant, options)
+    wanted = exact(inputs, variant, options)
     assert output.shape == (call.batch, call.heads, call.query_length, call.value_dim)
     assert output.dtype == computes.dtype
     assert_within(output, wanted[0], step * amplified)
-    for found, one in zip(gradients, wanted[1:], strict=True):
+    assert len(gradients) == (0 if computes.gradient is None else len(wanted) - 1)
+    for found, one in zip(gradients, wanted[1:], strict=False):
         bound = computes.gradient(amplified.max().item())
         assert_within(found, one, bound * one.abs().max().clamp(min=1))
 
@@ -118,3 +115,136 @@ def test_low_precision_is_better_than_twice_the_eager_error(computes, variant, d
         assert one.dtype == dtype
         assert (one - true).square().mean() <= 4 * (other - true).square().mean()
     assert (actual[0] - wanted[0]).abs().max() <= 2 * (eager[0] - wanted[0]).abs().max()
+
+
+def each_type(variants=None):
+    """A parameter for every entry, variant and type that adversarial rows are put into."""
+    cases = each(
+        lambda computes: computes.adversarial is not None,
+        lambda computes: [
+            (f"{variant}-{dtype}", variant, dtype)
+            for variant in variants or computes.adversarial[0]
+            for dtype in computes.adversarial[1]
+        ],
+    )
+    return pytest.mark.parametrize(("computes", "variant", "dtype"), cases)
+
+
+def anew(computes, inputs, variant):
+    """What weights that are computed again from the numbers of their row may be off by more."""
+    if not computes.again:
+        return 0.0
+    steps = computes.again * torch.finfo(inputs[0].dtype).eps
+    return steps * amplification(*inputs[:2], variant, {})
+
+
+@pytest.mark.parametrize("case", ADVERSARIAL)
+@each_type()
+def test_nothing_is_lost_or_non_finite_on_adversarial_rows(computes, variant, dtype, case):
+    """The last column of the values is 1, and that of the output the sum of every row."""
+    rows = computes.adversarial[2]
+    inputs = [x[:, :1, -rows:].to(computes.device, dtype) for x in ADVERSARIAL[case]()]
+    inputs[2][..., -1] = 1
+    output, *gradients = computes.outcome(inputs, variant, {})
+    for x in (output, *gradients):
+        assert x.isfinite().all()
+    if stages(variant).sums_to_one:
+        sums, bound = output[..., -1:], 2 * torch.finfo(dtype).eps + 1e-5
+        assert_within(sums, torch.ones_like(sums), bound + anew(computes, inputs, variant))
+
+
+@each_type(["lssa", "lssar:p=1", "softplus", "softmax-ls"])
+def test_keys_that_all_point_away_share_the_row_equally(computes, variant, dtype):
+    """Every score is below −15: a softplus that is quick there would give 0."""
+    length = min(1024, 4 * computes.adversarial[2])
+    query, key, value = (x.to(computes.device, dtype) for x in away(length))
+    mean = value.double().cumsum(2) / torch.arange(1, length + 1, device=computes.device)[:, None]
+    largest = float(value.abs().max())
+    bound = max(1e-5, torch.finfo(dtype).eps * largest)
+    bound += largest * anew(computes, (query, key), variant)
+    assert_within(computes.attend(query, key, value, variant), mean, bound)
+
+
+@each_type(["lssar:p=15", "lssar:p=64", "softmax-ls-r:p=15"])
+def test_a_peaked_row_does_not_overflow(computes, variant, dtype):
+    query, key, value = (x.to(computes.device, dtype) for x in peaked(1024))
+    query, largest = query[:, :, -1:], float(value.abs().max())
+    bound = max(1e-5, torch.finfo(dtype).eps * largest)
+    bound += largest * anew(computes, (query, key), variant)
+    assert_within(computes.attend(query, key, value, variant), value[:, :, 512:513], bound)
+
+
+each_strided = pytest.mark.parametrize(
+    ("computes", "variant"),
+    each(
+        lambda computes: computes.strided,
+        lambda computes: [(variant, variant) for variant in computes.strided[1]],
+    ),
+)
+
+
+@each_strided
+def test_inputs_may_lie_in_any_order_in_memory(computes, variant):
+    plain, options = computes.inputs(computes.strided[0])
+    expected = computes.outcome(plain, variant, options)
+    layouts = {
+        "by token": [x.transpose(1, 2).contiguous().transpose(1, 2) for x in plain],
+        "reversed": [x.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0) for x in plain],
+        "every other": [x.repeat_interleave(2, dim=2)[:, :, ::2] for x in plain],
+    }
+    for name, inputs in layouts.items():
+        assert not inputs[0].is_contiguous(), name
+        for one, other in zip(computes.outcome(inputs, variant, options), expected, strict=True):
+            scale = other.abs().max().clamp(min=1)
+            assert_within(one, other, 200 * torch.finfo(other.dtype).eps * scale)
+
+
+@each_strided
+def test_one_key_shared_without_memory_of_its_own(computes, variant):
+    query, *others = computes.inputs(Call(6, 6, 16, 16))[0]
+    key, value = (x[:, :1, :1].expand(-1, 2, 6, -1) for x in others)
+    sums = torch.ones(6, 1)
+    if not stages(variant).sums_to_one:
+        sums = computes.attend(query, key, torch.ones_like(value), variant)
+    torch.testing.assert_close(computes.attend(query, key, value, variant), value * sums)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(
+    ("computes", "variant", "broken"),
+    each(
+        lambda computes: computes.nonfinite,
+        lambda computes: [
+            (f"{variant}-{broken}", variant, broken)
+            for variant in computes.nonfinite[1]
+            for broken in computes.nonfinite[2]
+        ],
+    ),
+)
+def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(
+    computes, variant, broken, bad
+):
+    call, place = computes.nonfinite[0], 21
+    inputs, options = computes.inputs(call)
+    inputs[("query", "key", "value").index(broken)][:, :, place] = bad
+    finite = computes.attend(*inputs, variant, **options).isfinite().all(-1).all(1).all(0)
+    row = torch.arange(call.query_length, device=finite.device)
+    reached = row == place
+    if broken != "query":
+        reached = (row >= place) & (row < place + (call.window or call.query_length))
+    assert finite[~reached].all()
+    if torch.tensor(bad).isnan() or stages(variant).cosine:
+        assert not finite[reached].any()
+
+
+@pytest.mark.parametrize(
+    ("computes", "change", "error", "words"),
+    each(
+        lambda computes: computes.refuses,
+        lambda computes: [(name, *refusal) for name, refusal in computes.refuses.items()],
+    ),
+)
+def test_an_error_names_the_argument_its_value_and_what_is_legal(computes, change, error, words):
+    arguments = {name: of(2, 4, 6, 8) for name in ("query", "key", "value")}
+    with refused(error, words):
+        computes.attend(**{**arguments, "variant": "softmax", **change})

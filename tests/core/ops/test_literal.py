@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from strategies import Call
 
 from freeatten_core import Variant
-from freeatten_core.bench.stability import NAMED
 from freeatten_core.ops.definitions import as_written, staged
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
@@ -30,14 +29,6 @@ def first_weight(scores, variant, dtype, attend=as_written.attention_as_written,
     if gradient:
         return float(torch.autograd.grad(weight.sum(), query)[0])
     return float(weight)
-
-
-@pytest.mark.parametrize("variant", Variant.parse_list(NAMED), ids=str)
-@pytest.mark.parametrize("lengths", [(5, 5), (40, 40), (7, 40)])
-def test_in_float64_both_forms_are_the_same(variant, lengths):
-    tensors = Call(*lengths, 16, 16).tensors(torch.float64)
-    written, safe = (form(*tensors, variant) for form in FORMS)
-    torch.testing.assert_close(written, safe, rtol=1e-9, atol=1e-12)
 
 
 # exp: the largest float16 is 65504 = e^11.09, the largest bfloat16 and float32 e^88.7

@@ -279,26 +279,6 @@ def test_two_files_of_one_name_are_told_apart(file):
         own_function.allow(Variant.parse(f"{other}:written"))
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"is_causal": False},
-        {"window": 4},
-        {"head_scale": torch.ones(2)},
-        {"distance_bias": torch.ones(2, 3)},
-    ],
-)
-def test_what_a_function_does_not_know_of_is_refused(written, changes):
-    with pytest.raises(UsageError, match="takes query, key and value alone"):
-        attention(*vectors(), written, **changes)
-
-
-def test_a_function_takes_a_key_for_every_query(written):
-    query, key, value = vectors()
-    with pytest.raises(UsageError, match="got 1 queries and 20 keys"):
-        attention(query[:, :, -1:], key, value, written)
-
-
 def test_a_function_is_not_timed():
     with pytest.raises(UsageError, match="only the named variants can be timed"):
         timed_variants("softmax,mine.py:f")
@@ -313,19 +293,6 @@ def test_a_file_of_the_same_name_elsewhere_is_not_taken_for_it(file, tmp_path, m
 
 
 # What is computed
-
-
-@pytest.mark.parametrize("heads", [2, 4])
-def test_a_written_softmax_is_softmax_forward_and_backward(written, heads):
-    query, key, value = vectors(heads)
-    key, value = key[:, :2], value[:, :2]
-    tensors = [tensor.clone().requires_grad_() for tensor in (query, key, value)]
-    found = attention(*tensors, written, enable_gqa=True)
-    expected = attention(*tensors, "softmax", enable_gqa=True)
-    torch.testing.assert_close(found, expected)
-    grads = torch.autograd.grad(found.square().sum(), tensors)
-    wanted = torch.autograd.grad(expected.square().sum(), tensors)
-    torch.testing.assert_close(grads, wanted)
 
 
 def test_without_gradients_a_head_at_a_time_is_the_same(written):
