@@ -15,7 +15,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
-from pages import ask, boxes_of, overlapping, place, settled, shown, wait
+from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import (
@@ -304,14 +304,7 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
     layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
     query, key = 400, 397
-    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
-    for span in (60, 5):
-        page.mouse.move(*place(page, query, key))
-        for _ in range(4):
-            page.mouse.wheel(0, -700)
-        wait(page, "freeatten.page.view.span <= given", span)
-    settled(page)
-    page.mouse.move(*place(page, query, key))
+    zoom_to(page, query, key, 60, 5)
     wait(page, "[...document.querySelectorAll('.fa-weight')].every((one) => one.dataset.weight)")
     for index in range(2):
         found = captured(served[0], index)
