@@ -33,16 +33,18 @@ __all__ = ["retrieve"]
 COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
 COPY_SAMPLES, TASK_SAMPLES = 6, 32
 
+TaskName = Annotated[
+    str,
+    typer.Option(
+        help="copy: a block of text once more, after a gap of other text. By small models "
+        "trained to answer: recall (the value of a key), mqar (in two tokens), forgetting "
+        "(the last value of a key), passkey, flip-flop."
+    ),
+]
+
 
 def retrieve(
-    task: Annotated[
-        str,
-        typer.Option(
-            help="copy: a block of text once more, after a gap of other text. By small models "
-            "trained to answer: recall (the value of a key), mqar (in two tokens), forgetting "
-            "(the last value of a key), passkey, flip-flop."
-        ),
-    ] = "copy",
+    task: TaskName = "copy",
     len_: Annotated[
         str,
         typer.Option("--len", help="Tokens in all: 16x (½x, 1x, 2x, … up to it), or 256,8192."),
