@@ -105,3 +105,19 @@ def place(page, query, key, index=0):
 def shown(page, index=0):
     """The weight that a panel's caption tells."""
     return float(page.locator(".fa-weight").nth(index).get_attribute("data-weight"))
+
+
+def zoom_to(page, query, key, *spans):
+    """Turns the wheel over a token until the view is of so many tokens, one span after another."""
+    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
+    for span in spans:
+        page.mouse.move(*place(page, query, key))
+        for _ in range(4):
+            page.mouse.wheel(0, -700)
+        wait(page, "freeatten.page.view.span <= given", span)
+    settled(page)
+    page.mouse.move(*place(page, query, key))
+
+
+POINTED = "freeatten.page.cross?.query === given[0] && freeatten.page.cross?.key === given[1]"
+"""Whether the pointer is over a query and a key."""

@@ -8,12 +8,13 @@ from torch import Tensor
 
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.basics.precision import without_autocast
+from freeatten_core.basics.precision import autocast_together, without_autocast
 from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
+from . import registered
 from .backends import choice
-from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
+from .call import NO_TERMS, Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -37,6 +38,7 @@ def attention(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
@@ -47,8 +49,9 @@ def attention(
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
     longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under autocast it
-    computes as without, in the types it is given. Gradients are the same, bit for bit, every time.
+    A row that sees no key gives a zero output, an empty batch an empty one. Non-finite inputs are
+    not checked. Under autocast query, key and value are cast to its type, float64 left as it is.
+    Gradients are the same, bit for bit, every time. `torch.compile` sees one operator.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
@@ -61,6 +64,10 @@ def attention(
         head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
         distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
+        decay: (B, H, Lk), `c`; of any floating-point type, float32 for what is summed over a text.
+            It never rises along the keys: a pair keeps `exp(c_i − c_j)`, at most 1, of its
+            positivity (`exp` has it in the exponent) before the row is divided by its sum. Needs
+            `is_causal` and a variant with `l1`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
 
     Returns:
@@ -71,13 +78,14 @@ def attention(
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
     computed = what_computes(variant)
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
+    query, key, value = autocast_together(query, key, value)
     if isinstance(computed, OwnFunctionName):
         _check_own(computed, [query, key, value], is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
     flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
     problem = check(query, key, value, computed, **flags, terms=terms, window=window)
-    return choice.attention(problem, query, key, value, terms)
+    return registered.attention(problem, query, key, value, terms)
 
 
 @without_autocast()
@@ -91,6 +99,7 @@ def attention_weights(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
@@ -99,7 +108,7 @@ def attention_weights(
 
     Args:
         query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
-            window: as in `attention`; there is no gradient.
+            decay, window: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -109,7 +118,7 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
@@ -137,6 +146,7 @@ def row_statistics(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
@@ -146,7 +156,7 @@ def row_statistics(
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
@@ -161,7 +171,6 @@ def row_statistics(
     return choice.row_statistics(problem, query, key, terms)
 
 
-@without_autocast()
 def familiar_attention(
     query: Tensor,
     key: Tensor,
@@ -171,13 +180,16 @@ def familiar_attention(
 ) -> Tensor:
     """Causal attention with far keys made familiar; without gradients.
 
-    Args and errors: as in `attention`, fewer key heads allowed; queries are the last tokens.
+    Args, errors and autocast: as in `attention`, fewer key heads allowed; queries are the last
+    tokens.
 
     Returns:
         (B, H, Lq, Dv), in the type of `value`.
     """
+    query, key, value = autocast_together(query, key, value)
     problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
-    return choice.familiar_attention(problem, query, key, value, familiar)
+    with without_autocast():
+        return choice.familiar_attention(problem, query, key, value, familiar)
 
 
 def grouped_attention(
@@ -189,11 +201,13 @@ def grouped_attention(
     *,
     window: int | None = None,
     familiar: Familiar | None = None,
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """The operator that models call unless they are given another; see `call.Attend`."""
     if familiar is not None:
         return familiar_attention(query, key, value, computed, familiar)
-    return attention(query, key, value, computed, enable_gqa=True, window=window)
+    given = terms._asdict()
+    return attention(query, key, value, computed, enable_gqa=True, window=window, **given)
 
 
 def _weighed(

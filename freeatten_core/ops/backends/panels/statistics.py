@@ -12,11 +12,11 @@ from torch import Tensor
 from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import NO_TERMS, Problem, ScoreTerms
+from ...call import NO_TERMS, Problem, ScoreTerms, compute_dtype
 from ...row_statistics import SMALL, RowStatistics
 from .forward import round_weights_, weights_panel
 from .operands import Operands
-from .panel import Block, RowScalars, Workspace, compute_dtype, row_blocks
+from .panel import Block, RowScalars, Workspace, row_blocks
 from .stages import row_divisor
 
 __all__ = ["region_weights", "row_statistics"]
@@ -141,7 +141,8 @@ def region_weights(
     if seen < 1:
         return torch.zeros(shape, dtype=compute_dtype(query), device=query.device)
     part = replace(problem, query_length=rows[1] - rows[0], key_length=seen)
-    operands = Operands(part, query[:, :, rows[0] : rows[1]], key[:, :, :seen], terms)
+    shown = query[:, :, rows[0] : rows[1]], key[:, :, :seen]
+    operands = Operands(part, *shown, terms.of_keys(0, seen))
     scalars = RowScalars.empty(part, operands.key)
     workspace = Workspace(operands.key)
     region = operands.key.new_zeros(
