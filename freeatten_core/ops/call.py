@@ -14,7 +14,7 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.rope import Rope
-from freeatten_core.variants.setting import PLAIN_SETTING
+from freeatten_core.variants.setting import usual_setting
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
@@ -274,7 +274,7 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
             f"attention operator; pass {variant.trained}"
         )
-    if variant.setting != PLAIN_SETTING:
+    if variant.setting != usual_setting(variant.computes):
         raise ValueError(
             f"variant is {variant}: its options make a model, not the attention operator, which "
             f"takes positions and gates as arguments; pass {Variant.of(variant.computes)}"

@@ -25,6 +25,7 @@ __all__ = [
     "attention",
     "chosen",
     "familiar_attention",
+    "is_fused",
     "positive_",
     "region_weights",
     "row_statistics",
@@ -37,6 +38,7 @@ HAS_TRITON = False
 with suppress(ImportError):
     HAS_TRITON = importlib.util.find_spec("triton") is not None
 
+STICKS = Stages(positivity="sigmoid", normalise="stick-breaking")
 FUSED_NORMALISES = ("l1", "count", "none")
 
 FUSED_DIMS = range(16, 257)
@@ -129,14 +131,20 @@ def chosen(
     raise AssertionError(f"no back-end for {use}")  # the last one takes every call
 
 
+def is_fused(stages: Stages) -> bool:
+    """Whether Triton's kernels compute stages, where nothing else speaks against it."""
+    divided = stages.normalise in FUSED_NORMALISES and not stages.whole_rows
+    return divided or stages == STICKS
+
+
 # The table
 
 
 def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int, _: ScoreTerms) -> bool:
     return (
         use in ("attention", "row_statistics")
-        and problem.variant.normalise in FUSED_NORMALISES
-        and not problem.variant.whole_rows
+        and problem.variant != STICKS
+        and is_fused(problem.variant)
         and _has_kernels(problem, query, value_dim)
     )
 
@@ -146,7 +154,7 @@ def _takes_sticks(
 ) -> bool:
     return (
         use == "attention"
-        and problem.variant == Stages(positivity="sigmoid", normalise="stick-breaking")
+        and problem.variant == STICKS
         and terms.is_empty
         and _has_kernels(problem, query, value_dim)
     )

@@ -14,10 +14,15 @@ from .stages import LN_2
 from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile
 
 __all__ = [
+    "from_here",
+    "own_values",
     "stick_carry_kernel",
     "stick_forward_kernel",
+    "stick_gradients",
     "stick_key_kernel",
+    "stick_left",
     "stick_query_kernel",
+    "stick_scores",
 ]
 
 STOP = tl.constexpr(-40.0)
