@@ -22,10 +22,10 @@ __all__ = [
     "FUSED_DIMS",
     "BackEnd",
     "Use",
-    "attention",
     "chosen",
     "familiar_attention",
     "is_fused",
+    "named",
     "positive_",
     "region_weights",
     "row_statistics",
@@ -38,7 +38,6 @@ HAS_TRITON = False
 with suppress(ImportError):
     HAS_TRITON = importlib.util.find_spec("triton") is not None
 
-STICKS = Stages(positivity="sigmoid", normalise="stick-breaking")
 FUSED_NORMALISES = ("l1", "count", "none")
 
 FUSED_DIMS = range(16, 257)
@@ -54,19 +53,6 @@ class BackEnd:
     """(use, problem, query, head size of the values, terms) -> whether it computes the call."""
     load: Callable[[], ModuleType]
     """Its functions, by the names of the uses that it takes; imported when first needed."""
-
-
-def attention(
-    problem: Problem,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    terms: ScoreTerms = NO_TERMS,
-) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
-    kernels = chosen("attention", problem, query, value.shape[-1], terms).load()
-    output: Tensor = kernels.attention(problem, query, key, value, terms)
-    return output
 
 
 def row_statistics(
@@ -134,7 +120,17 @@ def chosen(
 def is_fused(stages: Stages) -> bool:
     """Whether Triton's kernels compute stages, where nothing else speaks against it."""
     divided = stages.normalise in FUSED_NORMALISES and not stages.whole_rows
-    return divided or stages == STICKS
+    return divided or _is_sticks(stages)
+
+
+def _is_sticks(stages: Stages) -> bool:
+    """Whether stages are stick-breaking of q·k / √D."""
+    return stages.needs_order and stages.score == "dot"
+
+
+def named(name: str) -> BackEnd:
+    """The back-end of a name."""
+    return next(each for each in BACK_ENDS if each.name == name)
 
 
 # The table
@@ -143,7 +139,7 @@ def is_fused(stages: Stages) -> bool:
 def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int, _: ScoreTerms) -> bool:
     return (
         use in ("attention", "row_statistics")
-        and problem.variant != STICKS
+        and not _is_sticks(problem.variant)
         and is_fused(problem.variant)
         and _has_kernels(problem, query, value_dim)
     )
@@ -154,7 +150,7 @@ def _takes_sticks(
 ) -> bool:
     return (
         use == "attention"
-        and problem.variant == STICKS
+        and _is_sticks(problem.variant)
         and terms.is_empty
         and _has_kernels(problem, query, value_dim)
     )
@@ -165,6 +161,7 @@ def _has_kernels(problem: Problem, query: Tensor, value_dim: int) -> bool:
     return (
         query.is_cuda
         and HAS_TRITON
+        and problem.batch > 0
         and query.dtype != torch.float64
         and problem.dim in FUSED_DIMS
         and value_dim in FUSED_DIMS

@@ -93,14 +93,15 @@ def test_everything_asks_the_table(name, seen, asked):
         ("attention", {"variant": STICKS_BY_COSINE}, "panels"),
         ("attention", {"variant": "off-by-one"}, "panels"),
         ("attention", {"variant": "entmax15"}, "panels"),
+        ("attention", {"batch": 0}, "panels"),
     ],
 )
 def test_a_call_goes_to_the_first_that_can(use, changes, wanted, monkeypatch):
     monkeypatch.setattr(choice, "HAS_TRITON", True)
     given = {"is_cuda": True, "dtype": HALF, "dim": 64, "value_dim": 64, "window": None}
-    given |= {"variant": "softmax", "terms": NO_TERMS} | changes
-    computed = stages(given["variant"])
-    problem = Problem(computed, 1, 2, 2, 9, 9, given["dim"], True, given["window"])
+    given |= {"variant": "softmax", "terms": NO_TERMS, "batch": 1} | changes
+    sizes = given["batch"], 2, 2, 9, 9, given["dim"]
+    problem = Problem(stages(given["variant"]), *sizes, True, given["window"])
     query = SimpleNamespace(is_cuda=given["is_cuda"], dtype=given["dtype"])
     found = choice.chosen(use, problem, query, given["value_dim"], given["terms"])
     assert found.name == wanted

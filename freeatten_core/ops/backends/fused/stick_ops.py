@@ -1,8 +1,6 @@
-"""Stick-breaking's kernels as PyTorch operators: autograd, `torch.compile`."""
+"""What the kernels of stick-breaking compute, by the names of the uses."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import triton
@@ -11,7 +9,7 @@ from torch import Tensor
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import sticks
 
-__all__ = ["attention", "stick_attention", "stick_attention_backward"]
+__all__ = ["attention", "attention_backward"]
 
 ROWS, KEYS, WARPS = 64, 64, 4
 WIDE_ROWS, WIDE_KEYS = 32, 32
@@ -107,64 +105,37 @@ class _Launch:
         grad_value[:, :, self.key_length - both :] += given[:, :, self.query_length - both :]
 
 
-@torch.library.custom_op("freeatten::stick_attention", mutates_args=())
-def stick_attention(
-    query: Tensor, key: Tensor, value: Tensor, window: int | None
+def attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms = NO_TERMS
 ) -> tuple[Tensor, Tensor]:
-    """Output (B, H, Lq, Dv), contiguous, and what is left to every row's own key (B, H, Lq)."""
+    """Output (B, H, Lq, Dv) of a checked call without terms, and scalars (5, B, H, Lq): what is
+    left to every row's own key, and zeros."""
+    del terms
     with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]  # no types in PyTorch
-        return _Launch(query, key, value, window).forward()
+        output, rest = _Launch(query, key, value, problem.window).forward()
+    scalars = rest.new_zeros(5, *rest.shape)
+    scalars[0] = rest
+    return output, scalars
 
 
-@stick_attention.register_fake
-def _(query: Tensor, key: Tensor, value: Tensor, window: int | None) -> tuple[Tensor, Tensor]:
-    del key, window
-    output = value.new_empty(*query.shape[:3], value.shape[-1])
-    return output, query.new_empty(query.shape[:3], dtype=torch.float32)
-
-
-@torch.library.custom_op("freeatten::stick_attention_backward", mutates_args=())
-def stick_attention_backward(
+def attention_backward(
+    problem: Problem,
     grad_output: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    rest: Tensor,
-    window: int | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, contiguous."""
+    output: Tensor,
+    scalars: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    *,
+    by_distance: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
+    """Gradients of query, key and value, contiguous; there are no terms."""
+    del output, terms, by_distance
     with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]  # no types in PyTorch
-        launch = _Launch(query, key, value, window)
-        grad_query, grad_key, grad_value = launch.backward(rest, grad_output)
-    return grad_query, grad_key, grad_value
-
-
-@stick_attention_backward.register_fake
-def _(grad_output: Tensor, *inputs: Any) -> tuple[Tensor, ...]:
-    del grad_output
-    return tuple(x.new_empty(x.shape) for x in inputs[:3])
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.window = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.mark_non_differentiable(output[1])
-
-
-def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    return *stick_attention_backward(grad_output, *ctx.saved_tensors, ctx.window), None
-
-
-stick_attention.register_autograd(_backward, setup_context=_save)
-
-
-def attention(
-    problem: Problem, query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms = NO_TERMS
-) -> Tensor:
-    """The output of a checked call without terms, (B, H, Lq, Dv), with gradients."""
-    del terms
-    output: Tensor = stick_attention(query, key, value, problem.window)[0]
-    return output
+        launch = _Launch(query, key, value, problem.window)
+        grad_query, grad_key, grad_value = launch.backward(scalars[0], grad_output)
+    return grad_query, grad_key, grad_value, NO_TERMS
 
 
 def _block(width: int) -> int:
