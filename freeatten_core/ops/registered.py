@@ -38,7 +38,7 @@ def attention(
         stages.scale,
         problem.is_causal,
         problem.window,
-        choice.chosen("attention", problem, query, value.shape[-1]).name,
+        choice.chosen("attention", problem, query, value.shape[-1], terms).name,
     )
     transformed = not torch.compiler.is_compiling() and _in_transform()
     output: Tensor = (_differentiable if transformed else attention_forward)(*inputs)[0]
