@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +19,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError
+from freeatten_core.models.modifiers import QueryFactor
+from freeatten_core.ops.call import Familiar
+from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
 
 from .config import require_transformers
 
-__all__ = ["NAME", "Rule", "attend", "counted", "register", "windowed"]
+__all__ = ["NAME", "Change", "Rule", "attend", "changed", "counted", "register", "windowed"]
 
 NAME = "freeatten"
 SCORES = 1 << 24
@@ -29,7 +35,20 @@ SCORES = 1 << 24
 PANEL_ROWS = 512
 
 _window: ContextVar[int | None] = ContextVar("window", default=None)
+_change: ContextVar[Change | None] = ContextVar("change", default=None)
 _calls: ContextVar[list[int] | None] = ContextVar("calls", default=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a layer's attention does otherwise than its model asks."""
+
+    factor: QueryFactor | None = None
+    """What queries are multiplied with."""
+    computed: Computed | None = None
+    """What is computed in the place of softmax."""
+    familiar: Familiar | None = None
+    """How far keys are turned."""
 
 
 class Rule:
@@ -73,6 +92,16 @@ def windowed(window: int) -> Iterator[None]:
         yield
     finally:
         _window.reset(token)
+
+
+@contextmanager
+def changed(change: Change) -> Iterator[None]:
+    """Every attention is so, in this thread."""
+    token = _change.set(change)
+    try:
+        yield
+    finally:
+        _change.reset(token)
 
 
 @contextmanager
@@ -130,9 +159,22 @@ def attend(
     calls = _calls.get()
     if calls is not None:
         calls.append(key.shape[2])
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    change = _change.get()
+    if change is not None:
+        if change.factor is not None:
+            factors = change.factor(query.shape[2]).to(query.device)
+            query = (query * factors[:, None]).to(query.dtype)
+        if change.computed is not None or change.familiar is not None:
+            if attention_mask.window is None or softcap is not None or s_aux is not None:
+                raise ContentError(
+                    "swap and rerope need scores without a cap or a sink and a causal mask, and "
+                    "this model's attention has others"
+                )
+            query = query * (scale * query.shape[-1] ** 0.5)
+            return _by_operator(query, key, value, attention_mask.window, change), None
     groups = query.shape[1] // key.shape[1]
     key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     length, own, other = key.shape[2], attention_mask.window, _window.get()
     window = min(length if own is None else own, length if other is None else other)
     plain = own is not None and window == length and softcap is None and s_aux is None
@@ -153,6 +195,19 @@ def attend(
         weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), s_aux)
         mixed[:, :, start:end] = weights.to(value.dtype) @ value[:, :, first:end]
     return mixed.transpose(1, 2).contiguous(), None
+
+
+def _by_operator(
+    query: Tensor, key: Tensor, value: Tensor, own_window: int, change: Change
+) -> Tensor:
+    """(B, L, heads, D), by the operator of this project."""
+    length, other = key.shape[2], _window.get()
+    window = min(own_window, length if other is None else other)
+    asked: dict[str, Any] = {"window": window} if window < length else {}
+    if change.familiar is not None:
+        asked["familiar"] = change.familiar
+    computed = Variant.parse("softmax").computes if change.computed is None else change.computed
+    return grouped_attention(query, key, value, computed, **asked).transpose(1, 2).contiguous()
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freeatten_core.basics.errors import UsageError, out_of_memory
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
 
-from .attention import windowed
+from .attention import Change, changed, windowed
 from .codec import Codec
 from .config import reason
 from .losses import token_losses
@@ -43,6 +43,16 @@ class CausalModel:
     """How the weights were stored, such as `GGUF Q4_1, dequantised`; None for floating point."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
+    change: Change | None = None
+    """What every layer's attention does otherwise."""
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a head's query."""
+        config = self.network.config
+        return int(
+            getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads
+        )
 
     @property
     def device(self) -> torch.device:
@@ -81,11 +91,16 @@ class CausalModel:
         """
         self.check_length(tokens.shape[1])
         try:
-            with nullcontext() if self.window is None else windowed(self.window):
+            with ExitStack() as asked:
+                if self.window is not None:
+                    asked.enter_context(windowed(self.window))
+                if self.change is not None:
+                    asked.enter_context(changed(self.change))
                 return token_losses(self.network, self.body, self.read(tokens), targets, start)
         except (IndexError, RuntimeError) as error:
             declared = self.declared_length
-            if declared is None or tokens.shape[1] <= declared or out_of_memory(error):
+            known = isinstance(error, ContentError) or out_of_memory(error)
+            if declared is None or tokens.shape[1] <= declared or known:
                 raise
             raise UsageError(
                 f"{self.name} fails at {tokens.shape[1]:,} tokens, past the {declared:,} that it "
