@@ -10,7 +10,7 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, maps, retrieval, setup, stages
+from .tabs import about, compare, entropy, losses, maps, retrieval, setup, stages
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -30,6 +30,7 @@ SCRIPTS = (
     "entropy.js",
     "stages.js",
     "reading.js",
+    "share.js",
     "app.js",
 )
 """In the order in which they are put together."""
@@ -44,6 +45,7 @@ def build(analyses: Analyses) -> gr.Blocks:
         *compare.functions(Comparisons(analyses)),
         *setup.functions(analyses),
         *maps.functions(analyses),
+        *losses.functions(analyses),
         *entropy.functions(analyses),
         *stages.functions(analyses),
         *retrieval.functions(),

@@ -198,6 +198,7 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 | {"length": length}
                 | _numbers(row, index)
                 | _of_row(row)
+                | _knee(result, row)
                 | _of_run(result)
             )
 
@@ -230,6 +231,13 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
         "nonfinite_losses": nonfinite.get("losses"),
         **{f"first_not_finite_{key}": first.get(key) for key in ("length", "text", "position")},
     }
+
+
+def _knee(result: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    if not result.get("positions"):
+        return {}
+    pair = row.get("knee_ci95")
+    return {"knee": row.get("knee"), "knee_low": _item(pair, 0), "knee_high": _item(pair, 1)}
 
 
 def _of_run(result: Mapping[str, Any]) -> dict[str, Any]:

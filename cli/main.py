@@ -18,6 +18,7 @@ from .commands import (
     checkpoints,
     compare,
     entropy,
+    field,
     languages,
     map,
     report,
@@ -63,6 +64,7 @@ app.command("entropy")(guarded(entropy.entropy))
 app.command("ablate")(guarded(ablate.ablate))
 app.command("stages")(guarded(stages.stages))
 app.command("retrieve")(guarded(retrieve.retrieve))
+app.command("field")(guarded(field.field))
 app.command("languages")(guarded(languages.languages))
 app.command("variants")(guarded(variants.variants))
 app.command("train")(guarded(train.train))

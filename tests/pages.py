@@ -54,8 +54,9 @@ BOXES = """(selector) => [...document.querySelectorAll(selector)]
         return { name: `${one.className || one.tagName} ${one.textContent.slice(0, 20)}`,
             inner, left, top, right, bottom };
     })"""
-FITTED = """!freeatten.page || freeatten.page.panels.every(({ plot: { canvas, ratio } }) =>
-    canvas.width === Math.round(canvas.clientWidth * ratio))"""
+FITTED = """!freeatten.page || freeatten.page.panels.every(({ plot: { canvas, ratio, width } }) =>
+    canvas.width === Math.round(canvas.clientWidth * ratio)
+        && width <= Math.max(freeatten.page.grid.clientWidth, 1))"""
 
 
 def boxes_of(page, selector, width):
@@ -104,3 +105,19 @@ def place(page, query, key, index=0):
 def shown(page, index=0):
     """The weight that a panel's caption tells."""
     return float(page.locator(".fa-weight").nth(index).get_attribute("data-weight"))
+
+
+def zoom_to(page, query, key, *spans):
+    """Turns the wheel over a token until the view is of so many tokens, one span after another."""
+    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
+    for span in spans:
+        page.mouse.move(*place(page, query, key))
+        for _ in range(4):
+            page.mouse.wheel(0, -700)
+        wait(page, "freeatten.page.view.span <= given", span)
+    settled(page)
+    page.mouse.move(*place(page, query, key))
+
+
+POINTED = "freeatten.page.cross?.query === given[0] && freeatten.page.cross?.key === given[1]"
+"""Whether the pointer is over a query and a key."""

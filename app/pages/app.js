@@ -35,6 +35,7 @@ class App {
       this.themed();
     });
     dark.addEventListener("change", () => this.themed());
+    this.share = new Share(() => this.tab);
     window.addEventListener("hashchange", () => this.follow());
     await this.follow();
   }

@@ -7,6 +7,8 @@ const CHART = { displayModeBar: false, showSendToCloud: false, scrollZoom: false
 const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: "7 3 2 3", longdashdot: "10 3 2 3" };
 /** The choice of a result that is made on demand. */
 const OWN_RESULT = "own";
+/** How much is left of lines when another one is singled out. */
+const BEHIND = 0.12;
 const KINDS = { hurts: "site-hurts", uses: "site-uses" };
 
 /** How a variant is drawn in the charts. */
@@ -31,7 +33,7 @@ function verdictOf(row) {
 
 function line(row) {
   const [said, style] = verdictOf(row);
-  return make("li", {}, swatch(row), make("span", { class: "site-name" }, row.label),
+  return make("li", { tabindex: "0", "aria-label": `${row.label}: loss ${row.loss}; ${said}. Enter keeps its line singled out` }, swatch(row), make("span", { class: "site-name" }, row.label),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
     make("span", { class: `site-verdict ${style}` }, said));
 }
@@ -100,6 +102,47 @@ class Picks {
   }
 }
 
+/** Singles out the line of a row that is pointed at, in the chart or the list; a click keeps it. */
+class Single {
+  constructor(chart, list) {
+    Object.assign(this, { chart, list, kept: null, shown: null });
+    const at = (event) => {
+      const row = event.target.closest("li");
+      return row ? [...list.children].indexOf(row) : null;
+    };
+    for (const name of ["pointerover", "focusin"]) list.addEventListener(name, (event) => this.show(at(event)));
+    for (const name of ["pointerleave", "focusout"]) list.addEventListener(name, () => this.show(this.kept));
+    list.addEventListener("click", (event) => this.keep(at(event)));
+    list.addEventListener("keydown", (event) => { if (event.key === "Enter") this.keep(at(event)); });
+  }
+
+  /** A chart has been drawn, which has every line. */
+  drawn() {
+    if (!this.isHeard) {
+      this.isHeard = true;
+      this.chart.on("plotly_hover", ({ points }) => this.show(points[0].curveNumber % this.list.children.length));
+      this.chart.on("plotly_unhover", () => this.show(this.kept));
+    }
+    this.shown = null;
+    if (this.kept >= this.list.children.length) this.kept = null;
+    this.show(this.kept);
+  }
+
+  keep(row) {
+    this.kept = this.kept === row ? null : row;
+    this.show(this.kept);
+  }
+
+  show(row) {
+    if (row === this.shown || !this.chart.data) return;
+    this.shown = row;
+    const many = this.list.children.length;
+    [...this.list.children].forEach((one, at) => one.classList.toggle("site-behind", row !== null && at !== row));
+    const opacity = this.chart.data.map((_, at) => (row === null || at % many === row ? 1 : BEHIND));
+    window.Plotly.restyle(this.chart, { opacity });
+  }
+}
+
 class Compare {
   /**
    * `results` to choose from, the paper's table, `read` of one of them by its id, `library` that
@@ -117,6 +160,7 @@ class Compare {
     for (const kind of ["png", "svg"]) byId(`compare-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("compare-csv").addEventListener("click", () => this.saveCsv());
     new ResizeObserver(() => this.draw()).observe(byId("chart"));
+    this.single = new Single(byId("chart"), byId("lines"));
   }
 
   async show(state) {
@@ -206,6 +250,6 @@ class Compare {
     const chart = byId("chart");
     const width = chart.clientWidth;
     if (!this.figures || !width || !window.Plotly) return;
-    drawFigure(chart, this.figures, layout(width), this.theme());
+    drawFigure(chart, this.figures, layout(width), this.theme()).then(() => this.single.drawn());
   }
 }

@@ -107,6 +107,7 @@ class MapTab {
     if (!parts.has("head")) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;
+    this.scored = null;
     this.pictures = [];
     this.fillModels(analyses);
     this.restoreOrder(parts);
@@ -114,7 +115,7 @@ class MapTab {
     byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
-      isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
+      losses: () => this.losses(analyses), isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
       caption: () => [this.setup.about(), `Made by ${byId("map-command").textContent}`],
     });
     freeatten.page = this.view;
@@ -123,6 +124,24 @@ class MapTab {
     this.setup.say("");
     this.changed();
     this.guarded(() => this.loadPictures(analyses)); // not awaited: the maps come first
+  }
+
+  /** The loss of every token by every model, which is measured once. */
+  losses(analyses) {
+    const measured = async (one) => {
+      const told = await finished("start_losses", { id: one.id }, () => {}).catch(async (error) => {
+        if (!(error instanceof GoneError)) throw error;
+        await one.renew();
+        return finished("start_losses", { id: one.id }, () => {});
+      });
+      const of = (text) => new Float32Array(bytesOf(text).buffer);
+      return { loss: of(told.loss), delta: of(told.delta) };
+    };
+    this.scored ??= Promise.all(analyses.map(measured)).catch((error) => {
+      this.scored = null;
+      throw error;
+    });
+    return this.scored;
   }
 
   /** Small pictures of all heads, a model at a time. */

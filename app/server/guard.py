@@ -23,7 +23,16 @@ MOST_BYTES = 8_000_000
 MOST_PATH_BYTES = 250
 """No file system has a name for more, and Gradio would ask it."""
 FUNCTIONS = "/gradio_api/component_server"
-OPEN = {"/", "/login", "/login/", "/logout", "/config", "/theme.css", "/favicon.ico"}
+OPEN = {
+    "/",
+    "/preview.png",
+    "/login",
+    "/login/",
+    "/logout",
+    "/config",
+    "/theme.css",
+    "/favicon.ico",
+}
 OPEN_BELOW = (
     "/assets/",
     "/static/",

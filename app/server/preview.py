@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,17 +23,23 @@ OURS = f"""
 <meta property="og:type" content="website" />
 <meta property="og:description" content="{SENTENCE}" />
 <meta name="description" content="{SENTENCE}" />
-<meta name="twitter:card" content="summary" />
+<meta name="twitter:card" content="summary_large_image" />
 """.encode()
+PICTURE = "/preview.png"
+PICTURE_FILE = Path(__file__).parent.parent / "pages" / "preview.png"
+"""The first screen, 1200 × 630."""
 
 
 class Preview:
-    """Middleware that puts this app's name in the head of the page, and no picture of another's."""
+    """Middleware that puts this app's name and picture in the head of the page."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PICTURE:
+            await _send_picture(send)
+            return
         if scope["type"] != "http" or scope["path"] != "/":
             await self.app(scope, receive, send)
             return
@@ -45,15 +53,30 @@ class Preview:
                 return
             body += message.get("body", b"")
             if not message.get("more_body", False):
-                await _send_named(start, body, send)
+                await _send_named(start, body, _address(scope), send)
 
         await self.app(scope, receive, held)
 
 
-async def _send_named(start: Message, body: bytes, send: Send) -> None:
+def _address(scope: Scope) -> str:
+    """Where the picture is, as the visitor names this server: other pages need it whole."""
+    headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+    scheme = headers.get(b"x-forwarded-proto", scope["scheme"])
+    return f"{scheme}://{headers.get(b'host', '')}{PICTURE}"
+
+
+async def _send_picture(send: Send) -> None:
+    picture = PICTURE_FILE.read_bytes()
+    headers = [(b"content-type", b"image/png"), (b"content-length", str(len(picture)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": picture})
+
+
+async def _send_named(start: Message, body: bytes, picture: str, send: Send) -> None:
     headers = dict(start["headers"])
     if headers.get(b"content-type", b"").startswith(b"text/html"):
-        body = THEIRS.sub(b"", body).replace(b"<head>", b"<head>" + OURS, 1)
+        named = f'<meta property="og:image" content="{html.escape(picture)}" />\n'.encode()
+        body = THEIRS.sub(b"", body).replace(b"<head>", b"<head>" + OURS + named, 1)
         kept = [pair for pair in start["headers"] if pair[0] != b"content-length"]
         start["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
     await send(start)

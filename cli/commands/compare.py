@@ -355,7 +355,8 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     if by_position:
         charts.append(position_chart(result, console.width))
     chart = Text.from_ansi("\n\n".join(charts))
-    console.print(comparison_view(result, console.width, chart=chart))
+    view = comparison_view(result, console.width, chart=chart, by_position=by_position)
+    console.print(view)
 
 
 def _save_figure(result: Mapping[str, Any], path: Path, *, by_position: bool) -> None:

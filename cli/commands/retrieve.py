@@ -201,4 +201,5 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             for key in measured:
                 low, high = row[f"{key}_ci95"][index]
                 line |= {key: row[key][index], f"{key}_low": low, f"{key}_high": high}
+            line["effective_length"] = row["effective_length"]
             yield line | of_run

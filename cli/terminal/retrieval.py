@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from freeatten_core.results.effective import effective_text
 from freeatten_core.results.format import (
     Entry,
     Interval,
@@ -18,7 +19,7 @@ from freeatten_core.results.format import (
     signed,
     troubles,
 )
-from freeatten_core.results.retrieval import retrieval_reading, retrieval_samples
+from freeatten_core.results.retrieval import EFFECTIVE, retrieval_reading, retrieval_samples
 
 from .tables import HELPS, HURTS, Cell, command, grid_of, run_line, spaced, table_cell
 
@@ -42,7 +43,11 @@ def gain_table(result: Result, width: int) -> RenderableType:
         for row in result["variants"]
     ]
     title = "Gain from copying, nats per token, by tokens in all"
-    return grid_of(result, title, cells, {}).renderable(width)
+    return grid_of(result, title, cells, _effective(result)).renderable(width)
+
+
+def _effective(result: Result) -> dict[str, list[str]]:
+    return {EFFECTIVE: [effective_text(result, row) for row in result["variants"]]}
 
 
 def control_table(result: Result, width: int) -> RenderableType:
@@ -65,7 +70,7 @@ def accuracy_table(result: Result, width: int) -> RenderableType:
         for row in result["variants"]
     ]
     title = "Recall, % of queries answered right, by length"
-    return grid_of(result, title, cells, {}).renderable(width)
+    return grid_of(result, title, cells, _effective(result)).renderable(width)
 
 
 def distance_table(result: Result, width: int) -> RenderableType:

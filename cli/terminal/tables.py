@@ -32,6 +32,7 @@ from freeatten_core.results.format import (
     troubles,
     with_half_width,
 )
+from freeatten_core.results.knee import KNEE_RULE, knee_text
 from freeatten_core.results.verdicts import HARMLESS
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "delta_table",
     "grid_of",
     "has_delta",
+    "knee_table",
     "loss_table",
     "number_lines",
     "provisional_line",
@@ -199,6 +201,17 @@ def delta_table(result: Result, width: int) -> RenderableType:
     """Δ against the restart; marked where the interval excludes 0 and is not inside ±0.02."""
     title = "Δ, loss minus that of the same model that forgets"
     return _delta_grid(result, "delta", title).renderable(width)
+
+
+def knee_table(result: Result) -> RenderableType:
+    """Where the loss against position stops falling, a line a variant."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(justify="right")
+    for name, row in zip(_names(result), result["variants"], strict=True):
+        table.add_row(Text(name), Text(knee_text(result, row)))
+    title = Text("Knee of the loss by position, tokens", style="bold")
+    return Group(title, table, Text(KNEE_RULE, style="dim"))
 
 
 def swap_table(result: Result, width: int) -> RenderableType:
@@ -413,7 +426,11 @@ def has_delta(result: Result) -> bool:
 
 
 def comparison_view(
-    result: Result, width: int, *, chart: RenderableType | None = None
+    result: Result,
+    width: int,
+    *,
+    chart: RenderableType | None = None,
+    by_position: bool = False,
 ) -> RenderableType:
     """All that `freeatten compare` prints, for a console of `width` columns."""
     parts: list[RenderableType] = [loss_table(result, width)]
@@ -423,6 +440,8 @@ def comparison_view(
         parts.append(swap_table(result, width))
     if chart is not None:
         parts.append(chart)
+    if by_position:
+        parts.append(knee_table(result))
     if has_delta(result):
         parts.append(verdict_table(result, width))
     if any(row.get("at_declared") for row in result["variants"]):

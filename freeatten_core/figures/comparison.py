@@ -19,6 +19,7 @@ from freeatten_core.results.format import (
     restart_length,
     signed,
 )
+from freeatten_core.results.knee import knee_of
 
 from .canvas import (
     SLIM_TICKS,
@@ -352,8 +353,17 @@ def _position_part(
     trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
-    traces = [line.trace(panel, markers=False) for line in lines]
+    traces = [
+        _with_knee(line.trace(panel), knee_of(result, row)["knee"])
+        for line, row in zip(lines, result["variants"], strict=True)
+    ]
     return Part([panel], traces, trained_mark(panel, trained, look), notes)
+
+
+def _with_knee(trace: Element, knee: int | None) -> Element:
+    """The same with its sign at the knee alone."""
+    sizes = [10 if place == knee else 0 for place in trace["x"]]
+    return trace | {"marker": trace["marker"] | {"size": sizes}}
 
 
 def _position_panel(
@@ -369,7 +379,8 @@ def _position_panel(
         key,
         (0.0, 1.0),
         y_domain,
-        "<b>Loss</b> against position in one long pass: lower is better",
+        "<b>Loss</b> against position in one long pass: lower is better; a sign where it stops "
+        "falling",
         axis,
         {"range": padded(values, high=0.1), "title": {"text": "mean loss (nats per token)"}},
     )

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from freeatten_core.results.format import Entry, row_names
+from freeatten_core.variants.stages import Stages
 
 from .colours import DARK, LIGHT, shade
 
@@ -103,49 +104,47 @@ _SYMBOLS = (
     ("x", "x"),
     ("cross", "+"),
 )
+_SIGNS = dict(_SYMBOLS)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
-def _one_step_from(other: str, label: str, dash: str, marker: str, sign: str) -> Style:
-    """The style of a variant one step away from another, whose colour it keeps."""
-    return Style(label, STYLES[other].color, dash, marker, sign)
+_STEPS: Mapping[Stages, tuple[str, str, str]] = {
+    Stages("dot", "exp", "l1", 3): ("softmax-r:p=15", "longdash", "square"),
+    Stages("dot", "softplus", "l1", 3): ("softplus-r:p=15", "longdash", "square-open"),
+    Stages("length-cosine", "exp", "l1", 3): ("softmax-ls-r:p=15", "longdash", "diamond-open"),
+    Stages("length-cosine", "exp", "count"): ("softmax-ls", "dot", "star"),
+    Stages("dot-log-n", "sigmoid", "l1"): ("sigmoid", "dash", "square"),
+    Stages("dot", "relu", "l1"): ("relu", "dash", "diamond"),
+    Stages("dim-cosine", "exp", "l1"): ("softmax-ls", "dash", "triangle-left"),
+    Stages("count-cosine", "exp", "l1"): ("softmax-ls", "longdash", "triangle-right"),
+    Stages("dim-cosine", "softplus", "l1"): ("lssa", "dash", "triangle-left"),
+    Stages("count-cosine", "softplus", "l1"): ("lssa", "dot", "triangle-right"),
+    Stages("dim-cosine", "softplus", "l1", 15): ("lssar:p=15", "dash", "triangle-left"),
+    Stages("count-cosine", "softplus", "l1", 15): ("lssar:p=15", "longdash", "triangle-right"),
+}
+"""The variant one step away, whose colour each keeps, its dash and its marker."""
+
+_SCORES = {
+    "dot": "q·k/√D",
+    "dot-log-n": "q·k/√D − log N",
+    "length-cosine": "log D · log N · cos",
+    "dim-cosine": "log D · cos",
+    "count-cosine": "log N · cos",
+}
+
+
+def _label(stages: Stages) -> str:
+    """Its name, or its formula where it has none."""
+    if not str(stages).startswith("stages:"):
+        return str(stages)
+    divisor = {"l1": "sum", "count": "N"}[stages.normalise]
+    power = "" if stages.sharpen is None else f", p={stages.sharpen}"
+    return f"{stages.positivity}({_SCORES[stages.score]}) / {divisor}{power}"
 
 
 STEPS = {
-    "softmax-r:p=3": _one_step_from("softmax-r:p=15", "softmax-r:p=3", "longdash", "square", "■"),
-    "softplus-r:p=3": _one_step_from(
-        "softplus-r:p=15", "softplus-r:p=3", "longdash", "square-open", "□"
-    ),
-    "softmax-ls-r:p=3": _one_step_from(
-        "softmax-ls-r:p=15", "softmax-ls-r:p=3", "longdash", "diamond-open", "◇"
-    ),
-    "stages:score=length-cosine:positivity=exp:normalise=count": _one_step_from(
-        "softmax-ls", "exp(log D · log N · cos) / N", "dot", "star", "☆"
-    ),
-    "stages:score=dot-log-n:positivity=sigmoid:normalise=l1": _one_step_from(
-        "sigmoid", "sigmoid(q·k/√D − log N) / sum", "dash", "square", "■"
-    ),
-    "stages:score=dot:positivity=relu:normalise=l1": _one_step_from(
-        "relu", "relu(q·k/√D) / sum", "dash", "diamond", "◆"
-    ),
-    "stages:score=dim-cosine:positivity=exp:normalise=l1": _one_step_from(
-        "softmax-ls", "exp(log D · cos) / sum", "dash", "triangle-left", "◁"
-    ),
-    "stages:score=count-cosine:positivity=exp:normalise=l1": _one_step_from(
-        "softmax-ls", "exp(log N · cos) / sum", "longdash", "triangle-right", "▷"
-    ),
-    "stages:score=dim-cosine:positivity=softplus:normalise=l1": _one_step_from(
-        "lssa", "softplus(log D · cos) / sum", "dash", "triangle-left", "◁"
-    ),
-    "stages:score=count-cosine:positivity=softplus:normalise=l1": _one_step_from(
-        "lssa", "softplus(log N · cos) / sum", "dot", "triangle-right", "▷"
-    ),
-    "stages:score=dim-cosine:positivity=softplus:normalise=l1:p=15": _one_step_from(
-        "lssar:p=15", "softplus(log D · cos) / sum, p=15", "dash", "triangle-left", "◁"
-    ),
-    "stages:score=count-cosine:positivity=softplus:normalise=l1:p=15": _one_step_from(
-        "lssar:p=15", "softplus(log N · cos) / sum, p=15", "longdash", "triangle-right", "▷"
-    ),
+    str(stages): Style(_label(stages), STYLES[other].color, dash, marker, _SIGNS[marker])
+    for stages, (other, dash, marker) in _STEPS.items()
 }
 """The cells of the ablation cube that nothing else shows."""
 

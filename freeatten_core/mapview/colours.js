@@ -37,6 +37,12 @@ function pixel([red, green, blue]) {
   return ((255 << 24) | (Math.round(blue) << 16) | (Math.round(green) << 8) | Math.round(red)) >>> 0;
 }
 
+/** The pixel of a colour of the style sheet, `#rrggbb`. @param {string} colour */
+function wordOf(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  return pixel([red, green, blue]);
+}
+
 /** @param {Rgb} rgb */
 function css([red, green, blue]) {
   return `rgb(${Math.round(red)}, ${Math.round(green)}, ${Math.round(blue)})`;

@@ -23,3 +23,18 @@ function selectBox(name, choices, chosen) {
   fill(choices, choices[0]?.[0] ?? "");
   return { control, label, fill };
 }
+
+/**
+ * The choices of how weights become colours, with `fill` to say what is chosen.
+ * @param {(shading: Shading) => void} chosen
+ */
+function shadingChoices(chosen) {
+  const tell = () => chosen(shadingOf(`${colours.control.value}${least.control.value === "0" ? "" : `-${least.control.value}`}`));
+  const colours = selectBox("Colours", SHADINGS, tell);
+  const least = selectBox("Hide", LEASTS, tell);
+  const fill = (/** @type {Shading} */ shading) => {
+    colours.control.value = `${shading.range}-${shading.kind}`;
+    least.control.value = String(shading.least);
+  };
+  return { root: element("div", { class: "fa-shading" }, colours.label, least.label), fill };
+}

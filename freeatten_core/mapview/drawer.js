@@ -1,5 +1,13 @@
 // Beside the maps, where there is room: the text, and the strongest sources of the query.
 
+/** @typedef {{loss: Float32Array, delta: Float32Array}} Losses  nats; position i is of token i + 1 */
+
+const LOSSES = "losses";
+const MOST_LOSS = 10;
+const MOST_DELTA = 5;
+/** Tokens that are listed. */
+const WORST = 12;
+
 class Drawer {
   /** @param {MapView} map @param {boolean} isOpen */
   constructor(map, isOpen) {
@@ -14,8 +22,12 @@ class Drawer {
       point: (key) => map.point({ query: map.reader(), key }),
       pick: (query) => map.pinned(query),
     });
+    this.worst = element("div", { class: "fa-lists", hidden: "" });
+    this.tintChoice = selectBox("Tint", [["row", "what the query reads"], ["loss", "loss"], ["delta", "Δ: what far context costs"]],
+      (kind) => this.tintBy(kind));
+    if (this.text && map.options.losses) this.text.root.prepend(this.tintChoice.label);
     this.root = element("aside", { class: "fa-side", "aria-label": "text and strongest sources" },
-      this.title, ...(this.text ? [this.text.root] : []), this.holder);
+      this.title, ...(this.text ? [this.text.root] : []), this.holder, this.worst);
     this.button = toolButton(this.text ? "Text" : "Sources", "the text and the strongest sources of the query", () => this.toggle());
     this.toggle(isOpen);
   }
@@ -32,6 +44,7 @@ class Drawer {
   /** Takes the maps of a head, one weight map each. @param {Panel[]} panels */
   take(panels) {
     this.panels = panels;
+    if (this.tinted !== LOSSES) this.tinted = "";
     this.lists = panels.map((panel) => new SourcesList(panel,
       (key) => this.map.jump(this.map.reader(), key), (key) => this.map.token(key)));
     this.holder.replaceChildren(...this.lists.map((list) => list.root));
@@ -56,7 +69,7 @@ class Drawer {
   /** Tints the text by the row of a query in every map. @param {number} query @param {boolean} isPinned */
   async tint(query, isPinned) {
     const key = [query, ...this.panels.map(({ name }) => name), this.map.head].join();
-    if (!this.text || this.tinted === key) return;
+    if (!this.text || this.tinted === key || this.tinted === LOSSES) return;
     this.tinted = key;
     const rows = await Promise.all(this.panels.map(({ source }) => source.rowOf?.(query)));
     if (this.tinted !== key) return;
@@ -64,5 +77,57 @@ class Drawer {
       (weights ? [{ name: this.panels[at].name, shares: rowShares(weights) }] : []));
     this.text.tint(tints, `Read by the query at ${count(query)}, as a share of the most that it reads:`);
     if (isPinned) this.text.reveal(query);
+  }
+
+  // Losses in the text
+
+  /** What the text is tinted by. @param {string} kind */
+  async tintBy(kind) {
+    const isOfLosses = kind === "loss" || kind === "delta";
+    this.holder.hidden = isOfLosses;
+    this.worst.hidden = !isOfLosses;
+    this.tinted = isOfLosses ? LOSSES : "";
+    if (!isOfLosses || !this.text) {
+      this.map.crossed();
+      return;
+    }
+    try {
+      this.text.tint([], "Every token is being scored…");
+      const found = await this.map.options.losses?.() ?? [];
+      if (this.tintChoice.control.value === kind) this.showLosses(found, kind);
+    } catch (error) {
+      this.text.tint([], `The losses could not be had: ${error instanceof Error ? error.message : error}`);
+    }
+  }
+
+  /** @param {Losses[]} found @param {"loss" | "delta"} kind */
+  showLosses(found, kind) {
+    const most = kind === "loss" ? MOST_LOSS : MOST_DELTA;
+    const tints = found.map((one, at) => ({
+      name: this.panels[at].name,
+      // the first token is predicted by none
+      shares: Float32Array.from([0, ...one[kind]], (value) => Math.min(Math.max(value / most, 0), 1)),
+    }));
+    this.text?.tint(tints, kind === "loss" ? `Loss of every token, full at ${MOST_LOSS} nats:`
+      : `By how much the context beyond training raises its loss, full at ${MOST_DELTA} nats:`);
+    this.worst.replaceChildren(...found.map((one, at) => this.worstOf(this.panels[at].name, one[kind])));
+  }
+
+  /** The tokens with the largest values, each a button to the row that made it. */
+  worstOf(/** @type {string} */ name, /** @type {Float32Array} */ values) {
+    const rows = largest(values, WORST).map(({ key: row, value }) => {
+      const token = this.map.token(row + 1);
+      const button = element("button", {
+        type: "button", class: "fa-source",
+        "aria-label": `token ${count(row + 1)} ${token}, ${number(value)} nats: open the row that predicted it`,
+        on: { click: () => { this.map.pinned(row); this.text?.reveal(row); } },
+      }, element("bdi", { class: "fa-token", text: token }),
+      element("span", { class: "fa-position", text: count(row + 1) }),
+      element("span", { class: "fa-value", text: number(Number(value.toPrecision(3))) }));
+      button.style.setProperty("--fa-length", "0%");
+      return element("li", {}, button);
+    });
+    return element("section", { class: "fa-sources-of" }, element("h3", { text: `${name}: worst tokens` }),
+      element("ol", { class: "fa-sources" }, ...rows));
   }
 }

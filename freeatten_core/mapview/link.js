@@ -9,10 +9,11 @@
  * @property {View | null} view  null for the whole map
  * @property {number | null} pin
  * @property {Pair | null} difference
+ * @property {Shading} shading
  */
 
 /** @param {Linked} linked */
-function linkText({ head, view, pin, difference }) {
+function linkText({ head, view, pin, difference, shading }) {
   const parts = new URLSearchParams();
   const round = (/** @type {number} */ value) => String(Math.round(value * 100) / 100);
   if (head !== null) parts.set("head", head);
@@ -23,6 +24,7 @@ function linkText({ head, view, pin, difference }) {
   }
   if (pin !== null) parts.set("pin", String(pin));
   if (difference) parts.set("diff", pairText(difference));
+  if (shadingText(shading)) parts.set("colour", shadingText(shading));
   return parts.toString();
 }
 
@@ -36,6 +38,7 @@ function readLink(text) {
     view: [query, key, span].every(Number.isFinite) ? { query, key, span } : null,
     pin: Number.isInteger(pin) && pin >= 0 ? pin : null,
     difference: pairOf(parts.get("diff") ?? ""),
+    shading: shadingOf(parts.get("colour") ?? ""),
   };
 }
 

@@ -14,6 +14,7 @@
  * @property {string} [state]  as `state()` gave it
  * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
+ * @property {() => Promise<Losses[]>} [losses]  of every token, a map of a head each
  * @property {boolean} [isFolded]  whether text and sources are folded away at first
  * @property {"light" | "dark"} [theme]  the system's, and a button, without it
  */
@@ -52,6 +53,9 @@ class MapView {
     /** @type {View | null} */
     this.asked = null;
     this.shared = { floor: -24, top: 0 };
+    this.shading = PLAIN;
+    /** The weights that have the first and the last colour. @type {LogScale} */
+    this.range = this.shared;
     /** @type {(() => void) | null} */
     this.drawing = null;
     /** @type {(() => void) | null} */
@@ -73,6 +77,7 @@ class MapView {
     this.legend = element("div", { class: "fa-legend" });
     this.where = element("p", { class: "fa-where" });
     this.live = element("p", { class: "fa-unseen", role: "status", "aria-live": "polite" });
+    this.shadingChoices = shadingChoices((shading) => this.shadeBy(shading));
     this.drawer = new Drawer(this, !this.options.isFolded);
     this.root.replaceChildren(this.toolbar(), this.where,
       element("div", { class: "fa-body" }, this.grid, this.drawer.root), this.live);
@@ -197,14 +202,15 @@ class MapView {
   fillLegend(entries) {
     const { meta } = this.panels[0].source;
     const isWindowed = this.panels.some(({ source }) => (source.firstSeen?.(meta.queryLength - 1) ?? 0) > 0);
-    const parts = [colourBar("weight, the same scale in every map (logarithmic)", SEQUENTIAL,
-      weightTicks(this.shared))];
+    const { shading } = this;
+    const parts = [colourBar(`weight, the same scale in every map (${shading.kind === "log" ? "logarithmic" : "linear"}${shading.range === "view" ? ", of what is in view" : ""})`,
+      SEQUENTIAL, shadedTicks(shading, this.range))];
     if (this.difference) {
       const [first, second] = [this.difference.first, this.difference.second].map((at) => entries[at].name);
       const label = `${pairName(first, second, this.difference.measure)}: blue where ${second} is larger, orange where ${first} is`;
       parts.push(colourBar(label, DIVERGING[this.theme()], differenceTicks(this.difference.measure, this.shared)));
     }
-    this.legend.replaceChildren(...parts,
+    this.legend.replaceChildren(...parts, this.shadingChoices.root,
       element("div", { class: "fa-notes" }, ...legendNotes(meta, this.shared, isWindowed)));
   }
 
@@ -369,9 +375,23 @@ class MapView {
 
   recolour() {
     this.lookNow = this.readLook();
-    for (const panel of this.panels) panel.colour(this.shared, this.lookNow);
+    this.range = this.rangeShown();
+    for (const panel of this.panels) panel.colour(this.shared, this.lookNow, this.shading, this.range);
     if (this.panels.length) this.fillLegend(this.entries());
     this.draw();
+  }
+
+  /** @param {Shading} shading */
+  shadeBy(shading) {
+    this.shading = shading;
+    this.shadingChoices.fill(shading);
+    this.recolour();
+    this.report();
+  }
+
+  /** @returns {LogScale} */
+  rangeShown() {
+    return (this.shading.range === "view" && rangeInView(this.panels, this.view)) || this.shared;
   }
 
   /** @returns {"light" | "dark"} */
@@ -411,6 +431,11 @@ class MapView {
     this.lookNow ??= this.readLook();
     for (const panel of this.panels) panel.paint({ view, tokens, cross, pin, look: this.lookNow });
     if (this.panels.some((panel) => panel.busy)) return;
+    const { floor, top } = this.rangeShown();
+    if (floor !== this.range.floor || top !== this.range.top) {
+      this.recolour();
+      return;
+    }
     this.root.dataset.settled = "true";
     for (const resolve of this.waiting.splice(0)) resolve();
   }
@@ -425,7 +450,7 @@ class MapView {
   savePicture(kind) {
     const title = this.options.title ?? "Attention map";
     const caption = [...(this.options.caption?.() ?? []), this.region()];
-    return picture(this.panels, title, caption, this.shared, this.readLook()).save("attention-map", kind);
+    return picture(this.panels, title, caption, this, this.readLook()).save("attention-map", kind);
   }
 
   /** Which head and part of the matrix is shown, and what is pinned. */
@@ -444,7 +469,7 @@ class MapView {
   state() {
     const head = this.heads.length > 1 ? this.head : null;
     const view = isWhole(this.view, this.extent) ? null : this.view;
-    return linkText({ head, view, pin: this.pin, difference: this.difference });
+    return linkText({ head, view, pin: this.pin, difference: this.difference, shading: this.shading });
   }
 
   /** Shows what `state` wrote; what makes no sense in it is left out. @param {string} text */
@@ -453,6 +478,7 @@ class MapView {
     const head = this.heads.find((name) => name === linked.head);
     await this.show(head ?? (linked.head === null ? this.head : this.heads[0]),
       linked.difference ?? (text ? null : this.difference));
+    if (shadingText(linked.shading) !== shadingText(this.shading)) this.shadeBy(linked.shading);
     this.pin = linked.pin !== null && linked.pin < this.queryLength ? linked.pin : null;
     this.look(linked.view ?? wholeView(this.extent));
     this.crossed();

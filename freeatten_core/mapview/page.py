@@ -49,6 +49,7 @@ SCRIPTS = (
     "interact.js",
     "panel.js",
     "side.js",
+    "shading.js",
     "text.js",
     "sheet.js",
     "picture.js",

@@ -59,10 +59,13 @@ class Panel {
     return this.source.meta.kind === "difference";
   }
 
-  /** Takes colours on, and paints the tiles it has anew. @param {LogScale} shared @param {Look} look */
-  colour(shared, look) {
+  /**
+   * Takes colours on, and paints the tiles it has anew.
+   * @param {LogScale} shared @param {Look} look @param {Shading} shading @param {LogScale} range
+   */
+  colour(shared, look, shading, range) {
     const table = this.isDifference ? differenceColours(look.theme)
-      : byteColours(this.source.meta.scale, shared);
+      : shadedColours(this.source.meta.scale, range, shading, wordOf(look.paper));
     const full = fullMass(shared);
     this.colouring = ({ codes, octaves, mass }) => {
       if (mass) return (at) => table[massStep(mass[at], full)];

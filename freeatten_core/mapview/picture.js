@@ -4,9 +4,9 @@ const PICTURE_NAME = 20;
 
 /**
  * @param {Panel[]} panels @param {string} title @param {string[]} caption
- * @param {LogScale} scale @param {Look} look @returns {Sheet}
+ * @param {{shared: LogScale, shading: Shading, range: LogScale}} colours @param {Look} look @returns {Sheet}
  */
-function picture(panels, title, caption, scale, look) {
+function picture(panels, title, caption, { shared, shading, range }, look) {
   const boxes = panels.map((panel) => panel.canvas.getBoundingClientRect());
   const box = around(boxes);
   const sheet = new Sheet(box.width, look);
@@ -19,12 +19,13 @@ function picture(panels, title, caption, scale, look) {
     sheet.picture(panel.canvas, place);
   });
   sheet.y = top + box.height + 8;
-  sheet.words("weight (log scale); hatched: not visible");
-  sheet.colours(SEQUENTIAL, weightTicks(scale));
+  const hidden = shading.least ? `; below ${number(shading.least)} nothing is shown` : "";
+  sheet.words(`weight (${shading.kind} scale); hatched: not visible${hidden}`);
+  sheet.colours(SEQUENTIAL, shadedTicks(shading, range));
   const difference = panels.map(({ source }) => source).find((one) => one instanceof DifferenceSource);
   if (difference) {
     sheet.words("difference: orange where the first is larger, blue where the second is");
-    sheet.colours(DIVERGING[look.theme], differenceTicks(difference.measure, scale));
+    sheet.colours(DIVERGING[look.theme], differenceTicks(difference.measure, shared));
   }
   for (const text of caption) sheet.words(text, { color: look.soft });
   return sheet;

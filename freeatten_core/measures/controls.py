@@ -89,15 +89,19 @@ def sliding_losses(
     """
     tokens = stacked(texts)[shard.part(len(texts))]
     longest = tokens.shape[1] - 1
-    first = longest // 2
-    step = max(1, train_length // 4)
-    starts = range(longest - train_length, first - train_length, -step)
+    step, starts = _slides(longest, train_length)
     losses = np.empty((len(tokens), longest), dtype=np.float32)
     for text, start, part in score_windows(
         scorer, tokens, train_length, starts, train_length - step, device, advance
     ):
         losses[text, start + train_length - step : start + train_length] = part
-    return losses[:, first:]
+    return losses[:, longest // 2 :]
+
+
+def _slides(longest: int, train_length: int) -> tuple[int, range]:
+    """How far windows are moved, and where they start, the last first."""
+    step = max(1, train_length // 4)
+    return step, range(longest - train_length, longest // 2 - train_length, -step)
 
 
 def windowed_losses(
@@ -128,8 +132,7 @@ def windowed_losses(
 
 def sliding_cost(texts: int, longest: int, train_length: int) -> float:
     """What `sliding_losses` reports to `advance` in all."""
-    first, step = longest // 2, max(1, train_length // 4)
-    starts = range(longest - train_length, first - train_length, -step)
+    _, starts = _slides(longest, train_length)
     return pass_cost(texts * len(starts), train_length)
 
 

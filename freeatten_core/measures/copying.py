@@ -35,6 +35,7 @@ from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
 from freeatten_core.data.tokenizer import encode, tokenizer_id
 from freeatten_core.models.rows import Row, tokenizers_of
+from freeatten_core.results.effective import effective_length
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
@@ -357,14 +358,14 @@ def _measure(
             advance=watch.advance,
         )
         done = part if done is None else done.joined(part)
-        entry = _summarise(row, done)
+        entry = _summarise(request, row, done)
         watch.row(entry, len(done.gain), len(samples))
     if temperatures is not None:
         entry["temperatures"] = temperatures
     return entry
 
 
-def _summarise(row: Row, copies: Copies) -> dict[str, Any]:
+def _summarise(request: CopyRequest, row: Row, copies: Copies) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
@@ -373,6 +374,8 @@ def _summarise(row: Row, copies: Copies) -> dict[str, Any]:
     tables = {"gain": copies.gain, "loss": copies.copied, "control": copies.control}
     for name, table in tables.items():
         entry[name], entry[f"{name}_ci95"] = intervals(table)
+    trained = row.checkpoint.config.train_length
+    entry["effective_length"] = effective_length(request.lengths, entry["gain"], trained)
     return entry | {"gain_by_sample": copies.gain.round(5).tolist()}
 
 
@@ -383,6 +386,7 @@ def _missing(request: CopyRequest, row: Row) -> dict[str, Any]:
         "checkpoint": row.checkpoint.name,
         "train_length": row.checkpoint.config.train_length,
         **no_numbers(("gain", "loss", "control"), len(request.lengths)),
+        "effective_length": None,
         "gain_by_sample": [],
     }
 

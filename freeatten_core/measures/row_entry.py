@@ -15,6 +15,7 @@ from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.results.intervals import intervals
+from freeatten_core.results.knee import knee_entry
 from freeatten_core.results.verdicts import control, judged
 
 from .finite import no_numbers
@@ -67,7 +68,7 @@ def row_entry(
         "delta_by_text": deltas.round(5).tolist(),
     }
     if request.by_position:
-        entry["loss_by_position"] = _by_position(losses)
+        entry |= _by_position(losses)
     return judged(entry, lengths)
 
 
@@ -89,7 +90,9 @@ def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
     }
     entry["ci95"] = entry.pop("loss_ci95")
     if request.by_position:
-        entry["loss_by_position"] = [None] * len(position_edges(max(request.lengths)))
+        positions = position_edges(max(request.lengths))
+        entry["loss_by_position"] = [None] * len(positions)
+        entry |= {"knee": None, "knee_ci95": [None, None]}
     return entry
 
 
@@ -120,8 +123,9 @@ def position_edges(longest: int) -> list[int]:
     return [(index + 1) * longest // bins for index in range(bins)]
 
 
-def _by_position(losses: Losses) -> list[float]:
-    bins = len(position_edges(losses.longest))
-    by_token = losses.by_length[losses.longest].mean(axis=0, dtype=np.float64)
-    means: list[float] = by_token.reshape(bins, -1).mean(axis=1).tolist()
-    return means
+def _by_position(losses: Losses) -> dict[str, Any]:
+    positions = position_edges(losses.longest)
+    table = losses.by_length[losses.longest]
+    by_text = table.reshape(len(table), len(positions), -1).mean(axis=2, dtype=np.float64)
+    means = by_text.mean(axis=0).tolist()
+    return {"loss_by_position": means, **knee_entry(positions, by_text)}

@@ -23,6 +23,7 @@ from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import ROWS, allowed_source
 from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.results.effective import effective_length
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.shares import wilson
 from freeatten_core.variants.variant import Variant, nearest
@@ -219,6 +220,7 @@ def _missing(request: TaskRequest, row: TaskRow, edges: Sequence[int]) -> dict[s
         "checkpoint": row.checkpoint.name,
         "train_length": row.checkpoint.config.train_length,
         **no_numbers(["accuracy"], len(request.lengths)),
+        "effective_length": None,
         "by_distance": [nothing for _ in edges],
     }
 
@@ -257,12 +259,15 @@ def _measure(
         for length, sequences in drawn.items()
     }
     shares = [_share(right[length]) for length in request.lengths]
+    accuracy = [share for share, _ in shares]
+    trained = row.checkpoint.config.train_length
     entry = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
-        "accuracy": [accuracy for accuracy, _ in shares],
+        "train_length": trained,
+        "accuracy": accuracy,
         "accuracy_ci95": [ci95 for _, ci95 in shares],
+        "effective_length": effective_length(request.lengths, accuracy, trained),
         "by_distance": accuracy_by_distance(right[longest], drawn[longest].distances, edges),
     }
     watch.row(entry, request.samples, request.samples)

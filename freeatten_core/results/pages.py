@@ -57,8 +57,9 @@ def modifier_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of `freeatten entropy` and `freeatten ablate`, by name."""
+    """The text of the generated blocks of `freeatten entropy`, `ablate` and `field`, by name."""
     from .ablation import ablation_heads_table, ablation_provenance, ablation_table
+    from .field import field_blocks
     from .heads import MEASURE_TITLES, far_table, measure_table, sink_table, survey_provenance
 
     filled = {}
@@ -69,6 +70,8 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
             filled[f"{name} sinks"] = sink_table(result)
             filled[f"{name} heads"] = far_table(result)
             filled[f"{name} provenance"] = survey_provenance(result)
+        elif "share" in result:
+            filled |= field_blocks(name, result)
         else:
             filled[f"{name} delta"] = ablation_table(result)
             filled[f"{name} provenance"] = ablation_provenance(result)
@@ -80,12 +83,15 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 def comparison_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     """The text of every generated block, by its name."""
     from .comparison import delta_table, loss_table, provenance, swap_table
+    from .knee import knee_table
 
     filled = {}
     for name, result in results.items():
         filled[f"{name} loss"] = loss_table(result)
         filled[f"{name} delta"] = delta_table(result)
         filled[f"{name} provenance"] = provenance(result)
+        if result.get("positions"):
+            filled[f"{name} knee"] = knee_table(result)
         if any(row.get("swap_delta") for row in result["variants"]):
             filled[f"{name} swap"] = swap_table(result)
     return filled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .effective import EFFECTIVE_RULE, effective_text
 from .format import (
     Result,
     count,
@@ -16,6 +17,7 @@ from .format import (
 from .markdown import headings, machine, pairs, table
 
 __all__ = [
+    "EFFECTIVE",
     "accuracy_table",
     "control_table",
     "distance_table",
@@ -25,14 +27,17 @@ __all__ = [
     "retrieval_samples",
 ]
 
+EFFECTIVE = "effective length"
+"""The heading of its column."""
+
 
 def gain_table(result: Result) -> str:
     """What the first copy of a block is worth, nats per token, variant × tokens in all."""
     rows = [
-        [f"`{name}`", *pairs(row["gain"], row["gain_ci95"], signed)]
+        [f"`{name}`", *pairs(row["gain"], row["gain_ci95"], signed), effective_text(result, row)]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
-    return table(["gain", *headings(result)], rows)
+    return table(["gain", *headings(result), EFFECTIVE], rows)
 
 
 def control_table(result: Result) -> str:
@@ -47,10 +52,14 @@ def control_table(result: Result) -> str:
 def accuracy_table(result: Result) -> str:
     """% of queries answered right and the interval, variant × length."""
     rows = [
-        [f"`{name}`", *map(percent_range, row["accuracy"], row["accuracy_ci95"])]
+        [
+            f"`{name}`",
+            *map(percent_range, row["accuracy"], row["accuracy_ci95"]),
+            effective_text(result, row),
+        ]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
-    return table(["% right", *headings(result)], rows)
+    return table(["% right", *headings(result), EFFECTIVE], rows)
 
 
 def distance_table(result: Result) -> str:
@@ -70,6 +79,10 @@ def retrieval_provenance(result: Result) -> str:
 
 def retrieval_reading(result: Result) -> str:
     """What the numbers of `freeatten retrieve` say."""
+    return f"{_score_reading(result)}; {EFFECTIVE_RULE}"
+
+
+def _score_reading(result: Result) -> str:
     if result["task"] == "copy":
         return (
             f"gain: how much lower the loss on a block of {count(result['block'])} tokens is "

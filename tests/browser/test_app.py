@@ -15,7 +15,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
-from pages import ask, boxes_of, overlapping, place, settled, shown, wait
+from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import (
@@ -28,6 +28,7 @@ from freeatten_core.analysis import (
 )
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
 from freeatten_core.results.stored import stored_comparisons
 
@@ -164,6 +165,10 @@ def test_compare_opens_with_a_result(opened):
     assert page.evaluate(names) == ["freeatten"]
     metas = page.evaluate("[...document.querySelectorAll('meta')].map(one => one.content).join()")
     assert "gradio" not in metas.lower()
+    picture = page.locator("meta[property='og:image']").get_attribute("content")
+    seen = page.request.get(picture)
+    assert seen.body().startswith(b"\x89PNG")
+    assert seen.headers["content-type"] == "image/png"
     assert page.evaluate("document.querySelectorAll('main').length") == 1
     assert page.locator("#lines li").count() == 4
     page.locator("#all").click()
@@ -278,14 +283,7 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     page = opened(f"map&{SETUP}", MAPS)
     layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
     query, key = 400, 397
-    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
-    for span in (60, 5):
-        page.mouse.move(*place(page, query, key))
-        for _ in range(4):
-            page.mouse.wheel(0, -700)
-        wait(page, "freeatten.page.view.span <= given", span)
-    settled(page)
-    page.mouse.move(*place(page, query, key))
+    zoom_to(page, query, key, 60, 5)
     wait(page, "[...document.querySelectorAll('.fa-weight')].every((one) => one.dataset.weight)")
     for index in range(2):
         found = captured(served[0], index)
@@ -800,6 +798,74 @@ def test_thirty_thousand_tokens_of_text_are_a_few_lines_of_the_page(opened):
     drawn = page.evaluate("window.pane.lines.querySelectorAll('[data-at]').length")
     assert 50 < drawn < 1500
     assert page.evaluate("Boolean(window.pane.lines.querySelector('[data-at=\"20000\"]'))")
+
+
+def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
+    page = opened(f"map&{SETUP.replace(f'len={LENGTH}', 'len=1024')}", MAPS)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    for kind in ("loss", "delta"):
+        page.get_by_label("Tint").select_option(kind)
+        heading = "document.querySelectorAll('.fa-side h3')"
+        wait(page, f"[...{heading}].filter(one => one.textContent.includes('worst')).length === 2")
+        checkpoint = load_checkpoint(MODELS[0])
+        tokens = captured(served[0], 0, length=1024).tokens
+        found = losses_by_token(
+            checkpoint.model.token_losses, tokens, LENGTH, device=torch.device("cpu")
+        )
+        values = found.loss if kind == "loss" else found.delta
+        row = int(values.argmax())
+        worst = page.locator(".fa-side button[aria-label*='open the row']").first
+        assert worst.get_attribute("aria-label").startswith(f"token {row + 1:,} ")
+        worst.click()
+        wait(page, "location.hash.includes(given)", f"pin={row}")
+
+
+def test_colours_follow_the_view_a_linear_scale_and_a_threshold(opened):
+    state = f"map&{SETUP}&head=layer+1%2C+head+2&q=300&k=100&span=60"
+    page = opened(state, MAPS)
+
+    def pixels():
+        settled(page)
+        return page.evaluate(f"({PIXELS})(freeatten.page.panels[0].tile.image)")
+
+    plain = len(set(pixels()))
+    page.get_by_label("Colours").select_option("view-log")
+    assert len(set(pixels())) > plain
+    assert page.evaluate("2 ** freeatten.page.range.top") < 1
+    page.get_by_label("Hide").select_option("0.001")
+    hidden = pixels().count(0xFFFFFFFF)
+    wait(page, "location.hash.includes('colour=view-log-0.001')")
+    page.get_by_label("Colours").select_option("view-linear")
+    page.get_by_label("Hide").select_option("0")
+    assert pixels().count(0xFFFFFFFF) < hidden
+    again = opened(f"{state}&colour=all-linear-0.01", MAPS)
+    assert again.get_by_label("Colours").input_value() == "all-linear"
+    assert again.get_by_label("Hide").input_value() == "0.01"
+
+
+def test_a_row_that_is_pointed_at_is_singled_out(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    faint = "document.getElementById('chart').data.map(({ opacity }) => (opacity ?? 1) < 0.5)"
+    page.locator("#lines li").nth(1).hover()
+    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true"] * 2))
+    page.mouse.move(5, 5)
+    wait(page, f"!{faint}.includes(true)")
+    page.locator("#lines li").nth(2).press("Enter")
+    page.locator("#compare-tab").focus()
+    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true"] * 2))
+
+
+def test_what_is_shared_is_the_view_with_its_command(opened):
+    page = opened(f"map&{SETUP}&q=10&k=5&span=40", MAPS)
+    page.locator("#share-open").click()
+    assert "span=40" in page.locator("#share-link").input_value()
+    command = page.locator("#map-command").text_content()
+    assert page.locator("#share-command").input_value() == command
+    with page.expect_download() as told:
+        page.locator("#share-picture").click()
+    assert told.value.suggested_filename == "attention-map.png"
+    page.keyboard.press("Escape")
+    assert not page.locator("#share").is_visible()
 
 
 # One's own text

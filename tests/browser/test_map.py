@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import ask, boxes_of, overlapping, place, settled, shown, wait
+from pages import POINTED, ask, boxes_of, overlapping, place, settled, shown, wait
 from torch import Tensor
 
 from freeatten_core import attention_weights
@@ -203,11 +203,7 @@ def test_zoom_to_one_token_and_read_its_weight(head, two, visit):
         wait(page, "freeatten.page.view.span <= 5")
         settled(page)
         page.mouse.move(*place(page, query, key))
-        wait(
-            page,
-            "freeatten.page.cross?.query === given[0] && freeatten.page.cross?.key === given[1]",
-            [query, key],
-        )
+        wait(page, POINTED, [query, key])
         settled(page)
         where = page.locator(".fa-where").text_content()
         assert f"w{query} at {query}" in where
@@ -411,7 +407,7 @@ def test_a_link_restores_the_view(two, visit):
     page = visit(two)
     look(page, query=150, key=100, span=50)
     page.mouse.click(*place(page, 170, 120))
-    page.locator("select").last.select_option("0-1")
+    page.get_by_label("Difference").select_option("0-1")
     wait(page, "['span=50', 'pin=170', 'diff=0-1'].every((part) => location.hash.includes(part))")
     state = page.evaluate("location.hash.slice(1)")
     again = visit(two, state)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from freeatten_app.main import app
 from freeatten_app.site import heads
-from pages import boxes_of, overlapping, place, settled, shown, wait
+from pages import POINTED, boxes_of, overlapping, settled, shown, wait, zoom_to
 from typer.testing import CliRunner
 
 from freeatten_core import attention_weights
@@ -163,19 +163,8 @@ def test_zoom_to_one_token_and_read_its_weight(site, text, visit):
     inside(page)
     captures, _ = capture_rows(heads.load(), path_documents(text), LENGTH)
     query, key = 700, 650
-    page.locator(".fa-canvas").first.scroll_into_view_if_needed()
-    for span in (100, 5):
-        page.mouse.move(*place(page, query, key))
-        for _ in range(4):
-            page.mouse.wheel(0, -700)
-        wait(page, "freeatten.page.view.span <= given", span)
-    settled(page)
-    page.mouse.move(*place(page, query, key))
-    wait(
-        page,
-        "freeatten.page.cross?.query === given[0] && freeatten.page.cross?.key === given[1]",
-        [query, key],
-    )
+    zoom_to(page, query, key, 100, 5)
+    wait(page, POINTED, [query, key])
     settled(page)
     for index, capture in enumerate(captures):
         picked = heads.pick(capture, heads.CHOICES[0])

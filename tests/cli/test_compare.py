@@ -221,6 +221,7 @@ def test_by_position(model, books):
     assert result["positions"] == list(range(2, 129, 2))
     assert len(row["loss_by_position"]) == 64
     assert np.mean(row["loss_by_position"]) == pytest.approx(row["loss"][-1], abs=1e-4)
+    assert {row["knee"], *row["knee_ci95"]} <= {2, 4, 8, 16, 32, 64, 128}
 
 
 def test_swap_control(model, books):
@@ -434,6 +435,8 @@ def test_with_by_position_terminal_and_page_have_the_positions_too(model, books,
     plain, also = shown
     assert not any("by position in" in plain[0] or "against position" in text for text in plain)
     assert "Mean loss by position in 128 tokens" in also[0]
+    assert "Knee of the loss by position" in also[0]
+    assert "Knee" not in plain[0]
     assert "against position in one long pass" in also[1]
 
 

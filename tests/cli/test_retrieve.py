@@ -79,6 +79,7 @@ def test_copying_prints_gain_control_chart_and_how_to_repeat_it(model, books):
     ):
         assert words in done.out
     assert "lssar:p=15  16: " in done.err  # the row as it was measured
+    assert "effective length" in copied(model, books, columns=120).out
 
 
 @pytest.mark.parametrize("columns", [50, 80, 120])

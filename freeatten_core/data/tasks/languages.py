@@ -102,12 +102,8 @@ class LanguageTask(Task):
 
 
 @dataclass(frozen=True)
-class EvenPairs(LanguageTask):
-    """Whether the pairs 01 and 10 in a string of bits are even (0) or odd (1) in number."""
-
-    @property
-    def kind(self) -> str:
-        return "even-pairs"
+class _BitsTask(LanguageTask):
+    """One of two states after a string of bits."""
 
     @property
     def classes(self) -> int:
@@ -115,6 +111,15 @@ class EvenPairs(LanguageTask):
 
     def symbols(self, length: int, count: int, rng: np.random.Generator) -> Integers:
         return rng.integers(0, 2, (count, length))
+
+
+@dataclass(frozen=True)
+class EvenPairs(_BitsTask):
+    """Whether the pairs 01 and 10 in a string of bits are even (0) or odd (1) in number."""
+
+    @property
+    def kind(self) -> str:
+        return "even-pairs"
 
     def states(self, strings: Integers) -> Integers:
         changes = strings[:, 1:] != strings[:, :-1]
@@ -122,19 +127,12 @@ class EvenPairs(LanguageTask):
 
 
 @dataclass(frozen=True)
-class ParityCheck(LanguageTask):
+class ParityCheck(_BitsTask):
     """Whether the ones in a string of bits are even (0) or odd (1) in number."""
 
     @property
     def kind(self) -> str:
         return "parity-check"
-
-    @property
-    def classes(self) -> int:
-        return 2
-
-    def symbols(self, length: int, count: int, rng: np.random.Generator) -> Integers:
-        return rng.integers(0, 2, (count, length))
 
     def states(self, strings: Integers) -> Integers:
         return strings.cumsum(axis=1) % 2

@@ -312,6 +312,15 @@ def test_loss_by_position():
         comparison.position_figure(sample_result())
 
 
+def test_the_knee_is_marked_on_its_line():
+    result = with_positions(sample_result(MAIN))
+    for row, knee in zip(result["variants"], (512, None, 64, 8192), strict=True):
+        row |= {"knee": knee, "knee_ci95": [None, None]}
+    for trace, row in zip(comparison.position_figure(result).data, result["variants"], strict=True):
+        marked = [x for x, size in zip(trace.x, trace.marker.size, strict=True) if size]
+        assert marked == ([] if row["knee"] is None else [row["knee"]])
+
+
 def test_loss_by_position_stands_below_loss_and_delta():
     result = with_positions(sample_result(MAIN))
     alone, both = comparison.comparison_figure(result), comparison.position_figure(result)

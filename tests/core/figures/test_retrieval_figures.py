@@ -100,13 +100,13 @@ def test_both_themes_have_their_own_paper(make, result):
 
 def test_markdown_tables_hold_the_numbers():
     gain = gain_table(copy_result()).splitlines()
-    assert gain[0] == "| gain | 256 | 1× (512) | 2× (1,024) | 4× (2,048) |"
+    assert gain[0] == "| gain | 256 | 1× (512) | 2× (1,024) | 4× (2,048) | effective length |"
     assert gain[3].startswith("| `lssar:p=15` | +2.540 ±0.050 |")
-    assert gain[3].endswith("| −0.019 ±0.050 |")
+    assert gain[3].endswith("| −0.019 ±0.050 | 512 |")
     assert "| 6.380 ±0.400 |" in control_table(copy_result())
     accuracy = accuracy_table(recall_result()).splitlines()
     assert accuracy[2] == (
-        "| `softmax` | 100.0 (97.1–100.0) | 99.8 (97.1–100.0) | 46.7 (38–55) | 10.2 (6–17) |"
+        "| `softmax` | 100.0 (97.1–100.0) | 99.8 (97.1–100.0) | 46.7 (38–55) | 10.2 (6–17) | 512 |"
     )
     distance = distance_table(recall_result()).splitlines()
     assert distance[0] == "| % right at 2,048, distance | ≤ 128 | ≤ 256 | ≤ 2,048 |"

@@ -161,15 +161,6 @@ def test_one_head_is_windowed_and_all_else_is_as_it_was(variant):
 # the result
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    names = ("softmax", "lssar:p=15")
-    saved = [tiny.save(folder / str(i), tiny.model(name)) for i, name in enumerate(names)]
-    loaded = [load_checkpoint(path) for path in saved]
-    return [Row(one.config.variant, one) for one in loaded]
-
-
 def measured(rows, watch=None, **changes):
     request = {"length": 64, "documents": tiny.documents(4), "texts": 3}
     return ablate(

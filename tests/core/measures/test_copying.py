@@ -161,15 +161,6 @@ def test_batches_do_not_change_the_losses(samples, monkeypatch):
 # the result
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    names = ("softmax", "lssar:p=15")
-    saved = [tiny.save(folder / str(i), tiny.model(name)) for i, name in enumerate(names)]
-    loaded = [load_checkpoint(path) for path in saved]
-    return [Row(one.config.variant, one) for one in loaded]
-
-
 def measured(rows, watch=None, **changes):
     request = {"lengths": LENGTHS, "block": BLOCK, "documents": tiny.documents(6), "samples": 4}
     return copy_retrieval(

@@ -20,15 +20,6 @@ from freeatten_core.models.rows import Row
 LENGTH, LENGTHS = 100, [16, 32, 64]
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    names = ("softmax", "lssar:p=15")
-    saved = [tiny.save(folder / str(i), tiny.model(name)) for i, name in enumerate(names)]
-    loaded = [load_checkpoint(path) for path in saved]
-    return [Row(one.config.variant, one) for one in loaded]
-
-
 def surveyed(rows, **changes):
     request = {"length": LENGTH, "documents": tiny.documents(4), "texts": 3, "by_length": True}
     return survey(

@@ -1,0 +1,56 @@
+"""In the tab Map, the loss of every token of the text that is read."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..server.analyses import Analyses, Analysis
+from ..server.answers import Answer
+from ..server.jobs import Advance
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["functions"]
+
+
+def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
+    """What the page can call."""
+
+    def start_losses(id: str) -> Answer:
+        """Begins to score every token of an analysis."""
+        found = analyses.get(id)
+        return {
+            "job": analyses.jobs.start(
+                "analysis", lambda advance: _scored(analyses, found, advance)
+            )
+        }
+
+    return [start_losses]
+
+
+def _scored(analyses: Analyses, found: Analysis, advance: Advance) -> Answer:
+    """Loss and Δ by token, float32 as base64."""
+    from freeatten_core.basics.progress import Meter
+    from freeatten_core.measures.by_token import losses_by_token, token_cost
+
+    capture = found.capture
+    row = analyses.models.row(found.asked.checkpoint)
+    advance(0, 1)
+    meter = Meter(token_cost(capture.length, capture.train_length), advance)
+    model = row.checkpoint.model.with_modifiers(row.variant, capture.length)
+    losses = losses_by_token(
+        model.token_losses,
+        capture.tokens,
+        capture.train_length,
+        device=next(model.parameters()).device,
+        advance=meter.add,
+    )
+    return {"loss": _text(losses.loss), "delta": _text(losses.delta)}
+
+
+def _text(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode("ascii")
