@@ -181,6 +181,22 @@ def attend(
     if plain and value.shape[-1] == query.shape[-1]:  # of other widths it makes L×L scores
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
         return mixed.transpose(1, 2).contiguous(), None
+    mixed = _by_panels(query, key, value, attention_mask, scale, window, softcap, s_aux)
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+def _by_panels(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rule: Rule,
+    scale: float,
+    window: int,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """(B, heads, L, width of a value), some rows at a time; as many heads of keys as of queries."""
+    length = key.shape[2]
     rows = max(1, min(PANEL_ROWS, SCORES // (query.shape[0] * query.shape[1] * length)))
     mixed = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
@@ -190,11 +206,11 @@ def attend(
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
         at = torch.arange(first, end, device=query.device)
-        seen = attention_mask.visible(at[start - first :], at)
+        seen = rule.visible(at[start - first :], at)
         seen = seen & (at[start - first :, None] - at < window)
-        weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), s_aux)
+        weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), sinks)
         mixed[:, :, start:end] = weights.to(value.dtype) @ value[:, :, first:end]
-    return mixed.transpose(1, 2).contiguous(), None
+    return mixed
 
 
 def _by_operator(
