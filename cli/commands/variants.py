@@ -37,7 +37,7 @@ def variants(
         console.print(table)
         console.print()
     console.print(
-        "Typed together: VARIANT[:p=POWER][+MODIFIER[:OPTION]]…, as in lssar:p=15+rerope or "
+        "Typed together: VARIANT[:OPTION]…[+MODIFIER[:OPTION]]…, as in lssar:p=15+rerope or "
         "softmax+swap:to=softmax-ls. freeatten checkpoints lists the shipped weights.",
         highlight=False,
     )

@@ -9,11 +9,13 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
     SHARPENED,
+    SHORT,
     SOURCES,
     AlignBy,
     Variant,
@@ -110,6 +112,26 @@ def _options() -> list[dict[str, str]]:
             "option": ":s=NUMBER",
             "meaning": "of cosine: what the cosine is multiplied with; "
             f"{COSINE_SCALE:g} when left out",
+        },
+        {
+            "option": ":position=POSITION",
+            "meaning": "trained: "
+            + "; ".join(f"{n}, {k.meaning}" for n, k in POSITIONS.items())
+            + ". alibi/none: half the heads of each; rope@128-none: by turns a layer that sees 128 "
+            "keys and one that sees all",
+        },
+        {
+            "option": ":gate=forget",
+            "meaning": "trained, where rows are divided by their sum: a pair keeps what a learned "
+            "gate of every token between leaves of it (arXiv 2503.02130)",
+        },
+        {
+            "option": ":output=gated",
+            "meaning": "trained: the heads' outputs times sigmoid(W x) (arXiv 2505.06708)",
+        },
+        {
+            "option": ", ".join(SHORT),
+            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
         },
         {
             "option": "stages:score=…:positivity=…:normalise=…",

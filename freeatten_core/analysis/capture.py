@@ -29,6 +29,7 @@ from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import on_device
+from freeatten_core.models.interface import Reading
 from freeatten_core.models.modifiers import window_of
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
@@ -70,7 +71,7 @@ class LayerCapture:
     rows: RowStatistics | None
     """(H, L) float32 each, of query and key as kept; None when not asked for."""
     terms: ScoreTerms = NO_TERMS
-    """What the layer's scores were given, a row a head."""
+    """What the layer's scores were given, a row a head; its decay is (1, H, L)."""
     window: int | None = None
     """A row sees at most this many keys, its own included."""
 
@@ -208,7 +209,7 @@ def capture(
     window = window_of(variant, config.train_length)
     statistics = STATISTICS_COST if with_statistics else 0
     meter = Meter(score_cost(config, length, chosen, statistics, window), advance)
-    keeper = _Keeper(variant.computes, window, chosen, dtype, with_statistics, meter)
+    keeper = _Keeper(chosen, dtype, with_statistics, meter)
     model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
     with without_autocast(), suppress(_EnoughError):
         model.hidden(tokens.to(device)[None], observe=keeper.observe)
@@ -239,33 +240,31 @@ class _Keeper:
 
     def __init__(
         self,
-        computed: Computed,
-        window: int | None,
         layers: Sequence[int],
         dtype: torch.dtype,
         with_statistics: bool,
         meter: Meter,
     ) -> None:
-        self.computed, self.window, self.layers, self.dtype = computed, window, layers, dtype
+        self.layers, self.dtype = layers, dtype
         self.with_statistics, self.meter = with_statistics, meter
         self.kept: dict[int, LayerCapture] = {}
 
-    def observe(self, layer: int, query: Tensor, key: Tensor) -> None:
-        """query (1, H, L, D), key (1, Hkv, L, D), after the rotation."""
+    def observe(self, layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
+        """query (1, H, L, D), key (1, Hkv, L, D), as the scores see them."""
         if layer in self.layers:
-            self.kept[layer] = self._capture(query, key)
+            self.kept[layer] = self._capture(query, key, reading)
         if layer == self.layers[-1]:
             raise _EnoughError
 
-    def _capture(self, query: Tensor, key: Tensor) -> LayerCapture:
-        if isinstance(self.computed, OwnFunctionName):
-            query, key = own_function.as_scores(query, key, self.computed)
+    def _capture(self, query: Tensor, key: Tensor, reading: Reading) -> LayerCapture:
+        if isinstance(reading.computed, OwnFunctionName):
+            query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        kept = LayerCapture(query[0], key[0], None, window=self.window)
+        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window)
         if not self.with_statistics:
             return kept
-        return replace(kept, rows=_statistics(kept, self.computed, self.meter))
+        return replace(kept, rows=_statistics(kept, reading.computed, self.meter))
 
 
 def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStatistics:
@@ -300,6 +299,7 @@ def _attend_in_parts(
     /,
     *,
     window: int | None = None,
+    terms: ScoreTerms = NO_TERMS,
     **others: Any,
 ) -> Tensor:
     """Attention by blocks of queries, each against the keys it sees, to report progress."""
@@ -316,6 +316,7 @@ def _attend_in_parts(
             value[:, :, :stop],
             computed,
             window=window,
+            terms=terms.of_keys(0, stop),
             **others,
         )
         meter.add(seen_scores(heads, stop - start, stop, window))

@@ -82,7 +82,8 @@ def row_stages(
     start = position + 1 - count
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1].cpu().double()[None, None]
-    terms = found.terms.of_head(head).map(lambda each: each.cpu().double())
+    terms = found.terms.of_head(head).of_keys(start, position + 1)
+    terms = terms.map(lambda each: each.cpu().double())
     result = staged.stages(row, seen, stages, **terms._asdict())
     offset = float(result.offset)
     sharpened = stages.sharpen is not None

@@ -63,8 +63,9 @@ SCRIPTS = (
 """In the order in which they are put together."""
 ROW_ARRAYS = ("scale", "bias", "gain", "out", "rise", "last")
 ARRAYS = ("query", "key", "key_scale", *ROW_ARRAYS)
-OPTIONAL_ARRAYS = ("first", "by_distance", "carry")
-"""Of a map whose rows see a window, whose scores depend on the distance, of stick-breaking."""
+OPTIONAL_ARRAYS = ("first", "by_distance", "decay", "carry")
+"""Of a map whose rows see a window, whose scores depend on the distance, whose model forgets, of
+stick-breaking."""
 DTYPES = {"query": "float16", "key": "float16", "last": "int32", "first": "int32"}
 METADATA = ("positivity", "top_log2", "floor_log2")
 ALIGNMENT = 4

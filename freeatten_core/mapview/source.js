@@ -101,7 +101,8 @@ class PayloadSource {
     const at = (/** @type {string} */ name) => this.rows[name].data[query];
     const [scale, bias, gain, out, rise] = ["scale", "bias", "gain", "out", "rise"].map(at);
     const row = { scale, bias, gain, out, rise };
-    return weightFormula(this.computed, row, this.rows.key_scale.data, this.byDistance(query));
+    const keyScale = this.rows.key_scale.data;
+    return weightFormula(this.computed, row, keyScale, this.byDistance(query), this.forgotten(query));
   }
 
   /** What a row's scores gain by the distance of a key. @param {number} query */
@@ -110,6 +111,14 @@ class PayloadSource {
     if (!gained) return () => 0;
     const own = this.last(query);
     return (/** @type {number} */ key) => gained[Math.min(Math.max(own - key, 0), gained.length - 1)];
+  }
+
+  /** The logarithm of what a gate keeps of a key in a row; null without one. @param {number} query */
+  forgotten(query) {
+    const sum = this.rows.decay?.data;
+    if (!sum) return null;
+    const own = sum[Math.max(this.last(query), 0)];
+    return (/** @type {number} */ key) => Math.min(own - sum[key], 0);
   }
 
   /** @param {number} query @param {number} key */

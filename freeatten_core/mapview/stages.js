@@ -18,11 +18,18 @@ const POSITIVITY = {
  * A row's weights: (dot product, key) => weight, below 0 for an exact zero.
  * @param {Computed} computed @param {RowRecipe} row @param {ArrayLike<number>} keyScale
  * @param {(key: number) => number} apart  what the score gains by the distance of a key
+ * @param {((key: number) => number) | null} forgotten  the logarithm of what a gate keeps of a key
  */
-function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale, apart) {
+function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale, apart,
+  forgotten) {
   const positive = POSITIVITY[positivity];
-  const share = (/** @type {number} */ dot, /** @type {number} */ key) =>
-    gain * positive(scale * keyScale[key] * dot + bias + apart(key));
+  const score = (/** @type {number} */ dot, /** @type {number} */ key) =>
+    scale * keyScale[key] * dot + bias + apart(key);
+  const share = (/** @type {number} */ dot, /** @type {number} */ key) => {
+    if (!forgotten) return gain * positive(score(dot, key));
+    if (positivity === "exp") return gain * positive(score(dot, key) + forgotten(key));
+    return gain * positive(score(dot, key)) * Math.exp(forgotten(key));
+  };
   if (power === null) return share;
   return (/** @type {number} */ dot, /** @type {number} */ key) => {
     const above = share(dot, key) - rise;

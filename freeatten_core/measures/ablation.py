@@ -113,7 +113,7 @@ class SingleHeads:
     def __init__(self, model: Model, tokens: Tensor, window: int) -> None:
         """tokens (1, L + 1)."""
         self.window, self._model, self._targets = window, copy.copy(model), tokens[:, 1:]
-        self._angles = model.rope.table(tokens.shape[1] - 1, tokens.device)
+        self._places = model.places(tokens.shape[1] - 1, tokens.device)
         self._hidden = [model.embedding(tokens[:, :-1])]
         self._mixed: list[Tensor] = []
         for layer in range(model.config.layers):
@@ -144,7 +144,7 @@ class SingleHeads:
         return self._mixed[-1]
 
     def _layer(self, layer: int, hidden: Tensor, attend: Attend) -> Tensor:
-        return self._model.layer(layer, hidden, self._angles, attend)
+        return self._model.layer(layer, hidden, self._places, attend)
 
 
 # Measuring
@@ -158,6 +158,11 @@ def _check_request(request: AblateRequest) -> None:
                 f"{row.variant} computes a function of one's own, which sees all keys at once: "
                 "nothing can be hidden from a head of it; freeatten compare, entropy and map "
                 "take it"
+            )
+        if not row.variant.setting.is_rotary:
+            raise UsageError(
+                f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
+                "forget none; take a row whose name has no position and no gate"
             )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:

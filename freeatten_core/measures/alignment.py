@@ -19,6 +19,7 @@ from torch import Tensor
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.selection import Text
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.interface import Reading
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.variant import Variant
 
@@ -120,7 +121,7 @@ def fit_temperatures(
             variant, longest, {longest: temperature, length: temperature}
         )
         windows = _windows(texts, length).to(device)
-        return _mean(changed, variant, align.by, windows, reported)
+        return _mean(changed, align.by, windows, reported)
 
     def distance(length: int, log_temperature: float) -> float:
         return mean_at(length, math.exp(log_temperature)) - wanted
@@ -162,14 +163,13 @@ def _in_all(announced: float, advance: Advance) -> Iterator[Advance]:
     advance(left)
 
 
-def _mean(
-    model: Model, variant: Variant, statistic: str, windows: Tensor, advance: Advance
-) -> float:
+def _mean(model: Model, statistic: str, windows: Tensor, advance: Advance) -> float:
     """Of the last half of the rows of windows (n, length), over layers and heads."""
     found: list[Tensor] = []
 
-    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        rows = row_statistics(query, key, variant.computes, enable_gqa=True)
+    def observe(_layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
+        given = {"enable_gqa": True, "window": reading.window, **reading.terms._asdict()}
+        rows = row_statistics(query, key, reading.computed, **given)
         values: Tensor = getattr(rows, statistic)
         found.append(values[..., windows.shape[1] // 2 :].double().mean(dim=(1, 2)))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from freeatten_core.data.selection import Text
 from freeatten_core.models.decoder import LOSS_TOKENS, Model
-from freeatten_core.models.modifiers import window_of
+from freeatten_core.models.interface import Reading
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
@@ -41,12 +41,12 @@ def precision_entry(
         losses: of those texts.
         advance: called with the cost of each text's pass.
     """
-    computed, sums, bad_logits = variant.computes, [0.0], 0
+    sums, bad_logits = [0.0], 0
     summed = _sums_to_one(variant)
-    window = window_of(variant, losses.train_length)
 
-    def observe(_layer: int, query: Tensor, key: Tensor) -> None:
-        found = row_statistics(query, key, computed, enable_gqa=True, window=window).row_sum
+    def observe(_layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
+        given = {"enable_gqa": True, "window": reading.window, **reading.terms._asdict()}
+        found = row_statistics(query, key, reading.computed, **given).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:

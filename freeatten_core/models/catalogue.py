@@ -28,7 +28,8 @@ def shipped(kind: str = MODELS) -> list[str]:
 
 def slug(variant: Variant | str) -> str:
     """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
-    return str(Variant.parse(variant).trained).replace(":", "-").replace("=", "")
+    name = str(Variant.parse(variant).trained)
+    return name.translate(str.maketrans(":/", "-_", "=@"))
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:

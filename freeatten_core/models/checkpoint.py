@@ -22,7 +22,7 @@ from freeatten_core.variants.stages import OwnFunctionName
 
 from .catalogue import locate
 from .config import ModelConfig
-from .decoder import Model, parameter_shapes
+from .decoder import Model, kept_type, parameter_shapes
 from .format import (
     CARD,
     CONFIG,
@@ -122,7 +122,7 @@ def save_checkpoint(
         ContentError: the disk is full or the folder cannot be written.
     """
     weights = {
-        name: weight.detach().to("cpu", torch.bfloat16).contiguous()
+        name: weight.detach().to("cpu", kept_type(name)).contiguous()
         for name, weight in model.named_parameters()
     }
     with replacing_folder(folder) as temporary:

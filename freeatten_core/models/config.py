@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.variants.variant import Variant
 
 __all__ = ["ModelConfig"]
@@ -11,7 +14,11 @@ __all__ = ["ModelConfig"]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that shapes a model; `checkpoint` gives it its file format."""
+    """Everything that shapes a model; `checkpoint` gives it its file format.
+
+    Raises:
+        UsageError: positions that the variant's name gives the model's layers or heads cannot be.
+    """
 
     variant: Variant
     train_length: int
@@ -22,6 +29,26 @@ class ModelConfig:
     kv_heads: int
     mlp_width: int
     rope_base: float
+    slopes: tuple[tuple[float, ...], ...] | None = None
+    """Of every layer and head; None for those that the variant's name gives."""
+
+    def __post_init__(self) -> None:
+        shared = self.heads // self.kv_heads
+        for each in self.positions:
+            if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
+                raise UsageError(
+                    f"position {self.variant.setting.position} rotates some of the {shared} heads "
+                    "that share a key; it must be all of them or none"
+                )
+
+    @cached_property
+    def positions(self) -> tuple[LayerPosition, ...]:
+        """One a layer, with its numbers."""
+        named = self.variant.setting.position.of_model(self.layers, self.heads)
+        if self.slopes is None:
+            return named
+        pairs = zip(named, self.slopes, strict=True)
+        return tuple(replace(layer, slopes=slopes) for layer, slopes in pairs)
 
     @property
     def head_dim(self) -> int:

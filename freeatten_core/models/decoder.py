@@ -1,58 +1,134 @@
 """A small decoder-only language model with any attention variant.
 
-RMSNorm before each block, rotary positions, SwiGLU, tied embeddings, no biases.
+RMSNorm before each block, SwiGLU, tied embeddings, no biases; rotary positions and no gates unless
+the variant's name says otherwise.
 """
 
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freeatten_core.basics.seeds import generator
-from freeatten_core.ops.call import Attend
+from freeatten_core.ops.call import Attend, ScoreTerms
 from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.positions.rope import Rope, rotate
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
-from .interface import Observe
-from .modifiers import QueryFactor, Temperatures, modified_attention, query_factor, scaled_rope
+from .interface import Observe, Reading
+from .modifiers import (
+    QueryFactor,
+    Temperatures,
+    modified_attention,
+    narrower,
+    query_factor,
+    scaled_rope,
+    window_of,
+)
 
-__all__ = ["LOSS_TOKENS", "Attention", "Block", "Mlp", "Model", "parameter_shapes"]
+__all__ = [
+    "LOSS_TOKENS",
+    "Attention",
+    "Block",
+    "Mlp",
+    "Model",
+    "Places",
+    "kept_type",
+    "parameter_shapes",
+]
 
 LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
 
 
+FORGET_BIAS = 4.0
+"""Of a forget gate at the start: a token keeps 98 %, a hundred tokens 16 %."""
+
+
+class Places(NamedTuple):
+    """What tells the positions of a text apart, kept by who reads many of one length."""
+
+    angles: tuple[Tensor, Tensor]
+    """cos and sin of every position, (L, D / 2) each."""
+    slopes: Tensor
+    """What every head's scores lose by a token, (layers, H)."""
+
+
 class Attention(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.position = config, config.positions[layer]
         kv_width = config.head_dim * config.kv_heads
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, kv_width, bias=False)
         self.value = nn.Linear(config.width, kv_width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
+        setting = config.variant.setting
+        self.forget = nn.Linear(config.width, config.heads) if setting.gate else None
+        gated = setting.output == "gated"
+        self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
 
     def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(hidden), self.config.heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
-        return rotate(query, *angles), rotate(key, *angles)
+        turns = self.position.turns
+        shared = self.config.heads // self.config.kv_heads
+        return _turned(query, turns, angles), _turned(key, turns[::shared], angles)
 
-    def mix(self, hidden: Tensor, query: Tensor, key: Tensor, attend: Attend) -> Tensor:
+    def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
+        """What scores are given: the fall with the distance, and what is forgotten."""
+        falls = any(self.position.slopes)
+        return ScoreTerms(
+            distance_slope=slopes if falls else None,
+            decay=None if self.forget is None else self._kept(self.forget, hidden),
+        )
+
+    @staticmethod
+    def _kept(forget: nn.Linear, hidden: Tensor) -> Tensor:
+        """`c_i = Σ_{l ≤ i} log σ(w·x_l + b)` (arXiv 2503.02130), (B, H, L) in the weights' type:
+        in bfloat16 a sum of hundreds has steps of one."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            gate = forget(hidden.to(forget.weight.dtype))
+            return F.logsigmoid(gate).cumsum(1).transpose(1, 2)
+
+    def mix(
+        self, hidden: Tensor, query: Tensor, key: Tensor, attend: Attend, terms: ScoreTerms
+    ) -> Tensor:
         value = self._split(self.value(hidden), self.config.kv_heads)
-        mixed = attend(query, key, value, self.config.variant.computes)
-        joined: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        given: dict[str, Any] = {} if terms.is_empty else {"terms": terms}
+        if self.position.window is not None:
+            given["window"] = self.position.window
+        mixed = attend(query, key, value, self.config.variant.computes, **given)
+        flat = mixed.transpose(1, 2).flatten(2)
+        if self.output_gate is not None:
+            flat = flat * torch.sigmoid(self.output_gate(hidden))
+        joined: Tensor = self.out(flat)
         return joined
 
     @staticmethod
     def _split(projected: Tensor, heads: int) -> Tensor:
         batch, length, width = projected.shape
         return projected.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def _turned(vectors: Tensor, turns: Sequence[bool], angles: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, H, L, D) with those heads rotated that turn."""
+    if all(turns):
+        return rotate(vectors, *angles)
+    if not any(turns):
+        return vectors
+    heads = torch.split(vectors, 1, dim=1)
+    return torch.cat(
+        [rotate(head, *angles) if turn else head for head, turn in zip(heads, turns, strict=True)],
+        dim=1,
+    )
 
 
 class Mlp(nn.Module):
@@ -68,10 +144,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.width, eps=1e-6)
-        self.attention = Attention(config)
+        self.attention = Attention(config, layer)
         self.mlp_norm = nn.RMSNorm(config.width, eps=1e-6)
         self.mlp = Mlp(config)
 
@@ -87,21 +163,25 @@ class Model(nn.Module):
         self.config = config
         self.attend: Attend = grouped_attention
         self.query_factor: QueryFactor | None = None
+        self.reading = Reading(config.variant.computes)
         self.rope = Rope(config.head_dim, config.rope_base, config.train_length)
         # filled later; to draw it on the meta device takes 1.2 s of imports
         empty = torch.empty(config.vocab_size, config.width)
         self.embedding = nn.Embedding(config.vocab_size, config.width, _weight=empty)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
-        """Normal weights of one deviation; those that write to the residual, less with depth."""
+        """Normal weights of one deviation; those that write to the residual, less with depth.
+
+        Gates are drawn last, so that models with and without them begin with the same weights.
+        """
         draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
-            for name, weight in self.named_parameters():
+            for name, weight in sorted(self.named_parameters(), key=lambda each: _gates(each[0])):
                 if weight.ndim == 1:
-                    weight.fill_(1.0)
+                    weight.fill_(FORGET_BIAS if _gates(name) else 1.0)
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
@@ -125,30 +205,32 @@ class Model(nn.Module):
         model.__dict__.update(self.__dict__)
         model.rope = scaled_rope(self.rope, variant, longest)
         model.attend = modified_attention(self.attend, model.rope, variant)
+        model.reading = Reading(variant.computes, window_of(variant, self.config.train_length))
         model.query_factor = query_factor(
             variant, self.config.train_length, self.config.head_dim, temperatures
         )
         return model
 
+    def places(self, length: int, device: torch.device) -> Places:
+        """What the layers need to tell the positions of a text apart."""
+        slopes = [each.slopes for each in self.config.positions]
+        return Places(self.rope.table(length, device), torch.tensor(slopes, device=device))
+
     def hidden(
-        self,
-        tokens: Tensor,
-        *,
-        angles: tuple[Tensor, Tensor] | None = None,
-        observe: Observe | None = None,
+        self, tokens: Tensor, *, places: Places | None = None, observe: Observe | None = None
     ) -> Tensor:
         """The final hidden states (B, L, width), normalised.
 
         Args:
             tokens: (B, L).
-            angles: cos and sin of every position, when the caller keeps them.
-            observe: called with every layer's query and key.
+            places: of a text of L tokens, when the caller keeps them.
+            observe: called with what every layer gives its attention.
         """
         hidden = self.embedding(tokens)
-        if angles is None:
-            angles = self.rope.table(tokens.shape[1], tokens.device)
+        if places is None:
+            places = self.places(tokens.shape[1], tokens.device)
         for layer in range(len(self.blocks)):
-            hidden = self.layer(layer, hidden, angles, self.attend, observe)
+            hidden = self.layer(layer, hidden, places, self.attend, observe)
         final: Tensor = self.final_norm(hidden)
         return final
 
@@ -156,19 +238,22 @@ class Model(nn.Module):
         self,
         layer: int,
         hidden: Tensor,
-        angles: tuple[Tensor, Tensor],
+        places: Places,
         attend: Attend,
         observe: Observe | None = None,
     ) -> Tensor:
         """One layer's hidden states from those of the layer below, (B, L, width) each."""
         block = cast("Block", self.blocks[layer])
-        normed = block.attention_norm(hidden)
-        query, key = block.attention.query_key(normed, angles)
-        if self.query_factor is not None:
+        attention, normed = block.attention, block.attention_norm(hidden)
+        query, key = attention.query_key(normed, places.angles)
+        terms = attention.terms(normed, places.slopes[layer])
+        window = attention.position.window
+        if self.query_factor is not None and window is None:  # a local row sees few keys anyway
             query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
-            observe(layer, query, key)
-        hidden = hidden + block.attention.mix(normed, query, key, attend)
+            seen = narrower(self.reading.window, window)
+            observe(layer, query, key, replace(self.reading, window=seen, terms=terms))
+        hidden = hidden + attention.mix(normed, query, key, attend, terms)
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
         return above
 
@@ -197,6 +282,16 @@ class Model(nn.Module):
             )
         ]
         return torch.cat(losses).view(targets.shape)
+
+
+def kept_type(name: str) -> torch.dtype:
+    """What a checkpoint keeps a parameter in: what is summed over a text is not rounded."""
+    return torch.float32 if ".forget." in name else torch.bfloat16
+
+
+def _gates(name: str) -> bool:
+    """Whether a parameter is a gate's."""
+    return ".forget." in name or ".output_gate." in name
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

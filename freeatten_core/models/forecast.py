@@ -98,6 +98,9 @@ def parameter_count(config: ModelConfig) -> int:
     """Numbers in a model's weights."""
     width, kv_width = config.width, config.kv_heads * config.head_dim
     layer = 2 * width * (width + kv_width) + 3 * width * config.mlp_width + 2 * width
+    setting = config.variant.setting
+    layer += 0 if setting.gate is None else (width + 1) * config.heads
+    layer += 0 if setting.output is None else width * width
     return config.vocab_size * width + config.layers * layer + width
 
 

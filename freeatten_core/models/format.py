@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from freeatten_core.basics.errors import ContentError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.tokenizer import PROBE
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.positions.layout import LayerPosition
+from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
@@ -33,7 +36,9 @@ __all__ = [
     "read_tokenizer",
 ]
 
-FORMAT = 1
+PLAIN_FORMAT, FORMAT = 1, 2
+"""Models that are rotary throughout and have no gate are written in format 1, which says no more
+of a position than its base; the others in format 2."""
 CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE = (
     "config.json",
     "model.safetensors",
@@ -65,7 +70,7 @@ _KEYS = (
 
 def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:
     return {
-        "format": FORMAT,
+        "format": PLAIN_FORMAT if config.variant.setting == PLAIN_SETTING else FORMAT,
         "variant": str(config.variant),
         **_function_json(config.variant),
         "train_length": config.train_length,
@@ -75,10 +80,20 @@ def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]
         "heads": config.heads,
         "kv_heads": config.kv_heads,
         "mlp_width": config.mlp_width,
-        "position": {"kind": "rope", "base": config.rope_base},
+        "position": _position_json(config),
         "seed": seed,
         "steps": steps,
     }
+
+
+def _position_json(config: ModelConfig) -> dict[str, Any]:
+    if config.variant.setting == PLAIN_SETTING:
+        return {"kind": "rope", "base": config.rope_base}
+    layers = [
+        {"heads": list(each.kinds), "slopes": list(each.slopes), "window": each.window}
+        for each in config.positions
+    ]
+    return {"kind": "layers", "base": config.rope_base, "layers": layers}
 
 
 def _function_json(variant: Variant) -> dict[str, str]:
@@ -97,20 +112,13 @@ def read_config(path: Path) -> ModelConfig:
     """
     values = read_json(path)
     found = values.get("format")
-    if type(found) is not int or found != FORMAT:  # True and 1.0 equal 1
+    if type(found) is not int or found not in (PLAIN_FORMAT, FORMAT):  # True and 1.0 equal 1
         raise ContentError(
-            f"{path}: format is {found!r}; this reads format {FORMAT} only, checkpoints written "
-            "by freeatten train"
+            f"{path}: format is {found!r}; this reads formats {PLAIN_FORMAT} and {FORMAT} only, "
+            "checkpoints written by freeatten train"
         )
     _check_keys(path, "", values, _KEYS)
     sizes = {name: _size(path, values, name) for name in _LIMITS}
-    position = values.get("position")
-    base = position.get("base") if isinstance(position, dict) else None
-    if not isinstance(position, dict) or position.get("kind") != "rope":
-        raise ContentError(f"{path}: position is {position!r}; its kind must be 'rope'")
-    _check_keys(path, "position.", position, ("kind", "base"))
-    if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
-        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be above 1 and below 1e12")
     if sizes["width"] % (2 * sizes["heads"]) or sizes["heads"] % sizes["kv_heads"]:
         raise ContentError(
             f"{path}: width {sizes['width']}, heads {sizes['heads']}, kv_heads "
@@ -120,7 +128,59 @@ def read_config(path: Path) -> ModelConfig:
         variant = Variant.parse(values["variant"])
     except (KeyError, TypeError, ValueError) as error:
         raise ContentError(f"{path}: variant is not one: {error}") from error
-    return ModelConfig(variant=variant, rope_base=float(base), **sizes)
+    kind = "rope" if found == PLAIN_FORMAT else "layers"
+    base = _rope_base(path, values.get("position"), kind)
+    if found == PLAIN_FORMAT and variant.setting != PLAIN_SETTING:
+        raise ContentError(
+            f"{path}: variant is {variant}, whose positions and gates format {PLAIN_FORMAT} cannot "
+            f"say; its format must be {FORMAT}"
+        )
+    try:
+        named = ModelConfig(variant=variant, rope_base=base, slopes=None, **sizes)
+    except UsageError as error:
+        raise ContentError(f"{path}: {error}") from error
+    if found == PLAIN_FORMAT:
+        return named
+    return replace(named, slopes=_slopes(path, values["position"].get("layers"), named))
+
+
+def _rope_base(path: Path, position: object, kind: str) -> float:
+    """The base of what is rotated, from an object of that kind."""
+    base = position.get("base") if isinstance(position, dict) else None
+    if not isinstance(position, dict) or position.get("kind") != kind:
+        raise ContentError(f"{path}: position is {position!r}; its kind must be {kind!r}")
+    known = ("kind", "base") if kind == "rope" else ("kind", "base", "layers")
+    _check_keys(path, "position.", position, known)
+    if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
+        raise ContentError(f"{path}: the RoPE base is {base!r}; it must be above 1 and below 1e12")
+    return float(base)
+
+
+def _slopes(path: Path, layers: object, named: ModelConfig) -> tuple[tuple[float, ...], ...]:
+    """Of every layer and head; the layers are as the variant names them."""
+    if not isinstance(layers, list) or len(layers) != named.layers:
+        raise ContentError(f"{path}: position.layers must be {named.layers} objects, one a layer")
+    return tuple(
+        _layer_slopes(path, layer, each)
+        for layer, each in zip(layers, named.positions, strict=True)
+    )
+
+
+def _layer_slopes(path: Path, layer: object, named: LayerPosition) -> tuple[float, ...]:
+    wanted = {"heads": list(named.kinds), "window": named.window}
+    if not isinstance(layer, dict) or {key: layer.get(key) for key in wanted} != wanted:
+        raise ContentError(
+            f"{path}: position.layers holds {layer!r}; by its variant it has {json.dumps(wanted)}"
+        )
+    _check_keys(path, "position.layers.", layer, ("heads", "slopes", "window"))
+    found = layer.get("slopes")
+    if not isinstance(found, list) or [type(each) for each in found] != [float] * len(named.kinds):
+        raise ContentError(f"{path}: slopes is {found!r}; it must be a number a head, such as 0.25")
+    for slope, usual in zip(found, named.slopes, strict=True):
+        if not (0 < slope <= 1 if usual else slope == 0):
+            legal = "above 0 and at most 1" if usual else "0.0, because its head has no alibi"
+            raise ContentError(f"{path}: a slope is {slope}; it must be {legal}")
+    return tuple(found)
 
 
 def read_task(path: Path) -> dict[str, Any] | None:

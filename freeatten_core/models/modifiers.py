@@ -28,6 +28,7 @@ __all__ = [
     "QueryFactor",
     "Temperatures",
     "modified_attention",
+    "narrower",
     "query_factor",
     "scaled_rope",
     "window_of",
@@ -59,6 +60,12 @@ def window_of(variant: Variant, train_length: int) -> int | None:
     return train_length if variant.modifier("window") is not None else None
 
 
+def narrower(one: int | None, other: int | None) -> int | None:
+    """The smaller of two windows; None sees all."""
+    known = [each for each in (one, other) if each is not None]
+    return min(known, default=None)
+
+
 def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
     """An attention operator under `swap`, `window` and `rerope`; it computes all of them."""
     window = window_of(variant, rope.train_length)
@@ -84,7 +91,8 @@ class _ModifiedAttention:
     def __call__(
         self, query: Tensor, key: Tensor, value: Tensor, _: Computed, /, **others: Any
     ) -> Tensor:
-        asked = {"window": self.window, "familiar": self.familiar}
+        own = others.get("window")  # of a layer that sees fewer keys than all
+        asked = {"window": narrower(self.window, own), "familiar": self.familiar}
         others |= {name: each for name, each in asked.items() if each is not None}
         return self.attend(query, key, value, self.computed, **others)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.rope import Rope
+from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
 
@@ -56,27 +57,6 @@ class Familiar:
     """The growth of the score with N is undone beyond the training length."""
 
 
-class Attend(Protocol):
-    """A causal attention operator that models call; a wrapper hands on every argument."""
-
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        computed: Computed,
-        /,
-        *,
-        window: int | None = None,
-        familiar: Familiar | None = None,
-    ) -> Tensor:
-        """Output (B, H, L, D) of query, key and value, as large; fewer key heads allowed.
-
-        `window` is given under `+window`, `familiar` under `+rerope`, and neither otherwise.
-        """
-        ...
-
-
 NORM_EPS = 1e-6
 """A query or key with a norm at or below this has no direction: its cosines are scaled by 1/eps
 and no gradient flows through its direction. Ours."""
@@ -97,7 +77,8 @@ class ScoreTerms(NamedTuple):
 
     A score `s` at distance `d = i − j` becomes
     `head_scale · s − distance_slope · d + distance_bias[min(d, T − 1)]`; the `log N` that some
-    scores subtract is not scaled.
+    scores subtract is not scaled. With `c` the decay, the positivity is multiplied with
+    `exp(c_i − c_j)`, for `exp` in its exponent.
     """
 
     head_scale: Tensor | None = None
@@ -106,6 +87,8 @@ class ScoreTerms(NamedTuple):
     """(H,)"""
     distance_bias: Tensor | None = None
     """(H, T)"""
+    decay: Tensor | None = None
+    """(B, H, Lk), a running sum of what is kept: it never rises along the keys."""
 
     @property
     def depends_on_distance(self) -> bool:
@@ -113,7 +96,7 @@ class ScoreTerms(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        return self.head_scale is None and not self.depends_on_distance
+        return self.head_scale is None and self.decay is None and not self.depends_on_distance
 
     def map(self, change: Callable[[Tensor], Tensor]) -> ScoreTerms:
         """The same with every tensor changed, for example moved or rounded."""
@@ -121,7 +104,15 @@ class ScoreTerms(NamedTuple):
 
     def of_head(self, head: int) -> ScoreTerms:
         """Those of one head, as of a call with that head alone."""
-        return self.map(lambda each: each[head : head + 1])
+        chosen = slice(head, head + 1)
+        decay = None if self.decay is None else self.decay[:, chosen]
+        return self._replace(decay=None).map(lambda each: each[chosen])._replace(decay=decay)
+
+    def of_keys(self, start: int, stop: int) -> ScoreTerms:
+        """Those of a call whose keys are start … stop of this one's."""
+        if self.decay is None:
+            return self
+        return self._replace(decay=self.decay[:, :, start:stop])
 
     def by_distance(self, length: int, dtype: torch.dtype) -> Tensor | None:
         """What is added to a score at the distances 0 … length − 1, (H, length)."""
@@ -150,6 +141,29 @@ class ScoreTerms(NamedTuple):
 
 
 NO_TERMS = ScoreTerms()
+
+
+class Attend(Protocol):
+    """A causal attention operator that models call; a wrapper hands on every argument."""
+
+    def __call__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        computed: Computed,
+        /,
+        *,
+        window: int | None = None,
+        familiar: Familiar | None = None,
+        terms: ScoreTerms = NO_TERMS,
+    ) -> Tensor:
+        """Output (B, H, L, D) of query, key and value, as large; fewer key heads allowed.
+
+        `window` is given under `+window` and by local layers, `familiar` under `+rerope`, `terms`
+        where the layer has a slope or forgets, and none of them otherwise.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -250,7 +264,7 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
     """What an operator is asked for.
 
     Raises:
-        ValueError: an unknown variant, or one with modifiers.
+        ValueError: an unknown variant, or one with modifiers or of other positions or gates.
     """
     if isinstance(variant, Stages | OwnFunctionName):
         return variant
@@ -259,6 +273,11 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
         raise ValueError(
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
             f"attention operator; pass {variant.trained}"
+        )
+    if variant.setting != PLAIN_SETTING:
+        raise ValueError(
+            f"variant is {variant}: its options make a model, not the attention operator, which "
+            f"takes positions and gates as arguments; pass {Variant.of(variant.computes)}"
         )
     return variant.computes
 
@@ -298,11 +317,16 @@ def check(
     if heads != kv_heads and not (enable_gqa and heads % kv_heads == 0):
         rule = "a divisor of it" if enable_gqa else "equal unless enable_gqa=True"
         raise ValueError(f"key has {kv_heads} heads, query {heads}; it must be {rule}")
+    shapes = {"distance_bias": (heads, None), "decay": (batch, heads, key_length)}
     for name, term in zip(ScoreTerms._fields, terms, strict=True):
         if term is not None:
-            _check_term(name, term, heads, query)
+            _check_term(name, term, shapes.get(name, (heads,)), query)
             if name != "head_scale" and not is_causal:
                 raise ValueError(f"{name} needs is_causal=True")
+    if terms.decay is not None and not stages.can_forget:
+        raise ValueError(
+            f"decay goes with rows that are divided by their sum (l1), not with {stages}"
+        )
     if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
         raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
     if window is not None and (not is_causal or window < 1):
@@ -347,16 +371,18 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
 
 
-def _check_term(name: str, term: Tensor, heads: int, query: Tensor) -> None:
-    wanted, per = f"({heads},)", "one a head"
-    if name == "distance_bias":
-        wanted, per = f"({heads}, T)", "a row a head and T at least 1"
+def _check_term(name: str, term: Tensor, shape: tuple[int | None, ...], query: Tensor) -> None:
+    """`shape` has None where any length from 1 on will do."""
+    wanted = str(shape).replace("None", "T")
+    per = "a row a head and T at least 1" if None in shape else "one a head"
+    if name == "decay":
+        per = "one a head and key"
     if not isinstance(term, Tensor):
         raise TypeError(f"{name} is a {type(term).__name__}; it must be a tensor {wanted}, {per}")
     if not term.is_floating_point():
         raise TypeError(f"{name} is {term.dtype}; it must be a floating-point type")
-    dims = 2 if name == "distance_bias" else 1
-    if term.ndim != dims or len(term) != heads or 0 in term.shape:
+    free = [size or found for size, found in zip(shape, term.shape, strict=False)]
+    if term.ndim != len(shape) or list(term.shape) != free or 0 in term.shape:
         raise ValueError(f"{name} has shape {tuple(term.shape)}; it must be {wanted}, {per}")
     if term.device != query.device:
         raise ValueError(f"{name} is on {term.device}, query on {query.device}; one device")

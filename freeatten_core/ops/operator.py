@@ -13,7 +13,7 @@ from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 from .backends import choice
-from .call import Familiar, ScoreTerms, check, check_tensors, what_computes
+from .call import NO_TERMS, Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
 from .row_statistics import RowStatistics
 
@@ -37,6 +37,7 @@ def attention(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
@@ -61,6 +62,10 @@ def attention(
         head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
         distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
+        decay: (B, H, Lk), `c`; of any floating-point type, float32 for what is summed over a text.
+            It never rises along the keys: a pair keeps `exp(c_i − c_j)`, at most 1, of its
+            positivity (`exp` has it in the exponent) before the row is divided by its sum. Needs
+            `is_causal` and a variant with `l1`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
 
     Returns:
@@ -71,7 +76,7 @@ def attention(
         ValueError: an unknown variant, a rank, size, device or option out of range.
     """
     computed = what_computes(variant)
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     if isinstance(computed, OwnFunctionName):
         _check_own(computed, [query, key, value], is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
@@ -91,6 +96,7 @@ def attention_weights(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
@@ -99,7 +105,7 @@ def attention_weights(
 
     Args:
         query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
-            window: as in `attention`; there is no gradient.
+            decay, window: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -109,7 +115,7 @@ def attention_weights(
     Raises:
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
@@ -137,6 +143,7 @@ def row_statistics(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
@@ -146,7 +153,7 @@ def row_statistics(
     Returns:
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
     problem = check(
         query,
@@ -189,11 +196,13 @@ def grouped_attention(
     *,
     window: int | None = None,
     familiar: Familiar | None = None,
+    terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """The operator that models call unless they are given another; see `call.Attend`."""
     if familiar is not None:
         return familiar_attention(query, key, value, computed, familiar)
-    return attention(query, key, value, computed, enable_gqa=True, window=window)
+    given = terms._asdict()
+    return attention(query, key, value, computed, enable_gqa=True, window=window, **given)
 
 
 def _weighed(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from freeatten_core.basics.distributed import Ranks
+from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.stages import Computed, Stages
 
@@ -101,7 +102,15 @@ class ReplayedGradients(FreshGradients):
 
 
 def compiled_attention(
-    query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: object
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    computed: Computed,
+    /,
+    *,
+    window: int | None = None,
+    terms: ScoreTerms = NO_TERMS,
+    **_: object,
 ) -> Tensor:
     """Naive attention, for `torch.compile` to fuse; memory grows with L².
 
@@ -112,8 +121,10 @@ def compiled_attention(
     if query.shape[1] != key.shape[1]:
         groups = query.shape[1] // key.shape[1]
         key, value = (x.repeat_interleave(groups, dim=1) for x in (key, value))
-    if computed == Stages():
+    if computed == Stages() and terms.is_empty and window is None:
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
     with torch.autocast(query.device.type, enabled=False):
-        mixed = staged.reference_attention(query.float(), key.float(), value.float(), computed)
+        inputs = query.float(), key.float(), value.float()
+        given = terms._asdict() | {"window": window}
+        mixed = staged.reference_attention(*inputs, computed, **given)
         return mixed.to(value.dtype)

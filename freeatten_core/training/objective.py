@@ -11,7 +11,7 @@ from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.data.tasks.task import UNSCORED
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.backends.choice import FUSED_DIMS
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
 from .gradients import FreshGradients, RankGradients, ReplayedGradients, compiled_attention
@@ -70,14 +70,16 @@ def plain_loss(model: Model, source: BatchSource) -> Loss:
 def compiled_loss(model: Model, source: BatchSource) -> Loss:
     """On CUDA, in bfloat16 with float32 weights; changes how the model attends."""
     torch.set_float32_matmul_precision("high")
-    if model.config.head_dim not in FUSED_DIMS:
+    computed = model.config.variant.computes
+    unfused = isinstance(computed, Stages) and computed.whole_rows
+    if unfused or model.config.head_dim not in FUSED_DIMS:
         model.attend = compiled_attention
-    angles = model.rope.table(model.config.train_length, model.embedding.weight.device)
+    places = model.places(model.config.train_length, model.embedding.weight.device)
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
         with torch.autocast("cuda", torch.bfloat16):
-            logits = model.logits(model.hidden(tokens, angles=angles))
+            logits = model.logits(model.hidden(tokens, places=places))
         return torch.nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
         )

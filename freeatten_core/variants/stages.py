@@ -127,6 +127,11 @@ class Stages:
         return self.normalise == "l1" and self.positivity != "entmax15"
 
     @property
+    def can_forget(self) -> bool:
+        """Whether a gate can lower what far keys have: rows are divided by their own sum alone."""
+        return self.can_sharpen
+
+    @property
     def whole_rows(self) -> bool:
         """Whether a weight is more than a key's positive score divided by a number of the row."""
         return self.normalise in ("stick-breaking", "absolute") or self.positivity == "entmax15"

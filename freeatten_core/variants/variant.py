@@ -1,4 +1,5 @@
-"""What an attention variant is: what it computes, its modifiers, and the grammar of its name."""
+"""What an attention variant is: what it computes, how a model is made around it, its modifiers,
+and the grammar of its name."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 from freeatten_core.positions.scalings import Ramp
 
+from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting
 from .stages import (
     CHOICES,
     COSINE_SCALE,
@@ -34,6 +36,7 @@ __all__ = [
     "MODIFIERS",
     "PLAIN",
     "SHARPENED",
+    "SHORT",
     "SOURCES",
     "AlignBy",
     "Modifier",
@@ -98,6 +101,8 @@ class Variant:
     _trained: Computed
     modifiers: tuple[Modifier, ...]
     """Changes to the *model* at inference, such as `yarn`."""
+    setting: Setting
+    """What a model of it is trained with around its attention: positions, gates."""
 
     def __init__(
         self,
@@ -108,6 +113,7 @@ class Variant:
         modifiers: tuple[Modifier, ...] = (),
         function: str | None = None,
         scale: float | None = None,
+        setting: Setting = PLAIN_SETTING,
     ) -> None:
         """A variant from its parts.
 
@@ -120,31 +126,37 @@ class Variant:
             function: in the place of all stages, `file.py:function`, a Python function of one's
                 own (see `freeatten_core.ops.definitions.own_function`).
             scale: what the score `cosine` multiplies cos(q, k) with.
+            setting: positions and gates of a model that is trained with it.
 
         Raises:
             UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
-                a function together with a stage, or modifiers that cannot go together.
+                a function together with a stage, or what cannot go together.
         """
         if function is None:
-            self._set(Stages(score, positivity, normalise, sharpen, scale), modifiers)
+            self._set(Stages(score, positivity, normalise, sharpen, scale), modifiers, setting)
             return
         own = OwnFunctionName(function)
         if Stages(score, positivity, normalise, sharpen, scale) != Stages():
             raise UsageError(f"{own} takes the place of all stages; name it alone")
-        self._set(own, modifiers)
+        self._set(own, modifiers, setting)
 
     @classmethod
-    def of(cls, computed: Computed, modifiers: tuple[Modifier, ...] = ()) -> Variant:
+    def of(
+        cls,
+        computed: Computed,
+        modifiers: tuple[Modifier, ...] = (),
+        setting: Setting = PLAIN_SETTING,
+    ) -> Variant:
         """A variant that is trained to compute something, with modifiers.
 
         Raises:
-            UsageError: modifiers that cannot go together.
+            UsageError: what cannot go together.
         """
         variant = cls.__new__(cls)
-        variant._set(computed, modifiers)
+        variant._set(computed, modifiers, setting)
         return variant
 
-    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...]) -> None:
+    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting) -> None:
         is_tuple = isinstance(modifiers, tuple)
         if not is_tuple or not all(isinstance(each, Modifier) for each in modifiers):
             raise UsageError(
@@ -153,6 +165,8 @@ class Variant:
             )
         object.__setattr__(self, "_trained", computed)
         object.__setattr__(self, "modifiers", modifiers)
+        object.__setattr__(self, "setting", setting)
+        check_setting(computed, setting)
         if modifiers:
             _check_modifiers(self)
 
@@ -202,11 +216,11 @@ class Variant:
     @property
     def trained(self) -> Variant:
         """The same variant without its modifiers: what a model was trained with."""
-        return Variant.of(self._trained)
+        return Variant.of(self._trained, setting=self.setting)
 
     def with_modifiers(self, modifiers: tuple[Modifier, ...]) -> Variant:
         """The same variant with other modifiers; errors as for `of`."""
-        return Variant.of(self._trained, modifiers)
+        return Variant.of(self._trained, modifiers, self.setting)
 
     def modifier(self, name: str) -> Modifier | None:
         """Its modifier of a name, if it has one."""
@@ -214,7 +228,7 @@ class Variant:
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
-        return "+".join(map(str, (self._trained, *self.modifiers)))
+        return "+".join((f"{self._trained}{self.setting}", *map(str, self.modifiers)))
 
     def __repr__(self) -> str:
         return f"Variant.parse({str(self)!r})"
@@ -231,6 +245,13 @@ SHARPENED: Mapping[str, Variant] = {
     name: Variant.of(each) for name, each in SHARPENED_STAGES.items()
 }
 """What each sharpened name sharpens; `p` comes from the name's option."""
+
+SHORT: Mapping[str, str] = {
+    "alibi": "softmax:position=alibi",
+    "nope": "softmax:position=none",
+    "fox": "softmax:gate=forget:position=none",
+}
+"""Names that literature knows, and what they are here; they print as that."""
 
 SOURCES: Mapping[str, str] = {
     "softmax": "Vaswani et al. 2017, arXiv 1706.03762",
@@ -330,35 +351,39 @@ def _take_scale(options: dict[str, str], whole: str) -> float:
 
 
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
+    if name in SHORT:
+        name, usual = _split_options(SHORT[name], whole)
+        options = usual | options
+    legal = [*OPTIONS]
+    computed: Computed
     if name == "stages":
         power = _take_power(options, whole) if "p" in options else None
-        scaled = "s" in options or options.get("score") == "cosine"
-        scale = _take_scale(options, whole) if scaled else None
-        unknown = set(options) - set(CHOICES)
-        if not unknown:
-            return Variant(**options, sharpen=power, scale=scale)  # type: ignore[arg-type]
+        chosen: dict[str, Any] = {
+            stage: options.pop(stage) for stage in CHOICES if stage in options
+        }
+        if "s" in options or chosen.get("score") == "cosine":
+            chosen["scale"] = _take_scale(options, whole)
+        computed = Stages(**chosen, sharpen=power)
+        legal += [*CHOICES, "p", "s"]
     elif name in SHARPENED:
-        power = _take_power(options, whole)
-        variant = Variant.of(replace(SHARPENED_STAGES[name], sharpen=power))
-        unknown = set(options)
+        computed = replace(SHARPENED_STAGES[name], sharpen=_take_power(options, whole))
+        legal += ["p"]
     elif name == "cosine":
-        scale = _take_scale(options, whole)
-        variant = Variant.of(replace(PLAIN_STAGES[name], scale=scale))
-        unknown = set(options)
+        computed = replace(PLAIN_STAGES[name], scale=_take_scale(options, whole))
+        legal += ["s"]
     elif name in PLAIN:
-        variant, unknown = PLAIN[name], set(options)
+        computed = PLAIN_STAGES[name]
     elif ".py" in name:
-        variant, unknown = Variant(function=name), set(options)
+        computed, legal = OwnFunctionName(name), []
     else:
-        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED])}")
-    if unknown:
-        legal = "p" if name in SHARPENED else "s" if name == "cosine" else "no option"
-        if name == "stages":
-            legal = ", ".join([*CHOICES, "p", "s"])
+        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED, *SHORT])}")
+    setting = take_setting(options) if legal else PLAIN_SETTING
+    if options:
         raise UsageError(
-            f"variant {whole!r}: {name} does not take {sorted(unknown)[0]!r}; it takes {legal}"
+            f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes "
+            f"{', '.join(legal) or 'no option'}"
         )
-    return variant
+    return Variant.of(computed, setting=setting)
 
 
 def _parse_modifier(text: str, whole: str) -> Modifier:
@@ -373,7 +398,13 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
             raise UsageError(
                 f"variant {whole!r}: swap needs the variant to put in, as in swap:to=lssar:p=15"
             )
-        return Modifier(name, target=_from_name(target, options, whole))
+        found = _from_name(target, options, whole)
+        if found.setting != PLAIN_SETTING:
+            raise UsageError(
+                f"variant {whole!r}: swap puts in an attention, and the weights keep their own "
+                f"positions and gates; write swap:to={Variant.of(found.computes)}"
+            )
+        return Modifier(name, target=found)
     legal = {"align": ("by", get_args(AlignBy)), "yarn": ("ramp", get_args(Ramp))}.get(name)
     given: dict[str, Any] = {}
     if legal is not None and legal[0] in options:
@@ -403,6 +434,13 @@ def _check_modifiers(variant: Variant) -> None:
 
     if len(set(names)) < len(names):
         raise refuse("a modifier appears once at most")
+    if rotations and not variant.setting.position.turns_far_keys:
+        raise refuse(f"{rotations[0]} changes how far keys are rotated, and here none are")
+    if "rerope" in names and not variant.setting.is_rotary:
+        raise refuse(
+            "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
+            "and have no forget gate"
+        )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")
     if len(temperatures) > 1:
@@ -415,6 +453,7 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if "swap" in names and computed == variant.trained.computes:
         raise refuse("swap puts in the variant that is there already")
+    check_setting(computed, variant.setting)
     inside = [name for name in names if name in ("window", "rerope")]
     if inside and isinstance(computed, OwnFunctionName):
         raise refuse(f"{inside[0]} reaches into the attention, and {computed} is its own")

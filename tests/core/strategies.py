@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -61,6 +62,8 @@ class Call:
     distance_slope: bool = False
     distance_bias: int = 0
     """T, its number of distances; 0 for none."""
+    decay: float = 0.0
+    """What the running sum falls by over all keys; 0 for none."""
 
     def for_variant(self, variant: str) -> Call:
         """The same call, causal where a variant takes no other."""
@@ -95,11 +98,19 @@ class Call:
             "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
             "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
             "distance_bias": self._bias(steps) if self.distance_bias else None,
+            "decay": self._decay() if self.decay else None,
         }
 
     def _bias(self, steps: Tensor) -> Tensor:
         distance = torch.arange(self.distance_bias, dtype=torch.float64)
         return torch.cos(steps[:, None] + distance) - 0.1 * distance
+
+    def _decay(self) -> Tensor:
+        """A running sum that differs by text and head, falls unevenly and never rises."""
+        shape = (self.batch, self.heads, self.key_length)
+        fall = 1.1 + torch.cos(torch.arange(math.prod(shape), dtype=torch.float64)).view(shape)
+        summed = fall.cumsum(-1)
+        return -self.decay * summed / summed[..., -1:]
 
 
 CALLS = {

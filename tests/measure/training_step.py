@@ -25,11 +25,11 @@ ATTENTIONS = {"fused": grouped_attention, "compiled naive": compiled_attention}
 
 def milliseconds(model: Model, tokens: torch.Tensor) -> float:
     """Median time of a forward and backward."""
-    angles = model.rope.table(tokens.shape[1], tokens.device)
+    places = model.places(tokens.shape[1], tokens.device)
 
     def loss(tokens: torch.Tensor) -> torch.Tensor:
         with torch.autocast("cuda", torch.bfloat16):
-            logits = model.logits(model.hidden(tokens, angles=angles))
+            logits = model.logits(model.hidden(tokens, places=places))
         return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), tokens.flatten())
 
     step = ReplayedGradients(torch.compile(loss), list(model.parameters()))

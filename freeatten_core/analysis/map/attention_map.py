@@ -339,6 +339,8 @@ def _recipe_arrays(recipe: Recipe, power: float) -> dict[str, NDArray[Any]]:
         arrays["first"] = recipe.first.cpu().numpy().astype(np.int32)
     if recipe.by_distance is not None:
         arrays["by_distance"] = as_numpy(recipe.by_distance)
+    if recipe.decay is not None:
+        arrays["decay"] = as_numpy(recipe.decay)
     if recipe.carry is not None:
         arrays["carry"] = as_numpy(recipe.carry)
     return arrays

@@ -28,8 +28,9 @@ class Payload:
             has that power.
         scale, bias, gain, rise, out: float32 (Lq,); key_scale: float32 (Lk,); last: int32 (Lq,):
             the recipe, see `recipe`. −1 in `last`: a row that sees nothing.
-        by_distance: float32 (n,), where scores depend on the distance alone; first: int32 (Lq,),
-            under a window alone: the first key that a row sees.
+        by_distance: float32 (n,), where scores depend on the distance alone; decay: float32 (Lk,),
+            where a gate forgets; first: int32 (Lq,), under a window alone: the first key that a
+            row sees.
         carry: float32 (Lq, ⌈Lk / block⌉), of stick-breaking alone, as in `recipe`.
         level_4, level_8, …: uint8 (⌈Lq / c⌉, ⌈Lk / c⌉), the pyramid; cell (a, b) pools the queries
             from a·c and the keys from b·c on. `metadata["cells"]` lists the sizes, finest first.
@@ -52,8 +53,11 @@ class Payload:
         if "carry" in self.arrays:
             return self._broken(q0, q1, k0, k1)
         p, per_row = self.metadata["power"], self._rows(q0, q1)
-        s = torch.from_numpy(self._scores(q0, q1, k0, k1))
-        f = staged.make_positive(self.metadata["positivity"], s).numpy()
+        s, forgotten = self._scores(q0, q1, k0, k1), self._forgotten(q0, q1, k0, k1)
+        exponential = self.metadata["positivity"] == "exp"
+        kept = torch.from_numpy(s + forgotten if exponential else s)
+        f = staged.make_positive(self.metadata["positivity"], kept).numpy()
+        f = f if exponential else f * np.exp(forgotten)
         w = per_row["gain"] * f
         if p is not None:
             w = per_row["out"] * np.maximum(0, w - per_row["rise"]) ** p
@@ -71,6 +75,14 @@ class Payload:
             distance = a["last"][q0:q1, None] - np.arange(k0, k1)
             s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]
         return np.asarray(s)
+
+    def _forgotten(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
+        """The logarithm of what a gate keeps of a pair; 0 without one."""
+        sums = self.arrays.get("decay")
+        if sums is None:
+            return np.zeros((q1 - q0, k1 - k0))
+        own = sums[np.maximum(self.arrays["last"][q0:q1, None], 0)].astype(float)
+        return np.asarray(np.minimum(own - sums[k0:k1], 0))
 
     def _hidden(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.bool_]:
         a = self.arrays

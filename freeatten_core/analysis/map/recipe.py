@@ -1,6 +1,7 @@
 """What turns a score into a weight, as a few numbers a row: the same operations for every variant.
 
     s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
+        (+ c for e^s; other f are multiplied with e^c)      c = decay[last[i]] − decay[j]
     f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
     w = gain[i] · f                                                   without sharpening
     w = out[i] · max(0, gain[i] · f − rise[i])^p                      with sharpening by p
@@ -18,6 +19,7 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
     rise, out  O / u_max and 1 / R
     by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
                there is neither
+    decay      the running sum of what a forget gate keeps, a key each; absent without one
     first      the first key that a row sees; absent without a window
 
 Stick-breaking alone needs more than a key and a row: it goes on from what the nearer keys left.
@@ -29,8 +31,8 @@ Stick-breaking alone needs more than a key and a row: it goes on from what the n
 Softpick is `e^s/T − 1/T` above 0, entmax `(s/2 − τ)²` above 0: what sharpening by 1 of `exp` and by
 2 of `relu` computes, so both are told as that.
 
-Max pooling commutes with all but this, since a row's weight never falls as its score rises: scores
-are pooled first, and the elementwise work shrinks by the size of the cell.
+Max pooling commutes with all but this and e^c, since a row's weight never falls as its score rises:
+scores are pooled first, and the elementwise work shrinks by the size of the cell.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ class Recipe:
     """(Lq,), under a window alone."""
     by_distance: Tensor | None = None
     """(n,), where scores depend on the distance alone."""
+    decay: Tensor | None = None
+    """(Lk,), where a gate forgets."""
     carry: Tensor | None = None
     """(Lq, ⌈Lk / BLOCK⌉), of stick-breaking alone."""
 
@@ -127,7 +131,8 @@ class Recipe:
             first = (last + 1 - problem.window).clamp(min=0)
         by_distance = _by_distance(problem, terms, query.dtype)
         kind = _TOLD_AS.get(variant.positivity, (variant.positivity, variant.sharpen))
-        return cls(scale, bias, gain, rise, out, key_scale, last, *kind, first, by_distance)
+        decay = None if terms.decay is None else terms.decay[0, 0].to(query)
+        return cls(scale, bias, gain, rise, out, key_scale, last, *kind, first, by_distance, decay)
 
 
 def _by_distance(problem: Problem, terms: ScoreTerms, dtype: torch.dtype) -> Tensor | None:

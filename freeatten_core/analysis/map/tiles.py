@@ -75,6 +75,9 @@ class Tiles:
         self._first = None if recipe.first is None else padded(recipe.first)
         table = recipe.by_distance
         self._by_distance = None if table is None else table * unit
+        decay = recipe.decay
+        self._decay = None if decay is None else padded(decay)
+        self._own_decay = None if decay is None else padded(decay[recipe.last.clamp(min=0)])
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros where the weights are computed, in their type unless another is named."""
@@ -115,16 +118,18 @@ class Tiles:
         rows, keys, groups = q1 - q0, k1 - k0, (q1 - q0) // cell
         apart = self._apart(q0, q1, cell)
         panel = self._scores(q0, q1, k0, k1, apart)
-        if self.pool == "max" and cell > 1:
+        kept = None if self.variant.positivity == "exp" else self._fallen(k0, k1, apart)
+        if self.pool == "max" and cell > 1 and kept is None:
             panel = panel.view(keys // cell, cell, rows).amax(1)
         if self._has_bias:
             panel += apart(self._bias)
-        weights = self._weigh_(panel, apart)
+        weights = self._weigh_(panel, apart, kept)
         if cell == 1:
             return weights.mT
-        split = weights.view(-1, cell, groups)
         if self.pool == "max":
-            return split.amax(1).mT
+            if kept is not None:
+                weights = weights.view(keys // cell, cell, rows).amax(1)
+            return weights.view(-1, cell, groups).amax(1).mT
         return weights.view(keys // cell, cell * cell, groups).sum(1).mT
 
     @staticmethod
@@ -147,6 +152,9 @@ class Tiles:
         if self._by_distance is not None:
             distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)
             panel += self._by_distance[distance]
+        fallen = self._fallen(k0, k1, apart)
+        if fallen is not None and self.variant.positivity == "exp":
+            panel += fallen * (LOG2_E if self._base_2 else 1.0)
         seen = min(self.visible_until(q0), self.visible_until(q1 - 1))
         if seen < k1:
             low = max(k0, seen)
@@ -156,9 +164,17 @@ class Tiles:
             panel.masked_fill_(positions < apart(self._first), -torch.inf)
         return panel
 
-    def _weigh_(self, panel: Tensor, apart: Apart) -> Tensor:
+    def _fallen(self, k0: int, k1: int, apart: Apart) -> Tensor | None:
+        """`c_i − c_j` (keys, rows), at most 0; None where nothing is forgotten."""
+        if self._decay is None or self._own_decay is None:
+            return None
+        return (apart(self._own_decay) - self._decay[k0:k1, None]).clamp_(max=0)
+
+    def _weigh_(self, panel: Tensor, apart: Apart, fallen: Tensor | None) -> Tensor:
         """Weights of a panel of scores (keys, rows), which is overwritten; −inf gives 0."""
         panel = choice.positive_(self.recipe.positivity, panel, base_2=self._base_2)
+        if fallen is not None:
+            panel *= fallen.exp()
         panel *= apart(self._gain)
         if self.recipe.power is None:
             return panel

@@ -106,6 +106,14 @@ def make_score(
     return score
 
 
+def _fallen(decay: Tensor, score: Tensor) -> Tensor:
+    """`c_i − c_j` of every query and key, (B, H, Lq, Lk); rows are the last of the keys."""
+    query_length, key_length = score.shape[-2:]
+    own = torch.arange(query_length, device=score.device) + key_length - query_length
+    decay = decay.to(score.dtype)
+    return decay[..., own.clamp(min=0), None] - decay[..., None, :]
+
+
 def make_positive(positivity: Positivity, score: Tensor) -> Tensor:
     """The positivity of scores, none of them hidden."""
     match positivity:
@@ -156,6 +164,7 @@ def stages(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> StageValues:
     """All four stages of one variant.
@@ -169,6 +178,8 @@ def stages(
         distance_slope: (H,), `slope · distance` is subtracted from the score.
         distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
             distance beyond.
+        decay: (B, H, Lk), a running sum that never rises: a pair keeps `exp(c_i − c_j)` of its
+            positivity, for `exp` in the exponent (arXiv 2503.02130).
         window: a causal row sees at most this many keys.
     """
     chosen = stages_of(what_computes(variant))
@@ -184,9 +195,13 @@ def stages(
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
     score = make_score(chosen, query, key, count, terms)
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
-    score = torch.where(visible, score, zero)
+    fallen = zero if decay is None else torch.where(visible, _fallen(decay, score), zero)
+    exponential = chosen.positivity == "exp"
+    score = torch.where(visible, score + fallen if exponential else score, zero)
     shift = _shift(chosen, score, visible)
     positive = torch.where(visible, make_positive(chosen.positivity, score - shift), zero)
+    if not exponential:
+        positive = positive * fallen.exp()
     if chosen.normalise == "stick-breaking":
         positive = torch.where(own_keys(visible), torch.ones_like(positive), positive)  # the rest
         normalised = broken_sticks(score, visible)
@@ -255,6 +270,7 @@ def reference_attention(
     head_scale: Tensor | None = None,
     distance_slope: Tensor | None = None,
     distance_bias: Tensor | None = None,
+    decay: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
@@ -269,6 +285,7 @@ def reference_attention(
         head_scale=head_scale,
         distance_slope=distance_slope,
         distance_bias=distance_bias,
+        decay=decay,
         window=window,
     )
     return result.weights @ value

@@ -25,7 +25,7 @@ def direct(source, tokens, variant=None):
     model = source.model
     if variant is not None:
         model = model.with_modifiers(Variant.parse(variant), len(tokens))
-    model.hidden(tokens[None], observe=lambda _, query, key: seen.append((query[0], key[0])))
+    model.hidden(tokens[None], observe=lambda _, query, key, __: seen.append((query[0], key[0])))
     return seen
 
 

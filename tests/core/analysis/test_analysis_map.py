@@ -385,6 +385,19 @@ LEARNED = {
 @each_pool
 @pytest.mark.parametrize("variant", ["softmax", "lssar:p=3", "sigmoid", "relu"])
 def test_learned_numbers_are_in_every_tile_and_in_the_payload(variant, pool, shape, terms, window):
+    assert_map_is_dense(variant, pool, shape, terms, window)
+
+
+@pytest.mark.usefixtures("small_panels")
+@pytest.mark.parametrize("shape", [(70, 70), (33, 90), (90, 33)], ids=str)
+@each_pool
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=3"])
+def test_what_is_forgotten_is_in_every_tile_and_in_the_payload(variant, pool, shape):
+    decay = -torch.linspace(0, 6, shape[1]).square()[None, None]
+    assert_map_is_dense(variant, pool, shape, ScoreTerms(decay=decay), None)
+
+
+def assert_map_is_dense(variant, pool, shape, terms, window):
     query, key = vectors(*shape)
     built = AttentionMap.build(query, key, variant, pool=pool, terms=terms, window=window)
     options = {"window": window, **terms._asdict()}

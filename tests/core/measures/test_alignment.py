@@ -33,7 +33,7 @@ def mean_of(model, variant, statistic, texts, length):
     """The statistic over the last half of the rows of every window, worked out head by head."""
     found = []
 
-    def observe(_layer, query, key):
+    def observe(_layer, query, key, _reading):
         rows = getattr(row_statistics(query, key, variant.computes, enable_gqa=True), statistic)
         found.append(rows[..., length // 2 :].double().mean())
 

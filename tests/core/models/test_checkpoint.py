@@ -349,7 +349,7 @@ ABSURD = {
     "vocab_size": [0, 10**12, None],
     "train_length": [0, 10**12, "512"],
     "variant": ["softmx", "lssar:p=0", 5, None, ["softmax"], {}],
-    "format": [2, 0, "1", None, [], True, 1.0],
+    "format": [3, 0, "1", None, [], True, 1.0],
     "position": [
         *(None, "rope", {"kind": "alibi"}, {"kind": "rope"}, {"kind": "rope", "base": 0}),
         *({"kind": "rope", "base": True}, {"kind": "rope", "base": "10000"}),

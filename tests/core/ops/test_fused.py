@@ -128,7 +128,9 @@ def operator_inputs(dtype=torch.float32):
 
 
 @pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("shapes", [((2,), None, None), ((2,), (2,), (2, 5))], ids=["one", "all"])
+@pytest.mark.parametrize(
+    "shapes", [((2,), None, None, None), ((2,), (2,), (2, 5), (1, 2, 20))], ids=["one", "all"]
+)
 def test_the_operators_pass_opcheck(shapes):
     inputs = operator_inputs()
     terms = [None if shape is None else torch.ones(shape, device=DEVICE) for shape in shapes]
@@ -146,7 +148,7 @@ def test_the_operators_pass_opcheck(shapes):
 @pytest.mark.usefixtures("small_tiles")
 def test_of_the_terms_only_those_asked_for_get_a_gradient():
     inputs, options = on_device(
-        Call(20, 20, 16, 16, 1, head_scale=True, distance_slope=True, distance_bias=5),
+        Call(20, 20, 16, 16, 1, head_scale=True, distance_slope=True, distance_bias=5, decay=3.0),
         torch.float32,
     )
     expected = forward_and_gradients(fused, inputs, "lssar:p=3", options)[4:]

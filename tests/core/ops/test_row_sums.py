@@ -48,7 +48,7 @@ def deviation(checkpoint, name, window):
     model.load_state_dict(checkpoint.model.state_dict())
     found = []
 
-    def observe(_layer, query, key):
+    def observe(_layer, query, key, _reading):
         sums = row_statistics(query, key, TRAINED, enable_gqa=True, window=window).row_sum
         found.append(float((sums - 1).abs().max()))
 

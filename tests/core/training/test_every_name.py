@@ -9,7 +9,7 @@ import torch
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.training.run import train
-from freeatten_core.variants.variant import PLAIN, SHARPENED
+from freeatten_core.variants.variant import PLAIN, SHARPENED, SHORT
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,16 @@ def texts(tmp_path_factory):
     return load_corpus(folder / "corpus")
 
 
-@pytest.mark.parametrize("name", [*PLAIN, *SHARPENED])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *PLAIN,
+        *SHARPENED,
+        *SHORT,
+        "lssar:p=3:gate=forget:output=gated",
+        "softmax-ls:position=rope/none@9",
+    ],
+)
 def test_a_few_steps_lower_the_loss_and_the_checkpoint_is_read(texts, tmp_path, name):
     variant = Variant.parse(name)
     recipe = replace(tiny.RECIPE, steps=6, evaluate_every=2, warmup=1)

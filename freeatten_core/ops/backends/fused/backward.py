@@ -16,7 +16,9 @@ from .forward import key_scales
 from .stages import (
     NORM_EPS,
     distance_of,
+    faded,
     norm,
+    own_decays,
     positive,
     positive_slope,
     positive_unit,
@@ -54,23 +56,26 @@ def weights_and_slopes(
     drop,
     delta,
     lift,
+    fall,
     POSITIVITY: tl.constexpr,
     POWER: tl.constexpr,
     SHARPENED: tl.constexpr,
+    DECAY: tl.constexpr,
     DEGREE: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Of a tile: the unnormalised weight, `g` and `f'`."""
+    """Of a tile: the unnormalised weight, `g`, `f'` and `f`."""
     f = positive(x, 1.0, shift, POSITIVITY, DEGREE, False)
-    slope = positive_slope(x, f, lift, POSITIVITY)
+    slope = faded(positive_slope(x, f, lift, POSITIVITY), fall, DECAY)
+    f = faded(f, fall, DECAY)
     g = grad_weight - delta
     if MASKED:
         g = tl.where(x == float("-inf"), 0.0, g)
     if SHARPENED:
         raised, lower = two_powers(tl.maximum(f * rise - drop, 0.0), POWER)
-        return raised, g * lower, slope
+        return raised, g * lower, slope, f
     else:
-        return f, g, slope
+        return f, g, slope, f
 
 
 @triton.jit
@@ -106,6 +111,8 @@ def sweep_keys(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     shift,
     rise,
     drop,
@@ -119,6 +126,7 @@ def sweep_keys(
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -137,15 +145,16 @@ def sweep_keys(
             value_base, start, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
         )
         inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
-        x = score(
+        x, fall = score(
             product(q, tl.trans(k), None), scale[:, None], inverse[None, :], bias[:, None],
-            by_distance, own[:, None], (start + tl.arange(0, KEYS))[None, :], key_length, window,
-            SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, MASKED,
+            by_distance, own[:, None], own_decay[:, None], decay,
+            (start + tl.arange(0, KEYS))[None, :], key_length, window, SCORE, CAUSAL, DISTANCE,
+            DECAY, HAS_WINDOW, False, MASKED,
         )  # fmt: skip
         grad_weight = product(grad_output, tl.trans(v), None)
-        _, g, f_slope = weights_and_slopes(
+        _, g, f_slope, _f = weights_and_slopes(
             x, grad_weight, shift[:, None], rise[:, None], drop[:, None], delta[:, None],
-            lift[:, None], POSITIVITY, POWER, SHARPENED, DEGREE, MASKED,
+            lift[:, None], fall, POSITIVITY, POWER, SHARPENED, DECAY, DEGREE, MASKED,
         )  # fmt: skip
         if SCORE == "cosine":
             if HALF:  # 1/‖k‖ can lie outside the range of float16, k/‖k‖ cannot
@@ -172,6 +181,7 @@ def query_kernel(
     key_scale,
     head_scale,
     distance,
+    decay,
     query_batch,
     query_head,
     query_token,
@@ -197,6 +207,7 @@ def query_kernel(
     CAUSAL: tl.constexpr,
     HAS_HEAD_SCALE: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -260,6 +271,8 @@ def query_kernel(
     bias = tl.log2(tl.maximum(count, 1.0))
     by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     own = row + key_length - query_length
+    decay += pair.to(tl.int64) * key_length
+    own_decay = own_decays(decay, own, key_length, DECAY)
 
     rise = tl.zeros((ROWS,), tl.float32)
     drop = tl.zeros((ROWS,), tl.float32)
@@ -295,21 +308,21 @@ def query_kernel(
     if HAS_WINDOW:
         grad, pull, pushed = sweep_keys(
             grad, pull, pushed, low, full_low, q, do, key_base, key_scale, key_token, value_base,
-            value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
-            window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
-            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
+            value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise, drop, delta,
+            lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
+            HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
         )  # fmt: skip
     grad, pull, pushed = sweep_keys(
         grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token, value_base,
-        value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
-        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
-        VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
+        value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise, drop, delta,
+        lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
+        HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
     )  # fmt: skip
     grad, pull, pushed = sweep_keys(
         grad, pull, pushed, full_high, high, q, do, key_base, key_scale, key_token, value_base,
-        value_token, scale, bias, by_distance, own, shift, rise, drop, delta, lift, key_length,
-        window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
-        VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
+        value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise, drop, delta,
+        lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
+        HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
     )  # fmt: skip
 
     even = tl.zeros((ROWS,), tl.float32)
@@ -345,6 +358,7 @@ def query_kernel(
 def sweep_rows(
     grad_key,
     grad_value,
+    grad_decay,
     low,
     high,
     k,
@@ -357,6 +371,7 @@ def sweep_rows(
     rows,
     field,
     by_distance,
+    decay,
     query_length,
     key_length,
     window,
@@ -366,6 +381,7 @@ def sweep_rows(
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -377,7 +393,7 @@ def sweep_rows(
     STAGES: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """`Σ ds q` and `Σ w do` of a block of keys over rows low … high."""
+    """`Σ ds q`, `Σ w do` and `−Σ ∂/∂(c_i − c_j)` of a block of keys over rows low … high."""
     for start in tl.range(low, high, ROWS, num_stages=STAGES):
         q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
         do = load_tile(do_base, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS, True)
@@ -398,29 +414,38 @@ def sweep_rows(
             even = tl.load(at + 6 * field, inside, other=0.0)
         if HALF:
             lift = tl.load(at + 9 * field, inside, other=0.0)
+        own = row + key_length - query_length
+        own_decay = own_decays(decay, own, key_length, DECAY)
         bias = scale
         if SCORE == "dot-log-n":
             count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
             bias = tl.log2(tl.maximum(count, 1.0))
-        x = score(
+        x, fall = score(
             product(k, tl.trans(q), None), scale[None, :], inverse[:, None], bias[None, :],
-            by_distance, (row + key_length - query_length)[None, :], keys[:, None], key_length,
-            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, MASKED,
+            by_distance, own[None, :], own_decay[None, :], decay, keys[:, None], key_length, window,
+            SCORE, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, False, MASKED,
         )  # fmt: skip
         grad_weight = product(v, tl.trans(do), None)
-        w, g, f_slope = weights_and_slopes(
+        w, g, f_slope, f = weights_and_slopes(
             x, grad_weight, shift[None, :], rise[None, :], drop[None, :], delta[None, :],
-            lift[None, :], POSITIVITY, POWER, SHARPENED, DEGREE, MASKED,
+            lift[None, :], fall, POSITIVITY, POWER, SHARPENED, DECAY, DEGREE, MASKED,
         )  # fmt: skip
         w *= weight[None, :]
         grad_value = product(narrow(w, do.dtype), do, grad_value)
         if SHARPENED:
             g -= even[None, :]
+        if DECAY != "none":
+            # what is common to a row leaves it as it is, so that `c_i` has no gradient
+            of_score = tl.load(at + 10 * field, inside, other=0.0)
+            forgotten = g * f * (of_score / positive_unit(POSITIVITY))[None, :]
+            if HALF:
+                forgotten *= tl.exp2(lift)[None, :]
+            grad_decay -= tl.sum(forgotten, 1)
         grad_score = g * f_slope * factor[None, :]
         if HALF and SCORE == "cosine":
             q = unit_vectors(q, tl.load(at + 8 * field, inside, other=0.0), q.dtype)
         grad_key = product(narrow(grad_score, q.dtype), q, grad_key)
-    return grad_key, grad_value
+    return grad_key, grad_value, grad_decay
 
 
 @triton.jit
@@ -432,7 +457,9 @@ def key_kernel(
     rows,
     grad_key,
     grad_value,
+    grad_decay,
     distance,
+    decay,
     query_batch,
     query_head,
     query_token,
@@ -454,6 +481,7 @@ def key_kernel(
     SHARPENED: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -465,7 +493,8 @@ def key_kernel(
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """Gradients of key and value (B, Hkv, Lk, …), contiguous, for KEYS keys of one key head.
+    """Gradients of key and value (B, Hkv, Lk, …) and decay (B, H, Lk), contiguous, for KEYS keys of
+    one key head.
 
     Args:
         grad_output: (B, H, Lq, Dv), contiguous.
@@ -498,25 +527,30 @@ def key_kernel(
         query_base = query + batch * query_batch + head * query_head
         do_base = grad_output + first * VALUE_DIM
         by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
-        grad_k, grad_v = sweep_rows(
-            grad_k, grad_v, low, full_low, k, v, inverse, keys, query_base, query_token, do_base,
-            rows + first, field, by_distance, query_length, key_length, window, SCORE, POSITIVITY,
-            POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE,
-            DEGREE, HALF, ROWS, 1, True,
+        fade = decay + (batch * heads + head) * key_length
+        grad_c = tl.zeros((KEYS,), tl.float32)
+        grad_k, grad_v, grad_c = sweep_rows(
+            grad_k, grad_v, grad_c, low, full_low, k, v, inverse, keys, query_base, query_token,
+            do_base, rows + first, field, by_distance, fade, query_length, key_length, window,
+            SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
         )  # fmt: skip
-        grad_k, grad_v = sweep_rows(
-            grad_k, grad_v, full_low, full_high, k, v, inverse, keys, query_base, query_token,
-            do_base, rows + first, field, by_distance, query_length, key_length, window, SCORE,
-            POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM,
-            BLOCK_VALUE, DEGREE, HALF, ROWS, STAGES, False,
+        grad_k, grad_v, grad_c = sweep_rows(
+            grad_k, grad_v, grad_c, full_low, full_high, k, v, inverse, keys, query_base,
+            query_token, do_base, rows + first, field, by_distance, fade, query_length, key_length,
+            window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, STAGES, False,
         )  # fmt: skip
         if HAS_WINDOW:
-            grad_k, grad_v = sweep_rows(
-                grad_k, grad_v, full_high, high, k, v, inverse, keys, query_base, query_token,
-                do_base, rows + first, field, by_distance, query_length, key_length, window, SCORE,
-                POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, HAS_WINDOW, DIM, BLOCK_DIM,
-                VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
+            grad_k, grad_v, grad_c = sweep_rows(
+                grad_k, grad_v, grad_c, full_high, high, k, v, inverse, keys, query_base,
+                query_token, do_base, rows + first, field, by_distance, fade, query_length,
+                key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
+                HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
             )  # fmt: skip
+        if DECAY != "none":
+            place = grad_decay + (batch * heads + head) * key_length + keys
+            tl.store(place, grad_c, keys < key_length)
 
     if SCORE == "cosine":
         grad_k = through_norm(grad_k * inverse[:, None], k)

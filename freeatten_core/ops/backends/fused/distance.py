@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .backward import weights_and_slopes
 from .forward import key_scales
-from .stages import distance_of, score
+from .stages import distance_of, own_decays, score
 from .tiles import keys_seen, load_tile, product, visible_count
 
 __all__ = ["distance_kernel"]
@@ -28,6 +28,7 @@ def distance_kernel(
     by_row,
     key_scale,
     distance,
+    decay,
     query_batch,
     query_head,
     query_token,
@@ -51,6 +52,7 @@ def distance_kernel(
     POWER: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -105,6 +107,8 @@ def distance_kernel(
     count = visible_count(row, query_length, key_length, window, CAUSAL, HAS_WINDOW)
     bias = tl.log2(tl.maximum(count, 1.0))
     by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
+    decay += pair.to(tl.int64) * key_length
+    own_decay = own_decays(decay, own, key_length, DECAY)
 
     low, _first, _last, high = keys_seen(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
@@ -116,15 +120,15 @@ def distance_kernel(
         )
         inverse = key_scales(key_scale, key_start, key_length, SCORE, KEYS, True)
         keys = (key_start + tl.arange(0, KEYS))[None, :]
-        x = score(
+        x, fall = score(
             product(q, tl.trans(k), None), scale[:, None], inverse[None, :], bias[:, None],
-            by_distance, own[:, None], keys, key_length, window, SCORE, CAUSAL, DISTANCE,
-            HAS_WINDOW, False, True,
+            by_distance, own[:, None], own_decay[:, None], decay, keys, key_length, window, SCORE,
+            CAUSAL, DISTANCE, DECAY, HAS_WINDOW, False, True,
         )  # fmt: skip
         grad_weight = product(do, tl.trans(v), None)
-        _weights, g, f_slope = weights_and_slopes(
+        _weights, g, f_slope, _f = weights_and_slopes(
             x, grad_weight, shift[:, None], rise[:, None], drop[:, None], delta[:, None],
-            lift[:, None], POSITIVITY, POWER, SHARPENED, DEGREE, True,
+            lift[:, None], fall, POSITIVITY, POWER, SHARPENED, DECAY, DEGREE, True,
         )  # fmt: skip
         if SHARPENED:
             g -= even[:, None]

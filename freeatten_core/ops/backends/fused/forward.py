@@ -8,9 +8,11 @@ import triton.language as tl
 from .stages import (
     NORM_EPS,
     distance_of,
+    faded,
     nonzero,
     norm,
     offset,
+    own_decays,
     positive,
     positive_scale,
     power,
@@ -92,11 +94,14 @@ def score_tile(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     key_length,
     window,
     SCORE: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -104,7 +109,7 @@ def score_tile(
     KEYS: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Scores of rows q (ROWS, D) against keys start … start + KEYS, (ROWS, KEYS)."""
+    """What `stages.score` gives of rows q (ROWS, D) and keys start … start + KEYS, (ROWS, KEYS)."""
     k = load_tile(key_base, start, stride_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
     dots = product(q, tl.trans(k), None)
     inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
@@ -115,12 +120,15 @@ def score_tile(
         bias[:, None],
         by_distance,
         own[:, None],
+        own_decay[:, None],
+        decay,
         (start + tl.arange(0, KEYS))[None, :],
         key_length,
         window,
         SCORE,
         CAUSAL,
         DISTANCE,
+        DECAY,
         HAS_WINDOW,
         LATE,
         MASKED,
@@ -143,12 +151,15 @@ def add_up(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     key_length,
     window,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -161,9 +172,10 @@ def add_up(
 ):
     """`Σ f`, `max f` and the shift of every row over keys low … high."""
     for start in tl.range(low, high, KEYS, num_stages=STAGES):
-        x = score_tile(
-            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, key_length,
-            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, MASKED,
+        x, fall = score_tile(
+            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, own_decay,
+            decay, key_length, window, SCORE, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE, DIM,
+            BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
         if POSITIVITY == "exp":
             risen = tl.maximum(shift, tl.max(x, 1) * late)
@@ -171,7 +183,7 @@ def add_up(
             total = total * tl.exp2(shift - risen) + tl.sum(f, 1)
             shift = risen
         else:
-            f = positive(x, late[:, None], 0.0, POSITIVITY, DEGREE, QUICK)
+            f = faded(positive(x, late[:, None], 0.0, POSITIVITY, DEGREE, QUICK), fall, DECAY)
             total += tl.sum(f, 1)
             highest = tl.maximum(highest, tl.max(f, 1))
     return total, highest, shift
@@ -192,12 +204,15 @@ def add_up_row(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     key_length,
     window,
     SCORE: tl.constexpr,
     POSITIVITY: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     DIM: tl.constexpr,
@@ -215,18 +230,19 @@ def add_up_row(
     if HAS_WINDOW:
         total, highest, shift = add_up(
             total, highest, shift, low, full_low, q, key_base, key_scale, stride_token, scale, late,
-            bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
-            HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
+            bias, by_distance, own, own_decay, decay, key_length, window, SCORE, POSITIVITY, CAUSAL,
+            DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
         )  # fmt: skip
     total, highest, shift = add_up(
         total, highest, shift, full_low, full_high, q, key_base, key_scale, stride_token, scale,
-        late, bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
-        HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, STAGES, False,
+        late, bias, by_distance, own, own_decay, decay, key_length, window, SCORE, POSITIVITY,
+        CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, STAGES,
+        False,
     )  # fmt: skip
     total, highest, shift = add_up(
         total, highest, shift, full_high, high, q, key_base, key_scale, stride_token, scale, late,
-        bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE, HAS_WINDOW,
-        LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
+        bias, by_distance, own, own_decay, decay, key_length, window, SCORE, POSITIVITY, CAUSAL,
+        DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, DEGREE, QUICK, 1, True,
     )  # fmt: skip
     left_out = positive_scale(late, POSITIVITY, QUICK)
     total *= left_out
@@ -255,6 +271,8 @@ def mix(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     rise,
     drop,
     key_length,
@@ -265,6 +283,7 @@ def mix(
     SWEEPS: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -280,9 +299,10 @@ def mix(
 ):
     """`Σ w v` and `Σ w` of every row over keys low … high, unnormalised."""
     for start in tl.range(low, high, KEYS, num_stages=STAGES):
-        x = score_tile(
-            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, key_length,
-            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, LATE, DIM, BLOCK_DIM, KEYS, MASKED,
+        x, fall = score_tile(
+            q, key_base, key_scale, stride_token, start, scale, bias, by_distance, own, own_decay,
+            decay, key_length, window, SCORE, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE, DIM,
+            BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
         if POSITIVITY == "exp" and SWEEPS == 1:
             risen = tl.maximum(shift, tl.max(x, 1) * late)
@@ -291,6 +311,7 @@ def mix(
             total *= fallen
             mixed *= fallen[:, None]
         w = positive(x, late[:, None], shift[:, None], POSITIVITY, DEGREE, QUICK)
+        w = faded(w, fall, DECAY)
         if SWEEPS == 2:
             w = power(tl.maximum(w * rise[:, None] - drop[:, None], 0.0), POWER)
         total += tl.sum(w, 1)
@@ -326,6 +347,8 @@ def mix_row(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     shift,
     rise,
     drop,
@@ -337,6 +360,7 @@ def mix_row(
     SWEEPS: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -358,21 +382,22 @@ def mix_row(
     if HAS_WINDOW:
         mixed, total, shift = mix(
             mixed, total, shift, low, full_low, q, key_base, key_scale, stride_token, value_base,
-            stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window,
-            SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM,
-            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
+            stride_value, scale, late, bias, by_distance, own, own_decay, decay, rise, drop,
+            key_length, window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, DECAY,
+            HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE,
+            QUICK, 1, True,
         )  # fmt: skip
     mixed, total, shift = mix(
         mixed, total, shift, full_low, full_high, q, key_base, key_scale, stride_token, value_base,
-        stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window, SCORE,
-        POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM,
-        VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, STAGES, False,
+        stride_value, scale, late, bias, by_distance, own, own_decay, decay, rise, drop, key_length,
+        window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE,
+        HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, STAGES, False,
     )  # fmt: skip
     mixed, total, shift = mix(
         mixed, total, shift, full_high, high, q, key_base, key_scale, stride_token, value_base,
-        stride_value, scale, late, bias, by_distance, own, rise, drop, key_length, window, SCORE,
-        POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM,
-        VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
+        stride_value, scale, late, bias, by_distance, own, own_decay, decay, rise, drop, key_length,
+        window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE,
+        HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, DEGREE, QUICK, 1, True,
     )  # fmt: skip
     if SWEEPS == 1:
         mixed *= left_out[:, None]
@@ -390,6 +415,7 @@ def forward_kernel(
     key_scale,
     head_scale,
     distance,
+    decay,
     query_batch,
     query_head,
     query_token,
@@ -416,6 +442,7 @@ def forward_kernel(
     CAUSAL: tl.constexpr,
     HAS_HEAD_SCALE: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -460,6 +487,8 @@ def forward_kernel(
     bias = tl.log2(tl.maximum(count, 1.0))
     by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     own = row + key_length - query_length
+    decay += pair.to(tl.int64) * key_length
+    own_decay = own_decays(decay, own, key_length, DECAY)
     late = tl.full((ROWS,), 1.0, tl.float32)
     if LATE:
         late = scale
@@ -478,16 +507,17 @@ def forward_kernel(
     if SWEEPS == 2:
         total, highest, shift = add_up_row(
             low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late, bias,
-            by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE, HAS_WINDOW,
-            LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, QUICK, STAGES,
+            by_distance, own, own_decay, decay, key_length, window, SCORE, POSITIVITY, CAUSAL,
+            DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, QUICK, STAGES,
         )  # fmt: skip
         if QUICK:
             quick = tl.min(tl.where(inside, total - count * FAR, 0.0)) >= 0
             if not quick:
                 total, highest, shift = add_up_row(
                     low, full_low, full_high, high, q, key_base, key_scale, key_token, scale, late,
-                    bias, by_distance, own, key_length, window, SCORE, POSITIVITY, CAUSAL, DISTANCE,
-                    HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE, False, 1,
+                    bias, by_distance, own, own_decay, decay, key_length, window, SCORE, POSITIVITY,
+                    CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE,
+                    False, 1,
                 )  # fmt: skip
         if POSITIVITY == "exp" and NORMALISE != "l1":
             total *= tl.exp2(shift)
@@ -506,19 +536,20 @@ def forward_kernel(
         if quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
-                value_token, scale, late, bias, by_distance, own, shift, rise, drop, key_length,
-                window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE,
-                HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, True, STAGES,
+                value_token, scale, late, bias, by_distance, own, own_decay, decay, shift, rise,
+                drop, key_length, window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, DECAY,
+                HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS,
+                DEGREE, True, STAGES,
             )  # fmt: skip
         if QUICK and SWEEPS == 1:
             quick = tl.min(tl.where(inside, raised - count * FAR, 0.0)) >= 0
         if not quick:
             mixed, raised, shift = mix_row(
                 low, full_low, full_high, high, q, key_base, key_scale, key_token, value_base,
-                value_token, scale, late, bias, by_distance, own, shift, rise, drop, key_length,
-                window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, HAS_WINDOW, LATE,
-                HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, DEGREE, False,
-                1 if QUICK else STAGES,
+                value_token, scale, late, bias, by_distance, own, own_decay, decay, shift, rise,
+                drop, key_length, window, SCORE, POSITIVITY, POWER, SWEEPS, CAUSAL, DISTANCE, DECAY,
+                HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS,
+                DEGREE, False, 1 if QUICK else STAGES,
             )  # fmt: skip
     if SWEEPS == 1:
         total = raised

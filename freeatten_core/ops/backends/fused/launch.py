@@ -56,6 +56,8 @@ class Call:
         scale = terms.head_scale
         self.head_scale = None if scale is None else scale.to(torch.float32).contiguous()
         self.distance = self._distance()
+        decay = terms.decay
+        self.decay = None if decay is None else decay.to(torch.float32).contiguous()
         self.dim, self.value_dim = problem.dim, problem.dim if value is None else value.shape[-1]
         self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
@@ -153,11 +155,22 @@ class Call:
 
     @property
     def distances(self) -> dict[str, Any]:
-        """How a score depends on the distance."""
+        """How a score depends on the distance, and on what lies between."""
         kind = "none"
         if self.distance is not None:
             kind = "slope" if self.terms.distance_bias is None else "table"
-        return {"DISTANCE": kind, "HAS_WINDOW": self.problem.window is not None}
+        return {
+            "DISTANCE": kind,
+            "DECAY": self._decay_kind,
+            "HAS_WINDOW": self.problem.window is not None,
+        }
+
+    @property
+    def _decay_kind(self) -> str:
+        """Where what is forgotten goes: into the score of `exp`, else onto the positivity."""
+        if self.decay is None:
+            return "none"
+        return "score" if self.problem.variant.positivity == "exp" else "weight"
 
     @property
     def late(self) -> bool:
@@ -209,6 +222,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         call.key_scale,
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
+        _or_any(call.decay, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -241,14 +255,14 @@ def backward(
     """
     grad_output = grad_output.contiguous()
     grad_query, rows = backward_query(call, output, scalars, grad_output)
-    grad_key, grad_value = backward_key(call, rows, grad_output)
+    grad_key, grad_value, decay = backward_key(call, rows, grad_output)
     scale = slope = bias = None
     if call.head_scale is not None:
         of_rows = rows[backward_kernels.ROW_FIELDS - 1]
         scale = of_rows.view(call.problem.batch, call.problem.heads, -1).sum((0, 2))
     if by_distance:
         slope, bias = call.terms.undo_by_distance(backward_distance(call, rows, grad_output))
-    return grad_query, grad_key, grad_value, ScoreTerms(scale, slope, bias)
+    return grad_query, grad_key, grad_value, ScoreTerms(scale, slope, bias, decay)
 
 
 def backward_query(
@@ -271,6 +285,7 @@ def backward_query(
         call.key_scale,
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
+        _or_any(call.decay, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -288,12 +303,15 @@ def backward_query(
     return grad_query, rows
 
 
-def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of key and value."""
+def backward_key(
+    call: Call, rows: Tensor, grad_output: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The gradients of key, value and decay, which is float32."""
     problem, key, value = call.problem, call.key, call.value
     assert value is not None
     grad_key = torch.empty_like(key, memory_format=torch.contiguous_format)
     grad_value = torch.empty_like(value, memory_format=torch.contiguous_format)
+    grad_decay = None if call.decay is None else torch.empty_like(call.decay)
     tiles = key_tiles(problem.variant, call.width, key.dtype)
     key_pairs = problem.batch * problem.kv_heads
     backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
@@ -304,7 +322,9 @@ def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor,
         rows,
         grad_key,
         grad_value,
+        _or_any(grad_decay, rows),
         _or_any(call.distance, rows),
+        _or_any(call.decay, rows),
         *call.strides,
         *call.sizes,
         HALF=key.dtype == torch.float16,
@@ -316,7 +336,7 @@ def backward_key(call: Call, rows: Tensor, grad_output: Tensor) -> tuple[Tensor,
         num_warps=tiles.warps,
         maxnreg=tiles.registers,
     )
-    return grad_key, grad_value
+    return grad_key, grad_value, grad_decay
 
 
 def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
@@ -340,6 +360,7 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
             part,
             call.key_scale,
             _or_any(call.distance, rows),
+            _or_any(call.decay, rows),
             *call.strides,
             *call.sizes,
             start,
@@ -371,6 +392,7 @@ def describe(call: Call, scalars: Tensor) -> Tensor:
         call.key_scale,
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
+        _or_any(call.decay, scalars),
         *call.strides[:6],
         *call.sizes,
         *call.scales,

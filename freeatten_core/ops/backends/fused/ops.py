@@ -28,6 +28,7 @@ def fused_attention(
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
     distance_bias: Tensor | None,
+    decay: Tensor | None,
     variant: str,
     is_causal: bool,
     window: int | None,
@@ -38,7 +39,7 @@ def fused_attention(
     """
     problem = _problem(query, key, variant, is_causal, window)
     with _on_device_of(query):
-        terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+        terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
         return launch.forward(launch.Call(problem, query, key, value, terms))
 
 
@@ -61,28 +62,29 @@ def fused_attention_backward(
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
     distance_bias: Tensor | None,
+    decay: Tensor | None,
     variant: str,
     is_causal: bool,
     window: int | None,
     by_distance: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of query, key, value, contiguous, head_scale, distance_slope and distance_bias.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value, contiguous, and of the score's terms.
 
-    Those of what is None are empty, and so are the last two unless `by_distance`.
+    Those of what is None are empty, and so are slope's and bias' unless `by_distance`.
     """
     problem = _problem(query, key, variant, is_causal, window)
-    terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+    terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     with _on_device_of(query):
         call = launch.Call(problem, query, key, value, terms)
         *grads, of_terms = launch.backward(
             call, output, scalars, grad_output, by_distance=by_distance
         )
-    scale, slope, bias = (
+    scale, slope, bias, kept = (
         query.new_empty(0) if grad is None or term is None else grad.to(term.dtype)
         for grad, term in zip(of_terms, terms, strict=True)
     )
     grad_query, grad_key, grad_value = grads
-    return grad_query, grad_key, grad_value, scale, slope, bias
+    return grad_query, grad_key, grad_value, scale, slope, bias, kept
 
 
 @fused_attention_backward.register_fake
@@ -96,6 +98,7 @@ def _(
     head_scale: Tensor | None,
     distance_slope: Tensor | None,
     distance_bias: Tensor | None,
+    decay: Tensor | None,
     *options: Any,
 ) -> tuple[Tensor, ...]:
     del grad_output, output, scalars
@@ -103,13 +106,13 @@ def _(
     slope, bias = (x if by_distance else None for x in (distance_slope, distance_bias))
     return tuple(
         query.new_empty(0) if x is None else x.new_empty(x.shape)
-        for x in (query, key, value, head_scale, slope, bias)
+        for x in (query, key, value, head_scale, slope, bias, decay)
     )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, head_scale, distance_slope, distance_bias, *ctx.options = inputs
-    terms = (head_scale, distance_slope, distance_bias)
+    query, key, value, *others = inputs
+    terms, ctx.options = others[: len(NO_TERMS)], others[len(NO_TERMS) :]
     ctx.save_for_backward(query, key, value, *output, *terms)
     ctx.mark_non_differentiable(output[1])
 
@@ -119,7 +122,7 @@ def _backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...
     grads = fused_attention_backward(
         grad_output, *ctx.saved_tensors, *ctx.options, any(needed[4:6])
     )
-    wanted = (grad if need else None for grad, need in zip(grads, needed[:6], strict=True))
+    wanted = (grad if need else None for grad, need in zip(grads, needed, strict=False))
     return (*wanted, None, None, None)
 
 

@@ -21,9 +21,11 @@ __all__ = [
     "LN_2",
     "NORM_EPS",
     "distance_of",
+    "faded",
     "nonzero",
     "norm",
     "offset",
+    "own_decays",
     "positive",
     "positive_scale",
     "positive_slope",
@@ -100,17 +102,21 @@ def score(
     row_bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     keys,
     key_length,
     window,
     SCORE: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Scores in base 2 from the products q·k; −inf on keys that a row does not see.
+    """Scores in base 2 from the products q·k, −inf on keys that a row does not see; and what
+    `faded` takes of their positivity.
 
     LATE leaves `row_scale` to the positivity, which needs no instruction more for it.
 
@@ -118,6 +124,7 @@ def score(
         row_scale, row_bias, own: of a row, its factor, what is subtracted, its own position.
         key_scale, keys: of a key, 1/‖k‖ (cosine scores) and its position.
         by_distance: of a head, from `distance_of`.
+        own_decay, decay: `c` at the row's own key, and where a head's begins.
     """
     x = product
     if SCORE == "cosine":
@@ -138,7 +145,35 @@ def score(
         if HAS_WINDOW:
             visible = visible & (keys > own - window)
         x = tl.where(visible, x, float("-inf"))
-    return x
+    if DECAY == "none":
+        return x, 0.0
+    else:
+        # the difference first: both can be hundreds
+        fall = (own_decay - tl.load(decay + keys, keys < key_length, other=0.0)) * LOG2_E
+        if MASKED:  # later keys would rise
+            fall = tl.where(x == float("-inf"), 0.0, fall)
+        if DECAY == "score":
+            x += fall
+        return x, fall
+
+
+@triton.jit
+def own_decays(decay, own, key_length, DECAY: tl.constexpr):
+    """`c` at rows' own keys, float32; rows beyond the last forget everything."""
+    if DECAY == "none":
+        return own.to(tl.float32)
+    else:
+        known = (own >= 0) & (own < key_length)
+        return tl.load(decay + own, known, other=float("-inf"))
+
+
+@triton.jit
+def faded(f, fall, DECAY: tl.constexpr):
+    """The positivity less what is forgotten, where the score does not have it already."""
+    if DECAY == "weight":
+        return f * tl.exp2(fall)
+    else:
+        return f
 
 
 @triton.jit

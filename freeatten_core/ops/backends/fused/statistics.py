@@ -10,8 +10,10 @@ from .stages import (
     LN_2,
     NORM_EPS,
     distance_of,
+    faded,
     nonzero,
     norm,
+    own_decays,
     positive,
     power,
     row_scale,
@@ -59,6 +61,8 @@ def describe(
     bias,
     by_distance,
     own,
+    own_decay,
+    decay,
     shift,
     rise,
     drop,
@@ -71,6 +75,7 @@ def describe(
     SCALED: tl.constexpr,
     CAUSAL: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -80,11 +85,12 @@ def describe(
 ):
     """Add the keys low … high to the sums of every row; `least` is what counts as small."""
     for start in tl.range(low, high, KEYS):
-        x = score_tile(
-            q, key_base, key_scale, key_token, start, scale, bias, by_distance, own, key_length,
-            window, SCORE, CAUSAL, DISTANCE, HAS_WINDOW, False, DIM, BLOCK_DIM, KEYS, MASKED,
+        x, fall = score_tile(
+            q, key_base, key_scale, key_token, start, scale, bias, by_distance, own, own_decay,
+            decay, key_length, window, SCORE, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, False, DIM,
+            BLOCK_DIM, KEYS, MASKED,
         )  # fmt: skip
-        share = positive(x, 1.0, shift[:, None], POSITIVITY, DEGREE, False)
+        share = faded(positive(x, 1.0, shift[:, None], POSITIVITY, DEGREE, False), fall, DECAY)
         if SCALED:
             share = tl.maximum(share * rise[:, None] - drop[:, None], 0.0)
         w = power(share, POWER)
@@ -111,6 +117,7 @@ def statistics_kernel(
     key_scale,
     head_scale,
     distance,
+    decay,
     query_batch,
     query_head,
     query_token,
@@ -134,6 +141,7 @@ def statistics_kernel(
     CAUSAL: tl.constexpr,
     HAS_HEAD_SCALE: tl.constexpr,
     DISTANCE: tl.constexpr,
+    DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -167,6 +175,8 @@ def statistics_kernel(
     by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
     bias = tl.log2(tl.maximum(count, 1.0))
     own = row + key_length - query_length
+    decay += pair.to(tl.int64) * key_length
+    own_decay = own_decays(decay, own, key_length, DECAY)
 
     field = tl.cast(pairs, tl.int64) * query_length
     at = scalars + pair.to(tl.int64) * query_length + row
@@ -196,21 +206,21 @@ def statistics_kernel(
     if HAS_WINDOW:
         mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
             mass, logs, squares, distances, rounded, largest, first, zeros, small, low, full_low, q,
-            key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
-            key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
-            BLOCK_DIM, KEYS, DEGREE, True,
+            key_base, key_scale, key_token, scale, bias, by_distance, own, own_decay, decay, shift,
+            rise, drop, least, key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL,
+            DISTANCE, DECAY, HAS_WINDOW, DIM, BLOCK_DIM, KEYS, DEGREE, True,
         )  # fmt: skip
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
         mass, logs, squares, distances, rounded, largest, first, zeros, small, full_low, full_high,
-        q, key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
-        key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
-        BLOCK_DIM, KEYS, DEGREE, False,
+        q, key_base, key_scale, key_token, scale, bias, by_distance, own, own_decay, decay, shift,
+        rise, drop, least, key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE,
+        DECAY, HAS_WINDOW, DIM, BLOCK_DIM, KEYS, DEGREE, False,
     )  # fmt: skip
     mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
         mass, logs, squares, distances, rounded, largest, first, zeros, small, full_high, high, q,
-        key_base, key_scale, key_token, scale, bias, by_distance, own, shift, rise, drop, least,
-        key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE, HAS_WINDOW, DIM,
-        BLOCK_DIM, KEYS, DEGREE, True,
+        key_base, key_scale, key_token, scale, bias, by_distance, own, own_decay, decay, shift,
+        rise, drop, least, key_length, window, SCORE, POSITIVITY, POWER, SCALED, CAUSAL, DISTANCE,
+        DECAY, HAS_WINDOW, DIM, BLOCK_DIM, KEYS, DEGREE, True,
     )  # fmt: skip
 
     safe = nonzero(mass)

@@ -67,10 +67,10 @@ def backward(
         grad_weights = grad_weights.view(
             len(grad_rows), problem.groups, block.stop - block.start, -1
         )
-        weights, grad_score = _undo_stages(
+        weights, grad_score, grad_kept = _undo_stages(
             operands, block, workspace, scalars, grad_weights, inner[at]
         )
-        grad_terms.add_distances(block, grad_score)
+        grad_terms.add(block, grad_score, grad_kept)
         grad_score = grad_score.flatten(1, 2)
         grad_value[keys].baddbmm_(weights.flatten(1, 2).mT, grad_rows)
         grad_key[keys].baddbmm_(grad_score.mT, operands.scaled_query(block))
@@ -100,6 +100,7 @@ class _TermGradients:
         self._operands = operands
         self._scale = None if operands.head_scale is None else key.new_zeros(shape)
         self._by_distance = key.new_zeros(*shape, problem.key_length) if by_distance else None
+        self._decay = None if operands.decay is None else torch.zeros_like(operands.decay)
 
     def add_scale(self, block: Block, through: Tensor) -> None:
         """`through` is `Σ_j ds_ij k_j` of every row, (heads, G, rows, D)."""
@@ -109,19 +110,27 @@ class _TermGradients:
         rows = (self._operands.query[at] * through).sum(-1) * self._operands.scale[block.rows]
         self._scale[block.heads] += rows.sum(-1)
 
-    def add_distances(self, block: Block, grad_score: Tensor) -> None:
-        """`grad_score` is (heads, G, rows, keys)."""
+    def add(self, block: Block, grad_score: Tensor, grad_kept: Tensor) -> None:
+        """`grad_kept` is `∂/∂(c_i − c_j)`; (heads, G, rows, keys) each."""
         if self._by_distance is not None:
             self._by_distance[block.heads, :, : grad_score.shape[-1]] += sum_diagonals(grad_score)
+        if self._decay is not None:
+            # its rows sum to 0, as what is common to a row leaves it as it is: `c_i` has none
+            self._decay[block.heads, :, block.keys] -= grad_kept.sum(2)
 
     def finished(self) -> ScoreTerms:
         """Summed over the batch; slope and bias None where they were not wanted."""
-        terms, scale = self._operands.terms, self._scale
+        operands, scale = self._operands, self._scale
         if scale is not None:
             scale = self._over_batch(scale)
-        if self._by_distance is None:
-            return ScoreTerms(scale)
-        return ScoreTerms(scale, *terms.undo_by_distance(self._over_batch(self._by_distance)))
+        slope = bias = None
+        if self._by_distance is not None:
+            slope, bias = operands.terms.undo_by_distance(self._over_batch(self._by_distance))
+        problem = operands.problem
+        shape = (problem.batch, problem.heads, problem.key_length)
+        return ScoreTerms(
+            scale, slope, bias, None if self._decay is None else self._decay.view(shape)
+        )
 
     def _over_batch(self, values: Tensor) -> Tensor:
         """(H, …) of (B·Hkv, G, …)."""
@@ -136,8 +145,9 @@ def _undo_stages(
     scalars: RowScalars,
     grad_weights: Tensor,
     inner: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Normalised weights and the gradient of the score, both (heads, G, rows, keys).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised weights, the gradient of the score, and that of the positivity times the
+    positivity, (heads, G, rows, keys) each.
 
     Overwrites `grad_weights`; `inner` is `D_i`, (heads, G, rows).
     """
@@ -146,30 +156,56 @@ def _undo_stages(
     at = (block.heads, slice(None), block.rows)
     score = operands.scores(block, workspace, "score")
     if variant.whole_rows:
-        return undo_rows_(variant, score, grad_weights, inner, workspace)
+        weights, grad_score = undo_rows_(variant, score, grad_weights, inner, workspace)
+        return weights, grad_score, grad_score
     slope = workspace.panel("slope", *score.shape)
     positive = make_positive_(problem, score, scalars.shift[at], base_2=operands.base_2)
     positivity_slope(variant.positivity, positive, slope)
+    kept = operands.kept(block, workspace)
+    if kept is not None:
+        slope.mul_(kept)
+        kept = torch.mul(kept, positive, out=kept)
+        positive.copy_(kept)
 
     if variant.sharpen is None:
         if variant.divides_by_sum:
             grad_weights.sub_(inner[..., None])
         divisor = row_divisor(problem, count, scalars.total[at])
-        grad_score = grad_weights.div_(divisor[..., None]).mul_(slope)
-        return positive.div_(divisor[..., None]), grad_score
+        grad_positive = grad_weights.div_(divisor[..., None])
+        weights = positive.div_(divisor[..., None])
+    else:
+        total = scalars.total[at]
+        weights, grad_share = _undo_sharpening(
+            operands, block, workspace, scalars, grad_weights, inner, positive
+        )
+        grad_positive = grad_share.div_(total[..., None])
+    if kept is None:
+        grad_score = grad_positive.mul_(slope)
+        return weights, grad_score, grad_score
+    grad_kept = kept.mul_(grad_positive)
+    return weights, grad_positive.mul_(slope), grad_kept
 
+
+def _undo_sharpening(
+    operands: Operands,
+    block: Block,
+    workspace: Workspace,
+    scalars: RowScalars,
+    grad_weights: Tensor,
+    inner: Tensor,
+    positive: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Sharpened weights and `da − E`, in place of `positive` and of `grad_weights`."""
+    power = operands.problem.variant.sharpen
+    assert power is not None
+    count, at = operands.count[block.rows], (block.heads, slice(None), block.rows)
     total, highest = scalars.total[at], scalars.highest[at]
     offset, raised = scalars.offset[at], scalars.raised[at]
     above = above_offset_(positive, count, total, highest, offset)
-    weights, grad_raised = powers(above, variant.sharpen, workspace)
+    weights, grad_raised = powers(above, power, workspace)
     safe = torch.where(highest == 0, torch.ones_like(highest), highest)
     grad_above = grad_weights.sub_(inner[..., None]).mul_(grad_raised)
-    grad_above.mul_((variant.sharpen / (safe * raised))[..., None])
+    grad_above.mul_((power / (safe * raised))[..., None])
     correction = offset * grad_above.sum(-1)  # E_i
-    grad_score = (
-        grad_above.mul_(count[:, None])
-        .sub_(correction[..., None])
-        .mul_(slope)
-        .div_(total[..., None])
-    )
-    return weights.div_(raised[..., None]), grad_score
+    grad_share = grad_above.mul_(count[:, None]).sub_(correction[..., None])
+    return weights.div_(raised[..., None]), grad_share

@@ -42,6 +42,9 @@ def weights_panel(
     if problem.variant.normalise == "off-by-one":
         scalars.shift[at] = scalars.shift[at].clamp(min=0)
     positive = make_positive_(problem, panel, scalars.shift[at], base_2=operands.base_2)
+    kept = operands.kept(block, workspace)
+    if kept is not None:
+        positive.mul_(kept)
     if not problem.variant.divides_by_sum:
         return positive
     count = operands.count[block.rows]

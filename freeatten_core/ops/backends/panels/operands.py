@@ -36,6 +36,8 @@ class Operands:
             self.key, self.key_norm = direction(self.key)
         self.head_scale = self._per_head(terms.head_scale)
         self.by_distance = self._per_head(terms.by_distance(problem.key_length, dtype))
+        grouped = (batch, problem.groups, problem.key_length)
+        self.decay = None if terms.decay is None else terms.decay.to(self.key).reshape(grouped)
         self.count = problem.visible_count(0, problem.query_length, self.query)
         self.scale = problem.score_scale(self.count)
         self.base_2 = self._takes_base_2()
@@ -75,8 +77,27 @@ class Operands:
         by_distance = None if self.by_distance is None else self.by_distance[block.heads]
         count, kind = self.count[block.rows], self.problem.variant.score
         write_score(panel, query, key, count, by_distance, kind, self.unit)
+        if self.decay is not None and self.problem.variant.positivity == "exp":
+            panel.add_(self._fallen(self.decay, block, workspace), alpha=self.unit)
         self._hide(panel, block)
         return panel
+
+    def kept(self, block: Block, workspace: Workspace) -> Tensor | None:
+        """What a pair keeps of its positivity, `exp(c_i − c_j)` (heads, G, rows, keys); 0 on hidden
+        keys. None where nothing is forgotten, and for `exp`, whose scores have it."""
+        if self.decay is None or self.problem.variant.positivity == "exp":
+            return None
+        fallen = self._fallen(self.decay, block, workspace)
+        self._hide(fallen, block)
+        return fallen.exp_()
+
+    def _fallen(self, decay: Tensor, block: Block, workspace: Workspace) -> Tensor:
+        """`c_i − c_j`, taken before anything is added: both can be hundreds."""
+        own = self.problem.key_length - self.problem.query_length
+        rows = decay[block.heads, :, block.start + own : block.stop + own, None]
+        keys = decay[block.heads, :, None, block.keys]
+        panel = workspace.panel("fallen", *rows.shape[:3], keys.shape[-1])
+        return torch.sub(rows, keys, out=panel)
 
     def keys(self, block: Block) -> Tensor:
         return torch.arange(block.low, block.high, device=self.key.device)

@@ -36,9 +36,10 @@ class PanelAttention(torch.autograd.Function):
         head_scale: Tensor | None,
         distance_slope: Tensor | None,
         distance_bias: Tensor | None,
+        decay: Tensor | None,
         problem: Problem,
     ) -> Tensor:
-        terms = ScoreTerms(head_scale, distance_slope, distance_bias)
+        terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
         operands = Operands(problem, query, key, terms)
         output, scalars = forward.forward(operands, value)
         ctx.problem = problem
@@ -55,8 +56,8 @@ class PanelAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, scale, slope, bias, *rows = ctx.saved_tensors
-        terms = ScoreTerms(scale, slope, bias)
+        query, key, value, output, *others = ctx.saved_tensors
+        terms, rows = ScoreTerms(*others[: len(NO_TERMS)]), others[len(NO_TERMS) :]
         *grads, of_terms = backward.backward(
             Operands(ctx.problem, query, key, terms),
             value,

@@ -141,7 +141,8 @@ def region_weights(
     if seen < 1:
         return torch.zeros(shape, dtype=compute_dtype(query), device=query.device)
     part = replace(problem, query_length=rows[1] - rows[0], key_length=seen)
-    operands = Operands(part, query[:, :, rows[0] : rows[1]], key[:, :, :seen], terms)
+    shown = query[:, :, rows[0] : rows[1]], key[:, :, :seen]
+    operands = Operands(part, *shown, terms.of_keys(0, seen))
     scalars = RowScalars.empty(part, operands.key)
     workspace = Workspace(operands.key)
     region = operands.key.new_zeros(

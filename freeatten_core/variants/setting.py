@@ -1,0 +1,87 @@
+"""What a trained model has around its attention: positions, a forget gate, a gated output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.positions.layout import ROTARY, Layout
+
+from .stages import Computed, Stages
+
+__all__ = ["OPTIONS", "PLAIN_SETTING", "Gate", "Output", "Setting", "check_setting", "take_setting"]
+
+Gate = Literal["forget"]
+"""`forget`: a pair at distance d keeps `Π σ(w·x_l + b)` over the d tokens between (arXiv
+2503.02130), before the row is divided by its sum."""
+Output = Literal["gated"]
+"""`gated`: the heads' outputs times `σ(W x)` (arXiv 2505.06708)."""
+
+OPTIONS: Mapping[str, str] = {
+    "position": "how every layer and head knows order",
+    "gate": "what is forgotten on the way",
+    "output": "what multiplies the heads' outputs",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a model is made around what its attention computes; learned with it."""
+
+    position: Layout = ROTARY
+    gate: Gate | None = None
+    output: Output | None = None
+
+    @property
+    def is_rotary(self) -> bool:
+        """Whether every head of every layer is rotary, sees all keys and forgets none."""
+        return self.position.is_rotary and self.gate is None
+
+    def __str__(self) -> str:
+        """As behind a name: `:gate=forget:position=none`; empty for a plain rotary model."""
+        gate = "" if self.gate is None else f":gate={self.gate}"
+        output = "" if self.output is None else f":output={self.output}"
+        position = "" if self.position.is_rotary else f":position={self.position}"
+        return gate + output + position
+
+
+PLAIN_SETTING = Setting()
+
+
+def take_setting(options: dict[str, str]) -> Setting:
+    """The setting that a name's options ask for; takes them out.
+
+    Raises:
+        UsageError: a value that does not exist.
+    """
+    position = options.pop("position", None)
+    return Setting(
+        position=ROTARY if position is None else Layout.parse(position),
+        gate=cast("Gate | None", _one_of("gate", options.pop("gate", None), get_args(Gate))),
+        output=cast(
+            "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
+        ),
+    )
+
+
+def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
+    if value is not None and value not in legal:
+        raise UsageError(f"{name} is {value!r}; it can be {', '.join(legal)}")
+    return value
+
+
+def check_setting(computed: Computed, setting: Setting) -> None:
+    """Refuse a gate on what it cannot act on.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    if setting.gate is None:
+        return
+    if not (isinstance(computed, Stages) and computed.can_forget):
+        raise UsageError(
+            f"variant {computed}{setting}: a forget gate lowers what far keys have of their row, "
+            "so the row must be divided by its sum (l1)"
+        )

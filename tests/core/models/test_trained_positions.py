@@ -1,0 +1,191 @@
+"""Models whose layers know order in other ways, forget, or gate what they put out."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from strategies import refused
+
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.analysis import AttentionMap, capture, row_stages
+from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.models.decoder import FORGET_BIAS, Model
+from freeatten_core.models.forecast import parameter_count
+from freeatten_core.models.format import CONFIG, WEIGHTS
+from freeatten_core.ops.definitions import staged
+from freeatten_core.positions.rope import rotate
+from freeatten_core.variants.stages import stages_of
+
+NAMES = (
+    *("alibi", "nope", "fox", "softmax-ls:position=alibi/none", "lssar:p=3:gate=forget"),
+    *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
+)
+each_name = pytest.mark.parametrize("name", NAMES)
+TOKENS = torch.arange(40)[None] * 7 % 300
+
+
+def written_out(model, tokens):
+    """The final hidden states by the definition in float64, dense, one layer after the other."""
+    model = model.double()
+    length, config = tokens.shape[1], model.config
+    cos, sin = (part.double() for part in model.rope.table(length, tokens.device))
+    hidden = model.embedding(tokens)
+    for block, position in zip(model.blocks, config.positions, strict=True):
+        layer, normed = block.attention, block.attention_norm(hidden)
+        heads = normed.shape[0], length, -1, config.head_dim
+        parts = [one(normed).view(heads).transpose(1, 2)
+                 for one in (layer.query, layer.key, layer.value)]  # fmt: skip
+        for part in parts[:2]:
+            for head, turns in enumerate(position.turns):
+                if turns:
+                    part[:, head] = rotate(part[:, head], cos.float(), sin.float())
+        decay = None
+        if layer.forget is not None:
+            decay = F.logsigmoid(layer.forget(normed)).cumsum(1).mT
+        mixed = staged.reference_attention(
+            *parts, stages_of(config.variant.computes), decay=decay, window=position.window,
+            distance_slope=torch.tensor(position.slopes).double(),
+        )  # fmt: skip
+        mixed = mixed.transpose(1, 2).flatten(2)
+        if layer.output_gate is not None:
+            mixed = mixed * layer.output_gate(normed).sigmoid()
+        hidden = hidden + layer.out(mixed)
+        hidden = hidden + block.mlp(block.mlp_norm(hidden))
+    return model.final_norm(hidden)
+
+
+@each_name
+def test_a_model_is_what_its_name_says(name):
+    built = tiny.model(name, scale=4.0)
+    found = built.hidden(TOKENS).double()
+    torch.testing.assert_close(found, written_out(built, TOKENS), rtol=1e-3, atol=1e-3)
+
+
+@each_name
+def test_every_weight_learns(name):
+    built = tiny.model(name).requires_grad_(True)
+    built.token_losses(TOKENS[:, :-1], TOKENS[:, 1:]).mean().backward()
+    for parameter, weight in built.named_parameters():
+        assert weight.grad.isfinite().all(), parameter
+        assert weight.grad.abs().max() > 0, parameter
+
+
+def test_a_gate_begins_open_and_leaves_the_other_weights_as_they_are():
+    plain, gated = (Model(replace(tiny.CONFIG, variant=Variant.parse(name)))
+                    for name in ("nope", "fox:output=gated"))  # fmt: skip
+    plain.initialise(3)
+    gated.initialise(3)
+    weights = dict(gated.named_parameters())
+    assert all(torch.equal(weights[name], weight) for name, weight in plain.named_parameters())
+    bias = gated.blocks[0].attention.forget.bias
+    assert (bias == FORGET_BIAS).all()
+    assert math.exp(128 * math.log(torch.sigmoid(bias[0]).item())) == pytest.approx(0.1, rel=0.05)
+
+
+@each_name
+def test_the_parameters_are_counted(name):
+    built = tiny.model(name)
+    assert parameter_count(built.config) == sum(weight.numel() for weight in built.parameters())
+
+
+@each_name
+def test_a_saved_model_loads_with_equal_logits(tmp_path, name):
+    built = tiny.model(name)
+    folder = tiny.save(tmp_path / "mine", built)
+    loaded = load_checkpoint(folder)
+    assert loaded.config.positions == built.config.positions
+    assert loaded.config.variant == built.config.variant
+    assert json.loads((folder / CONFIG).read_text())["format"] == 2
+    for parameter, weight in load_file(folder / WEIGHTS).items():
+        assert weight.dtype == (torch.float32 if ".forget." in parameter else torch.bfloat16)
+    assert loaded.model(TOKENS).isfinite().all()
+
+
+def test_slopes_are_those_of_the_file(tmp_path):
+    folder = tiny.save(tmp_path / "mine", tiny.model("alibi"))
+    values = json.loads((folder / CONFIG).read_text())
+    values["position"]["layers"][1]["slopes"] = [0.5, 0.25]
+    (folder / CONFIG).write_text(json.dumps(values))
+    loaded = load_checkpoint(folder)
+    assert [each.slopes for each in loaded.config.positions] == [(0.0625, 0.00390625), (0.5, 0.25)]
+    assert loaded.model.places(4, torch.device("cpu")).slopes[1].tolist() == [0.5, 0.25]
+
+
+def _layer(**changes):
+    return {"heads": ["alibi", "none"], "slopes": [0.5, 0.0], "window": None} | changes
+
+
+BROKEN = {
+    "kind": ({"kind": "rope"}, ["kind must be 'layers'"]),
+    "layers": ({"layers": [_layer()]}, ["2 objects, one a layer"]),
+    "heads": ({"layers": [_layer(), _layer(heads=["none", "none"])]}, ["by its variant"]),
+    "window": ({"layers": [_layer(), _layer(window=5)]}, ["by its variant", '"window": null']),
+    "slopes": ({"layers": [_layer(), _layer(slopes=[0.5])]}, ["a number a head"]),
+    "a slope": ({"layers": [_layer(), _layer(slopes=[2.0, 0.0])]}, ["above 0 and at most 1"]),
+    "no slope": ({"layers": [_layer(), _layer(slopes=[0.5, 0.5])]}, ["0.0", "no alibi"]),
+    "key": ({"layers": [_layer(), _layer(decay=1)]}, ["position.layers.decay", "not known"]),
+    "base": ({"base": 0}, ["the RoPE base is 0"]),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_position_that_is_not_the_variant_s_is_refused(tmp_path, changes, words):
+    folder = tiny.save(tmp_path / "mine", tiny.model("softmax:position=alibi/none"))
+    values = json.loads((folder / CONFIG).read_text())
+    values["position"] |= changes
+    (folder / CONFIG).write_text(json.dumps(values))
+    with refused(ContentError, words):
+        load_checkpoint(folder)
+
+
+def test_format_1_says_of_a_position_its_base_alone(tmp_path):
+    folder = tiny.save(tmp_path / "mine")
+    values = json.loads((folder / CONFIG).read_text())
+    assert (values["format"], values["position"]) == (1, {"kind": "rope", "base": 10_000.0})
+    (folder / CONFIG).write_text(json.dumps(values | {"variant": "nope"}))
+    with refused(ContentError, ["softmax:position=none", "its format must be 2"]):
+        load_checkpoint(folder)
+
+
+def test_heads_that_share_a_key_are_rotated_together():
+    with refused(UsageError, ["rope/none", "share a key", "all of them or none"]):
+        tiny.model("softmax:position=rope/none", heads=2, kv_heads=1)
+    tiny.model("softmax:position=alibi/none", heads=2, kv_heads=1)
+
+
+@each_name
+def test_a_capture_has_every_layer_s_own_terms_and_window(tmp_path, name):
+    """Maps and stages compute a layer's weights again from what was kept."""
+    loaded = load_checkpoint(tiny.save(tmp_path / "mine", tiny.model(name, scale=4.0)))
+    seen = capture(loaded, TOKENS[0])
+    for layer, position in enumerate(loaded.config.positions):
+        found = seen.layer(layer)
+        assert found.window == position.window
+        assert (found.terms.decay is None) == (loaded.config.variant.setting.gate is None)
+        weights = staged.stages(
+            found.query[None].double(), found.key[None].double(),
+            stages_of(loaded.config.variant.computes), window=position.window,
+            **found.terms.map(lambda each: each.double())._asdict(),
+        ).weights[0, 1]  # fmt: skip
+        shown = AttentionMap.of(seen, layer, 1).weights(0, 40, 0, 40)
+        torch.testing.assert_close(shown.double(), weights, rtol=1e-3, atol=1e-4)
+        row = row_stages(seen, layer, 1, 30)
+        torch.testing.assert_close(row.weights, weights[30, row.keys], rtol=1e-3, atol=1e-4)
+        largest = seen.statistics(layer).largest[1].double()
+        torch.testing.assert_close(largest, weights.amax(-1), rtol=1e-3, atol=1e-4)
+
+
+@each_name
+def test_a_window_in_every_layer_leaves_local_layers_their_own(name):
+    built = tiny.model(name)
+    windowed = built.with_modifiers(Variant.parse(f"{name}+window"), 40)
+    short, long = TOKENS[:, -16:], TOKENS
+    seen = []
+    windowed.hidden(long, observe=lambda _, __, ___, reading: seen.append(reading.window))
+    assert seen == [min(16, each.window or 16) for each in built.config.positions]
+    torch.testing.assert_close(windowed.hidden(short), built.hidden(short))
