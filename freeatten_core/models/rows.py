@@ -82,6 +82,11 @@ class Row:
         return self.checkpoint.folder
 
     @property
+    def form(self) -> str | None:
+        """How its weights were stored, where they are no longer as they were made."""
+        return None
+
+    @property
     def lengths(self) -> dict[str, int | None]:
         """What its entry of a result says of lengths."""
         return {"train_length": self.restart_length}
@@ -118,6 +123,11 @@ class CausalRow:
     @property
     def vocab_size(self) -> int:
         return self.model.vocab_size
+
+    @property
+    def form(self) -> str | None:
+        """How its weights were stored, where they are no longer as they were made."""
+        return self.model.form
 
     @property
     def lengths(self) -> dict[str, int | None]:

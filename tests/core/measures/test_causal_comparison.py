@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from freeatten_cli.terminal.tables import declared_lines
 
 from freeatten_core import load_causal_model, load_checkpoint
 from freeatten_core.basics.errors import UsageError
@@ -17,10 +18,12 @@ from freeatten_core.basics.progress import Watch
 from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.selection import select_texts
 from freeatten_core.data.tokenizer import token_bytes
+from freeatten_core.figures.comparison import comparison_figure
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.models import rows as rows_module
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
 from freeatten_core.models.transformers_model.codec import Codec
+from freeatten_core.results.comparison import provenance
 from freeatten_core.variants.variant import Variant
 
 LENGTHS = (16, 32, 64)
@@ -57,6 +60,18 @@ def test_a_row_says_what_the_model_declares_and_never_what_it_was_trained_on(row
         assert (facts["restart_length"], facts["declared_length"]) == (32, causal.DECLARED)
         assert "train_length" not in facts
     assert result["variants"][0]["variant"] == rows["llama"].model.name
+
+
+def test_a_row_says_how_its_weights_were_stored_where_they_are_no_longer_so(rows):
+    assert "form" not in compared(rows["llama"]).result["variants"][0]
+    form = "GGUF Q4_1, dequantised"
+    row = CausalRow(replace(rows["llama"].model, form=form, name="tiny.gguf"), 32)
+    result = compared(row).result
+    assert result["variants"][0]["form"] == form
+    assert f"weights are those of {form}: tiny.gguf" in declared_lines(result)
+    assert f"weights of {form}: tiny.gguf" in provenance(result)
+    drawn = comparison_figure(result).layout.title.subtitle.text
+    assert f"{form}: tiny.gguf" in drawn.replace("<br>", " ")
 
 
 def test_losses_and_controls_are_those_of_their_definitions(rows):
