@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
-from freeatten_core.variants.variant import Variant, nearest
+from freeatten_core.variants.variant import Modifier, Variant, nearest
 
 from .catalogue import locate, shipped, slug
 from .checkpoint import Checkpoint, load_checkpoint
@@ -100,12 +100,16 @@ class CausalRow:
     """As it is."""
     restart_length: int
     """Tokens after which the model that it is compared with forgets."""
-    variant: Variant = field(default_factory=lambda: Variant.parse("softmax"))
-    """Softmax, with the modifiers."""
+    modifiers: tuple[Modifier, ...] = ()
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes, with the modifiers."""
+        return Variant.parse("softmax").with_modifiers(self.modifiers)
 
     @property
     def name(self) -> str:
-        return self.model.name + str(self.variant).removeprefix(str(self.variant.trained))
+        return "+".join([self.model.name, *map(str, self.modifiers)])
 
     @property
     def folder(self) -> Path:
@@ -214,7 +218,7 @@ def load_scored_rows(
             variant = own_function.allow_swap(Variant.parse(f"softmax{modifiers}"))
             length = restart(model.declared_length)
             modified(model, variant, length, length)  # refused before texts are drawn
-            rows.append(CausalRow(model, length, variant))
+            rows.append(CausalRow(model, length, variant.modifiers))
             continue
         own = [row for row in rows if isinstance(row, Row)]
         known = {(row.variant, row.checkpoint.folder) for row in own}

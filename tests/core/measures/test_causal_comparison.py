@@ -294,7 +294,7 @@ def test_modifiers_that_cannot_be_had_are_refused_with_the_reason(folders, name,
 def test_rows_with_modifiers_share_w_and_a_window_is_its_own(rows):
     model = replace(rows["llama"].model, declared_length=32)
     of = {
-        name: CausalRow(model, 16, Variant.parse(f"softmax{name}"))
+        name: CausalRow(model, 16, Variant.parse(f"softmax{name}").modifiers)
         for name in ("", "+window", "+yarn")
     }
     totals, done = [], []
