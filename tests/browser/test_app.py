@@ -841,6 +841,19 @@ def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
         wait(page, "location.hash.includes(given)", f"pin={row}")
 
 
+def test_heads_are_found_with_a_sentence_each_and_opened(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.locator("#find-heads").press("Enter")
+    wait(page, "document.querySelectorAll('.site-find').length > 10", limit=READY)
+    kinds = page.locator("#found > b").all_text_contents()
+    assert kinds == ["sink", "previous token", "induction-like"]  # the text ends with training
+    first = page.locator(".site-find").first
+    name = first.locator("b").text_content().removeprefix("softmax, ")
+    assert "of the weight" in first.text_content()
+    first.press("Enter")
+    wait(page, "freeatten.page.head === given", name)
+
+
 def test_colours_follow_the_view_a_linear_scale_and_a_threshold(opened):
     state = f"map&{SETUP}&head=layer+1%2C+head+2&q=300&k=100&span=60"
     page = opened(state, MAPS)

@@ -39,7 +39,7 @@ class Shot:
 
 
 COMPARE = Shot("compare", "", "document.getElementById('chart').dataset.drawn", ".site-bar")
-MAP = Shot("map", f"map&{SETUP}", PICTURED, "#heads")
+MAP = Shot("map", f"map&{SETUP}", PICTURED, ".site-bar")
 TOKENS = Shot(
     "phone",
     f"map&{looking(('lssar-p15',), 8192)}&head=layer+4%2C+head+2&q=6000&k=5990&span=16",
