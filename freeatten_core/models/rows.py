@@ -60,6 +60,11 @@ class Row:
         return str(self.variant)
 
     @property
+    def model(self) -> Checkpoint:
+        """What is measured, without the variant's modifiers."""
+        return self.checkpoint
+
+    @property
     def source(self) -> str:
         """What it was loaded from."""
         return self.checkpoint.name
@@ -105,7 +110,7 @@ class CausalRow:
     @property
     def variant(self) -> Variant:
         """What its attention computes, with the modifiers."""
-        return Variant.parse("softmax").with_modifiers(self.modifiers)
+        return self.model.variant.with_modifiers(self.modifiers)
 
     @property
     def name(self) -> str:
@@ -179,12 +184,12 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     return rows
 
 
-def tokenizers_of(rows: Iterable[Row]) -> dict[str, Tokenizer]:
+def tokenizers_of(rows: Iterable[Row | CausalRow]) -> dict[str, Tokenizer]:
     """The tokenizers that rows use, by what tells one from another."""
-    return {tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in rows}
+    return {tokenizer_id(row.tokenizer): row.tokenizer for row in rows}
 
 
-def common_tokenizer(rows: Sequence[Row]) -> Tokenizer:
+def common_tokenizer(rows: Sequence[Row | CausalRow]) -> Tokenizer:
     """The tokenizer of all rows.
 
     Raises:
@@ -215,7 +220,7 @@ def load_scored_rows(
         name, modifiers = split_modifiers(source)
         if is_causal_source(name):
             model = load(name)
-            variant = own_function.allow_swap(Variant.parse(f"softmax{modifiers}"))
+            variant = own_function.allow_swap(Variant.parse(f"{model.variant}{modifiers}"))
             length = restart(model.declared_length)
             modified(model, variant, length, length)  # refused before texts are drawn
             rows.append(CausalRow(model, length, variant.modifiers))

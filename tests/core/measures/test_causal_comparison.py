@@ -21,8 +21,8 @@ from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.figures.comparison import comparison_figure
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.models import rows as rows_module
+from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
-from freeatten_core.models.transformers_model.codec import Codec
 from freeatten_core.results.comparison import provenance
 from freeatten_core.variants.variant import Variant
 
