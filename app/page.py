@@ -20,6 +20,7 @@ __all__ = ["build", "head"]
 SCRIPTS = (
     "elements.js",
     "sheets.js",
+    "story.js",
     "compare.js",
     "calls.js",
     "jobs.js",

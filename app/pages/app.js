@@ -84,8 +84,6 @@ class App {
       throw error;
     });
     await (await this.tabs.compare).show(parts);
-    // after the charts, which it would hold up by a second
-    this.why ??= this.showWhy().catch(() => byId("thumbnails").replaceChildren()); // the rest stands without
   }
 
   buildCompare(found) {
@@ -95,12 +93,13 @@ class App {
       library: loadPlotly,
       theme,
       remember: (state) => this.remember("compare", new URLSearchParams(state)),
+      linked: (state) => `#${state}`,
       own: {
         label: "a text of your own",
         toggle: (isOwn) => {
           byId("setup").hidden = !isOwn;
           this.setup?.mark();
-          for (const id of ["own-text", "thumbnails"]) byId(id).hidden = isOwn;
+          for (const id of ["own-text", "story"]) byId(id).hidden = isOwn;
         },
         show: async (parts) => {
           await this.forms();
@@ -110,18 +109,7 @@ class App {
       },
     });
     this.compare = compare;
-    byId("thumbnails").replaceChildren(...[1, 2].map(() => make("figure", {},
-      make("div", { class: "site-picture" }, make("canvas", { "aria-hidden": "true" })))));
     return compare;
-  }
-
-  /** Under the first screen, what the tab Map opens with: made while the screen is read. */
-  async showWhy() {
-    await this.forms();
-    const analyses = await this.setup.firstAnalyses();
-    const [layer, head] = farthest((await analyses[0].call("heads")).heads);
-    const maps = await Promise.all(analyses.map((one) => smallMap(one, layer, head)));
-    byId("thumbnails").replaceChildren(...smallMaps(maps));
   }
 
   /** The form, and the tabs that it is for. */

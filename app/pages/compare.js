@@ -50,7 +50,7 @@ function smallMaps(maps) {
     const canvas = make("canvas", { role: "img", "aria-label": `where a head of ${one.label} looks` });
     freeatten.thumbnail(canvas, one, scale);
     const trained = make("i", { style: `top: ${one.trained * 100}%` });
-    return make("figure", {}, make("a", { href: "#map" },
+    return make("figure", {}, make("a", { href: one.link ?? "#map" },
       make("div", { class: "site-picture" }, canvas, ...(one.trained < 1 ? [trained] : [])),
       make("figcaption", {}, one.label, make("span", {}, one.where))));
   });
@@ -148,9 +148,11 @@ class Compare {
    * `results` to choose from, the paper's table, `read` of one of them by its id, `library` that
    * loads Plotly, `theme`, and `remember` of the state for a link. `own`, where there is a server,
    * makes new results: its `label`, `toggle` of what asks for them, and `show` of a state.
+   * `linked` gives the address of maps that a picture is of.
    */
-  constructor({ results, paper, read, library, theme, remember, own = null }) {
-    Object.assign(this, { results, read, library, theme, remember, own });
+  constructor({ story, results, paper, read, library, theme, remember, linked, own = null }) {
+    Object.assign(this, { results, read, library, theme, remember, linked, own });
+    this.story = new Story(story, { changed: () => this.remember(this.state().toString()), linked });
     this.figures = null;
     const options = own ? [...results, { id: OWN_RESULT, label: own.label }] : results;
     byId("result").append(...options.map(({ id, label }) => make("option", { value: id }, label)));
@@ -168,12 +170,21 @@ class Compare {
     byId("result").value = asked.get("result");
     if (!byId("result").value) byId("result").value = this.results[0].id;
     byId("all").checked = asked.get("all") === "1";
+    this.story.show(asked.get("step"));
     await Promise.all([this.fill(asked), this.library().then(() => this.draw())]);
   }
 
-  chosen() {
+  /** What a link says: the result, which of its rows are shown, and the step of the story. */
+  state() {
     const state = new URLSearchParams({ result: byId("result").value });
     if (byId("all").checked) state.set("all", "1");
+    if (this.result?.picked && this.shownId === byId("result").value && this.picks.state !== null) state.set("rows", this.picks.state);
+    if (this.story.state) state.set("step", this.story.state);
+    return state;
+  }
+
+  chosen() {
+    const state = this.state();
     this.remember(state.toString());
     return this.fill(state);
   }
@@ -207,14 +218,15 @@ class Compare {
 
   /** A line was ticked, or no longer is. */
   pick() {
-    const state = new URLSearchParams({ result: byId("result").value });
-    if (this.picks.state !== null) state.set("rows", this.picks.state);
-    this.remember(state.toString());
+    this.remember(this.state().toString());
     this.present(this.result, this.rows());
   }
 
   /** Shows a result, or no more than a title and a sentence. */
-  present({ title, answer, provenance = "", command = "" }, rows = null) {
+  present({ title, answer, provenance = "", command = "", evidence = null }, rows = null) {
+    byId("why").closest("section").hidden = !evidence;
+    byId("evidence").textContent = evidence?.caption ?? "";
+    byId("thumbnails").replaceChildren(...(evidence ? smallMaps(evidence.pictures.map((one) => ({ ...one, link: this.linked(one.link) }))) : []));
     byId("title").textContent = title;
     if (!byId("compare").hidden) titled("compare");
     byId("answer").textContent = answer;

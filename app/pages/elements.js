@@ -36,7 +36,7 @@ function titled(tab) {
 
 /** An element; texts never become markup. */
 function make(tag, attributes = {}, ...children) {
-  const svg = tag === "svg" || tag === "line" || tag === "text";
+  const svg = ["svg", "line", "text", "polyline"].includes(tag);
   const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
   made.append(...children);

@@ -3,7 +3,6 @@
 const KEPT_ROWS = 64;
 const COMMAND_DELAY = 300;
 const MOVE_DELAY = 150;
-const SMALL_CELLS = 256;
 /** The smallest weight that float32 holds with all its digits. */
 const LEAST = 1e-38;
 
@@ -340,14 +339,6 @@ function breakable(name) {
 function farthest(heads) {
   const [{ layer, head }] = sorted(heads, "mean_distance", false);
   return [layer, head];
-}
-
-/** The whole map of a head as a picture. */
-async function smallMap(analysis, layer, head) {
-  const { scale, trainLength, label } = await analysis.call("open_map", { layer, head });
-  const all = { q0: 0, q1: analysis.length, k0: 0, k1: analysis.length, cells: SMALL_CELLS };
-  const { codes, rows: side } = await analysis.call("region", { layer, head, ...all });
-  return { codes, side, scale, label, where: nameOf({ layer, head }), trained: trainLength / analysis.length };
 }
 
 /** Heads by their mean of a statistic; those without one last. */

@@ -342,14 +342,6 @@ class Setup {
     return made;
   }
 
-  /** Of the first two models that are ticked at the start, on the text that is chosen there. */
-  firstAnalyses() {
-    const models = this.choices.models.filter(({ first }) => first).slice(0, 2);
-    const text = { kind: this.choices.texts[0].id, name: "", content: "" };
-    const wanted = models.map(({ id }) => ({ checkpoint: id, text, length: this.choices.length, seed: 0 }));
-    return Promise.all(wanted.map(async (one) => new Analysis(one, await finished("start", one, () => {}))));
-  }
-
   cancel() {
     this.isCancelling = true;
     byId("cancel").disabled = true;

@@ -70,6 +70,7 @@ const compare = new Compare({
   library: () => run("plotly.min.js"),
   theme,
   remember: (state) => remember("compare", state),
+  linked: () => "#map",
 });
 
 // Maps
@@ -167,7 +168,6 @@ async function show() {
 }
 
 function start() {
-  byId("thumbnails").append(...smallMaps(site.thumbnails));
   byId("map-about").textContent = `${site.text}, read by four models that differ in nothing but the attention.`;
   byId("chosen").append(...site.choices.map(({ name, rule, maps: list }) => table({
     caption: `${name}: ${rule}`,

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from freeatten_core.data.documents import Document
 
-__all__ = ["MOST_CHARACTERS", "PASTED_FILE", "TextSource", "Texts"]
+__all__ = ["MOST_CHARACTERS", "PASTED_FILE", "WRITING", "TextSource", "Texts"]
 
+WRITING = "writing"
+"""The text of the stored pictures: this project's own pages and modules."""
 MOST_CHARACTERS = 1_000_000
 """Of a pasted text or a file."""
 NAME_CHARACTERS = 200
@@ -85,7 +87,8 @@ class Texts:
         from freeatten_core.results.format import source_name
 
         given = {} if self.given is None else {"given": Path(self.given).name}
-        return given | {kind: source_name(kind) for kind in ("stdlib", "prose")}
+        named = {kind: source_name(kind) for kind in ("stdlib", "prose")}
+        return given | named | {WRITING: "this project's own writing"}
 
     def command(self, words: Sequence[str], source: TextSource, seed: int) -> str:
         """The command of `words` about a text: a pasted one is read from the file it is saved as.
@@ -108,6 +111,10 @@ class Texts:
         return path if self.local else Path(path).name
 
     def _path(self, source: TextSource) -> str:
+        if source.kind == WRITING:
+            from freeatten_core.basics.assets import assets
+
+            return str(assets() / "results" / "evidence" / "writing.txt")
         return (self.given or "") if source.kind == "given" else source.kind
 
     def tokens(

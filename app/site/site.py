@@ -6,7 +6,6 @@ Pages opened from disk may not fetch, so every data file is a script that adds o
 
 from __future__ import annotations
 
-import base64
 import html
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,26 +15,23 @@ from string import Template
 from typing import Any
 
 from freeatten_core.analysis import STATISTICS, AttentionMap
+from freeatten_core.analysis.map.attention_map import finest
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance
 from freeatten_core.figures.comparison import comparison_title
-from freeatten_core.figures.styles import row_labels
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
 from freeatten_core.models.rows import Row
 from freeatten_core.results.format import Result, count
 from freeatten_core.results.stored import stored_comparisons
 
 from ..pages.markup import read, script, section, space_card
-from ..tabs import comparison_view
+from ..tabs import comparison_view, evidence
 from .heads import CHOICES, Choice, Picked, Seen
 
 __all__ = ["Sizes", "check_folder", "data_name", "forecast", "write"]
 
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
-THUMBNAILS = ("softmax", "lssar:p=15")
-THUMBNAIL_CELLS = 256
-
 ROW_BYTES = 7 * 4
 BASE64 = 4 / 3
 PLOTLY_BYTES = 5_000_000
@@ -96,12 +92,12 @@ def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advan
     """Write the site into an existing folder."""
     results = stored_comparisons()
     (folder / "data").mkdir()
-    thumbnails = _write_maps(folder, seen, advance("maps"))
+    _write_maps(folder, seen, advance("maps"))
     for name, result in results.items():
         _write_data(folder, data_name(name), comparison_view.comparison(name, result))
     labels = seen.captures[0].labels(0, seen.captures[0].length)
     _write_data(folder, "tokens", labels)
-    _write_data(folder, "site", _site(results, seen, thumbnails))
+    _write_data(folder, "site", _site(results, seen))
     _write_pages(folder, results[comparison_view.FIRST], command)
 
 
@@ -122,7 +118,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
         "index.html": Template(read("index.html")).substitute(safe),
         "README.md": space_card(SPACE, Template(SPACE_TEXT).substitute(words)),
         "site.css": component_style() + read("site.css"),
-        "site.js": script("elements.js", "sheets.js", "compare.js", "site.js"),
+        "site.js": script("elements.js", "sheets.js", "story.js", "compare.js", "site.js"),
         "component.js": component_script(),
         "plotly.min.js": get_plotlyjs(),
     }.items():
@@ -142,48 +138,25 @@ def _write_data(folder: Path, name: str, value: Any) -> None:
 # Maps
 
 
-def _write_maps(folder: Path, seen: Seen, advance: Advance) -> list[dict[str, Any]]:
-    """Write every map once; the thumbnails are of the first choice."""
-    from freeatten_core.analysis.map.attention_map import finest
-
+def _write_maps(folder: Path, seen: Seen, advance: Advance) -> None:
+    """Write every map once."""
     distinct = {each.file: each for row in seen.picked for each in row}
-    shown = [each for each in seen.picked[0] if str(each.capture.variant) in THUMBNAILS]
-    small = {each.file for each in shown}
-    thumbnails = {}
     for index, (name, each) in enumerate(distinct.items()):
         attention = AttentionMap.of(each.capture, each.layer, each.head)
         payload = attention.to_payload(finest(attention))
         _write_data(folder, name, pack(payload, each.capture.train_length))
-        if name in small:
-            thumbnails[name] = _thumbnail(attention, each)
         advance(index + 1, len(distinct))
-    return [thumbnails[each.file] for each in shown]
-
-
-def _thumbnail(attention: AttentionMap, picked: Picked) -> dict[str, Any]:
-    length = attention.query_length
-    region = attention.region(0, length, 0, length, cells=THUMBNAIL_CELLS)
-    return {
-        "label": row_labels([{"variant": str(picked.capture.variant)}])[0].replace("<br>", " "),
-        "where": _where(picked),
-        "codes": base64.b64encode(region.codes.tobytes()).decode("ascii"),
-        "side": len(region.codes),
-        "scale": {"floor": region.scale.floor_log2, "top": region.scale.top_log2},
-        "trained": picked.capture.train_length / length,
-    }
 
 
 def _where(picked: Picked) -> str:
     return f"layer {picked.layer}, head {picked.head}"
 
 
-def _site(
-    results: Mapping[str, Result], seen: Seen, thumbnails: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def _site(results: Mapping[str, Result], seen: Seen) -> dict[str, Any]:
     return {
+        "story": evidence.story(),
         "results": comparison_view.choices(results),
         "paper": comparison_view.paper_table(),
-        "thumbnails": thumbnails,
         "text": f"{count(seen.captures[0].length)} tokens of {seen.text}",
         "choices": [
             _choice(choice, picked) for choice, picked in zip(CHOICES, seen.picked, strict=True)

@@ -39,12 +39,13 @@ def component() -> Answer:
 
 
 def results() -> Answer:
-    """The stored results, the first one to be shown first, and the paper's."""
+    """The story, the stored results, the first one to be shown first, and the paper's."""
     from freeatten_core.results.stored import stored_comparisons
 
-    from . import comparison_view
+    from . import comparison_view, evidence
 
     return {
+        "story": evidence.story(),
         "results": comparison_view.choices(stored_comparisons()),
         "paper": comparison_view.paper_table(),
     }

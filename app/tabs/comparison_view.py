@@ -27,6 +27,7 @@ from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
 from .drawings import drawings
+from .evidence import evidence
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -156,6 +157,7 @@ def comparison(name: str, result: Result) -> dict[str, Any]:
     """
     main = chosen(name, result)
     about = _about(main) | {"answer": first_answer(name, result)}
+    about["evidence"] = evidence(name, result)
     if len(result["variants"]) <= MANY:
         return about | {"main": _shown(main), "all": _shown(result)}
     whole = _shown(result, _legended)

@@ -106,8 +106,6 @@ def compare(
     npz: Annotated[Path | None, typer.Option(help="Write the loss of every token.")] = None,
 ) -> None:
     """Loss against context length for trained checkpoints, on real text."""
-    from rich.console import Console
-
     from ..exports import check_outputs
 
     by_position = by is not None
@@ -122,20 +120,19 @@ def compare(
         give(_stored(stored, variants, by_position=by_position, npz=npz))
     else:
         asked = len_ if _given(ctx, "len_") else None
-        request = _request(
-            len_=len_,
-            rows=_rows(variants, checkpoint, restart, asked),
-            asked=asked,
-            text=text,
-            texts=texts,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            control=control,
-            by_position=by_position,
-        )
-        _warn_trained_on(text, request, Console(stderr=True))
-        _measure(request, Console(stderr=True, quiet=quiet), give)
+
+        def rows() -> list[Row | CausalRow]:
+            return _rows(variants, checkpoint, restart, asked)
+
+        options: dict[str, Any] = {
+            "text": text,
+            "texts": texts,
+            "seed": seed,
+            "dtype": dtype,
+            "control": control,
+        }
+        options["by_position"] = by_position
+        _measure(partial(_request, rows, len_, asked, **options), device, give, quiet=quiet)
 
 
 def _check_choices(dtype: str, control: str, by: str | None) -> None:
@@ -146,17 +143,35 @@ def _check_choices(dtype: str, control: str, by: str | None) -> None:
     check_choice("by", by or "position", ("position",))
 
 
-def _measure(request: Request, console: Console, give: Callable[[Comparison], None]) -> None:
-    """Compare, and give what is done also where that is interrupted."""
+def _measure(
+    request: Callable[..., Request],
+    device: str,
+    give: Callable[[Comparison], None],
+    *,
+    quiet: bool,
+) -> None:
+    """Compare, and give what is done also where that is interrupted; of several ranks one does."""
+    from rich.console import Console
+
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
     from freeatten_core.measures.comparison import InterruptedComparison
 
-    try:
-        done = _run(request, console)
-    except InterruptedComparison as stopped:
-        give(stopped.done)
-        raise
-    give(done)
-    refuse_failed(done.result)
+    ranks = started_ranks()
+    chosen = rank_device(ranks, choose_device(device))
+    with joined_ranks(ranks, chosen):
+        asked = request(device=chosen, ranks=ranks)
+        _warn_trained_on(asked, Console(stderr=True, quiet=not ranks.writes))
+        console = Console(stderr=True, quiet=quiet or not ranks.writes)
+        try:
+            done = _run(asked, console)
+        except InterruptedComparison as stopped:
+            if ranks.writes:
+                give(stopped.done)
+            raise
+        if ranks.writes:
+            give(done)
+            refuse_failed(done.result)
 
 
 def _deliver(
@@ -307,25 +322,22 @@ def _lengths(len_: str, asked: str | None, rows: Sequence[Row | CausalRow]) -> l
 
 
 def _request(
-    *,
+    load: Callable[[], list[Row | CausalRow]],
     len_: str,
     asked: str | None,
-    rows: list[Row | CausalRow],
     text: str,
-    device: str,
     **rest: Any,
 ) -> Request:
-    from freeatten_core.basics.devices import choose_device
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.comparison import Request
 
+    rows = load()
     return Request(
         rows=rows,
         lengths=_lengths(len_, asked, rows),
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         command=command_line(),
-        device=choose_device(device),
         **rest,
     )
 
@@ -380,12 +392,12 @@ def _save_losses(done: Comparison, path: Path) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _warn_trained_on(text: str, request: Request, console: Console) -> None:
+def _warn_trained_on(request: Request, console: Console) -> None:
     from freeatten_core.basics.files import expanded
     from freeatten_core.data.packages import trained_on
     from freeatten_core.models.rows import CausalRow
 
-    path = expanded(text)
+    path = expanded(request.source)
     if not path.exists():
         return
     for row in request.rows:
@@ -394,8 +406,8 @@ def _warn_trained_on(text: str, request: Request, console: Console) -> None:
         package = trained_on(path, _packages(row.checkpoint))
         if package is not None:
             console.print(
-                f"warning: {text} belongs to {package}, which {row.checkpoint.name} was trained "
-                "on; its loss there says little",
+                f"warning: {request.source} belongs to {package}, which {row.checkpoint.name} was "
+                "trained on; its loss there says little",
                 style="yellow",
                 markup=False,
                 soft_wrap=True,

@@ -48,7 +48,7 @@ def check_share(name: str, value: float) -> float:
 
 def check_flag(name: str, value: bool) -> bool:
     """True or False, or a UsageError: a word such as 'no' would count as true."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, (bool, np.bool_)):
         raise UsageError(f"{name} is {value!r}; it must be True or False")
     return bool(value)
 

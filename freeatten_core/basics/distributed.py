@@ -6,10 +6,10 @@ A process that was not started so is the only one, and nothing here costs it any
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from .kept import differences
 from .shards import Shard
 
 __all__ = ["ALONE", "Ranks", "joined_ranks", "lost_rank", "rank_device", "started_ranks"]
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 600
 """For the others at one place; one rank alone may prepare the texts of all meanwhile."""
@@ -65,6 +67,25 @@ class Ranks:
         found: list[Any] = [None] * self.count
         torch.distributed.all_gather_object(found, value)
         return found
+
+    def shared(self, work: Callable[[Shard], T]) -> list[T]:
+        """Of each rank what it makes of its shard, on all of them; if one fails, all do.
+
+        Raises:
+            Exception: what the first of those that failed has raised.
+        """
+        if self.count == 1:
+            return [work(self.shard)]
+        made: tuple[T | None, Exception | None]
+        try:
+            made = work(self.shard), None
+        except Exception as error:  # raised below, on every rank
+            made = None, error
+        found = self.gathered(made)
+        failures = [failure for _, failure in found if failure is not None]
+        if failures:
+            raise failures[0]
+        return [value for value, _ in found]
 
     def check_agree(self, value: Mapping[str, Any]) -> None:
         """Whether all were asked for the same.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import sentence_and_code
 from freeatten_core.basics.progress import Watch
-from freeatten_core.basics.shards import shards
+from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import CausalRow, Row
@@ -33,7 +33,7 @@ from .low_precision import precision_entry
 from .request import Control, Drawn, Request, draw_texts
 from .row_entry import FAILED, missing_entry, position_edges, row_entry
 from .scored import check_known
-from .scoring import Losses, joined, score_texts, swapped_losses
+from .scoring import Losses, Scorer, joined, score_texts, swapped_losses
 
 __all__ = [
     "FAILED",
@@ -44,6 +44,8 @@ __all__ = [
     "compare",
 ]
 
+Scored = Callable[..., NDArray[np.float32]]
+"""`sliding_losses` or `windowed_losses`."""
 Windowed = dict[tuple[Path, Variant], NDArray[np.float32]]
 """Losses of the last half of every text by checkpoints with a window, by folder and variant."""
 
@@ -83,7 +85,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         UsageError: no document is long enough, or there is not enough memory, with the numbers.
         InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
-    watch = watch or Watch()
+    watch = _of_all_ranks(watch or Watch(), request.ranks.count)
     started = time.perf_counter()
     drawn = draw_texts(request)
     check_fits(request, drawn)
@@ -144,23 +146,14 @@ def _score_row(
     trained = row.restart_length
     check_known(row.name, [text.tokens for text in selection.texts], row.vocab_size)
     model, temperatures = _model(request, row, fitting, watch)
-    parts: list[Losses] = []
-    # a text at a time on a CPU, so that a first result is on screen within seconds
-    for shard in shards(len(selection.texts) if request.device.type == "cpu" else 1):
-        parts.append(
-            score_texts(
-                model.token_losses,
-                selection.texts,
-                request.lengths,
-                trained,
-                device=request.device,
-                advance=watch.advance,
-                shard=shard,
+    losses = joined(
+        request.ranks.shared(
+            lambda shard: _scored(
+                request, row, model, selection.texts[shard.part(len(selection.texts))], watch
             )
         )
-        losses = joined(parts)
-        entry = row_entry(request, row, selection.texts, losses)
-        watch.row(entry, len(losses.restart), len(selection.texts))
+    )
+    entry = row_entry(request, row, selection.texts, losses)
     if request.has_controls(row):
         others = _others(request, row, model, selection.texts, losses, windowed, watch)
         entry = judged(entry | others.controls(losses, losses.longest), request.lengths)
@@ -182,6 +175,45 @@ def _score_row(
             advance=watch.advance,
         )
     return entry, losses
+
+
+def _scored(
+    request: Request,
+    row: Row | CausalRow,
+    model: Model | CausalModel,
+    texts: Sequence[Text],
+    watch: Watch,
+) -> Losses:
+    """Losses of some texts, reported as far as they are."""
+    parts: list[Losses] = []
+    # a text at a time on a CPU, so that a first result is on screen within seconds
+    for shard in shards(len(texts) if request.device.type == "cpu" else 1):
+        parts.append(
+            score_texts(
+                model.token_losses,
+                texts,
+                request.lengths,
+                row.restart_length,
+                device=request.device,
+                advance=watch.advance,
+                shard=shard,
+            )
+        )
+        losses = joined(parts)
+        watch.row(row_entry(request, row, texts, losses), len(losses.restart), len(texts))
+    return losses
+
+
+def _of_all_ranks(watch: Watch, count: int) -> Watch:
+    """Told of one rank's share as if all were equally far."""
+    return replace(watch, advance=lambda cost: watch.advance(cost * count))
+
+
+def _over_texts(
+    request: Request, scored: Callable[[Shard], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """What every rank scores of its texts, (texts, …)."""
+    return np.concatenate(request.ranks.shared(scored))
 
 
 def _model(
@@ -213,14 +245,21 @@ def _others(
 ) -> Others:
     """What S and W compare with; a model with a window is measured once for all that need it."""
     trained, device, advance = row.restart_length, request.device, watch.advance
-    sliding = sliding_losses(model.token_losses, texts, trained, device=device, advance=advance)
+
+    def scored(losses_of: Scored, scorer: Scorer) -> NDArray[np.float32]:
+        return _over_texts(
+            request,
+            lambda shard: losses_of(
+                scorer, texts, trained, device=device, advance=advance, shard=shard
+            ),
+        )
+
+    sliding = scored(sliding_losses, model.token_losses)
     if isinstance(model, CausalModel):
         if not model.takes_window:
             return Others(sliding, None)
         scorer = model.with_window(trained).token_losses
-        return Others(
-            sliding, windowed_losses(scorer, texts, trained, device=device, advance=advance)
-        )
+        return Others(sliding, scored(windowed_losses, scorer))
     variant = window_variant(row.variant) if isinstance(row, Row) else None
     if variant is None or isinstance(row, CausalRow):
         return Others(sliding, None)
@@ -235,25 +274,32 @@ def _others(
             device=device,
             dtype=DTYPES[request.dtype],
         )
-        windowed[key] = windowed_losses(
-            plain.token_losses, texts, trained, device=device, advance=advance
-        )
+        windowed[key] = scored(windowed_losses, plain.token_losses)
     return Others(sliding, windowed[key])
 
 
 def _swap(
     request: Request, trained: int, model: Model | CausalModel, texts: Sequence[Text], watch: Watch
 ) -> dict[str, Any]:
-    changes = swapped_losses(
-        model.token_losses,
-        texts,
-        request.lengths,
-        trained,
-        device=request.device,
-        advance=watch.advance,
+    parts = request.ranks.shared(
+        lambda shard: swapped_losses(
+            model.token_losses,
+            texts,
+            request.lengths,
+            trained,
+            device=request.device,
+            advance=watch.advance,
+            shard=shard,
+        )
     )
     nothing = np.full(len(texts), np.nan)
-    table = np.stack([changes.get(length, nothing) for length in request.lengths], axis=1)
+    table = np.stack(
+        [
+            np.concatenate([part[length] for part in parts]) if length in parts[0] else nothing
+            for length in request.lengths
+        ],
+        axis=1,
+    )
     change, ci95 = intervals(table)
     return {"swap_delta": change, "swap_delta_ci95": ci95}
 

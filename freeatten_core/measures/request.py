@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.version import source_digest
 from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
@@ -42,6 +44,8 @@ class Request:
     dtype: str = "float32"
     control: Control = "restart"
     by_position: bool = False
+    ranks: Ranks = ALONE
+    """Each scores its share of the texts, and all have the whole result."""
 
     def has_controls(self, row: Row | CausalRow) -> bool:
         """Whether a row reads more than its restart, which S and W are about."""
@@ -69,8 +73,9 @@ def draw_texts(request: Request) -> Drawn:
     """The texts of every tokenizer in use; of several, they begin at the same characters.
 
     Raises:
-        UsageError: no document is long enough, none is left to fit `align` on, or there is a
-            single one and `--control swap`.
+        UsageError: no document is long enough, none is left to fit `align` on, there is a single
+            one and `--control swap`, there are fewer than ranks, or the ranks differ in what they
+            were asked for.
     """
     rows: dict[str, list[Row | CausalRow]] = {}
     for row in request.rows:
@@ -80,6 +85,7 @@ def draw_texts(request: Request) -> Drawn:
     if request.control == "swap":
         for selection in scored.values():
             check_swappable(selection.texts)
+    _check_ranks(request, scored)
     fitted: dict[str, list[Text]] = {}
     for row in request.rows:
         if isinstance(row, CausalRow):
@@ -89,6 +95,31 @@ def draw_texts(request: Request) -> Drawn:
         if tokenizer not in fitted and needs_temperatures(row.variant, trained, request.lengths):
             fitted[tokenizer] = _not_scored(request, row, scored[tokenizer])
     return Drawn(scored, fitted)
+
+
+def _check_ranks(request: Request, scored: Mapping[str, Selection]) -> None:
+    """Whether every rank has a text, and all have the same ones."""
+    ranks = request.ranks
+    fewest = min(len(selection.texts) for selection in scored.values())
+    if fewest < ranks.count:
+        raise UsageError(
+            f"{fewest} texts are too few for {ranks.count} ranks, each of which scores some; "
+            "score more (--texts), or start fewer"
+        )
+    ranks.check_agree(
+        {
+            "rows": [row.name for row in request.rows],
+            "lengths": list(request.lengths),
+            "dtype": request.dtype,
+            "control": request.control,
+            "text": [
+                {"name": document.name, "sha256": document.sha256}
+                for selection in scored.values()
+                for document in selection.documents
+            ],
+            "source code": source_digest(),
+        }
+    )
 
 
 def _selections(

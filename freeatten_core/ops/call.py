@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +15,10 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.rope import Rope
-from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
 from freeatten_core.variants.variant import Variant
+
+from .names import computes_of
 
 __all__ = [
     "FIRST_ROWS",
@@ -31,6 +33,7 @@ __all__ = [
     "ScoreTerms",
     "check",
     "check_tensors",
+    "compute_dtype",
     "visible_scores",
     "what_computes",
 ]
@@ -245,6 +248,11 @@ class Problem:
         return self.scale_slope * count.clamp(min=1).log() + self.scale_base
 
 
+def compute_dtype(tensor: Tensor) -> torch.dtype:
+    """The type of scores, sums and powers, whatever is rounded to the type of a tensor."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
 def visible_scores(problem: Problem) -> int:
     """How many (query, key) pairs a call has, hidden ones left out."""
     rows, keys = problem.query_length, problem.key_length
@@ -266,20 +274,13 @@ def what_computes(variant: Variant | Computed | str) -> Computed:
     Raises:
         ValueError: an unknown variant, or one with modifiers or of other positions or gates.
     """
-    if isinstance(variant, Stages | OwnFunctionName):
+    if isinstance(variant, (Stages, OwnFunctionName)):  # unions are unknown to older compilers
         return variant
-    variant = Variant.parse(variant)
-    if variant.modifiers:
-        raise ValueError(
-            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
-            f"attention operator; pass {variant.trained}"
-        )
-    if variant.setting != PLAIN_SETTING:
-        raise ValueError(
-            f"variant is {variant}: its options make a model, not the attention operator, which "
-            f"takes positions and gates as arguments; pass {Variant.of(variant.computes)}"
-        )
-    return variant.computes
+    if torch.compiler.is_compiling():
+        from .traced import parsed  # loads the compiler, which eager code does without
+
+        return parsed(variant)
+    return computes_of(variant)
 
 
 def check(
@@ -327,10 +328,6 @@ def check(
         raise ValueError(
             f"decay goes with rows that are divided by their sum (l1), not with {stages}"
         )
-    if window is not None and (isinstance(window, bool) or not isinstance(window, int)):
-        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1")
-    if window is not None and (not is_causal or window < 1):
-        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return Problem(
         variant=stages,
         batch=batch,
@@ -340,8 +337,20 @@ def check(
         key_length=key_length,
         dim=dim,
         is_causal=is_causal,
-        window=None if window is None else min(window, key_length),
+        window=None if window is None else min(_window(window, is_causal), key_length),
     )
+
+
+def _window(window: int, is_causal: bool) -> int:
+    try:
+        if isinstance(window, bool):
+            raise TypeError
+        window = operator.index(window)
+    except TypeError:
+        raise TypeError(f"window is {window!r}; it must be a whole number, at least 1") from None
+    if not is_causal or window < 1:
+        raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
+    return window
 
 
 def check_tensors(named: Mapping[str, Tensor]) -> None:
@@ -367,8 +376,10 @@ def _check_tensor(name: str, tensor: Tensor, query: Tensor) -> None:
             f"{name} has shape {tuple(tensor.shape)}; "
             "it must have 4 dimensions (batch, heads, length, head size)"
         )
-    if 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}; every size must be at least 1")
+    if 0 in tensor.shape[1:]:
+        raise ValueError(
+            f"{name} has shape {tuple(tensor.shape)}; every size but the batch must be at least 1"
+        )
 
 
 def _check_term(name: str, term: Tensor, shape: tuple[int | None, ...], query: Tensor) -> None:

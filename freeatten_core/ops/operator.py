@@ -8,10 +8,11 @@ from torch import Tensor
 
 from freeatten_core.basics.checks import check_flag
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.basics.precision import without_autocast
+from freeatten_core.basics.precision import autocast_together, without_autocast
 from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
+from . import registered
 from .backends import choice
 from .call import NO_TERMS, Familiar, ScoreTerms, check, check_tensors, what_computes
 from .definitions import own_function
@@ -48,8 +49,9 @@ def attention(
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right, so that a block of queries against a
     longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output. Non-finite inputs are not checked. Under autocast it
-    computes as without, in the types it is given. Gradients are the same, bit for bit, every time.
+    A row that sees no key gives a zero output, an empty batch an empty one. Non-finite inputs are
+    not checked. Under autocast query, key and value are cast to its type, float64 left as it is.
+    Gradients are the same, bit for bit, every time. `torch.compile` sees one operator.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
@@ -77,12 +79,13 @@ def attention(
     """
     computed = what_computes(variant)
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
+    query, key, value = autocast_together(query, key, value)
     if isinstance(computed, OwnFunctionName):
         _check_own(computed, [query, key, value], is_causal, terms, window)
         return own_function.attend(query, key, value, computed)
     flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
     problem = check(query, key, value, computed, **flags, terms=terms, window=window)
-    return choice.attention(problem, query, key, value, terms)
+    return registered.attention(problem, query, key, value, terms)
 
 
 @without_autocast()
@@ -168,7 +171,6 @@ def row_statistics(
     return choice.row_statistics(problem, query, key, terms)
 
 
-@without_autocast()
 def familiar_attention(
     query: Tensor,
     key: Tensor,
@@ -178,13 +180,16 @@ def familiar_attention(
 ) -> Tensor:
     """Causal attention with far keys made familiar; without gradients.
 
-    Args and errors: as in `attention`, fewer key heads allowed; queries are the last tokens.
+    Args, errors and autocast: as in `attention`, fewer key heads allowed; queries are the last
+    tokens.
 
     Returns:
         (B, H, Lq, Dv), in the type of `value`.
     """
+    query, key, value = autocast_together(query, key, value)
     problem = check(query, key, value, variant, is_causal=True, enable_gqa=True)
-    return choice.familiar_attention(problem, query, key, value, familiar)
+    with without_autocast():
+        return choice.familiar_attention(problem, query, key, value, familiar)
 
 
 def grouped_attention(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from freeatten_core.basics.checks import check_whole
 from freeatten_core.basics.errors import UsageError
 
 __all__ = [
@@ -76,12 +77,7 @@ class Stages:
                 raise UsageError(f"{chosen} needs {other}={needed!r}, {why}; {other} is {found!r}")
         if self.sharpen is None:
             return
-        if isinstance(self.sharpen, bool) or not isinstance(self.sharpen, int):
-            raise UsageError(
-                f"p is {self.sharpen!r}; it must be a whole number from {P_MIN} to {P_MAX}"
-            )
-        if not P_MIN <= self.sharpen <= P_MAX:
-            raise UsageError(f"p is {self.sharpen}; it must be from {P_MIN} to {P_MAX}")
+        object.__setattr__(self, "sharpen", check_whole("p", self.sharpen, P_MIN, P_MAX))
         if self.normalise != "l1":
             raise UsageError(
                 f"sharpening needs normalise='l1', because it compares N·a with 1; "

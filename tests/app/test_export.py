@@ -232,19 +232,6 @@ def test_a_map_holds_the_queries_and_keys_of_its_head(exported, captures):
     assert torch.allclose(scores.softmax(-1), wanted[0, 0], atol=2e-3)
 
 
-def test_thumbnails_are_the_maps_seen_from_afar(exported):
-    out, _ = exported
-    thumbnails = read(out, "site")["thumbnails"]
-    assert [one["label"].split(" ")[0] for one in thumbnails] == ["Softmax", "Softplus"]
-    for one, at in zip(thumbnails, (0, 3), strict=True):
-        codes = np.frombuffer(base64.b64decode(one["codes"]), np.uint8)
-        codes = codes.reshape(one["side"], one["side"])
-        level = unpacked(read(out, maps(out)[at]["file"]))["level_8"]
-        times = one["side"] // len(level)
-        pooled = codes.reshape(len(level), times, len(level), times).max((1, 3))
-        assert np.abs(pooled.astype(int) - level).max() <= 1
-
-
 # The comparison
 
 

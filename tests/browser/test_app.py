@@ -22,7 +22,6 @@ from freeatten_core.analysis import (
     AttentionMap,
     by_position,
     capture,
-    head_table,
     row_stages,
     thumbnails,
 )
@@ -265,18 +264,40 @@ def test_a_link_to_rows_that_are_not_there_shows_the_first(opened, state):
     assert page.locator("#lines li").count() == page.locator("#picks input:checked").count() == 7
 
 
-def test_compare_shows_a_head_of_two_models(opened, served):
-    pictures = "#thumbnails figcaption"
-    page = opened("", f"document.querySelectorAll('{pictures}').length === 2")
-    found = captured(served[0], 0, length=2048)
-    farthest = head_table(found).sorted("mean_distance").heads[0]
-    name = f"layer {farthest.layer}, head {farthest.head}"
-    assert page.locator(pictures).first.text_content() == f"Softmax (standard){name}"
+def test_why_is_shown_of_the_result_that_is_open(opened):
+    page = opened("", "document.querySelectorAll('#thumbnails figcaption').length === 2")
+    said = page.locator("#evidence").text_content()
+    assert "8,192 tokens of this project's own writing" in said
     drawn = page.locator("#thumbnails canvas").last.evaluate(PIXELS)
     assert len(set(drawn)) > 20
-    page.locator("#thumbnails a").last.click()
-    wait(page, MAPS, limit=READY)
-    assert page.evaluate("freeatten.page.head") == name
+    link = page.locator("#thumbnails a").last.get_attribute("href")
+    assert link.startswith("#map&models=softmax-ls&text=writing&len=8192")
+    page.locator("#result").select_option("far/code")
+    wait(page, "document.getElementById('evidence').textContent.includes('YaRN')")
+    assert page.locator("#evidence").text_content() != said
+    page.locator("#result").select_option("cube/code")
+    wait(page, "document.getElementById('evidence').textContent.includes('not shipped')")
+    assert page.locator("#thumbnails canvas").count() == 0
+
+
+def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):
+    page = opened("", "document.getElementById('chart').dataset.drawn")
+    before = set(served[0].jobs._jobs)
+    said = page.locator("#story-said").text_content()
+    assert said.startswith("512 tokens, as long as in training")
+    page.locator("#story-step").press("ArrowRight")
+    page.locator("#story-step").press("ArrowRight")
+    assert page.locator("#story-said").text_content().startswith("2,048 tokens, 4 times as many")
+    assert page.locator("#story-step").get_attribute("aria-valuetext") == "2,048 tokens"
+    assert page.locator("#story-maps canvas").count() == 2
+    wait(page, "location.hash.includes('step=2048')")
+    points = (
+        "document.querySelector('#story-curves polyline')?.getAttribute('points').split(' ').length"
+    )
+    assert page.evaluate(points) == 2048 // 64
+    again = opened(page.evaluate("location.hash.slice(1)"), f"{points} === 32")
+    assert "len=2048" in again.locator("#story-link").get_attribute("href")
+    assert set(served[0].jobs._jobs) == before  # nothing was computed
 
 
 def test_zoom_to_one_token_and_read_its_weight(opened, served):

@@ -76,6 +76,7 @@ def test_the_first_screen_fits_every_page(site, visit, width, height, scheme, tm
     assert traces(page) == 8  # loss and Δ of four
     assert page.locator("#lines li").count() == 4
     assert page.locator("#thumbnails canvas").count() == 2
+    assert page.locator("#story-maps canvas").count() == 2
     assert overlapping(boxes_of(page, COMPARED, width)) == []
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert overlapping(boxes_of(page, COMPARED, width)) == []

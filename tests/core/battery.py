@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from pages import ask
@@ -22,7 +22,8 @@ from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
 from freeatten_core.mapview import pack
-from freeatten_core.ops.call import ScoreTerms, check
+from freeatten_core.ops.backends import choice
+from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
 from freeatten_core.variants.variant import Variant
 
@@ -117,15 +118,10 @@ def outcome(
     return output.detach(), *torch.autograd.grad(output, [*leaves, *terms.values()], mixture)
 
 
-def fused(query, key, value, variant, *, is_causal=True, window=None, enable_gqa=False, **options):
+def fused(*inputs, **options):
     """The Triton kernels on any device, in their interpreter without a GPU."""
-    problem = check(
-        query, key, value, variant, is_causal=is_causal, enable_gqa=enable_gqa, window=window
-    )
-    named = dict.fromkeys(ScoreTerms._fields) | options
-    kernels = import_module("freeatten_core.ops.backends.fused.ops")
-    asked = str(problem.variant), is_causal, window
-    return kernels.fused_attention(query, key, value, *named.values(), *asked)[0]
+    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
+        return attention(*inputs, **options)
 
 
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):

@@ -22,9 +22,9 @@ __all__ = [
     "FUSED_DIMS",
     "BackEnd",
     "Use",
-    "attention",
     "chosen",
     "familiar_attention",
+    "named",
     "positive_",
     "region_weights",
     "row_statistics",
@@ -52,19 +52,6 @@ class BackEnd:
     """(use, problem, query, head size of the values) -> whether it computes the call."""
     load: Callable[[], ModuleType]
     """Its functions, by the names of the uses that it takes; imported when first needed."""
-
-
-def attention(
-    problem: Problem,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    terms: ScoreTerms = NO_TERMS,
-) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
-    kernels = chosen("attention", problem, query, value.shape[-1]).load()
-    output: Tensor = kernels.attention(problem, query, key, value, terms)
-    return output
 
 
 def row_statistics(
@@ -127,6 +114,11 @@ def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd
     raise AssertionError(f"no back-end for {use}")  # the last one takes every call
 
 
+def named(name: str) -> BackEnd:
+    """The back-end of a name."""
+    return next(each for each in BACK_ENDS if each.name == name)
+
+
 # The table
 
 
@@ -136,6 +128,7 @@ def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> b
     return (
         query.is_cuda
         and HAS_TRITON
+        and problem.batch > 0
         and problem.variant.normalise in FUSED_NORMALISES
         and not problem.variant.whole_rows
         and query.dtype != torch.float64

@@ -83,12 +83,14 @@ def test_everything_asks_the_table(name, seen, asked):
         ("attention", {"dim": 8}, "panels"),
         ("attention", {"dim": 257}, "panels"),
         ("attention", {"value_dim": 8}, "panels"),
+        ("attention", {"batch": 0}, "panels"),
     ],
 )
 def test_a_call_goes_to_the_first_that_can(use, changes, wanted, monkeypatch):
     monkeypatch.setattr(choice, "HAS_TRITON", True)
-    given = {"is_cuda": True, "dtype": HALF, "dim": 64, "value_dim": 64, "window": None} | changes
-    problem = Problem(Stages(), 1, 2, 2, 9, 9, given["dim"], True, given["window"])
+    given = {"is_cuda": True, "dtype": HALF, "dim": 64, "value_dim": 64, "window": None}
+    given |= {"batch": 1} | changes
+    problem = Problem(Stages(), given["batch"], 2, 2, 9, 9, given["dim"], True, given["window"])
     query = SimpleNamespace(is_cuda=given["is_cuda"], dtype=given["dtype"])
     assert choice.chosen(use, problem, query, given["value_dim"]).name == wanted
 

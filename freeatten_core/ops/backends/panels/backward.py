@@ -48,14 +48,15 @@ def backward(
         by_distance: whether those of slope and bias are wanted, which take one more panel.
     """
     problem, dtype = operands.problem, operands.key.dtype
-    values = value.reshape(-1, problem.key_length, value.shape[-1]).to(dtype)
+    values = value.reshape(len(operands.key), problem.key_length, value.shape[-1]).to(dtype)
     grouped = (len(values), problem.groups, problem.query_length, value.shape[-1])
     grad_output = grad_output.reshape(grouped).to(dtype)
     inner = (grad_output * output.reshape(grouped).to(dtype)).sum(-1)  # D_i
 
-    grad_query = torch.zeros_like(operands.query)
-    grad_key = torch.zeros_like(operands.key)
-    grad_value = torch.zeros_like(values)
+    grad_query, grad_key, grad_value = (
+        torch.zeros_like(x, memory_format=torch.contiguous_format)
+        for x in (operands.query, operands.key, values)
+    )
     grad_terms = _TermGradients(operands, by_distance)
     workspace = Workspace(values)
     for block in row_blocks(problem, values):
@@ -82,13 +83,9 @@ def backward(
     if problem.variant.cosine:
         direction_slope_(grad_query, operands.query, operands.query_norm)
         direction_slope_(grad_key, operands.key, operands.key_norm)
-    batch = problem.batch
-    return (
-        grad_query.view(batch, problem.heads, problem.query_length, -1),
-        grad_key.view(batch, problem.kv_heads, problem.key_length, -1),
-        grad_value.view(batch, problem.kv_heads, problem.key_length, -1),
-        grad_terms.finished(),
-    )
+    by_row = grad_query.view(problem.batch, problem.heads, problem.query_length, problem.dim)
+    by_key = grad_key.view(*value.shape[:3], problem.dim)
+    return by_row, by_key, grad_value.view_as(value), grad_terms.finished()
 
 
 class _TermGradients:
@@ -134,8 +131,9 @@ class _TermGradients:
 
     def _over_batch(self, values: Tensor) -> Tensor:
         """(H, …) of (B·Hkv, G, …)."""
-        batch = self._operands.problem.batch
-        return values.view(batch, -1, *values.shape[1:]).sum(0).flatten(0, 1)
+        problem = self._operands.problem
+        by_text = values.view(problem.batch, problem.kv_heads, *values.shape[1:])
+        return by_text.sum(0).flatten(0, 1)
 
 
 def _undo_stages(

@@ -97,9 +97,13 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
         value: (B, Hkv, Lk, Dv).
     """
     problem = operands.problem
-    values = value.reshape(-1, problem.key_length, value.shape[-1]).to(operands.key.dtype)
-    output = values.new_zeros(len(values), problem.groups, problem.query_length, value.shape[-1])
-    scalars = RowScalars.empty(problem, output)
+    values = value.reshape(len(operands.key), problem.key_length, value.shape[-1]).to(
+        operands.key.dtype
+    )
+    shape = (problem.batch, problem.heads, problem.query_length, value.shape[-1])
+    output = values.new_zeros(shape)  # itself and no view, so that it can be changed in place
+    grouped = output.view(len(values), problem.groups, *shape[2:])
+    scalars = RowScalars.empty(problem, values)
     workspace = Workspace(values)
     for block in row_blocks(problem, values, FORWARD_PANEL):
         at = (block.heads, slice(None), block.rows)
@@ -107,6 +111,6 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
         divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         weights, divisor = round_weights_(problem, weights, divisor, value.dtype)
         mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])
-        output[at] = mixed.view(*weights.shape[:3], -1) / divisor[..., None]
-    shape = (problem.batch, problem.heads, problem.query_length, value.shape[-1])
-    return output.view(shape).to(value.dtype), scalars
+        mixed = mixed.view(*weights.shape[:3], -1)
+        grouped[at] = mixed / divisor[..., None]
+    return output.to(value.dtype), scalars

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
-from .panel import Block, Workspace, compute_dtype
+from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms, compute_dtype
+from .panel import Block, Workspace
 from .stages import direction, write_score
 
 __all__ = ["Operands"]

@@ -1,12 +1,8 @@
-"""The panels as a PyTorch operator with gradients."""
+"""What panels compute, by the names of the uses."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...call import NO_TERMS, Problem, ScoreTerms
 from . import backward, forward
@@ -17,8 +13,8 @@ from .stages import positive_
 from .statistics import region_weights, row_statistics
 
 __all__ = [
-    "PanelAttention",
     "attention",
+    "attention_backward",
     "familiar_attention",
     "positive_",
     "region_weights",
@@ -26,69 +22,27 @@ __all__ = [
 ]
 
 
-class PanelAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        head_scale: Tensor | None,
-        distance_slope: Tensor | None,
-        distance_bias: Tensor | None,
-        decay: Tensor | None,
-        problem: Problem,
-    ) -> Tensor:
-        terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
-        operands = Operands(problem, query, key, terms)
-        output, scalars = forward.forward(operands, value)
-        ctx.problem = problem
-        ctx.save_for_backward(
-            query,
-            key,
-            value,
-            output,
-            *terms,
-            *scalars.tensors(),
-        )
-        return output
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, output, *others = ctx.saved_tensors
-        terms, rows = ScoreTerms(*others[: len(NO_TERMS)]), others[len(NO_TERMS) :]
-        *grads, of_terms = backward.backward(
-            Operands(ctx.problem, query, key, terms),
-            value,
-            output,
-            grad_output,
-            RowScalars(*rows),
-            by_distance=any(ctx.needs_input_grad[4:6]),
-        )
-        inputs = (query, key, value, *terms)
-        return (
-            *(
-                None if grad is None or x is None else grad.to(x.dtype)
-                for grad, x in zip((*grads, *of_terms), inputs, strict=True)
-            ),
-            None,
-        )
-
-
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # no types in PyTorch
 def attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms = NO_TERMS
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, Lq, Dv) of a checked call, and the rows' scalars (5, B, H, Lq)."""
+    output, scalars = forward.forward(Operands(problem, query, key, terms), value)
+    return output, scalars.stacked(problem)
+
+
+def attention_backward(
     problem: Problem,
+    grad_output: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    output: Tensor,
+    scalars: Tensor,
     terms: ScoreTerms = NO_TERMS,
-) -> Tensor:
-    """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too.
-
-    `torch.compile` leaves it as it is: a graph of its blocks would be compiled for minutes.
-    """
-    output: Tensor = PanelAttention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, *terms, problem
-    )
-    return output
+    *,
+    by_distance: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
+    """Gradients of query, key, value and terms; those of slope and bias if `by_distance`."""
+    operands = Operands(problem, query, key, terms)
+    rows = RowScalars.of(problem, scalars)
+    return backward.backward(operands, value, output, grad_output, rows, by_distance=by_distance)

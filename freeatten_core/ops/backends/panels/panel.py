@@ -15,7 +15,6 @@ __all__ = [
     "Block",
     "RowScalars",
     "Workspace",
-    "compute_dtype",
     "diagonals",
     "row_blocks",
     "sum_diagonals",
@@ -66,8 +65,16 @@ class RowScalars:
             raised=like.new_ones(shape),
         )
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return self.shift, self.total, self.highest, self.offset, self.raised
+    @classmethod
+    def of(cls, problem: Problem, stacked: Tensor) -> RowScalars:
+        """From what `stacked` gave."""
+        pairs = problem.batch * problem.kv_heads
+        return cls(*stacked.reshape(5, pairs, problem.groups, problem.query_length))
+
+    def stacked(self, problem: Problem) -> Tensor:
+        """All in one, (5, B, H, Lq)."""
+        each = self.shift, self.total, self.highest, self.offset, self.raised
+        return torch.stack(each).view(5, problem.batch, problem.heads, problem.query_length)
 
 
 @dataclass(frozen=True)
@@ -87,10 +94,6 @@ class Block:
     @property
     def keys(self) -> slice:
         return slice(self.low, self.high)
-
-
-def compute_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def row_blocks(problem: Problem, like: Tensor, enlarged: int = 1) -> Iterator[Block]:

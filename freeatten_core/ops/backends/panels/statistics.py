@@ -12,11 +12,11 @@ from torch import Tensor
 from freeatten_core.basics.powers import power_
 from freeatten_core.basics.precision import without_autocast
 
-from ...call import NO_TERMS, Problem, ScoreTerms
+from ...call import NO_TERMS, Problem, ScoreTerms, compute_dtype
 from ...row_statistics import SMALL, RowStatistics
 from .forward import round_weights_, weights_panel
 from .operands import Operands
-from .panel import Block, RowScalars, Workspace, compute_dtype, row_blocks
+from .panel import Block, RowScalars, Workspace, row_blocks
 from .stages import row_divisor
 
 __all__ = ["region_weights", "row_statistics"]

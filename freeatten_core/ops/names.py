@@ -1,0 +1,29 @@
+"""What a name asks of an operator."""
+
+from __future__ import annotations
+
+from freeatten_core.variants.setting import PLAIN_SETTING
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
+
+__all__ = ["computes_of"]
+
+
+def computes_of(variant: Variant | str) -> Computed:
+    """What a variant, or one of that name, computes.
+
+    Raises:
+        ValueError: an unknown variant, or one with modifiers or of other positions or gates.
+    """
+    variant = Variant.parse(variant)
+    if variant.modifiers:
+        raise ValueError(
+            f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
+            f"attention operator; pass {variant.trained}"
+        )
+    if variant.setting != PLAIN_SETTING:
+        raise ValueError(
+            f"variant is {variant}: its options make a model, not the attention operator, which "
+            f"takes positions and gates as arguments; pass {Variant.of(variant.computes)}"
+        )
+    return variant.computes
