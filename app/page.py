@@ -10,7 +10,7 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, losses, maps, retrieval, setup, stages
+from .tabs import about, compare, entropy, finds, losses, maps, retrieval, setup, stages
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -47,6 +47,7 @@ def build(analyses: Analyses) -> gr.Blocks:
         *setup.functions(analyses),
         *maps.functions(analyses),
         *losses.functions(analyses),
+        *finds.functions(analyses),
         *entropy.functions(analyses),
         *stages.functions(analyses),
         *retrieval.functions(),

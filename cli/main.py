@@ -20,6 +20,7 @@ from .commands import (
     entropy,
     field,
     languages,
+    longppl,
     map,
     report,
     retrieve,
@@ -66,6 +67,7 @@ app.command("stages")(guarded(stages.stages))
 app.command("retrieve")(guarded(retrieve.retrieve))
 app.command("field")(guarded(field.field))
 app.command("languages")(guarded(languages.languages))
+app.command("longppl")(guarded(longppl.longppl))
 app.command("variants")(guarded(variants.variants))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))

@@ -26,6 +26,17 @@ class Analysis {
     }
   }
 
+  /** What a job about this analysis answers, which is made anew first when it is gone. */
+  async work(start) {
+    try {
+      return await finished(start, { id: this.id }, () => {});
+    } catch (error) {
+      if (!(error instanceof GoneError)) throw error;
+      await this.renew();
+      return finished(start, { id: this.id }, () => {});
+    }
+  }
+
   renew() {
     this.renewing ??= finished("start", this.wanted, () => {}).then((told) => this.told(told))
       .finally(() => { this.renewing = null; });

@@ -77,6 +77,7 @@ class MapTab {
     byId("sort").append(make("option", { value: "" }, "layer and head"), ...statistics.map(({ id, label }) =>
       make("option", { value: id }, label)));
     for (const id of ["sort", "sort-model", "lowest"]) byId(id).addEventListener("change", () => { this.fillHeads(); this.changed(); });
+    byId("find-heads").addEventListener("click", () => this.guarded(() => this.find()));
     byId("save-page").addEventListener("click", () => this.guarded(() => this.savePage()));
     byId("save-csv").addEventListener("click", () => this.guarded(() => this.saveCsv()));
     this.tellCommand = newest(() => this.writeCommand());
@@ -107,6 +108,7 @@ class MapTab {
     this.view?.destroy();
     this.shown = analyses;
     this.scored = null;
+    byId("found").replaceChildren();
     this.pictures = [];
     this.fillModels(analyses);
     this.restoreOrder(parts);
@@ -125,14 +127,34 @@ class MapTab {
     this.guarded(() => this.loadPictures(analyses)); // not awaited: the maps come first
   }
 
+  /** Heads that changed beyond training, sinks, and those that read what came before or is copied. */
+  async find() {
+    const analyses = this.shown;
+    this.setup.say("Looking for heads");
+    byId("find-heads").disabled = true;
+    try {
+      const found = await Promise.all(analyses.map((one) => one.work("start_finds")));
+      if (this.shown !== analyses) return;
+      this.setup.say("");
+      const kinds = [...new Set(found.flatMap(({ finds }) => finds.map(({ kind }) => kind)))];
+      byId("found").replaceChildren(...kinds.flatMap((kind) => [make("b", {}, kind),
+        ...found.flatMap(({ finds }, at) => finds.filter((one) => one.kind === kind).map((one) => this.foundButton(one, analyses[at])))]));
+    } finally {
+      byId("find-heads").disabled = false;
+    }
+  }
+
+  foundButton({ layer, head, sentence }, { variant }) {
+    const name = nameOf({ layer, head });
+    const button = make("button", { type: "button", class: "site-find" }, make("b", {}, `${variant}, ${name}`), ` ${sentence}`);
+    button.addEventListener("click", () => this.guarded(() => this.showHead(name)));
+    return button;
+  }
+
   /** The loss of every token by every model, which is measured once. */
   losses(analyses) {
     const measured = async (one) => {
-      const told = await finished("start_losses", { id: one.id }, () => {}).catch(async (error) => {
-        if (!(error instanceof GoneError)) throw error;
-        await one.renew();
-        return finished("start_losses", { id: one.id }, () => {});
-      });
+      const told = await one.work("start_losses");
       const of = (text) => new Float32Array(bytesOf(text).buffer);
       return { loss: of(told.loss), delta: of(told.delta) };
     };

@@ -37,11 +37,11 @@ def retrieval() -> Answer:
 
 
 def _shown(result: Mapping[str, Any]) -> Answer:
-    from freeatten_core.figures.retrieval import copy_figure, recall_figure, retrieval_title
+    from freeatten_core.figures.retrieval import copy_figure, retrieval_title, task_figure
     from freeatten_core.figures.styles import row_labels, row_styles
     from freeatten_core.results.retrieval import retrieval_provenance, retrieval_reading
 
-    draw = copy_figure if result["task"] == "copy" else recall_figure
+    draw = copy_figure if result["task"] == "copy" else task_figure
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
     styles = row_styles(result["variants"])
     return {

@@ -31,17 +31,20 @@ if TYPE_CHECKING:
 __all__ = ["retrieve"]
 
 COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
-COPY_SAMPLES, RECALL_SAMPLES = 6, 32
+COPY_SAMPLES, TASK_SAMPLES = 6, 32
+
+TaskName = Annotated[
+    str,
+    typer.Option(
+        help="copy: a block of text once more, after a gap of other text. By small models "
+        "trained to answer: recall (the value of a key), mqar (in two tokens), forgetting "
+        "(the last value of a key), passkey, flip-flop."
+    ),
+]
 
 
 def retrieve(
-    task: Annotated[
-        str,
-        typer.Option(
-            help="copy: a block of text once more, after a gap of other text. recall: the value "
-            "of a key, by small models trained to answer."
-        ),
-    ] = "copy",
+    task: TaskName = "copy",
     len_: Annotated[
         str,
         typer.Option("--len", help="Tokens in all: 16x (½x, 1x, 2x, … up to it), or 256,8192."),
@@ -58,7 +61,7 @@ def retrieve(
         typer.Option(
             min=1,
             help=f"Sequences at every length; {COPY_SAMPLES} at most for copy, "
-            f"{RECALL_SAMPLES} for recall by default.",
+            f"{TASK_SAMPLES} for other tasks by default.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which sequences.")] = 0,
@@ -70,10 +73,12 @@ def retrieve(
     svg: Svg = None,
     csv: Annotated[Path | None, typer.Option(help="Write a line a variant and length.")] = None,
 ) -> None:
-    """Copying across a gap of text, or recall of key-value pairs, against the length."""
+    """Copying across a gap of text, or a task that small models were trained on, by length."""
     from rich.console import Console
 
-    check_choice("task", task, ("copy", "recall"))
+    from freeatten_core.data.tasks.table import RETRIEVED
+
+    check_choice("task", task, ("copy", *RETRIEVED))
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
     common: dict[str, Any] = {
@@ -88,8 +93,8 @@ def retrieve(
     if task == "copy":
         result = _copy(text=text or "stdlib", block=block, **common)
     else:
-        _refuse_for_recall({"--text": text, "--block": block})
-        result = _recall(**common)
+        _refuse_for_task(task, {"--text": text, "--block": block})
+        result = _task(task, **common)
     outputs.deliver(result, _print, _figure, _csv_lines)
     refuse_failed(result)
 
@@ -132,7 +137,8 @@ def _copy(
         return copy_retrieval(request, watch)
 
 
-def _recall(
+def _task(
+    task: str,
     *,
     len_: str,
     variants: str | None,
@@ -151,13 +157,13 @@ def _recall(
     from ..terminal.watching import watched
 
     wanted = None if variants is None else Variant.parse_list(variants)
-    rows = load_task_rows("recall", wanted, checkpoints or [])
+    rows = load_task_rows(task, wanted, checkpoints or [])
     trained = [row.checkpoint.config.train_length for row in rows]
     request = TaskRequest(
         rows=rows,
         lengths=parse_totals(len_, trained),
         command=command_line(),
-        samples=samples or RECALL_SAMPLES,
+        samples=samples or TASK_SAMPLES,
         seed=seed,
         device=choose_device(device),
     )
@@ -165,12 +171,12 @@ def _recall(
         return measure_task(request, watch)
 
 
-def _refuse_for_recall(given: Mapping[str, Any]) -> None:
+def _refuse_for_task(task: str, given: Mapping[str, Any]) -> None:
     from freeatten_core.basics.errors import UsageError
 
     for option, value in given.items():
         if value is not None:
-            raise UsageError(f"{option} is for --task copy; recall makes its own sequences")
+            raise UsageError(f"{option} is for --task copy; {task} makes its own sequences")
 
 
 def _print(result: Mapping[str, Any]) -> None:
@@ -186,9 +192,9 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> go.Figure:
-    from freeatten_core.figures.retrieval import copy_figure, recall_figure
+    from freeatten_core.figures.retrieval import copy_figure, task_figure
 
-    return (copy_figure if result["task"] == "copy" else recall_figure)(result)
+    return (copy_figure if result["task"] == "copy" else task_figure)(result)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -33,8 +33,8 @@ Sources = Annotated[
 Task = Annotated[
     str,
     typer.Option(
-        help="text; recall: key-value pairs, for freeatten retrieve; or a regular language: "
-        "even-pairs, modular-arithmetic, parity-check, cycle-navigation."
+        help="text; for freeatten retrieve: recall, mqar, forgetting, passkey, flip-flop; or a "
+        "regular language: even-pairs, modular-arithmetic, parity-check, cycle-navigation."
     ),
 ]
 LearningRates = Annotated[

@@ -20,6 +20,7 @@ from freeatten_core.results.format import (
     troubles,
 )
 from freeatten_core.results.retrieval import EFFECTIVE, retrieval_reading, retrieval_samples
+from freeatten_core.results.tasks import task_title
 
 from .tables import HELPS, HURTS, Cell, command, grid_of, run_line, spaced, table_cell
 
@@ -69,18 +70,18 @@ def accuracy_table(result: Result, width: int) -> RenderableType:
         [_range_cell(*pair) for pair in zip(row["accuracy"], row["accuracy_ci95"], strict=True)]
         for row in result["variants"]
     ]
-    title = "Recall, % of queries answered right, by length"
+    title = f"{task_title(result['task']).capitalize()}, % of queries answered right, by length"
     return grid_of(result, title, cells, _effective(result)).renderable(width)
 
 
 def distance_table(result: Result, width: int) -> RenderableType:
-    """The same at the longest length, by how far back the pair is."""
+    """The same at the longest length, by how far back the answer stands."""
     cells = [
         [_range_cell(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
         for row in result["variants"]
     ]
     longest = count(max(result["lengths"]))
-    title = f"The same at {longest} tokens, by the distance to the pair, up to"
+    title = f"The same at {longest} tokens, by the distance to the answer, up to"
     by_distance = {**result, "lengths": result["distances"]}
     return grid_of(by_distance, title, cells, {}).renderable(width)
 
@@ -108,7 +109,7 @@ def retrieval_line(key: str, lengths: Sequence[int]) -> Callable[[Entry, int, in
 def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> RenderableType:
     """All that `freeatten retrieve` prints, for a console of `width` columns."""
     makers = [gain_table, control_table] if result["task"] == "copy" else [accuracy_table]
-    if result["task"] == "recall" and max(result["lengths"]) > result["train_length"]:
+    if result["task"] != "copy" and max(result["lengths"]) > result["train_length"]:
         makers.append(distance_table)
     parts: list[RenderableType] = [maker(result, width) for maker in makers]
     words = Group(

@@ -1,4 +1,4 @@
-"""Figures of `freeatten retrieve`: copying and recall by length."""
+"""Figures of `freeatten retrieve`: copying, and what small models were trained to answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from freeatten_core.results.format import Result, count, number, percent, scaled, signed, with_range
 from freeatten_core.results.retrieval import retrieval_samples
+from freeatten_core.results.tasks import task_question
 
 from .canvas import (
     SLIM_TICKS,
@@ -27,15 +28,14 @@ from .styles import markup
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["copy_figure", "recall_figure", "retrieval_title"]
+__all__ = ["copy_figure", "retrieval_title", "task_figure"]
 
 
 def retrieval_title(result: Result) -> str:
     """The question that a result of `freeatten retrieve` answers."""
     if result["task"] == "copy":
         return f"Does it copy {count(result['block'])} tokens from the start of the sequence?"
-    pairs = count(result["recall"]["pairs"])
-    return f"Does it find one of {pairs} pairs among more and more filler?"
+    return task_question(result[result["task"]])
 
 
 def copy_figure(
@@ -66,7 +66,7 @@ def copy_figure(
     )
 
 
-def recall_figure(
+def task_figure(
     result: Result,
     *,
     title: str | None = None,
@@ -77,7 +77,7 @@ def recall_figure(
     """Share of queries answered right, in %, against the length.
 
     Args:
-        result: what `freeatten retrieve --task recall --json` prints.
+        result: what `freeatten retrieve --json` prints with another task than copy.
         title, theme, width, labels: as for `comparison_figure`.
     """
     in_percent = [
@@ -92,7 +92,7 @@ def recall_figure(
     return _retrieval_figure(
         shown,
         length_lines(shown, "accuracy", "accuracy_ci95", "% right", form, with_range),
-        heading=f"<b>Recall</b>: answered right (a guess: {percent(result['chance'])} %)",
+        heading=f"<b>Answers</b>: right (a guess: {percent(result['chance'])} %)",
         y_title="queries answered right (%)",
         title=retrieval_title(result) if title is None else title,
         digits=0,

@@ -19,7 +19,7 @@ from .format import CONFIG, TASK_FILES, check_files, read_config, read_task
 
 __all__ = ["LARGEST", "TaskCheckpoint", "load_task", "read_task_sizes"]
 
-LARGEST = 1 << 12
+LARGEST = 1 << 16
 """Above this, a size of a task is a mistake."""
 
 

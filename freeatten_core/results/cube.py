@@ -21,6 +21,7 @@ __all__ = [
     "CUBE",
     "FACTORED",
     "NORMALISED",
+    "PARTS",
     "SEEDED",
     "by_variant",
     "cell_table",
@@ -70,20 +71,23 @@ SEEDED = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Trained with two further seeds."""
 
 
-def joined(runs: Sequence[Mapping[str, Any]]) -> Result:
+PARTS = ("code", "books", "copy")
+"""What is measured of a run: `freeatten compare` on code and on books, and `freeatten retrieve`."""
+
+
+def joined(runs: Sequence[Mapping[str, Any]], parts: Sequence[str] = PARTS) -> Result:
     """One result from those of single runs.
 
     Args:
         runs: each with `cell` (its name), `seed`, `curve` (the checkpoint's `curve.json`), and
-            the results of `freeatten compare` on `code` and `books` and of `freeatten retrieve`
-            as `copy`.
+            a result for each of the parts.
 
     Raises:
         ContentError: runs were scored on different texts, or at another precision.
     """
     header = runs[0]["code"]
     for run in runs:
-        for part in ("code", "books", "copy"):
+        for part in parts:
             if _scored_on(run[part]) != _scored_on(runs[0][part]):
                 raise ContentError(f"{run['cell']} was scored on another {part} text; score again")
     return {
@@ -92,8 +96,8 @@ def joined(runs: Sequence[Mapping[str, Any]]) -> Result:
         "device": header["device"],
         "versions": header["versions"],
         "date": header["date"],
-        "text": {part: _scored_on(runs[0][part]) for part in ("code", "books", "copy")},
-        "runs": [_run(run) for run in runs],
+        "text": {part: _scored_on(runs[0][part]) for part in parts},
+        "runs": [_run(run, parts) for run in runs],
     }
 
 
@@ -105,7 +109,7 @@ def _scored_on(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _run(run: Mapping[str, Any]) -> dict[str, Any]:
+def _run(run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
     curve = run["curve"]
     found = {
         "cell": run["cell"],
@@ -118,7 +122,7 @@ def _run(run: Mapping[str, Any]) -> dict[str, Any]:
         "train_command": curve["command"],
         "commit": run["code"]["commit"],
     }
-    for part in ("code", "books", "copy"):
+    for part in parts:
         row = {key: value for key, value in run[part]["variants"][0].items() if key not in BY_TEXT}
         found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
     return found

@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .format import MISSING, Entry, Result, count, row_names
+from .intervals import resampled
 from .markdown import table
 from .verdicts import HARMLESS
 
 __all__ = ["KNEE_RULE", "knee_entry", "knee_of", "knee_table", "knee_text", "stretches"]
 
-DRAWS = 1_000
 KNEE_RULE = (
     "knee: the end of the first stretch of positions (1/64 of the length, then doublings) that no "
     f"later stretch's mean loss lies below by more than {HARMLESS} nats: from there on more "
@@ -60,8 +60,7 @@ def knee_entry(positions: Sequence[int], by_text: Values) -> dict[str, Any]:
     knee = int(edges[_at(losses.mean(axis=0))])
     if len(losses) < 2:
         return {"knee": knee, "knee_ci95": [None, None]}
-    drawn = np.random.default_rng(0).integers(0, len(losses), (DRAWS, len(losses)))
-    knees = edges[_at(losses[drawn].mean(axis=1))]
+    knees = edges[_at(losses[resampled(len(losses))].mean(axis=1))]
     low, high = np.percentile(knees, [2.5, 97.5], method="inverted_cdf")
     return {"knee": knee, "knee_ci95": [int(low), int(high)]}
 

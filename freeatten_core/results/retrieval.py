@@ -15,6 +15,7 @@ from .format import (
     source_name,
 )
 from .markdown import headings, machine, pairs, table
+from .tasks import asked
 
 __all__ = [
     "EFFECTIVE",
@@ -89,15 +90,13 @@ def _score_reading(result: Result) -> str:
             "because its first copy stands at the start of the sequence; 0 means that it is not "
             "used"
         )
-    return (
-        f"{count(result['recall']['pairs'])} pairs and as many queries at every length; a guess "
-        f"is right in {percent(result['chance'])} %"
-    )
+    task = result[result["task"]]
+    return f"{asked(task)}; a guess is right in {percent(result['chance'])} %"
 
 
 def retrieval_samples(result: Result) -> str:
     """How many sequences of what."""
-    if result["task"] == "recall":
+    if result["task"] != "copy":
         return f"{plural(result['samples'], 'sequence')} at every length"
     text = result["text"]
     return (

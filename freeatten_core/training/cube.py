@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freeatten_core.models.catalogue import slug
 from freeatten_core.results.cube import CUBE, FACTORED, NORMALISED, SEEDED
 from freeatten_core.variants.variant import Variant
 
@@ -27,7 +28,7 @@ class Cell:
     @property
     def name(self) -> str:
         """A folder's name that says what it is."""
-        text = str(self.variant).replace(":", "-").replace("=", "")
+        text = slug(self.variant)
         if self.train_length != RECIPE.train_length:
             text += f"-{self.train_length}"
         return f"{text}.{self.seed}"

@@ -15,7 +15,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.answers import BUG, answering
 from freeatten_app.server.models import Models, hub_names
 from freeatten_app.server.texts import Texts
-from freeatten_app.tabs import entropy, losses, maps, setup, stages
+from freeatten_app.tabs import entropy, finds, losses, maps, setup, stages
 from waiting import job_ended
 
 from freeatten_core.basics.assets import assets
@@ -312,7 +312,7 @@ def analysis(served):
     return served.analysed("softmax")["id"]
 
 
-@pytest.mark.parametrize("offered", [setup, maps, losses, entropy, stages])
+@pytest.mark.parametrize("offered", [setup, maps, losses, finds, entropy, stages])
 def test_every_argument_of_every_function_is_checked(server, analysis, offered):
     given = {"id": analysis, "ids": [analysis], "job": "unknown", "statistic": "entropy"}
     given |= {"layer": 0, "head": 0, "query": 3, "position": 3, "power": None, "last": None}

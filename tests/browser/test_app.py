@@ -761,6 +761,7 @@ def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened
     assert not page.locator("#length").is_visible()
     page.locator("#edit").press("Enter")
     assert page.locator("#length").is_visible()
+    assert page.get_by_label("Colours").is_visible()
     places = """() => [...document.querySelectorAll(".site-head")].map((one) => {
         const { left, top } = one.getBoundingClientRect();
         return [one.dataset.head, Math.round(left), Math.round(top)];
@@ -839,6 +840,19 @@ def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
         assert worst.get_attribute("aria-label").startswith(f"token {row + 1:,} ")
         worst.click()
         wait(page, "location.hash.includes(given)", f"pin={row}")
+
+
+def test_heads_are_found_with_a_sentence_each_and_opened(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.locator("#find-heads").press("Enter")
+    wait(page, "document.querySelectorAll('.site-find').length > 10", limit=READY)
+    kinds = page.locator("#found > b").all_text_contents()
+    assert kinds == ["sink", "previous token", "induction-like"]  # the text ends with training
+    first = page.locator(".site-find").first
+    name = first.locator("b").text_content().removeprefix("softmax, ")
+    assert "of the weight" in first.text_content()
+    first.press("Enter")
+    wait(page, "freeatten.page.head === given", name)
 
 
 def test_colours_follow_the_view_a_linear_scale_and_a_threshold(opened):

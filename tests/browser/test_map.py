@@ -161,14 +161,17 @@ def test_regions_match_the_library(shape, pool, tmp_path, visit):
             assert np.abs(error).max() <= 2e-6
 
 
-@pytest.mark.parametrize("pool", ["max", "mean"])
-def test_learned_numbers_and_a_window_match_the_library(pool, tmp_path, visit):
+@pytest.mark.parametrize(
+    ("variant", "pool"), [("lssar:p=3", "max"), ("lssar:p=3", "mean"), ("softmax", "max")]
+)
+def test_learned_numbers_and_a_window_match_the_library(variant, pool, tmp_path, visit):
     head, length = Head.random(90, seed=3), 90
     terms = ScoreTerms(
-        torch.tensor([1.4]), torch.tensor([0.05]), torch.linspace(1, -1, 20)[None].cos()
-    )
-    built = head.map("lssar:p=3", pool=pool, terms=terms, window=40)
-    write_page([HeadMap("lssar:p=3", built)], tmp_path / "map.html", "Learned")
+        torch.tensor([1.4]), torch.tensor([0.05]), torch.linspace(1, -1, 20)[None].cos(),
+        -torch.linspace(0, 4, length).square()[None, None],
+    )  # fmt: skip
+    built = head.map(variant, pool=pool, terms=terms, window=40)
+    write_page([HeadMap(variant, built)], tmp_path / "map.html", "Learned")
     page = visit(tmp_path / "map.html")
     for bounds in [(0, length, 0, length, 512), (30, 83, 5, 80, 40)]:
         found = ask(

@@ -113,7 +113,7 @@ def test_recall_prints_accuracy_distance_chart_and_how_to_repeat_it(recalling):
     out = recalled(recalling).out
     for words in (
         "% of queries answered right",
-        "by the distance to the pair",
+        "by the distance to the answer",
         "┊ trained up to 64 tokens",
         "a guess is right in 6.2 %",
         "again: freeatten retrieve --task recall",
@@ -122,7 +122,21 @@ def test_recall_prints_accuracy_distance_chart_and_how_to_repeat_it(recalling):
 
 
 def test_recall_shows_distance_only_beyond_the_training_length(recalling):
-    assert "distance to the pair" not in recalled(recalling, "--len", "1x").out
+    assert "distance to the answer" not in recalled(recalling, "--len", "1x").out
+
+
+@pytest.mark.parametrize("task", ["flip-flop", "passkey", "forgetting"])
+def test_other_tasks_are_trained_and_measured_by_their_names(task, tmp_path):
+    model = tmp_path / "model"
+    done = freeatten("train", "--task", task, "--variant", "lssa", "--out", model, *LITTLE)
+    assert done.code == 0, done.err
+    words = ("--task", task, "--checkpoint", model, "--len", "64,128", "--samples", "2")
+    result = freeatten("retrieve", *words, "--json").result
+    assert (result["task"], result["lengths"][-1]) == (task, 128)
+    assert result[task]["kind"] == task
+    shown = freeatten("retrieve", *words, "--html", tmp_path / "page.html")
+    assert "a guess is right in" in shown.out
+    assert "Does it" in (tmp_path / "page.html").read_text()
 
 
 # files
@@ -168,7 +182,7 @@ def test_the_chart_is_a_page_of_one_file(model, books, recalling, task, tmp_path
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--task", "sort"), "--task is 'sort'; it can be copy, recall"),
+        (("--task", "sort"), "--task is 'sort'; it can be copy, recall, mqar"),
         (("--len", "0"), "--len '0'"),
         (("--len", "15"), "15 tokens cannot hold a block of 8 twice"),
         (("--block", "40"), "a block of 40 twice"),
@@ -194,6 +208,7 @@ def test_a_single_file_is_refused(model, books):
         (("--block", "8"), "--block is for --task copy"),
         (("--len", "20"), "recall of 16 pairs needs at least 32 tokens; the length is 20"),
         (("--variants", "softplus"), "no shipped recall model of softplus"),
+        (("--task", "mqar"), "was trained on the recall task, not on mqar"),
     ],
 )
 def test_bad_input_for_recall_gets_one_sentence(recalling, words, says):

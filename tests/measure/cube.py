@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from freeatten_core.basics.files import write_text
-from freeatten_core.results.cube import joined
+from freeatten_core.results.cube import PARTS, joined
 from freeatten_core.training.cube import Cell, cells
 
 PROGRAM = Path(sys.executable).with_name("freeatten")
@@ -28,8 +28,8 @@ LENGTHS = "512,1024,2048,4096,8192"
 COPY_LENGTHS = f"256,{LENGTHS}"
 
 
-def make(cell: Cell, given: argparse.Namespace) -> None:
-    """Train a cell, unless it is there, and make what is missing of its results."""
+def make(cell: Cell, given: argparse.Namespace, parts: Sequence[str] = PARTS) -> None:
+    """Train a cell, unless it is there, and make what is missing of some of its results."""
     folder = given.out / cell.name
     corpus = ["--corpus", str(given.out / "corpus")]
     texts = [part for text in given.text for part in ("--text", text)]
@@ -42,8 +42,8 @@ def make(cell: Cell, given: argparse.Namespace) -> None:
         "books": ["compare", "--len", lengths, "--texts", "100", "--text", given.books],
         "copy": ["retrieve", "--len", COPY_LENGTHS, "--block", "64", "--samples", "32"],
     }
-    for part, command in wanted.items():
-        path = result_path(given.out, cell, part)
+    for part in parts:
+        path, command = result_path(given.out, cell, part), wanted[part]
         if not path.exists():
             write_text(path, freeatten(*command, *scored))
     print(cell.name, flush=True)
@@ -58,14 +58,11 @@ def result_path(out: Path, cell: Cell, part: str) -> Path:
     return out / f"{cell.name}.{part}.json"
 
 
-def run_of(out: Path, cell: Cell) -> dict[str, Any]:
+def run_of(out: Path, cell: Cell, parts: Sequence[str] = PARTS) -> dict[str, Any]:
     """What `joined` takes of a cell."""
-    parts = {
-        part: json.loads(result_path(out, cell, part).read_text())
-        for part in ("code", "books", "copy")
-    }
+    found = {part: json.loads(result_path(out, cell, part).read_text()) for part in parts}
     curve = json.loads((out / cell.name / "curve.json").read_text())
-    return {"cell": cell.name, "seed": cell.seed, "curve": curve, **parts}
+    return {"cell": cell.name, "seed": cell.seed, "curve": curve, **found}
 
 
 def chosen(names: str | None) -> list[Cell]:

@@ -38,8 +38,10 @@ class Shot:
     """The element that the picture begins with."""
 
 
-COMPARE = Shot("compare", "", "document.getElementById('chart').dataset.drawn", ".site-bar")
-MAP = Shot("map", f"map&{SETUP}", PICTURED, "#heads")
+COMPARE = Shot(
+    "compare", "compare&step=8192", "document.getElementById('chart').dataset.drawn", ".site-bar"
+)
+MAP = Shot("map", f"map&{SETUP}", PICTURED, ".site-bar")
 TOKENS = Shot(
     "phone",
     f"map&{looking(('lssar-p15',), 8192)}&head=layer+4%2C+head+2&q=6000&k=5990&span=16",

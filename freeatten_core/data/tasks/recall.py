@@ -20,7 +20,7 @@ import numpy as np
 
 from .task import Integers, Sequences, Task
 
-__all__ = ["RecallTask"]
+__all__ = ["RecallTask", "places"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class RecallTask(Task):
     def _drawn(self, length: int, count: int, rng: np.random.Generator) -> Sequences:
         half = length // 2
         tokens = rng.integers(0, self.fillers, (count, length))
-        keys = _places(rng, count, self.keys, self.pairs, in_order=False)
+        keys = places(rng, count, self.keys, self.pairs, in_order=False)
         values = rng.integers(0, self.values, (count, self.pairs))
-        shown = _places(rng, count, half, self.pairs, in_order=True)
-        asked = half + _places(rng, count, length - half, self.pairs, in_order=True)
-        which = _places(rng, count, self.pairs, self.pairs, in_order=False)
+        shown = places(rng, count, half, self.pairs, in_order=True)
+        asked = half + places(rng, count, length - half, self.pairs, in_order=True)
+        which = places(rng, count, self.pairs, self.pairs, in_order=False)
         np.put_along_axis(tokens, shown, self.first_pair + keys * self.values + values, axis=1)
         queries = self.first_query + np.take_along_axis(keys, which, axis=1)
         np.put_along_axis(tokens, asked, queries, axis=1)
@@ -86,7 +86,7 @@ class RecallTask(Task):
         )
 
 
-def _places(
+def places(
     rng: np.random.Generator, count: int, among: int, wanted: int, *, in_order: bool
 ) -> Integers:
     """`wanted` different numbers below `among` in each of `count` rows."""

@@ -6,7 +6,7 @@ import math
 import pytest
 from sample_retrieval import ACCURACY, GAIN, LENGTHS, copy_result, recall_result
 
-from freeatten_core.figures.retrieval import copy_figure, recall_figure
+from freeatten_core.figures.retrieval import copy_figure, task_figure
 from freeatten_core.results import cards
 from freeatten_core.results import format as wording
 from freeatten_core.results.retrieval import (
@@ -17,7 +17,7 @@ from freeatten_core.results.retrieval import (
     retrieval_provenance,
 )
 
-MAKERS = {copy_figure: copy_result, recall_figure: recall_result}
+MAKERS = {copy_figure: copy_result, task_figure: recall_result}
 
 
 def notes(figure):
@@ -35,7 +35,7 @@ def test_the_gain_of_every_variant_is_drawn_at_every_length():
 
 
 def test_accuracy_is_drawn_in_percent():
-    figure = recall_figure(recall_result())
+    figure = task_figure(recall_result())
     drawn = [value for trace in figure.data for value in trace.y]
     wanted = [100 * value for values in ACCURACY.values() for value in values]
     assert drawn == pytest.approx(wanted)

@@ -101,6 +101,13 @@ def test_joining_keeps_every_run_and_leaves_out_single_texts():
     assert "3 runs, 2,000 steps each, 32,768 tokens a step, a GPU" in cube.provenance(result)
 
 
+def test_some_parts_of_runs_are_joined_alone():
+    result = joined([run("fox"), run("stick-breaking")], ("code", "books"))
+    assert list(result["text"]) == ["code", "books"]
+    assert [each["variant"] for each in result["runs"]] == ["fox", "stick-breaking"]
+    assert all("copy" not in each for each in result["runs"])
+
+
 def test_the_cube_is_a_comparison_of_the_first_runs_of_seed_0():
     longer = run("softmax") | {"cell": "softmax-4096.0"}
     longer["curve"] = longer["curve"] | {"recipe": {"train_length": 4096}}

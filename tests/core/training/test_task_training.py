@@ -15,9 +15,10 @@ from freeatten_core import Variant, load_checkpoint
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.tasks.recall import RecallTask
+from freeatten_core.data.tasks.table import RETRIEVED
 from freeatten_core.data.tasks.task import TEST, TRAINING, UNSCORED
 from freeatten_core.models.format import CARD, CONFIG, TASK_FILES, WEIGHTS
-from freeatten_core.models.task_checkpoint import load_task
+from freeatten_core.models.task_checkpoint import load_task, read_task_sizes
 from freeatten_core.training.tasks import RECIPES, TaskBatches, train_task
 
 CPU = torch.device("cpu")
@@ -189,6 +190,24 @@ def test_a_saved_model_loads_as_it_was(saved):
     assert not any(weight.requires_grad for weight in loaded.model.parameters())
 
 
+@pytest.mark.parametrize("kind", sorted(RETRIEVED))
+def test_every_task_trains_and_its_model_says_what_it_is(kind, tmp_path):
+    task = replace(RETRIEVED[kind], **{"mqar": {"vocabulary": 64, "pairs": 4}}.get(kind, {}))
+    recipe = replace(QUICK, steps=2, evaluate_every=2, train_length=task.shortest)
+    out = train_task(
+        Variant(), task, tmp_path / "mine", recipe, device=CPU, command="freeatten train"
+    )
+    loaded = load_task(out, kind)
+    assert loaded.task == task
+    assert json.loads((out / CONFIG).read_text())["task"]["kind"] == kind
+    card = (out / CARD).read_text()
+    assert f"data/tasks/{kind.replace('-', '_')}.py" in card
+    assert "{" not in card.split("## How it was made")[0]  # every size is filled in
+    with refused(ContentError, ["the task's", "is 0; it must be a whole number"]):
+        sizes = loaded.task.as_json()
+        read_task_sizes(out / CONFIG, sizes | {list(sizes)[-1]: 0}, kind)
+
+
 def test_nothing_but_the_checkpoint_is_left(tmp_path):
     trained(tmp_path / "mine", "lssar:p=3")
     assert tiny.listing(tmp_path) == ["mine"]
@@ -229,7 +248,7 @@ def test_a_missing_file_is_named_with_those_needed(tmp_path, name):
         ({}, ["task is {}", "it must be like"]),
         ({**SMALL.as_json(), "kind": "sort"}, ["'sort'", "it must be like"]),
         ({**SMALL.as_json(), "more": 1}, ["'more'", "it must be like"]),
-        ({**SMALL.as_json(), "keys": 0}, ["keys is 0", "from 1 to 4096"]),
+        ({**SMALL.as_json(), "keys": 0}, ["keys is 0", "from 1 to 65536"]),
         ({**SMALL.as_json(), "values": 10**12}, ["values is 1000000000000"]),
         ({**SMALL.as_json(), "pairs": True}, ["pairs is True", "a whole number"]),
         ({**SMALL.as_json(), "pairs": 5}, ["5 pairs of different keys, and 4 keys"]),
