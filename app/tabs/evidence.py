@@ -131,7 +131,7 @@ def _sentence(rows: Sequence[Mapping[str, Any]], at: int) -> str:
     names = [_label(row) for row in rows]
     read = f"{names[0]} reads it at a loss of {losses[0]:.2f}, {names[1]} at {losses[1]:.2f}"
     if length <= rows[0]["train_length"]:
-        return f"{count(length)} tokens, as long as in training: {read}."
+        return f"{count(length)} tokens, as long as in training: over the last half {read}."
     far = [row["steps"][at]["far"] for row in rows]
     return (
         f"{count(length)} tokens, {length // rows[0]['train_length']} times as many: over the last "

@@ -57,9 +57,11 @@ class Others:
 def window_variant(variant: Variant) -> Variant | None:
     """What W compares a row with: its weights and its attention, and a window of L.
 
-    None for a function of one's own, which has no window.
+    None for a function of one's own, which has no window, and for stick-breaking, whose weights a
+    window breaks: the row's own key is given all that the keys beyond it would have taken.
     """
-    if isinstance(variant.computes, OwnFunctionName):
+    computed = variant.computes
+    if isinstance(computed, OwnFunctionName) or computed.needs_order:
         return None
     swap = variant.modifier("swap")
     kept = () if swap is None else (swap,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freeatten_core.variants.setting import PLAIN_SETTING
+from freeatten_core.variants.setting import usual_setting
 from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
@@ -21,7 +21,7 @@ def computes_of(variant: Variant | str) -> Computed:
             f"variant is {variant}: +{variant.modifiers[0]} changes a model, not the "
             f"attention operator; pass {variant.trained}"
         )
-    if variant.setting != PLAIN_SETTING:
+    if variant.setting != usual_setting(variant.computes):
         raise ValueError(
             f"variant is {variant}: its options make a model, not the attention operator, which "
             f"takes positions and gates as arguments; pass {Variant.of(variant.computes)}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.data.tasks.task import UNSCORED
 from freeatten_core.models.decoder import Model
-from freeatten_core.ops.backends.choice import FUSED_DIMS
+from freeatten_core.ops.backends.choice import FUSED_DIMS, is_fused
 from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
@@ -71,7 +71,7 @@ def compiled_loss(model: Model, source: BatchSource) -> Loss:
     """On CUDA, in bfloat16 with float32 weights; changes how the model attends."""
     torch.set_float32_matmul_precision("high")
     computed = model.config.variant.computes
-    unfused = isinstance(computed, Stages) and computed.whole_rows
+    unfused = isinstance(computed, Stages) and not is_fused(computed)
     if unfused or model.config.head_dim not in FUSED_DIMS:
         model.attend = compiled_attention
     places = model.places(model.config.train_length, model.embedding.weight.device)

@@ -11,7 +11,16 @@ from freeatten_core.positions.layout import ROTARY, Layout
 
 from .stages import Computed, Stages
 
-__all__ = ["OPTIONS", "PLAIN_SETTING", "Gate", "Output", "Setting", "check_setting", "take_setting"]
+__all__ = [
+    "OPTIONS",
+    "PLAIN_SETTING",
+    "Gate",
+    "Output",
+    "Setting",
+    "check_setting",
+    "take_setting",
+    "usual_setting",
+]
 
 Gate = Literal["forget"]
 """`forget`: a pair at distance d keeps `Π σ(w·x_l + b)` over the d tokens between (arXiv
@@ -39,18 +48,28 @@ class Setting:
         """Whether every head of every layer is rotary, sees all keys and forgets none."""
         return self.position.is_rotary and self.gate is None
 
-    def __str__(self) -> str:
-        """As behind a name: `:gate=forget:position=none`; empty for a plain rotary model."""
+    def behind(self, computed: Computed) -> str:
+        """As behind the name of what is computed: `:gate=forget:position=none`; empty where it is
+        as usual."""
         gate = "" if self.gate is None else f":gate={self.gate}"
         output = "" if self.output is None else f":output={self.output}"
-        position = "" if self.position.is_rotary else f":position={self.position}"
+        usual = usual_setting(computed).position
+        position = "" if self.position == usual else f":position={self.position}"
         return gate + output + position
 
 
 PLAIN_SETTING = Setting()
 
 
-def take_setting(options: dict[str, str]) -> Setting:
+def usual_setting(computed: Computed) -> Setting:
+    """What a model has unless its name says otherwise: rotary positions, and none where weights go
+    by the order of keys anyway."""
+    if isinstance(computed, Stages) and computed.needs_order:
+        return Setting(position=Layout.parse("none"))
+    return PLAIN_SETTING
+
+
+def take_setting(options: dict[str, str], computed: Computed) -> Setting:
     """The setting that a name's options ask for; takes them out.
 
     Raises:
@@ -58,7 +77,7 @@ def take_setting(options: dict[str, str]) -> Setting:
     """
     position = options.pop("position", None)
     return Setting(
-        position=ROTARY if position is None else Layout.parse(position),
+        position=(usual_setting(computed).position if position is None else Layout.parse(position)),
         gate=cast("Gate | None", _one_of("gate", options.pop("gate", None), get_args(Gate))),
         output=cast(
             "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
@@ -82,6 +101,6 @@ def check_setting(computed: Computed, setting: Setting) -> None:
         return
     if not (isinstance(computed, Stages) and computed.can_forget):
         raise UsageError(
-            f"variant {computed}{setting}: a forget gate lowers what far keys have of their row, "
-            "so the row must be divided by its sum (l1)"
+            f"variant {computed}{setting.behind(computed)}: a forget gate lowers what far keys "
+            "have of their row, so the row must be divided by its sum (l1)"
         )

@@ -13,7 +13,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 
-from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting
+from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting, usual_setting
 from .stages import (
     CHOICES,
     COSINE_SCALE,
@@ -107,7 +107,7 @@ class Variant:
         modifiers: tuple[Modifier, ...] = (),
         function: str | None = None,
         scale: float | None = None,
-        setting: Setting = PLAIN_SETTING,
+        setting: Setting | None = None,
     ) -> None:
         """A variant from its parts.
 
@@ -120,7 +120,7 @@ class Variant:
             function: in the place of all stages, `file.py:function`, a Python function of one's
                 own (see `freeatten_core.ops.definitions.own_function`).
             scale: what the score `cosine` multiplies cos(q, k) with.
-            setting: positions and gates of a model that is trained with it.
+            setting: positions and gates of a model that is trained with it; None for the usual.
 
         Raises:
             UsageError: a stage that does not exist, `p` out of range, sharpening without `l1`,
@@ -139,7 +139,7 @@ class Variant:
         cls,
         computed: Computed,
         modifiers: tuple[Modifier, ...] = (),
-        setting: Setting = PLAIN_SETTING,
+        setting: Setting | None = None,
     ) -> Variant:
         """A variant that is trained to compute something, with modifiers.
 
@@ -150,7 +150,10 @@ class Variant:
         variant._set(computed, modifiers, setting)
         return variant
 
-    def _set(self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting) -> None:
+    def _set(
+        self, computed: Computed, modifiers: tuple[Modifier, ...], setting: Setting | None
+    ) -> None:
+        setting = usual_setting(computed) if setting is None else setting
         is_tuple = isinstance(modifiers, tuple)
         if not is_tuple or not all(isinstance(each, Modifier) for each in modifiers):
             raise UsageError(
@@ -222,7 +225,9 @@ class Variant:
 
     def __str__(self) -> str:
         """The canonical name; it always shows `p` and parses back to an equal variant."""
-        return "+".join((f"{self._trained}{self.setting}", *map(str, self.modifiers)))
+        return "+".join(
+            (f"{self._trained}{self.setting.behind(self._trained)}", *map(str, self.modifiers))
+        )
 
     def __repr__(self) -> str:
         return f"Variant.parse({str(self)!r})"
@@ -371,7 +376,7 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
         computed, legal = OwnFunctionName(name), []
     else:
         raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED, *SHORT])}")
-    setting = take_setting(options) if legal else PLAIN_SETTING
+    setting = take_setting(options, computed) if legal else PLAIN_SETTING
     if options:
         raise UsageError(
             f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes "
@@ -393,7 +398,7 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
                 f"variant {whole!r}: swap needs the variant to put in, as in swap:to=lssar:p=15"
             )
         found = _from_name(target, options, whole)
-        if found.setting != PLAIN_SETTING:
+        if found.setting != usual_setting(found.computes):
             raise UsageError(
                 f"variant {whole!r}: swap puts in an attention, and the weights keep their own "
                 f"positions and gates; write swap:to={Variant.of(found.computes)}"

@@ -761,6 +761,7 @@ def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened
     assert not page.locator("#length").is_visible()
     page.locator("#edit").press("Enter")
     assert page.locator("#length").is_visible()
+    assert page.get_by_label("Colours").is_visible()
     places = """() => [...document.querySelectorAll(".site-head")].map((one) => {
         const { left, top } = one.getBoundingClientRect();
         return [one.dataset.head, Math.round(left), Math.round(top)];

@@ -124,6 +124,12 @@ def fused(*inputs, **options):
         return attention(*inputs, **options)
 
 
+def fused_sticks(*inputs, **options):
+    """Those of stick-breaking alone."""
+    with patch.object(choice, "chosen", lambda *_: choice.named("fused sticks")):
+        return attention(*inputs, **options)
+
+
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):
     """The weights of all as one region, times the values."""
     weights = attention_weights(query, key, variant, enable_gqa=enable_gqa, **options)
@@ -205,6 +211,11 @@ def one_head(call: Call) -> Call:
 
 SQUARE = {name: CALLS[name] for name in ("one token", "63 tokens", "111 tokens")}
 SHORT = Call(45, 50, 20, 17, batch=1, heads=1)
+STICKS = {
+    "45 tokens": SHORT,
+    "more queries than keys": Call(40, 21, batch=1),
+    "window": Call(45, 60, 20, 17, batch=1, groups=2, window=30),
+}
 FEW = {name: one_head(call) for name, call in CALLS.items()}
 AS_SHIPPED = {
     f"{length} tokens of {dim}": Call(length, length, dim, dim, batch=1, heads=1)
@@ -315,5 +326,20 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             steps=12.0,
             gradient=lambda worst: 48 * torch.finfo(SINGLE).eps * worst,
             fixtures=("quiet_numpy",),
+        ),
+        Computes(
+            "fused sticks",
+            fused_sticks,
+            crossed(["stick-breaking"], STICKS),
+            dtype=SINGLE,
+            device=DEVICE,
+            steps=12.0,
+            gradient=lambda worst: 48 * torch.finfo(SINGLE).eps * worst,
+            variants=("stick-breaking",),
+            poisoned=Call(35, 20, 20, 17, batch=1, groups=2),
+            repeated=Call(40, 40, 16, 16, batch=1, heads=1),
+            low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), ("stick-breaking",)),
+            strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("stick-breaking",)),
+            fixtures=("small_sticks", "quiet_numpy"),
         ),
     ]

@@ -38,7 +38,9 @@ class Shot:
     """The element that the picture begins with."""
 
 
-COMPARE = Shot("compare", "", "document.getElementById('chart').dataset.drawn", ".site-bar")
+COMPARE = Shot(
+    "compare", "compare&step=8192", "document.getElementById('chart').dataset.drawn", ".site-bar"
+)
 MAP = Shot("map", f"map&{SETUP}", PICTURED, ".site-bar")
 TOKENS = Shot(
     "phone",

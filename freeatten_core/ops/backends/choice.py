@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from freeatten_core.variants.stages import Positivity
+from freeatten_core.variants.stages import Positivity, Stages
 
 from ..call import NO_TERMS, Familiar, Problem, ScoreTerms
 from ..row_statistics import RowStatistics
@@ -24,6 +24,7 @@ __all__ = [
     "Use",
     "chosen",
     "familiar_attention",
+    "is_fused",
     "named",
     "positive_",
     "region_weights",
@@ -48,8 +49,8 @@ class BackEnd:
     """Kernels of one kind, for some device and some uses."""
 
     name: str
-    takes: Callable[[Use, Problem, Tensor, int], bool]
-    """(use, problem, query, head size of the values) -> whether it computes the call."""
+    takes: Callable[[Use, Problem, Tensor, int, ScoreTerms], bool]
+    """(use, problem, query, head size of the values, terms) -> whether it computes the call."""
     load: Callable[[], ModuleType]
     """Its functions, by the names of the uses that it takes; imported when first needed."""
 
@@ -66,7 +67,7 @@ def row_statistics(
     Args:
         advance: called with the number of scores of every part computed.
     """
-    kernels = chosen("row_statistics", problem, query, problem.dim).load()
+    kernels = chosen("row_statistics", problem, query, problem.dim, terms).load()
     rows: RowStatistics = kernels.row_statistics(problem, query, key, terms, advance)
     return rows
 
@@ -80,7 +81,7 @@ def region_weights(
     terms: ScoreTerms = NO_TERMS,
 ) -> Tensor:
     """Weights (B, H, rows, cols) of a region of a checked call; both are (start, stop)."""
-    kernels = chosen("region_weights", problem, query, problem.dim).load()
+    kernels = chosen("region_weights", problem, query, problem.dim, terms).load()
     weights: Tensor = kernels.region_weights(problem, query, key, rows, cols, terms)
     return weights
 
@@ -106,12 +107,25 @@ def positive_(positivity: Positivity, scores: Tensor, *, base_2: bool) -> Tensor
     return positive
 
 
-def chosen(use: Use, problem: Problem, query: Tensor, value_dim: int) -> BackEnd:
+def chosen(
+    use: Use, problem: Problem, query: Tensor, value_dim: int, terms: ScoreTerms = NO_TERMS
+) -> BackEnd:
     """The back-end that computes a call."""
     for back_end in BACK_ENDS:
-        if back_end.takes(use, problem, query, value_dim):
+        if back_end.takes(use, problem, query, value_dim, terms):
             return back_end
     raise AssertionError(f"no back-end for {use}")  # the last one takes every call
+
+
+def is_fused(stages: Stages) -> bool:
+    """Whether Triton's kernels compute stages, where nothing else speaks against it."""
+    divided = stages.normalise in FUSED_NORMALISES and not stages.whole_rows
+    return divided or _is_sticks(stages)
+
+
+def _is_sticks(stages: Stages) -> bool:
+    """Whether stages are stick-breaking of q·k / √D."""
+    return stages.needs_order and stages.score == "dot"
 
 
 def named(name: str) -> BackEnd:
@@ -122,15 +136,32 @@ def named(name: str) -> BackEnd:
 # The table
 
 
-def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int) -> bool:
-    if use not in ("attention", "row_statistics"):
-        return False
+def _takes_fused(use: Use, problem: Problem, query: Tensor, value_dim: int, _: ScoreTerms) -> bool:
+    return (
+        use in ("attention", "row_statistics")
+        and not _is_sticks(problem.variant)
+        and is_fused(problem.variant)
+        and _has_kernels(problem, query, value_dim)
+    )
+
+
+def _takes_sticks(
+    use: Use, problem: Problem, query: Tensor, value_dim: int, terms: ScoreTerms
+) -> bool:
+    return (
+        use == "attention"
+        and _is_sticks(problem.variant)
+        and terms.is_empty
+        and _has_kernels(problem, query, value_dim)
+    )
+
+
+def _has_kernels(problem: Problem, query: Tensor, value_dim: int) -> bool:
+    """Whether Triton's kernels run on the device, and take the type and the head sizes."""
     return (
         query.is_cuda
         and HAS_TRITON
         and problem.batch > 0
-        and problem.variant.normalise in FUSED_NORMALISES
-        and not problem.variant.whole_rows
         and query.dtype != torch.float64
         and problem.dim in FUSED_DIMS
         and value_dim in FUSED_DIMS
@@ -143,6 +174,12 @@ def _fused() -> ModuleType:
     return ops
 
 
+def _sticks() -> ModuleType:
+    from .fused import stick_ops
+
+    return stick_ops
+
+
 def _panels() -> ModuleType:
     from .panels import ops
 
@@ -151,6 +188,7 @@ def _panels() -> ModuleType:
 
 BACK_ENDS: tuple[BackEnd, ...] = (
     BackEnd("fused", _takes_fused, _fused),
+    BackEnd("fused sticks", _takes_sticks, _sticks),
     BackEnd("panels", lambda *_: True, _panels),
 )
 """Those for fewer calls first; a new one is an entry here."""

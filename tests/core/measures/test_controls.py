@@ -92,3 +92,8 @@ def test_the_window_is_of_the_weights_and_the_attention_of_the_row(variant, expe
 
 def test_a_function_of_ones_own_has_no_window():
     assert window_variant(Variant(function="near.py:near")) is None
+
+
+def test_stick_breaking_has_no_window_of_its_own():
+    """A window gives the row's own key what the keys beyond it took: W would prove nothing."""
+    assert window_variant(Variant.parse("stick-breaking")) is None

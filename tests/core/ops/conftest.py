@@ -28,6 +28,17 @@ def quiet_numpy():
 
 
 @pytest.fixture
+def small_sticks(monkeypatch):
+    """Cut even short sequences into many blocks of keys, and of rows that are carried at once."""
+    sticks = import_module("freeatten_core.ops.backends.fused.stick_ops")
+    for name in ("ROWS", "WIDE_ROWS"):
+        monkeypatch.setattr(sticks, name, 16)
+    for name in ("KEYS", "WIDE_KEYS"):
+        monkeypatch.setattr(sticks, name, 32)
+    monkeypatch.setattr(sticks, "CARRIED", 128)
+
+
+@pytest.fixture
 def small_tiles(monkeypatch):
     """Cut even short sequences into many tiles."""
     launch = import_module("freeatten_core.ops.backends.fused.launch")

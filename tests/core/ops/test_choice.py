@@ -7,16 +7,19 @@ import pytest
 import tiny
 import torch
 from captures import checkpoint, random_capture, text
+from strategies import stages
 
 from freeatten_core import attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap, capture, forecast, reach, thumbnails
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import Familiar, Problem
+from freeatten_core.ops.call import NO_TERMS, Familiar, Problem, ScoreTerms
 from freeatten_core.ops.operator import familiar_attention
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.stages import Stages
 
 HALF, WIDE = torch.float16, torch.float64
+SLOPED = ScoreTerms(distance_slope=torch.ones(2))
+STICKS_BY_COSINE = "stages:score=dim-cosine:positivity=sigmoid:normalise=stick-breaking"
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +86,25 @@ def test_everything_asks_the_table(name, seen, asked):
         ("attention", {"dim": 8}, "panels"),
         ("attention", {"dim": 257}, "panels"),
         ("attention", {"value_dim": 8}, "panels"),
+        ("attention", {"variant": "stick-breaking"}, "fused sticks"),
+        ("row_statistics", {"variant": "stick-breaking"}, "panels"),
+        ("attention", {"variant": "stick-breaking", "dtype": WIDE}, "panels"),
+        ("attention", {"variant": "stick-breaking", "terms": SLOPED}, "panels"),
+        ("attention", {"variant": STICKS_BY_COSINE}, "panels"),
+        ("attention", {"variant": "off-by-one"}, "panels"),
+        ("attention", {"variant": "entmax15"}, "panels"),
         ("attention", {"batch": 0}, "panels"),
     ],
 )
 def test_a_call_goes_to_the_first_that_can(use, changes, wanted, monkeypatch):
     monkeypatch.setattr(choice, "HAS_TRITON", True)
     given = {"is_cuda": True, "dtype": HALF, "dim": 64, "value_dim": 64, "window": None}
-    given |= {"batch": 1} | changes
-    problem = Problem(Stages(), given["batch"], 2, 2, 9, 9, given["dim"], True, given["window"])
+    given |= {"variant": "softmax", "terms": NO_TERMS, "batch": 1} | changes
+    sizes = given["batch"], 2, 2, 9, 9, given["dim"]
+    problem = Problem(stages(given["variant"]), *sizes, True, given["window"])
     query = SimpleNamespace(is_cuda=given["is_cuda"], dtype=given["dtype"])
-    assert choice.chosen(use, problem, query, given["value_dim"]).name == wanted
+    found = choice.chosen(use, problem, query, given["value_dim"], given["terms"])
+    assert found.name == wanted
 
 
 def test_without_triton_panels_compute_on_every_device(monkeypatch):
@@ -107,5 +119,5 @@ def test_the_last_of_the_table_takes_what_no_other_does():
     *_, last = choice.BACK_ENDS
     kernels = last.load()
     for use in ("attention", "row_statistics", "region_weights", "familiar_attention"):
-        assert last.takes(use, problem, torch.zeros(1, dtype=WIDE), 3)
+        assert last.takes(use, problem, torch.zeros(1, dtype=WIDE), 3, NO_TERMS)
         assert callable(getattr(kernels, use))

@@ -119,6 +119,18 @@ def test_a_modifier_is_kept_apart_from_the_stages():
     assert str(Variant.parse("lssar+yarn")) == "lssar:p=15+yarn"
 
 
+def test_stick_breaking_goes_by_the_order_of_keys_and_has_no_other_position_unless_told():
+    plain = Variant.parse("stick-breaking")
+    assert plain == Variant.parse("stick-breaking:position=none") == PLAIN["stick-breaking"]
+    assert str(plain) == "stick-breaking"
+    assert not plain.setting.position.is_rotary
+    told = Variant.parse("stick-breaking:position=rope")
+    assert told.setting.position.is_rotary
+    assert str(told) == "stick-breaking:position=rope"
+    assert Variant.parse(str(told)) == told != plain
+    assert Variant.of(plain.computes) == plain
+
+
 def test_lists_split_on_commas_in_order_without_repeats():
     parsed = Variant.parse_list("lssar:p=3, softmax,softmax+yarn,lssar,lssar:p=15,")
     assert [str(variant) for variant in parsed] == [

@@ -1,0 +1,148 @@
+"""What the kernels of stick-breaking compute, by the names of the uses."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+
+from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
+from . import sticks
+
+__all__ = ["attention", "attention_backward"]
+
+ROWS, KEYS, WARPS = 64, 64, 4
+WIDE_ROWS, WIDE_KEYS = 32, 32
+"""Of float32, and of heads wider than 128. Not tuned."""
+CARRIED = 1 << 24
+"""Numbers carried from the query's sweep to the key's at once, 64 MB: rows are cut for it."""
+
+
+class _Launch:
+    """What the kernels of one call share."""
+
+    def __init__(self, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> None:
+        """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv)."""
+        self.query, self.key, self.value = map(_readable, (query, key, value))
+        batch, heads, self.query_length, dim = query.shape
+        self.kv_heads, self.key_length = key.shape[1:3]
+        self.pairs, self.key_pairs = batch * heads, batch * self.kv_heads
+        self.sizes = (
+            self.pairs,
+            heads,
+            heads // self.kv_heads,
+            self.query_length,
+            self.key_length,
+            window or 0,
+            LOG2_E / dim**0.5,
+        )
+        wide = query.dtype == torch.float32 or max(dim, value.shape[-1]) > 128
+        self.rows, self.keys = (WIDE_ROWS, WIDE_KEYS) if wide else (ROWS, KEYS)
+        self.scores = {
+            "HAS_WINDOW": window is not None,
+            "DIM": dim,
+            "BLOCK_DIM": _block(dim),
+            "ROWS": self.rows,
+            "KEYS": self.keys,
+            "num_warps": WARPS,
+        }
+        self.options = self.scores | {
+            "VALUE_DIM": value.shape[-1],
+            "BLOCK_VALUE": _block(value.shape[-1]),
+        }
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of batch, head and token, of query, key and value."""
+        return *self.query.stride()[:3], *self.key.stride()[:3], *self.value.stride()[:3]
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        output = self.value.new_empty(*self.query.shape[:3], self.value.shape[-1])
+        rest = output.new_empty(self.query.shape[:3], dtype=torch.float32)
+        grid = (self.pairs * triton.cdiv(self.query_length, self.rows),)
+        sticks.stick_forward_kernel[grid](
+            self.query, self.key, self.value, output, rest, *self.strides, *self.sizes,
+            **self.options,
+        )  # fmt: skip
+        return output, rest
+
+    def backward(self, rest: Tensor, grad_output: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of query, key and value: rows in parts, each carried to its keys."""
+        grad_output = grad_output.contiguous()
+        grad_query = torch.empty_like(self.query, memory_format=torch.contiguous_format)
+        grad_key, grad_value = (
+            torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+            for x in (self.key, self.value)
+        )
+        self._add_rest(grad_value, rest, grad_output)
+        blocks = triton.cdiv(self.key_length, self.keys)
+        step = max(1, CARRIED // (2 * self.pairs * blocks * self.rows)) * self.rows
+        for first in range(0, self.query_length, step):
+            stop = min(self.query_length, first + step)
+            carries = rest.new_zeros(2, self.pairs, blocks, stop - first)
+            carries[0] = -torch.inf
+            grid = (self.pairs * triton.cdiv(stop - first, self.rows),)
+            part = *self.sizes, first, stop
+            shared = *self.strides, *part
+            sticks.stick_carry_kernel[grid](
+                self.query, self.key, carries, *self.strides[:6], *part, **self.scores
+            )
+            sticks.stick_query_kernel[grid](
+                self.query, self.key, self.value, rest, grad_output, grad_query, carries, *shared,
+                **self.options,
+            )  # fmt: skip
+            sticks.stick_key_kernel[(self.key_pairs * blocks,)](
+                self.query, self.key, self.value, grad_output, carries, grad_key, grad_value,
+                *shared, **self.options,
+            )  # fmt: skip
+        return grad_query, grad_key.to(self.key.dtype), grad_value.to(self.value.dtype)
+
+    def _add_rest(self, grad_value: Tensor, rest: Tensor, grad_output: Tensor) -> None:
+        """What rows leave goes to the values of their own keys, the last ones."""
+        shape = (len(rest), self.kv_heads, -1, *grad_output.shape[2:])
+        given = (rest[..., None] * grad_output).view(shape).sum(2)
+        both = min(self.query_length, self.key_length)
+        grad_value[:, :, self.key_length - both :] += given[:, :, self.query_length - both :]
+
+
+def attention(
+    problem: Problem, query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms = NO_TERMS
+) -> tuple[Tensor, Tensor]:
+    """Output (B, H, Lq, Dv) of a checked call without terms, and scalars (5, B, H, Lq): what is
+    left to every row's own key, and zeros."""
+    del terms
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]  # no types in PyTorch
+        output, rest = _Launch(query, key, value, problem.window).forward()
+    scalars = rest.new_zeros(5, *rest.shape)
+    scalars[0] = rest
+    return output, scalars
+
+
+def attention_backward(
+    problem: Problem,
+    grad_output: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scalars: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    *,
+    by_distance: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
+    """Gradients of query, key and value, contiguous; there are no terms."""
+    del output, terms, by_distance
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]  # no types in PyTorch
+        launch = _Launch(query, key, value, problem.window)
+        grad_query, grad_key, grad_value = launch.backward(scalars[0], grad_output)
+    return grad_query, grad_key, grad_value, NO_TERMS
+
+
+def _block(width: int) -> int:
+    """The tile width: matrix units take powers of two from 16."""
+    return max(16, 1 << (width - 1).bit_length())
+
+
+def _readable(tensor: Tensor) -> Tensor:
+    """The tensor in a layout that kernels can read."""
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()

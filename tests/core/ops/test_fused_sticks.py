@@ -1,0 +1,37 @@
+"""What stick-breaking's Triton kernels promise beside the battery."""
+
+import os
+
+import pytest
+import torch
+from battery import fused_sticks
+from strategies import Call
+
+from freeatten_core.ops.definitions import staged
+
+pytest.importorskip(
+    "freeatten_core.ops.backends.fused.stick_ops",
+    reason="Triton is not installed",
+    exc_type=ImportError,
+)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
+
+pytestmark = pytest.mark.usefixtures("small_sticks", "quiet_numpy")
+
+
+def test_keys_that_nothing_is_left_for_are_not_read():
+    """Of 160 keys whose shares are 1 − e^−20 a row reads the nearest block or two."""
+    query, key, value = (x.to(DEVICE) for x in Call(160, 160, 16, 16, 1, 1).tensors(torch.float32))
+    query[:], key[:] = 5.0**0.5, 4.0
+    key, value = (x.requires_grad_() for x in (key, value))
+    output = fused_sticks(query, key, value, "stick-breaking")
+    expected = staged.reference_attention(query, key, value, "stick-breaking")
+    torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
+    last = torch.zeros_like(output)
+    last[:, :, -1] = 1
+    grads = torch.autograd.grad(output, [key, value], last)
+    assert (grads[1][:, :, -2] > 0.99).all()
+    for grad in grads:
+        assert (grad[:, :, :96] == 0).all()
