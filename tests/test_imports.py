@@ -17,7 +17,7 @@ LEVELS = (
     ("freeatten_core.basics", "freeatten_core.positions"),
     ("freeatten_core.variants", "freeatten_core.data"),
     ("freeatten_core.ops", "freeatten_core.results"),
-    ("freeatten_core.models",),
+    ("freeatten_core.models", "freeatten_core.transformers"),
     ("freeatten_core.analysis", "freeatten_core.training"),
     (
         "freeatten_core.measures",

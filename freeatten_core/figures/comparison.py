@@ -163,9 +163,8 @@ def comparison_title(result: Result) -> str:
 
 
 def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
-    note = trained_note(panel, length, look)
     of_others = [declares(row) for row in result["variants"] if marked_length(row) == length]
-    return note | {"text": "← declared"} if of_others and all(of_others) else note
+    return trained_note(panel, length, look, declared=bool(of_others) and all(of_others))
 
 
 def _marks(result: Result) -> list[int]:

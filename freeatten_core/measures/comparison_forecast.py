@@ -110,7 +110,9 @@ def _probed(request: Request, row: Row) -> Rates:
     def score(text: Tensor) -> Tensor:
         return model.token_losses(text, text)
 
-    return probe(row.checkpoint.config, row.variant, max(request.lengths), device, score)
+    return probe(
+        row.checkpoint.config.shape, row.variant.computes, max(request.lengths), device, score
+    )
 
 
 def cost(request: Request, drawn: Drawn) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "query_factor",
     "scaled_rope",
     "window_of",
+    "with_operator",
 ]
 
 Temperatures = Mapping[int, float]
@@ -92,6 +93,13 @@ class _ModifiedAttention:
         asked = {"window": narrower(self.window, own), "familiar": self.familiar}
         others |= {name: each for name, each in asked.items() if each is not None}
         return self.attend(query, key, value, self.computed, **others)
+
+
+def with_operator(attend: Attend, old: Attend, new: Attend) -> Attend:
+    """An attention, modified or not, that computes by another operator where it did by `old`."""
+    if isinstance(attend, _ModifiedAttention):
+        return replace(attend, attend=with_operator(attend.attend, old, new))
+    return new if attend is old else attend
 
 
 def query_factor(

@@ -59,6 +59,11 @@ class Row:
         return str(self.variant)
 
     @property
+    def model(self) -> Checkpoint:
+        """What is measured, without the variant's modifiers."""
+        return self.checkpoint
+
+    @property
     def source(self) -> str:
         """What it was loaded from."""
         return self.checkpoint.name
@@ -93,6 +98,10 @@ class CausalRow:
     @property
     def name(self) -> str:
         return self.model.name
+
+    @property
+    def variant(self) -> Variant:
+        return self.model.variant
 
     @property
     def source(self) -> str:
@@ -153,12 +162,12 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     return rows
 
 
-def tokenizers_of(rows: Iterable[Row]) -> dict[str, Tokenizer]:
+def tokenizers_of(rows: Iterable[Row | CausalRow]) -> dict[str, Tokenizer]:
     """The tokenizers that rows use, by what tells one from another."""
-    return {tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in rows}
+    return {tokenizer_id(row.tokenizer): row.tokenizer for row in rows}
 
 
-def common_tokenizer(rows: Sequence[Row]) -> Tokenizer:
+def common_tokenizer(rows: Sequence[Row | CausalRow]) -> Tokenizer:
     """The tokenizer of all rows.
 
     Raises:

@@ -40,8 +40,8 @@ def attention(
         problem.window,
         choice.chosen("attention", problem, query, value.shape[-1], terms).name,
     )
-    is_traced = torch.compiler.is_compiling() or _in_transform()
-    output: Tensor = (_differentiable if is_traced else attention_forward)(*inputs)[0]
+    transformed = not torch.compiler.is_compiling() and _in_transform()
+    output: Tensor = (_differentiable if transformed else attention_forward)(*inputs)[0]
     return output
 
 

@@ -18,8 +18,8 @@ from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.selection import select_texts
 from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
-from freeatten_core.models.transformers_model.codec import Codec
 
 LENGTHS = (16, 32, 64)
 DOCUMENTS = tiny.documents(6)
