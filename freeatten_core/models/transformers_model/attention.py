@@ -20,10 +20,25 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError
 from freeatten_core.models.forecast import seen_scores
+from freeatten_core.models.modifiers import QueryFactor
+from freeatten_core.ops.call import Familiar
+from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
 
 from .config import require_transformers
 
-__all__ = ["NAME", "Call", "Rule", "attend", "register", "watched", "windowed"]
+__all__ = [
+    "NAME",
+    "Call",
+    "Change",
+    "Rule",
+    "attend",
+    "changed",
+    "register",
+    "watched",
+    "windowed",
+]
 
 NAME = "freeatten"
 SCORES = 1 << 24
@@ -31,7 +46,20 @@ SCORES = 1 << 24
 PANEL_ROWS = 512
 
 _window: ContextVar[int | None] = ContextVar("window", default=None)
+_change: ContextVar[Change | None] = ContextVar("change", default=None)
 _watch: ContextVar[_Watch | None] = ContextVar("watch", default=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a layer's attention does otherwise than its model asks."""
+
+    factor: QueryFactor | None = None
+    """What queries are multiplied with."""
+    computed: Computed | None = None
+    """What is computed in the place of softmax."""
+    familiar: Familiar | None = None
+    """How far keys are turned."""
 
 
 class Rule:
@@ -105,6 +133,16 @@ class _Watch:
 
 
 @contextmanager
+def changed(change: Change) -> Iterator[None]:
+    """Every attention is so, in this thread."""
+    token = _change.set(change)
+    try:
+        yield
+    finally:
+        _change.reset(token)
+
+
+@contextmanager
 def watched(
     see: Callable[[Call], None], advance: Callable[[float], None] = lambda _: None
 ) -> Iterator[None]:
@@ -163,6 +201,10 @@ def attend(
     if not isinstance(attention_mask, Rule):
         raise ContentError("its attention has no mask that is an index rule")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    change = _change.get() or Change()
+    if change.factor is not None:
+        factors = change.factor(query.shape[2]).to(query.device)
+        query = (query * factors[:, None]).to(query.dtype)
     length, own, other = key.shape[2], attention_mask.window, _window.get()
     window = min(length if own is None else own, length if other is None else other)
     call = Call(module, query, key, scale, own and window, softcap, s_aux)
@@ -170,6 +212,8 @@ def attend(
     if watch is not None:
         watch.see(call)
     advance = (lambda _: None) if watch is None else watch.advance
+    if change.computed is not None or change.familiar is not None:
+        return _by_operator(call, value, change).transpose(1, 2).contiguous(), None
     groups = query.shape[1] // key.shape[1]
     key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
     plain = own is not None and window == length and softcap is None and s_aux is None
@@ -206,6 +250,21 @@ def _in_panels(
         mixed[:, :, start:end] = weights.to(value.dtype) @ value[:, :, first:end]
         advance(seen_scores(query.shape[1], end - start, end, window))
     return mixed
+
+
+def _by_operator(call: Call, value: Tensor, change: Change) -> Tensor:
+    """Output (B, H, L, D), by the operator of this project."""
+    if call.window is None or call.softcap is not None or call.sinks is not None:
+        raise ContentError(
+            "swap and rerope need scores without a cap or a sink and a causal mask, and this "
+            "model's attention has others"
+        )
+    query = call.query * (call.scale * call.query.shape[-1] ** 0.5)
+    asked: dict[str, Any] = {} if call.window == query.shape[2] else {"window": call.window}
+    if change.familiar is not None:
+        asked["familiar"] = change.familiar
+    computed = Variant.parse("softmax").computes if change.computed is None else change.computed
+    return grouped_attention(query, call.key, value, computed, **asked)
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
-from .attention import Call, watched, windowed
+from .attention import Call, Change, changed, watched, windowed
 from .config import PASS_STATES, reason
 from .losses import token_losses
 
@@ -59,6 +59,16 @@ class CausalModel:
     """How the weights were stored, such as `GGUF Q4_1, dequantised`; None for floating point."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
+    change: Change | None = None
+    """What every layer's attention does otherwise."""
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a head's query."""
+        config = self.network.config
+        return int(
+            getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads
+        )
 
     @property
     def device(self) -> torch.device:
@@ -78,15 +88,15 @@ class CausalModel:
         return None
 
     def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002
-        """The same weights with a variant's modifiers, none of which are for models of others.
+        """The same weights with a variant's modifiers, which only comparisons take here.
 
         Raises:
             UsageError: there are some.
         """
         if variant.modifiers:
             raise UsageError(
-                f"{self.name}: modifiers such as +{variant.modifiers[0]} go with models of this "
-                "project only"
+                f"{self.name}: modifiers such as +{variant.modifiers[0]} on models of others go "
+                "with freeatten compare only"
             )
         return self
 
@@ -120,11 +130,12 @@ class CausalModel:
         """
         self.check_length(tokens.shape[1])
         try:
-            with self._window():
+            with self._asked():
                 return token_losses(self.network, self.body, self.read(tokens), targets, start)
         except (IndexError, RuntimeError) as error:
             declared = self.declared_length
-            if declared is None or tokens.shape[1] <= declared or out_of_memory(error):
+            known = isinstance(error, ContentError) or out_of_memory(error)
+            if declared is None or tokens.shape[1] <= declared or known:
                 raise
             raise UsageError(
                 f"{self.name} fails at {tokens.shape[1]:,} tokens, past the {declared:,} that it "
@@ -145,7 +156,7 @@ class CausalModel:
             if not left:
                 raise EnoughError
 
-        with suppress(EnoughError), self._window(), watched(see, advance):
+        with suppress(EnoughError), self._asked(), watched(see, advance):
             self.network(input_ids=self.read(tokens.to(self.device)), use_cache=False)
 
     def _reading(self, layer: int, call: Call) -> tuple[Tensor, Tensor, Reading]:
@@ -169,8 +180,15 @@ class CausalModel:
             reading = Reading(Stages(normalise="off-by-one"), window, terms)
         return call.query * (call.scale * math.sqrt(dim)), call.key, reading
 
-    def _window(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.window is None else windowed(self.window)
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Its attention is as it was asked for, in this thread."""
+        with ExitStack() as asked:
+            if self.window is not None:
+                asked.enter_context(windowed(self.window))
+            if self.change is not None:
+                asked.enter_context(changed(self.change))
+            yield
 
     def check_length(self, length: int) -> None:
         """Whether a text can be that long.

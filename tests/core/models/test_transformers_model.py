@@ -427,8 +427,8 @@ def test_without_the_network_a_name_is_refused_at_once(tmp_path):
         timeout=120,
         check=False,
     )
-    assert "UsageError: no checkpoint 'gpt2'" in began.stderr
-    assert "HF_HUB_OFFLINE" in began.stderr
+    said = "UsageError: no checkpoint 'gpt2': it is neither a folder here nor in the Hugging Face"
+    assert f"{said} cache, and HF_HUB_OFFLINE is set" in began.stderr
 
 
 @pytest.mark.parametrize("name", ["softmax", "sofmax", "softplus-r", "lssa", "lsar"])
