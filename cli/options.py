@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from freeatten_core.analysis import Capture
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = [
     "TEXT",
@@ -24,6 +24,8 @@ __all__ = [
     "Html",
     "Layer",
     "Length",
+    "LengthOfFour",
+    "LengthOfOne",
     "Png",
     "Quiet",
     "SeedOfText",
@@ -32,10 +34,12 @@ __all__ = [
     "TextSource",
     "Variants",
     "announce_conversions",
+    "any_rows_of",
     "captures",
     "check_choice",
     "command_line",
     "layer_of",
+    "length_of",
     "progress",
     "rows_of",
 ]
@@ -44,8 +48,9 @@ QUIET = "No progress and no provisional lines; the result and warnings alone."
 DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
 TEXT = "stdlib, prose, a file or folder, or - for standard input."
 HEAD_HELP = "Head, from 0."
-LAYER_HELP = "Layer, from 0; by default 2, or the last of a model that has fewer."
+LAYER_HELP = "Layer, from 0; by default the third with attention, or the last of fewer."
 LENGTH_HELP = "Tokens of text: 4x the training length, or a number such as 2048."
+OF_OTHERS = " By default {usual}; of a model of others, up to 2048 of what it declares."
 
 Variants = Annotated[str | None, typer.Option(help="Shipped variants, with commas.")]
 Checkpoints = Annotated[
@@ -54,6 +59,12 @@ Checkpoints = Annotated[
 Layer = Annotated[int | None, typer.Option(min=0, help=LAYER_HELP)]
 Head = Annotated[int, typer.Option(min=0, help=HEAD_HELP)]
 Length = Annotated[str, typer.Option("--len", help=LENGTH_HELP)]
+LengthOfFour = Annotated[
+    str | None, typer.Option("--len", help=LENGTH_HELP + OF_OTHERS.format(usual="4x"))
+]
+LengthOfOne = Annotated[
+    str | None, typer.Option("--len", help=LENGTH_HELP + OF_OTHERS.format(usual="1x"))
+]
 TextSource = Annotated[str, typer.Option(help=TEXT)]
 SeedOfText = Annotated[int, typer.Option(min=0, help="Which text, and where in it.")]
 SeedOfTexts = Annotated[int, typer.Option(min=0, help="Which texts, and where in them.")]
@@ -77,6 +88,51 @@ def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: st
     return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
 
 
+def any_rows_of(
+    variants: str | None, checkpoints: Sequence[str] | None, default: str
+) -> list[Row | CausalRow]:
+    """As `rows_of`, models of others among the checkpoints too."""
+    from freeatten_core.basics.lengths import default_restart
+    from freeatten_core.models.rows import load_scored_rows
+    from freeatten_core.variants.variant import Variant
+
+    announce_conversions(checkpoints or [])
+    names = default if variants is None and not checkpoints else variants
+    return load_scored_rows(
+        [] if names is None else Variant.parse_list(names),
+        checkpoints or [],
+        lambda declared: default_restart(declared, None),
+    )
+
+
+def layer_of(layer: int | None, rows: Sequence[Row | CausalRow]) -> int:
+    """The layer asked for, or the default one: the third with attention, the last of fewer."""
+    from freeatten_core.basics.errors import ContentError
+
+    if layer is not None:
+        return layer
+    for row in rows:
+        if row.model.maps_refused is not None:
+            raise ContentError(row.model.maps_refused)
+    common = sorted(set.intersection(*(set(row.model.layers) for row in rows)))
+    return common[:3][-1] if common else 0
+
+
+def length_of(asked: str | None, rows: Sequence[Row | CausalRow], usual: str) -> int:
+    """Tokens of text: as asked, else the usual times the training length, or up to 2048 of what
+    models of others declare.
+
+    Raises:
+        UsageError: not a length, or × without a training length.
+    """
+    from freeatten_core.basics.lengths import tokens_of
+
+    trained = [row.model.train_length for row in rows if row.model.train_length is not None]
+    if asked is None and not trained:
+        return min(row.restart_length for row in rows)
+    return tokens_of(asked or usual, trained[0] if trained else None)
+
+
 def announce_conversions(checkpoints: Iterable[str]) -> None:
     """Say of every GGUF file that is about to be converted where it goes and how large it gets."""
     from freeatten_core.models.rows import split_modifiers
@@ -87,16 +143,11 @@ def announce_conversions(checkpoints: Iterable[str]) -> None:
             typer.echo(said, err=True)
 
 
-def layer_of(layer: int | None, rows: Sequence[Row]) -> int:
-    """The layer asked for, or the default one that every row has."""
-    return min(2, *(row.checkpoint.config.layers - 1 for row in rows)) if layer is None else layer
-
-
 def captures(
-    rows: Sequence[Row],
+    rows: Sequence[Row | CausalRow],
     *,
     text: str,
-    length: str,
+    length: int,
     seed: int,
     device: str,
     layers: Sequence[int] | None = None,
@@ -109,15 +160,13 @@ def captures(
     """
     from freeatten_core.analysis.same_text import capture_rows
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import tokens_of
     from freeatten_core.data.documents import evaluation_documents
 
     chosen = choose_device(device)
-    tokens = tokens_of(length, rows[0].checkpoint.config.train_length)
     documents = evaluation_documents(text, sys.stdin)
     with progress(quiet) as advance:
         return capture_rows(
-            rows, documents, tokens, seed=seed, device=chosen, layers=layers, advance=advance
+            rows, documents, length, seed=seed, device=chosen, layers=layers, advance=advance
         )
 
 

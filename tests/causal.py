@@ -12,6 +12,7 @@ import transformers
 from tokenizers import Tokenizer, processors
 
 from freeatten_core.data.tokenizer import train_tokenizer
+from freeatten_core.models.decoder import Model
 
 VOCABULARY, DECLARED, WINDOW = 320, 128, 8
 
@@ -111,3 +112,48 @@ def save(folder: Path, made: Any, words: Tokenizer | None = None) -> Path:
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=words or tokenizer())
     fast.save_pretrained(folder)
     return folder
+
+
+def save_as_llama(folder: Path, model: Model, words: Tokenizer) -> Path:
+    """A softmax model of this project as the library's Llama, which it is by another name."""
+    config = model.config
+    made = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.kv_heads,
+            intermediate_size=config.mlp_width,
+            rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
+            rms_norm_eps=1e-6,
+            tie_word_embeddings=True,
+        )
+    )
+    made.load_state_dict(
+        {_llama_name(name): each for name, each in model.state_dict().items()}, strict=False
+    )
+    return save(folder, made.eval(), words)
+
+
+def _llama_name(name: str) -> str:
+    for ours, theirs in _LLAMA.items():
+        name = name.replace(ours, theirs)
+    return f"model.{name}"
+
+
+_LLAMA = {
+    "embedding": "embed_tokens",
+    "blocks": "layers",
+    "attention_norm": "input_layernorm",
+    "mlp_norm": "post_attention_layernorm",
+    "final_norm": "norm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.out": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+}
+"""Names of weights."""

@@ -130,6 +130,12 @@ def test_no_tracked_file_is_large():
     assert {name: size for name, size in sizes.items() if size > FILE_BYTES} == {}
 
 
+def test_no_two_modules_of_tests_share_a_name():
+    """Their folders are no packages: each is imported by its bare name."""
+    found = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(found) == sorted(set(found))
+
+
 def test_the_library_works_without_triton():
     done = ended([sys.executable, "-c", NO_TRITON], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 2, 9, 4)\n"

@@ -40,13 +40,13 @@ def _scored(analyses: Analyses, found: Analysis, advance: Advance) -> Answer:
     capture = found.capture
     row = analyses.models.row(found.asked.checkpoint)
     advance(0, 1)
-    meter = Meter(token_cost(capture.length, capture.train_length), advance)
-    model = row.checkpoint.model.with_modifiers(row.variant, capture.length)
+    meter = Meter(token_cost(capture.length, row.restart_length), advance)
+    model = row.model.with_modifiers(row.variant, capture.length)
     losses = losses_by_token(
         model.token_losses,
         capture.tokens,
-        capture.train_length,
-        device=next(model.parameters()).device,
+        row.restart_length,
+        device=model.device,
         advance=meter.add,
     )
     return {"loss": _text(losses.loss), "delta": _text(losses.delta)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,25 +15,29 @@ from ..options import (
     Checkpoints,
     Device,
     Html,
-    Length,
+    LengthOfFour,
     Png,
     Quiet,
     SeedOfTexts,
     Svg,
     TextSource,
     Variants,
+    any_rows_of,
     check_choice,
     command_line,
+    layer_of,
+    length_of,
     progress,
-    rows_of,
 )
 from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    import torch
     from rich.console import RenderableType
 
     from freeatten_core.measures.heads import SurveyRequest
+    from freeatten_core.models.rows import CausalRow, Row
 
     from ..terminal.fitted import FittedTable
 
@@ -47,15 +51,28 @@ StatisticName = Annotated[
         "mean_distance, zeros, small or row_sum."
     ),
 ]
+LayerOfCurve = Annotated[
+    int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        help="Which layers: all, or their numbers with commas. By default all, of a model of "
+        "others one, which is the third with attention."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
+]
 
 
 def entropy(
     variants: Variants = None,
     checkpoint: Checkpoints = None,
     statistic: StatisticName = "relative_entropy",
-    layer: Annotated[
-        int | None, typer.Option(min=0, help="With --head: the curve of this head alone.")
-    ] = None,
+    layer: LayerOfCurve = None,
+    layers: Layers = None,
     head: Annotated[int | None, typer.Option(min=0, help="With --layer.")] = None,
     top: Annotated[
         int | None, typer.Option(min=1, help="List this many heads, highest first, not a table.")
@@ -64,13 +81,10 @@ def entropy(
     sinks: Annotated[
         bool, typer.Option(help="List the heads with a sink: first token above 0.3 (T = 64).")
     ] = False,
-    len_: Length = "4x",
+    len_: LengthOfFour = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="Means over how many texts at most.")] = 1,
-    by: Annotated[
-        str | None,
-        typer.Option(help="length: means at 1x, 2x, 4x, … too, and how far back rows read."),
-    ] = None,
+    by: By = None,
     seed: SeedOfTexts = 0,
     device: Device = "auto",
     quiet: Quiet = False,
@@ -98,6 +112,8 @@ def entropy(
         text,
         device,
         statistic=statistic,
+        layers=layers,
+        quiet=quiet,
         place=place,
         texts=texts,
         by_length=by == "length",
@@ -122,26 +138,82 @@ def _check_statistic(name: str) -> None:
 def _request(
     variants: str | None,
     checkpoints: list[str] | None,
-    len_: str,
+    len_: str | None,
     text: str,
     device: str,
+    *,
+    layers: str | None,
+    place: tuple[int, int] | None,
+    quiet: bool,
     **settings: Any,
 ) -> SurveyRequest:
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import tokens_of
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.heads import SurveyRequest
 
-    rows = rows_of(variants, checkpoints, DEFAULT)
+    rows = any_rows_of(variants, checkpoints, DEFAULT)
+    length, chosen_device = length_of(len_, rows, "4x"), choose_device(device)
+    chosen = _layers(layers, place, rows)
+    if not quiet and layers is not None:
+        _tell_forecast(rows, length, chosen, chosen_device)
     return SurveyRequest(
         rows=rows,
         documents=evaluation_documents(text, sys.stdin),
         source=text,
-        length=tokens_of(len_, rows[0].checkpoint.config.train_length),
+        length=length,
         command=command_line(),
-        device=choose_device(device),
+        device=chosen_device,
+        layers=chosen,
+        place=place,
         **settings,
     )
+
+
+def _layers(
+    asked: str | None, place: tuple[int, int] | None, rows: Sequence[Row | CausalRow]
+) -> list[int] | None:
+    """The layers to look at; None for all."""
+    from freeatten_core.basics.errors import UsageError
+
+    if asked is None:
+        if all(row.model.train_length is not None for row in rows):
+            return None
+        return [layer_of(None, rows) if place is None else place[0]]
+    if asked == "all":
+        return None
+    try:
+        chosen = sorted({int(number) for number in asked.split(",")})
+    except ValueError:
+        raise UsageError(
+            f"--layers is {asked!r}; write all, or numbers with commas such as 0,4,9"
+        ) from None
+    if place is not None and place[0] not in chosen:
+        raise UsageError(f"--layer {place[0]} is not among --layers {asked}")
+    return chosen
+
+
+def _tell_forecast(
+    rows: Sequence[Row | CausalRow],
+    length: int,
+    layers: Sequence[int] | None,
+    device: torch.device,
+) -> None:
+    """What a pass of each row takes, before it starts."""
+    from rich.console import Console
+
+    from freeatten_core.analysis import forecast
+
+    from ..terminal.bars import about
+
+    console = Console(stderr=True)
+    for row in rows:
+        found = forecast(row.model, length, layers, device=device)
+        time = "" if found.seconds is None else f" and {about(found.seconds)}"
+        console.print(
+            f"{row.name}: a text of {length:,} tokens needs {found.bytes / 1e9:.1f} GB{time}",
+            markup=False,
+            highlight=False,
+        )
 
 
 def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool) -> None:
@@ -286,10 +358,11 @@ def _cell(value: float | None) -> str:
 
 
 def _note(entry: dict[str, Any]) -> str:
+    from freeatten_core.results.format import declares
     from freeatten_core.variants.stages import Stages
     from freeatten_core.variants.variant import Variant
 
-    computed = Variant.parse(entry["variant"]).computes
+    computed = None if declares(entry) else Variant.parse(entry["variant"]).computes
     heads = len(entry["heads"])
     sink = entry["sink_rate"]
     parts = [] if sink is None else [f"{sink * heads:.3g} of {heads} heads have a sink"]

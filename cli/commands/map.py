@@ -14,15 +14,16 @@ from ..options import (
     Device,
     Head,
     Layer,
-    Length,
+    LengthOfFour,
     Quiet,
     SeedOfText,
     TextSource,
+    any_rows_of,
     captures,
     check_choice,
     command_line,
     layer_of,
-    rows_of,
+    length_of,
 )
 from ..outputs import deliver, show_json
 
@@ -48,7 +49,7 @@ def attention_map(
     query: Annotated[str | None, typer.Option(help="Queries start:stop; all by default.")] = None,
     key: Annotated[str | None, typer.Option(help="Keys start:stop; all by default.")] = None,
     pool: Annotated[str, typer.Option(help="max keeps needles visible; mean.")] = "max",
-    len_: Length = "4x",
+    len_: LengthOfFour = None,
     text: TextSource = "stdlib",
     seed: SeedOfText = 0,
     device: Device = "auto",
@@ -67,7 +68,6 @@ def attention_map(
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
     from freeatten_core.analysis import AttentionMap
-    from freeatten_core.basics.lengths import tokens_of
 
     from ..exports import check_outputs
 
@@ -76,11 +76,12 @@ def attention_map(
     check_choice("theme", theme, ("light", "dark"))
     of_one = {"--json": as_json or None, "--png": png, "--svg": svg, "--csv": csv_file}
     _check_many(checkpoint or [], html, of_one)
-    rows = rows_of(None, checkpoint or ["lssar-p15"], "")
-    spans = _spans(query, key, tokens_of(len_, rows[0].checkpoint.config.train_length))
+    rows = any_rows_of(None, checkpoint or ["lssar-p15"], "")
+    length = length_of(len_, rows, "4x")
+    spans = _spans(query, key, length)
     layer = layer_of(layer, rows)
     found, name = captures(
-        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+        rows, text=text, length=length, seed=seed, device=device, layers=[layer], quiet=quiet
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast("Pool", pool)) for capture in found]
     shown = _Shown(maps, found, name, f"layer {layer}, head {head}", spans, cells, theme)
@@ -134,7 +135,7 @@ class _Shown:
         first = self.captures[0]
         figure = map_figure(
             self.region(cells=self.cells),
-            title=f"{first.variant}, {self.where}",
+            title=f"{first.label}, {self.where}",
             about=f"{first.length:,} tokens of {self.text}",
             train_length=first.train_length,
             theme=cast(Any, self.theme),
@@ -154,7 +155,7 @@ class _Shown:
 
         first = self.captures[0]
         names = row_names(
-            [{"variant": str(each.variant), "checkpoint": each.name} for each in self.captures]
+            [{"variant": each.label, "checkpoint": each.name} for each in self.captures]
         )
         items = [
             HeadMap(name, each, head=self.where, train_length=capture.train_length)
@@ -248,7 +249,7 @@ def _print(
     color = console.color_system is not None and not console.no_color
     console.print(
         Text(
-            f"{capture.variant}, {where}: queries {q0:,}–{q1 - 1:,} (down), keys {k0:,}–{k1 - 1:,} "
+            f"{capture.label}, {where}: queries {q0:,}–{q1 - 1:,} (down), keys {k0:,}–{k1 - 1:,} "
             f"(across) of {name}, {capture.length:,} tokens"
         )
     )
@@ -273,7 +274,7 @@ def _print(
 def _result(region: Region, capture: Capture) -> dict[str, Any]:
     return {
         "schema": 1,
-        "variant": str(capture.variant),
+        "variant": capture.label,
         "checkpoint": capture.name,
         "length": capture.length,
         "command": command_line(),

@@ -63,7 +63,7 @@ CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "languages"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
@@ -124,6 +124,7 @@ def all_blocks(
         modifier_blocks,
         retrieval_blocks,
     )
+    from freeatten_core.results.rows import row_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
@@ -136,6 +137,7 @@ def all_blocks(
         ("app", app_speed_blocks),
         ("stability", stability_blocks),
         ("cube", cube_blocks),
+        ("rows", row_blocks),
         ("languages", language_blocks),
     ):
         for name, result in others[folder].items():

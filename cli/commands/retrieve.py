@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,11 +28,23 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from rich.console import Console
 
+    from freeatten_core.models.rows import CausalRow, Row
+
 __all__ = ["retrieve"]
 
 COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15"
 COPY_SAMPLES, TASK_SAMPLES = 6, 32
+MOST_DECLARED = 8192
+"""Tokens of the longest sequence of models of others, unless asked otherwise."""
 
+Totals = Annotated[
+    str | None,
+    typer.Option(
+        "--len",
+        help="Tokens in all: 16x (½x, 1x, 2x, … up to it; the default), or 256,8192. Of models "
+        "of others by default up to what they declare, 8192 at most.",
+    ),
+]
 TaskName = Annotated[
     str,
     typer.Option(
@@ -45,10 +57,7 @@ TaskName = Annotated[
 
 def retrieve(
     task: TaskName = "copy",
-    len_: Annotated[
-        str,
-        typer.Option("--len", help="Tokens in all: 16x (½x, 1x, 2x, … up to it), or 256,8192."),
-    ] = "16x",
+    len_: Totals = None,
     variants: Variants = None,
     checkpoint: Checkpoints = None,
     text: Annotated[str | None, typer.Option(help=f"For copy: {TEXT} By default stdlib.")] = None,
@@ -101,7 +110,7 @@ def retrieve(
 
 def _copy(
     *,
-    len_: str,
+    len_: str | None,
     variants: str | None,
     checkpoints: list[str] | None,
     text: str,
@@ -112,19 +121,18 @@ def _copy(
     console: Console,
 ) -> dict[str, Any]:
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import parse_totals
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.copying import CopyRequest, copy_retrieval, default_block
 
-    from ..options import rows_of
+    from ..options import any_rows_of
     from ..terminal.retrieval import retrieval_line
     from ..terminal.watching import watched
 
-    rows = rows_of(variants, checkpoints, COPY_ROWS)
-    trained = [row.checkpoint.config.train_length for row in rows]
+    rows = any_rows_of(variants, checkpoints, COPY_ROWS)
+    trained = [row.restart_length for row in rows]
     request = CopyRequest(
         rows=rows,
-        lengths=parse_totals(len_, trained),
+        lengths=_totals(len_, rows),
         block=block or default_block(trained),
         documents=evaluation_documents(text, sys.stdin),
         source=text,
@@ -137,10 +145,24 @@ def _copy(
         return copy_retrieval(request, watch)
 
 
+def _totals(asked: str | None, rows: Sequence[Row | CausalRow]) -> list[int]:
+    """Lengths of the sequences, of models of others in tokens alone."""
+    from freeatten_core.basics.lengths import parse_totals, power_below, refuse_times
+
+    restarts = [row.restart_length for row in rows]
+    if all(row.model.train_length is not None for row in rows):
+        return parse_totals(asked or "16x", restarts)
+    if asked is not None:
+        refuse_times(asked)
+        return parse_totals(asked, restarts)
+    declared = [row.model.declared_length or MOST_DECLARED for row in rows]
+    return parse_totals(str(power_below(min(MOST_DECLARED, *declared))), restarts)
+
+
 def _task(
     task: str,
     *,
-    len_: str,
+    len_: str | None,
     variants: str | None,
     checkpoints: list[str] | None,
     samples: int | None,
@@ -161,7 +183,7 @@ def _task(
     trained = [row.checkpoint.config.train_length for row in rows]
     request = TaskRequest(
         rows=rows,
-        lengths=parse_totals(len_, trained),
+        lengths=parse_totals(len_ or "16x", trained),
         command=command_line(),
         samples=samples or TASK_SAMPLES,
         seed=seed,
@@ -200,9 +222,11 @@ def _figure(result: Mapping[str, Any]) -> go.Figure:
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     measured = ("gain", "loss", "control") if result["task"] == "copy" else ("accuracy",)
     of_run = {key: result[key] for key in ("samples", "seed", "device", "dtype")}
+    known = ("variant", "checkpoint", "train_length", "restart_length", "declared_length")
+    named = [key for key in known if any(key in row for row in result["variants"])]
     for row in result["variants"]:
         for index, length in enumerate(result["lengths"]):
-            line = {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+            line = {key: row.get(key) for key in named}
             line["length"] = length
             for key in measured:
                 low, high = row[f"{key}_ci95"][index]

@@ -15,16 +15,17 @@ from ..options import (
     Head,
     Html,
     Layer,
-    Length,
+    LengthOfOne,
     Png,
     Quiet,
     SeedOfText,
     Svg,
     TextSource,
+    any_rows_of,
     captures,
     command_line,
     layer_of,
-    rows_of,
+    length_of,
 )
 from ..outputs import Outputs
 
@@ -57,7 +58,7 @@ def stages(
         int | None, typer.Option(min=1, help="Let only the last so many keys be visible.")
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="Keys shown, strongest first.")] = 12,
-    len_: Length = "1x",
+    len_: LengthOfOne = None,
     text: TextSource = "stdlib",
     seed: SeedOfText = 0,
     device: Device = "auto",
@@ -73,10 +74,16 @@ def stages(
 
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
-    rows = rows_of(None, [checkpoint], "")
+    rows = any_rows_of(None, [checkpoint], "")
     layer = layer_of(layer, rows)
     found, name = captures(
-        rows, text=text, length=len_, seed=seed, device=device, layers=[layer], quiet=quiet
+        rows,
+        text=text,
+        length=length_of(len_, rows, "1x"),
+        seed=seed,
+        device=device,
+        layers=[layer],
+        quiet=quiet,
     )
     query = found[0].length - 1 if position is None else position
     row = row_stages(found[0], layer, head, query, power=power or "own", last=last)

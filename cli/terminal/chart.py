@@ -131,7 +131,7 @@ def _mark_text(result: Mapping[str, Any]) -> str:
 
 def retrieval_chart(result: Mapping[str, Any], width: int, *, color: bool | None = None) -> str:
     """The chart that `freeatten retrieve` prints: gain, or % right, against the length."""
-    lengths, rows, trained = result["lengths"], result["variants"], result["train_length"]
+    lengths, rows, mark = result["lengths"], result["variants"], _mark(result)
     copy = result["task"] == "copy"
     values = [
         row["gain"] if copy else [None if v is None else 100 * v for v in row["accuracy"]]
@@ -140,10 +140,10 @@ def retrieval_chart(result: Mapping[str, Any], width: int, *, color: bool | None
     title = "Gain from copying (nats per token) by tokens in all" if copy else "% right by length"
     return line_chart(
         {name: (lengths, ys) for name, ys in zip(row_names(rows), values, strict=True)},
-        f"{title}; ┊ trained up to {count(trained)} tokens",
+        f"{title}{_mark_text(result)}",
         width,
         lengths=lengths,
-        mark=trained if min(lengths) <= trained <= max(lengths) else None,
+        mark=mark if mark is not None and min(lengths) <= mark <= max(lengths) else None,
         color=color,
     )
 

@@ -20,6 +20,7 @@ from freeatten_core.results.format import (
     count,
     declares,
     finite,
+    forms_text,
     marked_length,
     number,
     partial_text,
@@ -410,6 +411,8 @@ def declared_lines(result: Result) -> list[str]:
         lines.append(
             f"declared length in tokens, which is not what was trained on: {'; '.join(declared)}"
         )
+    if forms := forms_text(result):
+        lines.append(f"weights are those of {forms}")
     if result.get("tokenizers", 1) > 1:
         lines.append(
             "the tokenizers differ, so nats per token cannot be compared between rows; bits/byte "

@@ -7,12 +7,9 @@ the length: 250 MB for all 15 heads of a shipped model at 32k tokens. Everything
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,29 +21,22 @@ from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Advance, Meter, ignore
-from freeatten_core.data.tokenizer import token_texts, tokenizer_id
-from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import Model
-from freeatten_core.models.forecast import on_device
-from freeatten_core.models.interface import Reading
+from freeatten_core.data.tokenizer import token_texts
+from freeatten_core.models.interface import EnoughError, LanguageModel, Reading
 from freeatten_core.models.modifiers import window_of
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms, check
 from freeatten_core.ops.definitions import own_function
-from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .forecast import (
-    bytes_needed,
-    check_checkpoint,
+    check_model,
     check_type,
     chosen_layers,
     refuse_without_memory,
     score_cost,
-    seen_scores,
 )
 
 __all__ = ["Capture", "LayerCapture", "capture"]
@@ -55,8 +45,6 @@ STATISTICS_COST = 2.0
 """A score costs this much more in the statistics than in the forward pass: for progress only."""
 NOT_CAPTURED = ("rerope", "align")
 """Modifiers that weights recomputed from query and key alone would not have."""
-CHUNK_SCORES = 1 << 25
-"""Scores computed between two calls of `advance`: about 50 ms on two cores."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +81,10 @@ class Capture:
     """The checkpoint's."""
     variant: Variant
     """With its modifiers."""
-    train_length: int
+    train_length: int | None
+    """Tokens that it was trained on; None where nothing tells."""
     tokens: Tensor
-    """(L,) int64, on the CPU."""
+    """(L,) int64, on the CPU, as they were read."""
     tokenizer: Tokenizer
     tokenizer_id: str
     """The same for tokenizers that cut every text alike."""
@@ -103,6 +92,15 @@ class Capture:
     """By layer number, ascending."""
     seconds: float
     """What it took."""
+    declared_length: int | None = None
+    """Tokens that a model of others declares, if it does."""
+
+    @property
+    def label(self) -> str:
+        """What it is called beside others: its variant, or the name of a model of others."""
+        if self.train_length is not None:
+            return str(self.variant)
+        return "+".join([self.name, *map(str, self.variant.modifiers)])
 
     @property
     def weighed_by(self) -> Stages:
@@ -115,6 +113,7 @@ class Capture:
 
     @property
     def heads(self) -> int:
+        """Of every layer."""
         return len(next(iter(self.layers.values())).query)
 
     def layer(self, layer: int) -> LayerCapture:
@@ -159,13 +158,9 @@ class Capture:
         return token_texts(self.tokenizer, self.tokens.cpu().numpy(), start, stop)
 
 
-class _EnoughError(Exception):
-    """The last layer wanted has been seen; the rest of the pass is not needed."""
-
-
 @torch.no_grad()
 def capture(
-    checkpoint: Checkpoint,
+    checkpoint: LanguageModel,
     tokens: Tensor,
     *,
     variant: Variant | str | None = None,
@@ -177,62 +172,53 @@ def capture(
 ) -> Capture:
     """Run the model once over a text and keep queries, keys and row statistics.
 
-    The pass is in float32 under any autocast and stops after the last layer wanted. Statistics are
-    of query and key as kept, so that with bfloat16 they agree with weights recomputed later.
+    The pass is in float32 under any autocast and ends after the last layer wanted. Statistics are
+    of what is kept, so that with bfloat16 they agree with weights recomputed later.
 
     Args:
-        checkpoint: a trained model.
-        tokens: (L,), ids of the checkpoint's tokenizer.
-        variant: the checkpoint's own with modifiers, such as `softmax+yarn`, which is then set
-            for a text of L tokens; None for the checkpoint's own.
-        layers: their numbers from 0; None for all.
+        checkpoint: a model, as `load_checkpoint` or `load_causal_model` gives it.
+        tokens: (L,), ids of its tokenizer.
+        variant: the checkpoint's own with modifiers, such as `softmax+yarn`, set for a text of L
+            tokens; None for none.
+        layers: their numbers from 0; None for all that have attention.
         device: where to compute and to keep; the checkpoint's model is copied when elsewhere.
         dtype: float32 or bfloat16 of what is kept.
-        with_statistics: whether row statistics are wanted; they take two thirds of the time.
+        with_statistics: of rows; they take two thirds of the time.
         advance: progress; an exception raised in it cancels.
 
     Raises:
-        UsageError: tokens, layers, type or variant that do not fit; or not enough memory, with
-            the numbers.
+        UsageError: tokens, layers, type or variant that do not fit; or too little memory.
+        ContentError: a model whose layers cannot be looked into; says why.
     """
-    check_checkpoint(checkpoint)
-    config, device = checkpoint.config, usable_device(device)
-    tokens = _check_tokens(tokens, config)
-    chosen = chosen_layers(config, layers)
+    check_model(checkpoint)
+    device = usable_device(device)
+    tokens = checkpoint.read(_check_tokens(tokens, checkpoint.vocab_size)[None])[0]
+    checkpoint.check_length(length := len(tokens))
+    chosen = chosen_layers(checkpoint.layers, layers)
     variant = _check_variant(checkpoint, variant)
     check_type(dtype)
-    length = len(tokens)
-    _, peak = bytes_needed(config, variant, length, len(chosen), dtype, with_statistics)
-    refuse_without_memory(peak, device, length, len(chosen))
+    refuse_without_memory(checkpoint, variant, device, length, chosen, dtype, with_statistics)
 
     began = time.perf_counter()
-    window = window_of(variant, config.train_length)
     statistics = STATISTICS_COST if with_statistics else 0
-    meter = Meter(score_cost(config, length, chosen, statistics, window), advance)
+    window = window_of(variant, checkpoint.train_length or length)
+    meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics, window), advance)
     keeper = _Keeper(chosen, dtype, with_statistics, meter)
-    model = _reporting(on_device(checkpoint.model, device), meter).with_modifiers(variant, length)
-    with without_autocast(), suppress(_EnoughError):
-        model.hidden(tokens.to(device)[None], observe=keeper.observe)
+    model = checkpoint.on(device).with_modifiers(variant, length)
+    with without_autocast():
+        model.run(tokens[None], keeper.observe, meter.add)
     meter.finish()
     return Capture(
         name=checkpoint.name,
         variant=variant,
-        train_length=config.train_length,
+        train_length=checkpoint.train_length,
+        declared_length=checkpoint.declared_length,
         tokens=tokens,
-        tokenizer=checkpoint.tokenizer,
-        tokenizer_id=tokenizer_id(checkpoint.tokenizer),
+        tokenizer=checkpoint.codec.tokenizer,
+        tokenizer_id=checkpoint.codec.id,
         layers=keeper.kept,
         seconds=time.perf_counter() - began,
     )
-
-
-def _reporting(model: Model, meter: Meter) -> Model:
-    """The model with its attention cut in parts between which progress is reported."""
-    if model.attend is not grouped_attention:
-        return model
-    model = copy.copy(model)
-    model.attend = partial(_attend_in_parts, meter)
-    return model
 
 
 class _Keeper:
@@ -254,7 +240,7 @@ class _Keeper:
         if layer in self.layers:
             self.kept[layer] = self._capture(query, key, reading)
         if layer == self.layers[-1]:
-            raise _EnoughError
+            raise EnoughError
 
     def _capture(self, query: Tensor, key: Tensor, reading: Reading) -> LayerCapture:
         if isinstance(reading.computed, OwnFunctionName):
@@ -290,40 +276,7 @@ def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStat
     return rows.map(lambda tensor: tensor[0])
 
 
-def _attend_in_parts(
-    meter: Meter,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    computed: Computed,
-    /,
-    *,
-    window: int | None = None,
-    terms: ScoreTerms = NO_TERMS,
-    **others: Any,
-) -> Tensor:
-    """Attention by blocks of queries, each against the keys it sees, to report progress."""
-    heads, length = query.shape[1:3]
-    rows = max(128, CHUNK_SCORES // (heads * length))
-    if isinstance(computed, OwnFunctionName):
-        rows = length  # it takes whole texts alone
-    output = query.new_empty(*query.shape[:3], value.shape[-1])
-    for start in range(0, length, rows):
-        stop = min(length, start + rows)
-        output[:, :, start:stop] = grouped_attention(
-            query[:, :, start:stop],
-            key[:, :, :stop],
-            value[:, :, :stop],
-            computed,
-            window=window,
-            terms=terms.of_keys(0, stop),
-            **others,
-        )
-        meter.add(seen_scores(heads, stop - start, stop, window))
-    return output
-
-
-def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
+def _check_tokens(tokens: Tensor, vocab_size: int) -> Tensor:
     if not isinstance(tokens, Tensor) or tokens.is_floating_point() or tokens.dtype == torch.bool:
         kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
         raise UsageError(f"tokens is {kind}; it must be a tensor of token ids")
@@ -332,16 +285,16 @@ def _check_tokens(tokens: Tensor, config: ModelConfig) -> Tensor:
             f"tokens has shape {tuple(tokens.shape)}; it must be (length,), at least 1 token"
         )
     low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= config.vocab_size:
+    if low < 0 or high >= vocab_size:
         raise UsageError(
-            f"token ids are {low} to {high}; they must be from 0 to {config.vocab_size - 1}: "
+            f"token ids are {low} to {high}; they must be from 0 to {vocab_size - 1}: "
             "cut the text with the checkpoint's own tokenizer"
         )
     return tokens.detach().to("cpu", torch.int64, copy=True)
 
 
-def _check_variant(checkpoint: Checkpoint, variant: Variant | str | None) -> Variant:
-    trained_with = checkpoint.config.variant
+def _check_variant(checkpoint: LanguageModel, variant: Variant | str | None) -> Variant:
+    trained_with = checkpoint.variant
     variant = None if variant is None else Variant.parse(variant)
     if variant is not None and variant.trained != trained_with.trained:
         raise UsageError(

@@ -62,7 +62,7 @@ def findings(capture: Capture, twice: Capture) -> list[Finding]:
 
 def _changed(capture: Capture) -> Iterator[Finding]:
     trained = capture.train_length
-    if capture.length < 2 * trained:
+    if trained is None or capture.length < 2 * trained:
         return
     tables = head_table(capture, trained // 2, trained), head_table(capture, trained)
     for before, after in zip(*tables, strict=True):

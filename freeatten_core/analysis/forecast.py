@@ -2,52 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
+from torch import Tensor
 
 from freeatten_core.basics.checks import check_list, check_whole, described
 from freeatten_core.basics.devices import usable_device
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.models.config import ModelConfig
+from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import (
     PROBE_KEYS,
     PROBE_ROWS,
     Forecast,
     check_memory,
     fastest,
-    hidden_bytes,
-    on_device,
     probe,
     probe_call,
+    seen_scores,
 )
+from freeatten_core.models.interface import LanguageModel
 from freeatten_core.ops.backends import choice
-from freeatten_core.ops.call import Problem, check, visible_scores
+from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
-from freeatten_core.variants.stages import OwnFunctionName, Stages
+from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 __all__ = [
-    "bytes_needed",
-    "check_checkpoint",
+    "check_model",
     "check_type",
     "chosen_layers",
     "forecast",
     "refuse_without_memory",
     "score_cost",
-    "seen_scores",
 ]
 
 KEPT_TYPES = (torch.float32, torch.bfloat16)
 
 
 def forecast(
-    checkpoint: Checkpoint,
+    checkpoint: LanguageModel,
     length: int,
     layers: Sequence[int] | None = None,
     *,
@@ -64,92 +62,116 @@ def forecast(
     Raises:
         UsageError: as `capture`.
     """
-    check_checkpoint(checkpoint)
+    check_model(checkpoint)
     length = check_whole("length", length, 1, None)
-    chosen = chosen_layers(checkpoint.config, layers)
+    checkpoint.check_length(length)
+    chosen = chosen_layers(checkpoint.layers, layers)
     check_type(dtype)
     device = usable_device(device)
-    kept, peak = bytes_needed(
-        checkpoint.config, checkpoint.config.variant, length, len(chosen), dtype, with_statistics
+    kept, peak = _bytes_needed(
+        checkpoint, checkpoint.variant, length, chosen, dtype, with_statistics
     )
     seconds = _seconds(checkpoint, length, chosen, device, with_statistics)
     return Forecast(peak, kept, seconds, available_bytes(device))
 
 
 def score_cost(
-    config: ModelConfig,
+    layers: Mapping[int, LayerShape],
     length: int,
     chosen: Sequence[int],
     statistics: float,
     window: int | None = None,
 ) -> float:
     """Scores of the pass (the last layer's are not needed) and of the statistics, weighted."""
-    layer = seen_scores(config.heads, length, length, window)
-    return layer * (chosen[-1] + statistics * len(chosen))
+    passed = sum(shape.heads for layer, shape in layers.items() if layer < chosen[-1])
+    looked_into = statistics * seen_scores(_heads(layers, chosen), length, length, window)
+    return seen_scores(passed, length, length, window) + looked_into
 
 
-def seen_scores(heads: int, rows: int, keys: int, window: int | None) -> int:
-    """Scores of the last `rows` rows of a text of so many keys."""
-    return visible_scores(Problem(Stages(), 1, heads, heads, rows, keys, 1, True, window))
+def _heads(layers: Mapping[int, LayerShape], chosen: Sequence[int]) -> int:
+    return sum(layers[layer].heads for layer in chosen)
 
 
-def bytes_needed(
-    config: ModelConfig,
+def _bytes_needed(
+    model: LanguageModel,
     variant: Variant,
     length: int,
-    layers: int,
+    chosen: Sequence[int],
     dtype: torch.dtype,
     with_statistics: bool,
 ) -> tuple[int, int]:
     """What is kept, and the peak with temporaries."""
-    vectors = (config.heads + config.kv_heads) * config.head_dim * dtype.itemsize
-    if isinstance(variant.computes, OwnFunctionName):  # weights and the identity, also in float32
-        vectors = (config.heads + 1) * length * (dtype.itemsize + 4)
-    rows = len(fields(RowStatistics)) * config.heads * 4 if with_statistics else 0
-    kept = layers * length * (vectors + rows)
-    return kept, kept + hidden_bytes(config, length, length)
+    kept = 0
+    for shape in (model.layers[layer] for layer in chosen):
+        vectors = (shape.heads + shape.kv_heads) * shape.head_dim * dtype.itemsize
+        if isinstance(variant.computes, OwnFunctionName):  # weights and the identity, also float32
+            vectors = (shape.heads + 1) * length * (dtype.itemsize + 4)
+        rows = len(fields(RowStatistics)) * shape.heads * 4 if with_statistics else 0
+        kept += length * (vectors + rows)
+    return kept, kept + model.pass_bytes(length)
 
 
 def _seconds(
-    checkpoint: Checkpoint,
+    model: LanguageModel,
     length: int,
     chosen: Sequence[int],
     device: torch.device,
     with_statistics: bool,
 ) -> float:
     """From the time of a small attention, its statistics, and a short text."""
-    config, computed = checkpoint.config, checkpoint.config.variant.computes
-    model = on_device(checkpoint.model, device)
-    rates = probe(config, config.variant, length, device, model.hidden)
-    seconds = length * rates.token + score_cost(config, length, chosen, 0) * rates.score
+    computed, model = model.variant.computes, model.on(device)
+    shape = model.layers[chosen[-1]]
+
+    def run(text: Tensor) -> None:
+        model.run(text, lambda *_: None, lambda _: None)
+
+    rates = probe(shape, computed, length, device, run)
+    seconds = length * rates.token + score_cost(model.layers, length, chosen, 0) * rates.score
     if with_statistics:
         rows = min(PROBE_ROWS, length)
         keys = rows if isinstance(computed, OwnFunctionName) else min(PROBE_KEYS, length)
-        query, key = probe_call(config, rows, keys, device)
+        query, key = probe_call(shape, rows, keys, device)
         weighed = own_function.weighed_by(computed)
         problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
         with torch.no_grad(), without_autocast():
             taken = fastest(device, lambda: choice.row_statistics(problem, query, key))
-        scores = len(chosen) * seen_scores(config.heads, length, length, None)
+        scores = seen_scores(_heads(model.layers, chosen), length, length)
         seconds += scores * taken / visible_scores(problem)
     return seconds
 
 
-def refuse_without_memory(needed: int, device: torch.device, length: int, layers: int) -> None:
+def refuse_without_memory(
+    model: LanguageModel,
+    variant: Variant,
+    device: torch.device,
+    length: int,
+    chosen: Sequence[int],
+    dtype: torch.dtype,
+    with_statistics: bool,
+) -> None:
+    """Raises UsageError, with the numbers, where a capture does not fit in memory."""
     check_memory(
-        f"capturing {length:,} tokens in {layers} layers",
-        needed,
+        f"capturing {length:,} tokens in {len(chosen)} layers",
+        _bytes_needed(model, variant, length, chosen, dtype, with_statistics)[1],
         device,
         lambda _: "take fewer tokens or layers, or dtype bfloat16",
     )
 
 
-def check_checkpoint(checkpoint: Checkpoint) -> None:
-    if not isinstance(checkpoint, Checkpoint):
+def check_model(model: object) -> None:
+    """Whether it is a model that can be looked into.
+
+    Raises:
+        UsageError: it is no model.
+        ContentError: its layers cannot be looked into.
+    """
+    if not isinstance(model, LanguageModel):
         raise UsageError(
-            f"checkpoint is {described(checkpoint)}; it must be a Checkpoint, as load_checkpoint "
-            "gives it"
+            f"checkpoint is {described(model)}; it must be a model, as load_checkpoint or "
+            "load_causal_model gives it"
         )
+    if model.maps_refused is not None:
+        raise ContentError(model.maps_refused)
 
 
 def check_type(dtype: torch.dtype) -> None:
@@ -157,10 +179,26 @@ def check_type(dtype: torch.dtype) -> None:
         raise UsageError(f"dtype is {dtype}; it can be float32 or bfloat16")
 
 
-def chosen_layers(config: ModelConfig, layers: Sequence[int] | None) -> list[int]:
-    if layers is None:
-        return list(range(config.layers))
+def chosen_layers(known: Mapping[int, LayerShape], layers: Sequence[int] | None) -> list[int]:
+    """The layers asked for, ascending; all that are known by default.
+
+    Raises:
+        UsageError: none, or one that the model does not have or that has no attention.
+    """
+    last = max(known)
     if isinstance(layers, Sequence) and not layers:
-        raise UsageError(f"no layer given; name some from 0 to {config.layers - 1}")
-    given = check_list("layers", layers, f"[0, {config.layers - 1}]")
-    return sorted({check_whole("layer", layer, 0, config.layers - 1) for layer in given})
+        raise UsageError(f"no layer given; name some from 0 to {last}")
+    given = sorted(known) if layers is None else check_list("layers", layers, f"[0, {last}]")
+    chosen = sorted({check_whole("layer", layer, 0, last) for layer in given})
+    for layer in chosen:
+        if layer not in known:
+            raise UsageError(
+                f"layer {layer} has no attention; those that have are "
+                f"{', '.join(map(str, sorted(known)))}"
+            )
+    if len({known[layer].heads for layer in chosen}) > 1:
+        raise UsageError(
+            f"layers {', '.join(map(str, chosen))} differ in how many heads they have; take those "
+            "that have as many"
+        )
+    return chosen

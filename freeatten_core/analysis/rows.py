@@ -106,7 +106,7 @@ def entropy_note(capture: Capture) -> str:
         return ""
     verb = "do not" if isinstance(capture.variant.computes, Stages) else "may not"
     return (
-        f"Rows of {capture.variant} {verb} sum to 1: entropy, effective tokens and mean distance "
+        f"Rows of {capture.label} {verb} sum to 1: entropy, effective tokens and mean distance "
         "are of the row divided by its sum."
     )
 

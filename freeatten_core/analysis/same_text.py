@@ -9,7 +9,7 @@ import torch
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_prefix
-from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
 
 from .capture import Capture, capture
 
@@ -17,7 +17,7 @@ __all__ = ["capture_rows"]
 
 
 def capture_rows(
-    rows: Sequence[Row],
+    rows: Sequence[Row | CausalRow],
     documents: Sequence[Document],
     tokens: int,
     *,
@@ -32,7 +32,7 @@ def capture_rows(
         tokens: length of the text.
         seed: which text; one stays the same whatever its length (see `select_prefix`).
         device, layers: as for `capture`.
-        advance: gives the progress callback of a row by its variant.
+        advance: gives the progress callback of a row by its name.
 
     Raises:
         UsageError: no text is long enough, the rows have different tokenizers, too little memory.
@@ -40,12 +40,12 @@ def capture_rows(
     drawn = select_prefix(documents, common_tokenizer(rows), tokens, seed)
     found = [
         capture(
-            row.checkpoint,
+            row.model,
             torch.from_numpy(drawn.tokens),
             variant=row.variant,
             layers=layers,
             device=device,
-            advance=advance(str(row.variant)),
+            advance=advance(row.name),
         )
         for row in rows
     ]

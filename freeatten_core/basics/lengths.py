@@ -13,6 +13,7 @@ __all__ = [
     "parse_lengths",
     "parse_totals",
     "power_below",
+    "refuse_times",
     "tokens_of",
 ]
 
@@ -84,11 +85,7 @@ def parse_declared_lengths(
         longest = power_below(min([longest, *(each for each in limits if each is not None)]))
         entries = [longest]
     else:
-        if re.search("[xX×]", text):
-            raise UsageError(
-                f"--len {text}: models of others do not say what they were trained on, so × means "
-                "nothing; give lengths in tokens, such as 8192"
-            )
+        refuse_times(text)
         entries = [_tokens(entry.strip(), text, restarts) for entry in text.split(",")]
         longest = max(entries)
     for length in (*restarts, *entries):
@@ -102,6 +99,19 @@ def parse_declared_lengths(
         doubled = [shortest << step for step in range(40) if shortest << step < longest]
         entries += [length for length in doubled if longest % length == 0]
     return sorted({*entries, *restarts})
+
+
+def refuse_times(text: str) -> None:
+    """Raises UsageError where lengths are written with ×, which models of others have no 1× for."""
+    if re.search("[xX×]", text):
+        raise _no_times(text)
+
+
+def _no_times(text: str) -> UsageError:
+    return UsageError(
+        f"--len {text}: models of others do not say what they were trained on, so × means "
+        "nothing; give lengths in tokens, such as 8192"
+    )
 
 
 def default_restart(declared: int | None, text: str | None) -> int:
@@ -155,14 +165,14 @@ def _next_multiple(longest: int, train_length: int) -> int:
     return train_length * max(1, round(longest / train_length))
 
 
-def tokens_of(text: str, train_length: int) -> int:
-    """`4x` or a number in tokens, 2 or more."""
-    from .errors import UsageError
-
+def tokens_of(text: str, train_length: int | None) -> int:
+    """`4x` or a number in tokens, 2 or more; × means nothing where no training length is known."""
     match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
     if match is None or int(match[1]) == 0:
         raise UsageError(f"--len is {text!r}; write 4x or a number of tokens such as 2048")
-    tokens = int(match[1]) * (train_length if match[2] else 1)
+    if match[2] and train_length is None:
+        raise _no_times(text)
+    tokens = int(match[1]) * (train_length if match[2] and train_length else 1)
     if tokens < 2:
         raise UsageError(f"--len is {text}; there must be at least 2 tokens")
     return tokens

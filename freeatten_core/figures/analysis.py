@@ -11,7 +11,9 @@ from freeatten_core.results.format import (
     Interval,
     Result,
     count,
+    declares,
     half_width,
+    marked_length,
     plural,
     row_names,
     signed,
@@ -92,7 +94,8 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
             ("", "2"), domains, headings, axes, drawn, strict=False
         )
     ]
-    trained = [result["train_length"]] if result["train_length"] < last else []
+    marked = marked_length(result)
+    trained = [marked] if marked is not None and marked < last else []
     return panel_figure(
         panels,
         [
@@ -106,7 +109,11 @@ def survey_figure(result: Result, *, theme: Theme = "light") -> go.Figure:
             for panel, lines in zip(panels, drawn, strict=True)
             for note in line_labels(panel, lines, _three_digits)
         ]
-        + [trained_note(panel, length, look) for panel in panels for length in trained],
+        + [
+            trained_note(panel, length, look, declared=declares(result))
+            for panel in panels
+            for length in trained
+        ],
         title=f"{result['label'][0].upper()}{result['label'][1:]} at {count(result['length'])} "
         "tokens",
         subtitle=f"{result['meaning']} · {curve_of(result)} · {_texts(result)}",

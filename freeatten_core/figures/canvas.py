@@ -234,9 +234,10 @@ def trained_mark(panel: Panel, lengths: Sequence[int], look: Look) -> list[Eleme
     ]
 
 
-def trained_note(panel: Panel, length: int, look: Look) -> Element:
+def trained_note(panel: Panel, length: int, look: Look, *, declared: bool = False) -> Element:
+    """What a mark says: where training ended, or what a model of others declares."""
     return {
-        "text": "← trained up to here",
+        "text": "← declared" if declared else "← trained up to here",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
         "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,

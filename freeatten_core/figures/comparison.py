@@ -13,6 +13,7 @@ from freeatten_core.results.format import (
     compared_key,
     count,
     declares,
+    forms_text,
     half_width,
     marked_length,
     number,
@@ -42,7 +43,7 @@ from .canvas import (
     trained_note,
 )
 from .lines import Line, end_labels, length_lines, missing_note, space_for
-from .styles import row_labels, row_styles
+from .styles import markup, row_labels, row_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -163,9 +164,8 @@ def comparison_title(result: Result) -> str:
 
 
 def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
-    note = trained_note(panel, length, look)
     of_others = [declares(row) for row in result["variants"] if marked_length(row) == length]
-    return note | {"text": "← declared"} if of_others and all(of_others) else note
+    return trained_note(panel, length, look, declared=bool(of_others) and all(of_others))
 
 
 def _marks(result: Result) -> list[int]:
@@ -181,6 +181,8 @@ def comparison_subtitle(result: Result) -> str:
         parts.append("the same tokens scored at every length")
     if any(half_width(pair) is not None for row in result["variants"] for pair in row["ci95"]):
         parts.append("95 % intervals over texts")
+    if forms := forms_text(result):
+        parts.append(markup(forms))
     return " · ".join([*parts, machine(result)])
 
 

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from freeatten_core.results.format import Result, count, number, percent, scaled, signed, with_range
+from freeatten_core.results.format import (
+    Result,
+    count,
+    declares,
+    marked_length,
+    number,
+    percent,
+    scaled,
+    signed,
+    with_range,
+)
 from freeatten_core.results.retrieval import retrieval_samples
 from freeatten_core.results.tasks import task_question
 
@@ -129,15 +139,16 @@ def _retrieval_figure(
     }
     space = space_for(width, lines, labels=labels)
     panel = space.fit(Panel("", whole, whole, heading, axis, y_axis))
-    trained = sorted({row["train_length"] for row in result["variants"]})
-    trained = [length for length in trained if min(lengths) <= length <= max(lengths)]
+    known = {marked_length(row) for row in result["variants"]} - {None}
+    trained = sorted(each for each in known if each and min(lengths) <= each <= max(lengths))
+    declared = all(declares(row) for row in result["variants"])
     return panel_figure(
         [panel],
         [line.trace(panel) for line in lines],
         trained_mark(panel, trained, look),
         (end_labels(panel, lines, digits, sign) if labels else [])
         + missing_note(panel, lines)
-        + [trained_note(panel, length, look) for length in trained],
+        + [trained_note(panel, length, look, declared=declared) for length in trained],
         title=title,
         subtitle=f"{markup(retrieval_samples(result))} · 95 % intervals · {machine(result)}",
         look=look,

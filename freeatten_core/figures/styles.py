@@ -51,6 +51,11 @@ STYLES: Mapping[str, Style] = {
     "softpick": Style("softpick", "#a8763e", "dashdot", "triangle-left", "◁"),
     "entmax15": Style("entmax15", "#5f8fa8", "longdash", "triangle-right", "▷"),
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
+    "softmax:position=alibi": Style("Softmax + ALiBi", "#b86f9e", "dash", "triangle-left", "◁"),
+    "softmax:position=none": Style("Softmax without positions", "#8f5a4a", "dot", "pentagon", "◈"),
+    "softmax:gate=forget:position=none": Style(
+        "Forgetting attention (FoX)", "#3f8fb5", "longdashdot", "star", "☆"
+    ),
 }
 
 _OTHER_COLOR = "#8c6d8c"

@@ -38,7 +38,7 @@ from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import Row, common_tokenizer
 from freeatten_core.ops.call import Attend, Familiar
-from freeatten_core.positions.rope import Scaling
+from freeatten_core.positions.scalings import Scaling
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
 from freeatten_core.variants.stages import Computed, OwnFunctionName

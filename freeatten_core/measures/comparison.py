@@ -18,7 +18,7 @@ from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.transformers_model import CausalModel
+from freeatten_core.models.transformers_model import CausalModel, modified
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import judged, judged_at
@@ -221,8 +221,7 @@ def _model(
 ) -> tuple[Model | CausalModel, dict[int, float] | None]:
     """A row's model as it was asked for, and the temperatures if it has any."""
     if isinstance(row, CausalRow):
-        row.model.check_length(max(request.lengths))
-        return row.model.on(request.device, DTYPES[request.dtype]), None
+        return _changed(request, row, row.variant), None
     return modified_copy(
         row.checkpoint.model,
         row.variant,
@@ -255,27 +254,26 @@ def _others(
         )
 
     sliding = scored(sliding_losses, model.token_losses)
-    if isinstance(model, CausalModel):
-        if not model.takes_window:
-            return Others(sliding, None)
-        scorer = model.with_window(trained).token_losses
-        return Others(sliding, scored(windowed_losses, scorer))
-    variant = window_variant(row.variant) if isinstance(row, Row) else None
-    if variant is None or isinstance(row, CausalRow):
+    variant = window_variant(row.variant)
+    if variant is None or (isinstance(model, CausalModel) and not model.takes_window):
         return Others(sliding, None)
-    key = row.checkpoint.folder, variant
+    key = row.folder, variant
     if row.variant.modifier("window") is not None:
         windowed[key] = losses.by_length[losses.longest][:, losses.longest // 2 :]
     if key not in windowed:
-        plain, _ = modified_copy(
-            row.checkpoint.model,
-            variant,
-            request.lengths,
-            device=device,
-            dtype=DTYPES[request.dtype],
-        )
-        windowed[key] = scored(windowed_losses, plain.token_losses)
+        windowed[key] = scored(windowed_losses, _changed(request, row, variant).token_losses)
     return Others(sliding, windowed[key])
+
+
+def _changed(request: Request, row: Row | CausalRow, variant: Variant) -> Model | CausalModel:
+    """A row's weights under the modifiers of a variant that needs no fitting."""
+    device, dtype = request.device, DTYPES[request.dtype]
+    if isinstance(row, CausalRow):
+        longest = max(request.lengths)
+        row.model.check_length(longest)
+        return modified(row.model.on(device, dtype), variant, longest, row.restart_length)
+    plain = row.checkpoint.model
+    return modified_copy(plain, variant, request.lengths, device=device, dtype=dtype)[0]
 
 
 def _swap(

@@ -110,7 +110,9 @@ def _probed(request: Request, row: Row) -> Rates:
     def score(text: Tensor) -> Tensor:
         return model.token_losses(text, text)
 
-    return probe(row.checkpoint.config, row.variant, max(request.lengths), device, score)
+    return probe(
+        row.checkpoint.config.shape, row.variant.computes, max(request.lengths), device, score
+    )
 
 
 def cost(request: Request, drawn: Drawn) -> float:
@@ -119,23 +121,16 @@ def cost(request: Request, drawn: Drawn) -> float:
     longest = max(request.lengths)
     for row in _windowed_rows(request).values():
         whole += windowed_cost(len(drawn.of(row).texts), longest, row.restart_length)
-    for other in request.rows:
-        if (
-            isinstance(other, CausalRow)
-            and other.model.takes_window
-            and request.has_controls(other)
-        ):
-            whole += windowed_cost(len(drawn.of(other).texts), longest, other.restart_length)
     return whole
 
 
-def _windowed_rows(request: Request) -> dict[tuple[Path, Variant], Row]:
-    """A row of this project for each of the models with a window that W needs."""
+def _windowed_rows(request: Request) -> dict[tuple[Path, Variant], Row | CausalRow]:
+    """A row for each of the models with a window that W needs."""
     return {
-        (row.checkpoint.folder, variant): row
+        (row.folder, variant): row
         for row in request.rows
-        if isinstance(row, Row)
-        and request.has_controls(row)
+        if request.has_controls(row)
+        and (isinstance(row, Row) or row.model.takes_window)
         and (variant := window_variant(row.variant)) is not None
         and row.variant.modifier("window") is None
     }

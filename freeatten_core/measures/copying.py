@@ -34,7 +34,7 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
 from freeatten_core.data.tokenizer import encode, tokenizer_id
-from freeatten_core.models.rows import Row, tokenizers_of
+from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
 from freeatten_core.results.effective import effective_length
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
@@ -101,7 +101,7 @@ class Copies:
 class CopyRequest:
     """What to measure. Fields as the options of `freeatten retrieve`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Row | CausalRow]
     lengths: Sequence[int]
     block: int
     documents: Sequence[Document]
@@ -133,8 +133,8 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
     samples = _samples(request)
     watch.total(sum(_row_cost(request, row, samples, fitting) for row in request.rows))
 
-    def measure(row: Row) -> dict[str, Any]:
-        tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+    def measure(row: Row | CausalRow) -> dict[str, Any]:
+        tokenizer = tokenizer_id(row.tokenizer)
         return _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
 
     entries = each_row(request.rows, measure, lambda row: _missing(request, row))
@@ -288,7 +288,7 @@ def _fitting(request: CopyRequest) -> tuple[CopyRequest, dict[str, list[Text]]]:
     tokenizers = tokenizers_of(
         row
         for row in request.rows
-        if needs_temperatures(row.variant, row.checkpoint.config.train_length, request.lengths)
+        if needs_temperatures(row.variant, row.restart_length, request.lengths)
     )
     if not tokenizers:
         return request, {}
@@ -321,37 +321,30 @@ def _beside(documents: Sequence[Document], fitted: Sequence[Document]) -> list[D
 
 def _row_cost(
     request: CopyRequest,
-    row: Row,
+    row: Row | CausalRow,
     samples: Mapping[str, Sequence[Sample]],
     fitting: Mapping[str, Sequence[Text]],
 ) -> float:
-    tokenizer = tokenizer_id(row.checkpoint.tokenizer)
+    tokenizer = tokenizer_id(row.tokenizer)
     scored = sum(pass_cost(2, length) for length in request.lengths) * len(samples[tokenizer])
-    trained = row.checkpoint.config.train_length
+    trained = row.restart_length
     return scored + fitting_cost(row.variant, trained, fitting.get(tokenizer, []), request.lengths)
 
 
 def _measure(
     request: CopyRequest,
-    row: Row,
+    row: Row | CausalRow,
     samples: Sequence[Sample],
     fitting: Sequence[Text],
     watch: Watch,
 ) -> dict[str, Any]:
-    model, temperatures = modified_copy(
-        row.checkpoint.model,
-        row.variant,
-        request.lengths,
-        fitting,
-        device=request.device,
-        advance=watch.advance,
-    )
+    scorer, temperatures = _scorer(request, row, fitting, watch)
     # a sample at a time on a CPU, so that a first result is on screen within seconds
     step = 1 if request.device.type == "cpu" else len(samples)
     done: Copies | None = None
     for start in range(0, len(samples), step):
         part = score_copies(
-            model.token_losses,
+            scorer,
             samples[start : start + step],
             request.lengths,
             device=request.device,
@@ -365,26 +358,44 @@ def _measure(
     return entry
 
 
-def _summarise(request: CopyRequest, row: Row, copies: Copies) -> dict[str, Any]:
+def _scorer(
+    request: CopyRequest, row: Row | CausalRow, fitting: Sequence[Text], watch: Watch
+) -> tuple[Scorer, dict[int, float] | None]:
+    """What scores a row, on the device, and the temperatures if `align` is a modifier of it."""
+    if isinstance(row, Row) and row.variant.modifier("align") is not None:
+        model, temperatures = modified_copy(
+            row.checkpoint.model,
+            row.variant,
+            request.lengths,
+            fitting,
+            device=request.device,
+            advance=watch.advance,
+        )
+        return model.token_losses, temperatures
+    found = row.model.on(request.device).with_modifiers(row.variant, max(request.lengths))
+    return found.token_losses, None
+
+
+def _summarise(request: CopyRequest, row: Row | CausalRow, copies: Copies) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
+        "variant": row.name,
+        "checkpoint": row.source,
+        **row.lengths,
     }
     tables = {"gain": copies.gain, "loss": copies.copied, "control": copies.control}
     for name, table in tables.items():
         entry[name], entry[f"{name}_ci95"] = intervals(table)
-    trained = row.checkpoint.config.train_length
+    trained = row.restart_length
     entry["effective_length"] = effective_length(request.lengths, entry["gain"], trained)
     return entry | {"gain_by_sample": copies.gain.round(5).tolist()}
 
 
-def _missing(request: CopyRequest, row: Row) -> dict[str, Any]:
+def _missing(request: CopyRequest, row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be measured."""
     return {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
+        "variant": row.name,
+        "checkpoint": row.source,
+        **row.lengths,
         **no_numbers(("gain", "loss", "control"), len(request.lengths)),
         "effective_length": None,
         "gain_by_sample": [],
@@ -401,7 +412,7 @@ def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
     return {
         "schema": SCHEMA,
         "task": "copy",
-        "train_length": request.rows[0].checkpoint.config.train_length,
+        **request.rows[0].lengths,
         "lengths": list(request.lengths),
         "block": request.block,
         "samples": len(samples),

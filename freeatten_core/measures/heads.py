@@ -7,7 +7,7 @@ means the rows ℓ/2…ℓ: those whose loss `compare` measures Δ by, in the te
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -31,7 +31,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, ignore
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
-from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
@@ -57,7 +57,7 @@ Values = NDArray[np.float64]
 class SurveyRequest:
     """What to look at. Fields as the options of `freeatten entropy`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Row | CausalRow]
     documents: Sequence[Document]
     source: str
     length: int
@@ -66,6 +66,8 @@ class SurveyRequest:
     """What is given by position."""
     place: tuple[int, int] | None = None
     """Layer and head whose curve is given by position; None for the mean of all."""
+    layers: Sequence[int] | None = None
+    """Which are looked at; None for all with attention."""
     texts: int = 1
     by_length: bool = False
     seed: int = 0
@@ -113,12 +115,19 @@ def _check_place(request: SurveyRequest) -> None:
         return
     layer, head = request.place
     for row in request.rows:
-        config = row.checkpoint.config
-        if layer >= config.layers or head >= config.heads:
+        known = row.model.layers
+        if row.model.maps_refused is None and (layer not in known or head >= known[layer].heads):
             raise UsageError(
-                f"layer {layer}, head {head} is not in {row.variant}, which has layers 0 to "
-                f"{config.layers - 1} and heads 0 to {config.heads - 1}"
+                f"layer {layer}, head {head} is not in {row.name}, which has attention in layers "
+                f"{_listed(known)} and heads 0 to {max(each.heads for each in known.values()) - 1}"
             )
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """`0 to 4`, or all of them where some are missing."""
+    found = sorted(numbers)
+    whole = found == list(range(found[0], found[-1] + 1))
+    return f"{found[0]} to {found[-1]}" if whole else ", ".join(map(str, found))
 
 
 def lengths_of(length: int, train_length: int) -> list[int]:
@@ -135,7 +144,7 @@ def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Resu
     edges = [index * request.length // count for index in range(count + 1)]
     header: dict[str, Any] = {
         "schema": SCHEMA,
-        "train_length": request.rows[0].checkpoint.config.train_length,
+        **request.rows[0].lengths,
         "length": request.length,
         "texts": texts,
         "seed": request.seed,
@@ -156,28 +165,37 @@ def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Resu
 
 
 def _lengths(request: SurveyRequest) -> list[int]:
-    return lengths_of(request.length, request.rows[0].checkpoint.config.train_length)
+    return lengths_of(request.length, request.rows[0].restart_length)
 
 
 def _measure(
-    request: SurveyRequest, row: Row, texts: Sequence[Text], advance: Callable[[str], Advance]
+    request: SurveyRequest,
+    row: Row | CausalRow,
+    texts: Sequence[Text],
+    advance: Callable[[str], Advance],
 ) -> dict[str, Any]:
     found: dict[str, list[Values]] = {}
+    heads: list[tuple[int, int]] = []
     for at, text in enumerate(texts, start=1):
-        name = str(row.variant) + (f", text {at} of {len(texts)}" if len(texts) > 1 else "")
+        name = row.name + (f", text {at} of {len(texts)}" if len(texts) > 1 else "")
         seen = capture(
-            row.checkpoint,
+            row.model,
             torch.from_numpy(text.tokens),
             variant=row.variant,
+            layers=request.layers,
             device=request.device,
             advance=advance(name),
         )
-        for key, value in _measure_text(request, seen):
+        heads = [(layer, head) for layer in seen.layers for head in range(seen.heads)]
+        for key, value in _measure_text(request, seen, row.restart_length):
             found.setdefault(key, []).append(value)
-    return _summarise(request, row, {key: np.stack(values) for key, values in found.items()})
+    stacked = {key: np.stack(values) for key, values in found.items()}
+    return _summarise(request, row, heads, stacked)
 
 
-def _measure_text(request: SurveyRequest, seen: Capture) -> Iterator[tuple[str, Values]]:
+def _measure_text(
+    request: SurveyRequest, seen: Capture, far_from: int
+) -> Iterator[tuple[str, Values]]:
     """Arrays by head (layers · H), with further dimensions where there is more than one number."""
     table = head_table(seen)
     for name in STATISTICS:
@@ -192,10 +210,12 @@ def _measure_text(request: SurveyRequest, seen: Capture) -> Iterator[tuple[str, 
         curves = curves[request.place[1] :][:1]
     yield "by_position", curves.double().cpu().numpy()
     if request.by_length:
-        yield from _by_length(seen, _lengths(request))
+        yield from _by_length(seen, _lengths(request), far_from)
 
 
-def _by_length(seen: Capture, lengths: Sequence[int]) -> Iterator[tuple[str, Values]]:
+def _by_length(
+    seen: Capture, lengths: Sequence[int], far_from: int
+) -> Iterator[tuple[str, Values]]:
     """Arrays heads × lengths; `length by_distance` heads × lengths × bins."""
     bins = len(doubling_edges(lengths[-1]))
     tables = [head_table(seen, length // 2, length) for length in lengths]
@@ -205,7 +225,7 @@ def _by_length(seen: Capture, lengths: Sequence[int]) -> Iterator[tuple[str, Val
     far, received, distance = [], [], []
     for length in lengths:
         found = [reach(seen, layer, length // 2, length) for layer in seen.layers]
-        far.append(torch.cat([each.beyond(seen.train_length) for each in found]))
+        far.append(torch.cat([each.beyond(far_from) for each in found]))
         received.append(torch.cat([each.received for each in found]))
         shares = torch.cat([each.doublings() for each in found])
         distance.append(torch.nn.functional.pad(shares, (0, bins - shares.shape[-1])))
@@ -213,16 +233,18 @@ def _by_length(seen: Capture, lengths: Sequence[int]) -> Iterator[tuple[str, Val
         yield f"length {measure}", torch.stack(parts, dim=1).numpy()
 
 
-def _summarise(request: SurveyRequest, row: Row, found: Mapping[str, Values]) -> dict[str, Any]:
-    """An entry from arrays whose first dimension is the text."""
-    config = row.checkpoint.config
+def _summarise(
+    request: SurveyRequest,
+    row: Row | CausalRow,
+    heads: Sequence[tuple[int, int]],
+    found: Mapping[str, Values],
+) -> dict[str, Any]:
+    """An entry from arrays whose first dimension is the text, and whose next is that of `heads`."""
     entry: dict[str, Any] = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": config.train_length,
-        "heads": [
-            _head(config.heads, index, found) for index in range(config.layers * config.heads)
-        ],
+        "variant": row.name,
+        "checkpoint": row.source,
+        **row.lengths,
+        "heads": [_head(place, index, found) for index, place in enumerate(heads)],
         "sink_rate": float(found["sink_rate"].mean()) if "sink_rate" in found else None,
         "uniform_rule": float(found["uniform_rule"].mean()),
         "by_position": _nanmean(found["by_position"], (0, 1)).tolist(),
@@ -238,9 +260,9 @@ def _summarise(request: SurveyRequest, row: Row, found: Mapping[str, Values]) ->
     return entry
 
 
-def _head(heads: int, index: int, found: Mapping[str, Values]) -> dict[str, Any]:
-    """Means of one head over texts."""
-    layer, head = divmod(index, heads)
+def _head(place: tuple[int, int], index: int, found: Mapping[str, Values]) -> dict[str, Any]:
+    """Means of one head, by layer and number, over texts."""
+    layer, head = place
     sink = float(found["sink"][:, index].mean()) if "sink" in found else None
     entry: dict[str, Any] = {"layer": layer, "head": head, "sink": sink}
     entry |= {name: float(_nanmean(found[name][:, index], 0)) for name in STATISTICS}

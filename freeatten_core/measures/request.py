@@ -18,8 +18,8 @@ from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import tokenizer_id
+from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.transformers_model.codec import Codec
 
 from .alignment import FITTED_ON, needs_temperatures
 from .scoring import check_swappable

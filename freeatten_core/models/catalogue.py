@@ -97,10 +97,17 @@ def fetch_files(repository: str, files: Sequence[str], revision: str | None = No
     Raises:
         UsageError: the hub does not give it, or it is not here and `HF_HUB_OFFLINE` is set.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files)))
+    except LocalEntryNotFoundError as error:
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub was not reached"
+        raise UsageError(
+            f"no checkpoint {repository!r}: it is neither a folder here nor in the Hugging Face "
+            f"cache, and {why}{_closest(repository)}"
+        ) from error
     except Exception as error:  # the hub's types, and those of the HTTP library it uses
         reason = str(error).strip().split("\n")[0].rstrip(".") or type(error).__name__
         raise UsageError(

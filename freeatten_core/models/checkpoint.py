@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing_folder, write_utf8
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.variant import Variant
 
 from .catalogue import locate
-from .config import ModelConfig
+from .codec import Codec
+from .config import LayerShape, ModelConfig
 from .decoder import Model, kept_type, parameter_shapes
+from .forecast import hidden_bytes, on_device
 from .format import (
     CARD,
     CONFIG,
@@ -37,6 +42,8 @@ from .format import (
     read_task,
     read_tokenizer,
 )
+from .interface import EnoughError, Observe
+from .parts import reporting
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
 
@@ -54,6 +61,75 @@ class Checkpoint:
     model: Model
     tokenizer: Tokenizer
     folder: Path
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes, without modifiers."""
+        return self.config.variant
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that it knows."""
+        return self.config.vocab_size
+
+    @property
+    def train_length(self) -> int:
+        """Tokens that it was trained on."""
+        return self.config.train_length
+
+    @property
+    def declared_length(self) -> None:
+        """None: what it was trained on is known."""
+        return None
+
+    @property
+    def codec(self) -> Codec:
+        """From text to ids and back."""
+        return Codec(self.tokenizer)
+
+    @property
+    def layers(self) -> Mapping[int, LayerShape]:
+        """All of them, by number."""
+        return dict.fromkeys(range(self.config.layers), self.config.shape)
+
+    @property
+    def maps_refused(self) -> None:
+        """None: every layer can be looked into."""
+        return None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.model.embedding.weight.device
+
+    def check_length(self, length: int) -> None:
+        """Nothing: a text can be of any length."""
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The tokens as they are: none begins every text."""
+        return tokens
+
+    def pass_bytes(self, length: int) -> int:
+        """Temporaries of a pass over so many tokens, without attention's own."""
+        return hidden_bytes(self.config, length, length)
+
+    def on(self, device: torch.device) -> Checkpoint:
+        """The checkpoint there: itself where it is, else a copy."""
+        return replace(self, model=on_device(self.model, device))
+
+    def with_modifiers(self, variant: Variant, longest: int) -> Checkpoint:
+        """The same weights with a variant's modifiers; see `Model.with_modifiers`."""
+        return replace(self, model=self.model.with_modifiers(variant, longest))
+
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target; see `Model.token_losses`."""
+        return self.model.token_losses(tokens, targets, start)
+
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
+        """Pass a text (1, L) through the layers and show each; see `LanguageModel.run`."""
+        model = reporting(self.model, advance)
+        with suppress(EnoughError):
+            model.hidden(tokens.to(self.device), observe=observe)
 
     def curve(self) -> dict[str, Any]:
         """The learning curve and the texts it was trained on, from `curve.json`."""

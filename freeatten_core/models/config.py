@@ -9,7 +9,16 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.variants.variant import Variant
 
-__all__ = ["ModelConfig"]
+__all__ = ["LayerShape", "ModelConfig"]
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """The heads of a layer's attention."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
 
 
 @dataclass(frozen=True)
@@ -53,3 +62,8 @@ class ModelConfig:
     @property
     def head_dim(self) -> int:
         return self.width // self.heads
+
+    @property
+    def shape(self) -> LayerShape:
+        """Of every layer."""
+        return LayerShape(self.heads, self.kv_heads, self.head_dim)

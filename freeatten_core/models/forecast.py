@@ -19,16 +19,17 @@ from torch import Tensor
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.basics.precision import without_autocast
-from freeatten_core.ops.call import check, visible_scores
+from freeatten_core.ops.call import Problem, check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import grouped_attention
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
-from .config import ModelConfig
+from .config import LayerShape, ModelConfig
 from .decoder import LOSS_TOKENS, Model
 
 __all__ = [
+    "CONSTANT_BYTES",
     "PROBE_KEYS",
     "PROBE_ROWS",
     "Forecast",
@@ -41,6 +42,7 @@ __all__ = [
     "probe",
     "probe_call",
     "scoring_bytes",
+    "seen_scores",
     "training_bytes",
 ]
 
@@ -92,6 +94,11 @@ def check_memory(
 
 
 # Bytes
+
+
+def seen_scores(heads: int, rows: int, keys: int, window: int | None = None) -> int:
+    """How many scores the last `rows` rows of a text of so many keys have, over all heads."""
+    return visible_scores(Problem(Stages(), 1, heads, heads, rows, keys, 1, True, window))
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -191,8 +198,8 @@ class Rates:
 
 
 def probe(
-    config: ModelConfig,
-    variant: Variant,
+    shape: LayerShape,
+    computed: Computed,
     length: int,
     device: torch.device,
     run: Callable[[Tensor], object],
@@ -200,29 +207,30 @@ def probe(
     """Time a small attention and a short text, some milliseconds each.
 
     Args:
-        variant: whose attention is timed.
+        shape: of a layer.
+        computed: what is timed.
         length: tokens of the texts to come; no longer a one is tried.
         run: what a text (1, N) goes through, on `device`.
     """
     rows, keys = min(PROBE_ROWS, length), min(PROBE_KEYS, length)
-    if isinstance(variant.computes, OwnFunctionName):
+    if isinstance(computed, OwnFunctionName):
         keys = rows  # it takes whole texts alone
-    query, key = probe_call(config, rows, keys, device)
-    weighed = own_function.weighed_by(variant.computes)
+    query, key = probe_call(shape, rows, keys, device)
+    weighed = own_function.weighed_by(computed)
     probed = visible_scores(check(query, key, None, weighed, is_causal=True, enable_gqa=True))
     text = torch.zeros(1, rows, dtype=torch.long, device=device)
     with torch.no_grad(), without_autocast():
-        attended = fastest(device, lambda: grouped_attention(query, key, key, variant.computes))
+        attended = fastest(device, lambda: grouped_attention(query, key, key, computed))
         return Rates(fastest(device, lambda: run(text)) / rows, attended / probed)
 
 
 def probe_call(
-    config: ModelConfig, rows: int, keys: int, device: torch.device
+    shape: LayerShape, rows: int, keys: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Queries (1, H, rows, D) and keys (1, Hkv, keys, D) of a model's shape."""
+    """Queries (1, H, rows, D) and keys (1, Hkv, keys, D) of a layer's shape."""
     draw = torch.Generator().manual_seed(0)
-    query = torch.randn(1, config.heads, rows, config.head_dim, generator=draw)
-    key = torch.randn(1, config.kv_heads, keys, config.head_dim, generator=draw)
+    query = torch.randn(1, shape.heads, rows, shape.head_dim, generator=draw)
+    key = torch.randn(1, shape.kv_heads, keys, shape.head_dim, generator=draw)
     return query.to(device), key.to(device)
 
 

@@ -1,16 +1,22 @@
-"""What a measurement asks of a model."""
+"""What a measurement asks of a model, of this project or of others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
 
-__all__ = ["Observe", "Reading"]
+from .codec import Codec
+from .config import LayerShape
+
+__all__ = ["EnoughError", "LanguageModel", "Observe", "Reading"]
 
 
 @dataclass(frozen=True)
@@ -26,4 +32,95 @@ class Reading:
 
 Observe = Callable[[int, Tensor, Tensor, Reading], None]
 """Called with a layer's number, its queries (B, H, L, D) and keys (B, Hkv, L, D) as the scores see
-them, and how it reads them."""
+them, and how it reads them. What it raises ends the pass."""
+
+
+class EnoughError(Exception):
+    """Who observes a pass has seen what was wanted; the rest of the pass is not needed."""
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """A causal language model. Threads can share it: nothing here changes it."""
+
+    @property
+    def name(self) -> str:
+        """What it was loaded by: a shipped name, folder or repository."""
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes, without modifiers."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that it knows."""
+
+    @property
+    def train_length(self) -> int | None:
+        """Tokens that it was trained on; None where nothing tells."""
+
+    @property
+    def declared_length(self) -> int | None:
+        """Tokens that its configuration declares instead, if it does."""
+
+    @property
+    def codec(self) -> Codec:
+        """From text to ids and back."""
+
+    @property
+    def layers(self) -> Mapping[int, LayerShape]:
+        """The layers with attention, by number, ascending; others are not counted."""
+
+    @property
+    def maps_refused(self) -> str | None:
+        """Why its layers cannot be looked into, in a sentence; None where they can."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+
+    def check_length(self, length: int) -> None:
+        """Whether a text can be that long.
+
+        Raises:
+            UsageError: it has no positions for it.
+        """
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The tokens that it reads in the place of given ones, (…, L): some begin every text."""
+
+    def pass_bytes(self, length: int) -> int:
+        """Temporaries of a pass over so many tokens, without attention's own."""
+
+    def on(self, device: torch.device) -> Self:
+        """The model there: itself where it is, else a copy."""
+
+    def with_modifiers(self, variant: Variant, longest: int) -> Self:
+        """The same weights with a variant's modifiers, set for texts of `longest` tokens.
+
+        Raises:
+            UsageError: it cannot have them.
+        """
+
+    def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
+        """Nats per target, float32 (B, L − start), for the targets from `start` on.
+
+        Args:
+            tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
+
+        Raises:
+            UsageError: more tokens than it has positions for.
+        """
+
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
+        """Pass a text through the layers and show each with attention, in their order.
+
+        Args:
+            tokens: (1, L).
+            observe: is given every layer; an `EnoughError` of it ends the pass.
+            advance: called with the number of scores of every part of attention.
+
+        Raises:
+            UsageError: more tokens than it has positions for.
+            ContentError: a layer reads in a way that has no `Reading`; the message says which.
+        """

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.call import Familiar
-from freeatten_core.positions.rope import Rope, Scaling
+from freeatten_core.positions.rope import Rope
+from freeatten_core.positions.scalings import Scaling
 from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
@@ -31,6 +32,7 @@ __all__ = [
     "query_factor",
     "scaled_rope",
     "window_of",
+    "with_operator",
 ]
 
 Temperatures = Mapping[int, float]
@@ -46,9 +48,11 @@ QueryFactor = Callable[[int], Tensor]
 def scaled_rope(rope: Rope, variant: Variant, longest: int) -> Rope:
     """The rotation under `pi`, `ntk`, `dynamic-ntk` or `yarn`, for texts up to `longest` tokens."""
     for scaling in get_args(Scaling):
-        if variant.modifier(scaling) is not None:
+        modifier = variant.modifier(scaling)
+        if modifier is not None:
             stretch = max(1.0, longest / rope.train_length)
-            return replace(rope, stretch=stretch, scaling=cast("Scaling", scaling))
+            ramp = modifier.ramp
+            return replace(rope, stretch=stretch, scaling=cast("Scaling", scaling), ramp=ramp)
     return rope
 
 
@@ -92,6 +96,13 @@ class _ModifiedAttention:
         asked = {"window": narrower(self.window, own), "familiar": self.familiar}
         others |= {name: each for name, each in asked.items() if each is not None}
         return self.attend(query, key, value, self.computed, **others)
+
+
+def with_operator(attend: Attend, old: Attend, new: Attend) -> Attend:
+    """An attention, modified or not, that computes by another operator where it did by `old`."""
+    if isinstance(attend, _ModifiedAttention):
+        return replace(attend, attend=with_operator(attend.attend, old, new))
+    return new if attend is old else attend
 
 
 def query_factor(

@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
+from freeatten_core.basics.lengths import default_restart
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
-from freeatten_core.variants.variant import Variant, nearest
+from freeatten_core.variants.variant import Modifier, Variant, nearest
 
 from .catalogue import locate, shipped, slug
 from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
-from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model
+from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model, modified
 
 __all__ = [
     "ROWS",
     "CausalRow",
     "Row",
     "allowed_source",
+    "any_row",
     "common_tokenizer",
     "load_rows",
     "load_scored_rows",
@@ -59,6 +62,11 @@ class Row:
         return str(self.variant)
 
     @property
+    def model(self) -> Checkpoint:
+        """What is measured, without the variant's modifiers."""
+        return self.checkpoint
+
+    @property
     def source(self) -> str:
         """What it was loaded from."""
         return self.checkpoint.name
@@ -77,6 +85,15 @@ class Row:
         return self.checkpoint.config.vocab_size
 
     @property
+    def folder(self) -> Path:
+        return self.checkpoint.folder
+
+    @property
+    def form(self) -> str | None:
+        """How its weights were stored, where they are no longer as they were made."""
+        return None
+
+    @property
     def lengths(self) -> dict[str, int | None]:
         """What its entry of a result says of lengths."""
         return {"train_length": self.restart_length}
@@ -84,15 +101,26 @@ class Row:
 
 @dataclass(frozen=True)
 class CausalRow:
-    """A line of the comparison: a model of the transformers library, as it is."""
+    """A line of the comparison: a model of the transformers library, with modifiers."""
 
     model: CausalModel
+    """As it is."""
     restart_length: int
     """Tokens after which the model that it is compared with forgets."""
+    modifiers: tuple[Modifier, ...] = ()
+
+    @property
+    def variant(self) -> Variant:
+        """What its attention computes, with the modifiers."""
+        return self.model.variant.with_modifiers(self.modifiers)
 
     @property
     def name(self) -> str:
-        return self.model.name
+        return "+".join([self.model.name, *map(str, self.modifiers)])
+
+    @property
+    def folder(self) -> Path:
+        return self.model.folder
 
     @property
     def source(self) -> str:
@@ -106,6 +134,11 @@ class CausalRow:
     @property
     def vocab_size(self) -> int:
         return self.model.vocab_size
+
+    @property
+    def form(self) -> str | None:
+        """How its weights were stored, where they are no longer as they were made."""
+        return self.model.form
 
     @property
     def lengths(self) -> dict[str, int | None]:
@@ -153,12 +186,12 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     return rows
 
 
-def tokenizers_of(rows: Iterable[Row]) -> dict[str, Tokenizer]:
+def tokenizers_of(rows: Iterable[Row | CausalRow]) -> dict[str, Tokenizer]:
     """The tokenizers that rows use, by what tells one from another."""
-    return {tokenizer_id(row.checkpoint.tokenizer): row.checkpoint.tokenizer for row in rows}
+    return {tokenizer_id(row.tokenizer): row.tokenizer for row in rows}
 
 
-def common_tokenizer(rows: Sequence[Row]) -> Tokenizer:
+def common_tokenizer(rows: Sequence[Row | CausalRow]) -> Tokenizer:
     """The tokenizer of all rows.
 
     Raises:
@@ -181,23 +214,23 @@ def load_scored_rows(
         restart: from the length that such a model declares to the one after which it restarts.
 
     Raises:
-        UsageError, ContentError: as `load_rows` and `load_causal_model`; modifiers on such a model.
+        UsageError, ContentError: as `load_rows`, `load_causal_model` and `modified`.
     """
     rows: list[Row | CausalRow] = [*load_rows(variants, [])]
+    load = cache(load_causal_model)
     for source in checkpoints:
         name, modifiers = split_modifiers(source)
-        if not is_causal_source(name):
-            own = [row for row in rows if isinstance(row, Row)]
-            known = {(row.variant, row.checkpoint.folder) for row in own}
-            found = load_rows([], [source])
-            rows += [r for r in found if (r.variant, r.checkpoint.folder) not in known]
-        elif modifiers:
-            raise UsageError(
-                f"{source}: modifiers such as {modifiers} go with models of this project only"
-            )
-        else:
-            model = load_causal_model(name)
-            rows.append(CausalRow(model, restart(model.declared_length)))
+        if is_causal_source(name):
+            model = load(name)
+            variant = own_function.allow_swap(Variant.parse(f"{model.variant}{modifiers}"))
+            length = restart(model.declared_length)
+            modified(model, variant, length, length)  # refused before texts are drawn
+            rows.append(CausalRow(model, length, variant.modifiers))
+            continue
+        own = [row for row in rows if isinstance(row, Row)]
+        known = {(row.variant, row.checkpoint.folder) for row in own}
+        found = load_rows([], [source])
+        rows += [r for r in found if (r.variant, r.checkpoint.folder) not in known]
     return rows
 
 
@@ -230,6 +263,25 @@ def split_modifiers(source: str) -> tuple[str, str]:
             return source[:end], source[end:]
     name, plus, modifiers = source.partition("+")
     return name, plus + modifiers
+
+
+def any_row(model: Checkpoint | CausalModel, modifiers: str, name: str) -> Row | CausalRow:
+    """A row of a loaded model.
+
+    Args:
+        name: what a model of others is called.
+
+    Raises:
+        UsageError: modifiers that do not exist, or not for it.
+    """
+    if isinstance(model, Checkpoint):
+        return modified_row(model, modifiers)
+    if modifiers:
+        raise UsageError(
+            f"{name}{modifiers}: modifiers such as {modifiers} go with models of this project only"
+        )
+    restart = default_restart(model.declared_length, None)
+    return CausalRow(replace(model, name=name), restart)
 
 
 def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:

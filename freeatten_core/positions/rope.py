@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Rope", "Scaling", "rotate"]
+from .scalings import Ramp, Scaling
 
-Scaling = Literal["pi", "ntk", "dynamic-ntk", "yarn"]
+__all__ = ["Rope", "rotate"]
 
 YARN_LOW, YARN_HIGH = 1.0, 32.0
 """α and β of YaRN (arXiv 2309.00071, section 3.2): a dimension that turns fewer than α times in
@@ -28,6 +27,7 @@ class Rope:
         train_length: tokens the model was trained at.
         stretch: by how much the training length is stretched; 1 is the plain embedding.
         scaling: how. `dynamic-ntk` takes the stretch from the length that is read instead.
+        ramp: of `yarn`.
     """
 
     dim: int
@@ -35,6 +35,7 @@ class Rope:
     train_length: int
     stretch: float = 1.0
     scaling: Scaling = "yarn"
+    ramp: Ramp = "turns"
 
     def frequencies(self, length: int) -> Tensor:
         """θ of every pair of dimensions for a text of `length` tokens, float64 (dim / 2,).
@@ -45,7 +46,8 @@ class Rope:
         - `ntk`, `dynamic-ntk` (described in arXiv 2309.00071, eq. 16): the base `b · s^(D/(D−2))`,
           so that the slowest pair is divided by `s` and the fastest is left.
         - `yarn` (arXiv 2309.00071, eqs. 21–23): `(1 − γ) θ / s + γ θ` with γ a ramp in the number
-          of turns `r = L θ / 2π` from 0 at α to 1 at β.
+          of turns `r = L θ / 2π` from 0 at α to 1 at β; or, with `dims`, in the number of the
+          pair from 1 at the last whole one that turns β times to 0 at the next that turns α.
         """
         stretch = self.stretch_at(length)
         pair = torch.arange(0, self.dim, 2, dtype=torch.float64)
@@ -57,9 +59,23 @@ class Rope:
         if self.scaling in ("ntk", "dynamic-ntk"):
             raised = self.base * stretch ** (self.dim / max(2, self.dim - 2))
             return torch.pow(raised, -pair / self.dim)
-        turns = self.train_length * theta / (2 * math.pi)
-        ramp = ((turns - YARN_LOW) / (YARN_HIGH - YARN_LOW)).clamp(0, 1)
+        ramp = self._ramp(theta)
         return theta * ((1 - ramp) / stretch + ramp)
+
+    def _ramp(self, theta: Tensor) -> Tensor:
+        """γ of every pair, (dim / 2,)."""
+        if self.ramp == "turns":
+            turns = self.train_length * theta / (2 * math.pi)
+            return ((turns - YARN_LOW) / (YARN_HIGH - YARN_LOW)).clamp(0, 1)
+        first = max(0, math.floor(self._pair_that_turns(YARN_HIGH)))
+        last = min(self.dim - 1, math.ceil(self._pair_that_turns(YARN_LOW)))
+        pair = torch.arange(len(theta), dtype=torch.float64)
+        return 1 - ((pair - first) / max(last - first, 1e-3)).clamp(0, 1)
+
+    def _pair_that_turns(self, times: float) -> float:
+        """The number of the pair, not a whole one, that turns so often in the training length."""
+        longest_turn = self.train_length / (2 * math.pi * times)
+        return self.dim * math.log(longest_turn) / (2 * math.log(self.base))
 
     def stretch_at(self, length: int) -> float:
         """By how much the training length is stretched for a text of `length` tokens."""

@@ -12,6 +12,7 @@ from .format import (
     control_text,
     count,
     finite,
+    forms_text,
     half_width,
     number,
     plural,
@@ -91,10 +92,11 @@ def swap_table(result: Result) -> str:
 
 def provenance(result: Result) -> str:
     """One line: text, machine, versions, command."""
-    text = result["text"]
+    text, forms = result["text"], forms_text(result)
+    weights = f"weights of {forms}; " if forms else ""
     return (
         f"{plural(result['texts'], 'text')} of {source_name(text['source'])}{_qualifying(text)}, "
-        f"{count(text['tokens'])} tokens scored at every length; {machine(result)}"
+        f"{count(text['tokens'])} tokens scored at every length; {weights}{machine(result)}"
     )
 
 

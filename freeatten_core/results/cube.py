@@ -243,14 +243,15 @@ def provenance(result: Result) -> str:
     text = result["text"]
     trained = [plural(len(result["runs"]), "run"), f"{count(recipe['steps'])} steps each"]
     trained.append(f"{count(recipe['batch'] * recipe['train_length'])} tokens a step")
+    copies = text.get("copy")
+    copied = "" if copies is None else f", copying on {plural(copies['texts'], 'sample')}"
     commits = [commit[:10] for commit in _commits(result["runs"])]
     made = f", {'commits' if len(commits) > 1 else 'commit'} {' and '.join(commits)}"
     return (
         f"{', '.join(trained)}, {result['device']}, torch {result['versions']['torch']}, "
         f"{result['date']}{made if commits else ''}; scored in {text['code']['dtype']} on "
         f"{plural(text['code']['texts'], 'file')} of the standard library and "
-        f"{plural(text['books']['texts'], 'book')}, copying on "
-        f"{plural(text['copy']['texts'], 'sample')}"
+        f"{plural(text['books']['texts'], 'book')}{copied}"
     )
 
 

@@ -1,14 +1,15 @@
 """The effective length: up to where a score is nearly what it is at short lengths.
 
 As NoLiMa (arXiv 2502.05167) has it: at least 0.85 of the best score at short lengths, which here
-are those up to the training length. RULER's fixed score of 85.6 is that of a large model.
+are those up to the training length, or of a model of others the restart. RULER's fixed score of
+85.6 is that of a large model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .format import MISSING, Entry, Result, count
+from .format import MISSING, Entry, Result, count, restart_length
 
 __all__ = ["EFFECTIVE_RULE", "effective_length", "effective_text"]
 
@@ -46,7 +47,7 @@ def effective_length(
 def effective_text(result: Result, row: Entry) -> str:
     """`512`; `≥ 8,192` where the longest length measured still reaches it."""
     score = "gain" if result["task"] == "copy" else "accuracy"
-    found = effective_length(result["lengths"], row[score], row["train_length"])
+    found = effective_length(result["lengths"], row[score], restart_length(row))
     if found is None:
         return MISSING
     return f"≥ {count(found)}" if found == max(result["lengths"]) else count(found)

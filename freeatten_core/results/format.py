@@ -17,6 +17,7 @@ __all__ = [
     "count",
     "declares",
     "finite",
+    "forms_text",
     "half_width",
     "marked_length",
     "number",
@@ -77,6 +78,15 @@ def compared_key(result: Result) -> str:
     several = result.get("tokenizers", 1) > 1
     bits = any(each is not None for row in result["variants"] for each in row["bits_per_byte"])
     return "bits_per_byte" if several and bits else "loss"
+
+
+def forms_text(result: Result) -> str:
+    """How the weights of rows were stored that are no longer as they were; empty for none."""
+    forms: dict[str, list[str]] = {}
+    for row in result["variants"]:
+        if row.get("form"):
+            forms.setdefault(row["form"], []).append(row["checkpoint"])
+    return "; ".join(f"{form}: {', '.join(dict.fromkeys(names))}" for form, names in forms.items())
 
 
 def finite(value: float | None) -> bool:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
+from freeatten_core.positions.scalings import Ramp
 
 from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting, usual_setting
 from .stages import (
@@ -50,7 +51,8 @@ MODIFIERS: Mapping[str, str] = {
     "pi": "RoPE positions divided by longest / L, linear interpolation (arXiv 2306.15595)",
     "ntk": "RoPE's base raised for the longest length, NTK-aware scaling (described in 2309.00071)",
     "dynamic-ntk": "NTK-aware scaling for each length on its own (described in 2309.00071)",
-    "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071)",
+    "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071); ramp=dims for "
+    "the ramp of the transformers library",
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
     "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
@@ -77,10 +79,14 @@ class Modifier:
     by: AlignBy = "largest"
     """Of `align`: what is kept as it is at the training length, the mean of the rows' largest
     weights or of their entropies."""
+    ramp: Ramp = "turns"
+    """Of `yarn`."""
 
     def __str__(self) -> str:
         if self.name == "swap":
             return f"swap:to={self.target}"
+        if self.ramp != "turns":
+            return f"{self.name}:ramp={self.ramp}"
         return f"{self.name}:by={self.by}" if self.by != "largest" else self.name
 
 
@@ -404,15 +410,21 @@ def _parse_modifier(text: str, whole: str) -> Modifier:
                 f"positions and gates; write swap:to={Variant.of(found.computes)}"
             )
         return Modifier(name, target=found)
-    by = options.pop("by", "largest") if name == "align" else "largest"
-    if by not in get_args(AlignBy):
-        raise UsageError(f"variant {whole!r}: by is {by!r}; it can be largest or entropy")
+    legal = {"align": ("by", get_args(AlignBy)), "yarn": ("ramp", get_args(Ramp))}.get(name)
+    given: dict[str, Any] = {}
+    if legal is not None and legal[0] in options:
+        option, values = legal
+        given[option] = options.pop(option)
+        if given[option] not in values:
+            raise UsageError(
+                f"variant {whole!r}: {option} is {given[option]!r}; it can be {' or '.join(values)}"
+            )
     if options:
-        legal = "by" if name == "align" else "no option"
+        takes = "no option" if legal is None else legal[0]
         raise UsageError(
-            f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes {legal}"
+            f"variant {whole!r}: {name} does not take {sorted(options)[0]!r}; it takes {takes}"
         )
-    return Modifier(name, by=cast("AlignBy", by))
+    return Modifier(name, **given)
 
 
 def _check_modifiers(variant: Variant) -> None:

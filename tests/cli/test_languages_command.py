@@ -63,3 +63,13 @@ def test_its_models_are_checkpoints_of_the_task(models):
 )
 def test_what_cannot_be_done_is_a_sentence(models, words, says):
     assert says in refusal(2, "languages", "--out", models, *SMALL, *words)
+
+
+def test_quiet_gives_the_result_alone(models):
+    loud, quiet = (
+        freeatten("languages", "--out", models, *SMALL, "--json", *more)
+        for more in ((), ("--quiet",))
+    )
+    assert quiet.err == ""
+    assert "% right beyond" in loud.err
+    assert quiet.result["variants"] == loud.result["variants"]

@@ -44,5 +44,12 @@ def test_what_cannot_be_done_is_a_sentence(model, books, words, says):
     assert says in refusal(2, "longppl", *where, *words)
 
 
+def test_quiet_gives_the_result_alone(model, books):
+    loud, quiet = longppl(model, books, "--json"), longppl(model, books, "--json", "--quiet")
+    assert quiet.err == ""
+    assert "lssar:p=15  LongPPL" in loud.err
+    assert quiet.result.keys() == loud.result.keys()
+
+
 def test_an_evaluator_has_to_be_named():
     assert "--evaluator" in refusal(2, "longppl")

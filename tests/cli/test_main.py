@@ -6,7 +6,10 @@ import pytest
 from bounds import ended
 from terminal import BOOTSTRAP, Done, freeatten, process_environment, refusal
 
-COMMANDS = ["bench", "checkpoints", "compare", "report", "train"]
+COMMANDS = [
+    *("bench", "checkpoints", "compare", "field", "languages", "longppl", "report", "retrieve"),
+    "train",
+]
 SLOW = ["torch", "numpy", "plotly", "scipy", "tokenizers"]
 LOADED = f"""
 try:

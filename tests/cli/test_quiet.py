@@ -13,6 +13,7 @@ COMMANDS = {
     "map": LENGTH,
     "stages": LENGTH,
     "retrieve": (*LENGTH, "--samples", "2"),
+    "field": (*LENGTH, "--texts", "2"),
 }
 
 
@@ -22,7 +23,7 @@ def test_a_quiet_command_gives_its_result_alone(model, books, command):
     loud, quiet = freeatten(*words, "--json"), freeatten(*words, "--json", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
     assert quiet.result.keys() == loud.result.keys()
-    if command in ("compare", "ablate", "retrieve"):
+    if command in ("compare", "ablate", "retrieve", "field"):
         assert "lssar:p=15" in loud.err
 
 

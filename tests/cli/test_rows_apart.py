@@ -7,7 +7,7 @@ import torch
 from terminal import SHORT, freeatten
 
 from freeatten_core.basics.errors import ContentError
-from freeatten_core.measures import ablation, recall
+from freeatten_core.measures import ablation, tasks
 from freeatten_core.ops.definitions import own_function
 
 
@@ -70,10 +70,10 @@ def test_ablate(trained, books, monkeypatch):
 @torch.inference_mode()
 def test_recall_counts_no_answer_of_logits_that_are_not_finite():
     logits = torch.zeros(2, 3, 5)
-    recall._check_finite(logits, 64)
+    tasks._check_finite(logits, 64)
     logits[1, 2, 4] = torch.nan
     with pytest.raises(ContentError, match="64 tokens, query 3 of sequence 2"):
-        recall._check_finite(logits, 64)
+        tasks._check_finite(logits, 64)
 
 
 def test_one_row_alone_that_fails_is_the_sentence(broken, books):

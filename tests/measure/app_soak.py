@@ -125,7 +125,7 @@ async def head(page: Any, rng: random.Random) -> None:
 
 async def difference(page: Any, rng: random.Random) -> None:
     await turn(page, "map")
-    shown = ".fa-choice:last-of-type .fa-select"
+    shown = ".fa-toolbar .fa-choice:last-of-type .fa-select"
     if await page.locator(shown).is_visible():  # not with one model
         await choose(page, rng, shown)
 
@@ -201,6 +201,7 @@ async def fill(page: Any, rng: random.Random, text: str) -> None:
 
 async def tick(page: Any, rng: random.Random) -> None:
     """One model or two."""
+    await page.locator("#fold").evaluate("(one) => { one.open = true; }")
     boxes = page.locator("[name=model]")
     shown = set(rng.sample(range(await boxes.count()), rng.randint(1, 2)))
     for at in range(await boxes.count()):

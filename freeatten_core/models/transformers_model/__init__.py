@@ -5,6 +5,14 @@
 
 from .load import load_causal_model
 from .model import CausalModel
+from .modified import modified
 from .names import conversion_of, is_causal_source, is_gguf
 
-__all__ = ["CausalModel", "conversion_of", "is_causal_source", "is_gguf", "load_causal_model"]
+__all__ = [
+    "CausalModel",
+    "conversion_of",
+    "is_causal_source",
+    "is_gguf",
+    "load_causal_model",
+    "modified",
+]

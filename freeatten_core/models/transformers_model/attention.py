@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +19,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError
+from freeatten_core.models.forecast import seen_scores
+from freeatten_core.models.modifiers import QueryFactor
+from freeatten_core.ops.call import Familiar
+from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.variant import Variant
 
 from .config import require_transformers
 
-__all__ = ["NAME", "Rule", "attend", "counted", "register", "windowed"]
+__all__ = [
+    "NAME",
+    "Call",
+    "Change",
+    "Rule",
+    "attend",
+    "changed",
+    "register",
+    "watched",
+    "windowed",
+]
 
 NAME = "freeatten"
 SCORES = 1 << 24
@@ -29,7 +46,20 @@ SCORES = 1 << 24
 PANEL_ROWS = 512
 
 _window: ContextVar[int | None] = ContextVar("window", default=None)
-_calls: ContextVar[list[int] | None] = ContextVar("calls", default=None)
+_change: ContextVar[Change | None] = ContextVar("change", default=None)
+_watch: ContextVar[_Watch | None] = ContextVar("watch", default=None)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a layer's attention does otherwise than its model asks."""
+
+    factor: QueryFactor | None = None
+    """What queries are multiplied with."""
+    computed: Computed | None = None
+    """What is computed in the place of softmax."""
+    familiar: Familiar | None = None
+    """How far keys are turned."""
 
 
 class Rule:
@@ -75,15 +105,58 @@ def windowed(window: int) -> Iterator[None]:
         _window.reset(token)
 
 
+@dataclass(frozen=True)
+class Call:
+    """One layer's attention as it was asked for."""
+
+    module: nn.Module
+    """The layer's."""
+    query: Tensor
+    """(B, H, L, D)"""
+    key: Tensor
+    """(B, Hkv, L, D)"""
+    scale: float
+    """Of the scores."""
+    window: int | None
+    """Keys that a row sees at most; the length for plain causal attention, None where the mask's
+    rule is another."""
+    softcap: float | None
+    """Bound of the scores."""
+    sinks: Tensor | None
+    """The score of a key without a value, (H,)."""
+
+
+@dataclass(frozen=True)
+class _Watch:
+    see: Callable[[Call], None]
+    advance: Callable[[float], None]
+
+
 @contextmanager
-def counted() -> Iterator[list[int]]:
-    """The number of keys of every call, in this thread."""
-    calls: list[int] = []
-    token = _calls.set(calls)
+def changed(change: Change) -> Iterator[None]:
+    """Every attention is so, in this thread."""
+    token = _change.set(change)
     try:
-        yield calls
+        yield
     finally:
-        _calls.reset(token)
+        _change.reset(token)
+
+
+@contextmanager
+def watched(
+    see: Callable[[Call], None], advance: Callable[[float], None] = lambda _: None
+) -> Iterator[None]:
+    """Show every call in this thread.
+
+    Args:
+        see: called before a call is computed; what it raises ends the pass.
+        advance: called with the number of scores of every part computed.
+    """
+    token = _watch.set(_Watch(see, advance))
+    try:
+        yield
+    finally:
+        _watch.reset(token)
 
 
 def _rule(
@@ -104,7 +177,7 @@ def _rule(
 
 
 def attend(
-    module: nn.Module,  # noqa: ARG001
+    module: nn.Module,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -117,7 +190,7 @@ def attend(
     """Attention of a layer, (B, L, heads, width of a value), and no weights.
 
     Args:
-        module: the layer.
+        module: the layer's.
         query: (B, heads, L, D).
         key, value: (B, key heads, L, D and width of a value).
         attention_mask: which keys a row sees.
@@ -127,32 +200,71 @@ def attend(
     """
     if not isinstance(attention_mask, Rule):
         raise ContentError("its attention has no mask that is an index rule")
-    calls = _calls.get()
-    if calls is not None:
-        calls.append(key.shape[2])
-    groups = query.shape[1] // key.shape[1]
-    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    change = _change.get() or Change()
+    if change.factor is not None:
+        factors = change.factor(query.shape[2]).to(query.device)
+        query = (query * factors[:, None]).to(query.dtype)
     length, own, other = key.shape[2], attention_mask.window, _window.get()
     window = min(length if own is None else own, length if other is None else other)
+    call = Call(module, query, key, scale, own and window, softcap, s_aux)
+    watch = _watch.get()
+    if watch is not None:
+        watch.see(call)
+    advance = (lambda _: None) if watch is None else watch.advance
+    if change.computed is not None or change.familiar is not None:
+        return _by_operator(call, value, change).transpose(1, 2).contiguous(), None
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
     plain = own is not None and window == length and softcap is None and s_aux is None
     if plain and value.shape[-1] == query.shape[-1]:  # of other widths it makes L×L scores
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-        return mixed.transpose(1, 2).contiguous(), None
+        advance(seen_scores(query.shape[1], length, length))
+    else:
+        mixed = _in_panels(call, key, value, attention_mask, window, advance)
+    return mixed.transpose(1, 2).contiguous(), None
+
+
+def _in_panels(
+    call: Call,
+    key: Tensor,
+    value: Tensor,
+    rule: Rule,
+    window: int,
+    advance: Callable[[float], None],
+) -> Tensor:
+    """Output (B, H, L, width of a value); key and value have as many heads as the call's query."""
+    query, length = call.query, key.shape[2]
     rows = max(1, min(PANEL_ROWS, SCORES // (query.shape[0] * query.shape[1] * length)))
     mixed = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         end = min(start + rows, length)
         first = max(0, start - window + 1)
-        scores = query[:, :, start:end] @ key[:, :, first:end].transpose(2, 3) * scale
-        if softcap is not None:
-            scores = softcap * torch.tanh(scores / softcap)
+        scores = query[:, :, start:end] @ key[:, :, first:end].transpose(2, 3) * call.scale
+        if call.softcap is not None:
+            scores = call.softcap * torch.tanh(scores / call.softcap)
         at = torch.arange(first, end, device=query.device)
-        seen = attention_mask.visible(at[start - first :], at)
+        seen = rule.visible(at[start - first :], at)
         seen = seen & (at[start - first :, None] - at < window)
-        weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), s_aux)
+        weights = _softmax(scores.float().masked_fill(~seen, -torch.inf), call.sinks)
         mixed[:, :, start:end] = weights.to(value.dtype) @ value[:, :, first:end]
-    return mixed.transpose(1, 2).contiguous(), None
+        advance(seen_scores(query.shape[1], end - start, end, window))
+    return mixed
+
+
+def _by_operator(call: Call, value: Tensor, change: Change) -> Tensor:
+    """Output (B, H, L, D), by the operator of this project."""
+    if call.window is None or call.softcap is not None or call.sinks is not None:
+        raise ContentError(
+            "swap and rerope need scores without a cap or a sink and a causal mask, and this "
+            "model's attention has others"
+        )
+    query = call.query * (call.scale * call.query.shape[-1] ** 0.5)
+    asked: dict[str, Any] = {} if call.window == query.shape[2] else {"window": call.window}
+    if change.familiar is not None:
+        asked["familiar"] = change.familiar
+    computed = Variant.parse("softmax").computes if change.computed is None else change.computed
+    return grouped_attention(query, call.key, value, computed, **asked)
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

@@ -17,6 +17,7 @@ from freeatten_core.models.format import CONFIG, read_json
 from .source import ADAPTER, Source
 
 __all__ = [
+    "PASS_STATES",
     "Forecast",
     "check_complete",
     "check_memory",
@@ -45,7 +46,7 @@ _DECLARED = (
 )
 PASS_TOKENS = 8192
 """Read in one pass."""
-LIVE_STATES = 16
+PASS_STATES = 16
 """Hidden states of a pass that are alive at a time, with those inside the widest layer."""
 
 
@@ -195,7 +196,7 @@ def forecast(name: str, config: Any) -> Forecast:
         raise ContentError(f"{name}: {CONFIG} makes no model: {reason(error)}") from error
     parameters = sum(weight.numel() for weight in network.parameters())
     width = int(getattr(config, "hidden_size", 0) or 0)
-    return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * LIVE_STATES))
+    return Forecast(parameters, 4 * (parameters + PASS_TOKENS * width * PASS_STATES))
 
 
 def check_complete(name: str, report: Mapping[str, Any]) -> None:

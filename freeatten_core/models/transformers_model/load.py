@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.seeds import generator
 
-from .attention import NAME, counted, register
 from .codec import read_codec
 from .config import (
     check_complete,
@@ -22,6 +21,7 @@ from .config import (
     reason,
     require_transformers,
 )
+from .inside import attention_layers, looked_into
 from .losses import find_body
 from .model import CausalModel
 from .names import find
@@ -47,12 +47,7 @@ def load_causal_model(source: str) -> CausalModel:
         ContentError: it is no causal language model of text, in floating point, in safetensors,
             with its tokenizer; or it does not fit into memory.
     """
-    found = find(source)
-    if found is None:
-        raise UsageError(
-            f"no model {source!r}: it must be a folder with a model of the transformers library, "
-            "a GGUF file, or a Hugging Face repository owner/name"
-        )
+    found = _found(source)
     with quiet():
         config = read_config(found)
         check_memory(found.name, forecast(found.name, config))
@@ -62,7 +57,7 @@ def load_causal_model(source: str) -> CausalModel:
     limit, declared = _position_limit(network), declared_length(config)
     length = min(each for each in (TRIED_TOKENS, limit, declared) if each is not None)
     tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0))
-    body = _tried(found.name, network, tokens)
+    body, layers = _tried(found.name, network, tokens), attention_layers(network, tokens)
     model = CausalModel(
         found.name,
         found.folder,
@@ -72,11 +67,22 @@ def load_causal_model(source: str) -> CausalModel:
         declared,
         limit,
         vocab_size,
-        takes_window=_in_panels(network, tokens),
+        takes_window=len(layers) == int(network.config.num_hidden_layers),
+        layers=layers,
         form=found.form,
     )
     _check_losses(model, tokens)
-    return model
+    return looked_into(model, tokens)
+
+
+def _found(source: str) -> Source:
+    found = find(source)
+    if found is None:
+        raise UsageError(
+            f"no model {source!r}: it must be a folder with a model of the transformers library, "
+            "a GGUF file, or a Hugging Face repository owner/name"
+        )
+    return found
 
 
 def _network(source: Source, config: Any) -> Any:
@@ -123,30 +129,6 @@ def _tried(name: str, network: Any, tokens: Tensor) -> nn.Module:
     if body is None:
         raise ContentError(f"{name}: its hidden states were not found, so it cannot be scored")
     return body
-
-
-@torch.inference_mode()
-def _in_panels(network: Any, tokens: Tensor) -> bool:
-    """Whether every layer's attention is made here; the others keep their own.
-
-    It is where the architecture asks the library for its attention and its logits stay the same:
-    some take the name and never call it, some do more to scores than the attention here knows.
-    """
-    own, implementation = (
-        network(input_ids=tokens, use_cache=False).logits,
-        network.config._attn_implementation,
-    )
-    register()
-    try:
-        network.set_attn_implementation(NAME)
-        with counted() as calls:
-            found = network(input_ids=tokens, use_cache=False).logits
-        if calls and torch.allclose(found, own, atol=SAME, equal_nan=True):
-            return len(calls) == int(network.config.num_hidden_layers)
-    except Exception:  # whatever the model's own code does with a mask or a name that it lacks
-        pass
-    network.set_attn_implementation(implementation)
-    return False
 
 
 @torch.inference_mode()

@@ -7,13 +7,14 @@ between its body and its logits, scales, caps, biases, is done by its own code.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .parts import replacing, shallow
 
 __all__ = ["find_body", "token_losses"]
 
@@ -83,26 +84,9 @@ def find_body(network: Any, tokens: Tensor) -> nn.Module | None:
 def _with_body(network: Any, body: nn.Module, forward: Callable[..., Any]) -> Any:
     """A shallow copy of a model whose body has another forward; the model stays as it is, so that
     several threads can use it."""
-    replaced = _shallow(body)
+    replaced = shallow(body)
     replaced.forward = forward
-    return _replacing(network, body, replaced)
-
-
-def _replacing(module: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
-    """Shallow copies of a module and of what leads from it to `old`, which is replaced."""
-    found = _shallow(module)
-    for name, child in module._modules.items():
-        if child is old:
-            found._modules[name] = new
-        elif child is not None and any(each is old for each in child.modules()):
-            found._modules[name] = _replacing(child, old, new)
-    return found
-
-
-def _shallow(module: nn.Module) -> nn.Module:
-    found = copy.copy(module)
-    found._modules = dict(module._modules)
-    return found
+    return replacing(network, body, replaced)
 
 
 def _part(outputs: Any, begin: int, end: int) -> Any:

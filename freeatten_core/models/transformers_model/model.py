@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from freeatten_core.basics.errors import UsageError, out_of_memory
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.models.codec import Codec
+from freeatten_core.models.config import LayerShape
+from freeatten_core.models.forecast import CONSTANT_BYTES
+from freeatten_core.models.interface import EnoughError, Observe, Reading
+from freeatten_core.ops.call import ScoreTerms
+from freeatten_core.variants.stages import Stages
+from freeatten_core.variants.variant import Variant
 
-from .attention import windowed
-from .codec import Codec
-from .config import reason
+from .attention import Call, Change, changed, watched, windowed
+from .config import PASS_STATES, reason
 from .losses import token_losses
 
 __all__ = ["CausalModel"]
+
+SOFTMAX = Variant()
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,26 @@ class CausalModel:
     vocab_size: int
     takes_window: bool
     """Whether every layer's attention can be given a window."""
+    layers: Mapping[int, LayerShape]
+    """Those with attention that is made here, by number, in the order of a pass."""
+    variant: Variant = SOFTMAX
+    """What its attention computes: softmax, or with sinks `off-by-one`."""
+    maps_refused: str | None = None
+    """Why its layers cannot be looked into, in a sentence."""
     form: str | None = None
     """How the weights were stored, such as `GGUF Q4_1, dequantised`; None for floating point."""
     window: int | None = None
     """Keys that a row sees at most, in every layer."""
+    change: Change | None = None
+    """What every layer's attention does otherwise."""
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a head's query."""
+        config = self.network.config
+        return int(
+            getattr(config, "head_dim", 0) or config.hidden_size // config.num_attention_heads
+        )
 
     @property
     def device(self) -> torch.device:
@@ -55,6 +81,29 @@ class CausalModel:
             return self
         network, body = copy.deepcopy((self.network, self.body))
         return replace(self, network=network.to(device, dtype), body=body)
+
+    @property
+    def train_length(self) -> None:
+        """None: nothing tells what it was trained on."""
+        return None
+
+    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002
+        """The same weights with a variant's modifiers, which only comparisons take here.
+
+        Raises:
+            UsageError: there are some.
+        """
+        if variant.modifiers:
+            raise UsageError(
+                f"{self.name}: modifiers such as +{variant.modifiers[0]} on models of others go "
+                "with freeatten compare only"
+            )
+        return self
+
+    def pass_bytes(self, length: int) -> int:
+        """Temporaries of a pass over so many tokens, without attention's own."""
+        width = int(getattr(self.network.config, "hidden_size", 0) or 0)
+        return 4 * length * width * PASS_STATES + CONSTANT_BYTES
 
     def with_window(self, window: int) -> CausalModel:
         """The same weights, where every row sees its last `window` keys in every layer.
@@ -81,16 +130,65 @@ class CausalModel:
         """
         self.check_length(tokens.shape[1])
         try:
-            with nullcontext() if self.window is None else windowed(self.window):
+            with self._asked():
                 return token_losses(self.network, self.body, self.read(tokens), targets, start)
         except (IndexError, RuntimeError) as error:
             declared = self.declared_length
-            if declared is None or tokens.shape[1] <= declared or out_of_memory(error):
+            known = isinstance(error, ContentError) or out_of_memory(error)
+            if declared is None or tokens.shape[1] <= declared or known:
                 raise
             raise UsageError(
                 f"{self.name} fails at {tokens.shape[1]:,} tokens, past the {declared:,} that it "
                 f"declares: {reason(error)}"
             ) from error
+
+    @torch.no_grad()
+    def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
+        """Pass a text through the layers and show each with attention; see `LanguageModel.run`."""
+        if self.maps_refused is not None:
+            raise ContentError(self.maps_refused)
+        self.check_length(tokens.shape[1])
+        left = list(self.layers)
+
+        def see(call: Call) -> None:
+            layer = left.pop(0)
+            observe(layer, *self._reading(layer, call))
+            if not left:
+                raise EnoughError
+
+        with suppress(EnoughError), self._asked(), watched(see, advance):
+            self.network(input_ids=self.read(tokens.to(self.device)), use_cache=False)
+
+    def _reading(self, layer: int, call: Call) -> tuple[Tensor, Tensor, Reading]:
+        """Queries, on which what the scores are scaled with rides, and keys of a layer's call."""
+        if call.window is None:
+            raise ContentError(
+                f"{self.name}: in layer {layer} a row sees neither all keys before it nor the last "
+                "ones, so its layers cannot be looked into"
+            )
+        length, dim = call.key.shape[2:]
+        window = None if call.window == length else call.window
+        if call.softcap is not None:
+            raise ContentError(
+                f"{self.name}: layer {layer} bounds its scores (softcap {call.softcap:g}), so its "
+                "layers cannot be looked into"
+            )
+        reading = Reading(Stages(), window)
+        if call.sinks is not None:
+            # a key without a value and of score z is one of score 0 where all others are z less
+            terms = ScoreTerms(distance_bias=-call.sinks.float()[:, None])
+            reading = Reading(Stages(normalise="off-by-one"), window, terms)
+        return call.query * (call.scale * math.sqrt(dim)), call.key, reading
+
+    @contextmanager
+    def _asked(self) -> Iterator[None]:
+        """Its attention is as it was asked for, in this thread."""
+        with ExitStack() as asked:
+            if self.window is not None:
+                asked.enter_context(windowed(self.window))
+            if self.change is not None:
+                asked.enter_context(changed(self.change))
+            yield
 
     def check_length(self, length: int) -> None:
         """Whether a text can be that long.

@@ -10,12 +10,12 @@ from freeatten_core import Variant, row_statistics
 from freeatten_core.analysis import AttentionMap, capture, forecast, row_stages
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.models import forecast as models_forecast
+from freeatten_core.models import parts
 from freeatten_core.ops.call import Problem
 from freeatten_core.variants.stages import Stages
 
 forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
 
-MODULE = import_module("freeatten_core.analysis.capture")  # the name is also a function
 CHECKPOINTS = ["softmax", "softmax-ls", "lssa", "lssar:p=15", "sigmoid", "relu"]
 
 
@@ -31,7 +31,7 @@ def direct(source, tokens, variant=None):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(MODULE, "CHUNK_SCORES", 1)
+    monkeypatch.setattr(parts, "CHUNK_SCORES", 1)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -194,9 +194,13 @@ def test_what_does_not_fit_is_refused(tokens, options, words):
 
 @pytest.mark.parametrize("source", ["softmax", None, tiny.model()], ids=["name", "None", "model"])
 def test_only_a_checkpoint_is_captured(source):
-    with refused(UsageError, ["checkpoint is ", "as load_checkpoint gives it"]):
+    with refused(
+        UsageError, ["checkpoint is ", "as load_checkpoint or load_causal_model gives it"]
+    ):
         capture(source, text(20))
-    with refused(UsageError, ["checkpoint is ", "as load_checkpoint gives it"]):
+    with refused(
+        UsageError, ["checkpoint is ", "as load_checkpoint or load_causal_model gives it"]
+    ):
         forecast(source, 20)
 
 

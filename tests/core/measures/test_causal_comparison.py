@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from freeatten_cli.terminal.tables import declared_lines
 
 from freeatten_core import load_causal_model, load_checkpoint
 from freeatten_core.basics.errors import UsageError
@@ -17,9 +18,13 @@ from freeatten_core.basics.progress import Watch
 from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.selection import select_texts
 from freeatten_core.data.tokenizer import token_bytes
+from freeatten_core.figures.comparison import comparison_figure
 from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.models import rows as rows_module
+from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
-from freeatten_core.models.transformers_model.codec import Codec
+from freeatten_core.results.comparison import provenance
+from freeatten_core.variants.variant import Variant
 
 LENGTHS = (16, 32, 64)
 DOCUMENTS = tiny.documents(6)
@@ -55,6 +60,18 @@ def test_a_row_says_what_the_model_declares_and_never_what_it_was_trained_on(row
         assert (facts["restart_length"], facts["declared_length"]) == (32, causal.DECLARED)
         assert "train_length" not in facts
     assert result["variants"][0]["variant"] == rows["llama"].model.name
+
+
+def test_a_row_says_how_its_weights_were_stored_where_they_are_no_longer_so(rows):
+    assert "form" not in compared(rows["llama"]).result["variants"][0]
+    form = "GGUF Q4_1, dequantised"
+    row = CausalRow(replace(rows["llama"].model, form=form, name="tiny.gguf"), 32)
+    result = compared(row).result
+    assert result["variants"][0]["form"] == form
+    assert f"weights are those of {form}: tiny.gguf" in declared_lines(result)
+    assert f"weights of {form}: tiny.gguf" in provenance(result)
+    drawn = comparison_figure(result).layout.title.subtitle.text
+    assert f"{form}: tiny.gguf" in drawn.replace("<br>", " ")
 
 
 def test_losses_and_controls_are_those_of_their_definitions(rows):
@@ -245,9 +262,50 @@ def test_rows_are_of_whatever_was_named(folders, own):
     assert found[1].restart_length == causal.DECLARED // 4
 
 
-def test_modifiers_on_a_model_of_others_are_refused(folders):
-    with pytest.raises(UsageError, match=r"such as \+yarn go with models of this project only"):
-        load_scored_rows([], [f"{folders['llama']}+yarn"], lambda _: 16)
+def test_a_model_with_modifiers_is_a_row_of_its_own_loaded_once(folders, monkeypatch):
+    loaded = []
+    load = rows_module.load_causal_model
+    monkeypatch.setattr(
+        rows_module, "load_causal_model", lambda name: loaded.append(name) or load(name)
+    )
+    llama = str(folders["llama"])
+    found = load_scored_rows(
+        [], [llama, f"{llama}+yarn:ramp=dims", f"{llama}+window"], lambda _: 16
+    )
+    assert [row.name for row in found] == [llama, f"{llama}+yarn:ramp=dims", f"{llama}+window"]
+    assert loaded == [llama]
+
+
+@pytest.mark.parametrize(
+    ("name", "modifier", "said"),
+    [
+        ("gpt2", "yarn", "yarn needs one plain rotary embedding, and it has none"),
+        ("mamba", "window", "not every layer can be given a window"),
+        ("mamba", "logn", "declares no length"),
+        ("llama", "align", "align is fitted for models of this project only"),
+        ("llama", "yam", "unknown modifier 'yam'"),
+    ],
+)
+def test_modifiers_that_cannot_be_had_are_refused_with_the_reason(folders, name, modifier, said):
+    with pytest.raises(UsageError, match=said):
+        load_scored_rows([], [f"{folders[name]}+{modifier}"], lambda _: 16)
+
+
+def test_rows_with_modifiers_share_w_and_a_window_is_its_own(rows):
+    model = replace(rows["llama"].model, declared_length=32)
+    of = {
+        name: CausalRow(model, 16, Variant.parse(f"softmax{name}").modifiers)
+        for name in ("", "+window", "+yarn")
+    }
+    totals, done = [], []
+    watch = Watch(total=totals.append, advance=done.append)
+    found = compared(*of.values(), watch=watch).result["variants"]
+    assert sum(done) == pytest.approx(totals[0])
+    plain, window, yarn = found
+    assert window["window_delta"] == 0
+    assert plain["loss_by_text"] != yarn["loss_by_text"]
+    assert None not in (plain["window_delta"], yarn["window_delta"])
+    assert plain["window_delta"] != yarn["window_delta"]
 
 
 # Lengths

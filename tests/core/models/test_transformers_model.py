@@ -25,9 +25,9 @@ from torch.nn import functional
 from freeatten_core import load_causal_model, loss_by_length
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models import catalogue
+from freeatten_core.models.codec import Codec
 from freeatten_core.models.transformers_model import (
     attention,
-    codec,
     config,
     is_causal_source,
     losses,
@@ -266,7 +266,7 @@ def test_bytes_are_of_the_text_where_tokens_do_not_spell_theirs():
             decoders.Strip(" ", 1, 0),
         ]
     )
-    found = codec.Codec(words, ())
+    found = Codec(words, ())
     assert found.lossless
     assert found.ends("a é漢a").tolist() == [0, 1, 2, 2, 4, 4, 4, 7, 8]
 
@@ -427,8 +427,8 @@ def test_without_the_network_a_name_is_refused_at_once(tmp_path):
         timeout=120,
         check=False,
     )
-    assert "UsageError: no checkpoint 'gpt2'" in began.stderr
-    assert "HF_HUB_OFFLINE" in began.stderr
+    said = "UsageError: no checkpoint 'gpt2': it is neither a folder here nor in the Hugging Face"
+    assert f"{said} cache, and HF_HUB_OFFLINE is set" in began.stderr
 
 
 @pytest.mark.parametrize("name", ["softmax", "sofmax", "softplus-r", "lssa", "lsar"])

@@ -193,7 +193,9 @@ def test_an_empty_list_is_refused(text):
         ("stages:score=dot:s=3", ["s is 3.0", "only the score 'cosine'"]),
         ("softmax+yam", ["unknown modifier 'yam'", "did you mean 'yarn'"]),
         ("softmax+", ["unknown modifier ''", "yarn"]),
-        ("softmax+yarn:factor=2", ["yarn does not take 'factor'", "no option"]),
+        ("softmax+pi:factor=2", ["pi does not take 'factor'", "no option"]),
+        ("softmax+yarn:factor=2", ["yarn does not take 'factor'", "it takes ramp"]),
+        ("softmax+yarn:ramp=pairs", ["ramp is 'pairs'", "turns or dims"]),
         ("softmax+yarn+yarn", ["yarn", "once"]),
     ],
 )
