@@ -383,8 +383,14 @@ class Setup {
   about() {
     const [first] = this.analyses;
     const names = this.analyses.map((one) => one.variant).join(", ");
-    return `${first.length.toLocaleString("en")} tokens of ${first.text}, read by ${names}; trained on ${first.trained.toLocaleString("en")}.`;
+    return `${first.length.toLocaleString("en")} tokens of ${first.text}, read by ${names}; ${lengthOf(first)}.`;
   }
+}
+
+/** What is known of the length that a model is made for. */
+function lengthOf({ trained, declared }) {
+  if (trained) return `trained on ${trained.toLocaleString("en")}`;
+  return declared ? `declared for ${declared.toLocaleString("en")}` : "which declares no length";
 }
 
 /** `, about 3 min left` of all that was begun then, once that can be told. */

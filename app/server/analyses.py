@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from freeatten_core.analysis import AttentionMap, Capture, Thumbnails
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
 
-__all__ = ["ID_CHARACTERS", "LONGEST", "MOST_SEED", "Analyses", "Analysis", "Asked", "checked_head"]
+__all__ = [
+    "ID_CHARACTERS",
+    "LONGEST",
+    "MOST_SEED",
+    "Analyses",
+    "Analysis",
+    "Asked",
+    "checked_head",
+    "looked_into",
+]
 
 LONGEST, SHORTEST = 32_768, 2
 MOST_SEED = 1_000_000
@@ -57,9 +66,10 @@ class Analysis:
     def facts(self) -> Answer:
         """What the page is told of it."""
         return {
-            "variant": str(self.capture.variant),
+            "variant": self.capture.label,
             "length": self.capture.length,
             "trained": self.capture.train_length,
+            "declared": self.capture.declared_length,
             "windows": {str(layer): each.window for layer, each in self.capture.layers.items()},
             "layers": list(self.capture.layers),
             "heads": self.capture.heads,
@@ -169,15 +179,16 @@ class Analyses:
         asked = json.dumps([self.models.local, *said]).encode()
         return hmac.new(self._key, asked, hashlib.sha256).hexdigest()
 
-    def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
-        """A pass of a model over a text, on this server's device."""
+    def capture(self, row: Row | CausalRow, tokens: Tensor, advance: Advance) -> Capture:
+        """A pass of a model over a text, on this server's device: of one of others, one layer."""
         from freeatten_core.analysis import capture
         from freeatten_core.basics.devices import choose_device
 
         return capture(
-            row.checkpoint,
+            row.model,
             tokens,
             variant=row.variant,
+            layers=looked_into(row),
             device=choose_device(self.device),
             advance=advance,
         )
@@ -188,13 +199,16 @@ class Analyses:
         if found is None:
             row = self.models.row(asked.checkpoint)
             advance(0, 1)
-            tokens, text = self.texts.tokens(
-                asked.text, row.checkpoint.tokenizer, asked.length, asked.seed
-            )
+            tokens, text = self.texts.tokens(asked.text, row.tokenizer, asked.length, asked.seed)
             made = self.capture(row, tokens, advance)
             found = Analysis(asked, made, text)
             self.kept.put(name, found, _capture_bytes(made))
         return {"id": name, **found.facts()}
+
+
+def looked_into(row: Row | CausalRow) -> list[int] | None:
+    """The layers that an analysis keeps: all, or of a model of others the third with attention."""
+    return None if row.model.train_length is not None else sorted(row.model.layers)[:3][-1:]
 
 
 def checked_head(capture: Capture, layer: Any, head: Any) -> tuple[int, int]:

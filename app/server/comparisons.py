@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from freeatten_core.basics.progress import Watch
     from freeatten_core.data.documents import Document
     from freeatten_core.measures.comparison import Request
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
     from freeatten_core.results.format import Result
 
 __all__ = ["Asked", "Compared", "Comparisons", "fitting_lengths"]
@@ -107,7 +107,7 @@ class Comparisons:
 
         rows = []
         for source in asked.checkpoints:
-            rows.append(self._server.models.row(source))
+            rows.append(_own(self._server.models.row(source)))
             advance(0, 1)
         documents = self._server.texts.documents(asked.text)
         lengths = fitting_lengths(rows, documents, asked.longest)
@@ -126,6 +126,18 @@ class Comparisons:
             seed=asked.seed,
             device=choose_device(self._server.device),
         )
+
+
+def _own(row: Row | CausalRow) -> Row:
+    """Raises UsageError for a model of others: 1× of this page is a training length."""
+    from freeatten_core.models.rows import Row
+
+    if not isinstance(row, Row):
+        raise UsageError(
+            f"{row.name} does not say what it was trained on, and lengths here are of that; "
+            "freeatten compare --checkpoint compares it in a terminal"
+        )
+    return row
 
 
 def _check_whole(result: Result) -> None:

@@ -16,7 +16,8 @@ from .answers import shortened, text_of, without_folders
 
 if TYPE_CHECKING:
     from freeatten_core.models.checkpoint import Checkpoint
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
+    from freeatten_core.models.transformers_model import CausalModel
 
 __all__ = ["MOST_MODELS", "SOURCE_CHARACTERS", "Models", "hub_names", "modifiers"]
 
@@ -98,12 +99,12 @@ class Models:
                 found.append(f"{each['id']}+{name}")
         return [*found, *self.allowed]
 
-    def get(self, source: Any) -> Checkpoint:
-        """A checkpoint by its shipped name, folder or hub name.
+    def get(self, source: Any) -> Checkpoint | CausalModel:
+        """A checkpoint or a model of others by its shipped name, folder or hub name.
 
         Raises:
             UsageError: there is none, or this server may not read it.
-            ContentError: it cannot be used.
+            ContentError: it cannot be used, or not be looked into.
         """
         source = text_of("the checkpoint", source, SOURCE_CHARACTERS).strip()
         self._check(source)
@@ -113,13 +114,13 @@ class Models:
         ):
             return self._load(self.configured.get(source, source))
 
-    def row(self, source: str) -> Row:
+    def row(self, source: str) -> Row | CausalRow:
         """A checkpoint with the modifiers behind its name, as in `softmax+yarn`.
 
         Raises:
             UsageError, ContentError: as `get`; modifiers that it cannot have.
         """
-        from freeatten_core.models.rows import modified_row, split_modifiers
+        from freeatten_core.models.rows import any_row, split_modifiers
 
         named = self._named(source)
         if named:
@@ -129,7 +130,7 @@ class Models:
         else:  # without a look at the folders of this machine
             name, plus, rest = source.partition("+")
             modifiers = plus + rest
-        return modified_row(self.get(name), modifiers)
+        return any_row(self.get(name), modifiers, name)
 
     def option(self, source: str) -> str:
         """The command's `--checkpoint` for it, with the file of its function if it has one."""
@@ -187,11 +188,19 @@ def _allowed(source: str) -> str:
     return allowed_source(source)
 
 
-def _load(source: str) -> Checkpoint:
+def _load(source: str) -> Checkpoint | CausalModel:
     from freeatten_core.basics.assets import assets
+    from freeatten_core.basics.errors import ContentError
     from freeatten_core.models.catalogue import shipped
     from freeatten_core.models.checkpoint import load_checkpoint
 
     if source in shipped():  # by its folder: one of the same name may lie in the current folder
         return replace(load_checkpoint(assets() / "checkpoints" / source), name=source)
-    return load_checkpoint(source)
+    from freeatten_core.models.transformers_model import is_causal_source, load_causal_model
+
+    if not is_causal_source(source):
+        return load_checkpoint(source)
+    model = load_causal_model(source)
+    if model.maps_refused is not None:
+        raise ContentError(model.maps_refused)
+    return model

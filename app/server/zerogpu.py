@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .analyses import Analyses
+from .analyses import Analyses, looked_into
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from freeatten_core.analysis import Capture
-    from freeatten_core.models.rows import Row
+    from freeatten_core.models.rows import CausalRow, Row
 
     from .jobs import Advance
     from .models import Models
@@ -51,7 +51,13 @@ def captured(asked: bytes) -> bytes:
     from freeatten_core.basics.devices import choose_device
 
     row, tokens = pickle.loads(asked)
-    made = capture(row.checkpoint, tokens, variant=row.variant, device=choose_device("auto"))
+    made = capture(
+        row.model,
+        tokens,
+        variant=row.variant,
+        layers=looked_into(row),
+        device=choose_device("auto"),
+    )
     return pickle.dumps(_on_cpu(made))
 
 
@@ -63,7 +69,7 @@ class ZeroGpuAnalyses(Analyses):
         super().__init__(models, texts, "cpu")
         self._on_gpu = on_gpu
 
-    def capture(self, row: Row, tokens: Tensor, advance: Advance) -> Capture:
+    def capture(self, row: Row | CausalRow, tokens: Tensor, advance: Advance) -> Capture:
         """A pass of a model over a text."""
         if len(tokens) <= LONG:
             return super().capture(row, tokens, advance)

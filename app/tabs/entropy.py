@@ -28,7 +28,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         analysis = analyses.get(id)
         capture = analysis.capture
         found = {layer: by_position(capture, name, layer, POINTS) for layer in capture.layers}
-        style = style_of(str(capture.variant))
+        style = style_of(capture.label)
         model = analyses.models.option(analysis.asked.checkpoint)
         words = ["--checkpoint", model, "--statistic", name]
         return {

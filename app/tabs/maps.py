@@ -80,7 +80,7 @@ class _Maps:
         found = self.analyses.map(id, layer, head)
         capture = self.analyses.get(id).capture
         return {
-            "label": style_of(str(capture.variant)).label.replace("<br>", " "),
+            "label": style_of(capture.label).label.replace("<br>", " "),
             "queryLength": found.query_length,
             "keyLength": found.key_length,
             "scale": _ends(found.scale),
@@ -133,7 +133,7 @@ class _Maps:
         maps = [self.analyses.map(id, layer, head) for id in ids]
         items = [
             HeadMap(
-                str(each.capture.variant),
+                each.capture.label,
                 attention.to_payload(finest(attention)),
                 head=where,
                 train_length=each.capture.train_length,
@@ -159,7 +159,7 @@ class _Maps:
         found = several(self.analyses, ids)
         maps = [self.analyses.map(id, layer, head) for id in ids]
         lines = [
-            [str(each.capture.variant), *cell]
+            [each.capture.label, *cell]
             for each, attention in zip(found, maps, strict=True)
             for cell in _lines_of(each.capture, attention.region(q0, q1, k0, k1, SAVED_CELLS))
         ]

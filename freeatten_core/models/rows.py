@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
+from freeatten_core.basics.lengths import default_restart
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
@@ -27,6 +28,7 @@ __all__ = [
     "CausalRow",
     "Row",
     "allowed_source",
+    "any_row",
     "common_tokenizer",
     "load_rows",
     "load_scored_rows",
@@ -261,6 +263,25 @@ def split_modifiers(source: str) -> tuple[str, str]:
             return source[:end], source[end:]
     name, plus, modifiers = source.partition("+")
     return name, plus + modifiers
+
+
+def any_row(model: Checkpoint | CausalModel, modifiers: str, name: str) -> Row | CausalRow:
+    """A row of a loaded model.
+
+    Args:
+        name: what a model of others is called.
+
+    Raises:
+        UsageError: modifiers that do not exist, or not for it.
+    """
+    if isinstance(model, Checkpoint):
+        return modified_row(model, modifiers)
+    if modifiers:
+        raise UsageError(
+            f"{name}{modifiers}: modifiers such as {modifiers} go with models of this project only"
+        )
+    restart = default_restart(model.declared_length, None)
+    return CausalRow(replace(model, name=name), restart)
 
 
 def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:
