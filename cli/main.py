@@ -17,6 +17,7 @@ from .commands import (
     bench,
     checkpoints,
     compare,
+    convert,
     entropy,
     field,
     languages,
@@ -68,6 +69,7 @@ app.command("retrieve")(guarded(retrieve.retrieve))
 app.command("field")(guarded(field.field))
 app.command("languages")(guarded(languages.languages))
 app.command("longppl")(guarded(longppl.longppl))
+app.command("convert")(guarded(convert.convert))
 app.command("variants")(guarded(variants.variants))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))

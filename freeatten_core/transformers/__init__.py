@@ -13,7 +13,9 @@ attentions. What would be computed wrongly is refused: see `masks` and `attentio
 """
 
 from .attention import register, register_named
+from .convert import convert, register_model
 
-__all__ = ["register"]
+__all__ = ["convert", "register"]
 
 register_named()
+register_model()

@@ -1,0 +1,89 @@
+"""A shipped checkpoint as a folder of the transformers library computes what it computes here."""
+
+import json
+import sys
+
+import pytest
+import tiny
+import torch
+import transformers
+from bounds import ended
+from torch.nn import functional
+
+import freeatten_core.transformers
+from freeatten_core import load_causal_model, load_checkpoint, loss_by_length
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import SavedElsewhereError
+
+TEXT = "def read(path):\n    with open(path) as file:\n        return file.read()\n" * 4
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("converted")
+    return {
+        name: freeatten_core.transformers.convert(load_checkpoint(name), root / name)
+        for name in ("softmax", "lssar-p15")
+    }
+
+
+@pytest.mark.parametrize("name", ["softmax", "lssar-p15"])
+def test_logits_and_tokens_are_those_of_the_checkpoint(name, folders):
+    here = load_checkpoint(name)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folders[name])
+    words = transformers.AutoTokenizer.from_pretrained(folders[name])
+    tokens = torch.tensor([here.tokenizer.encode(TEXT).ids])
+    assert words(TEXT)["input_ids"] == tokens[0].tolist()
+    assert words.decode(words(TEXT)["input_ids"]) == TEXT
+    with torch.no_grad():
+        found, wanted = model(tokens).logits, here.model(tokens)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=7e-4)
+    losses = (functional.cross_entropy(x[0, :-1], tokens[0, 1:]) for x in (found, wanted))
+    torch.testing.assert_close(*losses, rtol=0, atol=1e-5)
+
+
+def test_measured_as_a_model_of_others_its_losses_are_the_checkpoints(folders):
+    here, there = load_checkpoint("softmax"), load_causal_model(str(folders["softmax"]))
+    tokens = torch.tensor(here.tokenizer.encode(TEXT * 3).ids[:129])[None]
+    found, wanted = (loss_by_length(each, tokens, [32, 64, 128]) for each in (there, here))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    assert there.declared_length == here.config.train_length
+
+
+def test_softmax_is_a_plain_llama_and_others_a_type_of_their_own(folders):
+    kinds = {
+        name: json.loads((folder / "config.json").read_text())["model_type"]
+        for name, folder in folders.items()
+    }
+    assert kinds == {"softmax": "llama", "lssar-p15": "freeatten"}
+
+
+def test_a_library_that_does_not_know_the_type_refuses_it(folders):
+    load = (
+        "import sys, transformers\n"
+        "try: transformers.AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "except ValueError as error: print(error)\n"
+    )
+    words = [sys.executable, "-c", load, str(folders["lssar-p15"])]
+    said = ended(words, capture_output=True, text=True, check=True)
+    assert "freeatten" in said.stdout
+
+
+@pytest.mark.parametrize("other", ["sdpa", "eager", "freeatten:softmax"])
+def test_another_attention_is_not_put_on_its_weights(other, folders):
+    with pytest.raises(UsageError, match="trained with freeatten:lssar:p=15"):
+        transformers.AutoModelForCausalLM.from_pretrained(
+            folders["lssar-p15"], attn_implementation=other
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(folders["lssar-p15"])
+    with pytest.raises(UsageError, match="trained with freeatten:lssar:p=15"):
+        model.set_attn_implementation(other)
+
+
+def test_what_lies_at_the_place_stays(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
+    checkpoint = load_checkpoint(tiny.save(tmp_path / "model"))
+    with pytest.raises(SavedElsewhereError):
+        freeatten_core.transformers.convert(checkpoint, tmp_path / "out")
+    assert (tmp_path / "out" / "mine").read_text() == "kept"
