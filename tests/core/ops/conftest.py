@@ -1,7 +1,6 @@
 import warnings
 from importlib import import_module
 
-import battery
 import pytest
 import torch
 from chromium import chromium
@@ -61,6 +60,7 @@ def page(chromium):
 
 @pytest.fixture
 def component(chromium, page):
+    battery = import_module("battery")  # not before Triton is told to interpret
     battery.PAGES.append(page)
     with chromium.watched():
         yield
