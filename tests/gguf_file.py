@@ -19,6 +19,9 @@ __all__ = ["dequantised", "network", "write"]
 ARCHITECTURE = "qwen2"
 """Its file needs no rows in another order."""
 
+KIND = gguf.GGMLQuantizationType.Q8_0
+"""What matrices are stored as."""
+
 
 def network(**changes: Any) -> Any:
     """A random model of that architecture."""
@@ -29,7 +32,7 @@ def network(**changes: Any) -> Any:
 
 
 def write(path: Path, made: Any, lacking: str = "", **metadata: Any) -> Path:
-    """Matrices whose rows are whole blocks as Q8_0, the rest in float32.
+    """Matrices whose rows are whole blocks as `KIND`, the rest in float32.
 
     Args:
         lacking: a weight that is left out.
@@ -54,7 +57,7 @@ def write(path: Path, made: Any, lacking: str = "", **metadata: Any) -> Path:
             continue
         numbers, kind = weight.numpy(), None
         if _is_quantised(weight):
-            kind = gguf.GGMLQuantizationType.Q8_0
+            kind = KIND
             numbers = gguf.quants.quantize(numbers, kind)
         writer.add_tensor(names.get_name(name, (".weight", ".bias")), numbers, raw_dtype=kind)
     writer.write_header_to_file()
@@ -66,7 +69,7 @@ def write(path: Path, made: Any, lacking: str = "", **metadata: Any) -> Path:
 
 def dequantised(made: Any) -> Any:
     """The model with the weights that its file holds."""
-    kind = gguf.GGMLQuantizationType.Q8_0
+    kind = KIND
     with torch.no_grad():
         for weight in made.state_dict().values():
             if _is_quantised(weight):

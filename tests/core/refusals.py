@@ -61,7 +61,6 @@ OF_ANY: Refusals = {
     "lengths": ({"value": of(2, 4, 5, 8)}, ValueError, ["value", "(4, 5)", "key has (4, 6)"]),
     "head size": ({"key": of(2, 4, 6, 7)}, ValueError, ["key", "head size 7", "query has 8"]),
     "no tokens": ({"query": of(2, 4, 0, 8)}, ValueError, ["query", "(2, 4, 0, 8)", "at least 1"]),
-    "no batch": ({"query": of(0, 4, 6, 8)}, ValueError, ["query", "(0, 4, 6, 8)", "at least 1"]),
     "no value": ({"value": of(2, 4, 6, 0)}, ValueError, ["value", "(2, 4, 6, 0)", "at least 1"]),
     "window 0": ({"window": 0}, ValueError, ["window is 0", "at least 1"]),
     "window -1": ({"window": -1}, ValueError, ["window is -1", "at least 1"]),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def conversion(path: Path) -> str | None:
     folder = _place(path)
     if folder.is_dir():
         return None
-    return f"{path} is converted once: {_bytes(path) / 1e9:.1f} GB in {folder}"
+    return f"{path} is converted once: {_bytes(path, folder) / 1e9:.1f} GB in {folder}"
 
 
 def form_of(folder: Path) -> str | None:
@@ -103,32 +103,40 @@ def _require_libraries() -> Any:
     try:
         import accelerate  # noqa: F401
         import gguf  # noqa: F401
-        from transformers.integrations.gguf import GgufHeader, read_gguf_metadata
+        from transformers.integrations.gguf import read_gguf_metadata
     except ImportError as error:
         raise UsageError(
             "GGUF files need the libraries accelerate, gguf and transformers 5.23 or newer: "
             "pip install 'freeatten[models]'"
         ) from error
-    return read_gguf_metadata, GgufHeader
+    return read_gguf_metadata
 
 
-def _bytes(path: Path) -> int:
-    """Of the weights in float32."""
-    sizes: list[int] = [math.prod(each.shape) for each in _header(path)[1].tensors]
+@lru_cache(maxsize=16)
+def _bytes(path: Path, folder: Path) -> int:  # noqa: ARG001  (its name is the file's contents)
+    """Of the weights in float32; takes seconds where the vocabulary is large."""
+    _header(path)
+    from gguf import GGUFReader
+
+    try:
+        sizes = [int(tensor.n_elements) for tensor in GGUFReader(path).tensors]
+    except Exception as error:  # the library raises whatever it meets
+        raise ContentError(f"{path} is not a whole GGUF file: {reason(error)}") from error
     return 4 * sum(sizes)
 
 
-def _header(path: Path) -> tuple[dict[str, Any], Any]:
-    """What a file says of itself, and its table of tensors."""
-    read_metadata, table = _require_libraries()
+def _header(path: Path) -> dict[str, Any]:
+    """What a file says of itself."""
+    read_metadata = _require_libraries()
     try:
-        return read_metadata(str(path))[0], table.from_file(str(path))
+        found: dict[str, Any] = read_metadata(str(path))[0]
     except Exception as error:  # the library raises whatever it meets
         raise ContentError(f"{path} is not a whole GGUF file: {reason(error)}") from error
+    return found
 
 
 def _convert(path: Path, folder: Path) -> None:
-    metadata, _ = _header(path)
+    metadata = _header(path)
     architecture = str(metadata["general.architecture"])
     check_sizes(
         str(path),
@@ -138,7 +146,7 @@ def _convert(path: Path, folder: Path) -> None:
             if f"{architecture}.{theirs}" in metadata
         },
     )
-    needed = _bytes(path)
+    needed = _bytes(path, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
     if needed > free:

@@ -180,6 +180,18 @@ def test_a_file_that_is_cut_off_is_refused(file, size):
 
 
 @pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("kind", ["Q8_0", "Q5_0", "Q4_1", "BF16"])
+def test_weights_are_those_that_were_stored_in_every_form(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(gguf_file, "KIND", gguf_file.gguf.GGMLQuantizationType[kind])
+    file = gguf_file.write(tmp_path / "tiny.gguf", gguf_file.network())
+    assert conversion_of(str(file)) is not None
+    wanted = gguf_file.dequantised(gguf_file.network()).state_dict()
+    found = load_causal_model(str(file)).network.state_dict()
+    for name, weight in wanted.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-7, rtol=0)
+
+
+@pytest.mark.usefixtures("cache")
 def test_a_weight_that_is_missing_is_told_and_not_made_up(tmp_path):
     lacking = "model.layers.1.mlp.up_proj.weight"
     file = gguf_file.write(tmp_path / "tiny.gguf", gguf_file.network(), lacking)
