@@ -797,7 +797,8 @@ def test_a_login_opens_the_functions(locked):
     assert visitor.send("login", form, "application/x-www-form-urlencoded")[0] == 200
     status, text = visitor.call(component, "ask_choices", {})
     assert status == 200
-    assert [each["id"] for each in json.loads(text)["texts"]] == ["given", "stdlib", "prose"]
+    offered = [each["id"] for each in json.loads(text)["texts"]]
+    assert offered == ["given", "stdlib", "prose", "writing"]
     assert visitor.call(component, "asked", {})[0] == 404
 
 
