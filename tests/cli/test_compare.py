@@ -564,7 +564,7 @@ def test_swap_needs_two_texts(model, exact):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("gpt2", ["no checkpoint 'gpt2'", "freeatten's format"]),
+        ("gpt2", ["no checkpoint 'gpt2'", "the Hugging Face hub did not give it: no way to gpt2"]),
         ("lssar-p51", ["no checkpoint 'lssar-p51'", "did you mean 'lssar-p15'?"]),
         ("no/such/folder", ["no checkpoint 'no/such/folder'"]),
         ("~nobody-here/model", ["no checkpoint '~nobody-here/model'"]),
@@ -690,7 +690,8 @@ def test_damaged_weights_are_refused(broken, books, damage, says):
         ({"variant": None}, "variant is not one"),
         ({"position": "absolute"}, "position is 'absolute'"),
         ({"position": {"kind": "rope", "base": -1}}, "the RoPE base is -1"),
-        ({"format": 2}, "format is 2; this reads format 1 only"),
+        ({"format": 3}, "format is 3; this reads formats 1 and 2"),
+        ({"format": 2}, "position is {'kind': 'rope', 'base': 10000.0}; its kind must be 'layers'"),
     ],
 )
 def test_an_absurd_config_is_refused(broken, books, change, says):
