@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bounds import LIMIT, started
@@ -17,9 +18,7 @@ TESTS = Path(__file__).resolve().parent
 
 def run_ranks(code: str, words: Sequence[object], count: int = 2) -> list[tuple[int, str]]:
     """The exit code and standard error of each of `count` processes that run some Python."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(_free_port())
     with ExitStack() as stack:
         processes = [
             stack.enter_context(
@@ -45,3 +44,14 @@ def run_ranks(code: str, words: Sequence[object], count: int = 2) -> list[tuple[
 
 
 CORE_TESTS = str(TESTS / "core")
+PORTS = range(20_000, 32_000)
+"""Below those that a system gives to whoever connects: between asking and taking, one of these is
+taken by nobody else."""
+
+
+def _free_port() -> int:
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no free port in a hundred")
