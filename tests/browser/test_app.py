@@ -328,7 +328,8 @@ def test_zoom_to_one_token_of_a_long_text(opened, monkeypatch, length):
     captures = []
 
     def first_layer(*given, **options):
-        captures.append(capture(*given, **options, layers=[0]))  # all would take minutes
+        one = options | {"layers": [0]}  # all would take minutes
+        captures.append(capture(*given, **one))
         return captures[-1]
 
     page = opened(f"map&{SETUP.replace(',lssar-p15', '')}", MAPS)

@@ -12,6 +12,7 @@ from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, Problem
 from .panel import Workspace, diagonals
 
 __all__ = [
+    "SATURATED",
     "above_offset_",
     "direction",
     "direction_slope_",
@@ -23,6 +24,9 @@ __all__ = [
     "row_divisor",
     "write_score",
 ]
+
+SATURATED = 50.0
+"""Beyond it softplus is the score, in float64 too; torch's own 20 costs float64 seven digits."""
 
 
 def direction(vectors: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,7 +85,7 @@ def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
         case "softplus" if base_2:
             return score.exp2_().log1p_()
         case "softplus":
-            return torch.ops.aten.softplus.out(score, out=score)  # type: ignore[no-any-return]
+            return torch.ops.aten.softplus.out(score, 1, SATURATED, out=score)  # type: ignore[no-any-return]
         case "sigmoid":
             return score.sigmoid_()
         case "relu":

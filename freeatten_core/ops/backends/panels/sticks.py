@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from .panel import Workspace
+from .stages import SATURATED
 
 __all__ = ["break_sticks_", "undo_sticks_"]
-
-SATURATED = 50.0
-"""Beyond it softplus is the score, in float64 too."""
 
 
 def break_sticks_(score: Tensor, workspace: Workspace) -> Tensor:
