@@ -28,7 +28,7 @@ def test_a_condition_that_never_comes_true(blank):
 def test_a_page_that_never_stops_working(blank, chromium):
     page = blank()
     began = time.monotonic()
-    failed = pytest.raises(pytest.fail.Exception, match="it was ended after 0.5 s")
+    failed = pytest.raises(pytest.fail.Exception, match=r"it was ended after 0\.5 s")
     with failed, chromium.watched(0.5), pytest.raises(Error, match="closed"):
         page.evaluate("for (;;) {}")
     assert time.monotonic() - began < 10
