@@ -63,7 +63,8 @@ def boxes_of(page, selector, width):
     """Every box, after checking that none sticks out."""
     wait(page, FITTED)
     ask(page, "freeatten.page?.settled()")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # the browser tells the page of a new size when it comes to it
+    wait(page, f"document.documentElement.scrollWidth <= {width}")
     boxes = page.evaluate(BOXES, selector)
     assert len(boxes) > 10
     assert [box for box in boxes if box["left"] < 0 or box["right"] > width] == []
