@@ -79,7 +79,7 @@ class Ranks:
         made: tuple[T | None, Exception | None]
         try:
             made = work(self.shard), None
-        except Exception as error:  # raised below, on every rank
+        except Exception as error:  # of any type: raised below on every rank, or all would wait
             made = None, error
         found = self.gathered(made)
         failures = [failure for _, failure in found if failure is not None]

@@ -101,8 +101,8 @@ def _require_libraries() -> Any:
     """
     require_transformers()
     try:
-        import accelerate  # noqa: F401
-        import gguf  # noqa: F401
+        import accelerate  # noqa: F401  (transformers needs both, and says so late)
+        import gguf  # noqa: F401  (as above)
         from transformers.integrations.gguf import read_gguf_metadata
     except ImportError as error:
         raise UsageError(

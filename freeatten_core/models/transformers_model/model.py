@@ -87,7 +87,7 @@ class CausalModel:
         """None: nothing tells what it was trained on."""
         return None
 
-    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002
+    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002  (of the interface)
         """The same weights with a variant's modifiers, which only comparisons take here.
 
         Raises:
