@@ -125,7 +125,8 @@ def shares(model: Model, tokens: Tensor, target: int) -> Values:
 
     recomputed = Model.__new__(Model)
     recomputed.__dict__.update(model.__dict__)
-    # every layer keeps its input alone, and is run again when its gradient is taken
+    # every layer of this copy keeps its input alone and is run again for its gradient; mypy knows
+    # no method that one object has for itself
     recomputed.layer = partial(checkpoint, model.layer, use_reentrant=False)  # type: ignore[method-assign]
     hook = model.embedding.register_forward_hook(leaf)
     try:
