@@ -16,6 +16,7 @@ __all__ = [
     "draw_all",
     "draw_inside",
     "draw_languages",
+    "draw_models",
     "draw_retrievals",
     "draw_softplus",
     "draw_speed",
@@ -57,18 +58,25 @@ DRAWN_WITH_MODIFIERS = (
     "lssar:p=15+rerope",
 )
 """Of these, which are drawn."""
+MODELS = tuple(
+    f"models/{name}"
+    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+)
+"""Models of others, for docs/models.md and the README."""
+MODEL_HEADS = MODELS[4:]
+"""Of these, what `freeatten entropy` gave."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "rows", "languages"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES),
+    *(CUBE, LANGUAGES, *MODELS),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -121,6 +129,7 @@ def all_blocks(
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
+        model_blocks,
         modifier_blocks,
         retrieval_blocks,
     )
@@ -132,6 +141,7 @@ def all_blocks(
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
+    filled |= model_blocks(others["models"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -166,6 +176,7 @@ def draw_all(
     draw_retrievals(images, others["retrieve"])
     draw_softplus(images, with_modifiers(others), others["cube"])
     draw_inside(images, others["inside"], results)
+    draw_models(images, others["models"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -241,6 +252,23 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
             rows = [row for row in stored["variants"] if row["variant"] in DRAWN_WITH_MODIFIERS]
             figure = comparison_figure({**stored, "variants": rows}, theme=theme)
             save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
+
+
+def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
+    """`models-code-light.png` and the like, as far as results are stored."""
+    from freeatten_core.figures.comparison import comparison_figure
+    from freeatten_core.figures.heads import far_figure
+
+    from ..exports import save_page_picture
+
+    compared = {name: found for name, found in models.items() if "control" in found}
+    seen = [models[name] for name in MODEL_HEADS if name in models]
+    for theme in ("light", "dark"):
+        for name, result in compared.items():
+            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            save_page_picture(comparison_figure(result, theme=theme), picture)
+        if seen:
+            save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
