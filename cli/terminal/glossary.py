@@ -130,6 +130,13 @@ def _options() -> list[dict[str, str]]:
             "meaning": "trained: the heads' outputs times sigmoid(W x) (arXiv 2505.06708)",
         },
         {
+            "option": ":scale=log-n",
+            "meaning": "trained, on scores q·k: a head's scores times m · log N, m learned (SSMax, "
+            "arXiv 2501.19399); log-n-bias: times m · log N + b; adaptive: times 1 + "
+            "softplus(w·x) · log(N + 1)^(2 tanh(u·x)) of every query's input x, in heads without "
+            "alibi (ASEntmax, arXiv 2506.16640)",
+        },
+        {
             "option": ", ".join(SHORT),
             "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
         },

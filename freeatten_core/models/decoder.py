@@ -23,6 +23,7 @@ from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
 from .interface import Observe, Reading
+from .learned_scale import LearnedScale
 from .modifiers import (
     QueryFactor,
     Temperatures,
@@ -74,6 +75,8 @@ class Attention(nn.Module):
         self.forget = nn.Linear(config.width, config.heads) if setting.gate else None
         gated = setting.output == "gated"
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
+        given = config.width, self.position.kinds, config.train_length
+        self.scale = None if setting.scale is None else LearnedScale(setting.scale, *given)
 
     def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(hidden), self.config.heads)
@@ -174,19 +177,23 @@ class Model(nn.Module):
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth.
 
-        Gates are drawn last, so that models with and without them begin with the same weights.
+        Gates and scales are drawn last, so that models with and without them begin with the same
+        weights.
         """
         draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in sorted(self.named_parameters(), key=lambda each: _gates(each[0])):
                 if weight.ndim == 1:
-                    weight.fill_(FORGET_BIAS if _gates(name) else 1.0)
+                    weight.fill_(FORGET_BIAS if ".forget." in name else 1.0)
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
                 drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
+            for module in self.modules():
+                if isinstance(module, LearnedScale):
+                    module.start()
 
     def with_modifiers(
         self, variant: Variant, longest: int, temperatures: Temperatures | None = None
@@ -248,10 +255,12 @@ class Model(nn.Module):
         query, key = attention.query_key(normed, places.angles)
         terms = attention.terms(normed, places.slopes[layer])
         window = attention.position.window
+        seen = narrower(self.reading.window, window)
+        if attention.scale is not None:
+            query = attention.scale(query, normed, seen)
         if self.query_factor is not None and window is None:  # a local row sees few keys anyway
             query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
-            seen = narrower(self.reading.window, window)
             observe(layer, query, key, replace(self.reading, window=seen, terms=terms))
         hidden = hidden + attention.mix(normed, query, key, attend, terms)
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
@@ -285,13 +294,14 @@ class Model(nn.Module):
 
 
 def kept_type(name: str) -> torch.dtype:
-    """What a checkpoint keeps a parameter in: what is summed over a text is not rounded."""
-    return torch.float32 if ".forget." in name else torch.bfloat16
+    """What a checkpoint keeps a parameter in: what is summed over a text or multiplies a whole row
+    is not rounded."""
+    return torch.float32 if ".forget." in name or ".scale." in name else torch.bfloat16
 
 
 def _gates(name: str) -> bool:
-    """Whether a parameter is a gate's."""
-    return ".forget." in name or ".output_gate." in name
+    """Whether a parameter is of what only some names ask for."""
+    return any(part in name for part in (".forget.", ".output_gate.", ".scale."))
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -27,6 +27,7 @@ from freeatten_core.variants.variant import Variant
 
 from .config import LayerShape, ModelConfig
 from .decoder import LOSS_TOKENS, Model
+from .learned_scale import scale_numbers
 
 __all__ = [
     "CONSTANT_BYTES",
@@ -108,7 +109,10 @@ def parameter_count(config: ModelConfig) -> int:
     setting = config.variant.setting
     layer += 0 if setting.gate is None else (width + 1) * config.heads
     layer += 0 if setting.output is None else width * width
-    return config.vocab_size * width + config.layers * layer + width
+    scales = 0
+    if setting.scale is not None:
+        scales = sum(scale_numbers(setting.scale, width, each.kinds) for each in config.positions)
+    return config.vocab_size * width + config.layers * layer + scales + width
 
 
 def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:

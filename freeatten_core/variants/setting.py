@@ -1,8 +1,8 @@
-"""What a trained model has around its attention: positions, a forget gate, a gated output."""
+"""What a trained model has around its attention: positions, gates, what scores are scaled with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
@@ -16,6 +16,7 @@ __all__ = [
     "PLAIN_SETTING",
     "Gate",
     "Output",
+    "Scale",
     "Setting",
     "check_setting",
     "take_setting",
@@ -27,11 +28,15 @@ Gate = Literal["forget"]
 2503.02130), before the row is divided by its sum."""
 Output = Literal["gated"]
 """`gated`: the heads' outputs times `σ(W x)` (arXiv 2505.06708)."""
+Scale = Literal["log-n", "log-n-bias", "adaptive"]
+"""What a head learns to multiply `q·k` with: `log-n`, `m · log N` (SSMax, arXiv 2501.19399), with
+`-bias` plus a number; `adaptive`, by every query's own input (ASEntmax, arXiv 2506.16640)."""
 
 OPTIONS: Mapping[str, str] = {
     "position": "how every layer and head knows order",
     "gate": "what is forgotten on the way",
     "output": "what multiplies the heads' outputs",
+    "scale": "what scores are multiplied with, as N grows",
 }
 
 
@@ -42,20 +47,23 @@ class Setting:
     position: Layout = ROTARY
     gate: Gate | None = None
     output: Output | None = None
+    scale: Scale | None = None
 
     @property
     def is_rotary(self) -> bool:
-        """Whether every head of every layer is rotary, sees all keys and forgets none."""
-        return self.position.is_rotary and self.gate is None
+        """Whether every head of every layer is rotary, sees all keys, forgets none and learns
+        nothing else of its scores."""
+        return self.position.is_rotary and self.gate is None and self.scale is None
 
     def behind(self, computed: Computed) -> str:
         """As behind the name of what is computed: `:gate=forget:position=none`; empty where it is
         as usual."""
+        scale = "" if self.scale is None else f":scale={self.scale}"
         gate = "" if self.gate is None else f":gate={self.gate}"
         output = "" if self.output is None else f":output={self.output}"
         usual = usual_setting(computed).position
         position = "" if self.position == usual else f":position={self.position}"
-        return gate + output + position
+        return scale + gate + output + position
 
 
 PLAIN_SETTING = Setting()
@@ -82,6 +90,7 @@ def take_setting(options: dict[str, str], computed: Computed) -> Setting:
         output=cast(
             "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
         ),
+        scale=cast("Scale | None", _one_of("scale", options.pop("scale", None), get_args(Scale))),
     )
 
 
@@ -92,15 +101,37 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a gate on what it cannot act on.
+    """Refuse a gate or a scale on what it cannot act on.
 
     Raises:
         UsageError: with the reason.
     """
-    if setting.gate is None:
-        return
-    if not (isinstance(computed, Stages) and computed.can_forget):
-        raise UsageError(
-            f"variant {computed}{setting.behind(computed)}: a forget gate lowers what far keys "
-            "have of their row, so the row must be divided by its sum (l1)"
+
+    def refuse(why: str) -> UsageError:
+        return UsageError(f"variant {computed}{setting.behind(computed)}: {why}")
+
+    if setting.gate is not None and not (isinstance(computed, Stages) and computed.can_forget):
+        raise refuse(
+            "a forget gate lowers what far keys have of their row, so the row must be divided by "
+            "its sum (l1)"
+        )
+    if setting.scale is not None:
+        _check_scale(computed, setting, refuse)
+
+
+def _check_scale(computed: Computed, setting: Setting, refuse: Callable[[str], UsageError]) -> None:
+    if not isinstance(computed, Stages):
+        raise refuse("a scale is of scores, and a function of one's own has none")
+    if computed.cosine:
+        raise refuse(
+            f"a scale makes queries longer, and the score {computed.score} does not depend on "
+            "their length"
+        )
+    if computed.positivity == "relu":
+        raise refuse("a scale changes no ratio between relu's weights")
+    layers = setting.position.layers
+    if setting.scale == "adaptive" and any(set(each.kinds) == {"alibi"} for each in layers):
+        raise refuse(
+            "scale=adaptive is of heads without ALiBi, and a layer has no other; take "
+            "position=alibi/none"
         )

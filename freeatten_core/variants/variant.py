@@ -255,6 +255,9 @@ SHORT: Mapping[str, str] = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
     "fox": "softmax:gate=forget:position=none",
+    "ssmax": "softmax:scale=log-n",
+    "ssmax-bias": "softmax:scale=log-n-bias",
+    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 """Names that literature knows, and what they are here; they print as that."""
 
@@ -444,7 +447,7 @@ def _check_modifiers(variant: Variant) -> None:
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
-            "and have no forget gate"
+            "and have no forget gate and no learned scale"
         )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")
