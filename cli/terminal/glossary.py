@@ -137,6 +137,11 @@ def _options() -> list[dict[str, str]]:
             "alibi (ASEntmax, arXiv 2506.16640)",
         },
         {
+            "option": ":sink=learned",
+            "meaning": "trained, of off-by-one: the score of its one more key, a number a head "
+            "(as in GPT-OSS)",
+        },
+        {
             "option": ", ".join(SHORT),
             "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
         },

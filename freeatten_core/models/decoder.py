@@ -53,6 +53,10 @@ FORGET_BIAS = 4.0
 """Of a forget gate at the start: a token keeps 98 %, a hundred tokens 16 %."""
 
 
+WHOLE = (".forget.", ".scale.", ".sink")
+"""Parts of the names of parameters that checkpoints keep in float32."""
+
+
 class Places(NamedTuple):
     """What tells the positions of a text apart, kept by who reads many of one length."""
 
@@ -77,6 +81,7 @@ class Attention(nn.Module):
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
         given = config.width, self.position.kinds, config.train_length
         self.scale = None if setting.scale is None else LearnedScale(setting.scale, *given)
+        self.sink = nn.Parameter(torch.empty(config.heads)) if setting.sink else None
 
     def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(hidden), self.config.heads)
@@ -86,10 +91,13 @@ class Attention(nn.Module):
         return _turned(query, turns, angles), _turned(key, turns[::shared], angles)
 
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
-        """What scores are given: the fall with the distance, and what is forgotten."""
+        """What scores are given: the fall with the distance, what is forgotten, and how far they
+        are above that of a sink: one key more of score b is one of score 0, with all others b less.
+        """
         falls = any(self.position.slopes)
         return ScoreTerms(
             distance_slope=slopes if falls else None,
+            distance_bias=None if self.sink is None else -self.sink[:, None],
             decay=None if self.forget is None else self._kept(self.forget, hidden),
         )
 
@@ -177,15 +185,15 @@ class Model(nn.Module):
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth.
 
-        Gates and scales are drawn last, so that models with and without them begin with the same
-        weights.
+        What only some names ask for is drawn last, so that models with and without it begin with
+        the same weights.
         """
         draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
         with torch.no_grad():
             for name, weight in sorted(self.named_parameters(), key=lambda each: _gates(each[0])):
                 if weight.ndim == 1:
-                    weight.fill_(FORGET_BIAS if ".forget." in name else 1.0)
+                    weight.fill_(_start(name))
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
@@ -296,12 +304,19 @@ class Model(nn.Module):
 def kept_type(name: str) -> torch.dtype:
     """What a checkpoint keeps a parameter in: what is summed over a text or multiplies a whole row
     is not rounded."""
-    return torch.float32 if ".forget." in name or ".scale." in name else torch.bfloat16
+    return torch.float32 if any(part in name for part in WHOLE) else torch.bfloat16
 
 
 def _gates(name: str) -> bool:
     """Whether a parameter is of what only some names ask for."""
-    return any(part in name for part in (".forget.", ".output_gate.", ".scale."))
+    return any(part in name for part in (*WHOLE, ".output_gate."))
+
+
+def _start(name: str) -> float:
+    """What a vector's numbers begin with."""
+    if ".forget." in name:
+        return FORGET_BIAS
+    return 0.0 if name.endswith(".sink") else 1.0
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

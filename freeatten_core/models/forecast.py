@@ -109,6 +109,7 @@ def parameter_count(config: ModelConfig) -> int:
     setting = config.variant.setting
     layer += 0 if setting.gate is None else (width + 1) * config.heads
     layer += 0 if setting.output is None else width * width
+    layer += 0 if setting.sink is None else config.heads
     scales = 0
     if setting.scale is not None:
         scales = sum(scale_numbers(setting.scale, width, each.kinds) for each in config.positions)

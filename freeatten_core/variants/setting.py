@@ -18,6 +18,7 @@ __all__ = [
     "Output",
     "Scale",
     "Setting",
+    "Sink",
     "check_setting",
     "take_setting",
     "usual_setting",
@@ -31,12 +32,15 @@ Output = Literal["gated"]
 Scale = Literal["log-n", "log-n-bias", "adaptive"]
 """What a head learns to multiply `q·k` with: `log-n`, `m · log N` (SSMax, arXiv 2501.19399), with
 `-bias` plus a number; `adaptive`, by every query's own input (ASEntmax, arXiv 2506.16640)."""
+Sink = Literal["learned"]
+"""`learned`: the one more key of `off-by-one` has a learned score in every head (as in GPT-OSS)."""
 
 OPTIONS: Mapping[str, str] = {
     "position": "how every layer and head knows order",
     "gate": "what is forgotten on the way",
     "output": "what multiplies the heads' outputs",
     "scale": "what scores are multiplied with, as N grows",
+    "sink": "the score of off-by-one's one more key",
 }
 
 
@@ -48,12 +52,14 @@ class Setting:
     gate: Gate | None = None
     output: Output | None = None
     scale: Scale | None = None
+    sink: Sink | None = None
 
     @property
     def is_rotary(self) -> bool:
         """Whether every head of every layer is rotary, sees all keys, forgets none and learns
         nothing else of its scores."""
-        return self.position.is_rotary and self.gate is None and self.scale is None
+        learned = self.gate, self.scale, self.sink
+        return self.position.is_rotary and learned == (None, None, None)
 
     def behind(self, computed: Computed) -> str:
         """As behind the name of what is computed: `:gate=forget:position=none`; empty where it is
@@ -63,7 +69,8 @@ class Setting:
         output = "" if self.output is None else f":output={self.output}"
         usual = usual_setting(computed).position
         position = "" if self.position == usual else f":position={self.position}"
-        return scale + gate + output + position
+        sink = "" if self.sink is None else f":sink={self.sink}"
+        return scale + sink + gate + output + position
 
 
 PLAIN_SETTING = Setting()
@@ -91,6 +98,7 @@ def take_setting(options: dict[str, str], computed: Computed) -> Setting:
             "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
         ),
         scale=cast("Scale | None", _one_of("scale", options.pop("scale", None), get_args(Scale))),
+        sink=cast("Sink | None", _one_of("sink", options.pop("sink", None), get_args(Sink))),
     )
 
 
@@ -101,7 +109,7 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a gate or a scale on what it cannot act on.
+    """Refuse a gate, a scale or a sink on what it cannot act on.
 
     Raises:
         UsageError: with the reason.
@@ -115,6 +123,9 @@ def check_setting(computed: Computed, setting: Setting) -> None:
             "a forget gate lowers what far keys have of their row, so the row must be divided by "
             "its sum (l1)"
         )
+    off_by_one = isinstance(computed, Stages) and computed.normalise == "off-by-one"
+    if setting.sink is not None and not off_by_one:
+        raise refuse("a sink is the one more key of off-by-one; write off-by-one:sink=learned")
     if setting.scale is not None:
         _check_scale(computed, setting, refuse)
 

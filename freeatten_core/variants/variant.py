@@ -257,6 +257,7 @@ SHORT: Mapping[str, str] = {
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 """Names that literature knows, and what they are here; they print as that."""
@@ -447,7 +448,7 @@ def _check_modifiers(variant: Variant) -> None:
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
-            "and have no forget gate and no learned scale"
+            "and have no forget gate, learned scale or sink"
         )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")

@@ -25,6 +25,7 @@ NAMES = (
     *("alibi", "nope", "fox", "softmax-ls:position=alibi/none", "lssar:p=3:gate=forget"),
     *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
     *("ssmax", "softplus-r:p=3:scale=log-n-bias:position=rope@6-none", "asentmax"),
+    *("sink", "off-by-one:sink=learned:scale=log-n:position=alibi/none"),
 )
 each_name = pytest.mark.parametrize("name", NAMES)
 TOKENS = torch.arange(40)[None] * 7 % 300
@@ -53,6 +54,7 @@ def written_out(model, tokens):
         mixed = staged.reference_attention(
             *parts, stages_of(config.variant.computes), decay=decay, window=position.window,
             distance_slope=torch.tensor(position.slopes).double(),
+            distance_bias=None if layer.sink is None else -layer.sink[:, None],
         )  # fmt: skip
         mixed = mixed.transpose(1, 2).flatten(2)
         if layer.output_gate is not None:
@@ -122,7 +124,7 @@ def test_a_saved_model_loads_with_equal_logits(tmp_path, name):
     assert loaded.config.variant == built.config.variant
     assert json.loads((folder / CONFIG).read_text())["format"] == 2
     for parameter, weight in load_file(folder / WEIGHTS).items():
-        is_whole = ".forget." in parameter or ".scale." in parameter
+        is_whole = any(part in parameter for part in (".forget.", ".scale.", ".sink"))
         assert weight.dtype == (torch.float32 if is_whole else torch.bfloat16)
     assert loaded.model(TOKENS).isfinite().all()
 

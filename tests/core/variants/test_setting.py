@@ -17,6 +17,7 @@ LONG = {
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 
@@ -87,7 +88,12 @@ REFUSED = {
     "relu:scale=log-n": ["changes no ratio between relu's weights"],
     "softmax:scale=adaptive:position=rope-alibi": ["heads without ALiBi", "alibi/none"],
     "ssmax+swap:to=softmax-ls": ["does not depend on their length"],
-    "ssmax+rerope": ["rerope turns far keys", "no learned scale"],
+    "softmax:sink=learned": ["softmax:sink=learned", "write off-by-one:sink=learned"],
+    "sink:gate=forget": ["divided by its sum (l1)"],
+    "off-by-one:sink=deep": ["sink is 'deep'", "learned"],
+    "sink+swap:to=softmax": ["a sink is the one more key of off-by-one"],
+    "sink+rerope": ["rerope turns far keys", "or sink"],
+    "ssmax+rerope": ["rerope turns far keys", "forget gate, learned scale or sink"],
 }
 
 
