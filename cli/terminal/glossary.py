@@ -142,6 +142,13 @@ def _options() -> list[dict[str, str]]:
             "(as in GPT-OSS)",
         },
         {
+            "option": ":dilate=KEYS",
+            "meaning": "trained, of softmax without positions (RegularGPT, arXiv 2305.03796): at "
+            "depth d a row sees KEYS keys, KEYS^d apart, each with a learned bias; the layers are "
+            "used again at every depth, as many as the text needs. KEYS/own: every depth of "
+            "training has layers of its own",
+        },
+        {
             "option": ", ".join(SHORT),
             "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
         },

@@ -18,6 +18,7 @@ LONG = {
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
     "sink": "off-by-one:sink=learned",
+    "regulargpt": "softmax:dilate=64:position=none",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 
