@@ -113,6 +113,25 @@ def _options() -> list[dict[str, str]]:
             "meaning": "of cosine: what the cosine is multiplied with; "
             f"{COSINE_SCALE:g} when left out",
         },
+        *_trained_options(),
+        {
+            "option": ", ".join(SHORT),
+            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
+        },
+        {
+            "option": "stages:score=…:positivity=…:normalise=…",
+            "meaning": "any other combination of stages; with :p= it is sharpened",
+        },
+        {
+            "option": "FILE.py:FUNCTION",
+            "meaning": "a Python function of one's own in the place of the stages: docs/own.md",
+        },
+    ]
+
+
+def _trained_options() -> list[dict[str, str]]:
+    """What a model is trained with around its attention."""
+    return [
         {
             "option": ":position=POSITION",
             "meaning": "trained: "
@@ -147,18 +166,6 @@ def _options() -> list[dict[str, str]]:
             "depth d a row sees KEYS keys, KEYS^d apart, each with a learned bias; the layers are "
             "used again at every depth, as many as the text needs. KEYS/own: every depth of "
             "training has layers of its own",
-        },
-        {
-            "option": ", ".join(SHORT),
-            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
-        },
-        {
-            "option": "stages:score=…:positivity=…:normalise=…",
-            "meaning": "any other combination of stages; with :p= it is sharpened",
-        },
-        {
-            "option": "FILE.py:FUNCTION",
-            "meaning": "a Python function of one's own in the place of the stages: docs/own.md",
         },
     ]
 
