@@ -240,7 +240,7 @@ class Analyses:
 
     def _windows(self, made: Capture, asked: Asked) -> Mapping[int, int | None]:
         described = self.models.described(asked.checkpoint) if made.train_length is None else None
-        declared = described.windows if described else {}
+        declared = dict(described.windows) if described else {}
         return declared | {layer: each.window for layer, each in made.layers.items()}
 
 
