@@ -104,12 +104,9 @@ def train(
         "save_every": save_every,
         "parts": parts,
     }
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
+    from ..ranks import joined
 
-    ranks = started_ranks()
-    chosen = rank_device(ranks, choose_device(device))
-    with joined_ranks(ranks, chosen):
+    with joined(device) as (ranks, chosen):
         _train(variant, task, text, out, corpus, seed, changes, chosen, ranks, quiet=quiet)
 
 
