@@ -30,6 +30,7 @@ from ..options import (
     progress,
 )
 from ..outputs import Outputs
+from ..ranks import joined
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -98,8 +99,6 @@ def entropy(
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
     from freeatten_core.measures.heads import survey
-
-    from ..ranks import joined
 
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
