@@ -217,7 +217,7 @@ def length_ticks(lengths: Sequence[int], most: int = 8) -> Element:
     return {"tickvals": shown, "ticktext": [count(length) for length in shown]}
 
 
-def trained_mark(panel: Panel, lengths: Sequence[int], look: Look) -> list[Element]:
+def trained_mark(panel: Panel, lengths: Sequence[float], look: Look) -> list[Element]:
     return [
         {
             "type": "line",

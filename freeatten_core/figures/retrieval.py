@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from freeatten_core.results.format import (
+    Entry,
     Result,
     count,
     declares,
     marked_length,
     number,
     percent,
+    percent_range,
     scaled,
     signed,
     with_range,
@@ -21,24 +23,39 @@ from freeatten_core.results.retrieval import retrieval_samples
 from freeatten_core.results.tasks import task_question
 
 from .canvas import (
+    SLIM_LEFT,
+    SLIM_RIGHT,
     SLIM_TICKS,
+    STACK_GAP,
+    Element,
+    Look,
     Panel,
+    Space,
     Theme,
     length_axis,
     look_of,
     machine,
     padded,
     panel_figure,
+    share_of,
     trained_mark,
     trained_note,
 )
+from .cells import RIGHT, cells
 from .lines import Line, end_labels, length_lines, missing_note, space_for
-from .styles import markup
+from .styles import markup, row_labels
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["copy_figure", "retrieval_title", "task_figure"]
+__all__ = ["DISTANCE_READING", "copy_figure", "grid_figure", "retrieval_title", "task_figure"]
+
+DISTANCE_READING = (
+    "% of queries answered right, by how far back the pair stands (rows, tokens at most) and by "
+    "tokens in all (columns); left of the dashed line the sequence is no longer than in training"
+)
+_CELL, _DIGITS = 34, 10
+"""Height of a cell, and the size of its digits, which fit a phone's; pixels."""
 
 
 def retrieval_title(result: Result) -> str:
@@ -110,6 +127,105 @@ def task_figure(
         theme=theme,
         width=width,
         labels=labels,
+    )
+
+
+def grid_figure(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 1280,
+    columns: int = 4,
+) -> go.Figure:
+    """Share of queries answered right, in %, by distance and length: a grid for every variant.
+
+    Args:
+        result: what `freeatten retrieve --json` prints with another task than copy.
+        title, theme, width: as for `comparison_figure`.
+        columns: how many grids stand side by side.
+    """
+    look, labels = look_of(theme), row_labels(result["variants"])
+    height = _CELL * len(result["distances"])
+    rows = -(-len(labels) // columns)
+    plotted = width - SLIM_LEFT - SLIM_RIGHT
+    down = STACK_GAP / (rows * height + (rows - 1) * STACK_GAP)
+    panels, traces, shapes = [], [], []
+    for at, (row, label) in enumerate(zip(result["variants"], labels, strict=True)):
+        line, column = divmod(at, columns)
+        x_domain = share_of(column, columns, SLIM_RIGHT / plotted)
+        y_domain = share_of(rows - 1 - line, rows, down)
+        x_axis, y_axis = _grid_axes(result, is_first=column == 0)
+        key = str(at + 1) if at else ""
+        panel = Panel(key, x_domain, y_domain, f"<b>{label}</b>", x_axis, y_axis, height)
+        panels.append(panel)
+        traces.append(_grid_cells(panel, result, row, look))
+        shapes += _grid_mark(panel, result, row, look)
+    return panel_figure(
+        panels,
+        traces,
+        shapes,
+        [],
+        title=retrieval_title(result) if title is None else title,
+        subtitle=f"{DISTANCE_READING} · {markup(retrieval_samples(result))} · {machine(result)}",
+        look=look,
+        space=Space(width, height),
+        stacked=False,
+        labels=False,
+    )
+
+
+def _grid_axes(result: Result, *, is_first: bool) -> tuple[Element, Element]:
+    """Axes that count lengths and distances; the distances are named beside the first alone."""
+    lengths, distances = result["lengths"], result["distances"]
+    return {
+        "tickvals": list(range(len(lengths))),
+        "ticktext": [count(length) for length in lengths],
+        "tickangle": -90,
+        "range": [-0.5, len(lengths) - 0.5],
+        "title": {"text": "tokens in all"},
+    }, {
+        "tickvals": list(range(len(distances))),
+        "ticktext": [f"≤ {count(edge)}" for edge in distances],
+        "range": [-0.5, len(distances) - 0.5],
+        "showticklabels": is_first,
+        "showgrid": False,
+        "title": {"text": ""},
+    }
+
+
+def _grid_cells(panel: Panel, result: Result, row: Entry, look: Look) -> Element:
+    by_distance = [*zip(*row["by_distance"], strict=True)]
+    places = [
+        [f"{count(length)} tokens, up to {count(edge)} back" for length in result["lengths"]]
+        for edge in result["distances"]
+    ]
+    return cells(
+        panel,
+        [[part["accuracy"] for part in parts] for parts in by_distance],
+        [
+            ["" if not p["queries"] else f"{100 * p['accuracy']:.0f}" for p in parts]
+            for parts in by_distance
+        ],
+        [
+            [
+                f"{place}: {percent_range(part['accuracy'], part['ci95'])} % of "
+                f"{count(part['queries'])} queries"
+                for place, part in zip(line, parts, strict=True)
+            ]
+            for line, parts in zip(places, by_distance, strict=True)
+        ],
+        RIGHT,
+        look,
+        _DIGITS,
+    )
+
+
+def _grid_mark(panel: Panel, result: Result, row: Entry, look: Look) -> list[Element]:
+    """A dashed line behind the last length that was trained on."""
+    trained = sum(length <= row["train_length"] for length in result["lengths"])
+    return trained_mark(
+        panel, [trained - 0.5] if 0 < trained < len(result["lengths"]) else [], look
     )
 
 

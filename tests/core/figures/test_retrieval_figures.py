@@ -6,7 +6,7 @@ import math
 import pytest
 from sample_retrieval import ACCURACY, GAIN, LENGTHS, copy_result, recall_result
 
-from freeatten_core.figures.retrieval import copy_figure, task_figure
+from freeatten_core.figures.retrieval import copy_figure, grid_figure, task_figure
 from freeatten_core.results import cards
 from freeatten_core.results import format as wording
 from freeatten_core.results.retrieval import (
@@ -52,6 +52,24 @@ def test_accuracy_is_drawn_in_percent():
     assert bars.symmetric is False
     assert figure.data[0].hovertext[0].endswith("100.0 (97.1–100.0) % right")
     assert any("a guess: 6.2 %" in text for text in notes(figure))
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_grid_has_every_distance_at_every_length(columns):
+    result = recall_result()
+    figure = grid_figure(result, columns=columns)
+    assert len(figure.data) == 2
+    for drawn, row in zip(figure.data, result["variants"], strict=True):
+        for at, parts in enumerate(row["by_distance"]):
+            assert [line[at] for line in drawn.z] == [part["accuracy"] for part in parts]
+            asked = [f"{100 * p['accuracy']:.0f}" if p["queries"] else "" for p in parts]
+            assert [line[at] for line in drawn.text] == asked
+    assert figure.layout.xaxis.ticktext == ("256", "512", "1,024", "2,048")
+    assert figure.layout.yaxis.ticktext == ("≤ 128", "≤ 256", "≤ 2,048")
+    expected = "2,048 tokens, up to 2,048 back: 10.0 (6–16) % of 125 queries"
+    assert figure.data[0].hovertext[2][3] == expected
+    # trained on 256: behind the first of the columns
+    assert [shape.x0 for shape in figure.layout.shapes] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(("make", "result"), MAKERS.items())
