@@ -45,17 +45,15 @@ def retrieval() -> Answer:
 def _shown(result: Mapping[str, Any]) -> Answer:
     from freeatten_core.figures.retrieval import (
         DISTANCE_READING,
-        copy_figure,
-        grid_figure,
+        grid_drawing,
+        retrieval_drawing,
         retrieval_title,
-        task_figure,
     )
     from freeatten_core.figures.styles import row_labels, row_styles
     from freeatten_core.results.retrieval import retrieval_provenance, retrieval_reading
 
     is_copy = result["task"] == "copy"
-    draw = copy_figure if is_copy else task_figure
-    grid = None if is_copy else drawings(partial(grid_figure, result), GRIDS)
+    grid = None if is_copy else drawings(partial(grid_drawing, result), GRIDS)
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
     styles = row_styles(result["variants"])
     return {
@@ -66,7 +64,7 @@ def _shown(result: Mapping[str, Any]) -> Answer:
         "title": retrieval_title(result),
         "reading": _sentence(retrieval_reading(result)),
         "provenance": retrieval_provenance(result).replace("`", ""),
-        "figures": drawings(partial(draw, result), LAYOUTS),
+        "figures": drawings(partial(retrieval_drawing, result), LAYOUTS),
         "lines": [
             {"label": label, "color": style.color, "dash": style.dash, "sign": style.sign}
             for label, style in zip(labels, styles, strict=True)
