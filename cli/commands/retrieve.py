@@ -224,9 +224,9 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> go.Figure:
-    from freeatten_core.figures.retrieval import copy_figure, task_figure
+    from freeatten_core.figures.retrieval import retrieval_figure
 
-    return (copy_figure if result["task"] == "copy" else task_figure)(result)
+    return retrieval_figure(result)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

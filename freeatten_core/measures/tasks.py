@@ -43,7 +43,7 @@ __all__ = [
     "right_answers",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _missing(request: TaskRequest, row: TaskRow, edges: Sequence[int]) -> dict[s
         "train_length": row.checkpoint.config.train_length,
         **no_numbers(["accuracy"], len(request.lengths)),
         "effective_length": None,
-        "by_distance": [nothing for _ in edges],
+        "by_distance": [[nothing for _ in edges] for _ in request.lengths],
     }
 
 
@@ -298,7 +298,10 @@ def _measure(
         "accuracy": accuracy,
         "accuracy_ci95": [ci95 for _, ci95 in shares],
         "effective_length": effective_length(request.lengths, accuracy, trained),
-        "by_distance": accuracy_by_distance(right[longest], drawn[longest].distances, edges),
+        "by_distance": [
+            accuracy_by_distance(right[length], drawn[length].distances, edges)
+            for length in request.lengths
+        ],
     }
     watch.row(entry, request.samples, request.samples)
     return entry
