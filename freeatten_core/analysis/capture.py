@@ -62,11 +62,14 @@ class LayerCapture:
     """What the layer's scores were given, a row a head; its decay is (1, H, L)."""
     window: int | None = None
     """A row sees at most this many keys, its own included."""
+    softcap: float | None = None
+    """Bound of its scores before terms are added."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What `attention_weights` and `row_statistics` are told beside query and key."""
-        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+        bounds = {"window": self.window, "softcap": self.softcap}
+        return {"enable_gqa": True, **bounds, **self.terms._asdict()}
 
     def visible_count(self, start: int, stop: int) -> Tensor:
         """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
@@ -247,7 +250,7 @@ class _Keeper:
             query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window)
+        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window, reading.softcap)
         if not self.with_statistics:
             return kept
         return replace(kept, rows=_statistics(kept, reading.computed, self.meter))
@@ -265,6 +268,7 @@ def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStat
         enable_gqa=True,
         terms=kept.terms,
         window=kept.window,
+        softcap=kept.softcap,
     )
     rows = choice.row_statistics(
         problem,

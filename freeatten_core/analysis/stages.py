@@ -84,7 +84,7 @@ def row_stages(
     seen = key[start : position + 1].cpu().double()[None, None]
     terms = found.terms.of_head(head).of_keys(start, position + 1)
     terms = terms.map(lambda each: each.cpu().double())
-    result = staged.stages(row, seen, stages, **terms._asdict())
+    result = staged.stages(row, seen, stages, softcap=found.softcap, **terms._asdict())
     offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(

@@ -26,6 +26,8 @@ class Reading:
     computed: Computed
     window: int | None = None
     """A row sees at most this many keys, its own included; None for all before it."""
+    softcap: float | None = None
+    """Bound of its scores."""
     terms: ScoreTerms = NO_TERMS
     """What else its scores are given, a row a head."""
 

@@ -40,6 +40,7 @@ def attention(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
 
@@ -69,6 +70,8 @@ def attention(
             positivity (`exp` has it in the exponent) before the row is divided by its sum. Needs
             `is_causal` and a variant with `l1`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
+        softcap: the score `s` of query and key, scaled, becomes `softcap · tanh(s / softcap)`
+            before anything is added to it (Gemma 2, arXiv 2408.00118).
 
     Returns:
         (B, H, Lq, Dv), in the type of `value`.
@@ -81,10 +84,12 @@ def attention(
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, value = autocast_together(query, key, value)
     if isinstance(computed, OwnFunctionName):
-        _check_own(computed, [query, key, value], is_causal, terms, window)
+        _check_own(computed, [query, key, value], is_causal, terms, window, softcap)
         return own_function.attend(query, key, value, computed)
     flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
-    problem = check(query, key, value, computed, **flags, terms=terms, window=window)
+    problem = check(
+        query, key, value, computed, **flags, terms=terms, window=window, softcap=softcap
+    )
     return registered.attention(problem, query, key, value, terms)
 
 
@@ -101,6 +106,7 @@ def attention_weights(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
 ) -> Tensor:
@@ -108,7 +114,7 @@ def attention_weights(
 
     Args:
         query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
-            decay, window: as in `attention`; there is no gradient.
+            decay, window, softcap: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -119,7 +125,7 @@ def attention_weights(
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
-    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window, softcap)
     problem = check(
         query,
         key,
@@ -129,6 +135,7 @@ def attention_weights(
         enable_gqa=enable_gqa,
         terms=terms,
         window=window,
+        softcap=softcap,
     )
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
@@ -148,6 +155,7 @@ def row_statistics(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
@@ -157,7 +165,7 @@ def row_statistics(
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
-    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window, softcap)
     problem = check(
         query,
         key,
@@ -167,6 +175,7 @@ def row_statistics(
         enable_gqa=enable_gqa,
         terms=terms,
         window=window,
+        softcap=softcap,
     )
     return choice.row_statistics(problem, query, key, terms)
 
@@ -217,12 +226,13 @@ def _weighed(
     is_causal: bool,
     terms: ScoreTerms,
     window: int | None,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
     computed = what_computes(variant)
     if not isinstance(computed, OwnFunctionName):
         return query, key, computed
-    _check_own(computed, [query, key], is_causal, terms, window)
+    _check_own(computed, [query, key], is_causal, terms, window, softcap)
     return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
@@ -232,11 +242,12 @@ def _check_own(
     is_causal: bool,
     terms: ScoreTerms,
     window: int | None,
+    softcap: float | None,
 ) -> None:
     """Refuse what are no tensors (query, key and perhaps value), and what the function ignores."""
     check_flag("is_causal", is_causal)
     check_tensors(dict(zip(("query", "key", "value"), tensors, strict=False)))
-    if not is_causal or window is not None or not terms.is_empty:
+    if not is_causal or window is not None or softcap is not None or not terms.is_empty:
         raise UsageError(
             f"{function} is one's own function, which is causal and takes query, key and value "
             "alone"

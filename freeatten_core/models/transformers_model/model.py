@@ -168,16 +168,11 @@ class CausalModel:
             )
         length, dim = call.key.shape[2:]
         window = None if call.window == length else call.window
-        if call.softcap is not None:
-            raise ContentError(
-                f"{self.name}: layer {layer} bounds its scores (softcap {call.softcap:g}), so its "
-                "layers cannot be looked into"
-            )
-        reading = Reading(Stages(), window)
+        reading = Reading(Stages(), window, call.softcap)
         if call.sinks is not None:
             # a key without a value and of score z is one of score 0 where all others are z less
             terms = ScoreTerms(distance_bias=-call.sinks.float()[:, None])
-            reading = Reading(Stages(normalise="off-by-one"), window, terms)
+            reading = Reading(Stages(normalise="off-by-one"), window, call.softcap, terms)
         return call.query * (call.scale * math.sqrt(dim)), call.key, reading
 
     @contextmanager

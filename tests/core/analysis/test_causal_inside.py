@@ -20,8 +20,7 @@ from freeatten_core.ops.operator import attention_weights
 
 LENGTH = 80
 TOKENS = torch.randint(2, 300, (LENGTH,), generator=torch.Generator().manual_seed(1))
-REFUSED = ("gemma2",)
-SEEN = [name for name in causal.ARCHITECTURES if name not in (*causal.BYPASSING, *REFUSED)]
+SEEN = [name for name in causal.ARCHITECTURES if name not in causal.BYPASSING]
 
 
 @pytest.fixture(scope="module", autouse=True)
