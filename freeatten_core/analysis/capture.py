@@ -204,7 +204,7 @@ def capture(
 
     began = time.perf_counter()
     statistics = STATISTICS_COST if with_statistics else 0
-    window = window_of(variant, checkpoint.train_length or length)
+    window = window_of(variant, checkpoint.restart_length)
     meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics, window), advance)
     keeper = _Keeper(chosen, dtype, with_statistics, meter)
     model = checkpoint.on(device).with_modifiers(variant, length)

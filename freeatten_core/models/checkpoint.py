@@ -83,6 +83,11 @@ class Checkpoint:
         return None
 
     @property
+    def restart_length(self) -> int:
+        """What it was trained on."""
+        return self.train_length
+
+    @property
     def codec(self) -> Codec:
         """From text to ids and back."""
         return Codec(self.tokenizer)
@@ -117,7 +122,12 @@ class Checkpoint:
         """The checkpoint there: itself where it is, else a copy."""
         return replace(self, model=on_device(self.model, device))
 
-    def with_modifiers(self, variant: Variant, longest: int) -> Checkpoint:
+    def with_modifiers(
+        self,
+        variant: Variant,
+        longest: int,
+        restart: int | None = None,  # noqa: ARG002  (of the interface)
+    ) -> Checkpoint:
         """The same weights with a variant's modifiers; see `Model.with_modifiers`."""
         return replace(self, model=self.model.with_modifiers(variant, longest))
 

@@ -66,6 +66,10 @@ class LanguageModel(Protocol):
         """Tokens that its configuration declares instead, if it does."""
 
     @property
+    def restart_length(self) -> int:
+        """Tokens after which the model that it is compared with forgets, unless asked otherwise."""
+
+    @property
     def codec(self) -> Codec:
         """From text to ids and back."""
 
@@ -97,8 +101,14 @@ class LanguageModel(Protocol):
     def on(self, device: torch.device) -> Self:
         """The model there: itself where it is, else a copy."""
 
-    def with_modifiers(self, variant: Variant, longest: int) -> Self:
-        """The same weights with a variant's modifiers, set for texts of `longest` tokens.
+    def with_modifiers(self, variant: Variant, longest: int, restart: int | None = None) -> Self:
+        """The same weights with a variant's modifiers.
+
+        Args:
+            variant: its own with modifiers.
+            longest: tokens of the longest text, which some are set for.
+            restart: keys that a row sees under `window`; None for its usual ones. What it was
+                trained on, where that is known.
 
         Raises:
             UsageError: it cannot have them.

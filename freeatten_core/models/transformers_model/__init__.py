@@ -5,7 +5,6 @@
 
 from .load import load_causal_model
 from .model import CausalModel
-from .modified import modified
 from .names import conversion_of, is_causal_source, is_gguf
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "is_causal_source",
     "is_gguf",
     "load_causal_model",
-    "modified",
 ]

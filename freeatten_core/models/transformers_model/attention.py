@@ -7,6 +7,7 @@ architectures do not pass. Caps of scores and sinks are as the models' own eager
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,6 +36,7 @@ __all__ = [
     "Rule",
     "attend",
     "changed",
+    "check_plain",
     "register",
     "watched",
     "windowed",
@@ -124,6 +126,11 @@ class Call:
     """Bound of the scores."""
     sinks: Tensor | None
     """The score of a key without a value, (H,)."""
+
+    @property
+    def query_as_scored(self) -> Tensor:
+        """The queries that give its scores when they are scaled with 1/√D, (B, H, L, D)."""
+        return self.query * (self.scale * math.sqrt(self.query.shape[-1]))
 
 
 @dataclass(frozen=True)
@@ -254,17 +261,25 @@ def _in_panels(
 
 def _by_operator(call: Call, value: Tensor, change: Change) -> Tensor:
     """Output (B, H, L, D), by the operator of this project."""
+    check_plain(call)
+    asked: dict[str, Any] = {} if call.window == call.query.shape[2] else {"window": call.window}
+    if change.familiar is not None:
+        asked["familiar"] = change.familiar
+    computed = Variant.parse("softmax").computes if change.computed is None else change.computed
+    return grouped_attention(call.query_as_scored, call.key, value, computed, **asked)
+
+
+def check_plain(call: Call) -> None:
+    """Whether a call can be given to another attention.
+
+    Raises:
+        ContentError: its scores have a cap or a sink, or its mask is another.
+    """
     if call.window is None or call.softcap is not None or call.sinks is not None:
         raise ContentError(
             "swap and rerope need scores without a cap or a sink and a causal mask, and this "
             "model's attention has others"
         )
-    query = call.query * (call.scale * call.query.shape[-1] ** 0.5)
-    asked: dict[str, Any] = {} if call.window == query.shape[2] else {"window": call.window}
-    if change.familiar is not None:
-        asked["familiar"] = change.familiar
-    computed = Variant.parse("softmax").computes if change.computed is None else change.computed
-    return grouped_attention(query, call.key, value, computed, **asked)
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

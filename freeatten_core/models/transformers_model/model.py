@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.basics.lengths import default_restart
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import CONSTANT_BYTES
@@ -22,9 +22,10 @@ from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
-from .attention import Call, Change, changed, watched, windowed
+from .attention import Call, Change, changed, check_plain, watched, windowed
 from .config import PASS_STATES, reason
 from .losses import token_losses
+from .modified import modified
 
 __all__ = ["CausalModel"]
 
@@ -87,18 +88,16 @@ class CausalModel:
         """None: nothing tells what it was trained on."""
         return None
 
-    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002  (of the interface)
-        """The same weights with a variant's modifiers, which only comparisons take here.
+    @property
+    def restart_length(self) -> int:
+        """The power of two up to 2,048 and the declared length."""
+        return default_restart(self.declared_length, None)
 
-        Raises:
-            UsageError: there are some.
-        """
-        if variant.modifiers:
-            raise UsageError(
-                f"{self.name}: modifiers such as +{variant.modifiers[0]} on models of others go "
-                "with freeatten compare only"
-            )
-        return self
+    def with_modifiers(
+        self, variant: Variant, longest: int, restart: int | None = None
+    ) -> CausalModel:
+        """The same weights with a variant's modifiers; see `modified`."""
+        return modified(self, variant, longest, restart or self.restart_length)
 
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
@@ -166,14 +165,16 @@ class CausalModel:
                 f"{self.name}: in layer {layer} a row sees neither all keys before it nor the last "
                 "ones, so its layers cannot be looked into"
             )
-        length, dim = call.key.shape[2:]
-        window = None if call.window == length else call.window
+        window = None if call.window == call.key.shape[2] else call.window
+        if self.change is not None and self.change.computed is not None:
+            check_plain(call)
+            return call.query_as_scored, call.key, Reading(self.change.computed, window)
         reading = Reading(Stages(), window, call.softcap)
         if call.sinks is not None:
             # a key without a value and of score z is one of score 0 where all others are z less
             terms = ScoreTerms(distance_bias=-call.sinks.float()[:, None])
             reading = Reading(Stages(normalise="off-by-one"), window, call.softcap, terms)
-        return call.query * (call.scale * math.sqrt(dim)), call.key, reading
+        return call.query_as_scored, call.key, reading
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
