@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from torch import Tensor
 
@@ -48,8 +49,7 @@ def attention(
     CUDA tensors without Triton, through panels.
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
-    by default, and causal masks are aligned bottom-right, so that a block of queries against a
-    longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
+    by default, and causal masks are aligned bottom-right: row `i` sees keys up to `Lk − Lq + i`.
     A row that sees no key gives a zero output, an empty batch an empty one. Non-finite inputs are
     not checked. Under autocast query, key and value are cast to its type, float64 left as it is.
     Gradients are the same, bit for bit, every time. `torch.compile` sees one operator.
@@ -65,20 +65,19 @@ def attention(
         head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
         distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
-        decay: (B, H, Lk), `c`; of any floating-point type, float32 for what is summed over a text.
-            It never rises along the keys: a pair keeps `exp(c_i − c_j)`, at most 1, of its
-            positivity (`exp` has it in the exponent) before the row is divided by its sum. Needs
-            `is_causal` and a variant with `l1`.
+        decay: (B, H, Lk), `c`, which never rises along the keys; of any floating-point type. A pair
+            keeps `exp(c_i − c_j)` of its positivity (`exp` has it in the exponent) before the row
+            is divided by its sum. Needs `is_causal` and a variant with `l1`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
-        softcap: the score `s` of query and key, scaled, becomes `softcap · tanh(s / softcap)`
-            before anything is added to it (Gemma 2, arXiv 2408.00118).
+        softcap: a scaled score `s` becomes `softcap · tanh(s / softcap)` before anything is added
+            to it (Gemma 2, arXiv 2408.00118).
 
     Returns:
         (B, H, Lq, Dv), in the type of `value`.
 
     Raises:
-        TypeError: something that is not a floating-point tensor, or mixed types.
-        ValueError: an unknown variant, a rank, size, device or option out of range.
+        TypeError, ValueError: not a floating-point tensor, mixed types; an unknown variant, or a
+            rank, size, device or option out of range.
     """
     computed = what_computes(variant)
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
@@ -86,10 +85,8 @@ def attention(
     if isinstance(computed, OwnFunctionName):
         _check_own(computed, [query, key, value], is_causal, terms, window, softcap)
         return own_function.attend(query, key, value, computed)
-    flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
-    problem = check(
-        query, key, value, computed, **flags, terms=terms, window=window, softcap=softcap
-    )
+    flags: dict[str, Any] = {"is_causal": is_causal, "enable_gqa": enable_gqa, "terms": terms}
+    problem = check(query, key, value, computed, **flags, window=window, softcap=softcap)
     return registered.attention(problem, query, key, value, terms)
 
 

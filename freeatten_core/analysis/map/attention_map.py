@@ -114,8 +114,7 @@ class AttentionMap:
                 they are.
             variant: without modifiers.
             terms: what the score was given, of one head.
-            window: a row sees at most this many keys.
-            softcap: bound of the scores before terms are added.
+            window, softcap: keys that a row sees at most; the bound of scores before terms.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,9 @@ __all__ = [
     "NAME",
     "Call",
     "Change",
+    "HeadWindow",
     "Rule",
+    "alone",
     "attend",
     "changed",
     "check_plain",
@@ -49,6 +51,7 @@ PANEL_ROWS = 512
 
 _window: ContextVar[int | None] = ContextVar("window", default=None)
 _change: ContextVar[Change | None] = ContextVar("change", default=None)
+_alone: ContextVar[_Alone | None] = ContextVar("alone", default=None)
 _watch: ContextVar[_Watch | None] = ContextVar("watch", default=None)
 
 
@@ -134,6 +137,22 @@ class Call:
 
 
 @dataclass(frozen=True)
+class HeadWindow:
+    """One head of a pass whose rows see their last keys alone."""
+
+    call: int
+    """Of the pass' calls, in their order from 0."""
+    head: int
+    window: int
+
+
+@dataclass
+class _Alone:
+    at: HeadWindow
+    calls: int = 0
+
+
+@dataclass(frozen=True)
 class _Watch:
     see: Callable[[Call], None]
     advance: Callable[[float], None]
@@ -147,6 +166,16 @@ def changed(change: Change) -> Iterator[None]:
         yield
     finally:
         _change.reset(token)
+
+
+@contextmanager
+def alone(at: HeadWindow) -> Iterator[None]:
+    """One head of the pass to come has a window, in this thread."""
+    token = _alone.set(_Alone(at))
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 @contextmanager
@@ -229,6 +258,14 @@ def attend(
         advance(seen_scores(query.shape[1], length, length))
     else:
         mixed = _in_panels(call, key, value, attention_mask, window, advance)
+    asked = _alone.get()
+    if asked is not None:
+        if asked.calls == asked.at.call:
+            at, window = asked.at.head, min(window, asked.at.window)
+            head = replace(call, query=query[:, [at]], sinks=None if s_aux is None else s_aux[[at]])
+            part = _in_panels(head, key[:, [at]], value[:, [at]], attention_mask, window, advance)
+            mixed[:, at] = part[:, 0]
+        asked.calls += 1
     return mixed.transpose(1, 2).contiguous(), None
 
 
@@ -262,6 +299,11 @@ def _in_panels(
 def _by_operator(call: Call, value: Tensor, change: Change) -> Tensor:
     """Output (B, H, L, D), by the operator of this project."""
     check_plain(call)
+    if change.familiar is not None and call.window != call.query.shape[2]:
+        raise ContentError(
+            f"rows of this model's attention see {call.window:,} keys at most; far keys are turned "
+            "or scaled where rows see all keys"
+        )
     asked: dict[str, Any] = {} if call.window == call.query.shape[2] else {"window": call.window}
     if change.familiar is not None:
         asked["familiar"] = change.familiar
@@ -277,8 +319,8 @@ def check_plain(call: Call) -> None:
     """
     if call.window is None or call.softcap is not None or call.sinks is not None:
         raise ContentError(
-            "swap and rerope need scores without a cap or a sink and a causal mask, and this "
-            "model's attention has others"
+            "swap, rerope and what ablate undoes need scores without a cap or a sink and a causal "
+            "mask, and this model's attention has others"
         )
 
 

@@ -17,15 +17,15 @@ from freeatten_core.basics.lengths import default_restart
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import CONSTANT_BYTES
-from freeatten_core.models.interface import EnoughError, Observe, Reading
+from freeatten_core.models.interface import EnoughError, Observe, Reading, Undone
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
-from .attention import Call, Change, changed, check_plain, watched, windowed
+from .attention import Call, Change, HeadWindow, alone, changed, check_plain, watched, windowed
 from .config import PASS_STATES, reason
 from .losses import token_losses
-from .modified import modified
+from .modified import modified, undoing
 
 __all__ = ["CausalModel"]
 
@@ -62,6 +62,8 @@ class CausalModel:
     """Keys that a row sees at most, in every layer."""
     change: Change | None = None
     """What every layer's attention does otherwise."""
+    windowed_head: HeadWindow | None = None
+    """A head whose far keys are hidden."""
 
     @property
     def head_dim(self) -> int:
@@ -89,6 +91,11 @@ class CausalModel:
         return None
 
     @property
+    def known_length(self) -> int | None:
+        """What it declares."""
+        return self.declared_length
+
+    @property
     def restart_length(self) -> int:
         """The power of two up to 2,048 and the declared length."""
         return default_restart(self.declared_length, None)
@@ -98,6 +105,18 @@ class CausalModel:
     ) -> CausalModel:
         """The same weights with a variant's modifiers; see `modified`."""
         return modified(self, variant, longest, restart or self.restart_length)
+
+    def undoing(self, what: Undone, variant: Variant, longest: int) -> CausalModel:
+        """The same weights with a thing undone; see `modified.undoing`."""
+        return undoing(self, what, variant, longest)
+
+    def single_heads(self, tokens: Tensor, window: int) -> SingleHeads:
+        """Losses of a text (1, L + 1) with one head windowed at a time, a pass each."""
+        return SingleHeads(self, tokens, window)
+
+    def head_share(self, layer: int) -> float:  # noqa: ARG002  (of the interface)
+        """Of a pass, what is computed again with one head of a layer windowed: all of it."""
+        return 1.0
 
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
@@ -184,6 +203,8 @@ class CausalModel:
                 asked.enter_context(windowed(self.window))
             if self.change is not None:
                 asked.enter_context(changed(self.change))
+            if self.windowed_head is not None:
+                asked.enter_context(alone(self.windowed_head))
             yield
 
     def check_length(self, length: int) -> None:
@@ -206,3 +227,19 @@ class CausalModel:
         read = tokens.clone()
         read[:, : len(prefix)] = torch.tensor(prefix, dtype=tokens.dtype, device=tokens.device)
         return read
+
+
+@dataclass(frozen=True)
+class SingleHeads:
+    """Losses of one text with one head windowed at a time."""
+
+    model: CausalModel
+    tokens: Tensor
+    """(1, L + 1)"""
+    window: int
+
+    def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
+        """Nats per target (1, L − start) with one head windowed."""
+        place = HeadWindow(list(self.model.layers).index(layer), head, self.window)
+        changed = replace(self.model, windowed_head=place)
+        return changed.token_losses(self.tokens[:, :-1], self.tokens[:, 1:], start)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.models.interface import Undone
 from freeatten_core.models.modifiers import query_factor, scaled_rope
 from freeatten_core.ops.call import Familiar
 from freeatten_core.positions.rope import Rope
@@ -21,7 +22,7 @@ from freeatten_core.variants.variant import Variant
 from .attention import Change
 from .parts import replacing, shallow
 
-__all__ = ["Modifiable", "modified"]
+__all__ = ["Modifiable", "modified", "undoing"]
 
 PLAIN_ROTATION = 1e-4
 """Relative: frequencies closer than this to those of a plain embedding are plain."""
@@ -87,6 +88,30 @@ def modified(model: M, variant: Variant, longest: int, restart: int) -> M:
     return replace(found, change=change)
 
 
+def undoing(model: M, what: Undone, variant: Variant, longest: int) -> M:
+    """The same weights under modifiers, with a thing undone that is new past the declared length.
+
+    Args:
+        what: is undone in every head.
+        variant: the model's own, with scalings of its rotation as modifiers at most.
+        longest: tokens of the longest text to come.
+
+    Raises:
+        UsageError: it declares no length, its layers cannot be given another attention, or it has
+            not one plain rotary embedding.
+    """
+    known = _declared(model)
+    found = modified(model, variant, longest, known)
+    if what == "window":
+        return found.with_window(known)
+    if not model.takes_window:
+        raise UsageError(f"{model.name}: not every layer's attention can be given another")
+    rope = scaled_rope(_rope(model, "what ablate undoes"), variant, longest)
+    parts = what.split("+")
+    familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
+    return replace(found, change=Change(familiar=familiar))
+
+
 def _factor(model: Modifiable, variant: Variant) -> Any:
     if not any(variant.modifier(name) for name in ("logn", "infoscale", "temper")):
         return None
@@ -125,7 +150,7 @@ def _rope(model: Modifiable, modifier: str) -> Rope:
     plain = rope.frequencies(1).to(frequencies.device, torch.float32)
     if not torch.allclose(frequencies.float(), plain, rtol=PLAIN_ROTATION, atol=0):
         raise refuse("its own has other frequencies than its configuration says")
-    if modifier == "rerope" and rope.dim != model.head_dim:
+    if modifier not in get_args(Scaling) and rope.dim != model.head_dim:
         raise refuse(f"its own turns {rope.dim} of {model.head_dim} dimensions")
     return rope
 

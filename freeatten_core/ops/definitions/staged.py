@@ -178,18 +178,16 @@ def stages(
     """All four stages of one variant.
 
     Args:
-        query: (B, H, Lq, D).
-        key: (B, H, Lk, D), one head for every query head.
+        query, key: (B, H, Lq, D) and (B, H, Lk, D).
         variant: its name or value.
         is_causal: row i sees keys up to Lk − Lq + i.
         head_scale: (H,), multiplies the score.
         distance_slope: (H,), `slope · distance` is subtracted from the score.
-        distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
-            distance beyond.
-        decay: (B, H, Lk), a running sum that never rises: a pair keeps `exp(c_i − c_j)` of its
-            positivity, for `exp` in the exponent (arXiv 2503.02130).
+        distance_bias: (H, T), added at distance 0 … T − 1, its last entry at every one beyond.
+        decay: (B, H, Lk), never rising: a pair keeps `exp(c_i − c_j)` of its positivity
+            (arXiv 2503.02130).
         window: a causal row sees at most this many keys.
-        softcap: bound of the scores before anything is added to them (arXiv 2408.00118).
+        softcap: bound of the scores before anything is added (arXiv 2408.00118).
     """
     chosen = stages_of(what_computes(variant))
     visible = visible_keys(
