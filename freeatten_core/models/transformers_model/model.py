@@ -83,7 +83,8 @@ class CausalModel:
         if self.device == device and next(self.network.parameters()).dtype == dtype:
             return self
         network, body = copy.deepcopy((self.network, self.body))
-        return replace(self, network=network.to(device, dtype), body=body)
+        _move(network, device, dtype)
+        return replace(self, network=network, body=body)
 
     @property
     def train_length(self) -> None:
@@ -243,3 +244,13 @@ class SingleHeads:
         place = HeadWindow(list(self.model.layers).index(layer), head, self.window)
         changed = replace(self.model, windowed_head=place)
         return changed.token_losses(self.tokens[:, :-1], self.tokens[:, 1:], start)
+
+
+def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Parameters there and in that type. Buffers keep theirs, as where the library loads a model in
+    bfloat16: rotary frequencies rounded to it turn the token at 8,192 by radians too much."""
+    buffers = dict(network.named_buffers())
+    network.to(device, dtype)
+    for name, values in buffers.items():
+        place, _, own = name.rpartition(".")
+        setattr(network.get_submodule(place), own, values.to(device))
