@@ -64,6 +64,8 @@ class LayerCapture:
     """A row sees at most this many keys, its own included."""
     softcap: float | None = None
     """Bound of its scores before terms are added."""
+    stride: int = 1
+    """It sees every so many-th of them, from its own on."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -73,7 +75,8 @@ class LayerCapture:
 
     def visible_count(self, start: int, stop: int) -> Tensor:
         """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
-        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        in_window = torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        return (in_window - 1) // self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -250,7 +253,8 @@ class _Keeper:
             query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window, reading.softcap)
+        seen = reading.terms, reading.window, reading.softcap, reading.stride
+        kept = LayerCapture(query[0], key[0], None, *seen)
         if not self.with_statistics:
             return kept
         return replace(kept, rows=_statistics(kept, reading.computed, self.meter))

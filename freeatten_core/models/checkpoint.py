@@ -102,8 +102,9 @@ class Checkpoint:
 
     @property
     def layers(self) -> Mapping[int, LayerShape]:
-        """All of them, by number."""
-        return dict.fromkeys(range(self.config.layers), self.config.shape)
+        """All of them, by number; of shared layers every pass that the training length takes."""
+        passes = self.config.passes(self.config.train_length)
+        return dict.fromkeys(range(len(passes)), self.config.shape)
 
     @property
     def maps_refused(self) -> None:

@@ -30,6 +30,9 @@ class Reading:
     """Bound of its scores."""
     terms: ScoreTerms = NO_TERMS
     """What else its scores are given, a row a head."""
+    stride: int = 1
+    """Of the keys in its window a row sees every so many-th, from its own on; by the terms the
+    others have a weight of 0."""
 
 
 Observe = Callable[[int, Tensor, Tensor, Reading], None]
