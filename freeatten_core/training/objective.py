@@ -15,6 +15,7 @@ from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
 from .gradients import FreshGradients, RankGradients, ReplayedGradients, compiled_attention
+from .sharding import ShardedGradients
 
 __all__ = ["Objective", "compiled_loss", "plain_loss"]
 
@@ -29,18 +30,32 @@ class Objective:
         source: of this rank's shard.
         parts: of a batch, computed one after another.
         ranks: whose mean is the loss of the batch.
+        shard_on: the device that a part of the model goes to, if it is to be spread over the ranks.
     """
 
     def __init__(
-        self, model: Model, source: BatchSource, parts: int = 1, ranks: Ranks = ALONE
+        self,
+        model: Model,
+        source: BatchSource,
+        parts: int = 1,
+        ranks: Ranks = ALONE,
+        shard_on: torch.device | None = None,
     ) -> None:
         self._source, self._ranks = source, ranks
         on_gpu = model.embedding.weight.is_cuda
         # one's own function may read values back, which neither a compiler nor a graph can
-        plain = not on_gpu or isinstance(model.config.variant.computes, OwnFunctionName)
-        self.loss = plain_loss(model, source) if plain else compiled_loss(model, source)
+        own = isinstance(model.config.variant.computes, OwnFunctionName)
+        plain = own or not on_gpu
+        sharded_on_gpu = shard_on is not None and shard_on.type == "cuda" and not own
+        self.loss = (
+            plain_loss(model, source, in_bfloat16=sharded_on_gpu)
+            if plain
+            else compiled_loss(model, source)
+        )
         self._gradients: FreshGradients
-        if ranks.count > 1:
+        if shard_on is not None:
+            self._gradients = ShardedGradients(self.loss, model, ranks, shard_on, parts)
+        elif ranks.count > 1:
             self._gradients = RankGradients(self.loss, model, ranks, parts)
         else:
             kind = FreshGradients if plain else ReplayedGradients
@@ -52,17 +67,17 @@ class Objective:
 
     def validation(self) -> float:
         """Mean nats per token over the fixed validation windows."""
-        # under grad mode, so that a compiled loss is not compiled a second time
-        losses = [self.loss(batch).detach() for batch in self._source.validation()]
+        losses = [self._gradients.value(batch) for batch in self._source.validation()]
         return float(self._ranks.mean(torch.stack(losses).mean()))
 
 
-def plain_loss(model: Model, source: BatchSource) -> Loss:
-    """As the model is, on any device."""
+def plain_loss(model: Model, source: BatchSource, *, in_bfloat16: bool = False) -> Loss:
+    """As the model is, on any device; on CUDA in bfloat16 with float32 weights if asked for."""
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
-        return model.token_losses(tokens, targets)[targets != UNSCORED].mean()
+        with torch.autocast("cuda", torch.bfloat16, enabled=in_bfloat16):
+            return model.token_losses(tokens, targets)[targets != UNSCORED].mean()
 
     return loss
 
