@@ -44,10 +44,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         shared = self.heads // self.kv_heads
         for each in self.positions:
-            if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
+            turned = each.rotations
+            if turned != tuple(by for by in turned[::shared] for _ in range(shared)):
                 raise UsageError(
                     f"position {self.variant.setting.position} rotates some of the {shared} heads "
-                    "that share a key; it must be all of them or none"
+                    "that share a key; it must be all of them alike or none"
                 )
 
     @cached_property

@@ -7,9 +7,9 @@ the variant's name says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from freeatten_core.basics.seeds import generator
 from freeatten_core.ops.call import Attend, ScoreTerms
 from freeatten_core.ops.operator import grouped_attention
 from freeatten_core.positions.rope import Rope, rotate
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
@@ -32,6 +33,7 @@ from .modifiers import (
     scaled_rope,
     window_of,
 )
+from .places import Angles, Clex, Places, Standing, angles_at_rest, angles_in_training
 
 __all__ = [
     "LOSS_TOKENS",
@@ -39,7 +41,6 @@ __all__ = [
     "Block",
     "Mlp",
     "Model",
-    "Places",
     "kept_type",
     "parameter_shapes",
 ]
@@ -50,15 +51,6 @@ LOSS_TOKENS = 2048
 
 FORGET_BIAS = 4.0
 """Of a forget gate at the start: a token keeps 98 %, a hundred tokens 16 %."""
-
-
-class Places(NamedTuple):
-    """What tells the positions of a text apart, kept by who reads many of one length."""
-
-    angles: tuple[Tensor, Tensor]
-    """cos and sin of every position, (L, D / 2) each."""
-    slopes: Tensor
-    """What every head's scores lose by a token, (layers, H)."""
 
 
 class Attention(nn.Module):
@@ -75,12 +67,12 @@ class Attention(nn.Module):
         gated = setting.output == "gated"
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
 
-    def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(hidden), self.config.heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
-        turns = self.position.turns
+        turned = self.position.rotations
         shared = self.config.heads // self.config.kv_heads
-        return _turned(query, turns, angles), _turned(key, turns[::shared], angles)
+        return _turned(query, turned, angles), _turned(key, turned[::shared], angles)
 
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
         """What scores are given: the fall with the distance, and what is forgotten."""
@@ -118,15 +110,16 @@ class Attention(nn.Module):
         return projected.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
-def _turned(vectors: Tensor, turns: Sequence[bool], angles: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, H, L, D) with those heads rotated that turn."""
-    if all(turns):
-        return rotate(vectors, *angles)
-    if not any(turns):
-        return vectors
+def _turned(vectors: Tensor, turned: Sequence[str | None], angles: Mapping[str, Angles]) -> Tensor:
+    """(B, H, L, D) with every head rotated by the angles of the kind that turns it, if any."""
+    if len(set(turned)) == 1:
+        return vectors if turned[0] is None else rotate(vectors, *angles[turned[0]])
     heads = torch.split(vectors, 1, dim=1)
     return torch.cat(
-        [rotate(head, *angles) if turn else head for head, turn in zip(heads, turns, strict=True)],
+        [
+            head if by is None else rotate(head, *angles[by])
+            for head, by in zip(heads, turned, strict=True)
+        ],
         dim=1,
     )
 
@@ -170,16 +163,20 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.width, _weight=empty)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        learned = "clex" in config.variant.setting.position.kinds
+        self.clex = Clex(config.head_dim) if learned else None
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth.
 
-        Gates are drawn last, so that models with and without them begin with the same weights.
+        Gates and what positions learn are drawn last, so that models with and without them begin
+        with the same weights.
         """
         draw = generator(seed)
         depth_scale = 1 / math.sqrt(2 * self.config.layers)
+        drawn_here = [each for each in self.named_parameters() if not _positions(each[0])]
         with torch.no_grad():
-            for name, weight in sorted(self.named_parameters(), key=lambda each: _gates(each[0])):
+            for name, weight in sorted(drawn_here, key=lambda each: _gates(each[0])):
                 if weight.ndim == 1:
                     weight.fill_(FORGET_BIAS if _gates(name) else 1.0)
                     continue
@@ -187,6 +184,8 @@ class Model(nn.Module):
                 scale = deviation * (depth_scale if narrow else 1.0)
                 drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
+        if self.clex is not None:
+            self.clex.initialise(draw)
 
     def with_modifiers(
         self, variant: Variant, longest: int, temperatures: Temperatures | None = None
@@ -214,7 +213,21 @@ class Model(nn.Module):
     def places(self, length: int, device: torch.device) -> Places:
         """What the layers need to tell the positions of a text apart."""
         slopes = [each.slopes for each in self.config.positions]
-        return Places(self.rope.table(length, device), torch.tensor(slopes, device=device))
+        kinds = self.config.variant.setting.position.kinds
+        angles = {
+            kind: angles_at_rest(kind, self.rope, self.clex, length, device)
+            for kind in sorted(kinds)
+            if POSITIONS[kind].rotates
+        }
+        return Places(angles, torch.tensor(slopes, device=device))
+
+    def placed(self, resting: Places, standing: Standing) -> Places:
+        """The same for texts of the training length whose tokens stand elsewhere."""
+        angles = {
+            kind: angles_in_training(kind, self.rope, self.clex, standing, each)
+            for kind, each in resting.angles.items()
+        }
+        return resting._replace(angles=angles)
 
     def hidden(
         self, tokens: Tensor, *, places: Places | None = None, observe: Observe | None = None
@@ -285,13 +298,18 @@ class Model(nn.Module):
 
 
 def kept_type(name: str) -> torch.dtype:
-    """What a checkpoint keeps a parameter in: what is summed over a text is not rounded."""
-    return torch.float32 if ".forget." in name else torch.bfloat16
+    """What a checkpoint keeps a parameter in: what grows along a text is not rounded."""
+    return torch.float32 if ".forget." in name or _positions(name) else torch.bfloat16
 
 
 def _gates(name: str) -> bool:
     """Whether a parameter is a gate's."""
     return ".forget." in name or ".output_gate." in name
+
+
+def _positions(name: str) -> bool:
+    """Whether a parameter belongs to a position."""
+    return name.startswith("clex.")
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

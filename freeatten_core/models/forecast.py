@@ -22,6 +22,7 @@ from freeatten_core.basics.precision import without_autocast
 from freeatten_core.ops.call import Problem, check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.positions.clex import WIDENING
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
@@ -108,7 +109,8 @@ def parameter_count(config: ModelConfig) -> int:
     setting = config.variant.setting
     layer += 0 if setting.gate is None else (width + 1) * config.heads
     layer += 0 if setting.output is None else width * width
-    return config.vocab_size * width + config.layers * layer + width
+    learned = WIDENING * config.head_dim**2 if "clex" in setting.position.kinds else 0
+    return config.vocab_size * width + config.layers * layer + width + learned
 
 
 def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:

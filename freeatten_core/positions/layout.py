@@ -36,9 +36,9 @@ class LayerPosition:
     """How many keys a row sees at most, its own included; None for all."""
 
     @property
-    def turns(self) -> tuple[bool, ...]:
-        """Which heads are rotated."""
-        return tuple(POSITIONS[kind].rotates for kind in self.kinds)
+    def rotations(self) -> tuple[str | None, ...]:
+        """Of every head the kind that turns it; None for heads that nothing turns."""
+        return tuple(kind if POSITIONS[kind].rotates else None for kind in self.kinds)
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,15 @@ class Layout:
         return self == ROTARY
 
     @property
-    def turns_far_keys(self) -> bool:
-        """Whether a layer that sees all keys rotates a head."""
+    def kinds(self) -> frozenset[str]:
+        """Those of all layers and heads."""
+        return frozenset(kind for each in self.layers for kind in each.kinds)
+
+    @property
+    def scales_far_keys(self) -> bool:
+        """Whether a layer that sees all keys has a head whose rotation can be scaled."""
         return any(
-            each.window is None and any(POSITIONS[kind].rotates for kind in each.kinds)
+            each.window is None and any(POSITIONS[kind].scalable for kind in each.kinds)
             for each in self.layers
         )
 

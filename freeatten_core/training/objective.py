@@ -10,11 +10,13 @@ from torch import Tensor
 from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.data.tasks.task import UNSCORED
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.places import Places
 from freeatten_core.ops.backends.choice import FUSED_DIMS, is_fused
 from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
 from .gradients import FreshGradients, RankGradients, ReplayedGradients, compiled_attention
+from .standings import Standings
 
 __all__ = ["Objective", "compiled_loss", "plain_loss"]
 
@@ -27,56 +29,62 @@ class Objective:
 
     Args:
         source: of this rank's shard.
+        seed: of what positions draw.
         parts: of a batch, computed one after another.
         ranks: whose mean is the loss of the batch.
     """
 
     def __init__(
-        self, model: Model, source: BatchSource, parts: int = 1, ranks: Ranks = ALONE
+        self, model: Model, source: BatchSource, seed: int, parts: int = 1, ranks: Ranks = ALONE
     ) -> None:
         self._source, self._ranks = source, ranks
+        self._standings = Standings(model, seed)
         on_gpu = model.embedding.weight.is_cuda
         # one's own function may read values back, which neither a compiler nor a graph can
         plain = not on_gpu or isinstance(model.config.variant.computes, OwnFunctionName)
-        self.loss = plain_loss(model, source) if plain else compiled_loss(model, source)
+        kind = plain_loss if plain else compiled_loss
+        self.loss = kind(model, source, self._standings)
         self._gradients: FreshGradients
         if ranks.count > 1:
             self._gradients = RankGradients(self.loss, model, ranks, parts)
         else:
-            kind = FreshGradients if plain else ReplayedGradients
-            self._gradients = kind(self.loss, list(model.parameters()), parts)
+            made = FreshGradients if plain else ReplayedGradients
+            self._gradients = made(self.loss, list(model.parameters()), parts)
 
     def gradients(self, step: int) -> Tensor:
         """A step's loss in the shard, (); the gradients in `.grad` are those of the batch."""
+        self._standings.at(step)
         return self._gradients(self._source.training(step))
 
     def validation(self) -> float:
         """Mean nats per token over the fixed validation windows."""
+        self._standings.rest()
         # under grad mode, so that a compiled loss is not compiled a second time
         losses = [self.loss(batch).detach() for batch in self._source.validation()]
         return float(self._ranks.mean(torch.stack(losses).mean()))
 
 
-def plain_loss(model: Model, source: BatchSource) -> Loss:
+def plain_loss(model: Model, source: BatchSource, standings: Standings) -> Loss:
     """As the model is, on any device."""
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
-        return model.token_losses(tokens, targets)[targets != UNSCORED].mean()
+        hidden = model.hidden(tokens, places=standings.places())
+        return model.losses_of(hidden, targets)[targets != UNSCORED].mean()
 
     return loss
 
 
-def compiled_loss(model: Model, source: BatchSource) -> Loss:
+def compiled_loss(model: Model, source: BatchSource, standings: Standings) -> Loss:
     """On CUDA, in bfloat16 with float32 weights; changes how the model attends."""
     torch.set_float32_matmul_precision("high")
     computed = model.config.variant.computes
     unfused = isinstance(computed, Stages) and not is_fused(computed)
     if unfused or model.config.head_dim not in FUSED_DIMS:
         model.attend = compiled_attention
-    places = model.places(model.config.train_length, model.embedding.weight.device)
 
-    def loss(drawn: Tensor) -> Tensor:
+    @torch.compile
+    def loss(drawn: Tensor, places: Places) -> Tensor:
         tokens, targets = source.split(drawn)
         with torch.autocast("cuda", torch.bfloat16):
             logits = model.logits(model.hidden(tokens, places=places))
@@ -84,5 +92,4 @@ def compiled_loss(model: Model, source: BatchSource) -> Loss:
             logits.flatten(0, 1).float(), targets.flatten(), ignore_index=UNSCORED
         )
 
-    compiled: Loss = torch.compile(loss)
-    return compiled
+    return lambda drawn: loss(drawn, standings.places())

@@ -217,7 +217,7 @@ class _Run:
         ranks: Ranks = ALONE,
     ) -> None:
         self.model, self._recipe, self._kept = model, recipe, kept
-        self._objective = Objective(model, source, recipe.parts, ranks)
+        self._objective = Objective(model, source, recipe.seed, recipe.parts, ranks)
         self._reports = Reports(recipe, report, ranks)
 
     @property

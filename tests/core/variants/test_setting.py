@@ -14,6 +14,7 @@ from freeatten_core.variants.variant import SHORT
 LONG = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
+    "clex": "softmax:position=clex",
     "fox": "softmax:gate=forget:position=none",
 }
 
@@ -71,6 +72,8 @@ REFUSED = {
     "my.py:f:position=none": ["my.py:f", "does not take 'position'", "no option"],
     "nope+yarn": ["yarn changes how far keys are rotated", "none are"],
     "softmax:position=rope@128-none+ntk": ["ntk changes how far keys are rotated"],
+    "clex+yarn": ["yarn changes how far keys are rotated", "as they were trained to be"],
+    "softmax:position=yarn+clex-start": ["clex-start changes how far keys are rotated"],
     "softmax:gate=forget+rerope": ["rerope turns far keys in every layer", "no forget gate"],
     "softmax:position=rope/none+rerope": ["rerope turns far keys in every layer and head"],
     "softmax+swap:to=fox": ["swap puts in an attention", "write swap:to=softmax"],
