@@ -34,7 +34,7 @@ slow: ## the tests marked slow
 
 gpu: ## what only a GPU can show: the Triton kernels compiled, long calls, replayed gradients
 	@$(BIN)python -c 'import sys, torch; sys.exit(0 if torch.cuda.is_available() else "make gpu needs a CUDA GPU; torch sees none")'
-	env -u TRITON_INTERPRET $(BIN)pytest -n 0 -m "slow or not slow" $(GPU_TESTS)
+	env -u TRITON_INTERPRET $(BIN)pytest -n 8 --maxprocesses 8 -m "slow or not slow" $(GPU_TESTS)
 
 bench: ## speed and memory of every variant beside PyTorch's softmax, on the first GPU or the CPU
 	$(BIN)freeatten bench

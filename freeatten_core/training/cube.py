@@ -19,28 +19,30 @@ CEILING_LENGTH = 4096
 
 @dataclass(frozen=True)
 class Cell:
-    """One model to train."""
+    """One model to train; at another length, with as many tokens a step."""
 
     variant: Variant
     seed: int = 0
     train_length: int = RECIPE.train_length
+    recipe: Recipe = RECIPE
 
     @property
     def name(self) -> str:
         """A folder's name that says what it is."""
         text = slug(self.variant)
-        if self.train_length != RECIPE.train_length:
+        if self.train_length != self.recipe.train_length:
             text += f"-{self.train_length}"
         return f"{text}.{self.seed}"
 
     @property
     def options(self) -> list[str]:
         """Of `freeatten train`, besides the text."""
-        rates = ",".join(f"{rate:g}" for rate in RECIPE.learning_rates)
-        found = ["--variant", str(self.variant), "--steps", str(RECIPE.steps), "--lr", rates]
-        found += ["--search-steps", str(RECIPE.search_steps), "--seed", str(self.seed)]
-        if self.train_length != RECIPE.train_length:
-            batch = RECIPE.batch * RECIPE.train_length // self.train_length
+        recipe = self.recipe
+        rates = ",".join(f"{rate:g}" for rate in recipe.learning_rates)
+        found = ["--variant", str(self.variant), "--steps", str(recipe.steps), "--lr", rates]
+        found += ["--search-steps", str(recipe.search_steps), "--seed", str(self.seed)]
+        if self.train_length != recipe.train_length:
+            batch = recipe.batch * recipe.train_length // self.train_length
             found += ["--length", str(self.train_length), "--batch", str(batch)]
         return found
 

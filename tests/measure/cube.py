@@ -30,13 +30,34 @@ COPY_LENGTHS = f"256,{LENGTHS}"
 
 def make(cell: Cell, given: argparse.Namespace, parts: Sequence[str] = PARTS) -> None:
     """Train a cell, unless it is there, and make what is missing of some of its results."""
+    train(cell, given)
+    lengths = ",".join(length for length in LENGTHS.split(",") if int(length) >= cell.train_length)
+    score(cell, given, parts, lengths)
+
+
+def train(cell: Cell, given: argparse.Namespace) -> None:
+    """Train a cell, unless it is there."""
     folder = given.out / cell.name
     corpus = ["--corpus", str(given.out / "corpus")]
     texts = [part for text in given.text for part in ("--text", text)]
     if not folder.exists():
         freeatten("train", *cell.options, *texts, *corpus, "--out", str(folder))
-    lengths = ",".join(length for length in LENGTHS.split(",") if int(length) >= cell.train_length)
-    scored = ["--checkpoint", str(folder), "--json"]
+
+
+def score(
+    cell: Cell,
+    given: argparse.Namespace,
+    parts: Sequence[str],
+    lengths: str,
+    beside: Sequence[Cell] = (),
+) -> None:
+    """Make what is missing of some of a cell's results, whose first row it is.
+
+    Args:
+        beside: cells that are scored with it, on the same texts.
+    """
+    folders = [str(given.out / each.name) for each in (cell, *beside)]
+    scored = [part for folder in folders for part in ("--checkpoint", folder)]
     wanted = {
         "code": ["compare", "--len", lengths, "--texts", "24"],
         "books": ["compare", "--len", lengths, "--texts", "100", "--text", given.books],
@@ -45,7 +66,7 @@ def make(cell: Cell, given: argparse.Namespace, parts: Sequence[str] = PARTS) ->
     for part in parts:
         path, command = result_path(given.out, cell, part), wanted[part]
         if not path.exists():
-            write_text(path, freeatten(*command, *scored))
+            write_text(path, freeatten(*command, *scored, "--json"))
     print(cell.name, flush=True)
 
 
