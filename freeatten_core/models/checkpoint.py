@@ -90,7 +90,7 @@ class Checkpoint:
     @property
     def layers(self) -> Mapping[int, LayerShape]:
         """All of them, by number."""
-        return dict.fromkeys(range(self.config.layers), self.config.shape)
+        return dict(enumerate(self.config.shapes))
 
     @property
     def maps_refused(self) -> None:

@@ -19,6 +19,7 @@ class LayerShape:
     heads: int
     kv_heads: int
     head_dim: int
+    """Size of a query and of a key."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ class ModelConfig:
     def head_dim(self) -> int:
         return self.width // self.heads
 
-    @property
-    def shape(self) -> LayerShape:
-        """Of every layer."""
-        return LayerShape(self.heads, self.kv_heads, self.head_dim)
+    @cached_property
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """Of the queries and keys of every layer."""
+        return tuple(
+            LayerShape(self.heads, self.kv_heads, self.head_dim * (2 if each.doubles else 1))
+            for each in self.positions
+        )

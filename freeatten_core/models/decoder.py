@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from freeatten_core.basics.seeds import generator
 from freeatten_core.ops.call import Attend, ScoreTerms
 from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.positions.pope import polar_key, polar_query
 from freeatten_core.positions.rope import Rope, rotate
 from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.variant import Variant
@@ -41,6 +42,7 @@ __all__ = [
     "Block",
     "Mlp",
     "Model",
+    "is_decayed",
     "kept_type",
     "parameter_shapes",
 ]
@@ -48,6 +50,9 @@ __all__ = [
 LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
 
+
+PHASE = ".attention.phase"
+"""How the name of PoPE's δ ends."""
 
 FORGET_BIAS = 4.0
 """Of a forget gate at the start: a token keeps 98 %, a hundred tokens 16 %."""
@@ -66,10 +71,15 @@ class Attention(nn.Module):
         self.forget = nn.Linear(config.width, config.heads) if setting.gate else None
         gated = setting.output == "gated"
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
+        delta = torch.empty(config.kv_heads, config.head_dim)
+        self.phase = nn.Parameter(delta) if self.position.doubles else None
 
     def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
         query = self._split(self.query(hidden), self.config.heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
+        if self.phase is not None:
+            cos, sin = angles["pope"]
+            return polar_query(query, cos, sin), polar_key(key, cos, sin, self.phase)
         turned = self.position.rotations
         shared = self.config.heads // self.config.kv_heads
         return _turned(query, turned, angles), _turned(key, turned[::shared], angles)
@@ -184,6 +194,9 @@ class Model(nn.Module):
                 scale = deviation * (depth_scale if narrow else 1.0)
                 drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
+            for block in self.blocks:
+                if (phase := cast("Block", block).attention.phase) is not None:
+                    phase.zero_()
         if self.clex is not None:
             self.clex.initialise(draw)
 
@@ -297,6 +310,11 @@ class Model(nn.Module):
         return torch.cat(losses).view(targets.shape)
 
 
+def is_decayed(name: str, weight: Tensor) -> bool:
+    """Whether training draws a parameter to 0: matrices, but no angles."""
+    return weight.ndim > 1 and not name.endswith(PHASE)
+
+
 def kept_type(name: str) -> torch.dtype:
     """What a checkpoint keeps a parameter in: what grows along a text is not rounded."""
     return torch.float32 if ".forget." in name or _positions(name) else torch.bfloat16
@@ -309,7 +327,7 @@ def _gates(name: str) -> bool:
 
 def _positions(name: str) -> bool:
     """Whether a parameter belongs to a position."""
-    return name.startswith("clex.")
+    return name.startswith("clex.") or name.endswith(PHASE)
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -110,6 +110,7 @@ def parameter_count(config: ModelConfig) -> int:
     layer += 0 if setting.gate is None else (width + 1) * config.heads
     layer += 0 if setting.output is None else width * width
     learned = WIDENING * config.head_dim**2 if "clex" in setting.position.kinds else 0
+    learned += kv_width * sum(each.doubles for each in config.positions)
     return config.vocab_size * width + config.layers * layer + width + learned
 
 
@@ -122,9 +123,15 @@ def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:
     """
     # hidden, normed, query, key, value, their unit or rotated copies, output, joined output; or
     # the MLP's four. Panels and the process' own growth are constant.
-    widest = max(12 * config.width, 3 * config.width + 4 * config.mlp_width)
+    vectors = (12 + _doubled(config)) * config.width
+    widest = max(vectors, 3 * config.width + 4 * config.mlp_width)
     angles = 4 * 8 * config.head_dim
     return tokens * 4 * widest + length * angles + CONSTANT_BYTES
+
+
+def _doubled(config: ModelConfig) -> int:
+    """Widths more of a layer whose queries and keys are doubled: they and how much they say."""
+    return 6 if any(each.doubles for each in config.positions) else 0
 
 
 def scoring_bytes(
@@ -156,8 +163,8 @@ def training_bytes(config: ModelConfig, batch: int, *, compiled: bool) -> tuple[
     length, tokens = config.train_length, batch * config.train_length
     # of every layer normed (twice), hidden (twice), query, key and their rotations, value, output,
     # joined output; the MLP's four. Of the layer whose gradient is taken, as much as that again.
-    layer = 10 * config.width + 4 * config.mlp_width
-    temporary = 8 * config.width + 4 * config.mlp_width
+    layer = (10 + _doubled(config)) * config.width + 4 * config.mlp_width
+    temporary = (8 + _doubled(config)) * config.width + 4 * config.mlp_width
     numbers = config.layers * layer + temporary
     own = _own_bytes(config.variant, batch * config.heads * config.layers, length)
     if compiled:

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from freeatten_core.positions import clex
+from freeatten_core.positions import clex, pope
 from freeatten_core.positions.rope import Rope, angle_table
 
 __all__ = ["Angles", "Clex", "Places", "Standing", "angles_at_rest", "angles_in_training"]
 
 Angles = tuple[Tensor, Tensor]
-"""cos and sin of every position, (L, D / 2) each."""
+"""cos and sin of every position, (L, D / 2) each; of `pope` (L, D)."""
 
 
 class Places(NamedTuple):
@@ -69,6 +69,9 @@ def angles_at_rest(
     if kind == "yarn":
         stretched = replace(rope, stretch=clex.LARGEST_STRETCH, scaling="yarn", ramp="turns")
         return stretched.table(length, device)
+    if kind == "pope":
+        own = pope.frequencies(rope.dim, rope.base).to(device)
+        return angle_table(torch.arange(length, dtype=torch.float64, device=device), own)
     if kind == "clex" and learned is not None:
         position = torch.arange(length, dtype=torch.float64, device=device)
         stretch = clex.stretch_of(length, rope.train_length)

@@ -40,6 +40,11 @@ class LayerPosition:
         """Of every head the kind that turns it; None for heads that nothing turns."""
         return tuple(kind if POSITIONS[kind].rotates else None for kind in self.kinds)
 
+    @property
+    def doubles(self) -> bool:
+        """Whether queries and keys have twice the size of the values."""
+        return POSITIONS[self.kinds[0]].doubles
+
 
 @dataclass(frozen=True)
 class LayerLayout:
@@ -134,6 +139,12 @@ def _layer(text: str, whole: str) -> LayerLayout:
             meant = f"; did you mean {close!r}?" if close else f"; known: {', '.join(POSITIONS)}"
             raise UsageError(f"position {whole!r}: unknown position {kind!r}{meant}")
     kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
+    for kind in kinds:
+        if POSITIONS[kind].doubles and len(kinds) > 1:
+            raise UsageError(
+                f"position {whole!r}: {kind} doubles the size of queries and keys, so it must be "
+                f"that of all heads of a layer; layers may differ, as in {kind}-none"
+            )
     if not at:
         return LayerLayout(kinds)
     if not re.fullmatch(r"[0-9]{1,7}", keys) or not 1 <= int(keys) <= MOST_KEYS:

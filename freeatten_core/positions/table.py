@@ -20,6 +20,8 @@ class Kind:
     """Whether queries and keys are turned (`rope`)."""
     scalable: bool = False
     """Whether the rotation can be scaled at inference."""
+    doubles: bool = False
+    """Whether queries and keys get twice their size (`pope`), in all heads of a layer."""
     slopes: bool = False
     """Whether scores fall with the distance (`alibi`)."""
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -39,6 +41,12 @@ POSITIONS: Mapping[str, Kind] = {
         "arXiv 2310.16450",
         rotates=True,
         numbers={"stretches": LARGEST_STRETCH, "widening": WIDENING},
+    ),
+    "pope": Kind(
+        "softplus of q and k says how much, a rotation of all dimensions where",
+        "arXiv 2509.10534",
+        rotates=True,
+        doubles=True,
     ),
     "random": Kind(
         f"rope, trained at places drawn from up to {LARGEST_STRETCH} times the length",

@@ -80,7 +80,8 @@ def compiled_loss(model: Model, source: BatchSource, standings: Standings) -> Lo
     torch.set_float32_matmul_precision("high")
     computed = model.config.variant.computes
     unfused = isinstance(computed, Stages) and not is_fused(computed)
-    if unfused or model.config.head_dim not in FUSED_DIMS:
+    dims = {model.config.head_dim, *(each.head_dim for each in model.config.shapes)}
+    if unfused or not dims.issubset(FUSED_DIMS):
         model.attend = compiled_attention
 
     @torch.compile

@@ -8,6 +8,7 @@ from typing import Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.layout import ROTARY, Layout
+from freeatten_core.positions.table import POSITIONS
 
 from .stages import Computed, Stages
 
@@ -27,6 +28,9 @@ Gate = Literal["forget"]
 2503.02130), before the row is divided by its sum."""
 Output = Literal["gated"]
 """`gated`: the heads' outputs times `σ(W x)` (arXiv 2505.06708)."""
+
+COUNTS_DIMENSIONS = ("length-cosine", "dim-cosine")
+"""Scores that depend on D itself."""
 
 OPTIONS: Mapping[str, str] = {
     "position": "how every layer and head knows order",
@@ -92,11 +96,18 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a gate on what it cannot act on.
+    """Refuse a gate or a position on what it cannot act on.
 
     Raises:
         UsageError: with the reason.
     """
+    doubled = [kind for kind in sorted(setting.position.kinds) if POSITIONS[kind].doubles]
+    if doubled and isinstance(computed, Stages) and computed.score in COUNTS_DIMENSIONS:
+        raise UsageError(
+            f"variant {computed}{setting.behind(computed)}: {doubled[0]} doubles the size of "
+            f"queries and keys, whose logarithm the score {computed.score} is multiplied with; "
+            "take a score without it, such as dot"
+        )
     if setting.gate is None:
         return
     if not (isinstance(computed, Stages) and computed.can_forget):

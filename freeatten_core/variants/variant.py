@@ -256,6 +256,7 @@ SHORT: Mapping[str, str] = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
     "fox": "softmax:gate=forget:position=none",
 }
 """Names that literature knows, and what they are here; they print as that."""

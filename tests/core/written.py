@@ -44,6 +44,21 @@ def turned(vectors: Tensor, frequencies: Tensor) -> Tensor:
     return torch.cat([pairs.real, pairs.imag], dim=-1)
 
 
+def pope_scores(query: Tensor, key: Tensor, phase: Tensor, base: float) -> Tensor:
+    """`Σ_c μ(q_ic) μ(k_jc) cos((i − j) θ_c − δ_c) / √D` (arXiv 2509.10534), (B, H, L, L).
+
+    Args:
+        query, key: (B, H, L, D).
+        phase: δ (H, D).
+    """
+    length, dim = query.shape[-2:]
+    theta = base ** (-torch.arange(dim).double() / dim)
+    place = torch.arange(length).double()
+    apart = (place[:, None] - place)[..., None] * theta - phase[:, None, None]
+    much = [torch.log1p(torch.exp(each)) for each in (query, key)]
+    return torch.einsum("bhic,bhjc,hijc->bhij", *much, apart.cos()) / math.sqrt(dim)
+
+
 def weights(count: int, seed: int, scale: float = 0.1) -> tuple[Tensor, Tensor]:
     """W_up and W_down of CLEX as a training might leave them, for so many pairs; float64."""
     draw = torch.Generator().manual_seed(seed)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from strategies import refused
-from written import clex_frequencies, turned, weights
+from written import clex_frequencies, pope_scores, turned, weights
 
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.analysis import AttentionMap, capture, row_stages
 from freeatten_core.basics.errors import ContentError, UsageError
-from freeatten_core.models.decoder import FORGET_BIAS, Model
+from freeatten_core.models.decoder import FORGET_BIAS, PHASE, Model, is_decayed
 from freeatten_core.models.forecast import parameter_count
 from freeatten_core.models.format import CONFIG, WEIGHTS
 from freeatten_core.ops.definitions import staged
@@ -26,7 +26,7 @@ NAMES = (
     *("alibi", "nope", "fox", "softmax-ls:position=alibi/none", "lssar:p=3:gate=forget"),
     *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
     *("clex", "softmax-ls:position=clex/rope@6-clex", "softmax:position=random"),
-    "softmax:position=yarn/none",
+    *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none"),
 )
 each_name = pytest.mark.parametrize("name", NAMES)
 TOKENS = torch.arange(40)[None] * 7 % 300
@@ -37,6 +37,10 @@ def learned(model):
     if model.clex is not None:
         for mine, other in zip((model.clex.up, model.clex.down), weights(4, 5, 0.5), strict=True):
             mine.data.copy_(other)
+    draw = torch.Generator().manual_seed(1)
+    for name, weight in model.named_parameters():
+        if name.endswith(PHASE):
+            weight.data.copy_(-3 * torch.rand(weight.shape, generator=draw) - 0.1)
     return model
 
 
@@ -54,6 +58,14 @@ def by_kind(model, length):
     return found
 
 
+def pope_attention(query, key, value, phase, position):
+    """Softmax of PoPE's scores, of the keys that a row sees."""
+    apart = torch.arange(query.shape[2])[:, None] - torch.arange(query.shape[2])
+    seen = (apart >= 0) & (apart < (position.window or 1 << 20))
+    scores = pope_scores(query, key, phase, 10_000.0).masked_fill(~seen, -math.inf)
+    return scores.softmax(-1) @ value
+
+
 def written_out(model, tokens):
     """The final hidden states by the definition in float64, dense, one layer after the other."""
     model = model.double()
@@ -67,16 +79,17 @@ def written_out(model, tokens):
                  for one in (layer.query, layer.key, layer.value)]  # fmt: skip
         for part in parts[:2]:
             for head, by in enumerate(position.rotations):
-                if by is not None:
+                if by in angles:
                     frequencies, factor = angles[by]
                     part[:, head] = turned(part[:, head], frequencies) * factor
         decay = None
         if layer.forget is not None:
             decay = F.logsigmoid(layer.forget(normed)).cumsum(1).mT
-        mixed = staged.reference_attention(
+        mixed = pope_attention(*parts, layer.phase, position) if position.doubles else (
+            staged.reference_attention(
             *parts, stages_of(config.variant.computes), decay=decay, window=position.window,
             distance_slope=torch.tensor(position.slopes).double(),
-        )  # fmt: skip
+        ))  # fmt: skip
         mixed = mixed.transpose(1, 2).flatten(2)
         if layer.output_gate is not None:
             mixed = mixed * layer.output_gate(normed).sigmoid()
@@ -129,6 +142,7 @@ def test_a_saved_model_loads_with_equal_logits(tmp_path, name):
     assert json.loads((folder / CONFIG).read_text())["format"] == 2
     for parameter, weight in load_file(folder / WEIGHTS).items():
         grows = ".forget." in parameter or parameter.startswith("clex.")
+        grows = grows or parameter.endswith(PHASE)
         assert weight.dtype == (torch.float32 if grows else torch.bfloat16)
     assert loaded.model(TOKENS).isfinite().all()
 
@@ -198,6 +212,28 @@ def test_clex_begins_with_the_other_weights_as_they_are_and_as_ntk_scaling():
     for length in (16, 40):
         tokens = TOKENS[:, :length]
         torch.testing.assert_close(moved(tokens), started(tokens), rtol=1e-4, atol=1e-5)
+
+
+def test_pope_begins_at_angle_0_and_no_decay_draws_it_there():
+    plain, polar = Model(tiny.CONFIG), Model(replace(tiny.CONFIG, variant=Variant.parse("pope")))
+    plain.initialise(3)
+    polar.initialise(3)
+    weights = dict(polar.named_parameters())
+    assert all(torch.equal(weights[name], weight) for name, weight in plain.named_parameters())
+    phases = {name: weight for name, weight in weights.items() if name.endswith(PHASE)}
+    assert len(phases) == 2
+    for name, phase in phases.items():
+        assert phase.shape == (2, 8)
+        assert not phase.any()
+        assert not is_decayed(name, phase)
+
+
+def test_queries_and_keys_of_pope_are_twice_as_large_and_said_to_be():
+    built = tiny.model("softmax:position=pope-none", kv_heads=1)
+    seen = []
+    built.hidden(TOKENS, observe=lambda _, query, key, __: seen.append((query.shape, key.shape)))
+    assert seen == [((1, 2, 40, 16), (1, 1, 40, 16)), ((1, 2, 40, 8), (1, 1, 40, 8))]
+    assert [each.head_dim for each in built.config.shapes] == [16, 8]
 
 
 def test_format_1_says_of_a_position_its_base_alone(tmp_path):

@@ -10,7 +10,11 @@ from freeatten_core.positions.alibi import slopes
 from freeatten_core.positions.layout import ROTARY, LayerLayout, Layout
 from freeatten_core.positions.table import POSITIONS
 
-kinds = st.lists(st.sampled_from([*POSITIONS]), min_size=1, max_size=3)
+alone = st.sampled_from([kind for kind, each in POSITIONS.items() if each.doubles]).map(
+    lambda k: [k]
+)
+together = [kind for kind, each in POSITIONS.items() if not each.doubles]
+kinds = alone | st.lists(st.sampled_from(together), min_size=1, max_size=3)
 windows = st.none() | st.integers(1, 1 << 20)
 
 
@@ -87,6 +91,7 @@ REFUSED = {
     "rope@12x": ["the window is '12x'"],
     "rope--none": ["unknown position ''"],
     "none/": ["unknown position ''"],
+    "pope/none": ["pope doubles", "all heads of a layer", "pope-none"],
     "rope@٣": ["the window is '٣'"],
 }
 

@@ -15,6 +15,7 @@ LONG = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
     "fox": "softmax:gate=forget:position=none",
 }
 
@@ -74,6 +75,9 @@ REFUSED = {
     "softmax:position=rope@128-none+ntk": ["ntk changes how far keys are rotated"],
     "clex+yarn": ["yarn changes how far keys are rotated", "as they were trained to be"],
     "softmax:position=yarn+clex-start": ["clex-start changes how far keys are rotated"],
+    "softmax-ls:position=pope": ["pope doubles the size", "length-cosine", "such as dot"],
+    "pope+swap:to=lssa": ["pope doubles the size", "length-cosine"],
+    "pope+ntk": ["ntk changes how far keys are rotated"],
     "softmax:gate=forget+rerope": ["rerope turns far keys in every layer", "no forget gate"],
     "softmax:position=rope/none+rerope": ["rerope turns far keys in every layer and head"],
     "softmax+swap:to=fox": ["swap puts in an attention", "write swap:to=softmax"],
