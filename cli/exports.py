@@ -197,6 +197,7 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 {key: row.get(key) for key in names}
                 | {"length": length}
                 | _numbers(row, index)
+                | _share(result, row, index)
                 | _of_row(row)
                 | _knee(result, row)
                 | _of_run(result)
@@ -215,6 +216,15 @@ def _numbers(row: Mapping[str, Any], index: int) -> dict[str, Any]:
         numbers[f"{key}_low"] = _item(pair, 0)
         numbers[f"{key}_high"] = _item(pair, 1)
     return numbers | {"bits_per_byte": _item(row.get("bits_per_byte"), index)}
+
+
+def _share(result: Mapping[str, Any], row: Mapping[str, Any], index: int) -> dict[str, Any]:
+    if "ceiling" not in result:
+        return {}
+    pair = _item(row.get("ceiling_share_ci95"), index)
+    share = _item(row.get("ceiling_share"), index)
+    ends = {"ceiling_share_low": _item(pair, 0), "ceiling_share_high": _item(pair, 1)}
+    return {"ceiling_share": share} | ends
 
 
 def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,9 +63,8 @@ def test_make_alone_lists_every_task():
 def test_make_gpu_compiles_the_kernels_and_takes_slow_tests_too():
     recipe = MAKEFILE.split("\ngpu:")[1].split("\n\n")[0]
     assert "torch.cuda.is_available()" in recipe
-    assert (
-        'env -u TRITON_INTERPRET $(BIN)pytest -n 8 --maxprocesses 8 -m "slow or not slow"' in recipe
-    )
+    pytest_of_eight = "$(BIN)pytest -n 8 --maxprocesses 8"
+    assert f'env -u TRITON_INTERPRET {pytest_of_eight} -m "slow or not slow"' in recipe
 
 
 def test_hooks_are_the_ruff_of_the_environment_and_fetch_nothing():

@@ -27,7 +27,7 @@ from ..options import (
 from ..outputs import deliver, refuse_failed
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from freeatten_core.data.packages import Package
     from freeatten_core.measures.comparison import Comparison, Request
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["compare"]
 
 MEASURING = (
-    *("len_", "checkpoint", "restart", "text", "texts", "seed", "device", "dtype", "control"),
+    *("len_", "checkpoint", "ceiling", "restart", "text", "texts", "seed", "device", "dtype"),
+    "control",
 )
 """Parameters of `compare` that say what to measure, and so nothing of what is stored."""
 CUBE = "cube"
@@ -68,6 +69,12 @@ AnyCheckpoints = Annotated[
         "transformers too, or a .gguf file; can be repeated."
     ),
 ]
+Ceiling = Annotated[
+    str | None,
+    typer.Option(
+        help="A checkpoint trained at a longer length: what share of its gain do the rows reach?"
+    ),
+]
 Restart = Annotated[
     int | None,
     typer.Option(
@@ -88,6 +95,7 @@ def compare(
         str | None, typer.Option(help="Shipped variants, such as softmax+yarn,lssar:p=15; or cube.")
     ] = None,
     checkpoint: AnyCheckpoints = None,
+    ceiling: Ceiling = None,
     restart: Restart = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
@@ -131,7 +139,7 @@ def compare(
             "dtype": dtype,
             "control": control,
         }
-        options["by_position"] = by_position
+        options |= {"by_position": by_position, "ceiling": ceiling}
         _measure(partial(_request, rows, len_, asked, **options), device, give, quiet=quiet)
 
 
@@ -326,15 +334,25 @@ def _request(
     len_: str,
     asked: str | None,
     text: str,
+    ceiling: str | None,
     **rest: Any,
 ) -> Request:
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.comparison import Request
+    from freeatten_core.measures.request import check_ceiling
+    from freeatten_core.models.rows import load_rows
 
     rows = load()
+    above = None if ceiling is None else load_rows([], [ceiling])[0]
+    rows = [row for row in rows if above is None or row.folder != above.folder]
+    lengths = _lengths(len_, asked, rows)
+    if above is not None:
+        check_ceiling(above, rows, lengths)
+        rows.append(above)
     return Request(
         rows=rows,
-        lengths=_lengths(len_, asked, rows),
+        ceiling=above,
+        lengths=lengths,
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         command=command_line(),
@@ -356,9 +374,10 @@ def _run(request: Request, console: Console) -> Comparison:
 
 
 def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.text import Text
 
+    from ..terminal.ceiling import share_table
     from ..terminal.chart import loss_chart, position_chart
     from ..terminal.tables import comparison_view
 
@@ -366,7 +385,9 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     charts = [loss_chart(result, console.width)]
     if by_position:
         charts.append(position_chart(result, console.width))
-    chart = Text.from_ansi("\n\n".join(charts))
+    chart: RenderableType = Text.from_ansi("\n\n".join(charts))
+    if "ceiling" in result:
+        chart = Group(chart, Text(""), share_table(result, console.width))
     view = comparison_view(result, console.width, chart=chart, by_position=by_position)
     console.print(view)
 

@@ -251,8 +251,9 @@ def trained_note(panel: Panel, length: int, look: Look, *, declared: bool = Fals
 
 
 def panel_domains(
-    panels: int, space: Space, stacked: bool, *, labels: bool = True, below: bool = False
+    panels: int, space: Space, stacked: bool, *, labels: bool = True, below: int = 0
 ) -> list[tuple[Any, Any]]:
+    """Domains of panels side by side or stacked, and below them of rows of their own."""
     columns, rows = (1, panels) if stacked else (panels, 1 + below)
     return grid_domains(columns, rows, space, labels=labels)
 

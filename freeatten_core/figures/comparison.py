@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from freeatten_core.results.format import (
     Entry,
@@ -42,14 +42,14 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .lines import Line, end_labels, length_lines, missing_note, space_for
+from .ceiling import share_panel, share_part
+from .lines import Line, Part, end_labels, length_lines, missing_note, space_for
 from .styles import markup, row_labels, row_styles
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
-    "Part",
     "comparison_figure",
     "comparison_subtitle",
     "comparison_title",
@@ -77,6 +77,8 @@ def comparison_figure(
         stacked: Δ below the loss, for narrow pages.
         labels: names at the ends of the lines; without, the page must have a legend.
         by_position: the loss at each position too, in a panel below; not stacked.
+
+    The share of the ceiling's gain, where the result has one, is in a panel below; not stacked.
     """
     look = look_of(theme)
     rows: Sequence[Entry] = result["variants"]
@@ -85,7 +87,9 @@ def comparison_figure(
     position_lines = _position_lines(result) if by_position else []
     columns = 1 if stacked or not delta else 2
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
-    domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=by_position)
+    shares = "ceiling" in result and not stacked
+    below = by_position + shares
+    domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=below)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
     words = LOSS_WORDS[compared_key(result)]
     loss_panel = space.fit(_loss_panel(lines, _guesses(result), words, axis, *domains[0]))
@@ -94,7 +98,11 @@ def comparison_figure(
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         parts.append(_delta_part(result, delta_lines, panel, look, labels))
     if by_position:
-        parts.append(_position_part(result, position_lines, space, look, "3", domains[-1][1]))
+        domain = domains[columns][1]
+        parts.append(_position_part(result, position_lines, space, look, "3", domain))
+    if shares:
+        panel = space.fit(share_panel(result, "4", (0.0, 1.0), domains[-1][1]))
+        parts.append(share_part(result, panel, look))
     return panel_figure(
         [panel for part in parts for panel in part.panels],
         [trace for part in parts for trace in part.traces],
@@ -107,15 +115,6 @@ def comparison_figure(
         stacked=stacked,
         labels=labels,
     )
-
-
-class Part(NamedTuple):
-    """What a panel brings into the figure."""
-
-    panels: list[Panel]
-    traces: list[Element]
-    shapes: list[Element]
-    notes: list[Element]
 
 
 def _loss_part(

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from freeatten_core.results.format import (
     Entry,
@@ -23,6 +24,7 @@ from .styles import Style, row_labels, row_styles
 
 __all__ = [
     "Line",
+    "Part",
     "end_labels",
     "interval_list",
     "label_height",
@@ -101,6 +103,15 @@ class Line:
                 "color": self.style.color,
             }
         return trace
+
+
+class Part(NamedTuple):
+    """What a panel brings into a figure."""
+
+    panels: list[Panel]
+    traces: list[Element]
+    shapes: list[Element]
+    notes: list[Element]
 
 
 def _bars(value: float | None, interval: Interval) -> tuple[float, float] | None:

@@ -19,6 +19,7 @@ from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.models.transformers_model import CausalModel, modified
+from freeatten_core.results.ceiling import with_shares
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import judged, judged_at
@@ -111,6 +112,8 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
     if request.by_position:
         result["positions"] = position_edges(max(request.lengths))
     result["variants"] = rows.entries
+    if request.ceiling is not None and stopped is None:
+        result = with_shares(result, request.ceiling.source)
     done = Comparison(json_ready(result), rows.losses)
     if stopped is not None:
         raise InterruptedComparison(done) from stopped

@@ -377,11 +377,7 @@ def _scorer(
 
 
 def _summarise(request: CopyRequest, row: Row | CausalRow, copies: Copies) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "variant": row.name,
-        "checkpoint": row.source,
-        **row.lengths,
-    }
+    entry = row.facts
     tables = {"gain": copies.gain, "loss": copies.copied, "control": copies.control}
     for name, table in tables.items():
         entry[name], entry[f"{name}_ci95"] = intervals(table)
@@ -393,9 +389,7 @@ def _summarise(request: CopyRequest, row: Row | CausalRow, copies: Copies) -> di
 def _missing(request: CopyRequest, row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be measured."""
     return {
-        "variant": row.name,
-        "checkpoint": row.source,
-        **row.lengths,
+        **row.facts,
         **no_numbers(("gain", "loss", "control"), len(request.lengths)),
         "effective_length": None,
         "gain_by_sample": [],

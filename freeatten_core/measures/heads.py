@@ -241,9 +241,7 @@ def _summarise(
 ) -> dict[str, Any]:
     """An entry from arrays whose first dimension is the text, and whose next is that of `heads`."""
     entry: dict[str, Any] = {
-        "variant": row.name,
-        "checkpoint": row.source,
-        **row.lengths,
+        **row.facts,
         "heads": [_head(place, index, found) for index, place in enumerate(heads)],
         "sink_rate": float(found["sink_rate"].mean()) if "sink_rate" in found else None,
         "uniform_rule": float(found["uniform_rule"].mean()),

@@ -19,12 +19,12 @@ from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.codec import Codec
-from freeatten_core.models.rows import CausalRow, Row
+from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
 
 from .alignment import FITTED_ON, needs_temperatures
 from .scoring import check_swappable
 
-__all__ = ["Control", "Drawn", "Request", "draw_texts"]
+__all__ = ["Control", "Drawn", "Request", "check_ceiling", "draw_texts"]
 
 Control = Literal["restart", "swap"]
 
@@ -44,12 +44,49 @@ class Request:
     dtype: str = "float32"
     control: Control = "restart"
     by_position: bool = False
+    ceiling: Row | None = None
+    """One of the rows, trained at a longer length: how much of its gain do the others reach?"""
     ranks: Ranks = ALONE
     """Each scores its share of the texts, and all have the whole result."""
 
     def has_controls(self, row: Row | CausalRow) -> bool:
         """Whether a row reads more than its restart, which S and W are about."""
         return max(self.lengths) > row.restart_length
+
+
+def check_ceiling(ceiling: Row, rows: Sequence[Row | CausalRow], lengths: Sequence[int]) -> None:
+    """Whether rows can be measured by what a model gains that was trained at a longer length.
+
+    Args:
+        rows: without it.
+
+    Raises:
+        UsageError: models of others, other tokenizers, or a training length that is not among the
+            lengths or no longer than that of a row.
+    """
+    name, trained = ceiling.source, ceiling.restart_length
+    others = [row.source for row in rows if isinstance(row, CausalRow)]
+    if others:
+        raise UsageError(
+            f"--ceiling {name}: nothing tells what {others[0]} was trained on, and the share is of "
+            "the gain from there on; compare models of this project"
+        )
+    if len(tokenizers_of([ceiling, *rows])) > 1:
+        raise UsageError(
+            f"--ceiling {name}: its tokenizer is not that of every row, so nats per token cannot "
+            "be compared; train it on the same text (freeatten train --corpus)"
+        )
+    longest = max(row.restart_length for row in rows)
+    if trained <= longest:
+        raise UsageError(
+            f"--ceiling {name} was trained at {trained:,} tokens, a row at {longest:,}; the "
+            "ceiling's training must be longer"
+        )
+    if trained not in lengths:
+        raise UsageError(
+            f"--ceiling {name} was trained at {trained:,} tokens, which are not among the lengths; "
+            f"ask for them: --len {','.join(str(each) for each in sorted({*lengths, trained}))}"
+        )
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def row_entry(
     size = _scored_bytes(row, scored)
     bits = [None if size is None else each / (math.log(2) * size) for each in nats]
     entry = {
-        **_facts(row),
+        **row.facts,
         "uniform_loss": math.log(row.vocab_size),
         "loss": loss,
         "ci95": ci95,
@@ -73,7 +73,7 @@ def row_entry(
 def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be scored: no number."""
     entry = {
-        **_facts(row),
+        **row.facts,
         "uniform_loss": math.log(row.vocab_size),
         **no_numbers(("loss", "delta"), len(request.lengths)),
         "bits_per_byte": [None] * len(request.lengths),
@@ -90,12 +90,6 @@ def missing_entry(request: Request, row: Row | CausalRow) -> dict[str, Any]:
         entry["loss_by_position"] = [None] * len(positions)
         entry |= {"knee": None, "knee_ci95": [None, None]}
     return entry
-
-
-def _facts(row: Row | CausalRow) -> dict[str, Any]:
-    """What is known of a row before it is scored."""
-    form = {} if row.form is None else {"form": row.form}
-    return {"variant": row.name, "checkpoint": row.source, **row.lengths, **form}
 
 
 def _counted_nats(losses: NDArray[np.float32], texts: Sequence[Text]) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -98,6 +99,11 @@ class Row:
         """What its entry of a result says of lengths."""
         return {"train_length": self.restart_length}
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its entry of a result says of it before it is measured."""
+        return _facts(self)
+
 
 @dataclass(frozen=True)
 class CausalRow:
@@ -147,6 +153,16 @@ class CausalRow:
             "restart_length": self.restart_length,
             "declared_length": self.model.declared_length,
         }
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its entry of a result says of it before it is measured."""
+        return _facts(self)
+
+
+def _facts(row: Row | CausalRow) -> dict[str, Any]:
+    form = {} if row.form is None else {"form": row.form}
+    return {"variant": row.name, "checkpoint": row.source, **row.lengths, **form}
 
 
 def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:

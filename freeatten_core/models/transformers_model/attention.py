@@ -235,7 +235,8 @@ def _in_panels(
 ) -> Tensor:
     """Output (B, H, L, width of a value); key and value have as many heads as the call's query."""
     query, length = call.query, key.shape[2]
-    rows = max(1, min(PANEL_ROWS, SCORES // (query.shape[0] * query.shape[1] * length)))
+    keys = min(length, window + PANEL_ROWS)
+    rows = max(1, min(PANEL_ROWS, SCORES // (query.shape[0] * query.shape[1] * keys)))
     mixed = query.new_empty(*query.shape[:3], value.shape[-1])
     for start in range(0, length, rows):
         end = min(start + rows, length)

@@ -80,7 +80,8 @@ class CausalModel:
         if self.device == device and next(self.network.parameters()).dtype == dtype:
             return self
         network, body = copy.deepcopy((self.network, self.body))
-        return replace(self, network=network.to(device, dtype), body=body)
+        _move(network, device, dtype)
+        return replace(self, network=network, body=body)
 
     @property
     def train_length(self) -> None:
@@ -210,3 +211,13 @@ class CausalModel:
         read = tokens.clone()
         read[:, : len(prefix)] = torch.tensor(prefix, dtype=tokens.dtype, device=tokens.device)
         return read
+
+
+def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Parameters there and in that type. Buffers keep theirs, as where the library loads a model in
+    bfloat16: rotary frequencies rounded to it turn the token at 8,192 by radians too much."""
+    buffers = dict(network.named_buffers())
+    network.to(device, dtype)
+    for name, values in buffers.items():
+        place, _, own = name.rpartition(".")
+        setattr(network.get_submodule(place), own, values.to(device))

@@ -148,6 +148,18 @@ def test_a_window_is_the_windows_of_the_library(folders, models):
     torch.testing.assert_close(found, own_losses(other), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", causal.ARCHITECTURES)
+def test_in_bfloat16_a_model_is_as_the_library_loads_it(name, folders, models):
+    moved = models[name].on(torch.device("cpu"), torch.bfloat16)
+    own = transformers.AutoModelForCausalLM.from_pretrained(folders[name], dtype=torch.bfloat16)
+    for key, values in own.state_dict(keep_vars=True).items():
+        assert moved.network.state_dict()[key].dtype == values.dtype, key
+    for key, values in own.named_buffers():
+        found = moved.network.get_buffer(key)
+        torch.testing.assert_close(found.to(values.dtype), values, rtol=0, atol=0, msg=key)
+    assert torch.isfinite(moved.token_losses(TOKENS, TARGETS)).all()
+
+
 def test_two_threads_share_a_model_and_each_has_its_window(models):
     plain, windowed = models["llama"], models["llama"].with_window(4)
     wanted = [model.token_losses(TOKENS, TARGETS) for model in (plain, windowed)] * 8

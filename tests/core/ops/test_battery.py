@@ -203,7 +203,7 @@ def test_inputs_may_lie_in_any_order_in_memory(computes, variant):
 def test_one_key_shared_without_memory_of_its_own(computes, variant):
     query, *others = computes.inputs(Call(6, 6, 16, 16))[0]
     key, value = (x[:, :1, :1].expand(-1, 2, 6, -1) for x in others)
-    sums = torch.ones(6, 1)
+    sums = value.new_ones(6, 1)
     if not stages(variant).sums_to_one:
         sums = computes.attend(query, key, torch.ones_like(value), variant)
     torch.testing.assert_close(computes.attend(query, key, value, variant), value * sums)

@@ -1,0 +1,71 @@
+"""The panel of a comparison that shows what share of the ceiling's gain rows reach."""
+
+from __future__ import annotations
+
+from freeatten_core.results.ceiling import share_lengths
+from freeatten_core.results.format import Result, count, percent_range, scaled
+
+from .canvas import Element, Look, Panel, length_axis, padded
+from .lines import Line, Part, end_labels, missing_note
+from .styles import markup, row_labels, row_styles
+
+__all__ = ["share_panel", "share_part"]
+
+LEAST, MOST = -50.0, 150.0
+"""% that the axis reaches to at most; rows that break lie far below."""
+
+
+def share_panel(
+    result: Result, key: str, x_domain: tuple[float, float], y_domain: tuple[float, float]
+) -> Panel:
+    """Its axes: % by length, from 0 or the least to 100 or the most."""
+    ceiling, lengths = result["ceiling"], share_lengths(result)
+    found = [value for line in _lines(result) for value in line.values(reach=20)]
+    values = [min(max(value, LEAST), MOST) for value in found]
+    return Panel(
+        key,
+        x_domain,
+        y_domain,
+        f"<b>Share of the ceiling</b>: the gain since 1× by that of {markup(ceiling['checkpoint'])}"
+        f", trained at {count(ceiling['train_length'])} tokens; 100: as much",
+        length_axis(lengths),
+        {
+            "range": padded([*values, 0.0, 100.0]),
+            "title": {"text": "share (%)"},
+            "zeroline": True,
+            "zerolinewidth": 1.5,
+        },
+    )
+
+
+def share_part(result: Result, panel: Panel, look: Look) -> Part:
+    """Lines with labels, and the ceiling at 100."""
+    lines = _lines(result)
+    notes = end_labels(panel, lines, 0, sign=False) + missing_note(panel, lines)
+    return Part([panel], [line.trace(panel) for line in lines], [_mark(panel, look)], notes)
+
+
+def _lines(result: Result) -> list[Line]:
+    rows, lengths = result["variants"], share_lengths(result)
+    places = [result["lengths"].index(length) for length in lengths]
+    found = []
+    for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
+        if "ceiling_share" not in row:
+            continue
+        shares = [row["ceiling_share"][at] for at in places]
+        bounds = [row["ceiling_share_ci95"][at] for at in places]
+        hover = [
+            f"{label}<br>{count(length)} tokens: {percent_range(share, pair)} % of the ceiling"
+            for length, share, pair in zip(lengths, shares, bounds, strict=True)
+        ]
+        values = [None if share is None else 100 * share for share in shares]
+        found.append(
+            Line(label, style, lengths, values, [scaled(each, 100) for each in bounds], hover)
+        )
+    return found
+
+
+def _mark(panel: Panel, look: Look) -> Element:
+    place = {"xref": f"x{panel.key} domain", "yref": f"y{panel.key}", "x0": 0, "x1": 1}
+    line = {"color": look.soft, "dash": "dot", "width": 1.3}
+    return {"type": "line", **place, "y0": 100, "y1": 100, "line": line, "layer": "below"}

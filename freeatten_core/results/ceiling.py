@@ -1,0 +1,132 @@
+"""How much of what a longer training gains from more context a row gains without it.
+
+The ceiling is a model that was trained at a longer length, best the row's own. A gain is the loss
+at 1× (the row's training length) minus that at a longer length, on the same tokens; the share is
+the row's gain by the ceiling's, 1 where the row gains as much as if it had been trained there. It
+stands beside S and W and does not replace them: a window, too, gains from fewer beginnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .format import Entry, Interval, Result, percent_range, row_names
+from .intervals import resampled
+from .markdown import heading, table
+
+__all__ = [
+    "CEILING_RULE",
+    "ceiling_entry",
+    "share_lengths",
+    "share_table",
+    "share_text",
+    "with_shares",
+]
+
+CEILING_RULE = (
+    "share of the ceiling: the row's gain from more context (its loss at 1× minus that here) by "
+    "the gain of a model that was trained at a longer length, on the same tokens; none beyond that "
+    "length, and where that model gains nothing"
+)
+
+Values = NDArray[np.float64]
+
+
+def with_shares(result: Result, ceiling: str) -> dict[str, Any]:
+    """A result whose rows have `ceiling_share` and `ceiling_share_ci95`, and which names its
+    `ceiling`.
+
+    Args:
+        ceiling: the checkpoint of the row that is the ceiling; it is measured with the others.
+    """
+    own = next(row for row in result["variants"] if row["checkpoint"] == ceiling)
+    facts = {key: own[key] for key in ("variant", "checkpoint", "train_length")}
+    rows = [
+        row if row is own else {**row, **ceiling_entry(row, own, result["lengths"])}
+        for row in result["variants"]
+    ]
+    return {**result, "ceiling": facts, "variants": rows}
+
+
+def ceiling_entry(row: Entry, ceiling: Entry, lengths: Sequence[int]) -> dict[str, Any]:
+    """The share at every length, and its interval over texts where there are losses of each.
+
+    Args:
+        row: an entry of a result's `variants`.
+        ceiling: another, of the same texts.
+        lengths: tokens, rising; the row's training length among them.
+
+    Returns:
+        `ceiling_share`, None up to 1×, beyond the ceiling's training length, where it gains
+        nothing, and where a loss is missing; `ceiling_share_ci95`, the 2.5 and 97.5 percentiles
+        of 1,000 draws of the texts, [None, None] where there is none.
+    """
+    start, nothing = lengths.index(row["train_length"]), [None, None]
+    shares: list[float | None] = [None] * len(lengths)
+    bounds: list[list[float | None]] = [list(nothing) for _ in lengths]
+    for index, length in enumerate(lengths):
+        if not row["train_length"] < length <= ceiling["train_length"]:
+            continue
+        shares[index] = _share(row["loss"], ceiling["loss"], start, index)
+        texts = [each.get("loss_by_text") or [] for each in (row, ceiling)]
+        if shares[index] is not None and len(texts[0]) == len(texts[1]) > 1:
+            gains = [np.array(each, float) for each in texts]
+            bounds[index] = _bounds(*(each[:, start] - each[:, index] for each in gains))
+    return {"ceiling_share": shares, "ceiling_share_ci95": bounds}
+
+
+def _share(
+    losses: Sequence[float | None], ceiling: Sequence[float | None], start: int, index: int
+) -> float | None:
+    needed = [each for row in (losses, ceiling) for each in (row[start], row[index])]
+    known = [value for value in needed if value is not None]
+    if len(known) < len(needed):
+        return None
+    first, last, ceiling_first, ceiling_last = known
+    gain = ceiling_first - ceiling_last
+    return (first - last) / gain if gain > 0 else None
+
+
+def _bounds(gain: Values, ceiling: Values) -> list[float | None]:
+    """Of a ratio of means over texts; none where the ceiling gains nothing in a draw."""
+    draws = resampled(len(gain))
+    below = ceiling[draws].mean(axis=1)
+    if not np.isfinite(gain).all() or not (below > 0).all():
+        return [None, None]
+    low, high = np.percentile(gain[draws].mean(axis=1) / below, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def share_lengths(result: Result) -> list[int]:
+    """The lengths that a row can have a share at."""
+    return [
+        length
+        for length in result["lengths"]
+        if result["train_length"] < length <= result["ceiling"]["train_length"]
+    ]
+
+
+def share_text(value: float | None, interval: Interval) -> str:
+    """`43.0 (38–48)`, in %."""
+    return percent_range(value, interval).replace("-", "−")
+
+
+def share_table(result: Result) -> str:
+    """% of the ceiling's gain, variant × length, in Markdown."""
+    places = [result["lengths"].index(length) for length in share_lengths(result)]
+    return table(
+        ["share of the ceiling, %", *(heading(result, result["lengths"][at]) for at in places)],
+        [
+            [f"`{name}`", *(share_text(*_shares(row)[at]) for at in places)]
+            for name, row in zip(row_names(result["variants"]), result["variants"], strict=True)
+            if "ceiling_share" in row
+        ],
+    )
+
+
+def _shares(row: Entry) -> list[tuple[float | None, Interval]]:
+    return list(zip(row["ceiling_share"], row["ceiling_share_ci95"], strict=True))
