@@ -245,15 +245,14 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
     """`retrieve-copy-light.png` and the like."""
-    from freeatten_core.figures.retrieval import copy_figure, task_figure
+    from freeatten_core.figures.retrieval import retrieval_figure
 
     from ..exports import save_page_picture
 
     for name, result in results.items():
-        make = copy_figure if result["task"] == "copy" else task_figure
         for theme in ("light", "dark"):
             picture = folder / f"{name.replace('/', '-')}-{theme}.png"
-            save_page_picture(make(result, theme=theme), picture)
+            save_page_picture(retrieval_figure(result, theme=theme), picture)
 
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:

@@ -62,6 +62,8 @@ class LayerCapture:
     """What the layer's scores were given, a row a head; its decay is (1, H, L)."""
     window: int | None = None
     """A row sees at most this many keys, its own included."""
+    stride: int = 1
+    """It sees every so many-th of them, from its own on."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -70,7 +72,8 @@ class LayerCapture:
 
     def visible_count(self, start: int, stop: int) -> Tensor:
         """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
-        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        in_window = torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        return (in_window - 1) // self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,8 @@ class _Keeper:
             query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window)
+        seen = reading.terms, reading.window, reading.stride
+        kept = LayerCapture(query[0], key[0], None, *seen)
         if not self.with_statistics:
             return kept
         return replace(kept, rows=_statistics(kept, reading.computed, self.meter))

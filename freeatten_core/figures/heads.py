@@ -33,6 +33,7 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
+from .cells import HURTING, cells
 from .lines import Line, end_labels, space_for
 from .styles import markup, row_labels, row_styles, style_of
 
@@ -49,7 +50,6 @@ __all__ = [
 ]
 
 _WIDTH = 1280
-_SHADES = "rgba(213,94,0,0)", "rgba(213,94,0,0.75)"
 _LOG_N = "even spread: log N"
 
 
@@ -207,9 +207,9 @@ def heads_figure(
     far = {row["variant"]: row for row in seen["variants"]}
     panels, traces = [], []
     for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
-        cells = _far_cells(far[row["variant"]]), change_cells(row)
+        drawn = _far_cells(far[row["variant"]]), change_cells(row)
         headings = f"<b>{label}</b><br>weight on far tokens", "loss when they are hidden"
-        for line, (heading, found) in enumerate(zip(headings, cells, strict=True)):
+        for line, (heading, found) in enumerate(zip(headings, drawn, strict=True)):
             key = index + line * len(rows)
             domain = _cell_domain(index, len(rows), line)
             panels.append(head_panel(str(key + 1) if key else "", domain, row, heading))
@@ -269,27 +269,12 @@ def head_cells(
 ) -> Element:
     heads = 1 + max(head["head"] for head in row["heads"])
 
-    def in_layers(cells: Sequence[Any]) -> list[list[Any]]:
-        return [list(cells[at : at + heads]) for at in range(0, len(cells), heads)]
+    def in_layers(flat: Sequence[Any]) -> list[list[Any]]:
+        return [list(flat[at : at + heads]) for at in range(0, len(flat), heads)]
 
     names = [f"layer and head {head_name(head)}: " for head in row["heads"]]
-    return {
-        "type": "heatmap",
-        "z": in_layers(strength),
-        "text": in_layers(texts),
-        "hovertext": in_layers([name + text for name, text in zip(names, texts, strict=True)]),
-        "hoverinfo": "text",
-        "texttemplate": "%{text}",
-        "textfont": {"color": look.text, "size": 12},
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": [[0, _SHADES[0]], [1, _SHADES[1]]],
-        "showscale": False,
-        "xgap": 2,
-        "ygap": 2,
-        "xaxis": f"x{panel.key}",
-        "yaxis": f"y{panel.key}",
-    }
+    hover = [name + text for name, text in zip(names, texts, strict=True)]
+    return cells(panel, in_layers(strength), in_layers(texts), in_layers(hover), HURTING, look)
 
 
 # What the figures share

@@ -58,6 +58,13 @@ STYLES: Mapping[str, Style] = {
     "softmax:gate=forget:position=none": Style(
         "Forgetting attention (FoX)", "#3f8fb5", "longdashdot", "star", "☆"
     ),
+    "softmax:scale=log-n": Style("SSMax", "#c4823f", "dash", "pentagon", "◈"),
+    "softmax:scale=log-n-bias": Style("SSMax with bias", "#a5672f", "dot", "square-open", "□"),
+    "softmax:dilate=64:position=none": Style("RegularGPT", "#7d8a4a", "longdash", "cross", "+"),
+    "off-by-one:sink=learned": Style("Softmax + sink", "#b35f3f", "dash", "diamond-open", "◇"),
+    "entmax15:scale=adaptive:position=alibi/none": Style(
+        "ASEntmax", "#4f7fa0", "dashdot", "star", "☆"
+    ),
 }
 
 _OTHER_COLOR = "#8c6d8c"

@@ -162,7 +162,8 @@ def _check_request(request: AblateRequest) -> None:
         if not row.variant.setting.is_rotary:
             raise UsageError(
                 f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
-                "forget none; take a row whose name has no position and no gate"
+                "learn nothing of scores; take a row whose name has no position, gate, scale or "
+                "sink"
             )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         UsageError: no document is long enough, or there is not enough memory, with the numbers.
         InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
-    watch = _of_all_ranks(watch or Watch(), request.ranks.count)
+    watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
     drawn = draw_texts(request)
     check_fits(request, drawn)
@@ -205,11 +205,6 @@ def _scored(
         losses = joined(parts)
         watch.row(row_entry(request, row, texts, losses), len(losses.restart), len(texts))
     return losses
-
-
-def _of_all_ranks(watch: Watch, count: int) -> Watch:
-    """Told of one rank's share as if all were equally far."""
-    return replace(watch, advance=lambda cost: watch.advance(cost * count))
 
 
 def _over_texts(

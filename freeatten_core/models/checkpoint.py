@@ -89,8 +89,9 @@ class Checkpoint:
 
     @property
     def layers(self) -> Mapping[int, LayerShape]:
-        """All of them, by number."""
-        return dict(enumerate(self.config.shapes))
+        """All of them, by number; of shared layers every pass that the training length takes."""
+        shapes, passes = self.config.shapes, self.config.passes(self.config.train_length)
+        return {number: shapes[layer] for number, (layer, _) in enumerate(passes)}
 
     @property
     def maps_refused(self) -> None:

@@ -43,6 +43,14 @@ class ModelConfig:
     """Of every layer and head; None for those that the variant's name gives."""
 
     def __post_init__(self) -> None:
+        dilate = self.variant.setting.dilate
+        if dilate is not None and not dilate.is_shared:
+            depth = dilate.depth(self.train_length)
+            if self.layers % depth:
+                raise UsageError(
+                    f"{self.variant} goes {depth} deep at {self.train_length} tokens; its layers "
+                    f"must be a multiple of that, and are {self.layers}"
+                )
         shared = self.heads // self.kv_heads
         for each in self.positions:
             turned = each.rotations
@@ -60,6 +68,20 @@ class ModelConfig:
             return named
         pairs = zip(named, self.slopes, strict=True)
         return tuple(replace(layer, slopes=slopes) for layer, slopes in pairs)
+
+    def passes(self, length: int) -> list[tuple[int, int]]:
+        """The blocks that a text goes through, in order, each with its stride: 1, except of dilated
+        layers, which are as deep as a text of the training length needs, or a longer one."""
+        dilate = self.variant.setting.dilate
+        if dilate is None:
+            return [(layer, 1) for layer in range(self.layers)]
+        if dilate.is_shared:
+            depth = dilate.depth(max(length, self.train_length))
+            found = [(layer, at) for at in range(depth) for layer in range(self.layers)]
+        else:
+            thick = self.layers // dilate.depth(self.train_length)
+            found = [(layer, layer // thick) for layer in range(self.layers)]
+        return [(layer, dilate.keys**at) for layer, at in found]
 
     @property
     def head_dim(self) -> int:

@@ -28,6 +28,9 @@ class Reading:
     """A row sees at most this many keys, its own included; None for all before it."""
     terms: ScoreTerms = NO_TERMS
     """What else its scores are given, a row a head."""
+    stride: int = 1
+    """Of the keys in its window a row sees every so many-th, from its own on; by the terms the
+    others have a weight of 0."""
 
 
 Observe = Callable[[int, Tensor, Tensor, Reading], None]

@@ -75,7 +75,7 @@ def angles_at_rest(
     if kind == "clex" and learned is not None:
         position = torch.arange(length, dtype=torch.float64, device=device)
         stretch = clex.stretch_of(length, rope.train_length)
-        return angle_table(position, learned.frequencies(rope.base, stretch)[-1])
+        return angle_table(position, learned.frequencies(rope.base, stretch)[-1].to(device))
     return rope.table(length, device)
 
 

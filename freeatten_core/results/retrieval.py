@@ -23,6 +23,7 @@ __all__ = [
     "control_table",
     "distance_table",
     "gain_table",
+    "longest_at",
     "retrieval_provenance",
     "retrieval_reading",
     "retrieval_samples",
@@ -66,11 +67,17 @@ def accuracy_table(result: Result) -> str:
 def distance_table(result: Result) -> str:
     """The same at the longest length, by how far back the pair is."""
     edges = [f"≤ {count(edge)}" for edge in result["distances"]]
+    at = longest_at(result)
     rows = [
-        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"])]
+        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"][at])]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
+
+
+def longest_at(result: Result) -> int:
+    """Which of the lengths is the longest."""
+    return max(range(len(result["lengths"])), key=result["lengths"].__getitem__)
 
 
 def retrieval_provenance(result: Result) -> str:

@@ -10,7 +10,6 @@ from freeatten_core.basics.assets import assets
 
 from .cube import comparison
 from .format import Result
-from .shares import with_wilson
 from .verdicts import upgraded
 
 __all__ = ["stored_comparisons", "stored_results"]
@@ -33,7 +32,7 @@ def stored_comparisons() -> dict[str, Result]:
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`, in today's schemas."""
     found = {
-        path.stem: with_wilson(json.loads(path.read_text(encoding="utf-8")))
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
     }
     return {

@@ -16,6 +16,7 @@ from freeatten_core.variants.stages import OwnFunctionName, Stages
 
 from .batches import BatchSource
 from .gradients import FreshGradients, RankGradients, ReplayedGradients, compiled_attention
+from .sharding import ShardedGradients
 from .standings import Standings
 
 __all__ = ["Objective", "compiled_loss", "plain_loss"]
@@ -32,24 +33,38 @@ class Objective:
         seed: of what positions draw.
         parts: of a batch, computed one after another.
         ranks: whose mean is the loss of the batch.
+        shard_on: the device that a part of the model goes to, if it is to be spread over the ranks.
     """
 
     def __init__(
-        self, model: Model, source: BatchSource, seed: int, parts: int = 1, ranks: Ranks = ALONE
+        self,
+        model: Model,
+        source: BatchSource,
+        seed: int,
+        parts: int = 1,
+        ranks: Ranks = ALONE,
+        shard_on: torch.device | None = None,
     ) -> None:
         self._source, self._ranks = source, ranks
-        self._standings = Standings(model, seed)
+        self._standings = Standings(model, seed, shard_on or model.embedding.weight.device)
         on_gpu = model.embedding.weight.is_cuda
         # one's own function may read values back, which neither a compiler nor a graph can
-        plain = not on_gpu or isinstance(model.config.variant.computes, OwnFunctionName)
-        kind = plain_loss if plain else compiled_loss
-        self.loss = kind(model, source, self._standings)
+        own = isinstance(model.config.variant.computes, OwnFunctionName)
+        plain = own or not on_gpu
+        sharded_on_gpu = shard_on is not None and shard_on.type == "cuda" and not own
+        self.loss = (
+            plain_loss(model, source, self._standings, in_bfloat16=sharded_on_gpu)
+            if plain
+            else compiled_loss(model, source, self._standings)
+        )
         self._gradients: FreshGradients
-        if ranks.count > 1:
+        if shard_on is not None:
+            self._gradients = ShardedGradients(self.loss, model, ranks, shard_on, parts)
+        elif ranks.count > 1:
             self._gradients = RankGradients(self.loss, model, ranks, parts)
         else:
-            made = FreshGradients if plain else ReplayedGradients
-            self._gradients = made(self.loss, list(model.parameters()), parts)
+            kind = FreshGradients if plain else ReplayedGradients
+            self._gradients = kind(self.loss, list(model.parameters()), parts)
 
     def gradients(self, step: int) -> Tensor:
         """A step's loss in the shard, (); the gradients in `.grad` are those of the batch."""
@@ -59,18 +74,20 @@ class Objective:
     def validation(self) -> float:
         """Mean nats per token over the fixed validation windows."""
         self._standings.rest()
-        # under grad mode, so that a compiled loss is not compiled a second time
-        losses = [self.loss(batch).detach() for batch in self._source.validation()]
+        losses = [self._gradients.value(batch) for batch in self._source.validation()]
         return float(self._ranks.mean(torch.stack(losses).mean()))
 
 
-def plain_loss(model: Model, source: BatchSource, standings: Standings) -> Loss:
-    """As the model is, on any device."""
+def plain_loss(
+    model: Model, source: BatchSource, standings: Standings, *, in_bfloat16: bool = False
+) -> Loss:
+    """As the model is, on any device; on CUDA in bfloat16 with float32 weights if asked for."""
 
     def loss(drawn: Tensor) -> Tensor:
         tokens, targets = source.split(drawn)
-        hidden = model.hidden(tokens, places=standings.places())
-        return model.losses_of(hidden, targets)[targets != UNSCORED].mean()
+        with torch.autocast("cuda", torch.bfloat16, enabled=in_bfloat16):
+            hidden = model.hidden(tokens, places=standings.places())
+            return model.losses_of(hidden, targets)[targets != UNSCORED].mean()
 
     return loss
 

@@ -24,8 +24,8 @@ class Standings:
     They depend on the seed and the step alone.
     """
 
-    def __init__(self, model: Model, seed: int) -> None:
-        device, length = model.embedding.weight.device, model.config.train_length
+    def __init__(self, model: Model, seed: int, device: torch.device) -> None:
+        length = model.config.train_length
         self._model, self._seed, self._length = model, seed, length
         self._resting = model.places(length, device)
         kinds = model.config.variant.setting.position.kinds

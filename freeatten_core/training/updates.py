@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -12,6 +10,8 @@ from freeatten_core.models.decoder import Model, is_decayed
 from .recipe import Recipe
 
 __all__ = ["Updates"]
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Updates:
@@ -43,21 +43,20 @@ class Updates:
         self._optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and moments, by names that `restore` knows."""
+        """Weights and moments by their names, to be saved or to be filled.
+
+        Moments are there after the first step, or `go_on`.
+        """
         found: dict[str, Tensor] = {}
         for name, weight in self._model.named_parameters():
-            found[f"weight.{name}"] = weight.detach().contiguous()
-            for key, value in self._optimizer.state[weight].items():
-                found[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
+            found[f"weight.{name}"] = weight.detach()
+            moments = self._optimizer.state[weight]
+            found |= {f"{key}.{name}": moments[key] for key in MOMENTS}
         return found
 
-    @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
-        device = self._model.embedding.weight.device
-        for name, weight in self._model.named_parameters():
-            weight.copy_(tensors[f"weight.{name}"])
-            self._optimizer.state[weight] = {
-                key: tensors[f"{key}.{name}"].to(device if self._on_gpu or key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+    def go_on(self, step: int) -> None:
+        """As after so many steps, but for weights and moments, which `tensors` gives to fill."""
+        for weight in self._model.parameters():
+            steps = torch.tensor(float(step), device=weight.device if self._on_gpu else "cpu")
+            moments = {key: torch.zeros_like(weight.detach()) for key in MOMENTS}
+            self._optimizer.state[weight] = {"step": steps, **moments}

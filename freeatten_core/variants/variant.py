@@ -258,6 +258,11 @@ SHORT: Mapping[str, str] = {
     "clex": "softmax:position=clex",
     "pope": "softmax:position=pope",
     "fox": "softmax:gate=forget:position=none",
+    "ssmax": "softmax:scale=log-n",
+    "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
+    "regulargpt": "softmax:dilate=64:position=none",
+    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 """Names that literature knows, and what they are here; they print as that."""
 
@@ -450,7 +455,12 @@ def _check_modifiers(variant: Variant) -> None:
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
-            "and have no forget gate"
+            "and have no forget gate, learned scale or sink"
+        )
+    if variant.setting.dilate is not None and ("window" in names or temperatures):
+        raise refuse(
+            f"a row sees {variant.setting.dilate.keys} keys at every length, so "
+            f"{('window', *temperatures)[-1]} has nothing to do"
         )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")

@@ -211,6 +211,8 @@ def one_head(call: Call) -> Call:
 
 SQUARE = {name: CALLS[name] for name in ("one token", "63 tokens", "111 tokens")}
 SHORT = Call(45, 50, 20, 17, batch=1, heads=1)
+SINK = {"a sink": Call(45, 50, 20, 17, batch=1, heads=2, distance_bias=1, window=30)}
+"""Of `off-by-one`, whose one more key then has a score of its own in every head."""
 STICKS = {
     "45 tokens": SHORT,
     "more queries than keys": Call(40, 21, batch=1),
@@ -233,7 +235,7 @@ COMPUTES = [
     Computes(
         "panels",
         attention,
-        crossed(VARIANTS, CALLS),
+        (*crossed(VARIANTS, CALLS), *crossed(["off-by-one"], SINK)),
         gradient=lambda _: 1e-11,
         low_precision=(Call(200, 200, 64, 64), tuple(VARIANTS)),
         adversarial=(tuple(VARIANTS), (SINGLE, *LOW), 1024),
@@ -263,14 +265,15 @@ COMPUTES = [
     Computes(
         "tiles of a map",
         by_maps(of_tiles),
-        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, SQUARE)),
+        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, SQUARE), *crossed(["off-by-one"], SINK)),
         adversarial=(LONGEST, (SINGLE,), 64),
         again=400.0,
     ),
     Computes(
         "the page of a map",
         by_maps(of_page),
-        (*crossed(FAMILIES, OF_PAGE), *crossed(VARIANTS, {"45 tokens": SHORT})),
+        (*crossed(FAMILIES, OF_PAGE), *crossed(VARIANTS, {"45 tokens": SHORT}),
+         *crossed(["off-by-one"], SINK)),
         dtype=SINGLE,
         steps=24.0,
         adversarial=(LONGEST, (SINGLE,), 32),
@@ -304,7 +307,11 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
         Computes(
             "fused",
             fused,
-            (*crossed(FAMILIES, FEW), *crossed(FUSED_VARIANTS, {"45 tokens": SHORT})),
+            (
+                *crossed(FAMILIES, FEW),
+                *crossed(FUSED_VARIANTS, {"45 tokens": SHORT}),
+                *crossed(["off-by-one"], SINK),
+            ),
             dtype=SINGLE,
             device=DEVICE,
             steps=12.0,

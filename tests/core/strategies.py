@@ -37,11 +37,7 @@ VARIANTS = [
     *FACTORS,
 ]
 L1_VARIANTS = [name for name in VARIANTS if stages(name).can_sharpen]
-FUSED_VARIANTS = [
-    name
-    for name in VARIANTS
-    if stages(name).normalise != "off-by-one" and not stages(name).whole_rows
-]
+FUSED_VARIANTS = [name for name in VARIANTS if not stages(name).whole_rows]
 """Those that have Triton kernels."""
 
 

@@ -38,7 +38,7 @@ HAS_TRITON = False
 with suppress(ImportError):
     HAS_TRITON = importlib.util.find_spec("triton") is not None
 
-FUSED_NORMALISES = ("l1", "count", "none")
+FUSED_NORMALISES = ("l1", "off-by-one", "count", "none")
 
 FUSED_DIMS = range(16, 257)
 """Head sizes that the fused kernels take."""

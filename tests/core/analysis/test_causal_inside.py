@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import causal
@@ -11,11 +12,18 @@ import torch
 import transformers
 
 from freeatten_core import load_causal_model
-from freeatten_core.analysis import AttentionMap, capture, forecast, head_table, row_stages
+from freeatten_core.analysis import (
+    AttentionMap,
+    capture,
+    forecast,
+    forecast_unread,
+    head_table,
+    row_stages,
+)
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.interface import LanguageModel
-from freeatten_core.models.transformers_model import inside
+from freeatten_core.models.transformers_model import describe, inside
 from freeatten_core.ops.operator import attention_weights
 
 LENGTH = 80
@@ -206,6 +214,36 @@ def test_a_forecast_counts_what_is_kept(models):
     expected = forecast(models["qwen3"], LENGTH, [1])
     assert expected.kept_bytes == sum(each.nbytes for each in tensors)
     assert expected.seconds > 0
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_model_is_described_as_it_is_before_a_weight_is_read(name, folders, models, tmp_path):
+    without = shutil.ignore_patterns("*.safetensors")
+    found = describe(str(shutil.copytree(folders[name], tmp_path / "bare", ignore=without)))
+    assert found.layers == models[name].layers
+    assert found.windows == {
+        layer: each.window for layer, each in capture(models[name], TOKENS).layers.items()
+    }
+    assert found.parameters == sum(each.numel() for each in models[name].network.parameters())
+    assert found.declared_length == models[name].declared_length
+    assert not found.is_fetched
+
+    layer = max(found.layers)
+    unread, loaded = (
+        forecast_unread(found, LENGTH, [layer]),
+        forecast(models[name], LENGTH, [layer]),
+    )
+    assert unread.bytes == loaded.bytes + found.weight_bytes
+    assert unread.kept_bytes == loaded.kept_bytes + found.weight_bytes
+    assert forecast_unread(found, 1000 * LENGTH, [layer]).seconds > 10 * unread.seconds > 0
+
+
+def test_what_is_no_model_of_others_is_not_described_and_a_missing_layer_is_told(tmp_path, folders):
+    assert describe(str(tiny.save(tmp_path / "own"))) is None
+    with pytest.raises(UsageError, match="layer 0 has no attention; those that have are 1"):
+        forecast_unread(describe(str(folders["lfm2"])), LENGTH, [0])
+    with pytest.raises(ContentError, match="names no layer with attention"):
+        describe(str(folders["mamba"]))
 
 
 # One interface

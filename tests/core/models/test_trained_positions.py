@@ -27,6 +27,8 @@ NAMES = (
     *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
     *("clex", "softmax-ls:position=clex/rope@6-clex", "softmax:position=random"),
     *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none"),
+    *("ssmax", "softplus-r:p=3:scale=log-n-bias:position=rope@6-none", "asentmax"),
+    *("sink", "off-by-one:sink=learned:scale=log-n:position=alibi/none"),
 )
 each_name = pytest.mark.parametrize("name", NAMES)
 TOKENS = torch.arange(40)[None] * 7 % 300
@@ -82,6 +84,8 @@ def written_out(model, tokens):
                 if by in angles:
                     frequencies, factor = angles[by]
                     part[:, head] = turned(part[:, head], frequencies) * factor
+        if layer.scale is not None:
+            parts[0] = parts[0] * scale_written_out(layer.scale, normed, position)[..., None]
         decay = None
         if layer.forget is not None:
             decay = F.logsigmoid(layer.forget(normed)).cumsum(1).mT
@@ -89,6 +93,7 @@ def written_out(model, tokens):
             staged.reference_attention(
             *parts, stages_of(config.variant.computes), decay=decay, window=position.window,
             distance_slope=torch.tensor(position.slopes).double(),
+            distance_bias=None if layer.sink is None else -layer.sink[:, None],
         ))  # fmt: skip
         mixed = mixed.transpose(1, 2).flatten(2)
         if layer.output_gate is not None:
@@ -96,6 +101,23 @@ def written_out(model, tokens):
         hidden = hidden + layer.out(mixed)
         hidden = hidden + block.mlp(block.mlp_norm(hidden))
     return model.final_norm(hidden)
+
+
+def scale_written_out(scale, hidden, position):
+    """(B or 1, H, L): m · log N + b of arXiv 2501.19399, or what arXiv 2506.16640 makes of the
+    layer's input, 1 for its heads with ALiBi."""
+    count = torch.arange(1, 41).double().clamp(max=position.window or 40)
+    if scale.kind != "adaptive":
+        bias = 0 if scale.bias is None else scale.bias[:, None]
+        return (scale.slope[:, None] * count.log() + bias)[None]
+    factors, at = torch.ones(1, len(position.kinds), 40).double(), 0
+    for head, kind in enumerate(position.kinds):
+        if kind != "alibi":
+            strength = F.softplus(hidden @ scale.strength.weight[at])
+            power = 2 * (hidden @ scale.exponent.weight[at]).tanh()
+            factors[:, head] = 1 + strength * (count + 1).log() ** power
+            at += 1
+    return factors
 
 
 @each_name
@@ -141,9 +163,9 @@ def test_a_saved_model_loads_with_equal_logits(tmp_path, name):
     assert loaded.config.variant == built.config.variant
     assert json.loads((folder / CONFIG).read_text())["format"] == 2
     for parameter, weight in load_file(folder / WEIGHTS).items():
-        grows = ".forget." in parameter or parameter.startswith("clex.")
-        grows = grows or parameter.endswith(PHASE)
-        assert weight.dtype == (torch.float32 if grows else torch.bfloat16)
+        whole = (".forget.", ".scale.", ".sink", "clex.", PHASE)
+        is_whole = any(part in parameter for part in whole)
+        assert weight.dtype == (torch.float32 if is_whole else torch.bfloat16)
     assert loaded.model(TOKENS).isfinite().all()
 
 

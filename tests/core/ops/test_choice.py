@@ -91,7 +91,7 @@ def test_everything_asks_the_table(name, seen, asked):
         ("attention", {"variant": "stick-breaking", "dtype": WIDE}, "panels"),
         ("attention", {"variant": "stick-breaking", "terms": SLOPED}, "panels"),
         ("attention", {"variant": STICKS_BY_COSINE}, "panels"),
-        ("attention", {"variant": "off-by-one"}, "panels"),
+        ("attention", {"variant": "off-by-one"}, "fused"),
         ("attention", {"variant": "entmax15"}, "panels"),
         ("attention", {"batch": 0}, "panels"),
     ],

@@ -8,6 +8,8 @@ from written import clex_frequencies, weights
 from freeatten_core.positions.clex import drawn
 from freeatten_core.training.standings import SALT, Standings
 
+CPU = torch.device("cpu")
+
 
 def model(name):
     built = tiny.model(name)
@@ -26,7 +28,7 @@ def angle(angles):
 @pytest.mark.parametrize("name", ["clex", "softmax:position=random"])
 def test_a_step_is_turned_by_its_drawn_places(name):
     built = model(name)
-    standings, kind = Standings(built, seed=4), name.rpartition("=")[2]
+    standings, kind = Standings(built, seed=4, device=CPU), name.rpartition("=")[2]
     for step in (0, 3, 300):
         standings.at(step)
         t, places = drawn(16, (4, step, SALT))
@@ -39,14 +41,14 @@ def test_a_step_is_turned_by_its_drawn_places(name):
         torch.testing.assert_close(found, torch.polar(torch.ones_like(wanted), wanted),
                                    rtol=0, atol=1e-4)  # fmt: skip
     standings.rest()
-    resting = built.places(16, torch.device("cpu")).angles[kind]
+    resting = built.places(16, CPU).angles[kind]
     for mine, plain in zip(standings.places().angles[kind], resting, strict=True):
         torch.testing.assert_close(mine, plain)
 
 
 def test_the_tensors_stay_and_what_is_learned_has_a_gradient():
     built = model("clex").requires_grad_(True)
-    standings = Standings(built, seed=0)
+    standings = Standings(built, seed=0, device=CPU)
     before = standings._standing
     step = next(step for step in range(50) if drawn(16, (0, step, SALT))[0] > 1)
     standings.at(step)
@@ -59,7 +61,7 @@ def test_the_tensors_stay_and_what_is_learned_has_a_gradient():
 
 def test_what_does_not_draw_reads_its_texts_as_they_are():
     built = tiny.model("softmax:position=yarn-alibi")
-    standings = Standings(built, seed=0)
+    standings = Standings(built, seed=0, device=CPU)
     resting = standings.places()
     standings.at(7)
     assert standings.places() is resting
