@@ -84,7 +84,7 @@ def row_stages(
     row = query[position].cpu().double()[None, None, None]
     seen = key[start : position + 1 : found.stride].cpu().double()[None, None]
     terms = _of_seen(found, head, start, position)
-    result = staged.stages(row, seen, stages, **terms._asdict())
+    result = staged.stages(row, seen, stages, softcap=found.softcap, **terms._asdict())
     offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(

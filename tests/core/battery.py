@@ -144,7 +144,7 @@ def own(query, key, value, variant, **options):
 def by_maps(read):
     """The weights that are read of a map of every head, times the values."""
 
-    def attend(query, key, value, variant, *, is_causal=True, window=None, **options):
+    def attend(query, key, value, variant, *, is_causal=True, window=None, softcap=None, **options):
         terms = ScoreTerms(*(options.get(name) for name in ScoreTerms._fields))
         groups = query.shape[1] // key.shape[1]
         maps = [
@@ -154,6 +154,7 @@ def by_maps(read):
                 variant,
                 is_causal=is_causal,
                 window=window,
+                softcap=softcap,
                 terms=terms.of_head(head),
             )
             for batch in range(len(query))
@@ -219,6 +220,8 @@ STICKS = {
     "window": Call(45, 60, 20, 17, batch=1, groups=2, window=30),
 }
 FEW = {name: one_head(call) for name, call in CALLS.items()}
+UNBOUNDED = {name: call for name, call in FEW.items() if call.softcap is None}
+"""Triton has no kernels of bounded scores."""
 OF_PAGE = {name: call for name, call in FEW.items() if call.query_length < 100}
 """Numbers of longer ones take seconds from a page to here."""
 AS_SHIPPED = {
@@ -308,7 +311,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             "fused",
             fused,
             (
-                *crossed(FAMILIES, FEW),
+                *crossed(FAMILIES, UNBOUNDED),
                 *crossed(FUSED_VARIANTS, {"45 tokens": SHORT}),
                 *crossed(["off-by-one"], SINK),
             ),
