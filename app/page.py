@@ -10,7 +10,7 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, finds, losses, maps, retrieval, setup, stages
+from .tabs import about, compare, entropy, finds, forecasts, losses, maps, retrieval, setup, stages
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -24,6 +24,7 @@ SCRIPTS = (
     "compare.js",
     "calls.js",
     "jobs.js",
+    "foreseen.js",
     "setup.js",
     "scoring.js",
     "charts.js",
@@ -45,6 +46,7 @@ def build(analyses: Analyses) -> gr.Blocks:
     offered = [
         *compare.functions(Comparisons(analyses)),
         *setup.functions(analyses),
+        *forecasts.functions(analyses),
         *maps.functions(analyses),
         *losses.functions(analyses),
         *finds.functions(analyses),

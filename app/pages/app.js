@@ -2,7 +2,7 @@
 
 const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
 const INSIDE = ["map", "entropy", "stages"];
-const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest"];
+const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
 const PLACES = ["q", "k", "span", "pin", "position", "last"];
 const dark = matchMedia("(prefers-color-scheme: dark)");

@@ -161,13 +161,11 @@ def _measure(
     """Compare, and give what is done also where that is interrupted; of several ranks one does."""
     from rich.console import Console
 
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
     from freeatten_core.measures.comparison import InterruptedComparison
 
-    ranks = started_ranks()
-    chosen = rank_device(ranks, choose_device(device))
-    with joined_ranks(ranks, chosen):
+    from ..ranks import joined
+
+    with joined(device) as (ranks, chosen):
         asked = request(device=chosen, ranks=ranks)
         _warn_trained_on(asked, Console(stderr=True, quiet=not ranks.writes))
         console = Console(stderr=True, quiet=quiet or not ranks.writes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import Device, Quiet, check_choice, command_line
+from ..ranks import joined, start_ranks
 
 if TYPE_CHECKING:
     import torch
@@ -53,10 +54,24 @@ Gpus = Annotated[
     int | None,
     typer.Option(min=1, help="Processes, one a GPU, each with its share of every batch."),
 ]
+Shard = Annotated[
+    bool,
+    typer.Option(help="With --gpus: each process holds a part of the model, which is too large."),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
 ]
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What computes a training."""
+
+    device: torch.device
+    ranks: Ranks
+    shard: bool
+    """Whether every rank holds a part of the model."""
 
 
 def train(
@@ -81,13 +96,12 @@ def train(
     corpus: Corpus = None,
     parts: Parts = None,
     gpus: Gpus = None,
+    shard: Shard = False,
     quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     if gpus is not None:
-        from ..ranks import start_ranks
-
         start_ranks(gpus)
         return
     changes = {
@@ -104,13 +118,9 @@ def train(
         "save_every": save_every,
         "parts": parts,
     }
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
-
-    ranks = started_ranks()
-    chosen = rank_device(ranks, choose_device(device))
-    with joined_ranks(ranks, chosen):
-        _train(variant, task, text, out, corpus, seed, changes, chosen, ranks, quiet=quiet)
+    with joined(device) as (ranks, chosen):
+        where = _Where(chosen, ranks, shard)
+        _train(variant, task, text, out, corpus, seed, changes, where, quiet=quiet)
 
 
 def _train(
@@ -121,8 +131,7 @@ def _train(
     corpus: Path | None,
     seed: int,
     changes: dict[str, Any],
-    device: torch.device,
-    ranks: Ranks,
+    where: _Where,
     *,
     quiet: bool,
 ) -> None:
@@ -137,12 +146,12 @@ def _train(
     recipe = _recipe(task, seed, **changes)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
-    view = LearningView(variant, quiet=quiet, silent=not ranks.writes)
+    view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
     if task == "text":
-        run = partial(_train_text, variant, text or [], out, recipe, device, view, ranks, corpus)
+        run = partial(_train_text, variant, text or [], out, recipe, where, view, corpus)
     else:
-        run = partial(_train_task, variant, task, out, recipe, device, view, ranks)
-    _run(run, variant, out, view, ranks)
+        run = partial(_train_task, variant, task, out, recipe, where, view)
+    _run(run, variant, out, view, where.ranks)
 
 
 def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
@@ -188,15 +197,13 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
     view.finish(saved)
 
 
-def _foresee(
-    recipe: Recipe, variant: Variant, device: torch.device, view: LearningView, ranks: Ranks
-) -> None:
+def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView) -> None:
     """Say what the training will take, or refuse it, before text is prepared."""
     from freeatten_core.training.forecast import check_fits, forecast
 
-    check_fits(recipe, variant, device, ranks)
+    check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
-        view.forecast(forecast(recipe, variant, device, ranks))
+        view.forecast(forecast(recipe, variant, where.device, where.ranks, shard=where.shard))
 
 
 def _train_task(
@@ -204,23 +211,23 @@ def _train_task(
     task: str,
     out: Path,
     recipe: Recipe,
-    device: torch.device,
+    where: _Where,
     view: LearningView,
-    ranks: Ranks,
 ) -> None:
     from freeatten_core.data.tasks.table import TASKS
     from freeatten_core.training.tasks import train_task
 
-    _foresee(recipe, variant, device, view, ranks)
+    _foresee(recipe, variant, where, view)
     train_task(
         variant,
         TASKS[task],
         out,
         recipe,
-        device=device,
+        device=where.device,
         command=command_line(),
         report=view.progress,
-        ranks=ranks,
+        ranks=where.ranks,
+        shard=where.shard,
     )
 
 
@@ -229,16 +236,16 @@ def _train_text(
     sources: list[str],
     out: Path,
     recipe: Recipe,
-    device: torch.device,
+    where: _Where,
     view: LearningView,
-    ranks: Ranks,
     kept: Path | None,
 ) -> None:
     from freeatten_core.data.prepared import prepared
     from freeatten_core.training.run import train as run
-    from freeatten_core.training.state import state_path
+    from freeatten_core.training.state import kept_folder, state_path
 
-    _foresee(recipe, variant, device, view, ranks)
+    _foresee(recipe, variant, where, view)
+    ranks = where.ranks
     if not ranks.writes:
         ranks.wait()  # for the text that rank 0 prepares
     texts = prepared(
@@ -246,7 +253,7 @@ def _train_text(
         kept or _temporary_corpus(out),
         vocab_size=recipe.vocab_size,
         # without a state to go on from, it is the leftover of a call that failed
-        replace=ranks.writes and kept is None and not state_path(out).exists(),
+        replace=ranks.writes and kept is None and kept_folder(state_path(out)) is None,
         report=view.line,
     )
     if ranks.writes:
@@ -256,10 +263,11 @@ def _train_text(
         texts,
         out,
         recipe,
-        device=device,
+        device=where.device,
         command=command_line(),
         report=view.progress,
-        ranks=ranks,
+        ranks=where.ranks,
+        shard=where.shard,
     )
 
 

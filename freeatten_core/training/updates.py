@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from freeatten_core.models.decoder import Model
+from freeatten_core.models.decoder import Model, is_decayed
 
 from .recipe import Recipe
 
 __all__ = ["Updates"]
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Updates:
@@ -22,12 +22,13 @@ class Updates:
         self._model, self._recipe = model, recipe
         self.peak, self.steps = peak, steps
         self._on_gpu = model.embedding.weight.is_cuda
-        matrices = [w for w in model.parameters() if w.ndim > 1]
-        vectors = [w for w in model.parameters() if w.ndim == 1]
+        named = list(model.named_parameters())
+        decayed = [weight for name, weight in named if is_decayed(name, weight)]
+        others = [weight for name, weight in named if not is_decayed(name, weight)]
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": others, "weight_decay": 0.0},
             ],
             lr=0.0,  # every step sets its own
             betas=recipe.betas,
@@ -42,21 +43,20 @@ class Updates:
         self._optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and moments, by names that `restore` knows."""
+        """Weights and moments by their names, to be saved or to be filled.
+
+        Moments are there after the first step, or `go_on`.
+        """
         found: dict[str, Tensor] = {}
         for name, weight in self._model.named_parameters():
-            found[f"weight.{name}"] = weight.detach().contiguous()
-            for key, value in self._optimizer.state[weight].items():
-                found[f"{key}.{name}"] = torch.as_tensor(value).contiguous()
+            found[f"weight.{name}"] = weight.detach()
+            moments = self._optimizer.state[weight]
+            found |= {f"{key}.{name}": moments[key] for key in MOMENTS}
         return found
 
-    @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `tensors` gave."""
-        device = self._model.embedding.weight.device
-        for name, weight in self._model.named_parameters():
-            weight.copy_(tensors[f"weight.{name}"])
-            self._optimizer.state[weight] = {
-                key: tensors[f"{key}.{name}"].to(device if self._on_gpu or key != "step" else "cpu")
-                for key in ("step", "exp_avg", "exp_avg_sq")
-            }
+    def go_on(self, step: int) -> None:
+        """As after so many steps, but for weights and moments, which `tensors` gives to fill."""
+        for weight in self._model.parameters():
+            steps = torch.tensor(float(step), device=weight.device if self._on_gpu else "cpu")
+            moments = {key: torch.zeros_like(weight.detach()) for key in MOMENTS}
+            self._optimizer.state[weight] = {"step": steps, **moments}

@@ -445,6 +445,7 @@ def forward_kernel(
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
+    ONE_MORE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -457,6 +458,9 @@ def forward_kernel(
     STAGES: tl.constexpr,
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `ONE_MORE`: a row has a key of score and value 0 besides, which is all that the backward and the
+    statistics have to know of `off-by-one`: the scalars say it.
 
     `scalars` are the fields of `kernels.chunked.RowScalars`, of scores in base 2, as far as the
     backward of the variant reads them.
@@ -554,6 +558,14 @@ def forward_kernel(
     if SWEEPS == 1:
         total = raised
     raised += total * 0  # a total that is not finite must reach the output
+    if ONE_MORE:
+        above = tl.maximum(shift, 0.0)
+        moved = tl.exp2(shift - above)
+        total = total * moved + tl.exp2(-above)
+        highest *= moved
+        mixed *= moved[:, None]
+        raised = total
+        shift = above
 
     inverse = 1 / nonzero(raised)
     if NORMALISE != "l1":

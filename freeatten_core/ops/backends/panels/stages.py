@@ -49,6 +49,7 @@ def write_score(
     by_distance: Tensor | None,
     kind: Score,
     unit: float,
+    softcap: float | None = None,
 ) -> None:
     """The score stage, times `unit`, into a panel (heads, G, rows, keys); hidden keys have one too.
 
@@ -57,9 +58,13 @@ def write_score(
         key: (heads, keys, D).
         count: `N` of every row, (rows,).
         by_distance: what is added at the distances 0 … n − 1, (heads, G or 1, n), n >= keys.
+        softcap: bound of the scores before anything is added.
     """
     product = panel.flatten(1, 2)
-    torch.baddbmm(product, query, key.mT, beta=0, alpha=unit, out=product)
+    factor = unit if softcap is None else 1 / softcap
+    torch.baddbmm(product, query, key.mT, beta=0, alpha=factor, out=product)
+    if softcap is not None:
+        panel.tanh_().mul_(softcap * unit)
     if kind == "dot-log-n":
         panel.sub_(count.log()[:, None] * unit)
     if by_distance is not None:
