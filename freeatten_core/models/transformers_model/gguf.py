@@ -208,7 +208,7 @@ def _convert(path: Path, folder: Path) -> None:
 @contextmanager
 def _without_bar() -> Iterator[None]:
     """Without the bar of the tensors, which the library draws whatever its own setting is."""
-    module = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    module: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
     own = module.tqdm
     module.tqdm = partial(own, disable=True)
     try:
