@@ -50,7 +50,7 @@ class ModelConfig:
                     f"{self.variant} goes {depth} deep at {self.train_length} tokens; its layers "
                     f"must be a multiple of that, and are {self.layers}"
                 )
-        shared = self.heads // self.kv_heads
+        shared = self.score_heads // self.kv_heads
         for each in self.positions:
             if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
                 raise UsageError(
@@ -62,6 +62,8 @@ class ModelConfig:
     def positions(self) -> tuple[LayerPosition, ...]:
         """One a layer, with its numbers."""
         named = self.variant.setting.position.of_model(self.layers, self.heads)
+        parts = self.score_heads // self.heads
+        named = tuple(each.repeated(parts) for each in named)
         if self.slopes is None:
             return named
         pairs = zip(named, self.slopes, strict=True)
@@ -82,10 +84,15 @@ class ModelConfig:
         return [(layer, dilate.keys**at) for layer, at in found]
 
     @property
+    def score_heads(self) -> int:
+        """How many attentions a layer has: two a head where a head is a difference."""
+        return self.heads * (1 if self.variant.setting.heads is None else 2)
+
+    @property
     def head_dim(self) -> int:
         return self.width // self.heads
 
     @property
     def shape(self) -> LayerShape:
         """Of every layer."""
-        return LayerShape(self.heads, self.kv_heads, self.head_dim)
+        return LayerShape(self.score_heads, self.kv_heads, self.head_dim)

@@ -107,10 +107,11 @@ def parameter_count(config: ModelConfig) -> int:
     width, kv_width = config.width, config.kv_heads * config.head_dim
     layer = 2 * width * (width + kv_width) + 3 * width * config.mlp_width + 2 * width
     setting = config.variant.setting
-    layer += 0 if setting.gate is None else (width + 1) * config.heads
+    layer += 0 if setting.gate is None else (width + 1) * config.score_heads
     layer += 0 if setting.output is None else width * width
-    layer += 0 if setting.sink is None else config.heads
-    layer += 0 if setting.dilate is None else config.heads * setting.dilate.keys
+    layer += 0 if setting.sink is None else config.score_heads
+    layer += 0 if setting.heads is None else width * (width + config.heads)
+    layer += 0 if setting.dilate is None else config.score_heads * setting.dilate.keys
     scales = 0
     if setting.scale is not None:
         scales = sum(scale_numbers(setting.scale, width, each.kinds) for each in config.positions)
@@ -126,7 +127,8 @@ def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:
     """
     # hidden, normed, query, key, value, their unit or rotated copies, output, joined output; or
     # the MLP's four. Panels and the process' own growth are constant.
-    widest = max(12 * config.width, 3 * config.width + 4 * config.mlp_width)
+    doubled = 0 if config.variant.setting.heads is None else 4
+    widest = max((12 + doubled) * config.width, 3 * config.width + 4 * config.mlp_width)
     angles = 4 * 8 * config.head_dim
     return tokens * 4 * widest + length * angles + CONSTANT_BYTES
 
@@ -164,7 +166,7 @@ def training_bytes(config: ModelConfig, batch: int, *, compiled: bool) -> tuple[
     temporary = 8 * config.width + 4 * config.mlp_width
     passes = len(config.passes(length))
     numbers = passes * layer + temporary
-    own = _own_bytes(config.variant, batch * config.heads * passes, length)
+    own = _own_bytes(config.variant, batch * config.score_heads * passes, length)
     if compiled:
         activations = tokens * (2 * numbers + 6 * config.vocab_size)
         return kept, kept + activations + own + CONSTANT_BYTES
@@ -203,7 +205,7 @@ class Rates:
         dilate, seen = config.variant.setting.dilate, length * (length + 1) / 2
         if dilate is not None:
             seen = min(seen, length * dilate.keys)
-        scores = len(config.passes(length)) * config.heads * seen
+        scores = len(config.passes(length)) * config.score_heads * seen
         return length * self.token + scores * self.score
 
 
