@@ -16,6 +16,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
+from freeatten_app.tabs.evidence import story
 from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
@@ -31,6 +32,7 @@ from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
+from freeatten_core.results.citation import bibtex
 from freeatten_core.results.stored import stored_comparisons
 
 LENGTH = 512
@@ -295,6 +297,14 @@ def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):
     assert page.locator("#story-said").text_content().startswith("2,048 tokens, 4 times as many")
     assert page.locator("#story-step").get_attribute("aria-valuetext") == "2,048 tokens"
     assert page.locator("#story-maps canvas").count() == 2
+    named = """[...document.querySelectorAll("#story-legend li")].map((one) =>
+        [one.textContent, one.querySelector("line").getAttribute("stroke")])"""
+    lines = story()["rows"]
+    assert page.evaluate(named) == [[one["label"], one["color"]] for one in lines]
+    strokes = "all => all.map((one) => one.getAttribute('stroke'))"
+    assert page.locator("#story-curves polyline").evaluate_all(strokes) == 2 * [
+        one["color"] for one in lines
+    ]
     wait(page, "location.hash.includes('step=2048')")
     points = (
         "document.querySelector('#story-curves polyline')?.getAttribute('points').split(' ').length"
@@ -941,6 +951,8 @@ def test_what_is_shared_is_the_view_with_its_command(opened):
     assert "span=40" in page.locator("#share-link").input_value()
     command = page.locator("#map-command").text_content()
     assert page.locator("#share-command").input_value() == command
+    wait(page, "document.getElementById('share-cite').value")
+    assert page.get_by_label("To cite").input_value() == bibtex()
     with page.expect_download() as told:
         page.locator("#share-picture").click()
     assert told.value.suggested_filename == "attention-map.png"
