@@ -53,6 +53,8 @@ STYLES: Mapping[str, Style] = {
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
     "softmax:position=alibi": Style("Softmax + ALiBi", "#b86f9e", "dash", "triangle-left", "◁"),
     "softmax:position=none": Style("Softmax without positions", "#8f5a4a", "dot", "pentagon", "◈"),
+    "softmax:position=clex": Style("Softmax + CLEX", "#4f7fb0", "dash", "diamond", "◆"),
+    "softmax:position=pope": Style("Softmax + PoPE", "#6f8f3f", "dashdot", "hexagon", "◎"),
     "softmax:gate=forget:position=none": Style(
         "Forgetting attention (FoX)", "#3f8fb5", "longdashdot", "star", "☆"
     ),
@@ -89,6 +91,7 @@ _MODIFIED = {
     "pi": _Modified(-12, LIGHT, "dot", "triangle-left", "◁"),
     "ntk": _Modified(25, DARK, "dashdot", "triangle-right", "▷"),
     "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
+    "clex-start": _Modified(-12, DARK, "dash", "hexagon", "◎"),
     "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
     "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
     "temper": _Modified(12, LIGHT, "dot", "triangle-up-open", "△"),

@@ -19,6 +19,7 @@ class LayerShape:
     heads: int
     kv_heads: int
     head_dim: int
+    """Size of a query and of a key."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,11 @@ class ModelConfig:
                 )
         shared = self.heads // self.kv_heads
         for each in self.positions:
-            if each.turns != tuple(turn for turn in each.turns[::shared] for _ in range(shared)):
+            turned = each.rotations
+            if turned != tuple(by for by in turned[::shared] for _ in range(shared)):
                 raise UsageError(
                     f"position {self.variant.setting.position} rotates some of the {shared} heads "
-                    "that share a key; it must be all of them or none"
+                    "that share a key; it must be all of them alike or none"
                 )
 
     @cached_property
@@ -85,7 +87,10 @@ class ModelConfig:
     def head_dim(self) -> int:
         return self.width // self.heads
 
-    @property
-    def shape(self) -> LayerShape:
-        """Of every layer."""
-        return LayerShape(self.heads, self.kv_heads, self.head_dim)
+    @cached_property
+    def shapes(self) -> tuple[LayerShape, ...]:
+        """Of the queries and keys of every layer."""
+        return tuple(
+            LayerShape(self.heads, self.kv_heads, self.head_dim * (2 if each.doubles else 1))
+            for each in self.positions
+        )

@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.layout import ROTARY, Layout
+from freeatten_core.positions.table import POSITIONS
 
 from .stages import Computed, Stages
 
@@ -39,6 +40,9 @@ Sink = Literal["learned"]
 
 MOST_DILATED = 4096
 """Keys of a row under `dilate`; more are a mistake."""
+
+COUNTS_DIMENSIONS = ("length-cosine", "dim-cosine")
+"""Scores that depend on D itself."""
 
 OPTIONS: Mapping[str, str] = {
     "position": "how every layer and head knows order",
@@ -155,7 +159,7 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a gate, a scale or a sink on what it cannot act on.
+    """Refuse a position, a gate, a scale or a sink on what it cannot act on.
 
     Raises:
         UsageError: with the reason.
@@ -164,6 +168,12 @@ def check_setting(computed: Computed, setting: Setting) -> None:
     def refuse(why: str) -> UsageError:
         return UsageError(f"variant {computed}{setting.behind(computed)}: {why}")
 
+    doubled = [kind for kind in sorted(setting.position.kinds) if POSITIONS[kind].doubles]
+    if doubled and isinstance(computed, Stages) and computed.score in COUNTS_DIMENSIONS:
+        raise refuse(
+            f"{doubled[0]} doubles the size of queries and keys, whose logarithm the score "
+            f"{computed.score} is multiplied with; take a score without it, such as dot"
+        )
     if setting.gate is not None and not (isinstance(computed, Stages) and computed.can_forget):
         raise refuse(
             "a forget gate lowers what far keys have of their row, so the row must be divided by "
