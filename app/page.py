@@ -10,7 +10,19 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, finds, forecasts, losses, maps, retrieval, setup, stages
+from .tabs import (
+    about,
+    compare,
+    entropy,
+    finds,
+    forecasts,
+    losses,
+    maps,
+    retrieval,
+    setup,
+    stages,
+    use,
+)
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -53,6 +65,7 @@ def build(analyses: Analyses) -> gr.Blocks:
         *entropy.functions(analyses),
         *stages.functions(analyses),
         *retrieval.functions(),
+        *use.functions(),
         *about.functions(),
     ]
     app = gr.Blocks(title="freeatten", analytics_enabled=False)

@@ -107,12 +107,14 @@ RETRIEVED = (
     "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
     " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
 )
+USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
 CARDS = "document.getElementById('cards').children.length === 7"
 CONDITIONS = {
     "map": MAPS,
     "entropy": CURVES,
     "stages": STAGES,
     "retrieval": RETRIEVED,
+    "use": USED,
     "about": CARDS,
 }
 
@@ -649,6 +651,34 @@ def test_downloads_of_retrieval(opened, task):
     if task == "recall":
         assert "≤ 4,096" in words
     assert downloaded(page, f"#{task}-png").startswith(b"\x89PNG")
+
+
+def test_the_tab_of_use_shows_stored_measures(opened):
+    page = opened("use", USED)
+    folder = assets() / "results"
+    languages = json.loads((folder / "languages" / "suite.json").read_text())
+    field = json.loads((folder / "inside" / "field.json").read_text())
+    titles = page.locator("#use-shown h2").all_text_contents()
+    assert titles[0].startswith("Which rows use 16 times")
+    assert sum("8,192 tokens" in title for title in titles) == 1
+    shown = page.locator("#use-shown").text_content()
+    assert languages["command"] in shown
+    assert field["command"] in shown
+    _, lines = values_of(downloaded(page, "#languages-csv"))
+    cell = languages["variants"][1]["languages"][2]
+    found = [
+        float(each["accuracy"])
+        for each in lines
+        if (each["variant"], each["language"])
+        == (languages["variants"][1]["variant"], cell["language"])
+    ]
+    assert found == cell["accuracy_by_length"]
+    words = "".join(texts_of(downloaded(page, "#rows-code-svg"))).replace(" ", "")
+    assert "Forgettingattention(FoX)" in words
+    # a part that has no picture shows its numbers at once
+    table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
+    assert table.is_visible()
+    assert page.title() == "Is what is far away used? – freeatten"
 
 
 def test_retrieval_and_about(opened):
