@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.seeds import generator
+from freeatten_core.models.format import CONFIG, read_json
+from freeatten_core.variants.setting import PLAIN_SETTING
+from freeatten_core.variants.variant import Variant
 
+from .attention import Change
 from .codec import read_codec
 from .config import (
     check_complete,
@@ -25,6 +30,7 @@ from .inside import attention_layers, looked_into
 from .losses import find_body
 from .model import CausalModel
 from .names import find
+from .own_type import attention_in
 from .source import Source
 
 __all__ = ["load_causal_model"]
@@ -72,7 +78,16 @@ def load_causal_model(source: str) -> CausalModel:
         form=found.form,
     )
     _check_losses(model, tokens)
-    return looked_into(model, tokens)
+    return _as_trained(found, looked_into(model, tokens))
+
+
+def _as_trained(source: Source, model: CausalModel) -> CausalModel:
+    """With its own attention in the place of softmax, where this project converted it."""
+    computed = attention_in(source.name, read_json(source.folder / CONFIG))
+    if computed is None:
+        return model
+    variant = Variant.of(computed, setting=PLAIN_SETTING)
+    return replace(model, variant=variant, change=Change(computed=computed))
 
 
 def _found(source: str) -> Source:
