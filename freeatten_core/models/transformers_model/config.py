@@ -223,18 +223,28 @@ def check_complete(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def check_memory(name: str, needed: Forecast) -> None:
-    """Whether a model fits.
+def check_memory(
+    name: str, needed: Forecast, dtype: torch.dtype = torch.float32, *, is_spread: bool = False
+) -> None:
+    """Whether a model fits into main memory, or spread into that of all devices together.
 
     Raises:
         ContentError: says how much it needs and how much is free.
     """
-    free = available_bytes(torch.device("cpu"))
-    if free is not None and needed.bytes > free:
+    free = _of_all_devices() if is_spread else available_bytes(torch.device("cpu"))
+    size = needed.bytes * dtype.itemsize // 4
+    if free is not None and size > free:
         raise ContentError(
-            f"{name} has {needed.parameters:,} parameters and needs {needed.bytes / 1e9:,.1f} GB "
-            f"in float32; {free / 1e9:,.1f} GB are free"
+            f"{name} has {needed.parameters:,} parameters and needs {size / 1e9:,.1f} GB "
+            f"in {str(dtype).removeprefix('torch.')}; {free / 1e9:,.1f} GB are free"
         )
+
+
+def _of_all_devices() -> int:
+    """Bytes that accelerate would spread a model over."""
+    from accelerate.utils import get_max_memory
+
+    return sum(int(size) for size in get_max_memory().values())
 
 
 def reason(error: Exception) -> str:
