@@ -104,8 +104,8 @@ class Checkpoint:
     @property
     def layers(self) -> Mapping[int, LayerShape]:
         """All of them, by number; of shared layers every pass that the training length takes."""
-        passes = self.config.passes(self.config.train_length)
-        return dict.fromkeys(range(len(passes)), self.config.shape)
+        shapes, passes = self.config.shapes, self.config.passes(self.config.train_length)
+        return {number: shapes[layer] for number, (layer, _) in enumerate(passes)}
 
     @property
     def takes_window(self) -> bool:
