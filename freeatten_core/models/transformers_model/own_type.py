@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from freeatten_core.basics.errors import ContentError
-from freeatten_core.ops.names import computes_of
+from freeatten_core.ops.call import what_computes
 from freeatten_core.variants.stages import Stages
 
 __all__ = ["ATTENTION", "OWN_TYPE", "attention_in", "llama_values"]
@@ -26,7 +26,7 @@ def attention_in(name: str, values: Mapping[str, Any]) -> Stages | None:
         return None
     named = values.get(ATTENTION)
     try:
-        computed = computes_of(named if isinstance(named, str) else "")
+        computed = what_computes(named if isinstance(named, str) else "")
     except ValueError as error:
         raise ContentError(f"{name}: {ATTENTION} is {named!r}: {error}") from error
     if not isinstance(computed, Stages):  # a configuration does not say what code is run
