@@ -67,7 +67,7 @@ class Objective:
             self._gradients = kind(self.loss, list(model.parameters()), parts)
 
     def gradients(self, step: int, steps: int) -> Tensor:
-        """The loss of a step of so many in the shard, (); the gradients in `.grad` are those of the batch."""
+        """The loss of one of so many steps in the shard, (); `.grad` has the batch's gradients."""
         self._standings.at(step, steps)
         return self._gradients(self._source.training(step))
 
