@@ -10,7 +10,7 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, finds, losses, maps, retrieval, setup, stages
+from .tabs import about, compare, entropy, finds, forecasts, losses, maps, retrieval, setup, stages
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -24,10 +24,12 @@ SCRIPTS = (
     "compare.js",
     "calls.js",
     "jobs.js",
+    "foreseen.js",
     "setup.js",
     "scoring.js",
     "charts.js",
     "maps.js",
+    "brush.js",
     "entropy.js",
     "stages.js",
     "reading.js",
@@ -45,6 +47,7 @@ def build(analyses: Analyses) -> gr.Blocks:
     offered = [
         *compare.functions(Comparisons(analyses)),
         *setup.functions(analyses),
+        *forecasts.functions(analyses),
         *maps.functions(analyses),
         *losses.functions(analyses),
         *finds.functions(analyses),

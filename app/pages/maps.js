@@ -104,7 +104,8 @@ class MapTab {
     const { tokens } = await first.call("tokens");
     this.tables = await Promise.all(analyses.map((one) => one.call("heads")));
     const [layer, head] = farthest(this.tables[0].heads);
-    if (!parts.has("head")) parts.set("head", nameOf({ layer, head }));
+    const isThere = this.tables[0].heads.some((one) => nameOf(one) === parts.get("head"));
+    if (!isThere) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;
     this.scored = null;
@@ -203,14 +204,55 @@ class MapTab {
     byId("sort-model").parentElement.hidden = !key || this.tables.length < 2;
     byId("lowest").parentElement.hidden = !key;
     const shown = key || "relative_entropy";
+    const isByLayer = !key && this.shown.some(saysOfLayers);
     byId("heads").classList.toggle("site-grid", !key);
+    byId("heads").classList.toggle("site-by-layer", isByLayer);
     byId("heads").style.setProperty("--heads", String(this.shown[0].heads));
+    byId("heads").style.setProperty("--models", String(this.shown.length));
     const order = key ? sorted(this.tables[model].heads, key, byId("lowest").checked) : this.tables[model].heads;
     const { label, unit, meaning } = this.statistics.find(({ id }) => id === shown);
     this.note = `Every head with its mean ${label}${unit ? ` (${unit})` : ""}: ${meaning}`;
-    byId("heads").replaceChildren(...order.map((one) => this.headButton(one, shown)));
+    byId("heads").replaceChildren(...(isByLayer
+      ? this.shown[0].attention.map((layer) => this.layerRow(layer, order, shown)) : order.map((one) => this.headButton(one, shown))));
     this.markHead();
+    this.reveal();
     this.drawPictures();
+  }
+
+  /** Scrolls the rail, and nothing else, to the head that is shown. */
+  reveal() {
+    const shown = byId("heads").querySelector("[aria-pressed='true']")?.getBoundingClientRect();
+    if (!shown) return;
+    for (const box of [byId("heads"), document.querySelector(".site-rail")]) {
+      const { left, top, right, bottom } = box.getBoundingClientRect();
+      if (shown.left < left || shown.right > right) box.scrollLeft += shown.left - left - 24;
+      if (shown.top < top || shown.bottom > bottom) box.scrollTop += shown.top - top - 24;
+    }
+  }
+
+  /** A layer with what is known of it: heads that share keys stand together, one not read is offered. */
+  layerRow({ layer, heads, keys }, order, shown) {
+    const shared = keys < heads ? `${heads} heads, ${keys} ${keys === 1 ? "key" : "keys"}` : `${heads} ${heads === 1 ? "head" : "heads"}`;
+    const said = [`layer ${layer}`, shared, this.windowsOf(layer)].filter(Boolean).join(" · ");
+    const own = order.filter((one) => one.layer === layer);
+    if (!own.length) {
+      const button = make("button", { type: "button", class: "site-layer site-unread", title: "read this layer" }, said);
+      button.addEventListener("click", () => this.setup.readLayer(layer));
+      return button;
+    }
+    const groups = keys < heads ? keys : 1;
+    const group = (at) => make("div", { class: "site-group" }, ...own.filter(({ head }) => Math.floor((head * groups) / heads) === at)
+      .map((one) => this.headButton(one, shown)));
+    return make("div", { class: "site-layer", role: "group", "aria-label": said }, make("span", {}, said),
+      make("div", { class: "site-groups" }, ...Array.from({ length: groups }, (_, at) => group(at))));
+  }
+
+  /** The windows of a layer; of which model, where they differ. */
+  windowsOf(layer) {
+    const windows = this.shown.map(({ attention }) => attention.find((one) => one.layer === layer)?.window ?? null);
+    const told = (window) => `window ${window.toLocaleString("en")}`;
+    if (new Set(windows).size === 1) return windows[0] === null ? "" : told(windows[0]);
+    return windows.flatMap((window, at) => (window === null ? [] : [`${told(window)} (${this.shown[at].variant})`])).join(", ");
   }
 
   headButton({ layer, head }, key) {
@@ -246,7 +288,7 @@ class MapTab {
     byId("heads-note").textContent = `${this.note}.${first ? ` Pictures: ${first.side} × ${first.side} cells, the colours of the maps below.${pooled}` : ""}`;
     if (!first) return;
     const shared = freeatten.sharedScale(this.pictures.map(({ scale }) => scale));
-    for (const button of byId("heads").children) {
+    for (const button of byId("heads").querySelectorAll(".site-head")) {
       const canvases = button.querySelectorAll("canvas");
       this.pictures.forEach(({ heads, side, scale }, at) => {
         const { codes, reach } = heads.find((one) => nameOf(one) === button.dataset.head);
@@ -256,7 +298,7 @@ class MapTab {
   }
 
   markHead() {
-    for (const button of byId("heads").children) {
+    for (const button of byId("heads").querySelectorAll(".site-head")) {
       button.setAttribute("aria-pressed", String(button.dataset.head === this.view?.head));
     }
   }
@@ -368,6 +410,11 @@ function sorted(heads, key, isLowestFirst) {
   const sign = isLowestFirst ? 1 : -1;
   const value = (one) => (one.values[key] === null ? Infinity : sign * one.values[key]);
   return [...heads].sort((a, b) => value(a) - value(b));
+}
+
+/** Whether there is more to say of a model's layers than their number. */
+function saysOfLayers({ attention, layers }) {
+  return attention.length > layers.length || attention.some(({ heads, keys, window }) => window !== null || keys < heads);
 }
 
 function nameOf({ layer, head }) {

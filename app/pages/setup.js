@@ -26,6 +26,7 @@ class Setup {
     /** What the comparison that is shown is of. */
     this.scored = "";
     this.isScoring = false;
+    this.foreseen = new Foreseen(() => (this.isScoring ? [] : this.unread()));
     this.build();
     this.own = this.storedOwn();
   }
@@ -57,6 +58,7 @@ class Setup {
       this.submit();
     });
     for (const name of ["input", "change"]) byId("setup").addEventListener(name, () => this.mark());
+    byId("setup").addEventListener("change", () => this.foreseen.tell());
     byId("undo").addEventListener("click", () => {
       this.restore(this.isScoring ? new URLSearchParams(this.scored) : this.shown);
     });
@@ -184,6 +186,7 @@ class Setup {
     parts.set("len", byId("length").value);
     parts.set("seed", byId("seed").value);
     if (byId("text").value === OWN) parts.set("digest", digest(this.own.content));
+    if (this.foreseen.layers !== null && this.unread().length) parts.set("layers", this.foreseen.layers);
     return parts;
   }
 
@@ -194,6 +197,7 @@ class Setup {
       const value = parts.get(name);
       if ([...byId(id).options].some((option) => option.value === value)) byId(id).value = value;
     }
+    this.foreseen.choose(parts.get("layers"));
     if (/^\d{1,7}$/.test(parts.get("seed") ?? "")) byId("seed").value = parts.get("seed");
     const kept = this.storedOwn();
     if (parts.has("digest") && digest(kept.content) === parts.get("digest")) this.own = kept;
@@ -230,7 +234,27 @@ class Setup {
   wanted() {
     const { models, text, seed } = this.chosen();
     const length = Number(byId("length").value);
-    return models.map((checkpoint) => ({ checkpoint, text, length, seed }));
+    const layers = (checkpoint) => (this.isShipped(checkpoint) ? null : this.foreseen.layers);
+    return models.map((checkpoint) => ({ checkpoint, text, length, seed, layers: layers(checkpoint) }));
+  }
+
+  /** Whether a model is known before it is asked for; of any other it is told what it takes. */
+  isShipped(checkpoint) {
+    return this.choices.models.some(({ id, asks }) => !asks && `${checkpoint}+`.startsWith(`${id}+`));
+  }
+
+  /** The chosen models of which it is told what they take. */
+  unread() {
+    const length = Number(byId("length").value);
+    return this.models().filter((one) => !this.isShipped(one)).map((checkpoint) => ({ checkpoint, length, layers: this.foreseen.layers }));
+  }
+
+  /** Has another layer of the models of others read. */
+  readLayer(layer) {
+    this.restore(this.shown);
+    this.foreseen.choose(String(layer));
+    this.mark();
+    this.submit();
   }
 
   /** What a comparison is asked with. */
@@ -318,6 +342,11 @@ class Setup {
   async analyse(wanted, state) {
     const found = [];
     const todo = wanted.filter((one) => !this.done.has(JSON.stringify(one)));
+    for (const { checkpoint, length, layers } of todo.filter((one) => !this.isShipped(one.checkpoint))) {
+      const said = `Asking what ${checkpoint} takes`;
+      await this.foreseen.check({ checkpoint, length, layers }, (asked) => this.waited("start_forecast", asked, said));
+    }
+    this.foreseen.tell();
     for (const one of wanted) found.push(await this.analysed(one, todo.indexOf(one), todo.length));
     if (new Set(found.map((one) => one.tokenizer)).size > 1) {
       throw new Error("these checkpoints cut the text into different tokens; look at them one at a time");
@@ -370,7 +399,7 @@ class Setup {
 
   /** Whether a link is of what was asked for last; the form may say something newer. */
   isAsked(parts) {
-    const state = new URLSearchParams([...parts].filter(([name]) => this.current.has(name)));
+    const state = new URLSearchParams([...parts].filter(([name]) => this.current.has(name) || name === "layers"));
     return this.current.size > 0 && state.toString() === this.current.toString();
   }
 

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
@@ -24,23 +25,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from freeatten_core.analysis import AttentionMap, Capture, Thumbnails
+    from freeatten_core.models.config import LayerShape
     from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = [
+    "ALL_LAYERS",
     "ID_CHARACTERS",
     "LONGEST",
     "MOST_SEED",
     "Analyses",
     "Analysis",
     "Asked",
+    "attention",
     "checked_head",
     "looked_into",
 ]
 
 LONGEST, SHORTEST = 32_768, 2
+ALL_LAYERS = "all"
 MOST_SEED = 1_000_000
 KEPT_ENTRIES, KEPT_BYTES = 256, 1_500_000_000
 ID_CHARACTERS = 100
+MOST_LAYERS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Asked:
     text: TextSource
     length: int
     seed: int
+    layers: int | str | None = None
+    """Of a model of others: one, `ALL_LAYERS`, or None for the one that is looked into unasked.
+    Of a model of this project all are kept whatever is asked."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class Analysis:
     capture: Capture
     text: str
     """The name of the text that was drawn."""
+    layers: Mapping[int, LayerShape]
+    """All that have attention, those that were not kept too."""
+    windows: Mapping[int, int | None]
+    """By layer: of those that were kept as its mask has it, of others as the model declares it."""
 
     def facts(self) -> Answer:
         """What the page is told of it."""
@@ -72,6 +85,7 @@ class Analysis:
             "declared": self.capture.declared_length,
             "windows": {str(layer): each.window for layer, each in self.capture.layers.items()},
             "layers": list(self.capture.layers),
+            "attention": attention(self.layers, self.windows),
             "heads": self.capture.heads,
             "text": self.text,
             "tokenizer": self.capture.tokenizer_id,
@@ -101,7 +115,9 @@ class Analyses:
         """Ends what is running."""
         self.jobs.close()
 
-    def asked(self, checkpoint: Any, text: Any, length: Any, seed: Any) -> Asked:
+    def asked(
+        self, checkpoint: Any, text: Any, length: Any, seed: Any, layers: Any = None
+    ) -> Asked:
         """A request, checked.
 
         Raises:
@@ -109,11 +125,14 @@ class Analyses:
         """
         from freeatten_core.basics.checks import check_whole
 
+        if layers is not None and layers != ALL_LAYERS:
+            layers = check_whole("the layer", layers, 0, MOST_LAYERS)
         return Asked(
             checkpoint=text_of("the checkpoint", checkpoint, SOURCE_CHARACTERS).strip(),
             text=TextSource.of(text, self.texts.kinds()),
             length=check_whole("length", length, SHORTEST, LONGEST),
             seed=check_whole("seed", seed, 0, MOST_SEED),
+            layers=layers,
         )
 
     def start(self, asked: Asked) -> str:
@@ -179,8 +198,14 @@ class Analyses:
         asked = json.dumps([self.models.local, *said]).encode()
         return hmac.new(self._key, asked, hashlib.sha256).hexdigest()
 
-    def capture(self, row: Row | CausalRow, tokens: Tensor, advance: Advance) -> Capture:
-        """A pass of a model over a text, on this server's device: of one of others, one layer."""
+    def capture(
+        self, row: Row | CausalRow, tokens: Tensor, layers: Sequence[int] | None, advance: Advance
+    ) -> Capture:
+        """A pass of a model over a text, on this server's device.
+
+        Args:
+            layers: that are kept; None for all.
+        """
         from freeatten_core.analysis import capture
         from freeatten_core.basics.devices import choose_device
 
@@ -188,27 +213,53 @@ class Analyses:
             row.model,
             tokens,
             variant=row.variant,
-            layers=looked_into(row),
+            layers=layers,
             device=choose_device(self.device),
             advance=advance,
         )
 
     def _analysed(self, asked: Asked, advance: Advance) -> Answer:
-        name = self.id_of(asked.checkpoint, asked.text.digest, asked.length, asked.seed)
+        name = self.id_of(
+            asked.checkpoint, asked.text.digest, asked.length, asked.seed, asked.layers
+        )
         found = self.kept.get(name)
         if found is None:
             row = self.models.row(asked.checkpoint)
             advance(0, 1)
             tokens, text = self.texts.tokens(asked.text, row.tokenizer, asked.length, asked.seed)
-            made = self.capture(row, tokens, advance)
-            found = Analysis(asked, made, text)
+            made = self.capture(row, tokens, self._chosen(row, asked.layers), advance)
+            found = Analysis(asked, made, text, row.model.layers, self._windows(made, asked))
             self.kept.put(name, found, _capture_bytes(made))
         return {"id": name, **found.facts()}
 
+    def _chosen(self, row: Row | CausalRow, asked: int | str | None) -> list[int] | None:
+        """The layers that an analysis keeps; None for all."""
+        if row.model.train_length is not None or asked == ALL_LAYERS:
+            return None
+        return [looked_into(row.model.layers) if asked is None else int(asked)]
 
-def looked_into(row: Row | CausalRow) -> list[int] | None:
-    """The layers that an analysis keeps: all, or of a model of others the third with attention."""
-    return None if row.model.train_length is not None else sorted(row.model.layers)[:3][-1:]
+    def _windows(self, made: Capture, asked: Asked) -> Mapping[int, int | None]:
+        described = self.models.described(asked.checkpoint) if made.train_length is None else None
+        declared = dict(described.windows) if described else {}
+        return declared | {layer: each.window for layer, each in made.layers.items()}
+
+
+def attention(layers: Mapping[int, LayerShape], windows: Mapping[int, int | None]) -> list[Answer]:
+    """What the page shows of every layer with attention."""
+    return [
+        {
+            "layer": layer,
+            "heads": shape.heads,
+            "keys": shape.kv_heads,
+            "window": windows.get(layer),
+        }
+        for layer, shape in layers.items()
+    ]
+
+
+def looked_into(layers: Iterable[int]) -> int:
+    """The layer of a model of others that is looked into unasked: the third with attention."""
+    return sorted(layers)[:3][-1]
 
 
 def checked_head(capture: Capture, layer: Any, head: Any) -> tuple[int, int]:

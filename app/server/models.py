@@ -17,7 +17,7 @@ from .answers import shortened, text_of, without_folders
 if TYPE_CHECKING:
     from freeatten_core.models.checkpoint import Checkpoint
     from freeatten_core.models.rows import CausalRow, Row
-    from freeatten_core.models.transformers_model import CausalModel
+    from freeatten_core.models.transformers_model import CausalModel, Described
 
 __all__ = ["MOST_MODELS", "SOURCE_CHARACTERS", "Models", "hub_names", "modifiers"]
 
@@ -68,7 +68,10 @@ class Models:
         return source if self.local or is_public else f"{path.resolve().name} (folder)"
 
     def choices(self) -> list[dict[str, Any]]:
-        """What a page can tick: the id, what it is called, whether it is shown first."""
+        """What a page can tick: the id, what it is called, whether first, and what is foreseen.
+
+        Of checkpoints that are not shipped a page asks what they take before it has them read.
+        """
         from freeatten_core.basics.assets import assets
         from freeatten_core.models.catalogue import shipped
         from freeatten_core.models.format import read_config
@@ -78,12 +81,12 @@ class Models:
         found = []
         for name in shipped():
             variant = str(read_config(assets() / "checkpoints" / name / "config.json").variant)
-            found.append({"id": name, "label": variant, "first": name in first})
+            found.append({"id": name, "label": variant, "first": name in first, "asks": False})
         found.sort(
             key=lambda each: ROWS.index(each["label"]) if each["label"] in ROWS else len(ROWS)
         )
         others = [source for source in self.configured if source not in shipped()]
-        return found + [{"id": each, "label": each, "first": True} for each in others]
+        return found + [{"id": each, "label": each, "first": True, "asks": True} for each in others]
 
     def suggestions(self) -> list[str]:
         """Shipped checkpoints with every modifier that needs no option, as one can write them."""
@@ -120,17 +123,41 @@ class Models:
         Raises:
             UsageError, ContentError: as `get`; modifiers that it cannot have.
         """
-        from freeatten_core.models.rows import any_row, split_modifiers
+        from freeatten_core.models.rows import any_row
+
+        name, modifiers = self._split(source)
+        return any_row(self.get(name), modifiers, name)
+
+    def described(self, source: Any) -> Described | None:
+        """What a model of others says of itself, before a weight of it is read.
+
+        Returns:
+            None for a checkpoint of this project.
+
+        Raises:
+            UsageError, ContentError: as `get`, so far as a configuration tells.
+        """
+        from freeatten_core.models.catalogue import shipped
+        from freeatten_core.models.transformers_model import describe
+
+        name, _ = self._split(text_of("the checkpoint", source, SOURCE_CHARACTERS).strip())
+        self._check(name)
+        if name in shipped():
+            return None
+        with without_folders(f"checkpoint {shortened(name)}", local=self.local):
+            return describe(self.configured.get(name, name))
+
+    def _split(self, source: str) -> tuple[str, str]:
+        """A checkpoint's name, and the modifiers behind it."""
+        from freeatten_core.models.rows import split_modifiers
 
         named = self._named(source)
         if named:
-            name, modifiers = named, source[len(named) :]
-        elif self.local:
-            name, modifiers = split_modifiers(source)
-        else:  # without a look at the folders of this machine
-            name, plus, rest = source.partition("+")
-            modifiers = plus + rest
-        return any_row(self.get(name), modifiers, name)
+            return named, source[len(named) :]
+        if self.local:
+            return split_modifiers(source)
+        name, plus, rest = source.partition("+")  # without a look at the folders of this machine
+        return name, plus + rest
 
     def option(self, source: str) -> str:
         """The command's `--checkpoint` for it, with the file of its function if it has one."""

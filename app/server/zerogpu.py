@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .analyses import Analyses, looked_into
+from .analyses import Analyses
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +42,7 @@ def captured(asked: bytes) -> bytes:
     Space has too little.
 
     Args:
-        asked: a `Row` and its tokens.
+        asked: a `Row`, its tokens, and the layers that are kept.
 
     Returns:
         The `Capture`, on the CPU.
@@ -50,12 +50,12 @@ def captured(asked: bytes) -> bytes:
     from freeatten_core.analysis import capture
     from freeatten_core.basics.devices import choose_device
 
-    row, tokens = pickle.loads(asked)
+    row, tokens, layers = pickle.loads(asked)
     made = capture(
         row.model,
         tokens,
         variant=row.variant,
-        layers=looked_into(row),
+        layers=layers,
         device=choose_device("auto"),
     )
     return pickle.dumps(_on_cpu(made))
@@ -69,15 +69,17 @@ class ZeroGpuAnalyses(Analyses):
         super().__init__(models, texts, "cpu")
         self._on_gpu = on_gpu
 
-    def capture(self, row: Row | CausalRow, tokens: Tensor, advance: Advance) -> Capture:
+    def capture(
+        self, row: Row | CausalRow, tokens: Tensor, layers: Sequence[int] | None, advance: Advance
+    ) -> Capture:
         """A pass of a model over a text."""
         if len(tokens) <= LONG:
-            return super().capture(row, tokens, advance)
+            return super().capture(row, tokens, layers, advance)
         try:
-            answer = self._on_gpu(pickle.dumps((row, tokens)))
+            answer = self._on_gpu(pickle.dumps((row, tokens, layers)))
         except Exception as error:  # any type of the lender's; the CPU does it, or says the same
             logger.warning("no GPU for %d tokens, so on the CPU: %s", len(tokens), error)
-            return super().capture(row, tokens, advance)
+            return super().capture(row, tokens, layers, advance)
         made: Capture = pickle.loads(answer)
         advance(1, 1)  # whoever has given it up meanwhile gets nothing
         return made

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
-from ..server.analyses import Analyses
+from ..server.analyses import Analyses, Analysis
 from ..server.answers import Answer, choice_of
 from .command import command
 
@@ -31,6 +31,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         style = style_of(capture.label)
         model = analyses.models.option(analysis.asked.checkpoint)
         words = ["--checkpoint", model, "--statistic", name]
+        words += _layers(analysis)
         return {
             "color": style.color,
             "dash": style.dash,
@@ -56,6 +57,12 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         }
 
     return [curves]
+
+
+def _layers(analysis: Analysis) -> list[str]:
+    """The command's words for layers of a model of others that are not those it takes unasked."""
+    asked = analysis.asked.layers
+    return [] if analysis.capture.train_length or asked is None else ["--layers", str(asked)]
 
 
 def _numbers(values: list[float]) -> list[float | None]:

@@ -27,7 +27,9 @@ def _found(analyses: Analyses, found: Analysis, advance: Advance) -> Answer:
     from freeatten_core.analysis.finding import findings, repeated
 
     row = analyses.models.row(found.asked.checkpoint)
-    twice = analyses.capture(row, repeated(found.capture.tokens), advance)
+    twice = analyses.capture(
+        row, repeated(found.capture.tokens), list(found.capture.layers), advance
+    )
     return {
         "finds": [
             {name: getattr(each, name) for name in ("kind", "layer", "head", "sentence")}

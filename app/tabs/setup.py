@@ -44,9 +44,15 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             ],
         }
 
-    def start(checkpoint: str, text: Mapping[str, Any], length: int, seed: int) -> Answer:
+    def start(
+        checkpoint: str,
+        text: Mapping[str, Any],
+        length: int,
+        seed: int,
+        layers: int | str | None = None,
+    ) -> Answer:
         """Begins an analysis."""
-        return {"job": analyses.start(analyses.asked(checkpoint, text, length, seed))}
+        return {"job": analyses.start(analyses.asked(checkpoint, text, length, seed, layers))}
 
     def progress(job: str) -> Answer:
         """How far a job is; its answer, when it is done."""

@@ -205,8 +205,7 @@ def _tell_forecast(
     from rich.console import Console
 
     from freeatten_core.analysis import forecast
-
-    from ..terminal.bars import about
+    from freeatten_core.basics.progress import about
 
     console = Console(stderr=True)
     for row in rows:

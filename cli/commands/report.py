@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from freeatten_core.results.rows import Placed
 
 __all__ = [
     "all_blocks",
@@ -17,11 +19,13 @@ __all__ = [
     "draw_inside",
     "draw_languages",
     "draw_retrievals",
+    "draw_rows",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
     "learning_curves",
     "report",
+    "short_rows",
     "with_modifiers",
     "write_cards",
 ]
@@ -36,7 +40,7 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books", "inside/field")
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
-APP = ("app/start", "app/redraw", "app/soak")
+APP = ("app/start", "app/redraw", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
@@ -61,6 +65,8 @@ LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
+ALL_ROWS = "rows/all"
+"""Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages"),
@@ -100,6 +106,8 @@ def report(
     filled = all_blocks(results, others)
     given = {name for folder in others.values() for name in folder}
     pending = EXPECTED - given
+    if CUBE in pending:
+        pending.add(ALL_ROWS)  # whose table is of the cube too
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -124,7 +132,7 @@ def all_blocks(
         modifier_blocks,
         retrieval_blocks,
     )
-    from freeatten_core.results.rows import row_blocks
+    from freeatten_core.results.rows import all_rows_blocks, row_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
@@ -142,7 +150,15 @@ def all_blocks(
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
-    return filled
+    return filled | all_rows_blocks(short_rows(others))
+
+
+def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[Placed]:
+    """Every row that the cube's recipe trained, the cube's cells among them."""
+    from freeatten_core.results.rows import placed
+    from freeatten_core.training.cube import RECIPE
+
+    return placed({**others["cube"], **others["rows"]}, RECIPE.steps)
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -165,6 +181,7 @@ def draw_all(
         draw_languages(images, others["languages"][LANGUAGES])
     draw_retrievals(images, others["retrieve"])
     draw_softplus(images, with_modifiers(others), others["cube"])
+    draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
 
 
@@ -241,6 +258,18 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
             rows = [row for row in stored["variants"] if row["variant"] in DRAWN_WITH_MODIFIERS]
             figure = comparison_figure({**stored, "variants": rows}, theme=theme)
             save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
+
+
+def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
+    """`rows-code-light.png` and the like, if there is a row."""
+    from freeatten_core.figures.rows import TEXTS, rows_figure
+
+    from ..exports import save_page_picture
+
+    for text in TEXTS if rows else ():
+        for theme in ("light", "dark"):
+            figure = rows_figure(rows, text=text, theme=theme)
+            save_page_picture(figure, folder / f"rows-{text}-{theme}.png")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-__all__ = ["TimeLeft", "about", "progress_bar"]
+__all__ = ["TimeLeft", "progress_bar"]
 
 
 class TimeLeft(TimeRemainingColumn):
@@ -16,15 +16,6 @@ class TimeLeft(TimeRemainingColumn):
         if task.total is None or task.time_remaining is None:
             return Text()
         return super().render(task).append(" left")
-
-
-def about(seconds: float) -> str:
-    """`about 40 s`, `about 3 min` or `about 2.5 h`: no more digits than a forecast has."""
-    if seconds < 100:
-        return f"about {max(1, seconds):.0f} s"
-    if seconds < 6000:
-        return f"about {seconds / 60:.0f} min"
-    return f"about {seconds / 3600:.1f} h"
 
 
 def progress_bar(console: Console, *between: ProgressColumn) -> Progress:

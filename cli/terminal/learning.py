@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from .bars import about
+from freeatten_core.basics.progress import about
+
 from .chart import line_chart
 
 if TYPE_CHECKING:

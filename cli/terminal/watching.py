@@ -26,9 +26,9 @@ def watched(console: Console, line: Line) -> Iterator[Watch]:
     """A watch that draws a bar and prints rows as they come."""
     from rich.progress import TextColumn
 
-    from freeatten_core.basics.progress import Watch
+    from freeatten_core.basics.progress import Watch, about
 
-    from .bars import about, progress_bar
+    from .bars import progress_bar
 
     progress = progress_bar(console, TextColumn("{task.percentage:>3.0f} %"))
     task = progress.add_task("scoring", total=None)

@@ -7,7 +7,7 @@ one head, `thumbnails` shows all of them small; `stages` follows one row from sc
 from freeatten_core.models.forecast import Forecast
 
 from .capture import Capture, LayerCapture, capture
-from .forecast import forecast
+from .forecast import forecast, forecast_unread
 from .map.attention_map import AttentionMap
 from .map.difference import DifferenceRegion, difference
 from .map.payload import Payload
@@ -50,6 +50,7 @@ __all__ = [
     "difference",
     "entropy_note",
     "forecast",
+    "forecast_unread",
     "head_table",
     "row_stages",
     "sink_rate",

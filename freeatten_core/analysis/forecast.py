@@ -25,11 +25,12 @@ from freeatten_core.models.forecast import (
     seen_scores,
 )
 from freeatten_core.models.interface import LanguageModel
+from freeatten_core.models.transformers_model import LOADING_TOKENS, Described
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
-from freeatten_core.variants.stages import OwnFunctionName
+from freeatten_core.variants.stages import Computed, OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 __all__ = [
@@ -37,11 +38,14 @@ __all__ = [
     "check_type",
     "chosen_layers",
     "forecast",
+    "forecast_unread",
     "refuse_without_memory",
     "score_cost",
 ]
 
 KEPT_TYPES = (torch.float32, torch.bfloat16)
+PROBE_WIDTH = 2048
+"""Of the matrix that stands for the weights of a model that is not read."""
 
 
 def forecast(
@@ -75,6 +79,46 @@ def forecast(
     return Forecast(peak, kept, seconds, available_bytes(device))
 
 
+def forecast_unread(
+    described: Described,
+    length: int,
+    layers: Sequence[int] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+) -> Forecast:
+    """Memory and time of a capture of a model of others of which no weight has been read.
+
+    Its weights are counted as they are kept, in float32. The time is of what a load tries, of the
+    pass and of the statistics, from a small attention and a product of matrices that are tried
+    here; reading or fetching the weights comes before, and of a mixture of experts all count.
+
+    Args:
+        length: tokens.
+        layers: as for `capture`; of those that its configuration names.
+
+    Raises:
+        UsageError: a length or layers that there are not.
+    """
+    length = check_whole("length", length, 1, None)
+    chosen = chosen_layers(described.layers, layers)
+    device = usable_device(device)
+    kept, peak = _bytes_needed(described, Variant(), length, chosen, torch.float32, True)
+    shape, tried = described.layers[chosen[-1]], min(described.width, PROBE_WIDTH)
+    matrix = torch.randn(tried, tried, generator=torch.Generator().manual_seed(0)).to(device)
+
+    def run(text: Tensor) -> None:
+        torch.mm(matrix.new_ones(text.shape[1], tried), matrix)
+
+    rates = probe(shape, Variant().computes, length, device, run)
+    passed = length * described.layer_parameters * (chosen[-1] + 1) / described.layer_count
+    seconds = (passed + LOADING_TOKENS * described.parameters) * rates.token / tried**2
+    seconds += score_cost(described.layers, length, chosen, 0) * rates.score
+    scores = seen_scores(_heads(described.layers, chosen), length, length)
+    seconds += scores * _statistics_rate(shape, Variant().computes, length, device)
+    weights = described.weight_bytes
+    return Forecast(peak + weights, kept + weights, seconds, available_bytes(device))
+
+
 def score_cost(
     layers: Mapping[int, LayerShape],
     length: int,
@@ -93,7 +137,7 @@ def _heads(layers: Mapping[int, LayerShape], chosen: Sequence[int]) -> int:
 
 
 def _bytes_needed(
-    model: LanguageModel,
+    model: LanguageModel | Described,
     variant: Variant,
     length: int,
     chosen: Sequence[int],
@@ -128,16 +172,23 @@ def _seconds(
     rates = probe(shape, computed, length, device, run)
     seconds = length * rates.token + score_cost(model.layers, length, chosen, 0) * rates.score
     if with_statistics:
-        rows = min(PROBE_ROWS, length)
-        keys = rows if isinstance(computed, OwnFunctionName) else min(PROBE_KEYS, length)
-        query, key = probe_call(shape, rows, keys, device)
-        weighed = own_function.weighed_by(computed)
-        problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
-        with torch.no_grad(), without_autocast():
-            taken = fastest(device, lambda: choice.row_statistics(problem, query, key))
         scores = seen_scores(_heads(model.layers, chosen), length, length)
-        seconds += scores * taken / visible_scores(problem)
+        seconds += scores * _statistics_rate(shape, computed, length, device)
     return seconds
+
+
+def _statistics_rate(
+    shape: LayerShape, computed: Computed, length: int, device: torch.device
+) -> float:
+    """Seconds of a score in the statistics of a layer, from some milliseconds of them."""
+    rows = min(PROBE_ROWS, length)
+    keys = rows if isinstance(computed, OwnFunctionName) else min(PROBE_KEYS, length)
+    query, key = probe_call(shape, rows, keys, device)
+    weighed = own_function.weighed_by(computed)
+    problem = check(query, key, None, weighed, is_causal=True, enable_gqa=True)
+    with torch.no_grad(), without_autocast():
+        taken = fastest(device, lambda: choice.row_statistics(problem, query, key))
+    return taken / visible_scores(problem)
 
 
 def refuse_without_memory(

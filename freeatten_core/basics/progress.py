@@ -6,10 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["Advance", "Meter", "Watch", "ignore"]
+__all__ = ["Advance", "Meter", "Watch", "about", "ignore"]
 
 Advance = Callable[[float, float], None]
 """Called with (cost done, cost in all); an exception raised in it cancels the work."""
+
+
+def about(seconds: float) -> str:
+    """`about 40 s`, `about 3 min` or `about 2.5 h`: no more digits than a forecast has."""
+    if seconds < 100:
+        return f"about {max(1, seconds):.0f} s"
+    if seconds < 6000:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
 
 
 def ignore(done: float, whole: float) -> None:

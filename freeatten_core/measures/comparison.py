@@ -18,7 +18,7 @@ from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.transformers_model import CausalModel, modified
+from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.ceiling import with_shares
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
@@ -269,7 +269,7 @@ def _changed(request: Request, row: Row | CausalRow, variant: Variant) -> Model 
     if isinstance(row, CausalRow):
         longest = max(request.lengths)
         row.model.check_length(longest)
-        return modified(row.model.on(device, dtype), variant, longest, row.restart_length)
+        return row.model.on(device, dtype).with_modifiers(variant, longest, row.restart_length)
     plain = row.checkpoint.model
     return modified_copy(plain, variant, request.lengths, device=device, dtype=dtype)[0]
 

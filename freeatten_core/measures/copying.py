@@ -410,7 +410,8 @@ def _scorer(
             advance=watch.advance,
         )
         return model.token_losses, temperatures
-    found = row.model.on(request.device).with_modifiers(row.variant, max(request.lengths))
+    there = row.model.on(request.device)
+    found = there.with_modifiers(row.variant, max(request.lengths), row.restart_length)
     return found.token_losses, None
 
 

@@ -234,7 +234,8 @@ class _Run:
         shard_on: torch.device | None = None,
     ) -> None:
         self.model, self._recipe, self._kept = model, recipe, kept
-        self._objective = Objective(model, source, recipe.parts, ranks, shard_on)
+        given = recipe.seed, recipe.parts, ranks, shard_on
+        self._objective = Objective(model, source, *given)
         self._reports = Reports(recipe, report, ranks)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from freeatten_core.models.decoder import Model
+from freeatten_core.models.decoder import Model, is_decayed
 
 from .recipe import Recipe
 
@@ -22,12 +22,13 @@ class Updates:
         self._model, self._recipe = model, recipe
         self.peak, self.steps = peak, steps
         self._on_gpu = model.embedding.weight.is_cuda
-        matrices = [w for w in model.parameters() if w.ndim > 1]
-        vectors = [w for w in model.parameters() if w.ndim == 1]
+        named = list(model.named_parameters())
+        decayed = [weight for name, weight in named if is_decayed(name, weight)]
+        others = [weight for name, weight in named if not is_decayed(name, weight)]
         self._optimizer = torch.optim.AdamW(
             [
-                {"params": matrices, "weight_decay": recipe.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
+                {"params": decayed, "weight_decay": recipe.weight_decay},
+                {"params": others, "weight_decay": 0.0},
             ],
             lr=0.0,  # every step sets its own
             betas=recipe.betas,

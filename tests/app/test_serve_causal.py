@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from importlib import import_module
 
 import causal
 import numpy as np
@@ -13,7 +14,7 @@ from freeatten_app.server.answers import answering
 from freeatten_app.server.comparisons import Comparisons
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
-from freeatten_app.tabs import compare, entropy, maps, setup, stages
+from freeatten_app.tabs import compare, entropy, forecasts, maps, setup, stages
 from waiting import job_ended
 
 from freeatten_core import load_causal_model
@@ -23,12 +24,14 @@ from freeatten_core.ops.operator import attention_weights
 
 LENGTH = 64
 GIVEN = {"kind": "given", "name": "", "content": ""}
+ASKED = {"checkpoint": "softmax", "text": GIVEN, "length": LENGTH, "seed": 0}
+forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("others")
-    names = ("llama", "mistral", "bloom")
+    names = ("llama", "mistral", "gemma3", "bloom")
     return {name: causal.save(root / name, causal.network(name)) for name in names}
 
 
@@ -47,16 +50,21 @@ def servers(folders, tmp_path_factory):
 
 
 def ask(server, name, **given):
-    offered = [
-        each for module in (setup, maps, stages, entropy) for each in module.functions(server)
-    ]
+    modules = (setup, maps, stages, entropy, forecasts)
+    offered = [each for module in modules for each in module.functions(server)]
     offered += compare.functions(Comparisons(server))
     return answering({each.__name__: each for each in offered}[name])(given)
 
 
-def ended(server, checkpoint):
-    asked = server.asked(str(checkpoint), GIVEN, LENGTH, 0)
+def ended(server, checkpoint, layers=None):
+    asked = server.asked(str(checkpoint), GIVEN, LENGTH, 0, layers)
     return job_ended(server.jobs.get(server.start(asked)))
+
+
+def foreseen(server, checkpoint, layers=None):
+    told = ask(server, "start_forecast", checkpoint=checkpoint, length=LENGTH, layers=layers)
+    job = job_ended(server.jobs.get(told["job"]))
+    return job.error or job.answer
 
 
 def test_a_layer_of_a_model_of_others_is_looked_into(servers, folders):
@@ -80,6 +88,50 @@ def test_a_layer_of_a_model_of_others_is_looked_into(servers, folders):
     assert ask(server, "open_map", **place)["trainLength"] is None
 
 
+def test_one_layer_or_all_are_read_and_every_layer_is_told_with_its_window(servers, folders):
+    server, name = servers[True], str(folders["gemma3"])
+    of = {"heads": 4, "keys": 2}
+    told = [{"layer": 0, "window": causal.WINDOW, **of}, {"layer": 1, "window": None, **of}]
+    for layers, read in ((None, [1]), (0, [0]), ("all", [0, 1])):
+        found = ended(server, name, layers).answer
+        assert (found["layers"], found["attention"]) == (read, told)
+        words = ask(server, "curves", id=found["id"], statistic="entropy")["command"].split()
+        assert words[words.index("--statistic") :][2:4] == (
+            ["--len", str(LENGTH)] if layers is None else ["--layers", str(layers)]
+        )
+    assert ended(server, name, 5).error == "layer is 5; it must be from 0 to 1"
+    assert "the layer is 'some'" in ask(server, "start", **ASKED | {"layers": "some"})["error"]
+
+
+def test_what_a_model_takes_is_told_before_it_is_read(servers, folders, monkeypatch):
+    server, name = servers[True], str(folders["gemma3"])
+    monkeypatch.setattr(server.models, "get", lambda *_: pytest.fail("it was read"))
+    found = foreseen(server, name)
+    assert found["attention"] == [
+        {"layer": layer, "heads": 4, "keys": 2, "window": window}
+        for layer, window in enumerate([causal.WINDOW, None])
+    ]
+    assert (found["unasked"], found["fits"]) == (1, True)
+    assert found["about"] == (
+        "32,096 parameters, 2 layers, 1 of them with a window, declared for 128 tokens"
+    )
+    assert found["takes"].startswith(f"Looking into layer 1 over {LENGTH} tokens takes about 1 s")
+    assert "Looking into all 2 layers" in foreseen(server, name, "all")["takes"]
+    assert foreseen(server, "softmax")["attention"] == []  # of this project: it is shipped
+
+    monkeypatch.setattr(forecast_module, "available_bytes", lambda _: 20_000_000)
+    found = foreseen(server, name)
+    assert not found["fits"]
+    assert found["takes"].endswith("needs 0.1 GB of memory, weights included, and 0.0 GB are free")
+
+
+def test_nothing_is_foreseen_for_a_visitor_from_elsewhere_of_what_was_not_named(servers, folders):
+    server = servers[False]
+    assert foreseen(server, "llama (folder)")["attention"] != []
+    for name in (folders["mistral"], folders["llama"], "someone/model", "gpt2"):
+        assert "is not open to this page" in foreseen(server, str(name))
+
+
 def test_a_visitor_from_elsewhere_has_what_the_command_names_and_no_folder(servers, folders):
     server = servers[False]
     job = ended(server, "llama (folder)")
@@ -97,9 +149,15 @@ def test_what_cannot_be_looked_into_is_said_in_a_sentence(servers, folders):
     assert "does not have its attention made by the library's interface" in said
 
 
-def test_modifiers_and_comparisons_are_refused(servers, folders):
+def test_a_model_has_its_modifiers_or_says_why_not(servers, folders):
+    job = ended(servers[False], "llama (folder)+swap:to=lssa")
+    assert (job.error, job.answer["variant"]) == ("", "llama (folder)+swap:to=lssa")
+    said = ended(servers[True], f"{folders['llama']}+align").error
+    assert "align is fitted for models of this project only" in said
+
+
+def test_comparisons_are_refused(servers, folders):
     server, name = servers[True], str(folders["llama"])
-    assert "go with models of this project only" in ended(server, f"{name}+yarn").error
     with pytest.raises(UsageError, match="does not say what it was trained on"):
         Comparisons(server)._request(
             type("Asked", (), {"checkpoints": [name], "text": None, "longest": 1024})(),

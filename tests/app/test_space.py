@@ -283,7 +283,7 @@ def captured(analyses, length=LENGTH, advance=ignore):
     row = analyses.models.row("softmax+yarn")
     tokens = torch.arange(length) % 1000
     try:
-        return analyses.capture(row, tokens, advance)
+        return analyses.capture(row, tokens, None, advance)
     finally:
         analyses.close()
 

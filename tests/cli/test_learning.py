@@ -5,12 +5,13 @@ import math
 import re
 
 import pytest
-from freeatten_cli.terminal.bars import about, progress_bar
+from freeatten_cli.terminal.bars import progress_bar
 from freeatten_cli.terminal.learning import LearningView
 from rich.console import Console
 from rich.progress import TextColumn
 
 from freeatten_core import Variant
+from freeatten_core.basics.progress import about
 from freeatten_core.models.forecast import Forecast
 from freeatten_core.training.reports import Progress
 

@@ -34,7 +34,7 @@ from freeatten_core.variants.variant import Variant
 WARM_UP, TIMED = 10, 20
 PEAKS = {"H100": 989e12, "H200": 989e12}
 """Operations a second in bfloat16 without sparsity, by the vendor's data sheets."""
-OF_ALL_ROWS = ("seconds", "command", "variants")
+OF_ALL_ROWS = ("seconds", "command", "variants", "commit")
 """What the results of single rows do not share."""
 
 
@@ -169,13 +169,14 @@ def joined(paths: list[Path]) -> dict[str, Any]:
     results = [read(path) for path in paths]
     shared = {key: value for key, value in results[0].items() if key not in OF_ALL_ROWS}
     for path, result in zip(paths, results, strict=True):
-        for key in ("lengths", "text", "seed", "commit"):
+        for key in ("lengths", "text", "seed"):
             if result[key] != shared[key]:
                 raise SystemExit(f"{path} has another {key} than {paths[0]}")
     return {
         **shared,
         "seconds": sum(result["seconds"] for result in results),
         "commands": [result["command"] for result in results],
+        "commits": sorted({result["commit"] for result in results}),
         "variants": [entry for result in results for entry in result["variants"]],
     }
 

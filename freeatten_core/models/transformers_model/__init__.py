@@ -3,16 +3,18 @@
 `transformers` is imported by the functions that need it, so only when such a model is named.
 """
 
+from .described import LOADING_TOKENS, Described, describe
 from .load import load_causal_model
 from .model import CausalModel
-from .modified import modified
 from .names import conversion_of, is_causal_source, is_gguf
 
 __all__ = [
+    "LOADING_TOKENS",
     "CausalModel",
+    "Described",
     "conversion_of",
+    "describe",
     "is_causal_source",
     "is_gguf",
     "load_causal_model",
-    "modified",
 ]

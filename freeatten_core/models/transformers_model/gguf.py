@@ -30,7 +30,7 @@ from .config import (
 )
 from .pre_tokenizers import set_pre_tokenizer
 
-__all__ = ["SUFFIX", "conversion", "converted", "form_of"]
+__all__ = ["SUFFIX", "bytes_to_write", "config_of", "conversion", "converted", "form_of"]
 
 SUFFIX = ".gguf"
 FORM = "gguf.json"
@@ -71,10 +71,30 @@ def conversion(path: Path) -> str | None:
     Raises:
         UsageError, ContentError: as `converted`.
     """
-    folder = _place(path)
-    if folder.is_dir():
+    size = bytes_to_write(path)
+    if size is None:
         return None
-    return f"{path} is converted once: {_bytes(path, folder) / 1e9:.1f} GB in {folder}"
+    return f"{path} is converted once: {size / 1e9:.1f} GB in {_place(path)}"
+
+
+def bytes_to_write(path: Path) -> int | None:
+    """What the conversion of a GGUF file takes of the disk; None where it is converted already.
+
+    Raises:
+        UsageError, ContentError: as `converted`.
+    """
+    folder = _place(path)
+    return None if folder.is_dir() else _bytes(path, folder)
+
+
+def config_of(path: Path) -> Any:
+    """The configuration of a GGUF file, an object of transformers, from its header.
+
+    Raises:
+        UsageError, ContentError: as `converted`.
+    """
+    _check_header(path, _header(path))
+    return _read(path, "AutoConfig")
 
 
 def form_of(folder: Path) -> str | None:
@@ -135,8 +155,8 @@ def _header(path: Path) -> dict[str, Any]:
     return found
 
 
-def _convert(path: Path, folder: Path) -> None:
-    metadata = _header(path)
+def _check_header(path: Path, metadata: dict[str, Any]) -> None:
+    """Raises ContentError where a size cannot be meant."""
     architecture = str(metadata["general.architecture"])
     check_sizes(
         str(path),
@@ -146,6 +166,11 @@ def _convert(path: Path, folder: Path) -> None:
             if f"{architecture}.{theirs}" in metadata
         },
     )
+
+
+def _convert(path: Path, folder: Path) -> None:
+    metadata = _header(path)
+    _check_header(path, metadata)
     needed = _bytes(path, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free

@@ -20,7 +20,7 @@ from torch.nn import functional
 from freeatten_core import load_causal_model
 from freeatten_core.basics import assets
 from freeatten_core.basics.errors import ContentError, UsageError
-from freeatten_core.models.transformers_model import conversion_of, gguf
+from freeatten_core.models.transformers_model import conversion_of, describe, gguf
 from freeatten_core.models.transformers_model.pre_tokenizers import SPLITS
 
 TOKENS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
@@ -66,7 +66,13 @@ def test_a_file_is_converted_once_and_anew_when_it_changes(file, cache, monkeypa
     said = conversion_of(str(file))
     assert said is not None
     assert f"{file} is converted once: 0.0 GB in {cache / 'tiny-'}" in said
-    load_causal_model(str(file))
+    described = describe(str(file))
+    assert not cache.exists()  # of the file its header was read
+    model = load_causal_model(str(file))
+    assert (described.layers, described.declared_length) == (model.layers, causal.DECLARED)
+    assert described.parameters == sum(each.numel() for each in model.network.parameters())
+    assert described.written_bytes == 4 * described.parameters
+    assert describe(str(file)).written_bytes is None
     folder = next(cache.iterdir())
     assert said.endswith(str(folder))
     assert conversion_of(str(file)) is None

@@ -330,7 +330,7 @@ def test_the_mean_of_the_shards_gradients_trains_as_the_whole_batch_does(texts):
         model = Model(recipe.config(Variant()))
         model.initialise(0)
         updates = Updates(model, recipe, 1e-2, recipe.steps)
-        parts = [Objective(model, Batches(texts, recipe, CPU, shard)) for shard in shards(of)]
+        parts = [Objective(model, Batches(texts, recipe, CPU, shard), 0) for shard in shards(of)]
         weights = list(model.parameters())
         for step in range(recipe.steps):
             found = []
@@ -444,6 +444,12 @@ def test_a_run_stopped_twice_goes_on_to_the_same_weights(texts, uninterrupted, t
     interrupt(texts, tmp_path / "mine", step=20)
     interrupt(texts, tmp_path / "mine", step=40)
     assert_same_run(run(texts, tmp_path / "mine"), uninterrupted)
+
+
+def test_places_that_are_drawn_are_the_same_when_a_run_goes_on(texts, tmp_path):
+    whole = run(texts, tmp_path / "whole", "clex")
+    interrupt(texts, tmp_path / "mine", variant="clex")
+    assert_same_run(run(texts, tmp_path / "mine", "clex"), whole)
 
 
 @pytest.mark.parametrize("save_every", [1, 7, 10])
