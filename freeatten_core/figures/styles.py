@@ -60,6 +60,7 @@ STYLES: Mapping[str, Style] = {
     ),
     "softmax:scale=log-n": Style("SSMax", "#c4823f", "dash", "pentagon", "◈"),
     "softmax:scale=log-n-bias": Style("SSMax with bias", "#a5672f", "dot", "square-open", "□"),
+    "softmax:heads=difference": Style("Diff attention", "#6f6fb0", "dot", "x", "x"),
     "softmax:dilate=64:position=none": Style("RegularGPT", "#7d8a4a", "longdash", "cross", "+"),
     "off-by-one:sink=learned": Style("Softmax + sink", "#b35f3f", "dash", "diamond-open", "◇"),
     "entmax15:scale=adaptive:position=alibi/none": Style(
