@@ -22,6 +22,7 @@ from .tabs import (
     setup,
     stages,
     use,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ SCRIPTS = (
     "scoring.js",
     "charts.js",
     "maps.js",
+    "brush.js",
     "entropy.js",
     "stages.js",
     "reading.js",
@@ -57,6 +59,7 @@ def build(analyses: Analyses) -> gr.Blocks:
     markup = Template(read("app.html")).substitute(compare=section("", "", OWN))
     offered = [
         *compare.functions(Comparisons(analyses)),
+        *words.functions(analyses.texts),
         *setup.functions(analyses),
         *forecasts.functions(analyses),
         *maps.functions(analyses),

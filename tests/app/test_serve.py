@@ -34,7 +34,7 @@ from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.comparisons import Comparisons, fitting_lengths
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import MOST_CHARACTERS, Texts, TextSource
-from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages, use
+from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages, use, words
 from typer.testing import CliRunner
 from waiting import job_ended
 
@@ -43,11 +43,12 @@ from freeatten_core.analysis import capture, thumbnails
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
-from freeatten_core.data.documents import Document
+from freeatten_core.data.documents import Document, stdlib_documents
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.comparison import Comparison
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.definitions.own_function import find
+from freeatten_core.results.stored import stored_comparisons
 from freeatten_core.variants.variant import MODIFIERS
 
 LENGTH = 128
@@ -646,6 +647,41 @@ def test_cells_of_several_maps_name_their_model_and_tokens(server):
     assert "error" in ask(server, "page", ids=names, layer=1, head=2, state="q" * 501)
 
 
+def test_a_text_is_found_by_its_digest_and_its_words_with_it(server, path, tmp_path):
+    digest = Document(path.name, path.read_text()).sha256
+    name = analysed(server, text={"kind": "found", "name": digest, "content": ""})
+    found = server.get(name)
+    assert found.text == path.name
+    whole = server.texts.tokens(TextSource("given"), found.capture.tokenizer, LENGTH, 0)[0]
+    assert found.capture.tokens.equal(whole)
+    place = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    assert ask(server, "view_command", **place)["command"].endswith(f"--text {path} --seed 0")
+    assert Texts(str(path), local=False).option(TextSource("found", digest)) == path.name
+
+    changed = tmp_path / "changed.txt"
+    changed.write_text(path.read_text() + "\n")
+    other = Texts(str(changed))
+    assert not other.has(digest)
+    with pytest.raises(UsageError, match=f"no text here has the digest {digest[:12]}"):
+        other.by_digest(digest)
+    for digest in ("../etc/passwd", "0" * 63, 7):
+        with pytest.raises(UsageError, match="the digest is "):
+            TextSource.of({"kind": "found", "name": digest, "content": ""}, {})
+
+
+def test_a_stored_result_tells_which_of_its_texts_are_here(server):
+    offered = words.functions(server.texts)
+    tell = answering(offered[0])
+    manifest = stored_comparisons()["stdlib-16x"]["text"]["manifest"]
+    here = {each.name: each.sha256 for each in stdlib_documents()}
+    found = tell({"result": "stdlib-16x"})
+    assert found["of"] == len(manifest)
+    expected = sorted(digest for digest in manifest.values() if digest in here.values())
+    assert sorted(each["digest"] for each in found["texts"]) == expected
+    assert all(here[each["name"]] == each["digest"] for each in found["texts"])
+    assert "it can be" in tell({"result": "none"})["error"]
+
+
 def test_a_command_quotes_the_name_of_a_text(server):
     name = analysed(server, text=own(WORDS, "my; rm -rf $HOME.txt"))
     given = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
@@ -674,7 +710,7 @@ def test_other_machines_see_no_folders(path, tmp_path):
     shutil.copytree(assets() / "checkpoints" / "relu", folder)
     public = Models((str(folder),), local=False)
     last = public.choices()[-1]
-    assert last == {"id": "mine (folder)", "label": "mine (folder)", "first": True}
+    assert last == {"id": "mine (folder)", "label": "mine (folder)", "first": True, "asks": True}
     assert str(public.get("mine (folder)").config.variant) == "relu"
     texts = Texts(str(path), local=False)
     source = TextSource("given")
@@ -813,6 +849,18 @@ def test_nothing_answers_without_a_login(locked):
     assert stranger.call(component, "ask_choices", {})[0] == 401
     assert "ask_choices" not in stranger.send("")[1]
     assert stranger.send("config")[0] == 401
+
+
+def test_before_a_login_other_pages_can_show_the_program_and_nothing_of_the_users(locked, path):
+    address, _ = locked
+    page = Visitor(address).send("")[1]
+    assert '<meta property="og:title" content="freeatten" />' in page
+    assert f'<meta property="og:image" content="{address}preview.png" />' in page
+    shipped = (Path(serve.__file__).parent / "pages" / "preview.png").read_bytes()
+    with urllib.request.urlopen(f"{address}preview.png?of=anything", timeout=20) as answer:
+        assert answer.read() == shipped  # the program's own picture, whatever is served
+    for secret in (path.name, str(path.parent), "me", "secret"):
+        assert not re.search(rf"\b{re.escape(secret)}\b", page.replace("<meta", ""))
 
 
 def test_a_login_opens_the_functions(locked):

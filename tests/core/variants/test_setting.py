@@ -14,10 +14,14 @@ from freeatten_core.variants.variant import SHORT
 LONG = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
+    "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
     "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
     "regulargpt": "softmax:dilate=64:position=none",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
@@ -79,6 +83,11 @@ REFUSED = {
     "my.py:f:position=none": ["my.py:f", "does not take 'position'", "no option"],
     "nope+yarn": ["yarn changes how far keys are rotated", "none are"],
     "softmax:position=rope@128-none+ntk": ["ntk changes how far keys are rotated"],
+    "clex+yarn": ["yarn changes how far keys are rotated", "as they were trained to be"],
+    "softmax:position=yarn+clex-start": ["clex-start changes how far keys are rotated"],
+    "softmax-ls:position=pope": ["pope doubles the size", "length-cosine", "such as dot"],
+    "pope+swap:to=lssa": ["pope doubles the size", "length-cosine"],
+    "pope+ntk": ["ntk changes how far keys are rotated"],
     "softmax:gate=forget+rerope": ["rerope turns far keys in every layer", "no forget gate"],
     "softmax:position=rope/none+rerope": ["rerope turns far keys in every layer and head"],
     "softmax+swap:to=fox": ["swap puts in an attention", "write swap:to=softmax"],
@@ -94,6 +103,8 @@ REFUSED = {
     "off-by-one:sink=deep": ["sink is 'deep'", "learned"],
     "sink+swap:to=softmax": ["a sink is the one more key of off-by-one"],
     "sink+rerope": ["rerope turns far keys", "or sink"],
+    "softmax:heads=sum": ["heads is 'sum'", "difference"],
+    "diff+rerope": ["rerope turns far keys", "no difference of two"],
     "ssmax+rerope": ["rerope turns far keys", "forget gate, learned scale or sink"],
 }
 
