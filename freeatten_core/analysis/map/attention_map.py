@@ -252,9 +252,9 @@ class AttentionMap:
             codes = self.levels[cell][top:bottom, left:right].copy()
         return self._region(top * cell, left * cell, cell, codes, weights)
 
-    def preview(self, cells: int = 512) -> Region:
+    def preview(self, cells: int = 256) -> Region:
         """The whole map from the last `base` rows of every row of cells, as long as the pyramid is
-        not made: one 16th of the weights at 32k tokens. No cell shows more than it has.
+        not made: one 32nd of the weights at 32k tokens. No cell shows more than it has.
 
         Raises:
             UsageError: `cells` out of 1 to 4096.
