@@ -27,6 +27,7 @@ __all__ = [
     "NO_TERMS",
     "SOFTPICK_EPS",
     "UNIFORM_TOLERANCE",
+    "VANISHING",
     "Attend",
     "Familiar",
     "Problem",
@@ -70,6 +71,13 @@ divides 0 by 0 there."""
 
 SOFTPICK_EPS = 1e-6
 """In the denominator of softpick, whose row is 0/0 where every score is 0 (its authors' code)."""
+
+VANISHING = 2.0**-100
+"""What a sum that nothing was shifted out of must reach to be divided by, below float64.
+
+`N/S` overflows soon below it, and times a weight that underflowed is no number: softplus of scores
+below −69, which gated rows come to. Such a row is 0, as one without a visible key.
+"""
 
 FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""

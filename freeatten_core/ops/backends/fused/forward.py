@@ -19,6 +19,7 @@ from .stages import (
     row_scale,
     score,
     unit_of,
+    unless_vanished,
     unnormalised_factor,
 )
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
@@ -526,6 +527,9 @@ def forward_kernel(
         if POSITIVITY == "exp" and NORMALISE != "l1":
             total *= tl.exp2(shift)
             highest *= tl.exp2(shift)
+        if POSITIVITY != "exp":
+            highest = unless_vanished(highest, total)
+            total = unless_vanished(total, total)
         if SHARPENED:
             off = offset(total, highest, count)
             highest = count * highest / nonzero(total) - off
@@ -555,6 +559,8 @@ def forward_kernel(
                 HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS,
                 DEGREE, False, 1 if QUICK else STAGES,
             )  # fmt: skip
+    if POSITIVITY != "exp" and NORMALISE == "l1":
+        raised = unless_vanished(raised, raised)
     if SWEEPS == 1:
         total = raised
     raised += total * 0  # a total that is not finite must reach the output

@@ -8,7 +8,7 @@ from torch import Tensor
 from freeatten_core.basics.powers import power_
 from freeatten_core.variants.stages import Positivity, Score
 
-from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, Problem
+from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, VANISHING, Problem
 from .panel import Workspace, diagonals
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "powers",
     "reduce_rows",
     "row_divisor",
+    "vanishing",
     "write_score",
 ]
 
@@ -99,10 +100,18 @@ def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
             raise AssertionError(f"{positivity} is computed with its whole row")
 
 
+def vanishing(dtype: torch.dtype) -> float:
+    """`VANISHING` of a type."""
+    return 2.0**-996 if dtype == torch.float64 else VANISHING
+
+
 def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`S`, `u_max` and `O` of a panel of positive scores; each (heads, G, rows)."""
     total = positive.sum(-1)
     highest = positive.amax(-1)
+    if problem.variant.positivity != "exp":
+        vanished = total < vanishing(total.dtype)
+        total, highest = total.masked_fill(vanished, 0), highest.masked_fill(vanished, 0)
     if problem.variant.sharpen is None:
         return total, highest, torch.zeros_like(total)
     peak = count * highest
