@@ -114,8 +114,7 @@ class AttentionMap:
         """The map of any one head, on any device.
 
         Args:
-            query, key: (Lq, D), (Lk, D), after rotation; computed in float32, or in float64 if
-                they are.
+            query, key: (Lq, D), (Lk, D), after rotation; float32, or float64 if they are.
             variant: without modifiers.
             terms: what the score was given, of one head.
             window, softcap: keys that a row sees at most; the bound of scores before terms.
@@ -130,14 +129,10 @@ class AttentionMap:
             TypeError, ValueError: as `freeatten_core.attention`.
         """
         _check_kinds(pool, query, key, tokens)
-        wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-        query, key = query.detach().to(wide), key.detach().to(wide)
+        query, key = _wide(query), _wide(key)
         terms = terms.map(lambda each: each.detach())
         problem = check(
-            query[None, None],
-            key[None, None],
-            None,
-            variant,
+            *(query[None, None], key[None, None], None, variant),
             is_causal=is_causal,
             enable_gqa=False,
             terms=terms,
@@ -149,8 +144,8 @@ class AttentionMap:
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
             rows = _row_statistics(problem, query, key, terms, meter)
-        origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         rows = rows.map(lambda each: each.to(query))
+        origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         made = cls(problem, query, key, rows, terms, pool, origin)
         if far_view:
             made.make_far_view(meter.add)
@@ -400,6 +395,12 @@ def _check_kinds(pool: object, query: object, key: object, tokens: object) -> No
     for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
         if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
             raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """In the type that is computed in."""
+    is_double = vectors.dtype == torch.float64
+    return vectors.detach().to(torch.float64 if is_double else torch.float32)
 
 
 def _check_tokens(tokens: Tensor | None, keys: int) -> None:
