@@ -29,6 +29,7 @@ SCRIPTS = (
     "scoring.js",
     "charts.js",
     "maps.js",
+    "brush.js",
     "entropy.js",
     "stages.js",
     "reading.js",

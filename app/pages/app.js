@@ -4,7 +4,7 @@ const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
-const PLACES = ["q", "k", "span", "pin", "position", "last"];
+const PLACES = ["q", "k", "span", "pin", "position", "last", "from", "to"];
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let wanted = chosenTheme();
 
@@ -16,6 +16,11 @@ function theme() {
 function address() {
   const [name, ...rest] = location.hash.slice(1).split("&");
   return { tab: TABS.includes(name) ? name : "compare", parts: new URLSearchParams(rest.join("&")) };
+}
+
+/** What the link of a tab says. */
+function partsOf(tab) {
+  return new URLSearchParams(byId(`${tab}-tab`).getAttribute("href").split("&").slice(1).join("&"));
 }
 
 class App {
@@ -164,7 +169,7 @@ class App {
     this.scoring = new Scoring(this.setup, (...given) => this.compare.present(...given), (...given) => this.scored(...given));
     const remember = (tab) => () => { if (this.tab === tab) this.remember(tab, this.stateOf(tab)); };
     this.tabs.map = new MapTab(this.setup, statistics, theme, remember("map"));
-    this.tabs.entropy = new EntropyTab(this.setup, statistics, remember("entropy"));
+    this.tabs.entropy = new EntropyTab(this.setup, statistics, remember("entropy"), () => this.own(partsOf("map")));
     this.tabs.stages = new StagesTab(this.setup, remember("stages"));
   }
 
@@ -210,7 +215,7 @@ class App {
     for (const other of INSIDE) {
       if (other === tab) continue;
       const link = byId(`${other}-tab`);
-      const own = this.own(new URLSearchParams(link.getAttribute("href").split("&").slice(1).join("&")));
+      const own = this.own(partsOf(other));
       if (other === "stages" && tab === "map" && this.tabs.map.view) {
         for (const [name, value] of Object.entries(this.tabs.map.place())) own.set(name, value);
       }

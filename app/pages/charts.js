@@ -8,8 +8,8 @@ function colours() {
   return { text: of("text"), soft: of("soft"), line: of("line"), accent: of("accent") };
 }
 
-/** Draws lines: `{name, x, y, color, dash}` each; `mark` is a position with a dashed line. */
-function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = false, markText = "" }) {
+/** Draws lines: `{name, x, y, color, dash}` each; `mark` is a position with a dashed line, `range` both ends of x. */
+function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = false, markText = "", range = null }) {
   const look = colours();
   const axis = { gridcolor: look.line, linecolor: look.line, zerolinecolor: look.line };
   const font = { color: look.text, size: 12, family: getComputedStyle(document.body).fontFamily };
@@ -19,7 +19,7 @@ function lineChart(root, { lines, xTitle, yTitle, height, mark = null, log = fal
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     hoverlabel: { bgcolor: getComputedStyle(document.documentElement).getPropertyValue("--fa-raised").trim(), font },
     margin: { l: yTitle ? 76 : 56, r: 12, t: 10, b: 44 },
-    xaxis: { ...axis, title: { text: xTitle }, tickformat: ",d", fixedrange: true },
+    xaxis: { ...axis, title: { text: xTitle }, tickformat: ",d", fixedrange: true, ...(range && { range }) },
     yaxis: { ...axis, title: { text: yTitle }, type: log ? "log" : "linear", fixedrange: true, exponentformat: "power" },
     shapes: mark === null ? [] : [{ type: "line", ...at, line: { color: look.soft, dash: "dash", width: 1.3 } }],
     annotations: mark === null || !markText ? [] : [{

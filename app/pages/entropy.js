@@ -2,12 +2,17 @@
 
 const CURVES_HEIGHT = 420;
 const ALL = "";
+const LOSS = { id: "loss", label: "loss", unit: "nats per token", meaning: "how badly the next token is predicted; a point is the mean of a stretch" };
+/** Stretches that a loss is drawn as. */
+const STRETCHES = 256;
 
 class EntropyTab {
-  constructor(setup, statistics, remember) {
-    Object.assign(this, { setup, statistics, remember });
+  /** `mapped` gives what the link to the map says. */
+  constructor(setup, statistics, remember, mapped) {
+    Object.assign(this, { setup, statistics: [...statistics, LOSS], remember, mapped });
     this.found = [];
-    byId("statistic").append(...statistics.map(({ id, label }) => make("option", { value: id }, label)));
+    this.brush = new Brush(byId("curves"), { linked: (...ends) => this.linked(...ends), changed: () => this.remember() });
+    byId("statistic").append(...this.statistics.map(({ id, label }) => make("option", { value: id }, label)));
     byId("statistic").value = "relative_entropy";
     byId("statistic").addEventListener("change", () => this.load());
     byId("curve-head").addEventListener("change", () => { this.draw(); this.remember(); });
@@ -22,6 +27,7 @@ class EntropyTab {
     const known = this.statistics.map(({ id }) => id);
     if (known.includes(parts.get("statistic"))) byId("statistic").value = parts.get("statistic");
     this.wantedHead = parts.get("of") ?? byId("curve-head").value;
+    this.brush.show(this.setup.analyses[0].length, parts.get("from"), parts.get("to"));
     await Promise.all([loadPlotly(), this.load()]);
     this.draw();
   }
@@ -31,11 +37,40 @@ class EntropyTab {
   }
 
   async fetchCurves(analyses, statistic) {
-    this.found = await Promise.all(analyses.map((one) => one.call("curves", { statistic })));
+    const curves = (one) => one.call("curves", { statistic });
+    this.found = await Promise.all(analyses.map(statistic === LOSS.id ? (one) => this.losses(one) : curves));
     this.analyses = analyses;
     this.fillHeads();
     this.draw();
     this.remember();
+  }
+
+  /** The loss of every token, stretch by stretch, as the curve of a head that is the whole model. */
+  async losses(one) {
+    this.setup.say("Scoring every token");
+    const [{ color, dash }, { loss }] = await Promise.all([one.call("curves", { statistic: "entropy" }), one.work("start_losses")]);
+    this.setup.say("");
+    const values = new Float32Array(bytesOf(loss).buffer);
+    const size = Math.ceil(values.length / STRETCHES);
+    const stretches = Array.from({ length: Math.ceil(values.length / size) }, (_, at) => [...values.slice(at * size, (at + 1) * size)]);
+    const means = stretches.map((part) => mean(part.map((value) => (Number.isFinite(value) ? value : null))));
+    return {
+      color, dash, sinks: null, note: "", command: "",
+      positions: stretches.map((part, at) => at * size + (part.length - 1) / 2), heads: [{ layer: "", head: "", values: means }],
+    };
+  }
+
+  get isLoss() {
+    return byId("statistic").value === LOSS.id;
+  }
+
+  /** The map at a stretch, of the head whose curve is drawn. */
+  linked(from, to) {
+    const own = this.mapped();
+    for (const name of PLACES) own.delete(name);
+    if (byId("curve-head").value !== ALL) own.set("head", byId("curve-head").value);
+    for (const [name, value] of [["q", from], ["k", from], ["span", to - from]]) own.set(name, value);
+    return `#map&${new URLSearchParams([...this.setup.current, ...own])}`;
   }
 
   get statistic() {
@@ -44,8 +79,8 @@ class EntropyTab {
 
   fillHeads() {
     const wanted = this.wantedHead ?? byId("curve-head").value;
-    const names = this.found[0].heads.map(nameOf);
-    const options = [[ALL, "the mean of all heads"], ...names.map((name) => [name, name])];
+    const names = this.isLoss ? [] : this.found[0].heads.map(nameOf);
+    const options = [[ALL, this.isLoss ? "the whole model" : "the mean of all heads"], ...names.map((name) => [name, name])];
     byId("curve-head").replaceChildren(...options.map(([value, text]) => make("option", { value }, text)));
     byId("curve-head").value = names.includes(wanted) ? wanted : ALL;
     this.wantedHead = undefined;
@@ -69,18 +104,20 @@ class EntropyTab {
         name: this.analyses[at].variant, x: one.positions, y: this.curve(one), color: one.color, dash: one.dash,
       })),
       xTitle: "position (tokens)", yTitle: named, height: CURVES_HEIGHT,
-      mark: first.trained < first.length ? first.trained : null, markText: "trained up to here",
+      mark: first.trained < first.length ? first.trained : null, markText: "trained up to here", range: [0, first.length],
     });
     byId("curve-lines").replaceChildren(...this.found.map((one, at) => this.legend(one, this.analyses[at])));
-    byId("head-tables").replaceChildren(...this.found.map((one, at) => this.table(one, this.analyses[at], named)));
+    byId("head-tables").replaceChildren(...(this.isLoss ? [] : this.found).map((one, at) => this.table(one, this.analyses[at], named)));
     const name = byId("curve-head").value;
     byId("entropy-command").textContent = this.found.map(({ command, heads }) =>
       (name === ALL ? command : heads.find((one) => nameOf(one) === name).command)).join("\n");
+    byId("entropy-command").parentElement.hidden = this.isLoss;
+    if (this.brush.length) this.brush.set(...this.brush.ends);
   }
 
   /** Which head the curves are of. */
   headShown() {
-    return byId("curve-head").value || "the mean of all heads";
+    return byId("curve-head").value || byId("curve-head").selectedOptions[0].textContent;
   }
 
   /** Name, mean of what is drawn, and what else is known of a model. */
@@ -111,13 +148,14 @@ class EntropyTab {
   state() {
     const parts = new URLSearchParams({ statistic: byId("statistic").value });
     if (byId("curve-head").value !== ALL) parts.set("of", byId("curve-head").value);
+    for (const [name, value] of Object.entries(this.brush.state)) parts.set(name, value);
     return parts;
   }
 
   /** What a download says of the curves. */
   caption() {
     return [this.setup.about(), byId("statistic-meaning").textContent, `Shown: ${this.headShown()}`,
-      `Made by ${byId("entropy-command").textContent}`];
+      this.isLoss ? "" : `Made by ${byId("entropy-command").textContent}`];
   }
 
   savePicture(kind) {

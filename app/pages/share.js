@@ -1,6 +1,5 @@
 // One button for all that is sent on with a view: its link, picture, command and what to cite.
 
-const CITED = "freeatten, version and commit as its pictures say; softplus attention: arXiv 2501.13428";
 const PAGES = { compare: "command", map: "map-command", entropy: "entropy-command", stages: "stages-command" };
 /** What saves the picture of a tab. */
 const PICTURES = { compare: "#compare-png", map: "#maps [aria-label='save this view as a picture']", entropy: "#curves-png", stages: "#stages-png" };
@@ -17,14 +16,16 @@ class Share {
     }
   }
 
-  open() {
+  async open() {
     const tab = this.tab();
     byId("share-link").value = location.href;
     byId("share-command").value = byId(PAGES[tab])?.textContent ?? "";
-    byId("share-cite").value = `${document.title}. ${CITED}`;
     byId("share-command").closest("label").hidden = !byId("share-command").value;
     byId("share-picture").hidden = !document.querySelector(PICTURES[tab])?.checkVisibility();
+    byId("share-told").textContent = "";
     this.dialog.showModal();
+    const { bibtex } = await once("citation").catch(({ message }) => ({ bibtex: message }));
+    byId("share-cite").value = bibtex;
   }
 
   /** Copies a field; where that is not allowed it is selected, to be copied by hand. */

@@ -12,6 +12,8 @@ class Story {
     byId("story-step").max = String(data.lengths.length - 1);
     byId("story-step").addEventListener("input", () => this.draw());
     byId("story-step").addEventListener("change", changed);
+    byId("story-legend").replaceChildren(...data.rows.map(({ label, color }) =>
+      make("li", {}, swatch({ color, dash: "solid", sign: "" }), label)));
     byId("story-maps").replaceChildren(...data.rows.map(({ label, pictures: [{ where }] }) =>
       make("figure", {}, make("a", {},
         make("div", { class: "site-picture" }, make("canvas", { role: "img", "aria-label": `where a head of ${label} looks` }), make("i")),

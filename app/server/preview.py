@@ -27,7 +27,8 @@ OURS = f"""
 """.encode()
 PICTURE = "/preview.png"
 PICTURE_FILE = Path(__file__).parent.parent / "pages" / "preview.png"
-"""The first screen, 1200 × 630."""
+"""The first screen of the program as it is shipped, 1200 × 630: the same for everybody, and nothing
+of what is served, so that who shows a link can fetch it before any login."""
 
 
 class Preview:

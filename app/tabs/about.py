@@ -1,4 +1,4 @@
-"""The tab About: the variants, and the cards of the checkpoints."""
+"""The tab About: the variants, and the cards of the checkpoints; and what to cite."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ from collections.abc import Callable
 from ..server.answers import Answer
 from ..server.models import modifiers
 
-__all__ = ["about", "functions", "markdown"]
+__all__ = ["about", "citation", "functions", "markdown"]
 
 
 def functions() -> list[Callable[..., Answer]]:
     """What the page can call."""
-    return [about]
+    return [about, citation]
+
+
+def citation() -> Answer:
+    """The program and the paper as BibTeX."""
+    from freeatten_core.results.citation import bibtex
+
+    return {"bibtex": bibtex()}
 
 
 def about() -> Answer:

@@ -284,10 +284,10 @@ def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | N
     """A stored result, of the variants named if any are."""
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.measures.comparison import Comparison
-    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.results.stored import stored_comparisons, stored_model_comparisons
     from freeatten_core.variants.variant import Variant, nearest
 
-    known = stored_comparisons()
+    known = stored_comparisons() | stored_model_comparisons()
     if name not in known:
         raise UsageError(f"no stored result is named {name!r}{nearest(name, list(known))}")
     if npz is not None:

@@ -167,6 +167,12 @@ def _trained_options() -> list[dict[str, str]]:
             "used again at every depth, as many as the text needs. KEYS/own: every depth of "
             "training has layers of its own",
         },
+        {
+            "option": ":heads=difference",
+            "meaning": "trained: a head is two attentions on the same values, the second, times "
+            "sigmoid(w·x), taken from the first (DIFF V2, after arXiv 2410.05258); both are shown, "
+            "numbered on",
+        },
     ]
 
 

@@ -51,7 +51,7 @@ class ModelConfig:
                     f"{self.variant} goes {depth} deep at {self.train_length} tokens; its layers "
                     f"must be a multiple of that, and are {self.layers}"
                 )
-        shared = self.heads // self.kv_heads
+        shared = self.score_heads // self.kv_heads
         for each in self.positions:
             turned = each.rotations
             if turned != tuple(by for by in turned[::shared] for _ in range(shared)):
@@ -64,6 +64,8 @@ class ModelConfig:
     def positions(self) -> tuple[LayerPosition, ...]:
         """One a layer, with its numbers."""
         named = self.variant.setting.position.of_model(self.layers, self.heads)
+        parts = self.score_heads // self.heads
+        named = tuple(each.repeated(parts) for each in named)
         if self.slopes is None:
             return named
         pairs = zip(named, self.slopes, strict=True)
@@ -84,13 +86,19 @@ class ModelConfig:
         return [(layer, dilate.keys**at) for layer, at in found]
 
     @property
+    def score_heads(self) -> int:
+        """How many attentions a layer has: two a head where a head is a difference."""
+        return self.heads * (1 if self.variant.setting.heads is None else 2)
+
+    @property
     def head_dim(self) -> int:
         return self.width // self.heads
 
     @cached_property
     def shapes(self) -> tuple[LayerShape, ...]:
         """Of the queries and keys of every layer."""
+        heads = self.score_heads, self.kv_heads
         return tuple(
-            LayerShape(self.heads, self.kv_heads, self.head_dim * (2 if each.doubles else 1))
+            LayerShape(*heads, self.head_dim * (2 if each.doubles else 1))
             for each in self.positions
         )

@@ -69,32 +69,33 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.position = config, config.positions[layer]
         kv_width = config.head_dim * config.kv_heads
-        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.query = nn.Linear(config.width, config.head_dim * config.score_heads, bias=False)
         self.key = nn.Linear(config.width, kv_width, bias=False)
         self.value = nn.Linear(config.width, kv_width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
         setting = config.variant.setting
-        self.forget = nn.Linear(config.width, config.heads) if setting.gate else None
+        self.forget = nn.Linear(config.width, config.score_heads) if setting.gate else None
         gated = setting.output == "gated"
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
         delta = torch.empty(config.kv_heads, config.head_dim)
         self.phase = nn.Parameter(delta) if self.position.doubles else None
         given = config.width, self.position.kinds, config.train_length
         self.scale = None if setting.scale is None else LearnedScale(setting.scale, *given)
-        self.sink = nn.Parameter(torch.empty(config.heads)) if setting.sink else None
+        self.sink = nn.Parameter(torch.empty(config.score_heads)) if setting.sink else None
         self.keys = None if setting.dilate is None else setting.dilate.keys
         self.offsets = (
-            None if self.keys is None else nn.Parameter(torch.empty(config.heads, self.keys))
+            None if self.keys is None else nn.Parameter(torch.empty(config.score_heads, self.keys))
         )
+        self.taken = nn.Linear(config.width, config.heads, bias=False) if setting.heads else None
 
     def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
-        query = self._split(self.query(hidden), self.config.heads)
+        query = self._split(self.query(hidden), self.config.score_heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
         if self.phase is not None:
             cos, sin = angles["pope"]
             return polar_query(query, cos, sin), polar_key(key, cos, sin, self.phase)
         turned = self.position.rotations
-        shared = self.config.heads // self.config.kv_heads
+        shared = self.config.score_heads // self.config.kv_heads
         return _turned(query, turned, angles), _turned(key, turned[::shared], angles)
 
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
@@ -133,6 +134,9 @@ class Attention(nn.Module):
             given["window"] = window
         computed = self.config.variant.computes
         mixed = dilated_attention(attend, query, key, value, computed, stride=stride, **given)
+        if self.taken is not None:  # the second of each pair of heads from the first
+            share = torch.sigmoid(self.taken(hidden)).mT[..., None]
+            mixed = mixed[:, ::2] - share * mixed[:, 1::2]
         flat = mixed.transpose(1, 2).flatten(2)
         if self.output_gate is not None:
             flat = flat * torch.sigmoid(self.output_gate(hidden))
@@ -381,7 +385,7 @@ def kept_type(name: str) -> torch.dtype:
 
 def _gates(name: str) -> bool:
     """Whether a parameter is of what only some names ask for."""
-    return any(part in name for part in (*WHOLE, ".output_gate.", ".offsets"))
+    return any(part in name for part in (*WHOLE, ".output_gate.", ".offsets", ".taken."))
 
 
 def _start(name: str) -> float:

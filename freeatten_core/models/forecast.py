@@ -108,10 +108,11 @@ def parameter_count(config: ModelConfig) -> int:
     width, kv_width = config.width, config.kv_heads * config.head_dim
     layer = 2 * width * (width + kv_width) + 3 * width * config.mlp_width + 2 * width
     setting = config.variant.setting
-    layer += 0 if setting.gate is None else (width + 1) * config.heads
+    layer += 0 if setting.gate is None else (width + 1) * config.score_heads
     layer += 0 if setting.output is None else width * width
-    layer += 0 if setting.sink is None else config.heads
-    layer += 0 if setting.dilate is None else config.heads * setting.dilate.keys
+    layer += 0 if setting.sink is None else config.score_heads
+    layer += 0 if setting.heads is None else width * (width + config.heads)
+    layer += 0 if setting.dilate is None else config.score_heads * setting.dilate.keys
     learned = WIDENING * config.head_dim**2 if "clex" in setting.position.kinds else 0
     learned += kv_width * sum(each.doubles for each in config.positions)
     if setting.scale is not None:
@@ -135,8 +136,10 @@ def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:
 
 
 def _doubled(config: ModelConfig) -> int:
-    """Widths more of a layer whose queries and keys are doubled: they and how much they say."""
-    return 6 if any(each.doubles for each in config.positions) else 0
+    """Widths more of a layer whose queries and keys are doubled: they and how much they say; and of
+    one with twice the queries: they, their rotations and outputs."""
+    both = 6 if any(each.doubles for each in config.positions) else 0
+    return both + (0 if config.variant.setting.heads is None else 4)
 
 
 def scoring_bytes(
@@ -172,7 +175,7 @@ def training_bytes(config: ModelConfig, batch: int, *, compiled: bool) -> tuple[
     temporary = (8 + _doubled(config)) * config.width + 4 * config.mlp_width
     passes = len(config.passes(length))
     numbers = passes * layer + temporary
-    own = _own_bytes(config.variant, batch * config.heads * passes, length)
+    own = _own_bytes(config.variant, batch * config.score_heads * passes, length)
     if compiled:
         activations = tokens * (2 * numbers + 6 * config.vocab_size)
         return kept, kept + activations + own + CONSTANT_BYTES
@@ -211,7 +214,7 @@ class Rates:
         dilate, seen = config.variant.setting.dilate, length * (length + 1) / 2
         if dilate is not None:
             seen = min(seen, length * dilate.keys)
-        scores = len(config.passes(length)) * config.heads * seen
+        scores = len(config.passes(length)) * config.score_heads * seen
         return length * self.token + scores * self.score
 
 

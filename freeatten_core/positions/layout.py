@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.suggestions import closest
@@ -44,6 +44,12 @@ class LayerPosition:
     def doubles(self) -> bool:
         """Whether queries and keys have twice the size of the values."""
         return POSITIONS[self.kinds[0]].doubles
+
+    def repeated(self, times: int) -> LayerPosition:
+        """The layer whose heads are so many each, next to each other."""
+        kinds = tuple(kind for kind in self.kinds for _ in range(times))
+        slopes = tuple(slope for slope in self.slopes for _ in range(times))
+        return replace(self, kinds=kinds, slopes=slopes)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a trained model has around its attention: positions, gates, what scores are scaled with."""
+"""What a trained model has around its attention: positions, gates, what it learns of scores."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "PLAIN_SETTING",
     "Dilation",
     "Gate",
+    "Heads",
     "Output",
     "Scale",
     "Setting",
@@ -38,6 +39,10 @@ Scale = Literal["log-n", "log-n-bias", "adaptive"]
 Sink = Literal["learned"]
 """`learned`: the one more key of `off-by-one` has a learned score in every head (as in GPT-OSS)."""
 
+Heads = Literal["difference"]
+"""`difference`: a head is two attentions on the same values, the second, times `σ(w·x)`, taken from
+the first (DIFF V2, after arXiv 2410.05258)."""
+
 MOST_DILATED = 4096
 """Keys of a row under `dilate`; more are a mistake."""
 
@@ -51,6 +56,7 @@ OPTIONS: Mapping[str, str] = {
     "scale": "what scores are multiplied with, as N grows",
     "sink": "the score of off-by-one's one more key",
     "dilate": "how many keys, farther apart with depth, a row sees",
+    "heads": "what a head is made of",
 }
 
 
@@ -101,13 +107,14 @@ class Setting:
     scale: Scale | None = None
     sink: Sink | None = None
     dilate: Dilation | None = None
+    heads: Heads | None = None
 
     @property
     def is_rotary(self) -> bool:
-        """Whether every head of every layer is rotary, sees all keys, forgets none and learns
-        nothing else of its scores."""
-        learned = self.gate, self.scale, self.sink
-        return self.position.is_rotary and learned == (None, None, None)
+        """Whether every head of every layer is rotary, sees all keys, forgets none, learns nothing
+        else of its scores and is one attention."""
+        others = self.gate, self.scale, self.sink, self.heads
+        return self.position.is_rotary and not any(others)
 
     def behind(self, computed: Computed) -> str:
         """As behind the name of what is computed: `:gate=forget:position=none`; empty where it is
@@ -119,7 +126,8 @@ class Setting:
         position = "" if self.position == usual else f":position={self.position}"
         sink = "" if self.sink is None else f":sink={self.sink}"
         dilate = "" if self.dilate is None else f":dilate={self.dilate}"
-        return scale + sink + gate + output + dilate + position
+        heads = "" if self.heads is None else f":heads={self.heads}"
+        return scale + sink + gate + output + dilate + heads + position
 
 
 PLAIN_SETTING = Setting()
@@ -149,6 +157,7 @@ def take_setting(options: dict[str, str], computed: Computed) -> Setting:
         scale=cast("Scale | None", _one_of("scale", options.pop("scale", None), get_args(Scale))),
         sink=cast("Sink | None", _one_of("sink", options.pop("sink", None), get_args(Sink))),
         dilate=None if dilate is None else Dilation.parse(dilate),
+        heads=cast("Heads | None", _one_of("heads", options.pop("heads", None), get_args(Heads))),
     )
 
 

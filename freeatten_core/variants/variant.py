@@ -257,10 +257,12 @@ SHORT: Mapping[str, str] = {
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
     "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
     "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
     "regulargpt": "softmax:dilate=64:position=none",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
@@ -455,7 +457,7 @@ def _check_modifiers(variant: Variant) -> None:
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
-            "and have no forget gate, learned scale or sink"
+            "and have no forget gate, learned scale or sink, and be no difference of two"
         )
     if variant.setting.dilate is not None and ("window" in names or temperatures):
         raise refuse(

@@ -653,7 +653,7 @@ def test_other_machines_see_no_folders(path, tmp_path):
     shutil.copytree(assets() / "checkpoints" / "relu", folder)
     public = Models((str(folder),), local=False)
     last = public.choices()[-1]
-    assert last == {"id": "mine (folder)", "label": "mine (folder)", "first": True}
+    assert last == {"id": "mine (folder)", "label": "mine (folder)", "first": True, "asks": True}
     assert str(public.get("mine (folder)").config.variant) == "relu"
     texts = Texts(str(path), local=False)
     source = TextSource("given")
@@ -792,6 +792,18 @@ def test_nothing_answers_without_a_login(locked):
     assert stranger.call(component, "ask_choices", {})[0] == 401
     assert "ask_choices" not in stranger.send("")[1]
     assert stranger.send("config")[0] == 401
+
+
+def test_before_a_login_other_pages_can_show_the_program_and_nothing_of_the_users(locked, path):
+    address, _ = locked
+    page = Visitor(address).send("")[1]
+    assert '<meta property="og:title" content="freeatten" />' in page
+    assert f'<meta property="og:image" content="{address}preview.png" />' in page
+    shipped = (Path(serve.__file__).parent / "pages" / "preview.png").read_bytes()
+    with urllib.request.urlopen(f"{address}preview.png?of=anything", timeout=20) as answer:
+        assert answer.read() == shipped  # the program's own picture, whatever is served
+    for secret in (path.name, str(path.parent), "me", "secret"):
+        assert not re.search(rf"\b{re.escape(secret)}\b", page.replace("<meta", ""))
 
 
 def test_a_login_opens_the_functions(locked):

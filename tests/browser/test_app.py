@@ -16,6 +16,7 @@ from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
+from freeatten_app.tabs.evidence import story
 from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
@@ -31,6 +32,7 @@ from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
+from freeatten_core.results.citation import bibtex
 from freeatten_core.results.stored import stored_comparisons
 
 LENGTH = 512
@@ -295,6 +297,14 @@ def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):
     assert page.locator("#story-said").text_content().startswith("2,048 tokens, 4 times as many")
     assert page.locator("#story-step").get_attribute("aria-valuetext") == "2,048 tokens"
     assert page.locator("#story-maps canvas").count() == 2
+    named = """[...document.querySelectorAll("#story-legend li")].map((one) =>
+        [one.textContent, one.querySelector("line").getAttribute("stroke")])"""
+    lines = story()["rows"]
+    assert page.evaluate(named) == [[one["label"], one["color"]] for one in lines]
+    strokes = "all => all.map((one) => one.getAttribute('stroke'))"
+    assert page.locator("#story-curves polyline").evaluate_all(strokes) == 2 * [
+        one["color"] for one in lines
+    ]
     wait(page, "location.hash.includes('step=2048')")
     points = (
         "document.querySelector('#story-curves polyline')?.getAttribute('points').split(' ').length"
@@ -568,6 +578,73 @@ def test_entropy_draws_every_model(opened, served):
     assert "layer 2, head 1" in told
     assert float(told.split()[-1]) == pytest.approx(float(expected.mean()), rel=1e-2)
     assert told in " ".join(texts_of(downloaded(page, "#curves-svg")))
+
+
+def test_a_stretch_of_a_curve_leads_to_the_map_by_pointer_and_by_keyboard(opened):
+    page = opened(f"entropy&{SETUP}&of=layer+3%2C+head+1", CURVES)
+    chart = page.locator("#curves")
+    chart.scroll_into_view_if_needed()
+    box, margin = (
+        chart.bounding_box(),
+        page.evaluate("document.getElementById('curves').layout.margin"),
+    )
+    low, high = page.evaluate("document.getElementById('curves').layout.xaxis.range")
+    width = box["width"] - margin["l"] - margin["r"]
+
+    def pixel(position):
+        return box["x"] + margin["l"] + (position - low) / (high - low) * width
+
+    page.mouse.move(pixel(100), box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(pixel(240), box["y"] + 120, steps=3)
+    page.mouse.up()
+    ends = page.evaluate(
+        "['brush-from', 'brush-to'].map((id) => Number(document.getElementById(id).value))"
+    )
+    assert ends == pytest.approx([100, 240], abs=2)
+    wait(page, f"location.hash.includes('from={ends[0]}&to={ends[1]}')")
+    mark = page.locator("#brush-mark").bounding_box()
+    assert mark["x"] == pytest.approx(pixel(ends[0]), abs=2)
+    assert mark["x"] + mark["width"] == pytest.approx(pixel(ends[1]), abs=2)
+
+    page.get_by_label("Stretch from token").press("ArrowRight")
+    page.get_by_label("to 2").press("End")
+    start = ends[0] + 1
+    wait(page, f"location.hash.includes('from={start}&to={LENGTH}')")
+    again = opened(page.evaluate("location.hash.slice(1)"), CURVES)
+    link = again.locator("#brush-go")
+    assert link.text_content() == f"See tokens {start} to {LENGTH} on the map →"
+    link.press("Enter")
+    wait(again, MAPS, limit=READY)
+    settled(again)
+    view = again.evaluate("freeatten.page.view")
+    assert (view["query"], view["key"], view["span"]) == (start, start, LENGTH - start)
+    assert again.evaluate("freeatten.page.head") == "layer 3, head 1"
+
+
+def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened, served):
+    page = opened(f"entropy&{SETUP}&statistic=loss", CURVES)
+    drawn = page.evaluate(
+        "document.getElementById('curves').data.map(({ x, y }) => [[...x], [...y]])"
+    )
+    analyses, _ = served
+    for (places, values), name in zip(drawn, MODELS, strict=True):
+        row = modified_row(load_checkpoint(name), "")
+        asked = analyses.asked(name, {"kind": "given", "name": "", "content": ""}, LENGTH, 0)
+        tokens, _ = analyses.texts.tokens(asked.text, row.checkpoint.tokenizer, LENGTH, 0)
+        found = losses_by_token(
+            row.checkpoint.model.token_losses, tokens, 512, device=torch.device("cpu")
+        )
+        pairs = [found.loss[at : at + 2].mean() for at in range(0, LENGTH - 1, 2)]
+        assert places[:3] == [0.5, 2.5, 4.5]
+        np.testing.assert_allclose(values, pairs, rtol=1e-4)
+    assert page.locator("#curve-head").input_value() == ""
+    assert page.locator("#entropy-command").is_hidden()
+    page.get_by_label("Stretch from token").press("End")  # the last eight tokens
+    link = page.locator("#brush-go")
+    assert link.text_content() == f"See tokens {LENGTH - 8} to {LENGTH} on the map →"
+    link.press("Enter")
+    wait(page, "freeatten.page?.view.span === 8", limit=READY)
 
 
 def test_stages_follow_the_sliders(opened, served):
@@ -941,6 +1018,8 @@ def test_what_is_shared_is_the_view_with_its_command(opened):
     assert "span=40" in page.locator("#share-link").input_value()
     command = page.locator("#map-command").text_content()
     assert page.locator("#share-command").input_value() == command
+    wait(page, "document.getElementById('share-cite').value")
+    assert page.get_by_label("To cite").input_value() == bibtex()
     with page.expect_download() as told:
         page.locator("#share-picture").click()
     assert told.value.suggested_filename == "attention-map.png"

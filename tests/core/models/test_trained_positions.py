@@ -26,9 +26,10 @@ NAMES = (
     *("alibi", "nope", "fox", "softmax-ls:position=alibi/none", "lssar:p=3:gate=forget"),
     *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
     *("clex", "softmax-ls:position=clex/rope@6-clex", "softmax:position=random"),
-    *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none"),
+    *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none", "drope"),
     *("ssmax", "softplus-r:p=3:scale=log-n-bias:position=rope@6-none", "asentmax"),
     *("sink", "off-by-one:sink=learned:scale=log-n:position=alibi/none"),
+    *("diff", "softplus-r:p=3:gate=forget:heads=difference:position=alibi/none"),
 )
 each_name = pytest.mark.parametrize("name", NAMES)
 TOKENS = torch.arange(40)[None] * 7 % 300
@@ -79,8 +80,9 @@ def written_out(model, tokens):
         heads = normed.shape[0], length, -1, config.head_dim
         parts = [one(normed).view(heads).transpose(1, 2)
                  for one in (layer.query, layer.key, layer.value)]  # fmt: skip
-        for part in parts[:2]:
-            for head, by in enumerate(position.rotations):
+        shared = parts[0].shape[1] // parts[1].shape[1]
+        for part, step in zip(parts[:2], (1, shared), strict=True):
+            for head, by in enumerate(position.rotations[::step]):
                 if by in angles:
                     frequencies, factor = angles[by]
                     part[:, head] = turned(part[:, head], frequencies) * factor
@@ -92,9 +94,12 @@ def written_out(model, tokens):
         mixed = pope_attention(*parts, layer.phase, position) if position.doubles else (
             staged.reference_attention(
             *parts, stages_of(config.variant.computes), decay=decay, window=position.window,
+            enable_gqa=True,
             distance_slope=torch.tensor(position.slopes).double(),
             distance_bias=None if layer.sink is None else -layer.sink[:, None],
         ))  # fmt: skip
+        if layer.taken is not None:
+            mixed = mixed[:, ::2] - layer.taken(normed).sigmoid().mT[..., None] * mixed[:, 1::2]
         mixed = mixed.transpose(1, 2).flatten(2)
         if layer.output_gate is not None:
             mixed = mixed * layer.output_gate(normed).sigmoid()
@@ -208,6 +213,7 @@ def test_a_position_that_is_not_the_variant_s_is_refused(tmp_path, changes, word
 
 NUMBERS = {
     "clex": {"clex": {"stretches": 16, "widening": 1}},
+    "drope": {"drope": {"dropped": 0.125}},
     "softmax:position=random-yarn": {"random": {"stretches": 16}, "yarn": {"stretch": 16}},
 }
 
@@ -250,6 +256,11 @@ def test_pope_begins_at_angle_0_and_no_decay_draws_it_there():
         assert not is_decayed(name, phase)
 
 
+def test_drope_is_read_without_positions():
+    with_it, without = tiny.model("drope"), tiny.model("nope")
+    torch.testing.assert_close(with_it(TOKENS), without(TOKENS), rtol=0, atol=0)
+
+
 def test_queries_and_keys_of_pope_are_twice_as_large_and_said_to_be():
     built = tiny.model("softmax:position=pope-none", kv_heads=1)
     seen = []
@@ -280,10 +291,11 @@ def test_a_capture_has_every_layer_s_own_terms_and_window(tmp_path, name):
     seen = capture(loaded, TOKENS[0])
     for layer, position in enumerate(loaded.config.positions):
         found = seen.layer(layer)
+        shared = len(found.query) // len(found.key)
         assert found.window == position.window
         assert (found.terms.decay is None) == (loaded.config.variant.setting.gate is None)
         weights = staged.stages(
-            found.query[None].double(), found.key[None].double(),
+            found.query[None].double(), found.key[None].repeat_interleave(shared, 1).double(),
             stages_of(loaded.config.variant.computes), window=position.window,
             **found.terms.map(lambda each: each.double())._asdict(),
         ).weights[0, 1]  # fmt: skip

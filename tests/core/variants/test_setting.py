@@ -16,10 +16,12 @@ LONG = {
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
     "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",
     "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
     "regulargpt": "softmax:dilate=64:position=none",
     "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
@@ -101,6 +103,8 @@ REFUSED = {
     "off-by-one:sink=deep": ["sink is 'deep'", "learned"],
     "sink+swap:to=softmax": ["a sink is the one more key of off-by-one"],
     "sink+rerope": ["rerope turns far keys", "or sink"],
+    "softmax:heads=sum": ["heads is 'sum'", "difference"],
+    "diff+rerope": ["rerope turns far keys", "no difference of two"],
     "ssmax+rerope": ["rerope turns far keys", "forget gate, learned scale or sink"],
 }
 
