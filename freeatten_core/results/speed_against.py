@@ -52,7 +52,7 @@ def earlier(path: Path, device: str) -> dict[str, Any]:
         UsageError: it is not one, or of another kind of device.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"--against is {str(path)!r}, which cannot be read: {error}") from None
     rows = found.get("rows") if isinstance(found, dict) else None
@@ -65,7 +65,7 @@ def earlier(path: Path, device: str) -> dict[str, Any]:
         raise UsageError(
             f"--against is {str(path)!r}, measured on {_kind(was)}; this run is on {_kind(device)}"
         )
-    return found
+    return dict(found)
 
 
 def changes(before: Result, after: Result) -> list[Change]:
