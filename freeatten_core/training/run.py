@@ -291,7 +291,7 @@ class _Run:
 
     def _step(self, updates: Updates, step: int) -> None:
         """Gradients of the step's batch, the mean over the ranks, then one update."""
-        self._reports.add(self._objective.gradients(step))
+        self._reports.add(self._objective.gradients(step, updates.steps))
         updates.apply(step)
 
     def _evaluate(self, updates: Updates, step: int) -> None:

@@ -335,7 +335,7 @@ def test_the_mean_of_the_shards_gradients_trains_as_the_whole_batch_does(texts):
         for step in range(recipe.steps):
             found = []
             for part in parts:
-                part.gradients(step)
+                part.gradients(step, recipe.steps)
                 found.append([weight.grad for weight in weights])
             for weight, *grads in zip(weights, *found, strict=True):
                 weight.grad = torch.stack(grads).mean(0)
@@ -446,10 +446,28 @@ def test_a_run_stopped_twice_goes_on_to_the_same_weights(texts, uninterrupted, t
     assert_same_run(run(texts, tmp_path / "mine"), uninterrupted)
 
 
-def test_places_that_are_drawn_are_the_same_when_a_run_goes_on(texts, tmp_path):
-    whole = run(texts, tmp_path / "whole", "clex")
-    interrupt(texts, tmp_path / "mine", variant="clex")
-    assert_same_run(run(texts, tmp_path / "mine", "clex"), whole)
+@pytest.mark.parametrize("name", ["clex", "drope"])
+def test_positions_that_change_meanwhile_are_the_same_when_a_run_goes_on(texts, tmp_path, name):
+    whole = run(texts, tmp_path / "whole", name)
+    interrupt(texts, tmp_path / "mine", variant=name)
+    assert_same_run(run(texts, tmp_path / "mine", name), whole)
+
+
+def test_the_rate_begins_again_where_drope_drops_the_rotation():
+    def rates(name):
+        model = Model(tiny.RECIPE.config(Variant.parse(name)))
+        updates = Updates(model, tiny.RECIPE, 1.0, 40)
+        found = []
+        for step in range(40):
+            updates.apply(step)
+            found.append(updates._optimizer.param_groups[0]["lr"])
+        return found
+
+    plain, dropped = rates("softmax"), rates("drope")
+    assert dropped[:35] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 35) for i in range(35)])
+    assert dropped[35:] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 5) for i in range(5)])
+    assert dropped[35] > dropped[34] * 10
+    assert plain == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 40) for i in range(40)])
 
 
 @pytest.mark.parametrize("save_every", [1, 7, 10])
