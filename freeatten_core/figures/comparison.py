@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
+    "Options",
     "comparison_drawing",
     "comparison_figure",
     "comparison_subtitle",

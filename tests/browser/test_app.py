@@ -366,6 +366,34 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     assert "go there" in sources.first.get_attribute("aria-label")
 
 
+def test_a_long_text_has_a_preview_until_its_whole_map_is_there(opened, monkeypatch):
+    monkeypatch.setattr("freeatten_app.server.analyses.BUILT_AT_ONCE", 512)
+    end, make = threading.Event(), AttentionMap.make_far_view
+
+    def held(self, advance):
+        end.wait(30)
+        return make(self, advance)
+
+    monkeypatch.setattr(AttentionMap, "make_far_view", held)
+    setup = SETUP.replace(f"len={LENGTH}", "len=2048").replace(",lssar-p15", "")
+    try:
+        page = opened(f"map&{setup}", MAPS)
+        settled(page)
+        rough = page.locator(".fa-rough")
+        assert "preview: 4 of every 8 rows" in rough.text_content()
+        before = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+        zoom_to(page, 1500, 1490, 60, 5)  # what is near is exact at once
+        wait(page, "document.querySelector('.fa-weight').dataset.weight")
+        assert page.evaluate("freeatten.page.panels[0].tile.cell") == 1
+    finally:
+        end.set()
+    wait(page, "document.querySelector('.fa-rough').hidden", limit=READY)
+    settled(page)
+    assert rough.text_content() == ""
+    after = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+    assert after != before
+
+
 @pytest.mark.parametrize(
     "length",
     [
