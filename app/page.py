@@ -10,7 +10,20 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, finds, forecasts, losses, maps, retrieval, setup, stages
+from .tabs import (
+    about,
+    compare,
+    entropy,
+    finds,
+    forecasts,
+    losses,
+    maps,
+    retrieval,
+    setup,
+    stages,
+    use,
+    words,
+)
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -46,6 +59,7 @@ def build(analyses: Analyses) -> gr.Blocks:
     markup = Template(read("app.html")).substitute(compare=section("", "", OWN))
     offered = [
         *compare.functions(Comparisons(analyses)),
+        *words.functions(analyses.texts),
         *setup.functions(analyses),
         *forecasts.functions(analyses),
         *maps.functions(analyses),
@@ -54,6 +68,7 @@ def build(analyses: Analyses) -> gr.Blocks:
         *entropy.functions(analyses),
         *stages.functions(analyses),
         *retrieval.functions(),
+        *use.functions(),
         *about.functions(),
     ]
     app = gr.Blocks(title="freeatten", analytics_enabled=False)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..logs import check_log, logged
 from ..options import Device, Quiet, check_choice, command_line
 from ..ranks import joined, start_ranks
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
+    from freeatten_core.training.reports import Progress
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
@@ -54,9 +57,24 @@ Gpus = Annotated[
     int | None,
     typer.Option(min=1, help="Processes, one a GPU, each with its share of every batch."),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="small (25 million parameters) or medium (105 million), at 1,024 tokens; options "
+        "beside it change it further. By default the shipped models' 3 million."
+    ),
+]
 Shard = Annotated[
     bool,
     typer.Option(help="With --gpus: each process holds a part of the model, which is too large."),
+]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        help="tensorboard or trackio: keep losses for it too, on this machine; an extra of the "
+        "package each.",
+    ),
 ]
 Corpus = Annotated[
     Path | None,
@@ -72,6 +90,15 @@ class _Where:
     ranks: Ranks
     shard: bool
     """Whether every rank holds a part of the model."""
+    log: str | None
+    """What keeps the losses too."""
+
+    def logged(
+        self, out: Path, recipe: Recipe, view: LearningView
+    ) -> AbstractContextManager[Callable[[Progress], None]]:
+        """What a training reports to; of several ranks one keeps it."""
+        kind = self.log if self.ranks.writes else None
+        return logged(kind, out, asdict(recipe), view.progress)
 
 
 def train(
@@ -81,6 +108,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Sources = None,
     task: Task = "text",
+    size: Size = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
     length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
@@ -97,6 +125,7 @@ def train(
     parts: Parts = None,
     gpus: Gpus = None,
     shard: Shard = False,
+    log: LogTo = None,
     quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
@@ -119,13 +148,14 @@ def train(
         "parts": parts,
     }
     with joined(device) as (ranks, chosen):
-        where = _Where(chosen, ranks, shard)
-        _train(variant, task, text, out, corpus, seed, changes, where, quiet=quiet)
+        where = _Where(chosen, ranks, shard, log)
+        _train(variant, task, size, text, out, corpus, seed, changes, where, quiet=quiet)
 
 
 def _train(
     name: str,
     task: str,
+    size: str | None,
     text: list[str] | None,
     out: Path,
     corpus: Path | None,
@@ -142,8 +172,9 @@ def _train(
     from ..terminal.learning import LearningView
 
     _check_task(task, text, corpus, changes["vocab_size"])
+    check_log(where.log)
     variant = own_function.allow(Variant.parse(name))
-    recipe = _recipe(task, seed, **changes)
+    recipe = _recipe(task, size, seed, **changes)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
     view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
@@ -165,11 +196,17 @@ def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: i
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
 
 
-def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
-    from freeatten_core.training.recipe import Recipe
+def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.training.recipe import SIZES, Recipe
     from freeatten_core.training.tasks import RECIPES
 
     usual = Recipe() if task == "text" else RECIPES[task]
+    if size is not None:
+        check_choice("size", size, tuple(SIZES))
+        if task != "text":
+            raise UsageError(f"--size is for --task text; models of {task} have their own size")
+        usual = usual.changed(**SIZES[size])
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -199,11 +236,13 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
 
 def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView) -> None:
     """Say what the training will take, or refuse it, before text is prepared."""
+    from freeatten_core.models.forecast import parameter_count
     from freeatten_core.training.forecast import check_fits, forecast
 
     check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
-        view.forecast(forecast(recipe, variant, where.device, where.ranks, shard=where.shard))
+        found = forecast(recipe, variant, where.device, where.ranks, shard=where.shard)
+        view.forecast(found, parameter_count(recipe.config(variant)), where.ranks.count)
 
 
 def _train_task(
@@ -218,17 +257,18 @@ def _train_task(
     from freeatten_core.training.tasks import train_task
 
     _foresee(recipe, variant, where, view)
-    train_task(
-        variant,
-        TASKS[task],
-        out,
-        recipe,
-        device=where.device,
-        command=command_line(),
-        report=view.progress,
-        ranks=where.ranks,
-        shard=where.shard,
-    )
+    with where.logged(out, recipe, view) as report:
+        train_task(
+            variant,
+            TASKS[task],
+            out,
+            recipe,
+            device=where.device,
+            command=command_line(),
+            report=report,
+            ranks=where.ranks,
+            shard=where.shard,
+        )
 
 
 def _train_text(
@@ -258,17 +298,18 @@ def _train_text(
     )
     if ranks.writes:
         ranks.wait()
-    run(
-        variant,
-        texts,
-        out,
-        recipe,
-        device=where.device,
-        command=command_line(),
-        report=view.progress,
-        ranks=where.ranks,
-        shard=where.shard,
-    )
+    with where.logged(out, recipe, view) as report:
+        run(
+            variant,
+            texts,
+            out,
+            recipe,
+            device=where.device,
+            command=command_line(),
+            report=report,
+            ranks=where.ranks,
+            shard=where.shard,
+        )
 
 
 def _temporary_corpus(out: Path) -> Path:

@@ -15,7 +15,7 @@ from freeatten_app.serve import launch
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
-from freeatten_app.server.texts import Texts
+from freeatten_app.server.texts import Texts, TextSource
 from freeatten_app.tabs.evidence import story
 from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
@@ -32,6 +32,7 @@ from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
+from freeatten_core.results import stored as stored_module
 from freeatten_core.results.citation import bibtex
 from freeatten_core.results.stored import stored_comparisons
 
@@ -109,12 +110,14 @@ RETRIEVED = (
     "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
     " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
 )
+USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
 CARDS = "document.getElementById('cards').children.length === 7"
 CONDITIONS = {
     "map": MAPS,
     "entropy": CURVES,
     "stages": STAGES,
     "retrieval": RETRIEVED,
+    "use": USED,
     "about": CARDS,
 }
 
@@ -287,6 +290,38 @@ def test_why_is_shown_of_the_result_that_is_open(opened):
     assert page.locator("#thumbnails canvas").count() == 0
 
 
+def test_the_words_of_a_results_texts_are_shown_where_a_file_has_their_digest(
+    opened, served, monkeypatch
+):
+    analyses, _ = served
+    document = analyses.texts.documents(TextSource("given"))[0]
+    stored = stored_comparisons()
+    text = {"manifest": {"elsewhere.txt": "0" * 64, "as-it-was.txt": document.sha256}}
+    name = next(iter(stored))
+    changed = stored | {name: stored[name] | {"text": stored[name]["text"] | text}}
+    monkeypatch.setattr(stored_module, "stored_comparisons", lambda: changed)
+    page = opened(f"compare&result={name}", "document.getElementById('chart').dataset.drawn")
+    page.get_by_text("The words of its texts").press("Enter")
+    wait(page, "document.getElementById('words-said').textContent.includes('on this machine')")
+    said = page.locator("#words-said").text_content()
+    assert said == "Of the 2 texts of this result 1 is on this machine, by their digests."
+    assert page.get_by_label("a text of this result").input_value() == document.sha256
+    page.locator("#words-link").press("Enter")
+    wait(page, MAPS, limit=READY)
+    assert document.name in page.locator("#map-about").text_content()
+    line = page.locator("#edit").text_content()
+    assert document.name in line
+    again = opened(page.evaluate("location.hash.slice(1)"), MAPS)
+    assert again.locator("#text option:checked").text_content() == document.name
+
+
+def test_a_text_that_is_not_here_has_no_words(opened):
+    told = "document.getElementById('status').textContent"
+    state = SETUP.replace("text=given", f"text={'0' * 64}")
+    page = opened(f"map&{state}", f"{told}.includes('has the digest')")
+    assert page.evaluate(told).startswith("no text here has the digest 000000000000…")
+
+
 def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     before = set(served[0].jobs._jobs)
@@ -329,6 +364,34 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     sources = page.locator(".fa-sources").first.locator("button")
     wait(page, "document.querySelectorAll('.fa-source').length > 2")
     assert "go there" in sources.first.get_attribute("aria-label")
+
+
+def test_a_long_text_has_a_preview_until_its_whole_map_is_there(opened, monkeypatch):
+    monkeypatch.setattr("freeatten_app.server.analyses.BUILT_AT_ONCE", 512)
+    end, make = threading.Event(), AttentionMap.make_far_view
+
+    def held(self, advance):
+        end.wait(30)
+        return make(self, advance)
+
+    monkeypatch.setattr(AttentionMap, "make_far_view", held)
+    setup = SETUP.replace(f"len={LENGTH}", "len=2048").replace(",lssar-p15", "")
+    try:
+        page = opened(f"map&{setup}", MAPS)
+        settled(page)
+        rough = page.locator(".fa-rough")
+        assert "preview: 4 of every 8 rows" in rough.text_content()
+        before = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+        zoom_to(page, 1500, 1490, 60, 5)  # what is near is exact at once
+        wait(page, "document.querySelector('.fa-weight').dataset.weight")
+        assert page.evaluate("freeatten.page.panels[0].tile.cell") == 1
+    finally:
+        end.set()
+    wait(page, "document.querySelector('.fa-rough').hidden", limit=READY)
+    settled(page)
+    assert rough.text_content() == ""
+    after = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+    assert after != before
 
 
 @pytest.mark.parametrize(
@@ -726,6 +789,34 @@ def test_downloads_of_retrieval(opened, task):
     if task == "recall":
         assert "≤ 4,096" in words
     assert downloaded(page, f"#{task}-png").startswith(b"\x89PNG")
+
+
+def test_the_tab_of_use_shows_stored_measures(opened):
+    page = opened("use", USED)
+    folder = assets() / "results"
+    languages = json.loads((folder / "languages" / "suite.json").read_text())
+    field = json.loads((folder / "inside" / "field.json").read_text())
+    titles = page.locator("#use-shown h2").all_text_contents()
+    assert titles[0].startswith("Which rows use 16 times")
+    assert sum("8,192 tokens" in title for title in titles) == 1
+    shown = page.locator("#use-shown").text_content()
+    assert languages["command"] in shown
+    assert field["command"] in shown
+    _, lines = values_of(downloaded(page, "#languages-csv"))
+    cell = languages["variants"][1]["languages"][2]
+    found = [
+        float(each["accuracy"])
+        for each in lines
+        if (each["variant"], each["language"])
+        == (languages["variants"][1]["variant"], cell["language"])
+    ]
+    assert found == cell["accuracy_by_length"]
+    words = "".join(texts_of(downloaded(page, "#rows-code-svg"))).replace(" ", "")
+    assert "Forgettingattention(FoX)" in words
+    # a part that has no picture shows its numbers at once
+    table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
+    assert table.is_visible()
+    assert page.title() == "Is what is far away used? – freeatten"
 
 
 def test_retrieval_and_about(opened):
