@@ -56,7 +56,8 @@ MODIFIERS: Mapping[str, str] = {
     "the ramp of the transformers library",
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
-    "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "infoscale": "queries of N > L keys, of cosine:s=NUMBER the scores, times √(1 − N^(−2/D)) / "
+    "√(1 − L^(−2/D)) (arXiv 2501.08570)",
     "temper": "queries at position i times 1 + 0.1 log(1 + ⌊i / L⌋) (as in Ministral 3)",
     "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
     "window": "a row sees its last L keys alone",
@@ -225,6 +226,13 @@ class Variant:
     def with_modifiers(self, modifiers: tuple[Modifier, ...]) -> Variant:
         """The same variant with other modifiers; errors as for `of`."""
         return Variant.of(self._trained, modifiers, self.setting)
+
+    @property
+    def scales_cosines(self) -> bool:
+        """Whether `infoscale` multiplies cosines, whose queries' lengths say nothing."""
+        computed = self._trained
+        is_cosine = isinstance(computed, Stages) and computed.score == "cosine"
+        return is_cosine and self.modifier("infoscale") is not None
 
     def modifier(self, name: str) -> Modifier | None:
         """Its modifier of a name, if it has one."""
@@ -486,7 +494,7 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if not temperatures or isinstance(computed, OwnFunctionName):
         return
-    if computed.cosine:
+    if computed.cosine and not (variant.scales_cosines and "swap" not in names):
         raise refuse(
             f"{temperatures[0]} makes queries longer, and the score {computed.score} does not "
             "depend on their length"
