@@ -10,7 +10,19 @@ import gradio as gr
 from .pages.markup import read, script, section, stronger
 from .server.answers import answering
 from .server.comparisons import Comparisons
-from .tabs import about, compare, entropy, finds, forecasts, losses, maps, retrieval, setup, stages
+from .tabs import (
+    about,
+    compare,
+    entropy,
+    finds,
+    forecasts,
+    losses,
+    maps,
+    retrieval,
+    setup,
+    stages,
+    words,
+)
 
 if TYPE_CHECKING:
     from .server.analyses import Analyses
@@ -46,6 +58,7 @@ def build(analyses: Analyses) -> gr.Blocks:
     markup = Template(read("app.html")).substitute(compare=section("", "", OWN))
     offered = [
         *compare.functions(Comparisons(analyses)),
+        *words.functions(analyses.texts),
         *setup.functions(analyses),
         *forecasts.functions(analyses),
         *maps.functions(analyses),

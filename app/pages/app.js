@@ -99,6 +99,7 @@ class App {
       theme,
       remember: (state) => this.remember("compare", new URLSearchParams(state)),
       linked: (state) => `#${state}`,
+      words: (result) => once("words", { result }),
       own: {
         label: "a text of your own",
         toggle: (isOwn) => {

@@ -149,10 +149,13 @@ class Compare {
    * `results` to choose from, the paper's table, `read` of one of them by its id, `library` that
    * loads Plotly, `theme`, and `remember` of the state for a link. `own`, where there is a server,
    * makes new results: its `label`, `toggle` of what asks for them, and `show` of a state.
-   * `linked` gives the address of maps that a picture is of.
+   * `linked` gives the address of maps that a picture is of; `words`, where there is a server, the
+   * texts of a result that lie on its machine.
    */
-  constructor({ story, results, paper, read, library, theme, remember, linked, own = null }) {
-    Object.assign(this, { results, read, library, theme, remember, linked, own });
+  constructor({ story, results, paper, read, library, theme, remember, linked, own = null, words = null }) {
+    Object.assign(this, { results, read, library, theme, remember, linked, own, words });
+    byId("words").addEventListener("toggle", () => { if (byId("words").open) this.offerWords().catch(({ message }) => { byId("words-said").textContent = message; }); });
+    byId("words-text").addEventListener("change", () => this.linkWords());
     this.story = new Story(story, { changed: () => this.remember(this.state().toString()), linked });
     this.figures = null;
     const options = own ? [...results, { id: OWN_RESULT, label: own.label }] : results;
@@ -210,6 +213,30 @@ class Compare {
     byId("all").parentElement.hidden = Boolean(result.picked);
     this.picks.offer(result, state.get("rows"));
     this.present(result, this.rows());
+    byId("words").hidden = !this.words;
+    byId("words").open = false;
+  }
+
+  /** Of its texts a result has digests: those that lie here can be read, word by word. */
+  async offerWords() {
+    const { shownId: id, result } = this;
+    byId("words-chosen").hidden = true;
+    byId("words-said").textContent = "Looking for them by their digests";
+    const { texts, of } = await this.words(id);
+    if (id !== this.shownId) return;
+    byId("words-chosen").hidden = !texts.length;
+    byId("words-said").textContent = texts.length
+      ? `Of the ${of} texts of this result ${texts.length} ${texts.length === 1 ? "is" : "are"} on this machine, by their digests.`
+      : `The result has numbers and digests of its ${of || ""} texts, and none of them is on this machine.`.replace("  ", " ");
+    byId("words-text").replaceChildren(...texts.map(({ digest, name }) => make("option", { value: digest }, name)));
+    this.readers = result.evidence?.pictures.map(({ link }) => new URLSearchParams(link).get("models")) ?? [];
+    this.linkWords();
+  }
+
+  linkWords() {
+    const parts = new URLSearchParams({ text: byId("words-text").value, seed: "0" });
+    if (this.readers.length) parts.set("models", this.readers.join(","));
+    byId("words-link").setAttribute("href", `#map&${parts}`);
   }
 
   /** The part of a stored result that is asked for. */
@@ -226,6 +253,7 @@ class Compare {
   /** Shows a result, or no more than a title and a sentence. */
   present({ title, answer, provenance = "", command = "", evidence = null }, rows = null) {
     byId("why").closest("section").hidden = !evidence;
+    byId("words").hidden = true;
     byId("evidence").textContent = evidence?.caption ?? "";
     byId("thumbnails").replaceChildren(...(evidence ? smallMaps(evidence.pictures.map((one) => ({ ...one, link: this.linked(one.link) }))) : []));
     byId("title").textContent = title;

@@ -5,6 +5,7 @@ const FIRST_GUESS = 4000;
 /** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
 const LET_GO = 1500;
 const OWN = "own";
+const DIGEST = /^[0-9a-f]{64}$/;
 const OWN_KEY = "freeatten-own-text";
 const FOREIGN = "This link is of a text that only the browser has in which it was pasted. Paste it here, or choose another text.";
 
@@ -193,6 +194,7 @@ class Setup {
   /** Shows what a link says; false when it is of a text that this browser does not have. */
   restore(parts) {
     if (parts.has("models")) this.restoreModels(parts.get("models").split(",").filter(Boolean));
+    if (DIGEST.test(parts.get("text") ?? "")) this.offerFound(parts.get("text"));
     for (const [id, name] of [["text", "text"], ["length", "len"], ["longest", "longest"]]) {
       const value = parts.get(name);
       if ([...byId(id).options].some((option) => option.value === value)) byId(id).value = value;
@@ -205,6 +207,14 @@ class Setup {
     this.mark();
     if (byId("text").value !== OWN) return true;
     return !parts.has("digest") || parts.get("digest") === digest(this.own.content);
+  }
+
+  /** A text that is named by its digest, as a result names it. */
+  offerFound(wanted) {
+    if ([...byId("text").options].some(({ value }) => value === wanted)) return;
+    const option = make("option", { value: wanted }, `the text ${wanted.slice(0, 12)}…`);
+    byId("text").append(option);
+    once("text_by_digest", { digest: wanted }).then(({ name }) => { option.textContent = name; this.mark(); }, () => {});
   }
 
   restoreModels(wanted) {
@@ -221,7 +231,8 @@ class Setup {
     const models = this.models();
     const kind = byId("text").value;
     const own = kind === OWN ? this.own : { name: "", content: "" };
-    return { models, text: { kind, name: own.name, content: own.content }, seed: Number(byId("seed").value) };
+    const text = DIGEST.test(kind) ? { kind: "found", name: kind, content: "" } : { kind, name: own.name, content: own.content };
+    return { models, text, seed: Number(byId("seed").value) };
   }
 
   check() {

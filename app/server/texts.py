@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.basics.errors import UsageError
 
 from . import visitor
-from .answers import choice_of, object_of, text_of, without_folders
+from .answers import choice_of, object_of, shortened, text_of, without_folders
 from .cache import BoundedCache
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from freeatten_core.data.documents import Document
 
 __all__ = ["MOST_CHARACTERS", "PASTED_FILE", "WRITING", "TextSource", "Texts"]
+
+FOUND = "found"
+"""A file of this machine's texts, by its digest."""
+DIGEST = re.compile("[0-9a-f]{64}")
+SEARCHED = ("stdlib",)
+"""Besides the text of the command."""
 
 WRITING = "writing"
 """The text of the stored pictures: this project's own pages and modules."""
@@ -40,8 +47,9 @@ class TextSource:
     """A source that every session can name, or one session's own text."""
 
     kind: str
-    """`stdlib`, `prose`, `given` (with the command) or `own`."""
+    """`stdlib`, `prose`, `given` (with the command), `own` or `found` (by its digest)."""
     name: str = ""
+    """Of an `own` text; the digest of one that is found."""
     content: str = ""
     """Of an `own` text."""
 
@@ -53,7 +61,9 @@ class TextSource:
             UsageError: a source that there is not, or an own text that is empty or too long.
         """
         asked = object_of("text", value, ("kind", "name", "content"))
-        kind = choice_of("the text's source", asked["kind"], [*kinds, "own"])
+        kind = choice_of("the text's source", asked["kind"], [*kinds, "own", FOUND])
+        if kind == FOUND:
+            return cls(kind, _digest(asked["name"]))
         if kind != "own":
             return cls(kind)
         content = text_of("the text", asked["content"], MOST_CHARACTERS)
@@ -107,7 +117,7 @@ class Texts:
                 return "-"
             is_word = source.name in ("stdlib", "prose") or source.name.startswith("-")
             return f"./{source.name}" if is_word else source.name
-        path = self._path(source)
+        path = str(self._found(source.name)[0]) if source.kind == FOUND else self._path(source)
         return path if self.local else Path(path).name
 
     def _path(self, source: TextSource) -> str:
@@ -142,9 +152,9 @@ class Texts:
         from freeatten_core.data.selection import select_prefix
         from freeatten_core.data.tokenizer import encode
 
-        if source.kind == "own":
-            length = min(length, max(2, len(encode(tokenizer, source.content))))
         documents = self.documents(source)
+        if source.kind in ("own", FOUND):
+            length = min(length, max(2, len(encode(tokenizer, documents[0].text))))
         drawn = select_prefix(documents, tokenizer, length, seed)
         return torch.from_numpy(drawn.tokens), drawn.name
 
@@ -154,9 +164,58 @@ class Texts:
 
         if source.kind == "own":
             return [Document(source.name, source.content)]
+        if source.kind == FOUND:
+            return [self.by_digest(source.name)]
         path = self._path(source)
         with without_folders(f"the text {Path(path).name}", local=self.local):
             return _read(path)
+
+    def has(self, digest: str) -> bool:
+        """Whether a text of this machine has a digest."""
+        return any(digest in _by_digest(each) for each in self._searched())
+
+    def by_digest(self, digest: Any) -> Document:
+        """The text of a digest: of the standard library, or given with the command.
+
+        Raises:
+            UsageError: no digest, or none of those has it.
+        """
+        return self._found(digest)[1]
+
+    def _found(self, digest: Any) -> tuple[Path, Document]:
+        """Where it lies, and the text."""
+        wanted = _digest(digest)
+        for source in self._searched():
+            document = _by_digest(source).get(wanted)
+            if document is not None:
+                return _place(source, document), document
+        raise UsageError(
+            f"no text here has the digest {wanted[:12]}…; its words are shown where the file is: "
+            "in Python's standard library, or given with freeatten-viz serve --text"
+        )
+
+    def _searched(self) -> list[str]:
+        return [*SEARCHED, *([] if self.given is None else [self.given])]
+
+
+def _digest(value: Any) -> str:
+    found = text_of("the digest", value, NAME_CHARACTERS)
+    if not DIGEST.fullmatch(found):
+        raise UsageError(f"the digest is {shortened(found)}; it must be 64 hexadecimal digits")
+    return found
+
+
+def _place(source: str, document: Document) -> Path:
+    from freeatten_core.basics.files import expanded
+    from freeatten_core.data.documents import stdlib_root
+
+    path = stdlib_root() if source == "stdlib" else expanded(source)
+    return path / document.name if path.is_dir() else path
+
+
+@lru_cache(maxsize=3)
+def _by_digest(source: str) -> dict[str, Document]:
+    return {document.sha256: document for document in _read(source)}
 
 
 @lru_cache(maxsize=3)

@@ -18,6 +18,7 @@ __all__ = [
     "draw_all",
     "draw_inside",
     "draw_languages",
+    "draw_models",
     "draw_retrievals",
     "draw_rows",
     "draw_softplus",
@@ -61,6 +62,13 @@ DRAWN_WITH_MODIFIERS = (
     "lssar:p=15+rerope",
 )
 """Of these, which are drawn."""
+MODELS = tuple(
+    f"models/{name}"
+    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+)
+"""Models of others, for docs/models.md and the README."""
+MODEL_HEADS = MODELS[4:]
+"""Of these, what `freeatten entropy` gave."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
@@ -69,12 +77,12 @@ ALL_ROWS = "rows/all"
 """Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "rows", "languages"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES),
+    *(CUBE, LANGUAGES, *MODELS),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -129,6 +137,7 @@ def all_blocks(
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
+        model_blocks,
         modifier_blocks,
         retrieval_blocks,
     )
@@ -140,6 +149,7 @@ def all_blocks(
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
+    filled |= model_blocks(others["models"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -183,6 +193,7 @@ def draw_all(
     draw_softplus(images, with_modifiers(others), others["cube"])
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
+    draw_models(images, others["models"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -258,6 +269,23 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
             rows = [row for row in stored["variants"] if row["variant"] in DRAWN_WITH_MODIFIERS]
             figure = comparison_figure({**stored, "variants": rows}, theme=theme)
             save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
+
+
+def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
+    """`models-code-light.png` and the like, as far as results are stored."""
+    from freeatten_core.figures.comparison import comparison_figure
+    from freeatten_core.figures.heads import far_figure
+
+    from ..exports import save_page_picture
+
+    compared = {name: found for name, found in models.items() if "control" in found}
+    seen = [models[name] for name in MODEL_HEADS if name in models]
+    for theme in ("light", "dark"):
+        for name, result in compared.items():
+            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            save_page_picture(comparison_figure(result, theme=theme), picture)
+        if seen:
+            save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:

@@ -54,6 +54,13 @@ Gpus = Annotated[
     int | None,
     typer.Option(min=1, help="Processes, one a GPU, each with its share of every batch."),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="small (25 million parameters) or medium (105 million), at 1,024 tokens; options "
+        "beside it change it further. By default the shipped models' 3 million."
+    ),
+]
 Shard = Annotated[
     bool,
     typer.Option(help="With --gpus: each process holds a part of the model, which is too large."),
@@ -81,6 +88,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Sources = None,
     task: Task = "text",
+    size: Size = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
     length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
@@ -120,12 +128,13 @@ def train(
     }
     with joined(device) as (ranks, chosen):
         where = _Where(chosen, ranks, shard)
-        _train(variant, task, text, out, corpus, seed, changes, where, quiet=quiet)
+        _train(variant, task, size, text, out, corpus, seed, changes, where, quiet=quiet)
 
 
 def _train(
     name: str,
     task: str,
+    size: str | None,
     text: list[str] | None,
     out: Path,
     corpus: Path | None,
@@ -143,7 +152,7 @@ def _train(
 
     _check_task(task, text, corpus, changes["vocab_size"])
     variant = own_function.allow(Variant.parse(name))
-    recipe = _recipe(task, seed, **changes)
+    recipe = _recipe(task, size, seed, **changes)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
     view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
@@ -165,11 +174,17 @@ def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: i
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
 
 
-def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
-    from freeatten_core.training.recipe import Recipe
+def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.training.recipe import SIZES, Recipe
     from freeatten_core.training.tasks import RECIPES
 
     usual = Recipe() if task == "text" else RECIPES[task]
+    if size is not None:
+        check_choice("size", size, tuple(SIZES))
+        if task != "text":
+            raise UsageError(f"--size is for --task text; models of {task} have their own size")
+        usual = usual.changed(**SIZES[size])
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -199,11 +214,13 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
 
 def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView) -> None:
     """Say what the training will take, or refuse it, before text is prepared."""
+    from freeatten_core.models.forecast import parameter_count
     from freeatten_core.training.forecast import check_fits, forecast
 
     check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
-        view.forecast(forecast(recipe, variant, where.device, where.ranks, shard=where.shard))
+        found = forecast(recipe, variant, where.device, where.ranks, shard=where.shard)
+        view.forecast(found, parameter_count(recipe.config(variant)), where.ranks.count)
 
 
 def _train_task(

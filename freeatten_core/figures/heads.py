@@ -12,8 +12,10 @@ from freeatten_core.results.format import (
     Interval,
     Result,
     count,
+    forms_text,
     number,
     plural,
+    restart_length,
     signed,
     source_name,
 )
@@ -44,12 +46,15 @@ __all__ = [
     "change_cells",
     "distance_figure",
     "entropy_figure",
+    "far_figure",
     "head_cells",
     "head_panel",
     "heads_figure",
 ]
 
 _WIDTH = 1280
+_LAYER_HEIGHT = 22
+"""Pixels of a line of cells that has text in it, where there are many."""
 _LOG_N = "even spread: log N"
 
 
@@ -226,6 +231,43 @@ def heads_figure(
         f"{trained} tokens, shaded by its share of Δ, {_texts(ablated)}",
         look=look,
         space=Space(width),
+        stacked=False,
+        labels=False,
+    )
+
+
+def far_figure(
+    results: Sequence[Result], *, theme: Theme = "light", width: int = _WIDTH
+) -> go.Figure:
+    """Every head of models of others: its share on far tokens at the longest length.
+
+    Args:
+        results: what `freeatten entropy --by length --layers all --json` prints, one a model, all
+            of one length and restart.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look, panels, traces = look_of(theme), [], []
+    rows = [row for result in results for row in result["variants"]]
+    layers = max(1 + head["layer"] for row in rows for head in row["heads"])
+    for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
+        (left, right), _ = _cell_domain(index, len(rows), 0)
+        panel = head_panel(str(index + 1) if index else "", ((left, right), (0, 1)), row, label)
+        panels.append(panel)
+        traces.append(head_cells(panel, row, *_far_cells(row), look))
+    length, far = count(results[0]["lengths"][-1]), count(restart_length(results[0]))
+    forms = "; ".join(markup(forms_text(result)) for result in results if forms_text(result))
+    return panel_figure(
+        panels,
+        traces,
+        [],
+        [],
+        title=f"Which heads read far tokens at {length}?",
+        subtitle=f"share of the weight {far} or more tokens back, rows "
+        f"{count(results[0]['lengths'][-1] // 2)} to {length} · "
+        f"{' · '.join(dict.fromkeys(_texts(result) for result in results))} · {forms}",
+        look=look,
+        space=Space(width, _LAYER_HEIGHT * layers),
         stacked=False,
         labels=False,
     )

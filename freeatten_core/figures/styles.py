@@ -54,6 +54,7 @@ STYLES: Mapping[str, Style] = {
     "softmax:position=alibi": Style("Softmax + ALiBi", "#b86f9e", "dash", "triangle-left", "◁"),
     "softmax:position=none": Style("Softmax without positions", "#8f5a4a", "dot", "pentagon", "◈"),
     "softmax:position=clex": Style("Softmax + CLEX", "#4f7fb0", "dash", "diamond", "◆"),
+    "softmax:position=drope": Style("Softmax + DroPE", "#a3653f", "longdash", "cross", "+"),
     "softmax:position=pope": Style("Softmax + PoPE", "#6f8f3f", "dashdot", "hexagon", "◎"),
     "softmax:gate=forget:position=none": Style(
         "Forgetting attention (FoX)", "#3f8fb5", "longdashdot", "star", "☆"

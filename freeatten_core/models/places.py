@@ -35,6 +35,8 @@ class Standing(NamedTuple):
     """Their places (L,), float64."""
     stretch: Tensor
     """t − 1, by how much more than the training length they reach, int64 (1,)."""
+    turned: Tensor
+    """Whether `drope` still rotates, bool (1,)."""
 
 
 class Clex(nn.Module):
@@ -69,6 +71,9 @@ def angles_at_rest(
     if kind == "yarn":
         stretched = replace(rope, stretch=clex.LARGEST_STRETCH, scaling="yarn", ramp="turns")
         return stretched.table(length, device)
+    if kind == "drope":
+        still = torch.zeros(length, rope.dim // 2, device=device)
+        return torch.ones_like(still), still
     if kind == "pope":
         own = pope.frequencies(rope.dim, rope.base).to(device)
         return angle_table(torch.arange(length, dtype=torch.float64, device=device), own)
@@ -83,9 +88,13 @@ def angles_in_training(
     kind: str, rope: Rope, learned: Clex | None, standing: Standing, resting: Angles
 ) -> Angles:
     """Those of a kind for texts that stand elsewhere; gradients flow to what is learned."""
-    if kind == "random":
-        plain = rope.frequencies(rope.train_length).to(standing.position.device)
-        return angle_table(standing.position, plain)
+    if kind in ("random", "drope"):
+        # made on the device: a graph that is captured takes no copy from the CPU
+        plain = rope.frequencies(rope.train_length, standing.position.device)
+        if kind == "random":
+            return angle_table(standing.position, plain)
+        cos, sin = angle_table(torch.ones_like(standing.position).cumsum(0) - 1, plain)
+        return torch.where(standing.turned, cos, 1.0), torch.where(standing.turned, sin, 0.0)
     if kind == "clex" and learned is not None:
         chosen = learned.frequencies(rope.base).index_select(0, standing.stretch)[0]
         return angle_table(standing.position, chosen)

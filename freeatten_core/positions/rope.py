@@ -39,7 +39,7 @@ class Rope:
     scaling: Scaling = "yarn"
     ramp: Ramp = "turns"
 
-    def frequencies(self, length: int) -> Tensor:
+    def frequencies(self, length: int, device: torch.device | None = None) -> Tensor:
         """θ of every pair of dimensions for a text of `length` tokens, float64 (dim / 2,).
 
         With `s` the stretch, `b` the base and `D` the head size:
@@ -53,7 +53,7 @@ class Rope:
           pair from 1 at the last whole one that turns β times to 0 at the next that turns α.
         """
         stretch = self.stretch_at(length)
-        pair = torch.arange(0, self.dim, 2, dtype=torch.float64)
+        pair = torch.arange(0, self.dim, 2, dtype=torch.float64, device=device)
         theta = self.base ** (-pair / self.dim)
         if stretch == 1:
             return theta

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .clex import LARGEST_STRETCH, WIDENING
+from .drope import DROPPED
 
 __all__ = ["POSITIONS", "Kind"]
 
@@ -47,6 +48,12 @@ POSITIONS: Mapping[str, Kind] = {
         "arXiv 2509.10534",
         rotates=True,
         doubles=True,
+    ),
+    "drope": Kind(
+        "rope, dropped before the last eighth of the training",
+        "arXiv 2512.12167",
+        rotates=True,
+        numbers={"dropped": DROPPED},
     ),
     "random": Kind(
         f"rope, trained at places drawn from up to {LARGEST_STRETCH} times the length",

@@ -6,6 +6,7 @@ from .effective import EFFECTIVE_RULE, effective_text
 from .format import (
     Result,
     count,
+    forms_text,
     number,
     percent,
     percent_range,
@@ -82,7 +83,10 @@ def longest_at(result: Result) -> int:
 
 def retrieval_provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
-    return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {machine(result)}"
+    forms = forms_text(result)
+    weights = f"Weights of {forms}; " if forms else ""
+    reading = f"{retrieval_samples(result)}; {retrieval_reading(result)}"
+    return f"{reading}. {weights}{machine(result)}"
 
 
 def retrieval_reading(result: Result) -> str:

@@ -12,14 +12,17 @@ from .cube import comparison
 from .format import Result
 from .verdicts import upgraded
 
-__all__ = ["stored_comparisons", "stored_results"]
+__all__ = ["stored_comparisons", "stored_model_comparisons", "stored_results"]
 
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
 """Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
 
+MODELS = "models"
+"""The folder of models of others."""
+
 
 def stored_comparisons() -> dict[str, Result]:
-    """Every one, by names such as `stdlib-16x`, `systems/code` and `cube/books`."""
+    """Those of this project's models, by names such as `stdlib-16x` and `systems/code`."""
     folder = assets() / "results"
     found: dict[str, Result] = dict(stored_results(folder))
     for part in WITHOUT_TRAINING:
@@ -27,6 +30,12 @@ def stored_comparisons() -> dict[str, Result]:
     joined = json.loads((folder / "cube" / "runs.json").read_text(encoding="utf-8"))
     found |= {f"cube/{part}": comparison(joined, part) for part in ("code", "books")}
     return {name: result for name, result in found.items() if "control" in result}
+
+
+def stored_model_comparisons() -> dict[str, Result]:
+    """Those of models of others, by names such as `models/code`."""
+    found = stored_results(assets() / "results" / MODELS)
+    return {f"{MODELS}/{name}": each for name, each in found.items() if "control" in each}
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -66,9 +66,9 @@ class Objective:
             kind = FreshGradients if plain else ReplayedGradients
             self._gradients = kind(self.loss, list(model.parameters()), parts)
 
-    def gradients(self, step: int) -> Tensor:
-        """A step's loss in the shard, (); the gradients in `.grad` are those of the batch."""
-        self._standings.at(step)
+    def gradients(self, step: int, steps: int) -> Tensor:
+        """The loss of one of so many steps in the shard, (); `.grad` has the batch's gradients."""
+        self._standings.at(step, steps)
         return self._gradients(self._source.training(step))
 
     def validation(self) -> float:

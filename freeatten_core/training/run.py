@@ -33,7 +33,7 @@ from .batches import Batches, BatchSource
 from .forecast import check_fits
 from .objective import Objective
 from .recipe import Recipe
-from .reports import Progress, Reports
+from .reports import TIMED, WARM_UP, Progress, Reports
 from .sharding import drawn_anew, whole_model
 from .state import KeptState, kept_progress, state_path
 from .updates import Updates
@@ -275,6 +275,8 @@ class _Run:
         self._reports.begin()
         for done in range(state.step + 1, recipe.steps + 1):
             self._step(updates, done - 1)
+            if recipe.evaluate_every > WARM_UP + TIMED:  # or the first evaluation tells it
+                self._reports.start(done, recipe.steps, updates.peak)
             if done % recipe.evaluate_every == 0 or done == recipe.steps:
                 self._evaluate(updates, done)
                 due = done // recipe.save_every > state.step // recipe.save_every
@@ -289,7 +291,7 @@ class _Run:
 
     def _step(self, updates: Updates, step: int) -> None:
         """Gradients of the step's batch, the mean over the ranks, then one update."""
-        self._reports.add(self._objective.gradients(step))
+        self._reports.add(self._objective.gradients(step, updates.steps))
         updates.apply(step)
 
     def _evaluate(self, updates: Updates, step: int) -> None:

@@ -1,12 +1,13 @@
-"""Where a step of training puts the tokens of its texts, for positions that draw it anew."""
+"""Where a step of training puts the tokens of its texts, for positions that change meanwhile."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.places import Places, Standing
-from freeatten_core.positions import clex
+from freeatten_core.positions import clex, drope
 
 from .batches import DRAWN_AHEAD
 
@@ -29,39 +30,45 @@ class Standings:
         self._model, self._seed, self._length = model, seed, length
         self._resting = model.places(length, device)
         kinds = model.config.variant.setting.position.kinds
-        self._draws = not kinds.isdisjoint(DRAWING)
+        self._draws, self._drops = not kinds.isdisjoint(DRAWING), "drope" in kinds
         position = torch.arange(length, dtype=torch.float64, device=device)
-        self._rest = Standing(position, torch.zeros(1, dtype=torch.long, device=device))
-        self._standing = Standing(*(each.clone() for each in self._rest))
-        self._ahead, self._drawn = -1, self._standing
+        stretch = torch.zeros(1, dtype=torch.long, device=device)
+        self._standing = Standing(position, stretch, stretch == 0)
+        self._rest = position.clone(), stretch.clone()
+        self._ahead, self._drawn = -1, self._rest
 
-    def at(self, step: int) -> None:
-        """As a step of training has it."""
+    def at(self, step: int, steps: int) -> None:
+        """As a step of a training of so many has it."""
+        if self._drops:
+            self._standing.turned.fill_(drope.part(step, steps)[0] == 0)
         if not self._draws:
             return
         ahead = step // DRAWN_AHEAD
         if ahead != self._ahead:
             self._drawn, self._ahead = self._draw(ahead * DRAWN_AHEAD), ahead
-        self._set(Standing(*(each[step % DRAWN_AHEAD] for each in self._drawn)))
+        position, stretch = self._drawn
+        self._put(position[step % DRAWN_AHEAD], stretch[step % DRAWN_AHEAD])
 
     def rest(self) -> None:
-        """As a text is read."""
+        """As a text is read by the model of now."""
         if self._draws:
-            self._set(self._rest)
+            self._put(*self._rest)
 
     def places(self) -> Places:
         """Those of now; gradients flow to what positions learn."""
-        return self._model.placed(self._resting, self._standing) if self._draws else self._resting
+        if not (self._draws or self._drops):
+            return self._resting
+        return self._model.placed(self._resting, self._standing)
 
-    def _set(self, standing: Standing) -> None:
-        for mine, given in zip(self._standing, standing, strict=True):
-            mine.copy_(given)
+    def _put(self, position: Tensor, stretch: Tensor) -> None:
+        self._standing.position.copy_(position)
+        self._standing.stretch.copy_(stretch)
 
-    def _draw(self, first: int) -> Standing:
-        """Of so many steps from the first on, each a row."""
+    def _draw(self, first: int) -> tuple[Tensor, Tensor]:
+        """Places and t − 1 of so many steps from the first on, each a row."""
         steps = range(first, first + DRAWN_AHEAD)
         found = [clex.drawn(self._length, (self._seed, step, SALT)) for step in steps]
-        device = self._rest.position.device
+        device = self._standing.position.device
         stretch = torch.tensor([[t - 1] for t, _ in found], device=device)
         position = torch.stack([torch.from_numpy(places) for _, places in found])
-        return Standing(position.to(device, torch.float64), stretch)
+        return position.to(device, torch.float64), stretch

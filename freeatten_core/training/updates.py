@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from freeatten_core.models.decoder import Model, is_decayed
+from freeatten_core.positions.drope import part
 
 from .recipe import Recipe
 
@@ -15,12 +16,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Updates:
-    """AdamW under a recipe's schedule."""
+    """AdamW under a recipe's schedule; where rotation is dropped, it begins again."""
 
     def __init__(self, model: Model, recipe: Recipe, peak: float, steps: int) -> None:
         """For a run of so many steps, whose learning rate rises to `peak`."""
         self._model, self._recipe = model, recipe
         self.peak, self.steps = peak, steps
+        self._in_parts = "drope" in model.config.variant.setting.position.kinds
         self._on_gpu = model.embedding.weight.is_cuda
         named = list(model.named_parameters())
         decayed = [weight for name, weight in named if is_decayed(name, weight)]
@@ -37,8 +39,9 @@ class Updates:
 
     def apply(self, step: int) -> None:
         """Change the weights by the gradients in `.grad`, clipped by their common norm."""
+        first, count = part(step, self.steps) if self._in_parts else (0, self.steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate(step, self.peak, self.steps)
+            group["lr"] = self._recipe.learning_rate(step - first, self.peak, count)
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), self._recipe.clip)
         self._optimizer.step()
 

@@ -265,6 +265,7 @@ SHORT: Mapping[str, str] = {
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
     "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
     "ssmax": "softmax:scale=log-n",
     "ssmax-bias": "softmax:scale=log-n-bias",

@@ -34,7 +34,7 @@ from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.comparisons import Comparisons, fitting_lengths
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import MOST_CHARACTERS, Texts, TextSource
-from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages
+from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages, words
 from typer.testing import CliRunner
 from waiting import job_ended
 
@@ -43,11 +43,12 @@ from freeatten_core.analysis import capture, thumbnails
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
-from freeatten_core.data.documents import Document
+from freeatten_core.data.documents import Document, stdlib_documents
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.comparison import Comparison
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.definitions.own_function import find
+from freeatten_core.results.stored import stored_comparisons
 from freeatten_core.variants.variant import MODIFIERS
 
 LENGTH = 128
@@ -623,6 +624,41 @@ def test_cells_of_several_maps_name_their_model_and_tokens(server):
     for _, query, query_token, key, key_token, cell, _ in lines:
         assert (query_token, key_token, cell) == (tokens[query], tokens[key], 1)
     assert "error" in ask(server, "page", ids=names, layer=1, head=2, state="q" * 501)
+
+
+def test_a_text_is_found_by_its_digest_and_its_words_with_it(server, path, tmp_path):
+    digest = Document(path.name, path.read_text()).sha256
+    name = analysed(server, text={"kind": "found", "name": digest, "content": ""})
+    found = server.get(name)
+    assert found.text == path.name
+    whole = server.texts.tokens(TextSource("given"), found.capture.tokenizer, LENGTH, 0)[0]
+    assert found.capture.tokens.equal(whole)
+    place = {"ids": [name], "layer": 0, "head": 0, "q0": 0, "q1": 9, "k0": 0, "k1": 9}
+    assert ask(server, "view_command", **place)["command"].endswith(f"--text {path} --seed 0")
+    assert Texts(str(path), local=False).option(TextSource("found", digest)) == path.name
+
+    changed = tmp_path / "changed.txt"
+    changed.write_text(path.read_text() + "\n")
+    other = Texts(str(changed))
+    assert not other.has(digest)
+    with pytest.raises(UsageError, match=f"no text here has the digest {digest[:12]}"):
+        other.by_digest(digest)
+    for digest in ("../etc/passwd", "0" * 63, 7):
+        with pytest.raises(UsageError, match="the digest is "):
+            TextSource.of({"kind": "found", "name": digest, "content": ""}, {})
+
+
+def test_a_stored_result_tells_which_of_its_texts_are_here(server):
+    offered = words.functions(server.texts)
+    tell = answering(offered[0])
+    manifest = stored_comparisons()["stdlib-16x"]["text"]["manifest"]
+    here = {each.name: each.sha256 for each in stdlib_documents()}
+    found = tell({"result": "stdlib-16x"})
+    assert found["of"] == len(manifest)
+    expected = sorted(digest for digest in manifest.values() if digest in here.values())
+    assert sorted(each["digest"] for each in found["texts"]) == expected
+    assert all(here[each["name"]] == each["digest"] for each in found["texts"])
+    assert "it can be" in tell({"result": "none"})["error"]
 
 
 def test_a_command_quotes_the_name_of_a_text(server):

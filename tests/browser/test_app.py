@@ -15,7 +15,7 @@ from freeatten_app.serve import launch
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
-from freeatten_app.server.texts import Texts
+from freeatten_app.server.texts import Texts, TextSource
 from freeatten_app.tabs.evidence import story
 from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
 
@@ -32,6 +32,7 @@ from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.by_token import losses_by_token
 from freeatten_core.models.rows import modified_row
+from freeatten_core.results import stored as stored_module
 from freeatten_core.results.citation import bibtex
 from freeatten_core.results.stored import stored_comparisons
 
@@ -285,6 +286,38 @@ def test_why_is_shown_of_the_result_that_is_open(opened):
     page.locator("#result").select_option("cube/code")
     wait(page, "document.getElementById('evidence').textContent.includes('not shipped')")
     assert page.locator("#thumbnails canvas").count() == 0
+
+
+def test_the_words_of_a_results_texts_are_shown_where_a_file_has_their_digest(
+    opened, served, monkeypatch
+):
+    analyses, _ = served
+    document = analyses.texts.documents(TextSource("given"))[0]
+    stored = stored_comparisons()
+    text = {"manifest": {"elsewhere.txt": "0" * 64, "as-it-was.txt": document.sha256}}
+    name = next(iter(stored))
+    changed = stored | {name: stored[name] | {"text": stored[name]["text"] | text}}
+    monkeypatch.setattr(stored_module, "stored_comparisons", lambda: changed)
+    page = opened(f"compare&result={name}", "document.getElementById('chart').dataset.drawn")
+    page.get_by_text("The words of its texts").press("Enter")
+    wait(page, "document.getElementById('words-said').textContent.includes('on this machine')")
+    said = page.locator("#words-said").text_content()
+    assert said == "Of the 2 texts of this result 1 is on this machine, by their digests."
+    assert page.get_by_label("a text of this result").input_value() == document.sha256
+    page.locator("#words-link").press("Enter")
+    wait(page, MAPS, limit=READY)
+    assert document.name in page.locator("#map-about").text_content()
+    line = page.locator("#edit").text_content()
+    assert document.name in line
+    again = opened(page.evaluate("location.hash.slice(1)"), MAPS)
+    assert again.locator("#text option:checked").text_content() == document.name
+
+
+def test_a_text_that_is_not_here_has_no_words(opened):
+    told = "document.getElementById('status').textContent"
+    state = SETUP.replace("text=given", f"text={'0' * 64}")
+    page = opened(f"map&{state}", f"{told}.includes('has the digest')")
+    assert page.evaluate(told).startswith("no text here has the digest 000000000000…")
 
 
 def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):

@@ -26,7 +26,7 @@ NAMES = (
     *("alibi", "nope", "fox", "softmax-ls:position=alibi/none", "lssar:p=3:gate=forget"),
     *("softplus-r:p=3:gate=forget:position=rope@6-none", "softmax:output=gated:position=rope/none"),
     *("clex", "softmax-ls:position=clex/rope@6-clex", "softmax:position=random"),
-    *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none"),
+    *("softmax:position=yarn/none", "pope", "softmax:position=pope@6-none", "drope"),
     *("ssmax", "softplus-r:p=3:scale=log-n-bias:position=rope@6-none", "asentmax"),
     *("sink", "off-by-one:sink=learned:scale=log-n:position=alibi/none"),
     *("diff", "softplus-r:p=3:gate=forget:heads=difference:position=alibi/none"),
@@ -213,6 +213,7 @@ def test_a_position_that_is_not_the_variant_s_is_refused(tmp_path, changes, word
 
 NUMBERS = {
     "clex": {"clex": {"stretches": 16, "widening": 1}},
+    "drope": {"drope": {"dropped": 0.125}},
     "softmax:position=random-yarn": {"random": {"stretches": 16}, "yarn": {"stretch": 16}},
 }
 
@@ -253,6 +254,11 @@ def test_pope_begins_at_angle_0_and_no_decay_draws_it_there():
         assert phase.shape == (2, 8)
         assert not phase.any()
         assert not is_decayed(name, phase)
+
+
+def test_drope_is_read_without_positions():
+    with_it, without = tiny.model("drope"), tiny.model("nope")
+    torch.testing.assert_close(with_it(TOKENS), without(TOKENS), rtol=0, atol=0)
 
 
 def test_queries_and_keys_of_pope_are_twice_as_large_and_said_to_be():

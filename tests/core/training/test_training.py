@@ -24,11 +24,12 @@ from freeatten_core.basics.files import SavedElsewhereError
 from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.forecast import parameter_count
 from freeatten_core.models.format import CURVE, FILES, WEIGHTS
 from freeatten_core.training.batches import Batches
 from freeatten_core.training.gradients import FreshGradients, ReplayedGradients
 from freeatten_core.training.objective import Objective
-from freeatten_core.training.recipe import Recipe
+from freeatten_core.training.recipe import SIZES, Recipe
 from freeatten_core.training.run import train
 from freeatten_core.training.state import ABOUT, kept_folder
 from freeatten_core.training.updates import Updates
@@ -109,6 +110,27 @@ def test_the_loss_goes_down(texts, tmp_path, variant, kv_heads):
     assert curve[-1]["validation"] < curve[0]["validation"] - 0.5
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
     assert (str(loaded.config.variant), loaded.config.kv_heads) == (variant, kv_heads)
+
+
+def test_a_run_tells_its_speed_once_after_ten_steps(texts, tmp_path):
+    seen = []
+    recipe = replace(tiny.RECIPE, evaluate_every=20, steps=40)
+    run(texts, tmp_path / "mine", recipe=recipe, report=seen.append)
+    assert [(each.phase, each.step) for each in seen] == [
+        ("start", 10),
+        ("train", 20),
+        ("train", 40),
+    ]
+    assert seen[0].tokens_per_second > 0
+    assert math.isnan(seen[0].validation)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("small", 25), ("medium", 105)])
+def test_the_larger_sizes_have_the_parameters_they_are_called_by(size, millions):
+    recipe = Recipe().changed(**SIZES[size])
+    config = recipe.config(Variant())
+    assert parameter_count(config) / 1e6 == pytest.approx(millions, abs=0.5)
+    assert (recipe.train_length, config.head_dim, len(recipe.learning_rates)) == (1024, 64, 1)
 
 
 def test_the_checkpoint_is_complete_and_says_how_it_was_made(texts, uninterrupted):
@@ -313,7 +335,7 @@ def test_the_mean_of_the_shards_gradients_trains_as_the_whole_batch_does(texts):
         for step in range(recipe.steps):
             found = []
             for part in parts:
-                part.gradients(step)
+                part.gradients(step, recipe.steps)
                 found.append([weight.grad for weight in weights])
             for weight, *grads in zip(weights, *found, strict=True):
                 weight.grad = torch.stack(grads).mean(0)
@@ -424,10 +446,28 @@ def test_a_run_stopped_twice_goes_on_to_the_same_weights(texts, uninterrupted, t
     assert_same_run(run(texts, tmp_path / "mine"), uninterrupted)
 
 
-def test_places_that_are_drawn_are_the_same_when_a_run_goes_on(texts, tmp_path):
-    whole = run(texts, tmp_path / "whole", "clex")
-    interrupt(texts, tmp_path / "mine", variant="clex")
-    assert_same_run(run(texts, tmp_path / "mine", "clex"), whole)
+@pytest.mark.parametrize("name", ["clex", "drope"])
+def test_positions_that_change_meanwhile_are_the_same_when_a_run_goes_on(texts, tmp_path, name):
+    whole = run(texts, tmp_path / "whole", name)
+    interrupt(texts, tmp_path / "mine", variant=name)
+    assert_same_run(run(texts, tmp_path / "mine", name), whole)
+
+
+def test_the_rate_begins_again_where_drope_drops_the_rotation():
+    def rates(name):
+        model = Model(tiny.RECIPE.config(Variant.parse(name)))
+        updates = Updates(model, tiny.RECIPE, 1.0, 40)
+        found = []
+        for step in range(40):
+            updates.apply(step)
+            found.append(updates._optimizer.param_groups[0]["lr"])
+        return found
+
+    plain, dropped = rates("softmax"), rates("drope")
+    assert dropped[:35] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 35) for i in range(35)])
+    assert dropped[35:] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 5) for i in range(5)])
+    assert dropped[35] > dropped[34] * 10
+    assert plain == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 40) for i in range(40)])
 
 
 @pytest.mark.parametrize("save_every", [1, 7, 10])
