@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -207,9 +207,9 @@ def _missing(request: FieldRequest, row: Row) -> dict[str, Any]:
 
 def _check_fits(config: ModelConfig, request: FieldRequest) -> None:
     """Whether one layer's training step and the others' inputs fit in memory."""
-    layer = replace(config, layers=1, train_length=request.length)
-    _, peak = training_bytes(layer, 1, compiled=False)
-    needed = peak + 4 * config.layers * request.length * config.width
+    length, passes = request.length, len(config.passes(request.length))
+    kept, peak = training_bytes(config, 1, compiled=False, length=length, passes=1)
+    needed = peak - kept + 4 * passes * length * config.width  # no weight has a gradient
     check_memory(
         f"the gradient of a text of {request.length:,} tokens",
         needed,

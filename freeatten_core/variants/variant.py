@@ -14,7 +14,15 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 from freeatten_core.positions.scalings import Ramp
 
-from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting, usual_setting
+from .setting import (
+    OPTIONS,
+    PLAIN_SETTING,
+    SHORT,
+    Setting,
+    check_setting,
+    take_setting,
+    usual_setting,
+)
 from .stages import (
     CHOICES,
     COSINE_SCALE,
@@ -36,7 +44,6 @@ __all__ = [
     "MODIFIERS",
     "PLAIN",
     "SHARPENED",
-    "SHORT",
     "SOURCES",
     "AlignBy",
     "Modifier",
@@ -259,22 +266,6 @@ SHARPENED: Mapping[str, Variant] = {
     name: Variant.of(each) for name, each in SHARPENED_STAGES.items()
 }
 """What each sharpened name sharpens; `p` comes from the name's option."""
-
-SHORT: Mapping[str, str] = {
-    "alibi": "softmax:position=alibi",
-    "nope": "softmax:position=none",
-    "clex": "softmax:position=clex",
-    "pope": "softmax:position=pope",
-    "drope": "softmax:position=drope",
-    "fox": "softmax:gate=forget:position=none",
-    "ssmax": "softmax:scale=log-n",
-    "ssmax-bias": "softmax:scale=log-n-bias",
-    "sink": "off-by-one:sink=learned",
-    "diff": "softmax:heads=difference",
-    "regulargpt": "softmax:dilate=64:position=none",
-    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
-}
-"""Names that literature knows, and what they are here; they print as that."""
 
 SOURCES: Mapping[str, str] = {
     "softmax": "Vaswani et al. 2017, arXiv 1706.03762",

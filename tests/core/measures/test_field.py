@@ -100,6 +100,13 @@ def test_distances_double_to_the_length():
     assert distances_of(1) == [1]
 
 
+@pytest.mark.parametrize("name", ["softmax:position=alibi-none", "diff", "regulargpt:dilate=4"])
+def test_layers_can_be_of_any_kind(tmp_path, name):
+    loaded = load_checkpoint(tiny.save(tmp_path / "mine", tiny.model(name)))
+    entry = measured(loaded, name)["variants"][0]
+    assert 1 <= entry["field"] <= 32
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return load_checkpoint(tiny.save(tmp_path_factory.mktemp("models") / "tiny"))
