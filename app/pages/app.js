@@ -1,6 +1,6 @@
 // The app: tabs, the address, light and dark.
 
-const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
+const TABS = ["compare", "map", "entropy", "stages", "retrieval", "use", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
@@ -26,6 +26,8 @@ function partsOf(tab) {
 class App {
   constructor() {
     this.tabs = {};
+    /** Tabs of what is stored, once they were opened. */
+    this.stored = {};
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
@@ -78,7 +80,7 @@ class App {
     this.setup?.mark();
     await loadComponent(); // with the colours of the page
     if (tab === "compare") await this.showCompare(parts);
-    else if (tab === "retrieval") await this.showRetrieval();
+    else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
     else if (tab === "about") await showAbout();
     else await this.showInside(parts);
   }
@@ -127,10 +129,10 @@ class App {
     return this.inside;
   }
 
-  async showRetrieval() {
-    this.retrieval ??= new Retrieval(await once("retrieval"), theme);
+  async showStored(tab) {
+    this.stored[tab] ??= new Stored(`${tab}-shown`, await once(tab), theme);
     await loadPlotly();
-    this.retrieval.draw();
+    this.stored[tab].draw();
   }
 
   async showInside(parts) {
@@ -228,7 +230,7 @@ class App {
     document.documentElement.dataset.theme = theme();
     this.tabs.compare?.then((compare) => compare.draw());
     for (const name of INSIDE) this.tabs[name]?.themed();
-    this.retrieval?.draw();
+    for (const one of Object.values(this.stored)) one.draw();
   }
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -29,8 +29,11 @@ from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import check_memory, on_device, training_bytes
 from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.positions.layout import Layout
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
+from freeatten_core.variants.variant import Variant
 
 from .finite import each_row, no_numbers
 from .scoring import pass_cost
@@ -207,12 +210,20 @@ def _missing(request: FieldRequest, row: Row) -> dict[str, Any]:
 
 def _check_fits(config: ModelConfig, request: FieldRequest) -> None:
     """Whether one layer's training step and the others' inputs fit in memory."""
-    length, passes = request.length, len(config.passes(request.length))
-    kept, peak = training_bytes(config, 1, compiled=False, length=length, passes=1)
-    needed = peak - kept + 4 * passes * length * config.width  # no weight has a gradient
+    _, peak = training_bytes(_one_layer(config, request.length), 1, compiled=False)
+    needed = peak + 4 * config.layers * request.length * config.width
     check_memory(
         f"the gradient of a text of {request.length:,} tokens",
         needed,
         request.device,
         lambda _: "take a shorter text (--len)",
     )
+
+
+def _one_layer(config: ModelConfig, length: int) -> ModelConfig:
+    """A model with one layer as the largest of its own, whose text has so many tokens."""
+    setting = config.variant.setting
+    largest = max(setting.position.layers, key=lambda each: POSITIONS[each.kinds[0]].doubles)
+    alone = replace(setting, position=Layout((largest,)), dilate=None)
+    variant = Variant.of(config.variant.computes, setting=alone)
+    return replace(config, variant=variant, layers=1, slopes=None, train_length=length)

@@ -160,30 +160,20 @@ def scoring_bytes(
     )
 
 
-def training_bytes(
-    config: ModelConfig,
-    batch: int,
-    *,
-    compiled: bool,
-    length: int | None = None,
-    passes: int | None = None,
-) -> tuple[int, int]:
+def training_bytes(config: ModelConfig, batch: int, *, compiled: bool) -> tuple[int, int]:
     """Weights with their gradients and moments, which stay, and the peak of a training step.
 
     Args:
         batch: windows of the training length in a step.
         compiled: with the activations and logits in bfloat16, as on a GPU.
-        length: of the windows; the training length by default.
-        passes: layers whose activations are there at once; all by default.
     """
     kept = 4 * 4 * parameter_count(config)
-    length = config.train_length if length is None else length
-    tokens = batch * length
+    length, tokens = config.train_length, batch * config.train_length
     # of every layer normed (twice), hidden (twice), query, key and their rotations, value, output,
     # joined output; the MLP's four. Of the layer whose gradient is taken, as much as that again.
     layer = (10 + _doubled(config)) * config.width + 4 * config.mlp_width
     temporary = (8 + _doubled(config)) * config.width + 4 * config.mlp_width
-    passes = len(config.passes(length)) if passes is None else passes
+    passes = len(config.passes(length))
     numbers = passes * layer + temporary
     own = _own_bytes(config.variant, batch * config.score_heads * passes, length)
     if compiled:

@@ -100,13 +100,6 @@ def test_distances_double_to_the_length():
     assert distances_of(1) == [1]
 
 
-@pytest.mark.parametrize("name", ["softmax:position=alibi-none", "diff", "regulargpt:dilate=4"])
-def test_layers_can_be_of_any_kind(tmp_path, name):
-    loaded = load_checkpoint(tiny.save(tmp_path / "mine", tiny.model(name)))
-    entry = measured(loaded, name)["variants"][0]
-    assert 1 <= entry["field"] <= 32
-
-
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return load_checkpoint(tiny.save(tmp_path_factory.mktemp("models") / "tiny"))
@@ -141,6 +134,18 @@ def test_a_row_has_the_mean_and_interval_over_texts(checkpoint):
         assert row["share"][-1] == pytest.approx(1)
     assert result["distances"] == [1, 2, 4, 8, 16, 32]
     assert (result["texts"], result["length"], result["train_length"]) == (3, 32, 16)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["softmax:position=alibi@9-none", "softmax:position=clex-pope", "regulargpt:dilate=4/own"],
+)
+def test_models_whose_layers_differ_have_a_field(tmp_path, name):
+    built = tiny.model(name)
+    found = measured(load_checkpoint(tiny.save(tmp_path / "mine", built)), name, texts=2)
+    (row,) = found["variants"]
+    assert 1 <= row["field"] <= 32
+    assert row["share"][-1] == pytest.approx(1)
 
 
 def test_the_seed_chooses_the_texts(checkpoint):
