@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from freeatten_core.basics.errors import FAILURE, SIGNALLED
 
-__all__ = ["start_ranks"]
+if TYPE_CHECKING:
+    import torch
+
+    from freeatten_core.basics.distributed import Ranks
+
+__all__ = ["joined", "start_ranks"]
 
 OPTION = "--gpus"
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
+    """This process as one of those that torchrun started, if it did, and what it computes on.
+
+    Args:
+        device: as asked for.
+
+    Raises:
+        UsageError: there is no such device, fewer GPUs than ranks, or nothing that joins them.
+        SystemExit, ContentError: as `joined_ranks`.
+    """
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
+
+    ranks = started_ranks()
+    chosen = rank_device(ranks, choose_device(device))
+    with joined_ranks(ranks, chosen):
+        yield ranks, chosen
 
 
 def start_ranks(count: int) -> None:

@@ -58,9 +58,14 @@ def copy_result() -> dict[str, Any]:
 
 
 def recall_result() -> dict[str, Any]:
+    none = {"queries": 0, "accuracy": None, "ci95": [None, None]}
+    near = [
+        {"queries": 128, "accuracy": share, "ci95": [*wilson(round(128 * share), 128)]}
+        for share in (1.0, 0.75, 0.5)
+    ]
     far = [
         {"queries": 3, "accuracy": 1.0, "ci95": [0.44, 1.0]},
-        {"queries": 0, "accuracy": None, "ci95": [None, None]},
+        none,
         {"queries": 125, "accuracy": 0.1, "ci95": [0.06, 0.16]},
     ]
     rows = [
@@ -70,13 +75,13 @@ def recall_result() -> dict[str, Any]:
             "train_length": 256,
             "accuracy": list(values),
             "accuracy_ci95": [[*wilson(round(128 * value), 128)] for value in values],
-            "by_distance": far,
+            "by_distance": [[asked, none, none] for asked in near] + [far],
         }
         for variant, values in ACCURACY.items()
     ]
     task = {"kind": "recall", "keys": 32, "values": 16, "fillers": 64, "pairs": 16}
     return facts("recall", 256) | {
-        "schema": 2,
+        "schema": 3,
         "recall": task,
         "chance": 1 / 16,
         "distances": [128, 256, 2048],

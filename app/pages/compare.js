@@ -21,6 +21,7 @@ function swatch({ color, dash, sign }) {
 /** Draws the figure of a layout and a theme as wide as its place. */
 function drawFigure(chart, figures, name, theme) {
   const { data, layout } = structuredClone({ data: figures.data, layout: figures.layouts[theme][name] });
+  for (const { textfont } of data) if (textfont) textfont.color = layout.font.color; // data is of no theme
   chart.dataset.drawn = `${name} ${theme}`;
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }

@@ -6,27 +6,59 @@ const LABELLED = 560;
 class Retrieval {
   constructor({ results, make: commands }, theme) {
     this.theme = theme;
-    this.charts = results.map(({ figures, title }) =>
-      [make("div", { class: "site-plot", role: "img", "aria-label": title }), figures]);
-    const parts = results.map((result, at) => this.part(result, this.charts[at][0]));
+    this.charts = results.flatMap((result) => this.chartsOf(result));
+    const parts = results.map((result) => this.part(result, this.charts.filter(({ of }) => of === result)));
     const none = [make("p", {}, "No result is stored yet. These commands make one; add --html FILE for a chart:"),
       ...commands.map((text) => make("p", { class: "site-command" }, make("code", {}, text)))];
     byId("retrieval-shown").replaceChildren(...(parts.length ? parts : none));
     this.sizes = new ResizeObserver(() => this.draw());
-    for (const [chart] of this.charts) this.sizes.observe(chart);
+    for (const { chart } of this.charts) this.sizes.observe(chart);
   }
 
-  part({ title, reading, lines, tables, provenance }, chart) {
-    const legend = lines.map((one) => make("li", {}, swatch(one), make("span", { class: "site-name" }, one.label)));
-    return make("div", { class: "site-task" }, make("h2", {}, title), make("p", { class: "site-caption" }, reading), chart,
-      make("ul", { class: "site-lines site-legend" }, ...legend),
+  /** The lines against the length, and where distances were measured a grid of them. */
+  chartsOf(result) {
+    const place = (name) => make("div", { class: "site-plot", role: "img", "aria-label": name });
+    const lines = { of: result, chart: place(result.title), figures: result.figures, about: result.reading };
+    if (!result.grid) return [lines];
+    const { figures, about } = result.grid;
+    return [lines, { of: result, chart: place(about), figures, about, isGrid: true }];
+  }
+
+  part(result, charts) {
+    const { name, title, lines, tables, provenance, command } = result;
+    const legend = make("ul", { class: "site-lines site-legend" },
+      ...lines.map((one) => make("li", {}, swatch(one), make("span", { class: "site-name" }, one.label))));
+    const drawn = charts.flatMap(({ chart, about, isGrid }) =>
+      [make("p", { class: "site-caption" }, about), chart, ...(isGrid ? [] : [legend])]);
+    const saves = [["png", "Save PNG"], ["svg", "Save SVG"], ["csv", "Save CSV"]].map(([kind, text]) => {
+      const button = make("button", { type: "button", class: "site-button", id: `${name}-${kind}`, "aria-label": `${text}: ${title}` }, text);
+      button.addEventListener("click", () => (kind === "csv" ? this.saveCsv(result) : this.savePicture(result, charts, kind)));
+      return button;
+    });
+    return make("div", { class: "site-task" }, make("h2", {}, title), ...drawn,
+      make("div", { class: "site-downloads" }, ...saves),
+      make("p", { class: "site-command" }, "In a terminal: ", make("code", {}, command)),
       make("details", {}, make("summary", {}, "The numbers as tables"), ...tables.map(table)),
       make("details", {}, make("summary", {}, "How this was measured"), make("p", { class: "site-caption" }, provenance)));
   }
 
+  savePicture(result, charts, kind) {
+    const { name, title, lines, provenance } = result;
+    const about = charts.map((one) => one.about).join(" ");
+    return saveCharts(`freeatten-${name}`, kind, {
+      title, about, charts, lines: lines.map((one) => ({ ...one, text: one.label })), caption: [provenance],
+    });
+  }
+
+  saveCsv(result) {
+    const header = ["measure", "variant", "tokens", "distance_up_to", "value", "low", "high", "n"];
+    const said = "low and high: the 95 % interval; n: sequences, of accuracies the queries; an empty distance is all of them";
+    saveValues(`freeatten-${result.name}`, [result.title, result.provenance, said], [header, ...result.values]);
+  }
+
   draw() {
     if (!window.Plotly) return;
-    for (const [chart, figures] of this.charts) {
+    for (const { chart, figures } of this.charts) {
       const width = chart.clientWidth;
       if (!width) continue;
       const name = width < LABELLED ? "phone" : "wide";

@@ -76,7 +76,7 @@ def forecast(rows: Sequence[Row], length: int) -> Sizes:
     """
     from freeatten_core.analysis.map.attention_map import LEVEL_CELLS
 
-    dim = max(row.checkpoint.config.head_dim for row in rows)
+    dim = max(each.head_dim for row in rows for each in row.checkpoint.config.shapes)
     levels = 4 / 3 * min(length, LEVEL_CELLS) ** 2
     one = int(BASE64 * (length * (2 * 2 * dim + ROW_BYTES) + levels))
     if one > FILE_BYTES:

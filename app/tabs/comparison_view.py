@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from freeatten_core.basics.assets import assets
-from freeatten_core.figures.comparison import comparison_figure, comparison_title
+from freeatten_core.figures.comparison import comparison_drawing, comparison_title
 from freeatten_core.figures.styles import row_labels, row_styles
 from freeatten_core.results.comparison import no_language_text, provenance, verdict_text
 from freeatten_core.results.cube import CUBE
@@ -30,7 +30,7 @@ from .drawings import drawings
 from .evidence import evidence
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    from freeatten_core.figures.canvas import Drawing
 
 __all__ = [
     "FIRST",
@@ -186,15 +186,17 @@ def _about(result: Result) -> dict[str, Any]:
 
 
 def _labelled(result: Result) -> dict[str, Any]:
-    return drawings(partial(comparison_figure, result), LAYOUTS)
+    return drawings(partial(comparison_drawing, result), LAYOUTS)
 
 
 def _legended(result: Result) -> dict[str, Any]:
     """Lines that come and go: their loss has the scale of those that are there."""
 
-    def draw(**given: Any) -> go.Figure:
-        figure = comparison_figure(result, **given)
-        return figure.update_yaxes(range=None, autorange=True, selector={"anchor": "x"})
+    def draw(**given: Any) -> Drawing:
+        drawing = comparison_drawing(result, **given)
+        axis = {key: value for key, value in drawing["layout"]["yaxis"].items() if key != "range"}
+        drawing["layout"]["yaxis"] = axis | {"autorange": True}
+        return drawing
 
     return drawings(draw, LEGENDED)
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
-    from freeatten_core.figures.canvas import Theme
+    from freeatten_core.figures.canvas import Drawing, Theme
 
 __all__ = ["drawings"]
 
 THEMES: tuple[Theme, ...] = ("light", "dark")
+STILL = {"dragmode": False}
+"""A chart that scrolls with its page."""
 
 
 def drawings(
-    draw: Callable[..., go.Figure], layouts: Mapping[str, Mapping[str, Any]]
+    draw: Callable[..., Drawing], layouts: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """A figure for every layout and theme.
 
@@ -29,20 +28,13 @@ def drawings(
         `data`, the lines, which are the same in all, and `layouts` by theme and name.
     """
     made = {
-        theme: {
-            name: _plain(draw(title="", theme=theme, **given)) for name, given in layouts.items()
-        }
+        theme: {name: draw(title="", theme=theme, **given) for name, given in layouts.items()}
         for theme in THEMES
     }
     return {
         "data": next(iter(made[THEMES[0]].values()))["data"],
         "layouts": {
-            theme: {name: figure["layout"] for name, figure in by_name.items()}
+            theme: {name: each["layout"] | STILL for name, each in by_name.items()}
             for theme, by_name in made.items()
         },
     }
-
-
-def _plain(figure: go.Figure) -> Any:
-    figure.update_layout(template="none", dragmode=False)
-    return json.loads(cast(str, figure.to_json()))

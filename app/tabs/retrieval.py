@@ -20,6 +20,12 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "phone": {"width": 340, "labels": False},
 }
 """Arguments of the figures by the page's layout; the page stretches each to its own width."""
+GRIDS: Mapping[str, Mapping[str, Any]] = {
+    "wide": {"width": 620, "columns": 3},
+    "phone": {"width": 340, "columns": 2},
+}
+MEASURED = ("gain", "loss", "control")
+"""What a result of copying has of every row."""
 
 
 def functions() -> list[Callable[..., Answer]]:
@@ -37,18 +43,28 @@ def retrieval() -> Answer:
 
 
 def _shown(result: Mapping[str, Any]) -> Answer:
-    from freeatten_core.figures.retrieval import copy_figure, retrieval_title, task_figure
+    from freeatten_core.figures.retrieval import (
+        DISTANCE_READING,
+        grid_drawing,
+        retrieval_drawing,
+        retrieval_title,
+    )
     from freeatten_core.figures.styles import row_labels, row_styles
     from freeatten_core.results.retrieval import retrieval_provenance, retrieval_reading
 
-    draw = copy_figure if result["task"] == "copy" else task_figure
+    is_copy = result["task"] == "copy"
+    grid = None if is_copy else drawings(partial(grid_drawing, result), GRIDS)
     labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
     styles = row_styles(result["variants"])
     return {
+        "name": result["task"],
+        "command": result["command"],
+        "grid": grid and {"figures": grid, "about": f"{DISTANCE_READING}."},
+        "values": _values(result),
         "title": retrieval_title(result),
         "reading": _sentence(retrieval_reading(result)),
         "provenance": retrieval_provenance(result).replace("`", ""),
-        "figures": drawings(partial(draw, result), LAYOUTS),
+        "figures": drawings(partial(retrieval_drawing, result), LAYOUTS),
         "lines": [
             {"label": label, "color": style.color, "dash": style.dash, "sign": style.sign}
             for label, style in zip(labels, styles, strict=True)
@@ -63,6 +79,7 @@ def _sentence(text: str) -> str:
 
 def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:
     from freeatten_core.results.format import count, percent_range, signed, with_half_width
+    from freeatten_core.results.retrieval import longest_at
 
     def table(caption: str, lengths: Sequence[int], cells: Sequence[Sequence[str]]) -> Answer:
         rows = [[label, *texts] for label, texts in zip(labels, cells, strict=True)]
@@ -76,8 +93,9 @@ def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:
         ]
         return [table("Gain in nats per token, by tokens in all", lengths, cells)]
     by_length = [[percent_range(*each) for each in _pairs(row, "accuracy")] for row in rows]
+    at = longest_at(result)
     by_distance = [
-        [percent_range(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
+        [percent_range(part["accuracy"], part["ci95"]) for part in row["by_distance"][at]]
         for row in rows
     ]
     far = f"At {count(max(lengths))} tokens: % right, by tokens back to the pair, at most"
@@ -85,6 +103,34 @@ def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:
         table("% of queries answered right (95 % interval), by tokens in all", lengths, by_length),
         table(far, result["distances"], by_distance),
     ]
+
+
+def _values(result: Mapping[str, Any]) -> list[list[Any]]:
+    """One value a line: measure, variant, tokens, distance up to, value, low, high, n."""
+    from freeatten_core.results.format import row_names
+
+    lines: list[list[Any]] = []
+    for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
+        if result["task"] == "copy":
+            lines += [
+                [measure, name, length, None, value, *pair, result["samples"]]
+                for measure in MEASURED
+                for length, (value, pair) in zip(
+                    result["lengths"], _pairs(row, measure), strict=True
+                )
+            ]
+            continue
+        for length, (share, pair), parts in zip(
+            result["lengths"], _pairs(row, "accuracy"), row["by_distance"], strict=True
+        ):
+            asked = sum(part["queries"] for part in parts)
+            lines.append(["accuracy", name, length, None, share, *pair, asked])
+            lines += [
+                ["accuracy", name, length, edge, part["accuracy"], *part["ci95"], part["queries"]]
+                for edge, part in zip(result["distances"], parts, strict=True)
+                if part["queries"]
+            ]
+    return lines
 
 
 def _pairs(row: Mapping[str, Any], key: str) -> zip[tuple[Any, Any]]:

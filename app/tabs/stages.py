@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..server.analyses import Analyses, checked_head
@@ -69,19 +69,19 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
         words += ["--head", str(head), "--position", str(position)]
         words += [] if power is None else ["--power", str(power)]
         words += [] if last is None else ["--last", str(last)]
-        first, count = position + 1 - row.count, row.count
+        count, keys = row.count, row.keys.tolist()
         shown = row.score, row.positivity, count * row.normalise, row.weights
         return {
             "variant": str(row.stages),
             "count": count,
             "token": capture.labels(position, position + 1)[0],
             "formulas": _formulas(row.stages),
-            "stages": [_binned(stage, first) for stage in shown],
+            "stages": [_binned(stage, keys) for stage in shown],
             "zeros": int((row.weights == 0).sum()),
             "strongest": [
                 {
-                    "key": first + at,
-                    "token": capture.labels(first + at, first + at + 1)[0],
+                    "key": keys[at],
+                    "token": capture.labels(keys[at], keys[at] + 1)[0],
                     "values": [float(stage[at]) for stage in shown],
                 }
                 for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
@@ -102,12 +102,12 @@ def _formulas(stages: Stages) -> list[str]:
     return [SCORES[stages.score], POSITIVITIES[stages.positivity], normalised, last]
 
 
-def _binned(values: Tensor, first: int) -> list[list[float | None]]:
+def _binned(values: Tensor, keys: Sequence[int]) -> list[list[float | None]]:
     """Key positions, and the largest value of each stretch: peaks stay visible."""
     import torch
 
     size = math.ceil(len(values) / MOST_POINTS)
     parts = torch.split(values, size)
-    places = [first + at * size + int(part.argmax()) for at, part in enumerate(parts)]
+    places = [keys[at * size + int(part.argmax())] for at, part in enumerate(parts)]
     tops = [float(part.max()) for part in parts]
     return [list(places), [top if math.isfinite(top) else None for top in tops]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,21 +27,25 @@ from ..outputs import Outputs, refuse_failed
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from freeatten_core.models.rows import CausalRow, Row
+
     from ..terminal.fitted import FittedTable
 
 __all__ = ["ablate"]
 
 DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
-LENGTH_HELP = "Tokens of text: 16x the training length, or a number such as 8192."
+LENGTH_HELP = (
+    "Tokens of text: 16x the training length, or a number such as 8192. By default 16x; of a model "
+    "of others, twice what it declares."
+)
+HEADS_HELP = "Hide far keys from every head on its own too; by default of this project's models."
 
 
 def ablate(
     variants: Variants = None,
     checkpoint: Checkpoints = None,
-    heads: Annotated[
-        bool, typer.Option(help="Hide far keys from every head on its own too.")
-    ] = True,
-    len_: Annotated[str, typer.Option("--len", help=LENGTH_HELP)] = "16x",
+    heads: Annotated[bool | None, typer.Option("--heads/--no-heads", help=HEADS_HELP)] = None,
+    len_: Annotated[str | None, typer.Option("--len", help=LENGTH_HELP)] = None,
     text: TextSource = "stdlib",
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: SeedOfTexts = 0,
@@ -59,25 +63,24 @@ def ablate(
     from rich.console import Console
 
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import tokens_of
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.ablation import AblateRequest
     from freeatten_core.measures.ablation import ablate as measure
 
-    from ..options import rows_of
+    from ..options import any_rows_of
     from ..terminal.watching import watched
 
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    rows = rows_of(variants, checkpoint, DEFAULT)
+    rows = any_rows_of(variants, checkpoint, DEFAULT)
     request = AblateRequest(
         rows=rows,
-        length=tokens_of(len_, rows[0].checkpoint.config.train_length),
+        length=_length(len_, rows),
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         command=command_line(),
         texts=texts,
-        heads=heads,
+        heads=heads if heads is not None else all(row.model.train_length for row in rows),
         seed=seed,
         device=choose_device(device),
     )
@@ -86,6 +89,15 @@ def ablate(
 
     outputs.deliver(result, _print, _figure, _csv_lines)
     refuse_failed(result)
+
+
+def _length(asked: str | None, rows: Sequence[Row | CausalRow]) -> int:
+    from freeatten_core.basics.lengths import tokens_of
+
+    trained = [row.model.train_length for row in rows if row.model.train_length is not None]
+    if asked is None and not trained:
+        return 2 * max(row.model.known_length or row.restart_length for row in rows)
+    return tokens_of(asked or "16x", trained[0] if trained else None)
 
 
 def _figure(result: Mapping[str, Any]) -> go.Figure:
@@ -101,7 +113,8 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     nothing = dict.fromkeys(("delta", "delta_low", "delta_high"))
     nothing |= dict.fromkeys(("change", "change_low", "change_high"))
     for row in result["variants"]:
-        facts = {key: row[key] for key in ("variant", "checkpoint", "train_length")}
+        facts = {key: row[key] for key in ("variant", "checkpoint")}
+        facts |= {key: row.get(key) for key in ("train_length", "declared_length")}
         for name, delta in row["delta"].items():
             low, high = row["delta_ci95"][name] or (None, None)
             found = {"delta": delta, "delta_low": low, "delta_high": high}

@@ -161,13 +161,11 @@ def _measure(
     """Compare, and give what is done also where that is interrupted; of several ranks one does."""
     from rich.console import Console
 
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
     from freeatten_core.measures.comparison import InterruptedComparison
 
-    ranks = started_ranks()
-    chosen = rank_device(ranks, choose_device(device))
-    with joined_ranks(ranks, chosen):
+    from ..ranks import joined
+
+    with joined(device) as (ranks, chosen):
         asked = request(device=chosen, ranks=ranks)
         _warn_trained_on(asked, Console(stderr=True, quiet=not ranks.writes))
         console = Console(stderr=True, quiet=quiet or not ranks.writes)
@@ -286,10 +284,10 @@ def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | N
     """A stored result, of the variants named if any are."""
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.measures.comparison import Comparison
-    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.results.stored import stored_comparisons, stored_model_comparisons
     from freeatten_core.variants.variant import Variant, nearest
 
-    known = stored_comparisons()
+    known = stored_comparisons() | stored_model_comparisons()
     if name not in known:
         raise UsageError(f"no stored result is named {name!r}{nearest(name, list(known))}")
     if npz is not None:

@@ -30,6 +30,7 @@ from ..options import (
     progress,
 )
 from ..outputs import Outputs
+from ..ranks import joined
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -105,25 +106,28 @@ def entropy(
     if by is not None:
         check_choice("by", by, ("length",))
     place = _place(layer, head, by)
-    request = _request(
-        variants,
-        checkpoint,
-        len_,
-        text,
-        device,
-        statistic=statistic,
-        layers=layers,
-        quiet=quiet,
-        place=place,
-        texts=texts,
-        by_length=by == "length",
-        seed=seed,
-    )
-    with progress(quiet) as advance:
-        result = survey(request, advance)
-    outputs.deliver(
-        result, partial(_print, top=top, lowest=lowest, sinks=sinks), _figure, _csv_lines
-    )
+    show = partial(_print, top=top, lowest=lowest, sinks=sinks)
+    with joined(device) as (ranks, chosen):
+        quiet = quiet or not ranks.writes
+        request = _request(
+            variants,
+            checkpoint,
+            len_,
+            text,
+            chosen,
+            statistic=statistic,
+            layers=layers,
+            quiet=quiet,
+            place=place,
+            texts=texts,
+            by_length=by == "length",
+            seed=seed,
+            ranks=ranks,
+        )
+        with progress(quiet) as advance:
+            result = survey(request, advance)
+        if ranks.writes:
+            outputs.deliver(result, show, _figure, _csv_lines)
 
 
 def _check_statistic(name: str) -> None:
@@ -140,29 +144,28 @@ def _request(
     checkpoints: list[str] | None,
     len_: str | None,
     text: str,
-    device: str,
+    device: torch.device,
     *,
     layers: str | None,
     place: tuple[int, int] | None,
     quiet: bool,
     **settings: Any,
 ) -> SurveyRequest:
-    from freeatten_core.basics.devices import choose_device
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.heads import SurveyRequest
 
     rows = any_rows_of(variants, checkpoints, DEFAULT)
-    length, chosen_device = length_of(len_, rows, "4x"), choose_device(device)
+    length = length_of(len_, rows, "4x")
     chosen = _layers(layers, place, rows)
     if not quiet and layers is not None:
-        _tell_forecast(rows, length, chosen, chosen_device)
+        _tell_forecast(rows, length, chosen, device)
     return SurveyRequest(
         rows=rows,
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         length=length,
         command=command_line(),
-        device=chosen_device,
+        device=device,
         layers=chosen,
         place=place,
         **settings,

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from freeatten_core.results.rows import Placed
 
 __all__ = [
     "all_blocks",
@@ -16,12 +18,15 @@ __all__ = [
     "draw_all",
     "draw_inside",
     "draw_languages",
+    "draw_models",
     "draw_retrievals",
+    "draw_rows",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
     "learning_curves",
     "report",
+    "short_rows",
     "with_modifiers",
     "write_cards",
 ]
@@ -36,7 +41,7 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books", "inside/field")
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
-APP = ("app/start", "app/redraw", "app/soak")
+APP = ("app/start", "app/redraw", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
@@ -57,18 +62,27 @@ DRAWN_WITH_MODIFIERS = (
     "lssar:p=15+rerope",
 )
 """Of these, which are drawn."""
+MODELS = tuple(
+    f"models/{name}"
+    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+)
+"""Models of others, for docs/models.md and the README."""
+MODEL_HEADS = MODELS[4:]
+"""Of these, what `freeatten entropy` gave."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
+ALL_ROWS = "rows/all"
+"""Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "rows", "languages"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES),
+    *(CUBE, LANGUAGES, *MODELS),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -100,6 +114,8 @@ def report(
     filled = all_blocks(results, others)
     given = {name for folder in others.values() for name in folder}
     pending = EXPECTED - given
+    if CUBE in pending:
+        pending.add(ALL_ROWS)  # whose table is of the cube too
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         fill_blocks(page, filled, pending=pending)
     if pictures:
@@ -121,10 +137,11 @@ def all_blocks(
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
+        model_blocks,
         modifier_blocks,
         retrieval_blocks,
     )
-    from freeatten_core.results.rows import row_blocks
+    from freeatten_core.results.rows import all_rows_blocks, row_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
@@ -132,6 +149,7 @@ def all_blocks(
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
+    filled |= model_blocks(others["models"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -142,7 +160,15 @@ def all_blocks(
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
-    return filled
+    return filled | all_rows_blocks(short_rows(others))
+
+
+def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[Placed]:
+    """Every row that the cube's recipe trained, the cube's cells among them."""
+    from freeatten_core.results.rows import placed
+    from freeatten_core.training.cube import RECIPE
+
+    return placed({**others["cube"], **others["rows"]}, RECIPE.steps)
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -165,7 +191,9 @@ def draw_all(
         draw_languages(images, others["languages"][LANGUAGES])
     draw_retrievals(images, others["retrieve"])
     draw_softplus(images, with_modifiers(others), others["cube"])
+    draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
+    draw_models(images, others["models"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -243,17 +271,45 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
             save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
 
 
+def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
+    """`models-code-light.png` and the like, as far as results are stored."""
+    from freeatten_core.figures.comparison import comparison_figure
+    from freeatten_core.figures.heads import far_figure
+
+    from ..exports import save_page_picture
+
+    compared = {name: found for name, found in models.items() if "control" in found}
+    seen = [models[name] for name in MODEL_HEADS if name in models]
+    for theme in ("light", "dark"):
+        for name, result in compared.items():
+            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            save_page_picture(comparison_figure(result, theme=theme), picture)
+        if seen:
+            save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
+
+
+def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
+    """`rows-code-light.png` and the like, if there is a row."""
+    from freeatten_core.figures.rows import TEXTS, rows_figure
+
+    from ..exports import save_page_picture
+
+    for text in TEXTS if rows else ():
+        for theme in ("light", "dark"):
+            figure = rows_figure(rows, text=text, theme=theme)
+            save_page_picture(figure, folder / f"rows-{text}-{theme}.png")
+
+
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
     """`retrieve-copy-light.png` and the like."""
-    from freeatten_core.figures.retrieval import copy_figure, task_figure
+    from freeatten_core.figures.retrieval import retrieval_figure
 
     from ..exports import save_page_picture
 
     for name, result in results.items():
-        make = copy_figure if result["task"] == "copy" else task_figure
         for theme in ("light", "dark"):
             picture = folder / f"{name.replace('/', '-')}-{theme}.png"
-            save_page_picture(make(result, theme=theme), picture)
+            save_page_picture(retrieval_figure(result, theme=theme), picture)
 
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:

@@ -26,8 +26,10 @@ from ..outputs import Outputs, refuse_failed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    import torch
     from rich.console import Console
 
+    from freeatten_core.basics.distributed import Ranks
     from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = ["retrieve"]
@@ -87,25 +89,31 @@ def retrieve(
 
     from freeatten_core.data.tasks.table import RETRIEVED
 
+    from ..ranks import joined
+
     check_choice("task", task, ("copy", *RETRIEVED))
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    common: dict[str, Any] = {
-        "len_": len_,
-        "variants": variants,
-        "checkpoints": checkpoint,
-        "samples": samples,
-        "seed": seed,
-        "device": device,
-        "console": Console(stderr=True, quiet=quiet),
-    }
-    if task == "copy":
-        result = _copy(text=text or "stdlib", block=block, **common)
-    else:
+    if task != "copy":
         _refuse_for_task(task, {"--text": text, "--block": block})
-        result = _task(task, **common)
-    outputs.deliver(result, _print, _figure, _csv_lines)
-    refuse_failed(result)
+    with joined(device) as (ranks, chosen):
+        common: dict[str, Any] = {
+            "len_": len_,
+            "variants": variants,
+            "checkpoints": checkpoint,
+            "samples": samples,
+            "seed": seed,
+            "device": chosen,
+            "ranks": ranks,
+            "console": Console(stderr=True, quiet=quiet or not ranks.writes),
+        }
+        if task == "copy":
+            result = _copy(text=text or "stdlib", block=block, **common)
+        else:
+            result = _task(task, **common)
+        if ranks.writes:
+            outputs.deliver(result, _print, _figure, _csv_lines)
+            refuse_failed(result)
 
 
 def _copy(
@@ -117,10 +125,10 @@ def _copy(
     block: int | None,
     samples: int | None,
     seed: int,
-    device: str,
+    device: torch.device,
+    ranks: Ranks,
     console: Console,
 ) -> dict[str, Any]:
-    from freeatten_core.basics.devices import choose_device
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.copying import CopyRequest, copy_retrieval, default_block
 
@@ -139,7 +147,8 @@ def _copy(
         command=command_line(),
         samples=samples or COPY_SAMPLES,
         seed=seed,
-        device=choose_device(device),
+        device=device,
+        ranks=ranks,
     )
     with watched(console, retrieval_line("gain", request.lengths)) as watch:
         return copy_retrieval(request, watch)
@@ -167,10 +176,10 @@ def _task(
     checkpoints: list[str] | None,
     samples: int | None,
     seed: int,
-    device: str,
+    device: torch.device,
+    ranks: Ranks,
     console: Console,
 ) -> dict[str, Any]:
-    from freeatten_core.basics.devices import choose_device
     from freeatten_core.basics.lengths import parse_totals
     from freeatten_core.measures.tasks import TaskRequest, load_task_rows, measure_task
     from freeatten_core.variants.variant import Variant
@@ -187,7 +196,8 @@ def _task(
         command=command_line(),
         samples=samples or TASK_SAMPLES,
         seed=seed,
-        device=choose_device(device),
+        device=device,
+        ranks=ranks,
     )
     with watched(console, retrieval_line("accuracy", request.lengths)) as watch:
         return measure_task(request, watch)
@@ -214,9 +224,9 @@ def _print(result: Mapping[str, Any]) -> None:
 
 
 def _figure(result: Mapping[str, Any]) -> go.Figure:
-    from freeatten_core.figures.retrieval import copy_figure, task_figure
+    from freeatten_core.figures.retrieval import retrieval_figure
 
-    return (copy_figure if result["task"] == "copy" else task_figure)(result)
+    return retrieval_figure(result)
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -91,7 +91,8 @@ def stages(
 
 
 def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
-    first = row.position + 1 - row.count
+    keys = row.keys.tolist()
+    labels = capture.labels(keys[0], row.position + 1)
     return {
         "schema": 2,
         "variant": str(row.stages),
@@ -104,8 +105,8 @@ def _result(row: RowStages, capture: Capture, text: str) -> dict[str, Any]:
         "offset": row.offset,
         "uniform": row.uniform,
         "command": command_line(),
-        "key": row.keys.tolist(),
-        "token": capture.labels(first, row.position + 1),
+        "key": keys,
+        "token": [labels[key - keys[0]] for key in keys],
         "score": row.score.tolist(),
         "positivity": row.positivity.tolist(),
         "normalise": row.normalise.tolist(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import Device, Quiet, check_choice, command_line
+from ..ranks import joined, start_ranks
 
 if TYPE_CHECKING:
     import torch
@@ -53,10 +54,31 @@ Gpus = Annotated[
     int | None,
     typer.Option(min=1, help="Processes, one a GPU, each with its share of every batch."),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="small (25 million parameters) or medium (105 million), at 1,024 tokens; options "
+        "beside it change it further. By default the shipped models' 3 million."
+    ),
+]
+Shard = Annotated[
+    bool,
+    typer.Option(help="With --gpus: each process holds a part of the model, which is too large."),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
 ]
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What computes a training."""
+
+    device: torch.device
+    ranks: Ranks
+    shard: bool
+    """Whether every rank holds a part of the model."""
 
 
 def train(
@@ -66,6 +88,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Sources = None,
     task: Task = "text",
+    size: Size = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps; default: the recipe's.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Windows a step.")] = None,
     length: Annotated[int | None, typer.Option(min=8, help="Training length, tokens.")] = None,
@@ -81,13 +104,12 @@ def train(
     corpus: Corpus = None,
     parts: Parts = None,
     gpus: Gpus = None,
+    shard: Shard = False,
     quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     if gpus is not None:
-        from ..ranks import start_ranks
-
         start_ranks(gpus)
         return
     changes = {
@@ -104,25 +126,21 @@ def train(
         "save_every": save_every,
         "parts": parts,
     }
-    from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.distributed import joined_ranks, rank_device, started_ranks
-
-    ranks = started_ranks()
-    chosen = rank_device(ranks, choose_device(device))
-    with joined_ranks(ranks, chosen):
-        _train(variant, task, text, out, corpus, seed, changes, chosen, ranks, quiet=quiet)
+    with joined(device) as (ranks, chosen):
+        where = _Where(chosen, ranks, shard)
+        _train(variant, task, size, text, out, corpus, seed, changes, where, quiet=quiet)
 
 
 def _train(
     name: str,
     task: str,
+    size: str | None,
     text: list[str] | None,
     out: Path,
     corpus: Path | None,
     seed: int,
     changes: dict[str, Any],
-    device: torch.device,
-    ranks: Ranks,
+    where: _Where,
     *,
     quiet: bool,
 ) -> None:
@@ -134,15 +152,15 @@ def _train(
 
     _check_task(task, text, corpus, changes["vocab_size"])
     variant = own_function.allow(Variant.parse(name))
-    recipe = _recipe(task, seed, **changes)
+    recipe = _recipe(task, size, seed, **changes)
     for folder in filter(None, (out, corpus)):
         check_utf8(folder)
-    view = LearningView(variant, quiet=quiet, silent=not ranks.writes)
+    view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
     if task == "text":
-        run = partial(_train_text, variant, text or [], out, recipe, device, view, ranks, corpus)
+        run = partial(_train_text, variant, text or [], out, recipe, where, view, corpus)
     else:
-        run = partial(_train_task, variant, task, out, recipe, device, view, ranks)
-    _run(run, variant, out, view, ranks)
+        run = partial(_train_task, variant, task, out, recipe, where, view)
+    _run(run, variant, out, view, where.ranks)
 
 
 def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
@@ -156,11 +174,17 @@ def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: i
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
 
 
-def _recipe(task: str, seed: int, **changes: Any) -> Recipe:
-    from freeatten_core.training.recipe import Recipe
+def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
+    from freeatten_core.basics.errors import UsageError
+    from freeatten_core.training.recipe import SIZES, Recipe
     from freeatten_core.training.tasks import RECIPES
 
     usual = Recipe() if task == "text" else RECIPES[task]
+    if size is not None:
+        check_choice("size", size, tuple(SIZES))
+        if task != "text":
+            raise UsageError(f"--size is for --task text; models of {task} have their own size")
+        usual = usual.changed(**SIZES[size])
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -188,15 +212,15 @@ def _finish(view: LearningView, out: Path, saved: Path) -> None:
     view.finish(saved)
 
 
-def _foresee(
-    recipe: Recipe, variant: Variant, device: torch.device, view: LearningView, ranks: Ranks
-) -> None:
+def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView) -> None:
     """Say what the training will take, or refuse it, before text is prepared."""
+    from freeatten_core.models.forecast import parameter_count
     from freeatten_core.training.forecast import check_fits, forecast
 
-    check_fits(recipe, variant, device, ranks)
+    check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
-        view.forecast(forecast(recipe, variant, device, ranks))
+        found = forecast(recipe, variant, where.device, where.ranks, shard=where.shard)
+        view.forecast(found, parameter_count(recipe.config(variant)), where.ranks.count)
 
 
 def _train_task(
@@ -204,23 +228,23 @@ def _train_task(
     task: str,
     out: Path,
     recipe: Recipe,
-    device: torch.device,
+    where: _Where,
     view: LearningView,
-    ranks: Ranks,
 ) -> None:
     from freeatten_core.data.tasks.table import TASKS
     from freeatten_core.training.tasks import train_task
 
-    _foresee(recipe, variant, device, view, ranks)
+    _foresee(recipe, variant, where, view)
     train_task(
         variant,
         TASKS[task],
         out,
         recipe,
-        device=device,
+        device=where.device,
         command=command_line(),
         report=view.progress,
-        ranks=ranks,
+        ranks=where.ranks,
+        shard=where.shard,
     )
 
 
@@ -229,16 +253,16 @@ def _train_text(
     sources: list[str],
     out: Path,
     recipe: Recipe,
-    device: torch.device,
+    where: _Where,
     view: LearningView,
-    ranks: Ranks,
     kept: Path | None,
 ) -> None:
     from freeatten_core.data.prepared import prepared
     from freeatten_core.training.run import train as run
-    from freeatten_core.training.state import state_path
+    from freeatten_core.training.state import kept_folder, state_path
 
-    _foresee(recipe, variant, device, view, ranks)
+    _foresee(recipe, variant, where, view)
+    ranks = where.ranks
     if not ranks.writes:
         ranks.wait()  # for the text that rank 0 prepares
     texts = prepared(
@@ -246,7 +270,7 @@ def _train_text(
         kept or _temporary_corpus(out),
         vocab_size=recipe.vocab_size,
         # without a state to go on from, it is the leftover of a call that failed
-        replace=ranks.writes and kept is None and not state_path(out).exists(),
+        replace=ranks.writes and kept is None and kept_folder(state_path(out)) is None,
         report=view.line,
     )
     if ranks.writes:
@@ -256,10 +280,11 @@ def _train_text(
         texts,
         out,
         recipe,
-        device=device,
+        device=where.device,
         command=command_line(),
         report=view.progress,
-        ranks=ranks,
+        ranks=where.ranks,
+        shard=where.shard,
     )
 
 

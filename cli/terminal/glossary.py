@@ -113,6 +113,25 @@ def _options() -> list[dict[str, str]]:
             "meaning": "of cosine: what the cosine is multiplied with; "
             f"{COSINE_SCALE:g} when left out",
         },
+        *_trained_options(),
+        {
+            "option": ", ".join(SHORT),
+            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
+        },
+        {
+            "option": "stages:score=…:positivity=…:normalise=…",
+            "meaning": "any other combination of stages; with :p= it is sharpened",
+        },
+        {
+            "option": "FILE.py:FUNCTION",
+            "meaning": "a Python function of one's own in the place of the stages: docs/own.md",
+        },
+    ]
+
+
+def _trained_options() -> list[dict[str, str]]:
+    """What a model is trained with around its attention."""
+    return [
         {
             "option": ":position=POSITION",
             "meaning": "trained: "
@@ -130,16 +149,29 @@ def _options() -> list[dict[str, str]]:
             "meaning": "trained: the heads' outputs times sigmoid(W x) (arXiv 2505.06708)",
         },
         {
-            "option": ", ".join(SHORT),
-            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
+            "option": ":scale=log-n",
+            "meaning": "trained, on scores q·k: a head's scores times m · log N, m learned (SSMax, "
+            "arXiv 2501.19399); log-n-bias: times m · log N + b; adaptive: times 1 + "
+            "softplus(w·x) · log(N + 1)^(2 tanh(u·x)) of every query's input x, in heads without "
+            "alibi (ASEntmax, arXiv 2506.16640)",
         },
         {
-            "option": "stages:score=…:positivity=…:normalise=…",
-            "meaning": "any other combination of stages; with :p= it is sharpened",
+            "option": ":sink=learned",
+            "meaning": "trained, of off-by-one: the score of its one more key, a number a head "
+            "(as in GPT-OSS)",
         },
         {
-            "option": "FILE.py:FUNCTION",
-            "meaning": "a Python function of one's own in the place of the stages: docs/own.md",
+            "option": ":dilate=KEYS",
+            "meaning": "trained, of softmax without positions (RegularGPT, arXiv 2305.03796): at "
+            "depth d a row sees KEYS keys, KEYS^d apart, each with a learned bias; the layers are "
+            "used again at every depth, as many as the text needs. KEYS/own: every depth of "
+            "training has layers of its own",
+        },
+        {
+            "option": ":heads=difference",
+            "meaning": "trained: a head is two attentions on the same values, the second, times "
+            "sigmoid(w·x), taken from the first (DIFF V2, after arXiv 2410.05258); both are shown, "
+            "numbered on",
         },
     ]
 

@@ -31,13 +31,22 @@ class LearningView:
     def line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
-    def forecast(self, forecast: Forecast) -> None:
+    def forecast(self, forecast: Forecast, parameters: int, processes: int = 1) -> None:
         """What the training will take, before it starts."""
         time = "" if forecast.seconds is None else f" and {about(forecast.seconds)}"
-        self.line(f"{self._variant} needs {forecast.bytes / 1e9:.1f} GB{time}")
+        where = "" if processes == 1 else f" in each of {processes} processes"
+        self.line(
+            f"{self._variant}, {parameters / 1e6:,.1f} million parameters, needs "
+            f"{forecast.bytes / 1e9:.1f} GB{where}{time}"
+        )
 
     def progress(self, progress: Progress) -> None:
         if self.quiet:
+            return
+        if progress.phase == "start":
+            speed = f"{progress.tokens_per_second:,.0f} tokens/s"
+            left = about(self._seconds_left(progress))
+            self.line(f"{self._variant} after {progress.step} steps: {speed}, {left} left")
             return
         self.line(
             f"{self._variant} {progress.phase} {progress.step}/{progress.steps}  "
@@ -56,10 +65,13 @@ class LearningView:
             self._console.print(Text.from_ansi(chart))
         self.line(f"saved {out}")
 
-    @staticmethod
-    def _left(progress: Progress) -> str:
+    def _left(self, progress: Progress) -> str:
         """Of the training; a trial of a learning rate is reported at its end."""
         if progress.phase != "train":
             return ""
+        return f"  {self._seconds_left(progress):.0f} s left"
+
+    @staticmethod
+    def _seconds_left(progress: Progress) -> float:
         seconds_a_step = progress.tokens_per_step / progress.tokens_per_second
-        return f"  {(progress.steps - progress.step) * seconds_a_step:.0f} s left"
+        return (progress.steps - progress.step) * seconds_a_step

@@ -19,7 +19,12 @@ from freeatten_core.results.format import (
     signed,
     troubles,
 )
-from freeatten_core.results.retrieval import EFFECTIVE, retrieval_reading, retrieval_samples
+from freeatten_core.results.retrieval import (
+    EFFECTIVE,
+    longest_at,
+    retrieval_reading,
+    retrieval_samples,
+)
 from freeatten_core.results.tasks import task_title
 
 from .tables import HELPS, HURTS, Cell, command, grid_of, run_line, spaced, table_cell
@@ -76,8 +81,9 @@ def accuracy_table(result: Result, width: int) -> RenderableType:
 
 def distance_table(result: Result, width: int) -> RenderableType:
     """The same at the longest length, by how far back the answer stands."""
+    at = longest_at(result)
     cells = [
-        [_range_cell(part["accuracy"], part["ci95"]) for part in row["by_distance"]]
+        [_range_cell(part["accuracy"], part["ci95"]) for part in row["by_distance"][at]]
         for row in result["variants"]
     ]
     longest = count(max(result["lengths"]))

@@ -62,15 +62,21 @@ class LayerCapture:
     """What the layer's scores were given, a row a head; its decay is (1, H, L)."""
     window: int | None = None
     """A row sees at most this many keys, its own included."""
+    softcap: float | None = None
+    """Bound of its scores before terms are added."""
+    stride: int = 1
+    """It sees every so many-th of them, from its own on."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What `attention_weights` and `row_statistics` are told beside query and key."""
-        return {"enable_gqa": True, "window": self.window, **self.terms._asdict()}
+        bounds = {"window": self.window, "softcap": self.softcap}
+        return {"enable_gqa": True, **bounds, **self.terms._asdict()}
 
     def visible_count(self, start: int, stop: int) -> Tensor:
         """How many keys each of the rows start…stop sees, (stop − start,) int64, on the CPU."""
-        return torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        in_window = torch.arange(start + 1, stop + 1).clamp(max=self.window or stop)
+        return (in_window - 1) // self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ def capture(
 
     began = time.perf_counter()
     statistics = STATISTICS_COST if with_statistics else 0
-    window = window_of(variant, checkpoint.train_length or length)
+    window = window_of(variant, checkpoint.restart_length)
     meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics, window), advance)
     keeper = _Keeper(chosen, dtype, with_statistics, meter)
     model = checkpoint.on(device).with_modifiers(variant, length)
@@ -247,7 +253,8 @@ class _Keeper:
             query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
-        kept = LayerCapture(query[0], key[0], None, reading.terms, reading.window)
+        seen = reading.terms, reading.window, reading.softcap, reading.stride
+        kept = LayerCapture(query[0], key[0], None, *seen)
         if not self.with_statistics:
             return kept
         return replace(kept, rows=_statistics(kept, reading.computed, self.meter))
@@ -265,6 +272,7 @@ def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStat
         enable_gqa=True,
         terms=kept.terms,
         window=kept.window,
+        softcap=kept.softcap,
     )
     rows = choice.row_statistics(
         problem,

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from freeatten_core.basics.checks import check_whole
-from freeatten_core.ops.call import FIRST_ROWS
+from freeatten_core.ops.call import FIRST_ROWS, ScoreTerms
 from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.stages import Stages, stages_of
 
-from .capture import Capture
+from .capture import Capture, LayerCapture
 
 __all__ = ["RowStages", "row_stages"]
 
@@ -79,12 +79,12 @@ def row_stages(
     visible = int(found.visible_count(position, position + 1))
     count = visible if last is None else check_whole("last", last, 1, visible)
     stages = _with_power(stages_of(capture.variant.computes), power)
-    start = position + 1 - count
+    start = position - (count - 1) * found.stride
+    keys = torch.arange(start, position + 1, found.stride)
     row = query[position].cpu().double()[None, None, None]
-    seen = key[start : position + 1].cpu().double()[None, None]
-    terms = found.terms.of_head(head).of_keys(start, position + 1)
-    terms = terms.map(lambda each: each.cpu().double())
-    result = staged.stages(row, seen, stages, **terms._asdict())
+    seen = key[start : position + 1 : found.stride].cpu().double()[None, None]
+    terms = _of_seen(found, head, start, position)
+    result = staged.stages(row, seen, stages, softcap=found.softcap, **terms._asdict())
     offset = float(result.offset)
     sharpened = stages.sharpen is not None
     return RowStages(
@@ -92,8 +92,8 @@ def row_stages(
         layer=layer,
         head=head,
         position=position,
-        keys=torch.arange(start, position + 1),
-        tokens=capture.tokens[start : position + 1],
+        keys=keys,
+        tokens=capture.tokens[keys],
         score=result.score[0, 0, 0],
         positivity=result.positivity[0, 0, 0],
         normalise=result.normalise[0, 0, 0],
@@ -101,6 +101,14 @@ def row_stages(
         offset=offset,
         uniform=sharpened and offset == 0 and count > FIRST_ROWS,
     )
+
+
+def _of_seen(found: LayerCapture, head: int, start: int, position: int) -> ScoreTerms:
+    """The terms of one head for a call with the keys that a row sees alone."""
+    terms = found.terms.of_head(head).of_keys(start, position + 1)
+    if found.stride > 1 and terms.distance_bias is not None:
+        terms = terms._replace(distance_bias=terms.distance_bias[:, :: found.stride])
+    return terms.map(lambda each: each.cpu().double())
 
 
 def _with_power(stages: Stages, power: int | Literal["own"] | None) -> Stages:

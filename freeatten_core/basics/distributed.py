@@ -87,6 +87,22 @@ class Ranks:
             raise failures[0]
         return [value for value, _ in found]
 
+    def check_enough(self, count: int, things: str, option: str) -> None:
+        """Whether each has something to do.
+
+        Args:
+            count: how many there are of `things`, which are shared out.
+            option: which asks for more of them.
+
+        Raises:
+            UsageError: there are fewer than ranks.
+        """
+        if count < self.count:
+            raise UsageError(
+                f"{self.count} ranks need {self.count} {things} or more, not {count}; ask for more "
+                f"({option}), or start fewer ranks"
+            )
+
     def check_agree(self, value: Mapping[str, Any]) -> None:
         """Whether all were asked for the same.
 

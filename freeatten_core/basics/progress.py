@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = ["Advance", "Meter", "Watch", "about", "ignore"]
@@ -51,3 +51,7 @@ class Watch:
     """A row so far, with the number of texts it rests on and of all texts."""
     seconds: Callable[[float], None] | None = None
     """About how long the whole will take, before it starts; a probe finds out if this is given."""
+
+    def of_all_ranks(self, count: int) -> Watch:
+        """Told of one rank's share as if all were equally far."""
+        return replace(self, advance=lambda cost: self.advance(cost * count))

@@ -296,7 +296,7 @@ def ablate_figure(result: Result, *, theme: Theme = "light", width: int = _WIDTH
             heading = f"<b>{markup(name)}</b>"
             panels.append(head_panel(str(index + 2), domain, row, heading))
             traces.append(head_cells(panels[-1], row, *change_cells(row), look))
-    trained, length = count(result["train_length"]), count(result["length"])
+    trained, length = count(marked_length(result) or 0), count(result["length"])
     below = (
         f" · below: change of the loss when one head alone sees only its last {trained} tokens, "
         "shaded by its share of Δ"

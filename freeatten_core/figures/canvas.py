@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, Unpack
 
 from freeatten_core.results.format import (
     Result,
@@ -32,6 +32,7 @@ __all__ = [
     "TEXT_SIZE",
     "TITLE_SIZE",
     "WIDTH",
+    "Drawing",
     "Element",
     "Look",
     "Panel",
@@ -44,6 +45,7 @@ __all__ = [
     "machine",
     "padded",
     "panel_domains",
+    "panel_drawing",
     "panel_figure",
     "share_of",
     "texts_line",
@@ -217,7 +219,7 @@ def length_ticks(lengths: Sequence[int], most: int = 8) -> Element:
     return {"tickvals": shown, "ticktext": [count(length) for length in shown]}
 
 
-def trained_mark(panel: Panel, lengths: Sequence[int], look: Look) -> list[Element]:
+def trained_mark(panel: Panel, lengths: Sequence[float], look: Look) -> list[Element]:
     return [
         {
             "type": "line",
@@ -279,7 +281,38 @@ def share_of(index: int, parts: int, gap: float) -> tuple[float, float]:
     return start, min(start + size, 1.0)
 
 
+class Drawing(TypedDict):
+    """A figure in Plotly's JSON form, which takes a tenth of the time that `go.Figure` takes."""
+
+    data: list[Element]
+    layout: Element
+
+
 def panel_figure(
+    panels: Sequence[Panel],
+    traces: Sequence[Element],
+    shapes: Sequence[Element],
+    notes: Sequence[Element],
+    **options: Unpack[PanelOptions],
+) -> go.Figure:
+    """What `panel_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(panel_drawing(panels, traces, shapes, notes, **options))
+
+
+class PanelOptions(TypedDict):
+    """What `panel_drawing` takes by name."""
+
+    title: str
+    subtitle: str
+    look: Look
+    space: Space
+    stacked: bool
+    labels: NotRequired[bool]
+
+
+def panel_drawing(
     panels: Sequence[Panel],
     traces: Sequence[Element],
     shapes: Sequence[Element],
@@ -291,9 +324,7 @@ def panel_figure(
     space: Space,
     stacked: bool,
     labels: bool = True,
-) -> go.Figure:
-    import plotly.graph_objects as go
-
+) -> Drawing:
     width = space.width
     left, right = (_LEFT, space.right) if labels else (SLIM_LEFT, SLIM_RIGHT)
     panels = [_with_short_lines(panel, width, left, right) for panel in panels]
@@ -334,7 +365,7 @@ def panel_figure(
         }
     for panel in panels:
         layout |= panel.axes(look)
-    return go.Figure(data=list(traces), layout=layout)
+    return {"data": list(traces), "layout": layout}
 
 
 def _with_short_lines(panel: Panel, width: int, left: int, right: int) -> Panel:

@@ -26,8 +26,9 @@ def share_panel(
         key,
         x_domain,
         y_domain,
-        f"<b>Share of the ceiling</b>: the gain since 1× by that of {markup(ceiling['checkpoint'])}"
-        f", trained at {count(ceiling['train_length'])} tokens; 100: as much",
+        f"<b>Share of the ceiling</b>: 100 is as low a loss as that of "
+        f"{markup(ceiling['checkpoint'])}, trained at {count(ceiling['train_length'])} tokens; 0 "
+        "is that at 1×",
         length_axis(lengths),
         {
             "range": padded([*values, 0.0, 100.0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from freeatten_core.results.format import (
     Entry,
@@ -26,6 +26,7 @@ from .canvas import (
     SLIM_TICKS,
     TEXT_SIZE,
     WIDTH,
+    Drawing,
     Element,
     Look,
     Panel,
@@ -37,6 +38,7 @@ from .canvas import (
     machine,
     padded,
     panel_domains,
+    panel_drawing,
     panel_figure,
     texts_line,
     trained_mark,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
+    "comparison_drawing",
     "comparison_figure",
     "comparison_subtitle",
     "comparison_title",
@@ -57,7 +60,25 @@ __all__ = [
 ]
 
 
-def comparison_figure(
+class Options(TypedDict, total=False):
+    """What `comparison_drawing` takes by name."""
+
+    title: str | None
+    theme: Theme
+    width: int
+    stacked: bool
+    labels: bool
+    by_position: bool
+
+
+def comparison_figure(result: Result, **options: Unpack[Options]) -> go.Figure:
+    """What `comparison_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(comparison_drawing(result, **options))
+
+
+def comparison_drawing(
     result: Result,
     *,
     title: str | None = None,
@@ -66,7 +87,7 @@ def comparison_figure(
     stacked: bool = False,
     labels: bool = True,
     by_position: bool = False,
-) -> go.Figure:
+) -> Drawing:
     """Loss against context length, and Δ against the model that forgets, enlarged near 0.
 
     Args:
@@ -103,7 +124,7 @@ def comparison_figure(
     if shares:
         panel = space.fit(share_panel(result, "4", (0.0, 1.0), domains[-1][1]))
         parts.append(share_part(result, panel, look))
-    return panel_figure(
+    return panel_drawing(
         [panel for part in parts for panel in part.panels],
         [trace for part in parts for trace in part.traces],
         [shape for part in parts for shape in part.shapes],

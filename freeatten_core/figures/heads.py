@@ -12,8 +12,10 @@ from freeatten_core.results.format import (
     Interval,
     Result,
     count,
+    forms_text,
     number,
     plural,
+    restart_length,
     signed,
     source_name,
 )
@@ -33,6 +35,7 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
+from .cells import HURTING, cells
 from .lines import Line, end_labels, space_for
 from .styles import markup, row_labels, row_styles, style_of
 
@@ -43,13 +46,15 @@ __all__ = [
     "change_cells",
     "distance_figure",
     "entropy_figure",
+    "far_figure",
     "head_cells",
     "head_panel",
     "heads_figure",
 ]
 
 _WIDTH = 1280
-_SHADES = "rgba(213,94,0,0)", "rgba(213,94,0,0.75)"
+_LAYER_HEIGHT = 22
+"""Pixels of a line of cells that has text in it, where there are many."""
 _LOG_N = "even spread: log N"
 
 
@@ -207,9 +212,9 @@ def heads_figure(
     far = {row["variant"]: row for row in seen["variants"]}
     panels, traces = [], []
     for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
-        cells = _far_cells(far[row["variant"]]), change_cells(row)
+        drawn = _far_cells(far[row["variant"]]), change_cells(row)
         headings = f"<b>{label}</b><br>weight on far tokens", "loss when they are hidden"
-        for line, (heading, found) in enumerate(zip(headings, cells, strict=True)):
+        for line, (heading, found) in enumerate(zip(headings, drawn, strict=True)):
             key = index + line * len(rows)
             domain = _cell_domain(index, len(rows), line)
             panels.append(head_panel(str(key + 1) if key else "", domain, row, heading))
@@ -226,6 +231,43 @@ def heads_figure(
         f"{trained} tokens, shaded by its share of Δ, {_texts(ablated)}",
         look=look,
         space=Space(width),
+        stacked=False,
+        labels=False,
+    )
+
+
+def far_figure(
+    results: Sequence[Result], *, theme: Theme = "light", width: int = _WIDTH
+) -> go.Figure:
+    """Every head of models of others: its share on far tokens at the longest length.
+
+    Args:
+        results: what `freeatten entropy --by length --layers all --json` prints, one a model, all
+            of one length and restart.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look, panels, traces = look_of(theme), [], []
+    rows = [row for result in results for row in result["variants"]]
+    layers = max(1 + head["layer"] for row in rows for head in row["heads"])
+    for index, (row, label) in enumerate(zip(rows, row_labels(rows), strict=True)):
+        (left, right), _ = _cell_domain(index, len(rows), 0)
+        panel = head_panel(str(index + 1) if index else "", ((left, right), (0, 1)), row, label)
+        panels.append(panel)
+        traces.append(head_cells(panel, row, *_far_cells(row), look))
+    length, far = count(results[0]["lengths"][-1]), count(restart_length(results[0]))
+    forms = "; ".join(markup(forms_text(result)) for result in results if forms_text(result))
+    return panel_figure(
+        panels,
+        traces,
+        [],
+        [],
+        title=f"Which heads read far tokens at {length}?",
+        subtitle=f"share of the weight {far} or more tokens back, rows "
+        f"{count(results[0]['lengths'][-1] // 2)} to {length} · "
+        f"{' · '.join(dict.fromkeys(_texts(result) for result in results))} · {forms}",
+        look=look,
+        space=Space(width, _LAYER_HEIGHT * layers),
         stacked=False,
         labels=False,
     )
@@ -269,27 +311,12 @@ def head_cells(
 ) -> Element:
     heads = 1 + max(head["head"] for head in row["heads"])
 
-    def in_layers(cells: Sequence[Any]) -> list[list[Any]]:
-        return [list(cells[at : at + heads]) for at in range(0, len(cells), heads)]
+    def in_layers(flat: Sequence[Any]) -> list[list[Any]]:
+        return [list(flat[at : at + heads]) for at in range(0, len(flat), heads)]
 
     names = [f"layer and head {head_name(head)}: " for head in row["heads"]]
-    return {
-        "type": "heatmap",
-        "z": in_layers(strength),
-        "text": in_layers(texts),
-        "hovertext": in_layers([name + text for name, text in zip(names, texts, strict=True)]),
-        "hoverinfo": "text",
-        "texttemplate": "%{text}",
-        "textfont": {"color": look.text, "size": 12},
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": [[0, _SHADES[0]], [1, _SHADES[1]]],
-        "showscale": False,
-        "xgap": 2,
-        "ygap": 2,
-        "xaxis": f"x{panel.key}",
-        "yaxis": f"y{panel.key}",
-    }
+    hover = [name + text for name, text in zip(names, texts, strict=True)]
+    return cells(panel, in_layers(strength), in_layers(texts), in_layers(hover), HURTING, look)
 
 
 # What the figures share

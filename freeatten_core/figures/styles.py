@@ -53,8 +53,19 @@ STYLES: Mapping[str, Style] = {
     "lssa-count": Style("lssa-count", "#8a8f3c", "dashdot", "star", "*"),
     "softmax:position=alibi": Style("Softmax + ALiBi", "#b86f9e", "dash", "triangle-left", "◁"),
     "softmax:position=none": Style("Softmax without positions", "#8f5a4a", "dot", "pentagon", "◈"),
+    "softmax:position=clex": Style("Softmax + CLEX", "#4f7fb0", "dash", "diamond", "◆"),
+    "softmax:position=drope": Style("Softmax + DroPE", "#a3653f", "longdash", "cross", "+"),
+    "softmax:position=pope": Style("Softmax + PoPE", "#6f8f3f", "dashdot", "hexagon", "◎"),
     "softmax:gate=forget:position=none": Style(
         "Forgetting attention (FoX)", "#3f8fb5", "longdashdot", "star", "☆"
+    ),
+    "softmax:scale=log-n": Style("SSMax", "#c4823f", "dash", "pentagon", "◈"),
+    "softmax:scale=log-n-bias": Style("SSMax with bias", "#a5672f", "dot", "square-open", "□"),
+    "softmax:heads=difference": Style("Diff attention", "#6f6fb0", "dot", "x", "x"),
+    "softmax:dilate=64:position=none": Style("RegularGPT", "#7d8a4a", "longdash", "cross", "+"),
+    "off-by-one:sink=learned": Style("Softmax + sink", "#b35f3f", "dash", "diamond-open", "◇"),
+    "entmax15:scale=adaptive:position=alibi/none": Style(
+        "ASEntmax", "#4f7fa0", "dashdot", "star", "☆"
     ),
 }
 
@@ -82,6 +93,7 @@ _MODIFIED = {
     "pi": _Modified(-12, LIGHT, "dot", "triangle-left", "◁"),
     "ntk": _Modified(25, DARK, "dashdot", "triangle-right", "▷"),
     "dynamic-ntk": _Modified(-50, DARK, "longdashdot", "pentagon", "◈"),
+    "clex-start": _Modified(-12, DARK, "dash", "hexagon", "◎"),
     "logn": _Modified(12, DARK, "dash", "diamond-open", "◇"),
     "infoscale": _Modified(-25, LIGHT, "longdash", "circle-open", "○"),
     "temper": _Modified(12, LIGHT, "dot", "triangle-up-open", "△"),

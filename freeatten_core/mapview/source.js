@@ -79,7 +79,9 @@ class PayloadSource {
     this.query = arrays.query.data;
     this.key = arrays.key.data;
     /** @type {Computed} */
-    this.computed = { positivity: metadata.positivity, power: metadata.power ?? null };
+    this.computed = {
+      positivity: metadata.positivity, power: metadata.power ?? null, softcap: metadata.softcap ?? null,
+    };
     /** Keys between two carries of stick-breaking. */
     this.block = metadata.block ?? 0;
     this.levels = levelsOf(arrays);
@@ -199,7 +201,8 @@ class PayloadSource {
       const scores = new Float64Array(Math.max(0, high - low));
       for (let at = 0; at < scores.length; at += 1) {
         const dot = this.dot(query, low + at);
-        scores[at] = scale.data[query] * keyScale.data[low + at] * dot + bias.data[query]
+        const product = scale.data[query] * keyScale.data[low + at] * dot;
+        scores[at] = bounded(product, this.computed.softcap) + bias.data[query]
           + apart(low + at);
       }
       breakSticks(scores, carry.data[query * blocks + block]);

@@ -2,7 +2,8 @@
 // `freeatten_core.analysis.map.recipe`): the page's only formulas.
 
 /**
- * @typedef {{positivity: "exp"|"softplus"|"sigmoid"|"relu", power: number | null}} Computed
+ * @typedef {{positivity: "exp"|"softplus"|"sigmoid"|"relu", power: number | null,
+ *   softcap: number | null}} Computed
  * @typedef {{scale: number, bias: number, gain: number, out: number, rise: number}} RowRecipe
  */
 
@@ -14,17 +15,22 @@ const POSITIVITY = {
   relu: (score) => Math.max(score, 0),
 };
 
+/** A score within its bound, if it has one. @param {number} score @param {number | null} softcap */
+function bounded(score, softcap) {
+  return softcap === null ? score : softcap * Math.tanh(score / softcap);
+}
+
 /**
  * A row's weights: (dot product, key) => weight, below 0 for an exact zero.
  * @param {Computed} computed @param {RowRecipe} row @param {ArrayLike<number>} keyScale
  * @param {(key: number) => number} apart  what the score gains by the distance of a key
  * @param {((key: number) => number) | null} forgotten  the logarithm of what a gate keeps of a key
  */
-function weightFormula({ positivity, power }, { scale, bias, gain, out, rise }, keyScale, apart,
+function weightFormula({ positivity, power, softcap }, { scale, bias, gain, out, rise }, keyScale, apart,
   forgotten) {
   const positive = POSITIVITY[positivity];
   const score = (/** @type {number} */ dot, /** @type {number} */ key) =>
-    scale * keyScale[key] * dot + bias + apart(key);
+    bounded(scale * keyScale[key] * dot, softcap) + bias + apart(key);
   const share = (/** @type {number} */ dot, /** @type {number} */ key) => {
     if (!forgotten) return gain * positive(score(dot, key));
     if (positivity === "exp") return gain * positive(score(dot, key) + forgotten(key));

@@ -1,6 +1,7 @@
 """Why the loss rises past the training length: the same pass, with one thing undone at a time.
 
-A key is *far* when it is farther back than any that the model met in training, `L − 1` tokens.
+A key is *far* when it is farther back than any that the model met in training, `L − 1` tokens; of a
+model of others, farther than any within the length that it declares.
 Three things are new to a row that sees far keys, and each can be undone in every head at once:
 
 - `window`: far keys are hidden, each head sees its last `L` tokens. All three are undone.
@@ -16,13 +17,11 @@ give need not add up to what all give.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -34,22 +33,20 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_texts
-from freeatten_core.models.config import ModelConfig
-from freeatten_core.models.decoder import Model
-from freeatten_core.models.rows import Row, common_tokenizer
-from freeatten_core.ops.call import Attend, Familiar
+from freeatten_core.models.interface import LanguageModel, Undone
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
 from freeatten_core.positions.scalings import Scaling
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
-from freeatten_core.variants.stages import Computed, OwnFunctionName
+from freeatten_core.variants.stages import OwnFunctionName
 
 from .finite import check_finite, each_row
 from .scoring import pass_cost, score_texts, scoring_cost
 
-__all__ = ["AblateRequest", "SingleHeads", "ablate", "attempts"]
+__all__ = ["UNDONE", "AblateRequest", "ablate"]
 
 SCHEMA = 1
-UNDONE = ("window", "rotation", "scale", "rotation+scale")
+UNDONE: tuple[Undone, ...] = get_args(Undone)
 """What is undone in every head, by its key in the result."""
 
 
@@ -57,7 +54,7 @@ UNDONE = ("window", "rotation", "scale", "rotation+scale")
 class AblateRequest:
     """What to measure. Fields as the options of `freeatten ablate`."""
 
-    rows: Sequence[Row]
+    rows: Sequence[Row | CausalRow]
     length: int
     documents: Sequence[Document]
     source: str
@@ -82,10 +79,10 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
     watch = watch or Watch()
     started = time.perf_counter()
     _check_request(request)
-    step = math.lcm(*(row.checkpoint.config.train_length for row in request.rows))
+    step = math.lcm(*map(_known, request.rows))
     selection = select_texts(
         request.documents,
-        request.rows[0].checkpoint.tokenizer,
+        request.rows[0].tokenizer,
         request.length,
         request.texts,
         request.seed,
@@ -99,52 +96,6 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
     )
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
     return dict(json_ready(_header(request, selection) | facts | {"variants": entries}))
-
-
-# What can be undone
-
-
-class SingleHeads:
-    """Losses of one text with one head windowed at a time.
-
-    What lies below that head's layer, and the layer's other heads, are computed once.
-    """
-
-    def __init__(self, model: Model, tokens: Tensor, window: int) -> None:
-        """tokens (1, L + 1)."""
-        self.window, self._model, self._targets = window, copy.copy(model), tokens[:, 1:]
-        self._places = model.places(tokens.shape[1] - 1, tokens.device)
-        self._hidden = [model.embedding(tokens[:, :-1])]
-        self._mixed: list[Tensor] = []
-        for layer in range(model.config.layers):
-            self._hidden.append(self._layer(layer, self._hidden[-1], self._remember))
-
-    def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
-        """Nats per target (1, L − start) with one head windowed."""
-
-        def attend(
-            query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: Any
-        ) -> Tensor:
-            shared = head // (query.shape[1] // key.shape[1])
-            mixed = self._mixed[layer].clone()
-            alone = query[:, [head]], key[:, [shared]], value[:, [shared]]
-            mixed[:, head] = self._model.attend(*alone, computed, window=self.window)[:, 0]
-            return mixed
-
-        hidden = self._layer(layer, self._hidden[layer], attend)
-        for above in range(layer + 1, self._model.config.layers):
-            hidden = self._layer(above, hidden, self._model.attend)
-        final = self._model.final_norm(hidden[:, start:])
-        return self._model.losses_of(final, self._targets[:, start:])
-
-    def _remember(
-        self, query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **_: Any
-    ) -> Tensor:
-        self._mixed.append(self._model.attend(query, key, value, computed))
-        return self._mixed[-1]
-
-    def _layer(self, layer: int, hidden: Tensor, attend: Attend) -> Tensor:
-        return self._model.layer(layer, hidden, self._places, attend)
 
 
 # Measuring
@@ -162,7 +113,8 @@ def _check_request(request: AblateRequest) -> None:
         if not row.variant.setting.is_rotary:
             raise UsageError(
                 f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
-                "forget none; take a row whose name has no position and no gate"
+                "learn nothing of scores; take a row whose name has no position, gate, scale or "
+                "sink"
             )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:
@@ -170,38 +122,45 @@ def _check_request(request: AblateRequest) -> None:
                 f"{row.variant}: what {beyond[0].name} does and what is undone here are not "
                 "independent; take a row without it"
             )
-        trained = row.checkpoint.config.train_length
-        if request.length % trained or request.length == trained:
+        known = _known(row)
+        if request.length % known or request.length == known:
+            kind = "declared" if row.model.train_length is None else "training"
             raise UsageError(
-                f"--len is {request.length}; it must be 2 or more times the training length, "
-                f"{trained}, because what lies beyond that is undone"
+                f"--len is {request.length}; it must be 2 or more times the {kind} length, "
+                f"{known}, because what lies beyond that is undone"
             )
+        for what in UNDONE:
+            row.model.undoing(what, row.variant, request.length)  # refused before a text is scored
 
 
-def _passes(request: AblateRequest, row: Row) -> float:
+def _known(row: Row | CausalRow) -> int:
+    """Tokens back that a row has met.
+
+    Raises:
+        UsageError: nothing tells.
+    """
+    known = row.model.known_length
+    if known is None:
+        raise UsageError(f"{row.name} declares no length beyond which something could be undone")
+    return known
+
+
+def _passes(request: AblateRequest, row: Row | CausalRow) -> float:
     """Whole passes over a text, the intact one left out; a pass of two rotations counts twice."""
-    config = row.checkpoint.config
-    alone = config.heads * sum(map(_share, [config] * config.layers, range(config.layers)))
+    model = row.model
+    alone = sum(shape.heads * model.head_share(layer) for layer, shape in model.layers.items())
     return len(UNDONE) + 2 + (1 + alone if request.heads else 0)
 
 
-def _share(config: ModelConfig, layer: int) -> float:
-    """Of a pass, what windowing one head of a layer takes."""
-    return (config.layers - layer) / config.layers
-
-
-def _cost(request: AblateRequest, row: Row, texts: int) -> float:
-    trained = row.checkpoint.config.train_length
+def _cost(request: AblateRequest, row: Row | CausalRow, texts: int) -> float:
     undoing = _passes(request, row) * pass_cost(texts, request.length)
-    return scoring_cost(texts, [request.length], trained) + undoing
+    return scoring_cost(texts, [request.length], _known(row)) + undoing
 
 
 def _measure(
-    request: AblateRequest, row: Row, texts: Sequence[Text], watch: Watch
+    request: AblateRequest, row: Row | CausalRow, texts: Sequence[Text], watch: Watch
 ) -> dict[str, Any]:
-    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    model = row.checkpoint.model.with_modifiers(row.variant, request.length)
-    model = copy.deepcopy(model).to(request.device)
+    model = row.model.on(request.device)
     found: dict[str, list[float]] = {}
     for done, text in enumerate(texts, start=1):
         for name, value in _measure_text(request, row, model, text, watch.advance):
@@ -212,64 +171,51 @@ def _measure(
 
 
 def _measure_text(
-    request: AblateRequest, row: Row, model: Model, text: Text, advance: Callable[[float], None]
+    request: AblateRequest,
+    row: Row | CausalRow,
+    model: LanguageModel,
+    text: Text,
+    advance: Callable[[float], None],
 ) -> Iterator[tuple[str, float]]:
     """Mean loss of the text's last half: intact, restarted, and with everything undone."""
-    length, trained = request.length, row.checkpoint.config.train_length
+    length, known = request.length, _known(row)
+    intact = model.with_modifiers(row.variant, length)
     losses = score_texts(
-        model.token_losses, [text], [length], trained, device=request.device, advance=advance
+        intact.token_losses, [text], [length], known, device=request.device, advance=advance
     )
     check_finite(torch.from_numpy(losses.by_length[length]), [text.name], length)
-    intact = float(losses.by_length[length][0, length // 2 :].mean(dtype=np.float64))
-    yield "intact", intact
-    yield "restart", intact - float(losses.delta(length)[0])
+    loss = float(losses.by_length[length][0, length // 2 :].mean(dtype=np.float64))
+    yield "intact", loss
+    yield "restart", loss - float(losses.delta(length)[0])
     tokens = torch.from_numpy(text.tokens)[None].to(request.device)
-    for name, attend in attempts(model):
-        changed = copy.copy(model)
-        changed.attend = attend
+    for what in UNDONE:
+        changed = model.undoing(what, row.variant, length)
         with torch.inference_mode():
             found = changed.token_losses(tokens[:, :-1], tokens[:, 1:], length // 2)
         check_finite(found, [text.name], length, length // 2)
-        advance((1 + name.startswith("rotation")) * pass_cost(1, length))
-        yield name, float(found.double().mean())
+        advance((1 + what.startswith("rotation")) * pass_cost(1, length))
+        yield what, float(found.double().mean())
     if request.heads:
-        yield from _single_heads(request, row, model, tokens, advance)
+        yield from _single_heads(intact, tokens, known, advance)
 
 
 @torch.inference_mode()
 def _single_heads(
-    request: AblateRequest,
-    row: Row,
-    model: Model,
-    tokens: Tensor,
-    advance: Callable[[float], None],
+    model: LanguageModel, tokens: Tensor, known: int, advance: Callable[[float], None]
 ) -> Iterator[tuple[str, float]]:
-    config, length = row.checkpoint.config, request.length
-    alone = SingleHeads(model, tokens, config.train_length)
+    length = tokens.shape[1] - 1
+    alone = model.single_heads(tokens, known)
     advance(pass_cost(1, length))
-    for layer, head in np.ndindex(config.layers, config.heads):
-        found = alone.losses(layer, head, length // 2)
-        advance(_share(config, layer) * pass_cost(1, length))
-        yield f"{layer}.{head}", float(found.double().mean())
+    for layer, shape in model.layers.items():
+        for head in range(shape.heads):
+            found = alone.losses(layer, head, length // 2)
+            advance(model.head_share(layer) * pass_cost(1, length))
+            yield f"{layer}.{head}", float(found.double().mean())
 
 
-def attempts(model: Model) -> Iterator[tuple[str, Attend]]:
-    """By name, the model's attention with a thing undone in every head."""
-    rope = model.rope
-    yield "window", partial(model.attend, window=rope.train_length)
-    for name in UNDONE[1:]:
-        parts = name.split("+")
-        familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
-        yield name, partial(model.attend, familiar=familiar)
-
-
-def _summarise(row: Row, found: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+def _summarise(row: Row | CausalRow, found: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
     """An entry from the losses by text of everything measured."""
-    entry: dict[str, Any] = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
-    }
+    entry = _facts(row)
     entry["loss"], *entry["loss_ci95"] = interval(found["intact"])
     whole = ("intact", *UNDONE)
     values, ranges = intervals(np.stack([found[n] - found["restart"] for n in whole], axis=1))
@@ -287,13 +233,21 @@ def _summarise(row: Row, found: Mapping[str, NDArray[np.float64]]) -> dict[str, 
     return entry
 
 
-def _missing(request: AblateRequest, row: Row) -> dict[str, Any]:
+def _facts(row: Row | CausalRow) -> dict[str, Any]:
+    """What is known of a row before it is scored."""
+    return {"variant": row.name, "checkpoint": row.source, **_lengths(row)}
+
+
+def _lengths(row: Row | CausalRow) -> dict[str, int]:
+    """How far back it knows keys, by the name of what tells."""
+    name = "declared_length" if row.model.train_length is None else "train_length"
+    return {name: _known(row)}
+
+
+def _missing(request: AblateRequest, row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be measured."""
     whole = ("intact", *UNDONE)
-    entry: dict[str, Any] = {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
+    entry = _facts(row) | {
         "loss": None,
         "loss_ci95": [None, None],
         "delta": dict.fromkeys(whole),
@@ -308,7 +262,7 @@ def _header(request: AblateRequest, selection: Selection) -> ResultDict:
         digest.update(text.tokens.tobytes())
     return {
         "schema": SCHEMA,
-        "train_length": request.rows[0].checkpoint.config.train_length,
+        **_lengths(request.rows[0]),
         "length": request.length,
         "texts": len(selection.texts),
         "seed": request.seed,

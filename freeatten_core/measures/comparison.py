@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.transformers_model import CausalModel, modified
+from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.ceiling import with_shares
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
@@ -86,7 +86,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         UsageError: no document is long enough, or there is not enough memory, with the numbers.
         InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
     """
-    watch = _of_all_ranks(watch or Watch(), request.ranks.count)
+    watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
     drawn = draw_texts(request)
     check_fits(request, drawn)
@@ -207,11 +207,6 @@ def _scored(
     return losses
 
 
-def _of_all_ranks(watch: Watch, count: int) -> Watch:
-    """Told of one rank's share as if all were equally far."""
-    return replace(watch, advance=lambda cost: watch.advance(cost * count))
-
-
 def _over_texts(
     request: Request, scored: Callable[[Shard], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
@@ -274,7 +269,7 @@ def _changed(request: Request, row: Row | CausalRow, variant: Variant) -> Model 
     if isinstance(row, CausalRow):
         longest = max(request.lengths)
         row.model.check_length(longest)
-        return modified(row.model.on(device, dtype), variant, longest, row.restart_length)
+        return row.model.on(device, dtype).with_modifiers(variant, longest, row.restart_length)
     plain = row.checkpoint.model
     return modified_copy(plain, variant, request.lengths, device=device, dtype=dtype)[0]
 

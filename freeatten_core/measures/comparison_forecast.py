@@ -111,7 +111,7 @@ def _probed(request: Request, row: Row) -> Rates:
         return model.token_losses(text, text)
 
     return probe(
-        row.checkpoint.config.shape, row.variant.computes, max(request.lengths), device, score
+        row.checkpoint.config.shapes[0], row.variant.computes, max(request.lengths), device, score
     )
 
 

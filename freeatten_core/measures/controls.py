@@ -57,11 +57,13 @@ class Others:
 def window_variant(variant: Variant) -> Variant | None:
     """What W compares a row with: its weights and its attention, and a window of L.
 
-    None for a function of one's own, which has no window, and for stick-breaking, whose weights a
-    window breaks: the row's own key is given all that the keys beyond it would have taken.
+    None for a function of one's own, which has no window, for stick-breaking, whose weights a
+    window breaks: the row's own key is given all that the keys beyond it would have taken, and
+    for dilated layers, whose rows see as many keys at every length.
     """
     computed = variant.computes
-    if isinstance(computed, OwnFunctionName) or computed.needs_order:
+    dilated = variant.setting.dilate is not None
+    if isinstance(computed, OwnFunctionName) or computed.needs_order or dilated:
         return None
     swap = variant.modifier("swap")
     kept = () if swap is None else (swap,)

@@ -20,7 +20,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
@@ -28,9 +28,12 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.seeds import check_seed
+from freeatten_core.basics.shards import Shard
+from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
 from freeatten_core.data.tokenizer import encode, tokenizer_id
@@ -110,6 +113,8 @@ class CopyRequest:
     samples: int = 6
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ranks: Ranks = ALONE
+    """Who measures a part of the samples, within `joined_ranks`; all get the result."""
 
 
 def default_block(train_lengths: Sequence[int]) -> int:
@@ -124,13 +129,15 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: a length that cannot hold the block twice, or too little text.
+        UsageError: a length that cannot hold the block twice, too little text, or fewer samples
+            than ranks.
     """
-    watch = watch or Watch()
+    watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
     check_lengths(request.lengths, request.block)
     request, fitting = _fitting(request)
     samples = _samples(request)
+    _check_ranks(request, samples)
     watch.total(sum(_row_cost(request, row, samples, fitting) for row in request.rows))
 
     def measure(row: Row | CausalRow) -> dict[str, Any]:
@@ -280,6 +287,29 @@ def _samples(request: CopyRequest) -> dict[str, list[Sample]]:
     }
 
 
+def _check_ranks(request: CopyRequest, samples: Mapping[str, Sequence[Sample]]) -> None:
+    """Whether every rank has a sample, and all were asked for the same."""
+    fewest = min(len(drawn) for drawn in samples.values())
+    request.ranks.check_enough(fewest, "samples", "--samples")
+    request.ranks.check_agree(
+        {
+            "rows": [row.name for row in request.rows],
+            "lengths": list(request.lengths),
+            "text": {name: _digest(drawn, max(request.lengths)) for name, drawn in samples.items()},
+            "source code": source_digest(),
+        }
+    )
+
+
+def _digest(samples: Sequence[Sample], longest: int) -> str:
+    """SHA-256 of the longest sequences."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        for copied in (True, False):
+            digest.update(sample.sequence(longest, copied=copied).tobytes())
+    return digest.hexdigest()
+
+
 def _fitting(request: CopyRequest) -> tuple[CopyRequest, dict[str, list[Text]]]:
     """The request without the files that `align` is fitted on, and the windows of these.
 
@@ -339,20 +369,28 @@ def _measure(
     watch: Watch,
 ) -> dict[str, Any]:
     scorer, temperatures = _scorer(request, row, fitting, watch)
-    # a sample at a time on a CPU, so that a first result is on screen within seconds
-    step = 1 if request.device.type == "cpu" else len(samples)
-    done: Copies | None = None
-    for start in range(0, len(samples), step):
-        part = score_copies(
-            scorer,
-            samples[start : start + step],
-            request.lengths,
-            device=request.device,
-            advance=watch.advance,
-        )
-        done = part if done is None else done.joined(part)
-        entry = _summarise(request, row, done)
-        watch.row(entry, len(done.gain), len(samples))
+
+    def share(shard: Shard) -> Copies:
+        own = samples[shard.part(len(samples))]
+        # a sample at a time on a CPU, so that a first result is on screen within seconds
+        step = 1 if request.device.type == "cpu" else len(own)
+        done: Copies | None = None
+        for start in range(0, len(own), step):
+            part = score_copies(
+                scorer,
+                own[start : start + step],
+                request.lengths,
+                device=request.device,
+                advance=watch.advance,
+            )
+            done = part if done is None else done.joined(part)
+            if len(done.gain) < len(samples):
+                watch.row(_summarise(request, row, done), len(done.gain), len(samples))
+        assert done is not None
+        return done
+
+    entry = _summarise(request, row, reduce(Copies.joined, request.ranks.shared(share)))
+    watch.row(entry, len(samples), len(samples))
     if temperatures is not None:
         entry["temperatures"] = temperatures
     return entry
@@ -372,7 +410,8 @@ def _scorer(
             advance=watch.advance,
         )
         return model.token_losses, temperatures
-    found = row.model.on(request.device).with_modifiers(row.variant, max(request.lengths))
+    there = row.model.on(request.device)
+    found = there.with_modifiers(row.variant, max(request.lengths), row.restart_length)
     return found.token_losses, None
 
 
@@ -397,11 +436,6 @@ def _missing(request: CopyRequest, row: Row | CausalRow) -> dict[str, Any]:
 
 
 def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
-    digest = hashlib.sha256()
-    longest = max(request.lengths)
-    for sample in samples:
-        for copied in (True, False):
-            digest.update(sample.sequence(longest, copied=copied).tobytes())
     blocks_of = {sample.name for sample in samples}
     return {
         "schema": SCHEMA,
@@ -415,7 +449,7 @@ def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
         "text": {
             "source": request.source,
             "files": len(request.documents),
-            "sha256": digest.hexdigest(),
+            "sha256": _digest(samples, max(request.lengths)),
             "manifest": manifest(d for d in request.documents if d.name in blocks_of),
         },
     }

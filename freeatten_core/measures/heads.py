@@ -27,10 +27,13 @@ from freeatten_core.analysis.rows import (
     sink_rate,
     uniform_rule_share,
 )
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Advance, ignore
+from freeatten_core.basics.shards import Shard
+from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
@@ -72,6 +75,8 @@ class SurveyRequest:
     by_length: bool = False
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ranks: Ranks = ALONE
+    """Who looks at a part of the texts, within `joined_ranks`; all get the result."""
 
 
 def survey(
@@ -87,7 +92,8 @@ def survey(
 
     Raises:
         UsageError: no text is long enough, rows with different tokenizers, too little memory, a
-            head that a row does not have.
+            head that a row does not have, fewer texts than ranks, or ranks that were asked for
+            different things.
     """
     started = time.perf_counter()
     _check_place(request)
@@ -95,6 +101,7 @@ def survey(
     drawn = select_texts(
         request.documents, tokenizer, request.length - 1, request.texts, request.seed
     )
+    _check_ranks(request, drawn)
     entries = [_measure(request, row, drawn.texts, advance) for row in request.rows]
     text = {
         "source": request.source,
@@ -121,6 +128,25 @@ def _check_place(request: SurveyRequest) -> None:
                 f"layer {layer}, head {head} is not in {row.name}, which has attention in layers "
                 f"{_listed(known)} and heads 0 to {max(each.heads for each in known.values()) - 1}"
             )
+
+
+def _check_ranks(request: SurveyRequest, drawn: Selection) -> None:
+    """Whether every rank has a text, and all were asked for the same."""
+    request.ranks.check_enough(len(drawn.texts), "texts", "--texts")
+    request.ranks.check_agree(
+        {
+            "rows": [row.name for row in request.rows],
+            "length": request.length,
+            "statistic": request.statistic,
+            "head": list(request.place or ()),
+            "layers": list(request.layers or ()),
+            "by length": request.by_length,
+            "text": [
+                {"name": document.name, "sha256": document.sha256} for document in drawn.documents
+            ],
+            "source code": source_digest(),
+        }
+    )
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -174,13 +200,29 @@ def _measure(
     texts: Sequence[Text],
     advance: Callable[[str], Advance],
 ) -> dict[str, Any]:
+    parts = request.ranks.shared(lambda shard: _measure_texts(request, row, texts, shard, advance))
+    heads = parts[0][0]
+    stacked = {
+        key: np.stack([value for _, found in parts for value in found[key]]) for key in parts[0][1]
+    }
+    return _summarise(request, row, heads, stacked)
+
+
+def _measure_texts(
+    request: SurveyRequest,
+    row: Row | CausalRow,
+    texts: Sequence[Text],
+    shard: Shard,
+    advance: Callable[[str], Advance],
+) -> tuple[list[tuple[int, int]], dict[str, list[Values]]]:
+    """The heads, and every array of theirs by its name, for each of the shard's texts."""
     found: dict[str, list[Values]] = {}
     heads: list[tuple[int, int]] = []
-    for at, text in enumerate(texts, start=1):
-        name = row.name + (f", text {at} of {len(texts)}" if len(texts) > 1 else "")
+    for at in range(len(texts))[shard.part(len(texts))]:
+        name = row.name + (f", text {at + 1} of {len(texts)}" if len(texts) > 1 else "")
         seen = capture(
             row.model,
-            torch.from_numpy(text.tokens),
+            torch.from_numpy(texts[at].tokens),
             variant=row.variant,
             layers=request.layers,
             device=request.device,
@@ -189,8 +231,7 @@ def _measure(
         heads = [(layer, head) for layer in seen.layers for head in range(seen.heads)]
         for key, value in _measure_text(request, seen, row.restart_length):
             found.setdefault(key, []).append(value)
-    stacked = {key: np.stack(values) for key, values in found.items()}
-    return _summarise(request, row, heads, stacked)
+    return heads, found
 
 
 def _measure_text(

@@ -138,11 +138,7 @@ def _check_ranks(request: Request, scored: Mapping[str, Selection]) -> None:
     """Whether every rank has a text, and all have the same ones."""
     ranks = request.ranks
     fewest = min(len(selection.texts) for selection in scored.values())
-    if fewest < ranks.count:
-        raise UsageError(
-            f"{fewest} texts are too few for {ranks.count} ranks, each of which scores some; "
-            "score more (--texts), or start fewer"
-        )
+    ranks.check_enough(fewest, "texts", "--texts")
     ranks.check_agree(
         {
             "rows": [row.name for row in request.rows],

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from freeatten_core.basics.assets import assets
+from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.seeds import check_seed
+from freeatten_core.basics.shards import Shard
+from freeatten_core.basics.version import source_digest
 from freeatten_core.data.tasks.task import TEST, Sequences, Task
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.decoder import Model
@@ -40,7 +43,7 @@ __all__ = [
     "right_answers",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class TaskRequest:
     samples: int = 32
     seed: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    ranks: Ranks = ALONE
+    """Who asks a part of the sequences, within `joined_ranks`; all get the result."""
 
 
 def load_task_rows(
@@ -109,13 +114,15 @@ def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: checkpoints of different tasks, a length too short for the task, or a seed
-            that no generator takes.
+        UsageError: checkpoints of different tasks, a length too short for the task, a seed that
+            no generator takes, fewer samples than ranks, or ranks that were asked for different
+            things.
     """
-    watch = watch or Watch()
+    watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
     task = _common_task(request.rows)
     check_seed(request.seed)
+    _check_ranks(request, task)
     drawn = {
         length: task.draw(length, request.samples, (request.seed, TEST, length))
         for length in request.lengths
@@ -221,7 +228,7 @@ def _missing(request: TaskRequest, row: TaskRow, edges: Sequence[int]) -> dict[s
         "train_length": row.checkpoint.config.train_length,
         **no_numbers(["accuracy"], len(request.lengths)),
         "effective_length": None,
-        "by_distance": [nothing for _ in edges],
+        "by_distance": [[nothing for _ in edges] for _ in request.lengths],
     }
 
 
@@ -243,6 +250,21 @@ def _distance_edges(train_length: int, longest: int) -> list[int]:
     return edges
 
 
+def _check_ranks(request: TaskRequest, task: Task) -> None:
+    """Whether every rank has a sequence, and all were asked for the same."""
+    request.ranks.check_enough(request.samples, "samples", "--samples")
+    request.ranks.check_agree(
+        {
+            "task": task.as_json(),
+            "rows": [str(row.variant) for row in request.rows],
+            "lengths": list(request.lengths),
+            "samples": request.samples,
+            "seed": request.seed,
+            "source code": source_digest(),
+        }
+    )
+
+
 def _measure(
     request: TaskRequest,
     row: TaskRow,
@@ -254,10 +276,18 @@ def _measure(
     model = row.checkpoint.model.with_modifiers(row.variant, longest)
     # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
     model = copy.deepcopy(model).to(request.device)
-    right = {
-        length: right_answers(model, sequences, device=request.device, advance=watch.advance)
-        for length, sequences in drawn.items()
-    }
+
+    def share(shard: Shard) -> dict[int, NDArray[np.bool_]]:
+        part = shard.part(request.samples)
+        return {
+            length: right_answers(
+                model, sequences[part], device=request.device, advance=watch.advance
+            )
+            for length, sequences in drawn.items()
+        }
+
+    shares_of = request.ranks.shared(share)
+    right = {length: np.concatenate([each[length] for each in shares_of]) for length in drawn}
     shares = [_share(right[length]) for length in request.lengths]
     accuracy = [share for share, _ in shares]
     trained = row.checkpoint.config.train_length
@@ -268,7 +298,10 @@ def _measure(
         "accuracy": accuracy,
         "accuracy_ci95": [ci95 for _, ci95 in shares],
         "effective_length": effective_length(request.lengths, accuracy, trained),
-        "by_distance": accuracy_by_distance(right[longest], drawn[longest].distances, edges),
+        "by_distance": [
+            accuracy_by_distance(right[length], drawn[length].distances, edges)
+            for length in request.lengths
+        ],
     }
     watch.row(entry, request.samples, request.samples)
     return entry

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor
 from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing_folder, write_utf8
+from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
@@ -42,8 +44,9 @@ from .format import (
     read_task,
     read_tokenizer,
 )
-from .interface import EnoughError, Observe
+from .interface import EnoughError, Observe, Undone
 from .parts import reporting
+from .single_heads import SingleHeads
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
 
@@ -83,14 +86,25 @@ class Checkpoint:
         return None
 
     @property
+    def known_length(self) -> int:
+        """What it was trained on."""
+        return self.train_length
+
+    @property
+    def restart_length(self) -> int:
+        """What it was trained on."""
+        return self.train_length
+
+    @property
     def codec(self) -> Codec:
         """From text to ids and back."""
         return Codec(self.tokenizer)
 
     @property
     def layers(self) -> Mapping[int, LayerShape]:
-        """All of them, by number."""
-        return dict.fromkeys(range(self.config.layers), self.config.shape)
+        """All of them, by number; of shared layers every pass that the training length takes."""
+        shapes, passes = self.config.shapes, self.config.passes(self.config.train_length)
+        return {number: shapes[layer] for number, (layer, _) in enumerate(passes)}
 
     @property
     def maps_refused(self) -> None:
@@ -117,9 +131,34 @@ class Checkpoint:
         """The checkpoint there: itself where it is, else a copy."""
         return replace(self, model=on_device(self.model, device))
 
-    def with_modifiers(self, variant: Variant, longest: int) -> Checkpoint:
+    def with_modifiers(
+        self,
+        variant: Variant,
+        longest: int,
+        restart: int | None = None,  # noqa: ARG002  (of the interface)
+    ) -> Checkpoint:
         """The same weights with a variant's modifiers; see `Model.with_modifiers`."""
         return replace(self, model=self.model.with_modifiers(variant, longest))
+
+    def undoing(self, what: Undone, variant: Variant, longest: int) -> Checkpoint:
+        """The same weights with a variant's modifiers and a thing undone in every head."""
+        model = self.model.with_modifiers(variant, longest)
+        rope = model.rope
+        if what == "window":
+            model.attend = partial(model.attend, window=rope.train_length)
+        else:
+            parts = what.split("+")
+            familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
+            model.attend = partial(model.attend, familiar=familiar)
+        return replace(self, model=model)
+
+    def single_heads(self, tokens: Tensor, window: int) -> SingleHeads:
+        """A text (1, L + 1) to be scored with one head windowed at a time."""
+        return SingleHeads(self.model, tokens, window)
+
+    def head_share(self, layer: int) -> float:
+        """Of a pass, what is computed again with one head of a layer windowed."""
+        return (self.config.layers - layer) / self.config.layers
 
     def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
         """Nats per target; see `Model.token_losses`."""

@@ -7,9 +7,9 @@ the variant's name says otherwise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from freeatten_core.basics.seeds import generator
 from freeatten_core.ops.call import Attend, ScoreTerms
 from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.positions.pope import polar_key, polar_query
 from freeatten_core.positions.rope import Rope, rotate
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.variant import Variant
 
 from .config import ModelConfig
+from .dilated import between_is_hidden, dilated_attention
 from .interface import Observe, Reading
+from .learned_scale import LearnedScale
 from .modifiers import (
     QueryFactor,
     Temperatures,
@@ -32,6 +36,7 @@ from .modifiers import (
     scaled_rope,
     window_of,
 )
+from .places import Angles, Clex, Places, Standing, angles_at_rest, angles_in_training
 
 __all__ = [
     "LOSS_TOKENS",
@@ -39,7 +44,7 @@ __all__ = [
     "Block",
     "Mlp",
     "Model",
-    "Places",
+    "is_decayed",
     "kept_type",
     "parameter_shapes",
 ]
@@ -48,17 +53,15 @@ LOSS_TOKENS = 2048
 """Logits are made for this many tokens at a time: 32 MB at a vocabulary of 4096."""
 
 
+PHASE = ".attention.phase"
+"""How the name of PoPE's δ ends."""
+
 FORGET_BIAS = 4.0
 """Of a forget gate at the start: a token keeps 98 %, a hundred tokens 16 %."""
 
 
-class Places(NamedTuple):
-    """What tells the positions of a text apart, kept by who reads many of one length."""
-
-    angles: tuple[Tensor, Tensor]
-    """cos and sin of every position, (L, D / 2) each."""
-    slopes: Tensor
-    """What every head's scores lose by a token, (layers, H)."""
+WHOLE = (".forget.", ".scale.", ".sink")
+"""Parts of the names of parameters that checkpoints keep in float32, besides those of positions."""
 
 
 class Attention(nn.Module):
@@ -66,27 +69,44 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.position = config, config.positions[layer]
         kv_width = config.head_dim * config.kv_heads
-        self.query = nn.Linear(config.width, config.width, bias=False)
+        self.query = nn.Linear(config.width, config.head_dim * config.score_heads, bias=False)
         self.key = nn.Linear(config.width, kv_width, bias=False)
         self.value = nn.Linear(config.width, kv_width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
         setting = config.variant.setting
-        self.forget = nn.Linear(config.width, config.heads) if setting.gate else None
+        self.forget = nn.Linear(config.width, config.score_heads) if setting.gate else None
         gated = setting.output == "gated"
         self.output_gate = nn.Linear(config.width, config.width, bias=False) if gated else None
+        delta = torch.empty(config.kv_heads, config.head_dim)
+        self.phase = nn.Parameter(delta) if self.position.doubles else None
+        given = config.width, self.position.kinds, config.train_length
+        self.scale = None if setting.scale is None else LearnedScale(setting.scale, *given)
+        self.sink = nn.Parameter(torch.empty(config.score_heads)) if setting.sink else None
+        self.keys = None if setting.dilate is None else setting.dilate.keys
+        self.offsets = (
+            None if self.keys is None else nn.Parameter(torch.empty(config.score_heads, self.keys))
+        )
+        self.taken = nn.Linear(config.width, config.heads, bias=False) if setting.heads else None
 
-    def query_key(self, hidden: Tensor, angles: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        query = self._split(self.query(hidden), self.config.heads)
+    def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
+        query = self._split(self.query(hidden), self.config.score_heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
-        turns = self.position.turns
-        shared = self.config.heads // self.config.kv_heads
-        return _turned(query, turns, angles), _turned(key, turns[::shared], angles)
+        if self.phase is not None:
+            cos, sin = angles["pope"]
+            return polar_query(query, cos, sin), polar_key(key, cos, sin, self.phase)
+        turned = self.position.rotations
+        shared = self.config.score_heads // self.config.kv_heads
+        return _turned(query, turned, angles), _turned(key, turned[::shared], angles)
 
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
-        """What scores are given: the fall with the distance, and what is forgotten."""
+        """What scores are given: the fall with the distance, what is forgotten, and how far they
+        are above that of a sink: one key more of score b is one of score 0, with all others b less.
+        """
+        bias = self.offsets if self.sink is None else -self.sink[:, None]
         falls = any(self.position.slopes)
         return ScoreTerms(
             distance_slope=slopes if falls else None,
+            distance_bias=bias,
             decay=None if self.forget is None else self._kept(self.forget, hidden),
         )
 
@@ -99,13 +119,24 @@ class Attention(nn.Module):
             return F.logsigmoid(gate).cumsum(1).transpose(1, 2)
 
     def mix(
-        self, hidden: Tensor, query: Tensor, key: Tensor, attend: Attend, terms: ScoreTerms
+        self,
+        hidden: Tensor,
+        query: Tensor,
+        key: Tensor,
+        attend: Attend,
+        terms: ScoreTerms,
+        stride: int = 1,
     ) -> Tensor:
         value = self._split(self.value(hidden), self.config.kv_heads)
         given: dict[str, Any] = {} if terms.is_empty else {"terms": terms}
-        if self.position.window is not None:
-            given["window"] = self.position.window
-        mixed = attend(query, key, value, self.config.variant.computes, **given)
+        window = self.position.window if self.keys is None else self.keys
+        if window is not None:
+            given["window"] = window
+        computed = self.config.variant.computes
+        mixed = dilated_attention(attend, query, key, value, computed, stride=stride, **given)
+        if self.taken is not None:  # the second of each pair of heads from the first
+            share = torch.sigmoid(self.taken(hidden)).mT[..., None]
+            mixed = mixed[:, ::2] - share * mixed[:, 1::2]
         flat = mixed.transpose(1, 2).flatten(2)
         if self.output_gate is not None:
             flat = flat * torch.sigmoid(self.output_gate(hidden))
@@ -118,15 +149,16 @@ class Attention(nn.Module):
         return projected.view(batch, length, heads, width // heads).transpose(1, 2)
 
 
-def _turned(vectors: Tensor, turns: Sequence[bool], angles: tuple[Tensor, Tensor]) -> Tensor:
-    """(B, H, L, D) with those heads rotated that turn."""
-    if all(turns):
-        return rotate(vectors, *angles)
-    if not any(turns):
-        return vectors
+def _turned(vectors: Tensor, turned: Sequence[str | None], angles: Mapping[str, Angles]) -> Tensor:
+    """(B, H, L, D) with every head rotated by the angles of the kind that turns it, if any."""
+    if len(set(turned)) == 1:
+        return vectors if turned[0] is None else rotate(vectors, *angles[turned[0]])
     heads = torch.split(vectors, 1, dim=1)
     return torch.cat(
-        [rotate(head, *angles) if turn else head for head, turn in zip(heads, turns, strict=True)],
+        [
+            head if by is None else rotate(head, *angles[by])
+            for head, by in zip(heads, turned, strict=True)
+        ],
         dim=1,
     )
 
@@ -170,23 +202,34 @@ class Model(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.width, _weight=empty)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.final_norm = nn.RMSNorm(config.width, eps=1e-6)
+        learned = "clex" in config.variant.setting.position.kinds
+        self.clex = Clex(config.head_dim) if learned else None
 
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth.
 
-        Gates are drawn last, so that models with and without them begin with the same weights.
+        What only some names ask for is drawn last, so that models with and without it begin with
+        the same weights.
         """
         draw = generator(seed)
-        depth_scale = 1 / math.sqrt(2 * self.config.layers)
+        depth_scale = 1 / math.sqrt(2 * len(self.config.passes(self.config.train_length)))
+        drawn_here = [each for each in self.named_parameters() if not _positions(each[0])]
         with torch.no_grad():
-            for name, weight in sorted(self.named_parameters(), key=lambda each: _gates(each[0])):
+            for name, weight in sorted(drawn_here, key=lambda each: _gates(each[0])):
                 if weight.ndim == 1:
-                    weight.fill_(FORGET_BIAS if _gates(name) else 1.0)
+                    weight.fill_(_start(name))
                     continue
                 narrow = name.endswith(("attention.out.weight", "mlp.down.weight"))
                 scale = deviation * (depth_scale if narrow else 1.0)
                 drawn = torch.randn(weight.shape, generator=draw) * scale
                 weight.copy_(drawn)
+            for module in self.modules():
+                if isinstance(module, LearnedScale):
+                    module.start()
+                if isinstance(module, Attention) and module.phase is not None:
+                    module.phase.zero_()
+        if self.clex is not None:
+            self.clex.initialise(draw)
 
     def with_modifiers(
         self, variant: Variant, longest: int, temperatures: Temperatures | None = None
@@ -214,7 +257,21 @@ class Model(nn.Module):
     def places(self, length: int, device: torch.device) -> Places:
         """What the layers need to tell the positions of a text apart."""
         slopes = [each.slopes for each in self.config.positions]
-        return Places(self.rope.table(length, device), torch.tensor(slopes, device=device))
+        kinds = self.config.variant.setting.position.kinds
+        angles = {
+            kind: angles_at_rest(kind, self.rope, self.clex, length, device)
+            for kind in sorted(kinds)
+            if POSITIONS[kind].rotates
+        }
+        return Places(angles, torch.tensor(slopes, device=device))
+
+    def placed(self, resting: Places, standing: Standing) -> Places:
+        """The same for texts of the training length whose tokens stand elsewhere."""
+        angles = {
+            kind: angles_in_training(kind, self.rope, self.clex, standing, each)
+            for kind, each in resting.angles.items()
+        }
+        return resting._replace(angles=angles)
 
     def hidden(
         self, tokens: Tensor, *, places: Places | None = None, observe: Observe | None = None
@@ -229,8 +286,9 @@ class Model(nn.Module):
         hidden = self.embedding(tokens)
         if places is None:
             places = self.places(tokens.shape[1], tokens.device)
-        for layer in range(len(self.blocks)):
-            hidden = self.layer(layer, hidden, places, self.attend, observe)
+        for number, (layer, stride) in enumerate(self.config.passes(tokens.shape[1])):
+            seen = None if observe is None else _Numbered(observe, number)
+            hidden = self.layer(layer, hidden, places, self.attend, seen, stride=stride)
         final: Tensor = self.final_norm(hidden)
         return final
 
@@ -241,19 +299,31 @@ class Model(nn.Module):
         places: Places,
         attend: Attend,
         observe: Observe | None = None,
+        *,
+        stride: int = 1,
     ) -> Tensor:
-        """One layer's hidden states from those of the layer below, (B, L, width) each."""
+        """One layer's hidden states from those of the layer below, (B, L, width) each.
+
+        Args:
+            stride: of its keys, where it is dilated.
+        """
+        stride = min(stride, hidden.shape[1])  # of a larger one too a row sees its own key alone
         block = cast("Block", self.blocks[layer])
         attention, normed = block.attention, block.attention_norm(hidden)
         query, key = attention.query_key(normed, places.angles)
         terms = attention.terms(normed, places.slopes[layer])
         window = attention.position.window
+        seen = narrower(self.reading.window, window)
+        if attention.scale is not None:
+            query = attention.scale(query, normed, seen)
         if self.query_factor is not None and window is None:  # a local row sees few keys anyway
             query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
-            seen = narrower(self.reading.window, window)
-            observe(layer, query, key, replace(self.reading, window=seen, terms=terms))
-        hidden = hidden + attention.mix(normed, query, key, attend, terms)
+            reading = replace(self.reading, window=seen, terms=terms)
+            if attention.keys is not None:
+                reading = _dilated(reading, stride, attention.keys, hidden.shape[1])
+            observe(layer, query, key, reading)
+        hidden = hidden + attention.mix(normed, query, key, attend, terms, stride)
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
         return above
 
@@ -284,14 +354,50 @@ class Model(nn.Module):
         return torch.cat(losses).view(targets.shape)
 
 
+def is_decayed(name: str, weight: Tensor) -> bool:
+    """Whether training draws a parameter to 0: matrices, but no angles."""
+    return weight.ndim > 1 and not name.endswith(PHASE)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """Who observes, told the number of a pass for that of its layer."""
+
+    observe: Observe
+    number: int
+
+    def __call__(self, _: int, query: Tensor, key: Tensor, reading: Reading, /) -> None:
+        self.observe(self.number, query, key, reading)
+
+
+def _dilated(reading: Reading, stride: int, keys: int, length: int) -> Reading:
+    """As on the text itself, whose keys between the strides have a weight of 0."""
+    terms = between_is_hidden(reading.terms, stride, keys, length)
+    return replace(reading, window=keys * stride, terms=terms, stride=stride)
+
+
 def kept_type(name: str) -> torch.dtype:
-    """What a checkpoint keeps a parameter in: what is summed over a text is not rounded."""
-    return torch.float32 if ".forget." in name else torch.bfloat16
+    """What a checkpoint keeps a parameter in: what grows along a text or multiplies a whole row is
+    not rounded."""
+    whole = _positions(name) or any(part in name for part in WHOLE)
+    return torch.float32 if whole else torch.bfloat16
 
 
 def _gates(name: str) -> bool:
-    """Whether a parameter is a gate's."""
-    return ".forget." in name or ".output_gate." in name
+    """Whether a parameter is of what only some names ask for."""
+    return any(part in name for part in (*WHOLE, ".output_gate.", ".offsets", ".taken."))
+
+
+def _start(name: str) -> float:
+    """What a vector's numbers begin with."""
+    if ".forget." in name:
+        return FORGET_BIAS
+    return 0.0 if name.endswith(".sink") else 1.0
+
+
+def _positions(name: str) -> bool:
+    """Whether a parameter belongs to a position."""
+    return name.startswith("clex.") or name.endswith(PHASE)
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

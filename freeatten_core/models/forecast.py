@@ -22,11 +22,13 @@ from freeatten_core.basics.precision import without_autocast
 from freeatten_core.ops.call import Problem, check, visible_scores
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.positions.clex import WIDENING
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant
 
 from .config import LayerShape, ModelConfig
 from .decoder import LOSS_TOKENS, Model
+from .learned_scale import scale_numbers
 
 __all__ = [
     "CONSTANT_BYTES",
@@ -106,9 +108,16 @@ def parameter_count(config: ModelConfig) -> int:
     width, kv_width = config.width, config.kv_heads * config.head_dim
     layer = 2 * width * (width + kv_width) + 3 * width * config.mlp_width + 2 * width
     setting = config.variant.setting
-    layer += 0 if setting.gate is None else (width + 1) * config.heads
+    layer += 0 if setting.gate is None else (width + 1) * config.score_heads
     layer += 0 if setting.output is None else width * width
-    return config.vocab_size * width + config.layers * layer + width
+    layer += 0 if setting.sink is None else config.score_heads
+    layer += 0 if setting.heads is None else width * (width + config.heads)
+    layer += 0 if setting.dilate is None else config.score_heads * setting.dilate.keys
+    learned = WIDENING * config.head_dim**2 if "clex" in setting.position.kinds else 0
+    learned += kv_width * sum(each.doubles for each in config.positions)
+    if setting.scale is not None:
+        learned += sum(scale_numbers(setting.scale, width, each.kinds) for each in config.positions)
+    return config.vocab_size * width + config.layers * layer + learned + width
 
 
 def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:
@@ -120,9 +129,17 @@ def hidden_bytes(config: ModelConfig, tokens: int, length: int) -> int:
     """
     # hidden, normed, query, key, value, their unit or rotated copies, output, joined output; or
     # the MLP's four. Panels and the process' own growth are constant.
-    widest = max(12 * config.width, 3 * config.width + 4 * config.mlp_width)
+    vectors = (12 + _doubled(config)) * config.width
+    widest = max(vectors, 3 * config.width + 4 * config.mlp_width)
     angles = 4 * 8 * config.head_dim
     return tokens * 4 * widest + length * angles + CONSTANT_BYTES
+
+
+def _doubled(config: ModelConfig) -> int:
+    """Widths more of a layer whose queries and keys are doubled: they and how much they say; and of
+    one with twice the queries: they, their rotations and outputs."""
+    both = 6 if any(each.doubles for each in config.positions) else 0
+    return both + (0 if config.variant.setting.heads is None else 4)
 
 
 def scoring_bytes(
@@ -154,10 +171,11 @@ def training_bytes(config: ModelConfig, batch: int, *, compiled: bool) -> tuple[
     length, tokens = config.train_length, batch * config.train_length
     # of every layer normed (twice), hidden (twice), query, key and their rotations, value, output,
     # joined output; the MLP's four. Of the layer whose gradient is taken, as much as that again.
-    layer = 10 * config.width + 4 * config.mlp_width
-    temporary = 8 * config.width + 4 * config.mlp_width
-    numbers = config.layers * layer + temporary
-    own = _own_bytes(config.variant, batch * config.heads * config.layers, length)
+    layer = (10 + _doubled(config)) * config.width + 4 * config.mlp_width
+    temporary = (8 + _doubled(config)) * config.width + 4 * config.mlp_width
+    passes = len(config.passes(length))
+    numbers = passes * layer + temporary
+    own = _own_bytes(config.variant, batch * config.score_heads * passes, length)
     if compiled:
         activations = tokens * (2 * numbers + 6 * config.vocab_size)
         return kept, kept + activations + own + CONSTANT_BYTES
@@ -193,7 +211,10 @@ class Rates:
 
     def of_pass(self, config: ModelConfig, length: int) -> float:
         """One window through all layers."""
-        scores = config.layers * config.heads * length * (length + 1) / 2
+        dilate, seen = config.variant.setting.dilate, length * (length + 1) / 2
+        if dilate is not None:
+            seen = min(seen, length * dilate.keys)
+        scores = len(config.passes(length)) * config.score_heads * seen
         return length * self.token + scores * self.score
 
 

@@ -14,6 +14,7 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.tokenizer import PROBE
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.positions.layout import LayerPosition
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
@@ -93,7 +94,15 @@ def _position_json(config: ModelConfig) -> dict[str, Any]:
         {"heads": list(each.kinds), "slopes": list(each.slopes), "window": each.window}
         for each in config.positions
     ]
-    return {"kind": "layers", "base": config.rope_base, "layers": layers}
+    numbers = _numbers(config.variant)
+    found = {"kind": "layers", "base": config.rope_base, "layers": layers}
+    return found | ({"numbers": numbers} if numbers else {})
+
+
+def _numbers(variant: Variant) -> dict[str, dict[str, float]]:
+    """What its positions are made with besides the base, by kind."""
+    kinds = {kind: POSITIONS[kind] for kind in sorted(variant.setting.position.kinds)}
+    return {name: dict(kind.numbers) for name, kind in kinds.items() if kind.numbers}
 
 
 def _function_json(variant: Variant) -> dict[str, str]:
@@ -141,6 +150,7 @@ def read_config(path: Path) -> ModelConfig:
         raise ContentError(f"{path}: {error}") from error
     if found == PLAIN_FORMAT:
         return named
+    _check_numbers(path, values["position"].get("numbers"), variant)
     return replace(named, slopes=_slopes(path, values["position"].get("layers"), named))
 
 
@@ -149,11 +159,21 @@ def _rope_base(path: Path, position: object, kind: str) -> float:
     base = position.get("base") if isinstance(position, dict) else None
     if not isinstance(position, dict) or position.get("kind") != kind:
         raise ContentError(f"{path}: position is {position!r}; its kind must be {kind!r}")
-    known = ("kind", "base") if kind == "rope" else ("kind", "base", "layers")
+    known = ("kind", "base") if kind == "rope" else ("kind", "base", "layers", "numbers")
     _check_keys(path, "position.", position, known)
     if isinstance(base, bool) or not isinstance(base, int | float) or not 1 < base < 1e12:
         raise ContentError(f"{path}: the RoPE base is {base!r}; it must be above 1 and below 1e12")
     return float(base)
+
+
+def _check_numbers(path: Path, numbers: object, variant: Variant) -> None:
+    """Whether the positions are made as they are here."""
+    wanted = _numbers(variant) or None
+    if numbers != wanted:
+        raise ContentError(
+            f"{path}: position.numbers is {json.dumps(numbers)}; what is computed here has "
+            f"{json.dumps(wanted)}"
+        )
 
 
 def _slopes(path: Path, layers: object, named: ModelConfig) -> tuple[tuple[float, ...], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from freeatten_core.variants.variant import Variant
 from .codec import Codec
 from .config import LayerShape
 
-__all__ = ["EnoughError", "LanguageModel", "Observe", "Reading"]
+__all__ = ["EnoughError", "HeadLosses", "LanguageModel", "Observe", "Reading", "Undone"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,13 @@ class Reading:
     computed: Computed
     window: int | None = None
     """A row sees at most this many keys, its own included; None for all before it."""
+    softcap: float | None = None
+    """Bound of its scores."""
     terms: ScoreTerms = NO_TERMS
     """What else its scores are given, a row a head."""
+    stride: int = 1
+    """Of the keys in its window a row sees every so many-th, from its own on; by the terms the
+    others have a weight of 0."""
 
 
 Observe = Callable[[int, Tensor, Tensor, Reading], None]
@@ -37,6 +42,18 @@ them, and how it reads them. What it raises ends the pass."""
 
 class EnoughError(Exception):
     """Who observes a pass has seen what was wanted; the rest of the pass is not needed."""
+
+
+Undone = Literal["window", "rotation", "scale", "rotation+scale"]
+"""What can be undone of what is new to rows that see keys farther back than a model knows: those
+keys are hidden, turned as the farthest known, or the growth of scores with N is the other one."""
+
+
+class HeadLosses(Protocol):
+    """One text, with one head's far keys hidden at a time."""
+
+    def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
+        """Nats per target, float32 (1, L − start), for the targets from `start` on."""
 
 
 @runtime_checkable
@@ -62,6 +79,14 @@ class LanguageModel(Protocol):
     @property
     def declared_length(self) -> int | None:
         """Tokens that its configuration declares instead, if it does."""
+
+    @property
+    def known_length(self) -> int | None:
+        """Tokens back that it has met: what it was trained on, or else what it declares."""
+
+    @property
+    def restart_length(self) -> int:
+        """Tokens after which the model that it is compared with forgets, unless asked otherwise."""
 
     @property
     def codec(self) -> Codec:
@@ -95,12 +120,36 @@ class LanguageModel(Protocol):
     def on(self, device: torch.device) -> Self:
         """The model there: itself where it is, else a copy."""
 
-    def with_modifiers(self, variant: Variant, longest: int) -> Self:
-        """The same weights with a variant's modifiers, set for texts of `longest` tokens.
+    def with_modifiers(self, variant: Variant, longest: int, restart: int | None = None) -> Self:
+        """The same weights with a variant's modifiers.
+
+        Args:
+            variant: its own with modifiers.
+            longest: tokens of the longest text, which some are set for.
+            restart: keys that a row sees under `window`; None for its usual ones. What it was
+                trained on, where that is known.
 
         Raises:
             UsageError: it cannot have them.
         """
+
+    def undoing(self, what: Undone, variant: Variant, longest: int) -> Self:
+        """The same weights with a variant's modifiers and a thing undone in every head.
+
+        Args:
+            what: of what is new beyond the known length.
+            variant: its own, with scalings of its rotation as modifiers at most.
+            longest: tokens of the longest text.
+
+        Raises:
+            UsageError: that cannot be undone in it.
+        """
+
+    def single_heads(self, tokens: Tensor, window: int) -> HeadLosses:
+        """A text (1, L + 1) to be scored with one head windowed at a time."""
+
+    def head_share(self, layer: int) -> float:
+        """Of a pass, what is computed again with one head of a layer windowed."""
 
     def token_losses(self, tokens: Tensor, targets: Tensor, start: int = 0) -> Tensor:
         """Nats per target, float32 (B, L − start), for the targets from `start` on.

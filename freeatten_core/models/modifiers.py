@@ -46,7 +46,7 @@ QueryFactor = Callable[[int], Tensor]
 
 
 def scaled_rope(rope: Rope, variant: Variant, longest: int) -> Rope:
-    """The rotation under `pi`, `ntk`, `dynamic-ntk` or `yarn`, for texts up to `longest` tokens."""
+    """The rotation under a modifier that scales it, for texts up to `longest` tokens."""
     for scaling in get_args(Scaling):
         modifier = variant.modifier(scaling)
         if modifier is not None:

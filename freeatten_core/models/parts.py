@@ -68,5 +68,5 @@ class _InParts:
                 terms=terms.of_keys(0, stop),
                 **others,
             )
-            self.advance(seen_scores(heads, stop - start, stop, window))
+            self.advance(len(query) * seen_scores(heads, stop - start, stop, window))
         return output

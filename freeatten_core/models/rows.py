@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
-from freeatten_core.basics.lengths import default_restart
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
@@ -22,7 +21,7 @@ from freeatten_core.variants.variant import Modifier, Variant, nearest
 from .catalogue import locate, shipped, slug
 from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
-from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model, modified
+from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model
 
 __all__ = [
     "ROWS",
@@ -230,7 +229,7 @@ def load_scored_rows(
         restart: from the length that such a model declares to the one after which it restarts.
 
     Raises:
-        UsageError, ContentError: as `load_rows`, `load_causal_model` and `modified`.
+        UsageError, ContentError: as `load_rows`, `load_causal_model` and `with_modifiers`.
     """
     rows: list[Row | CausalRow] = [*load_rows(variants, [])]
     load = cache(load_causal_model)
@@ -240,7 +239,7 @@ def load_scored_rows(
             model = load(name)
             variant = own_function.allow_swap(Variant.parse(f"{model.variant}{modifiers}"))
             length = restart(model.declared_length)
-            modified(model, variant, length, length)  # refused before texts are drawn
+            model.with_modifiers(variant, length, length)  # refused before texts are drawn
             rows.append(CausalRow(model, length, variant.modifiers))
             continue
         own = [row for row in rows if isinstance(row, Row)]
@@ -292,12 +291,10 @@ def any_row(model: Checkpoint | CausalModel, modifiers: str, name: str) -> Row |
     """
     if isinstance(model, Checkpoint):
         return modified_row(model, modifiers)
-    if modifiers:
-        raise UsageError(
-            f"{name}{modifiers}: modifiers such as {modifiers} go with models of this project only"
-        )
-    restart = default_restart(model.declared_length, None)
-    return CausalRow(replace(model, name=name), restart)
+    variant = Variant.parse(f"{model.variant}{modifiers}")
+    model, restart = replace(model, name=name), model.restart_length
+    model.with_modifiers(variant, restart)  # refused before a text is read
+    return CausalRow(model, restart, variant.modifiers)
 
 
 def modified_row(checkpoint: Checkpoint, modifiers: str) -> Row:

@@ -27,6 +27,7 @@ __all__ = [
     "NO_TERMS",
     "SOFTPICK_EPS",
     "UNIFORM_TOLERANCE",
+    "VANISHING",
     "Attend",
     "Familiar",
     "Problem",
@@ -71,6 +72,13 @@ divides 0 by 0 there."""
 SOFTPICK_EPS = 1e-6
 """In the denominator of softpick, whose row is 0/0 where every score is 0 (its authors' code)."""
 
+VANISHING = 2.0**-100
+"""What a sum that nothing was shifted out of must reach to be divided by, below float64.
+
+`N/S` overflows soon below it, and times a weight that underflowed is no number: softplus of scores
+below −69, which gated rows come to. Such a row is 0, as one without a visible key.
+"""
+
 FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""
 
@@ -80,8 +88,8 @@ class ScoreTerms(NamedTuple):
 
     A score `s` at distance `d = i − j` becomes
     `head_scale · s − distance_slope · d + distance_bias[min(d, T − 1)]`; the `log N` that some
-    scores subtract is not scaled. With `c` the decay, the positivity is multiplied with
-    `exp(c_i − c_j)`, for `exp` in its exponent.
+    scores subtract is not scaled. A cap of scores bounds `head_scale · s` alone. With `c` the
+    decay, the positivity is multiplied with `exp(c_i − c_j)`, for `exp` in its exponent.
     """
 
     head_scale: Tensor | None = None
@@ -187,6 +195,8 @@ class Problem:
     dim: int
     is_causal: bool
     window: int | None = None
+    softcap: float | None = None
+    """Bound of what scores are made of queries and keys, before anything is added to them."""
 
     @property
     def groups(self) -> int:
@@ -293,6 +303,7 @@ def check(
     enable_gqa: bool,
     terms: ScoreTerms = NO_TERMS,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> Problem:
     """The call as a `Problem`, or an error that names the argument, its value and the limit."""
     stages = stages_of(what_computes(variant))
@@ -338,6 +349,7 @@ def check(
         dim=dim,
         is_causal=is_causal,
         window=None if window is None else min(_window(window, is_causal), key_length),
+        softcap=None if softcap is None else _softcap(softcap),
     )
 
 
@@ -351,6 +363,15 @@ def _window(window: int, is_causal: bool) -> int:
     if not is_causal or window < 1:
         raise ValueError(f"window is {window}; it must be at least 1, with is_causal=True")
     return window
+
+
+def _softcap(softcap: float) -> float:
+    legal = "it must be a number above 0"
+    if isinstance(softcap, bool) or not isinstance(softcap, int | float):
+        raise TypeError(f"softcap is {softcap!r}; {legal}")
+    if not 0 < softcap < math.inf:
+        raise ValueError(f"softcap is {softcap}; {legal}")
+    return float(softcap)
 
 
 def check_tensors(named: Mapping[str, Tensor]) -> None:

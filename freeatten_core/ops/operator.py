@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 from torch import Tensor
 
@@ -40,6 +41,7 @@ def attention(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
 
@@ -47,8 +49,7 @@ def attention(
     CUDA tensors without Triton, through panels.
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
-    by default, and causal masks are aligned bottom-right, so that a block of queries against a
-    longer key cache agrees with the full sequence: row `i` sees keys up to `Lk − Lq + i`.
+    by default, and causal masks are aligned bottom-right: row `i` sees keys up to `Lk − Lq + i`.
     A row that sees no key gives a zero output, an empty batch an empty one. Non-finite inputs are
     not checked. Under autocast query, key and value are cast to its type, float64 left as it is.
     Gradients are the same, bit for bit, every time. `torch.compile` sees one operator.
@@ -64,27 +65,28 @@ def attention(
         head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
         distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
-        decay: (B, H, Lk), `c`; of any floating-point type, float32 for what is summed over a text.
-            It never rises along the keys: a pair keeps `exp(c_i − c_j)`, at most 1, of its
-            positivity (`exp` has it in the exponent) before the row is divided by its sum. Needs
-            `is_causal` and a variant with `l1`.
+        decay: (B, H, Lk), `c`, which never rises along the keys; of any floating-point type. A pair
+            keeps `exp(c_i − c_j)` of its positivity (`exp` has it in the exponent) before the row
+            is divided by its sum. Needs `is_causal` and a variant with `l1`.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
+        softcap: a scaled score `s` becomes `softcap · tanh(s / softcap)` before anything is added
+            to it (Gemma 2, arXiv 2408.00118).
 
     Returns:
         (B, H, Lq, Dv), in the type of `value`.
 
     Raises:
-        TypeError: something that is not a floating-point tensor, or mixed types.
-        ValueError: an unknown variant, a rank, size, device or option out of range.
+        TypeError, ValueError: not a floating-point tensor, mixed types; an unknown variant, or a
+            rank, size, device or option out of range.
     """
     computed = what_computes(variant)
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     query, key, value = autocast_together(query, key, value)
     if isinstance(computed, OwnFunctionName):
-        _check_own(computed, [query, key, value], is_causal, terms, window)
+        _check_own(computed, [query, key, value], is_causal, terms, window, softcap)
         return own_function.attend(query, key, value, computed)
-    flags = {"is_causal": is_causal, "enable_gqa": enable_gqa}
-    problem = check(query, key, value, computed, **flags, terms=terms, window=window)
+    flags: dict[str, Any] = {"is_causal": is_causal, "enable_gqa": enable_gqa, "terms": terms}
+    problem = check(query, key, value, computed, **flags, window=window, softcap=softcap)
     return registered.attention(problem, query, key, value, terms)
 
 
@@ -101,6 +103,7 @@ def attention_weights(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
 ) -> Tensor:
@@ -108,7 +111,7 @@ def attention_weights(
 
     Args:
         query, key, variant, is_causal, enable_gqa, head_scale, distance_slope, distance_bias,
-            decay, window: as in `attention`; there is no gradient.
+            decay, window, softcap: as in `attention`; there is no gradient.
         rows: the queries wanted.
         cols: the keys wanted. Whole rows are computed, in panels, whatever the columns.
 
@@ -119,7 +122,7 @@ def attention_weights(
         As `attention`; ValueError also for a region that is empty, reversed or has a step.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
-    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window, softcap)
     problem = check(
         query,
         key,
@@ -129,6 +132,7 @@ def attention_weights(
         enable_gqa=enable_gqa,
         terms=terms,
         window=window,
+        softcap=softcap,
     )
     row_range = _span("rows", rows, problem.query_length)
     key_range = _span("cols", cols, problem.key_length)
@@ -148,6 +152,7 @@ def row_statistics(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> RowStatistics:
     """What every row's weights look like, without the weights: entropy, largest weight, …
 
@@ -157,7 +162,7 @@ def row_statistics(
         Tensors of shape (B, H, Lq); `RowStatistics` names them.
     """
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
-    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window)
+    query, key, weighed_by = _weighed(query, key, variant, is_causal, terms, window, softcap)
     problem = check(
         query,
         key,
@@ -167,6 +172,7 @@ def row_statistics(
         enable_gqa=enable_gqa,
         terms=terms,
         window=window,
+        softcap=softcap,
     )
     return choice.row_statistics(problem, query, key, terms)
 
@@ -217,12 +223,13 @@ def _weighed(
     is_causal: bool,
     terms: ScoreTerms,
     window: int | None,
+    softcap: float | None,
 ) -> tuple[Tensor, Tensor, Computed]:
     """A call whose weights the kernels compute: itself, or what stands for one's own function."""
     computed = what_computes(variant)
     if not isinstance(computed, OwnFunctionName):
         return query, key, computed
-    _check_own(computed, [query, key], is_causal, terms, window)
+    _check_own(computed, [query, key], is_causal, terms, window, softcap)
     return *own_function.as_scores(query, key, computed), own_function.WEIGHED
 
 
@@ -232,11 +239,12 @@ def _check_own(
     is_causal: bool,
     terms: ScoreTerms,
     window: int | None,
+    softcap: float | None,
 ) -> None:
     """Refuse what are no tensors (query, key and perhaps value), and what the function ignores."""
     check_flag("is_causal", is_causal)
     check_tensors(dict(zip(("query", "key", "value"), tensors, strict=False)))
-    if not is_causal or window is not None or not terms.is_empty:
+    if not is_causal or window is not None or softcap is not None or not terms.is_empty:
         raise UsageError(
             f"{function} is one's own function, which is causal and takes query, key and value "
             "alone"

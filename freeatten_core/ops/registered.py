@@ -38,6 +38,7 @@ def attention(
         stages.scale,
         problem.is_causal,
         problem.window,
+        problem.softcap,
         choice.chosen("attention", problem, query, value.shape[-1], terms).name,
     )
     transformed = not torch.compiler.is_compiling() and _in_transform()
@@ -60,6 +61,7 @@ def _attention(
     scale: float | None,
     is_causal: bool,
     window: int | None,
+    softcap: float | None,
     back_end: str,
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, Lq, Dv), contiguous, and the rows' scalars (5, B, H, Lq) for the backward.
@@ -67,7 +69,7 @@ def _attention(
     Arguments as checked by `freeatten_core.attention`; the gradient is by the same back-end.
     """
     problem = _problem(
-        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window
+        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window, softcap
     )
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     kernels = choice.named(back_end).load()
@@ -99,6 +101,7 @@ def _attention_backward(
     scale: float | None,
     is_causal: bool,
     window: int | None,
+    softcap: float | None,
     back_end: str,
     by_distance: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -107,7 +110,7 @@ def _attention_backward(
     Those of what is None are empty, and so are slope's and bias' unless `by_distance`.
     """
     problem = _problem(
-        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window
+        query, key, (score, positivity, normalise, sharpen, scale), is_causal, window, softcap
     )
     terms = ScoreTerms(head_scale, distance_slope, distance_bias, decay)
     inputs = (query, key, value, *terms)
@@ -253,7 +256,12 @@ def _parted(size: int, head: int, tensor: Tensor) -> Tensor:
 
 
 def _problem(
-    query: Tensor, key: Tensor, stages: tuple[Any, ...], is_causal: bool, window: int | None
+    query: Tensor,
+    key: Tensor,
+    stages: tuple[Any, ...],
+    is_causal: bool,
+    window: int | None,
+    softcap: float | None,
 ) -> Problem:
     batch, heads, query_length, dim = query.shape
     return Problem(
@@ -266,4 +274,5 @@ def _problem(
         dim=dim,
         is_causal=is_causal,
         window=window,
+        softcap=softcap,
     )

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.suggestions import closest
@@ -36,9 +36,20 @@ class LayerPosition:
     """How many keys a row sees at most, its own included; None for all."""
 
     @property
-    def turns(self) -> tuple[bool, ...]:
-        """Which heads are rotated."""
-        return tuple(POSITIONS[kind].rotates for kind in self.kinds)
+    def rotations(self) -> tuple[str | None, ...]:
+        """Of every head the kind that turns it; None for heads that nothing turns."""
+        return tuple(kind if POSITIONS[kind].rotates else None for kind in self.kinds)
+
+    @property
+    def doubles(self) -> bool:
+        """Whether queries and keys have twice the size of the values."""
+        return POSITIONS[self.kinds[0]].doubles
+
+    def repeated(self, times: int) -> LayerPosition:
+        """The layer whose heads are so many each, next to each other."""
+        kinds = tuple(kind for kind in self.kinds for _ in range(times))
+        slopes = tuple(slope for slope in self.slopes for _ in range(times))
+        return replace(self, kinds=kinds, slopes=slopes)
 
 
 @dataclass(frozen=True)
@@ -105,10 +116,15 @@ class Layout:
         return self == ROTARY
 
     @property
-    def turns_far_keys(self) -> bool:
-        """Whether a layer that sees all keys rotates a head."""
+    def kinds(self) -> frozenset[str]:
+        """Those of all layers and heads."""
+        return frozenset(kind for each in self.layers for kind in each.kinds)
+
+    @property
+    def scales_far_keys(self) -> bool:
+        """Whether a layer that sees all keys has a head whose rotation can be scaled."""
         return any(
-            each.window is None and any(POSITIONS[kind].rotates for kind in each.kinds)
+            each.window is None and any(POSITIONS[kind].scalable for kind in each.kinds)
             for each in self.layers
         )
 
@@ -129,6 +145,12 @@ def _layer(text: str, whole: str) -> LayerLayout:
             meant = f"; did you mean {close!r}?" if close else f"; known: {', '.join(POSITIONS)}"
             raise UsageError(f"position {whole!r}: unknown position {kind!r}{meant}")
     kinds = kinds[:1] if len(set(kinds)) == 1 else kinds
+    for kind in kinds:
+        if POSITIONS[kind].doubles and len(kinds) > 1:
+            raise UsageError(
+                f"position {whole!r}: {kind} doubles the size of queries and keys, so it must be "
+                f"that of all heads of a layer; layers may differ, as in {kind}-none"
+            )
     if not at:
         return LayerLayout(kinds)
     if not re.fullmatch(r"[0-9]{1,7}", keys) or not 1 <= int(keys) <= MOST_KEYS:

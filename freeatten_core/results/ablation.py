@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from freeatten_core.variants.stages import Computed, Stages
 from freeatten_core.variants.variant import Variant
 
-from .format import Entry, Result, count, plural, row_names, signed, source_name, with_half_width
+from .format import (
+    Entry,
+    Result,
+    count,
+    marked_length,
+    plural,
+    row_names,
+    signed,
+    source_name,
+    with_half_width,
+)
 from .heads import HEADS_SHOWN, head_name
 from .markdown import machine, table
 
@@ -73,19 +83,22 @@ def _is_biased(computed: Computed) -> bool:
 
 def ablation_reading(result: Result) -> str:
     """What the numbers of `freeatten ablate` say."""
-    trained = count(result["train_length"])
+    known = count(marked_length(result) or 0)
     biased = [
         row["variant"]
         for row in result["variants"]
-        if _is_biased(Variant.parse(row["variant"]).computes)
+        if "declared_length" not in row and _is_biased(Variant.parse(row["variant"]).computes)
     ]
+    farthest = (
+        f"of {known} declared tokens are" if "declared_length" in result else "in training were"
+    )
     grows = f"; −log N in the score of {' and '.join(biased)} goes on falling" if biased else ""
     return (
         "Δ: loss of the last half minus that of the same tokens by the model that forgets what "
-        f"is older than {trained} tokens. Far keys hidden: every head sees its last {trained} "
-        "tokens. Known rotation: what is farther away is turned as the farthest keys in training "
-        f"were. Other scale: the factor log N stops growing at {trained} keys; scores without it "
-        f"get it there{grows}"
+        f"is older than {known} tokens. Far keys hidden: every head sees its last {known} "
+        "tokens. Known rotation: what is farther away is turned as the farthest keys "
+        f"{farthest}. Other scale: the factor log N stops growing at {known} keys; scores without "
+        f"it get it there{grows}"
     )
 
 

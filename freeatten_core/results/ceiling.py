@@ -1,9 +1,10 @@
-"""How much of what a longer training gains from more context a row gains without it.
+"""How much of what a longer training would gain from more context a row gains without it.
 
-The ceiling is a model that was trained at a longer length, best the row's own. A gain is the loss
-at 1× (the row's training length) minus that at a longer length, on the same tokens; the share is
-the row's gain by the ceiling's, 1 where the row gains as much as if it had been trained there. It
-stands beside S and W and does not replace them: a window, too, gains from fewer beginnings.
+The ceiling is a model that was trained at a longer length, best the row's own variant. Both gains
+start from the row's loss at 1×, its training length: the row's ends at its own loss at a longer
+length, the ceiling's at what the ceiling has there, on the same tokens. A share of 1 is as low a
+loss as if the row had been trained there, 0 is none of it. It stands beside S and W and does not
+replace them: a window, too, gains from fewer beginnings.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ __all__ = [
     "CEILING_RULE",
     "ceiling_entry",
     "share_lengths",
+    "share_of",
     "share_table",
     "share_text",
     "with_shares",
 ]
 
 CEILING_RULE = (
-    "share of the ceiling: the row's gain from more context (its loss at 1× minus that here) by "
-    "the gain of a model that was trained at a longer length, on the same tokens; none beyond that "
-    "length, and where that model gains nothing"
+    "share of the ceiling: how far the row's loss comes down from that at 1×, by how far it would "
+    "if it ended at the loss of the ceiling, a model that was trained at a longer length; none "
+    "beyond that length, and where the ceiling is no lower than the row at 1×"
 )
 
 Values = NDArray[np.float64]
@@ -61,9 +63,9 @@ def ceiling_entry(row: Entry, ceiling: Entry, lengths: Sequence[int]) -> dict[st
         lengths: tokens, rising; the row's training length among them.
 
     Returns:
-        `ceiling_share`, None up to 1×, beyond the ceiling's training length, where it gains
-        nothing, and where a loss is missing; `ceiling_share_ci95`, the 2.5 and 97.5 percentiles
-        of 1,000 draws of the texts, [None, None] where there is none.
+        `ceiling_share`, None up to 1×, beyond the ceiling's training length, where its loss is
+        no lower than the row's at 1×, and where a loss is missing; `ceiling_share_ci95`, the 2.5
+        and 97.5 percentiles of 1,000 draws of the texts, [None, None] where there is none.
     """
     start, nothing = lengths.index(row["train_length"]), [None, None]
     shares: list[float | None] = [None] * len(lengths)
@@ -71,28 +73,24 @@ def ceiling_entry(row: Entry, ceiling: Entry, lengths: Sequence[int]) -> dict[st
     for index, length in enumerate(lengths):
         if not row["train_length"] < length <= ceiling["train_length"]:
             continue
-        shares[index] = _share(row["loss"], ceiling["loss"], start, index)
+        shares[index] = share_of(row["loss"][start], row["loss"][index], ceiling["loss"][index])
         texts = [each.get("loss_by_text") or [] for each in (row, ceiling)]
         if shares[index] is not None and len(texts[0]) == len(texts[1]) > 1:
-            gains = [np.array(each, float) for each in texts]
-            bounds[index] = _bounds(*(each[:, start] - each[:, index] for each in gains))
+            own, its = (np.array(each, float) for each in texts)
+            bounds[index] = _bounds(own[:, start] - own[:, index], own[:, start] - its[:, index])
     return {"ceiling_share": shares, "ceiling_share_ci95": bounds}
 
 
-def _share(
-    losses: Sequence[float | None], ceiling: Sequence[float | None], start: int, index: int
-) -> float | None:
-    needed = [each for row in (losses, ceiling) for each in (row[start], row[index])]
-    known = [value for value in needed if value is not None]
-    if len(known) < len(needed):
+def share_of(first: float | None, last: float | None, ceiling: float | None) -> float | None:
+    """Of losses: the row's at 1× and at a length, the ceiling's there."""
+    if first is None or last is None or ceiling is None or not first > ceiling:
         return None
-    first, last, ceiling_first, ceiling_last = known
-    gain = ceiling_first - ceiling_last
-    return (first - last) / gain if gain > 0 else None
+    return (first - last) / (first - ceiling)
 
 
 def _bounds(gain: Values, ceiling: Values) -> list[float | None]:
-    """Of a ratio of means over texts; none where the ceiling gains nothing in a draw."""
+    """Of the gains of texts, the row's by the ceiling's; none where that is not above 0 in every
+    draw."""
     draws = resampled(len(gain))
     below = ceiling[draws].mean(axis=1)
     if not np.isfinite(gain).all() or not (below > 0).all():

@@ -24,6 +24,7 @@ from .markdown import headings, machine, table, with_intervals
 from .verdicts import HARMLESS
 
 __all__ = [
+    "bits_table",
     "delta_table",
     "has_interval",
     "loss_table",
@@ -50,6 +51,15 @@ def loss_table(result: Result) -> str:
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table(["loss", *headings(result), "bits per byte"], rows)
+
+
+def bits_table(result: Result) -> str:
+    """Bits per byte, which compare between rows with different tokenizers, variant × length."""
+    rows = [
+        [f"`{name}`", *map(number, row["bits_per_byte"])]
+        for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
+    ]
+    return table(["bits per byte", *headings(result)], rows)
 
 
 def delta_table(result: Result) -> str:

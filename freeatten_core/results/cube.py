@@ -80,14 +80,14 @@ def joined(runs: Sequence[Mapping[str, Any]], parts: Sequence[str] = PARTS) -> R
 
     Args:
         runs: each with `cell` (its name), `seed`, `curve` (the checkpoint's `curve.json`), and
-            a result for each of the parts.
+            a result for each of the parts; others than the first may lack some.
 
     Raises:
         ContentError: runs were scored on different texts, or at another precision.
     """
     header = runs[0]["code"]
     for run in runs:
-        for part in parts:
+        for part in (part for part in parts if part in run):
             if _scored_on(run[part]) != _scored_on(runs[0][part]):
                 raise ContentError(f"{run['cell']} was scored on another {part} text; score again")
     return {
@@ -122,7 +122,7 @@ def _run(run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
         "train_command": curve["command"],
         "commit": run["code"]["commit"],
     }
-    for part in parts:
+    for part in (part for part in parts if part in run):
         row = {key: value for key, value in run[part]["variants"][0].items() if key not in BY_TEXT}
         found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
     return found

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .format import Entry, Result, count, number, plural, row_names, source_name
+from .format import (
+    Entry,
+    Result,
+    count,
+    forms_text,
+    number,
+    plural,
+    restart_length,
+    row_names,
+    source_name,
+)
 from .markdown import heading, headings, machine, pairs, table
 
 __all__ = [
@@ -77,7 +87,7 @@ def sink_table(result: Result) -> str:
 
 def far_table(result: Result) -> str:
     """Which heads read far tokens at the longest length, and what local heads do there."""
-    near, last = result["train_length"] // LOCAL_PARTS, result["lengths"][-1]
+    near, last = restart_length(result) // LOCAL_PARTS, result["lengths"][-1]
     rows = []
     for row, label in zip(result["variants"], row_names(result["variants"]), strict=True):
         heads = row["heads"]
@@ -103,10 +113,11 @@ def _at(head: Entry, name: str, end: int) -> float:
 
 def survey_provenance(result: Result) -> str:
     """One line: texts, machine, versions, command."""
-    text = result["text"]
+    text, forms = result["text"], forms_text(result)
+    weights = f"weights of {forms}; " if forms else ""
     return (
         f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
-        f"({', '.join(text['names'])}); {machine(result)}"
+        f"({', '.join(text['names'])}); {weights}{machine(result)}"
     )
 
 

@@ -49,8 +49,11 @@ def headings(result: Result) -> list[str]:
 
 
 def heading(result: Result, length: int) -> str:
-    trained = result["train_length"]
-    return count(length) if length % trained else f"{length // trained}× ({count(length)})"
+    """`2× (1,024)`; of models of others, whose training length nobody knows, `1,024`."""
+    trained = result.get("train_length")
+    if trained is None or length % trained:
+        return count(length)
+    return f"{length // trained}× ({count(length)})"
 
 
 def with_intervals(row: Entry, key: str, form: Any) -> list[str]:

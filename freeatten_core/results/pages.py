@@ -13,6 +13,7 @@ __all__ = [
     "comparison_blocks",
     "fill_blocks",
     "inside_blocks",
+    "model_blocks",
     "modifier_blocks",
     "of_folder",
     "retrieval_blocks",
@@ -54,6 +55,25 @@ def modifier_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     compared = {name: result for name, result in results.items() if "task" not in result}
     copied = {name: result for name, result in results.items() if "task" in result}
     return comparison_blocks(compared) | retrieval_blocks(copied)
+
+
+def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of models of others, by name; each says the form of their
+    weights."""
+    from .comparison import bits_table
+    from .format import forms_text
+
+    compared = {name: result for name, result in results.items() if "control" in result}
+    seen = {name: result for name, result in results.items() if "statistic" in result}
+    copied = {name: result for name, result in results.items() if "task" in result}
+    filled = {f"{name} bits": bits_table(result) for name, result in compared.items()}
+    filled |= comparison_blocks(compared) | inside_blocks(seen) | retrieval_blocks(copied)
+    forms = {name: forms_text(result) for name, result in results.items()}
+    return {
+        block: text if block.endswith("provenance") else f"{text}\n\nWeights of {forms[name]}."
+        for block, text in filled.items()
+        if (name := block.split()[0])
+    }
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from .effective import EFFECTIVE_RULE, effective_text
 from .format import (
     Result,
     count,
+    forms_text,
     number,
     percent,
     percent_range,
@@ -23,6 +24,7 @@ __all__ = [
     "control_table",
     "distance_table",
     "gain_table",
+    "longest_at",
     "retrieval_provenance",
     "retrieval_reading",
     "retrieval_samples",
@@ -66,16 +68,25 @@ def accuracy_table(result: Result) -> str:
 def distance_table(result: Result) -> str:
     """The same at the longest length, by how far back the pair is."""
     edges = [f"≤ {count(edge)}" for edge in result["distances"]]
+    at = longest_at(result)
     rows = [
-        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"])]
+        [f"`{name}`", *(percent_range(p["accuracy"], p["ci95"]) for p in row["by_distance"][at])]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     return table([f"% right at {count(max(result['lengths']))}, distance", *edges], rows)
 
 
+def longest_at(result: Result) -> int:
+    """Which of the lengths is the longest."""
+    return max(range(len(result["lengths"])), key=result["lengths"].__getitem__)
+
+
 def retrieval_provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
-    return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {machine(result)}"
+    forms = forms_text(result)
+    weights = f"Weights of {forms}; " if forms else ""
+    reading = f"{retrieval_samples(result)}; {retrieval_reading(result)}"
+    return f"{reading}. {weights}{machine(result)}"
 
 
 def retrieval_reading(result: Result) -> str:

@@ -1,51 +1,223 @@
-"""Rows that one short recipe trained (`tests/measure/rows.py`): who uses 16 times its length."""
+"""Rows that one recipe trained (`tests/measure/rows.py`): who uses many times its length."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from .ceiling import share_of
 from .cube import provenance
-from .format import Result, number, signed
-from .markdown import table
+from .format import MISSING, Entry, Result, count, number, signed
+from .markdown import heading, table
 
-__all__ = ["row_blocks", "row_table"]
+__all__ = [
+    "Placed",
+    "all_rows_blocks",
+    "ceiling_table",
+    "copy_table",
+    "placed",
+    "row_blocks",
+    "row_table",
+]
+
+SHOWN = (1, 16, 64)
+"""Times the training length that a table gives losses at, as far as they were measured."""
+CEILING_PARTS = ("code", "books")
+PAGES = {"cube": "[the cube](softplus.md#the-cube)", "rows": "[rows](rows.md)"}
+"""Where a folder's results are told of."""
 
 
 def row_blocks(name: str, result: Result) -> dict[str, str]:
     """The generated blocks of a joined result, by their names in the pages."""
-    tables = {f"{name} {part}": row_table(result, part) for part in result["text"]}
+    texts = [part for part in result["text"] if part != "copy"]
+    tables = {f"{name} {part}": row_table(result, part) for part in texts}
+    if "copy" in result["text"]:
+        tables[f"{name} copy"] = copy_table(result)
+    if any(_is_ceiling(run, result) for run in result["runs"]):
+        tables[f"{name} ceiling"] = ceiling_table(result)
     return tables | {f"{name} provenance": provenance(result)}
 
 
 def row_table(result: Result, part: str) -> str:
-    """A line a variant, the least loss at 16× first: means over its runs, of Δ, S and W the least
-    and the largest; a line for each that failed.
+    """A line a variant, the least loss at the longest length first: means over its runs, of Δ, S
+    and W, those two at the longest length, the least and the largest; a line for each that failed.
 
     Args:
-        part: the text, `code` or `books`.
+        part: the text, such as `code` or `books`.
     """
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for run in result["runs"]:
-        found.setdefault(run["variant"], []).append(run[part])
-    header = ["", "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
+    trained = result["train_length"]
+    found = _by_variant(
+        [run for run in result["runs"] if part in run and not _is_ceiling(run, result)], part
+    )
+    lengths = next(iter(found.values()))[0]["lengths"]
+    times = [scale for scale in SHOWN if scale * trained in lengths]
+    header = ["", "runs", *(f"{'loss ' if scale == 1 else ''}{scale}×" for scale in times)]
+    header += [*(f"Δ {scale}×" for scale in times[1:]), "S", "W"]
     ranked = sorted(found.items(), key=lambda each: _mean([row["loss"][-1] for row in each[1]]))
+    lines = []
+    for variant, rows in ranked:
+        at = [lengths.index(scale * trained) for scale in times]
+        lines.append(
+            [
+                f"`{variant}`",
+                str(len(rows)),
+                *(number(_mean([row["loss"][index] for row in rows])) for index in at),
+                *(_spread([row["delta"][index] for row in rows]) for index in at[1:]),
+                _spread([row["sliding_delta"] for row in rows]),
+                _spread([row["window_delta"] for row in rows]),
+            ]
+        )
+    failed = [
+        [f"`{each['variant']}`", each["reason"], *["–"] * (len(header) - 2)]
+        for each in result.get("failed", [])
+    ]
+    return table(header, [*lines, *failed])
+
+
+# Every row of a recipe, wherever it is stored
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A row by its loss at 1× and what it gains or loses at 16×, over all its runs."""
+
+    variant: str
+    folders: tuple[str, ...]
+    """Of the results that hold its runs."""
+    runs: Sequence[Mapping[str, Entry]]
+    """What was measured of each run, by the text."""
+    train_length: int
+
+    def loss(self, part: str, scale: int = 1) -> float:
+        """The mean over runs at so many times the training length."""
+        return _mean([run[part]["loss"][self._at(run[part], scale)] for run in self.runs])
+
+    def deltas(self, part: str) -> list[float]:
+        """Δ at 16× of every run."""
+        return [run[part]["delta"][self._at(run[part], 16)] for run in self.runs]
+
+    def controls(self, part: str, name: str) -> list[float | None]:
+        """S (`sliding`) or W (`window`) of every run, None where it was not measured."""
+        return [run[part].get(f"{name}_delta") for run in self.runs]
+
+    def uses(self, part: str) -> bool:
+        """Whether every run has the verdict `uses`."""
+        return all(run[part]["verdict"] == "uses" for run in self.runs)
+
+    def _at(self, row: Entry, scale: int) -> int:
+        return int(row["lengths"].index(scale * self.train_length))
+
+
+def placed(results: Mapping[str, Result], steps: int) -> list[Placed]:
+    """Every variant that was trained with so many steps, the least loss on code at 16× first.
+
+    Args:
+        results: joined results by name, such as `cube/runs`; all of one training length.
+    """
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for name, result in results.items():
+        for run in result["runs"]:
+            recipe = run["recipe"]
+            if recipe["steps"] == steps and recipe["train_length"] == result["train_length"]:
+                found.setdefault(run["variant"], []).append((name.split("/")[0], run))
+    rows = [
+        Placed(
+            variant,
+            tuple(dict.fromkeys(folder for folder, _ in runs)),
+            [run for _, run in runs],
+            runs[0][1]["recipe"]["train_length"],
+        )
+        for variant, runs in found.items()
+    ]
+    return sorted(rows, key=lambda row: row.loss("code", 16))
+
+
+def all_rows_blocks(rows: Sequence[Placed]) -> dict[str, str]:
+    """The generated block of every row, for docs/softplus.md."""
+    header = ["", "told of in", "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
+    header += ["Δ 16×, books", "S", "W"]
+    lines = [
+        [
+            f"`{row.variant}`",
+            ", ".join(PAGES[folder] for folder in row.folders),
+            str(len(row.runs)),
+            number(row.loss("code")),
+            number(row.loss("code", 16)),
+            *(text for part in ("code", "books") for text in _verdict_cells(row, part)),
+        ]
+        for row in rows
+    ]
+    return {"rows/all table": table(header, lines)}
+
+
+def _verdict_cells(row: Placed, part: str) -> list[str]:
+    controls = (_spread(row.controls(part, name)) for name in ("sliding", "window"))
+    return [_spread(row.deltas(part)), *controls]
+
+
+def copy_table(result: Result) -> str:
+    """What a first copy of a block is worth by the length of the sequence, a line a variant: means
+    over its runs, nats per token."""
+    found = _by_variant(
+        [run for run in result["runs"] if "copy" in run and not _is_ceiling(run, result)], "copy"
+    )
+    lengths = next(iter(found.values()))[0]["lengths"]
     lines = [
         [
             f"`{variant}`",
             str(len(rows)),
-            number(_mean([row["loss"][0] for row in rows])),
-            number(_mean([row["loss"][-1] for row in rows])),
-            _spread([row["delta"][-1] for row in rows]),
-            _spread([row["sliding_delta"] for row in rows]),
-            _spread([row["window_delta"] for row in rows]),
+            *(signed(_mean([row["gain"][at] for row in rows])) for at in range(len(lengths))),
         ]
-        for variant, rows in ranked
+        for variant, rows in sorted(
+            found.items(), key=lambda each: -_mean([row["gain"][-1] for row in each[1]])
+        )
     ]
-    failed = [
-        [f"`{each['variant']}`", each["reason"], *["–"] * 5] for each in result.get("failed", [])
-    ]
-    return table(header, [*lines, *failed])
+    return table(["", "runs", *(heading(result, length) for length in lengths)], lines)
+
+
+def ceiling_table(result: Result) -> str:
+    """A line a variant that was trained at a longer length too: its losses, and the share of the
+    ceiling that each run reaches at that length."""
+    header = ["", "trained at", "runs"]
+    for part in CEILING_PARTS:
+        header += [f"{part}: loss 1×", "there", "of the ceiling", "share, %"]
+    lines = []
+    for above in (run for run in result["runs"] if _is_ceiling(run, result)):
+        rows = [
+            run
+            for run in result["runs"]
+            if run["variant"] == above["variant"] and not _is_ceiling(run, result)
+        ]
+        length = above["recipe"]["train_length"]
+        cells = (cell for part in CEILING_PARTS for cell in _ceiling_cells(rows, above, part))
+        lines.append([f"`{above['variant']}`", count(length), str(len(rows)), *cells])
+    return table(header, lines)
+
+
+def _ceiling_cells(rows: Sequence[Any], above: Mapping[str, Any], part: str) -> list[str]:
+    length = above["recipe"]["train_length"]
+    found = [run[part] for run in rows if part in run]
+    first = [row["loss"][0] for row in found]
+    there = [row["loss"][row["lengths"].index(length)] for row in found]
+    its = above[part]["loss"][above[part]["lengths"].index(length)]
+    shares = [share_of(*pair, its) for pair in zip(first, there, strict=True)]
+    known = [round(100 * share) for share in shares if share is not None]
+    ends = dict.fromkeys([min(known), max(known)]) if known else {}
+    text = " to ".join(str(end).replace("-", "−") for end in ends) or MISSING
+    return [number(_mean(first)), number(_mean(there)), number(its), text]
+
+
+def _is_ceiling(run: Mapping[str, Any], result: Result) -> bool:
+    """Whether a run was trained at a longer length than the others."""
+    return bool(run["recipe"]["train_length"] != result["train_length"])
+
+
+def _by_variant(runs: Sequence[Any], part: str) -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for run in runs:
+        found.setdefault(run["variant"], []).append(run[part])
+    return found
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-__all__ = ["wilson", "with_wilson"]
+__all__ = ["wilson"]
 
 Z = 1.959963984540054
 """The normal distribution's 97.5 % quantile."""
-BY_SEQUENCE = 1
-"""Schema of recall results whose intervals were Student's over sequences: some reach above 1, and
-nothing but right answers had one of no width."""
 
 
 def wilson(right: int, asked: int) -> tuple[float, float]:
@@ -32,23 +27,3 @@ def wilson(right: int, asked: int) -> tuple[float, float]:
     low = 0.0 if right == 0 else centre - half
     high = 1.0 if right == asked else centre + half
     return low, high
-
-
-def with_wilson(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of `freeatten retrieve --task recall` with Wilson intervals, whenever it was stored.
-
-    The number of right answers follows from the share and the questions asked: `pairs` in each of
-    `samples` sequences at every length. Other results, and newer ones, are as they were.
-    """
-    if result.get("task") != "recall" or result["schema"] > BY_SEQUENCE:
-        return dict(result)
-    asked = result["samples"] * result["recall"]["pairs"]
-    rows = [
-        row | {"accuracy_ci95": [_interval(share, asked) for share in row["accuracy"]]}
-        for row in result["variants"]
-    ]
-    return {**result, "variants": rows}
-
-
-def _interval(share: float | None, asked: int) -> list[float | None]:
-    return [None, None] if share is None else [*wilson(round(share * asked), asked)]

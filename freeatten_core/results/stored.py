@@ -10,17 +10,19 @@ from freeatten_core.basics.assets import assets
 
 from .cube import comparison
 from .format import Result
-from .shares import with_wilson
 from .verdicts import upgraded
 
-__all__ = ["stored_comparisons", "stored_results"]
+__all__ = ["stored_comparisons", "stored_model_comparisons", "stored_results"]
 
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
 """Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
 
+MODELS = "models"
+"""The folder of models of others."""
+
 
 def stored_comparisons() -> dict[str, Result]:
-    """Every one, by names such as `stdlib-16x`, `systems/code` and `cube/books`."""
+    """Those of this project's models, by names such as `stdlib-16x` and `systems/code`."""
     folder = assets() / "results"
     found: dict[str, Result] = dict(stored_results(folder))
     for part in WITHOUT_TRAINING:
@@ -30,10 +32,16 @@ def stored_comparisons() -> dict[str, Result]:
     return {name: result for name, result in found.items() if "control" in result}
 
 
+def stored_model_comparisons() -> dict[str, Result]:
+    """Those of models of others, by names such as `models/code`."""
+    found = stored_results(assets() / "results" / MODELS)
+    return {f"{MODELS}/{name}": each for name, each in found.items() if "control" in each}
+
+
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`, in today's schemas."""
     found = {
-        path.stem: with_wilson(json.loads(path.read_text(encoding="utf-8")))
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
     }
     return {

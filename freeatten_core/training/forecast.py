@@ -21,6 +21,7 @@ from freeatten_core.variants.variant import Variant
 
 from .gradients import FreshGradients
 from .recipe import Recipe
+from .sharding import check_sharded, gathered_bytes
 
 __all__ = ["check_fits", "forecast"]
 
@@ -29,52 +30,87 @@ FORWARD_SHARE = 1 / 3
 
 
 def forecast(
-    recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks = ALONE
+    recipe: Recipe,
+    variant: Variant,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    *,
+    shard: bool = False,
 ) -> Forecast:
     """Memory of a rank and time of a training; on a CPU takes the time of four windows itself.
 
     The time is rough: a batch is taken for so many times one window, and every rank for as fast
     as this one is now. On a GPU, where a step is compiled first, there is no probe.
     """
-    kept, peak = _bytes(recipe, variant, device, ranks)
+    kept, peak = _bytes(recipe, variant, device, ranks, shard=shard)
     seconds = None if device.type == "cuda" else _seconds(recipe, variant, device) / ranks.count
     return Forecast(peak, kept, seconds, available_bytes(device))
 
 
 def check_fits(
-    recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks = ALONE
+    recipe: Recipe,
+    variant: Variant,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+    *,
+    shard: bool = False,
 ) -> None:
     """Whether a training fits in memory.
 
+    Args:
+        shard: whether every rank holds a part of the model.
+
     Raises:
-        UsageError: it does not; with the numbers, and in how many parts it does if there is such.
+        UsageError: it does not; with the numbers, and in how many parts or spread over the ranks it
+            does if there is such. Or there is one process to spread it over.
     """
+    if shard:
+        check_sharded(ranks)
 
     def remedy(available: int) -> str:
-        parts = 2 * recipe.parts
-        while recipe.batch % (ranks.count * parts) == 0:
-            needed = _bytes(replace(recipe, parts=parts), variant, device, ranks)[1]
-            if needed <= available:
-                return f"in {parts} parts (--parts {parts}) it is {needed / 1e9:.1f} GB"
-            parts *= 2
+        for spread in (shard, True) if ranks.count > 1 else (shard,):
+            parts = recipe.parts
+            while recipe.batch % (ranks.count * parts) == 0:
+                smaller = replace(recipe, parts=parts)
+                needed = _bytes(smaller, variant, device, ranks, shard=spread)[1]
+                if needed <= available:
+                    return f"{_changes(parts, recipe, spread, shard)} it is {needed / 1e9:.1f} GB"
+                parts *= 2
         return "train a smaller model, at a shorter length, or with a smaller vocabulary"
 
     windows = _windows_at_once(recipe, ranks)
     work = f"training with {windows} windows of {recipe.train_length:,} tokens at once"
-    check_memory(work, _bytes(recipe, variant, device, ranks)[1], device, remedy)
+    check_memory(work, _bytes(recipe, variant, device, ranks, shard=shard)[1], device, remedy)
+
+
+def _changes(parts: int, recipe: Recipe, spread: bool, shard: bool) -> str:
+    """What makes it fit."""
+    changes = []
+    if parts != recipe.parts:
+        changes.append(f"in {parts} parts (--parts {parts})")
+    if spread != shard:
+        changes.append("spread over the ranks (--shard)")
+    return " and ".join(changes)
 
 
 def _windows_at_once(recipe: Recipe, ranks: Ranks) -> int:
     return max(1, recipe.batch // (ranks.count * recipe.parts))
 
 
-def _bytes(recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks) -> tuple[int, int]:
+def _bytes(
+    recipe: Recipe, variant: Variant, device: torch.device, ranks: Ranks, *, shard: bool
+) -> tuple[int, int]:
+    """What stays on a rank, and its peak."""
     own = isinstance(variant.computes, OwnFunctionName)
-    compiled = device.type == "cuda" and not own
+    compiled = device.type == "cuda" and not own and not shard
     config = recipe.config(variant)
     kept, peak = training_bytes(config, _windows_at_once(recipe, ranks), compiled=compiled)
+    numbers = parameter_count(config)
+    if shard:
+        gathered = gathered_bytes(numbers, config.layers, config.vocab_size * config.width)
+        return kept // ranks.count, peak - kept + kept // ranks.count + gathered
     # several ranks add their gradients in buffers that hold them all
-    buckets = 4 * parameter_count(config) if ranks.count > 1 else 0
+    buckets = 4 * numbers if ranks.count > 1 else 0
     return kept + buckets, peak + buckets
 
 

@@ -14,7 +14,14 @@ from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.ops.definitions import staged
 from freeatten_core.variants.stages import Computed, Stages
 
-__all__ = ["FreshGradients", "RankGradients", "ReplayedGradients", "compiled_attention"]
+__all__ = [
+    "FreshGradients",
+    "Loss",
+    "LossOf",
+    "RankGradients",
+    "ReplayedGradients",
+    "compiled_attention",
+]
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -37,6 +44,11 @@ class FreshGradients:
         ]
         return torch.stack(values).sum()
 
+    def value(self, batch: Tensor) -> Tensor:
+        """The loss alone."""
+        # under grad mode, so that a compiled loss is not compiled a second time
+        return self._loss(batch).detach()
+
     def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
         """Add the gradients of a part's share of the loss, and return that share."""
         del is_last
@@ -53,16 +65,20 @@ class RankGradients(FreshGradients):
 
     def __init__(self, loss: Loss, model: nn.Module, ranks: Ranks, parts: int = 1) -> None:
         place = [ranks.local] if next(model.parameters()).is_cuda else None
-        self._joined = DistributedDataParallel(_LossOf(model, loss), device_ids=place)
+        self._joined = DistributedDataParallel(LossOf(model, loss), device_ids=place)
+        self._alone = loss
         super().__init__(self._joined, list(model.parameters()), parts)
+
+    def value(self, batch: Tensor) -> Tensor:
+        return self._alone(batch).detach()
 
     def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
         with nullcontext() if is_last else self._joined.no_sync():  # they are added once a step
             return super()._add(part, is_last=is_last)
 
 
-class _LossOf(nn.Module):
-    """A loss as the module that `DistributedDataParallel` asks for."""
+class LossOf(nn.Module):
+    """A loss as the module that joined gradients ask for."""
 
     def __init__(self, model: nn.Module, loss: Loss) -> None:
         super().__init__()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from freeatten_core.basics.errors import UsageError
@@ -10,7 +12,7 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.variants.variant import Variant
 
-__all__ = ["Recipe"]
+__all__ = ["SIZES", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,19 @@ class Recipe:
         """Linear warm-up, then linear to zero."""
         warm = min(1.0, (step + 1) / self.warmup_steps(steps))
         return peak * warm * (1 - step / steps)
+
+
+_LARGER = {"train_length": 1024, "vocab_size": 16_384, "batch": 128}
+SIZES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "small": {**_LARGER, "layers": 10, "width": 384, "heads": 6, "learning_rates": (3e-3,)},
+        "medium": {**_LARGER, "layers": 12, "width": 768, "heads": 12, "learning_rates": (1.5e-3,)},
+    }
+)
+"""Models of about 25 and 105 million parameters, as changes of the shipped recipe; heads of 64.
+
+Layers, width and heads of the larger are those of the smallest GPT-2. Their learning rate is one,
+because a search would take longer than many trainings of theirs."""
 
 
 def _rates(text: str) -> tuple[float, ...]:

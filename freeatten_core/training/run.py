@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -25,13 +26,15 @@ from freeatten_core.data.prepared import Corpus
 from freeatten_core.models.checkpoint import save_checkpoint
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.definitions import own_function
+from freeatten_core.results.cards import card
 from freeatten_core.variants.variant import Variant
 
 from .batches import Batches, BatchSource
 from .forecast import check_fits
 from .objective import Objective
 from .recipe import Recipe
-from .reports import Progress, Reports
+from .reports import TIMED, WARM_UP, Progress, Reports
+from .sharding import drawn_anew, whole_model
 from .state import KeptState, kept_progress, state_path
 from .updates import Updates
 
@@ -48,11 +51,11 @@ def train(
     command: str,
     report: Callable[[Progress], None] = lambda _: None,
     ranks: Ranks = ALONE,
+    shard: bool = False,
 ) -> Path:
     """Train one variant and save it as a checkpoint folder.
 
-    A run that finds its own state in `out` goes on from there; on a CPU to the same weights,
-    bit for bit.
+    A run that finds its own state goes on from there; on a CPU to the same weights, bit for bit.
 
     Args:
         variant: without modifiers.
@@ -63,10 +66,11 @@ def train(
         command: how to run this again, for the model card.
         report: called at every evaluation.
         ranks: who computes a part of every batch, within `joined_ranks`. Rank 0 alone writes.
+        shard: spread the model over the ranks, because it does not fit.
 
     Raises:
-        UsageError: `out` is taken, also by another training, its state is that of another run, or
-            a modifier is given.
+        UsageError: `out` is taken, its state is of another run, `variant` has a modifier, or one
+            process is to shard.
         SavedElsewhereError: `out` was taken meanwhile; the checkpoint is whole beside it.
         ContentError: the disk is full, or a loss is not finite.
     """
@@ -82,11 +86,10 @@ def train(
             command=command,
             report=report,
             ranks=ranks,
+            shard=shard,
         )
         if not ranks.writes:
             return out
-        from freeatten_core.results.cards import card
-
         with finished(out):
             save_checkpoint(
                 out,
@@ -111,6 +114,7 @@ def fit(
     command: str,
     report: Callable[[Progress], None],
     ranks: Ranks = ALONE,
+    shard: bool = False,
 ) -> tuple[Model, dict[str, Any]]:
     """Search a learning rate, train, and say how: what `train` does before it saves.
 
@@ -128,22 +132,20 @@ def fit(
         ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
     read = {**read, **own_function.described(variant)}
-    check_fits(recipe, variant, device, ranks)
+    check_fits(recipe, variant, device, ranks, shard=shard)
     identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
-    ranks.check_agree({**identity, "source code": source_digest(), "torch": torch.__version__})
+    versions = {"source code": source_digest(), "torch": torch.__version__}
+    ranks.check_agree({**identity, "shard": shard, **versions})
     kept = KeptState(state_path(out), identity, ranks)
-    run = _Run(Model(recipe.config(variant)).to(device), source, recipe, kept, report, ranks)
+    model = Model(recipe.config(variant))
+    shard_on = device if shard else None
+    model = model if shard else model.to(device)
+    run = _Run(model, source, recipe, kept, report, ranks, shard_on)
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with _telling_what_is_kept(out):
         run.search()
         run.train()
-    except KeyboardInterrupt as stopped:
-        stopped.add_note(kept_progress(out))
-        raise
-    except RuntimeError as error:
-        if not lost_rank(error):
-            raise
-        raise ContentError(f"another of the ranks has ended; {kept_progress(out)}") from error
+        trained = whole_model(run.model)
     about = {
         "recipe": asdict(replace(recipe, warmup=recipe.warmup_steps(recipe.steps))),
         "learning_rate": run.peak,
@@ -154,12 +156,26 @@ def fit(
         "curve": kept.state.curve,
         "seconds": round(kept.state.seconds, 1),
         "device": device_name(device),
-        **({} if ranks.count == 1 else {"ranks": ranks.count}),
+        **({} if ranks.count == 1 else {"ranks": ranks.count, "shard": shard}),
         "torch": torch.__version__,
         "command": command,
         **read,
     }
-    return run.model, about
+    return trained, about
+
+
+@contextmanager
+def _telling_what_is_kept(out: Path) -> Iterator[None]:
+    """Around a training, which can be stopped or lose a rank."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(kept_progress(out))
+        raise
+    except RuntimeError as error:
+        if not lost_rank(error):
+            raise
+        raise ContentError(f"another of the ranks has ended; {kept_progress(out)}") from error
 
 
 def check_run(variant: Variant, out: Path) -> None:
@@ -199,9 +215,9 @@ def finished(out: Path) -> Iterator[None]:
     try:
         yield
     except SavedElsewhereError:
-        state_path(out).unlink(missing_ok=True)
+        shutil.rmtree(state_path(out), ignore_errors=True)
         raise
-    state_path(out).unlink(missing_ok=True)
+    shutil.rmtree(state_path(out), ignore_errors=True)
 
 
 class _Run:
@@ -215,9 +231,11 @@ class _Run:
         kept: KeptState,
         report: Callable[[Progress], None],
         ranks: Ranks = ALONE,
+        shard_on: torch.device | None = None,
     ) -> None:
         self.model, self._recipe, self._kept = model, recipe, kept
-        self._objective = Objective(model, source, recipe.parts, ranks)
+        given = recipe.seed, recipe.parts, ranks, shard_on
+        self._objective = Objective(model, source, *given)
         self._reports = Reports(recipe, report, ranks)
 
     @property
@@ -252,10 +270,13 @@ class _Run:
         recipe, state = self._recipe, self._kept.state
         updates = self._begin(self.peak, recipe.steps)
         if state.step:
-            updates.restore(self._kept.take_tensors())
+            updates.go_on(state.step)
+            self._kept.load(updates.tensors())
         self._reports.begin()
         for done in range(state.step + 1, recipe.steps + 1):
             self._step(updates, done - 1)
+            if recipe.evaluate_every > WARM_UP + TIMED:  # or the first evaluation tells it
+                self._reports.start(done, recipe.steps, updates.peak)
             if done % recipe.evaluate_every == 0 or done == recipe.steps:
                 self._evaluate(updates, done)
                 due = done // recipe.save_every > state.step // recipe.save_every
@@ -265,12 +286,12 @@ class _Run:
 
     def _begin(self, peak: float, steps: int) -> Updates:
         """Weights as the seed draws them."""
-        self.model.initialise(self._recipe.seed, self._recipe.initial_deviation)
+        drawn_anew(self.model, self._recipe.seed, self._recipe.initial_deviation)
         return Updates(self.model, self._recipe, peak, steps)
 
     def _step(self, updates: Updates, step: int) -> None:
         """Gradients of the step's batch, the mean over the ranks, then one update."""
-        self._reports.add(self._objective.gradients(step))
+        self._reports.add(self._objective.gradients(step, updates.steps))
         updates.apply(step)
 
     def _evaluate(self, updates: Updates, step: int) -> None:

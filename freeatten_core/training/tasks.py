@@ -118,6 +118,7 @@ def train_task(
     command: str,
     report: Callable[[Progress], None] = lambda _: None,
     ranks: Ranks = ALONE,
+    shard: bool = False,
 ) -> Path:
     """Train one variant on a task and save it as a checkpoint folder, without a tokenizer.
 
@@ -136,6 +137,7 @@ def train_task(
             command=command,
             report=report,
             ranks=ranks,
+            shard=shard,
         )
         if not ranks.writes:
             return out

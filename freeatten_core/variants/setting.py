@@ -1,22 +1,28 @@
-"""What a trained model has around its attention: positions, a forget gate, a gated output."""
+"""What a trained model has around its attention: positions, gates, what it learns of scores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.layout import ROTARY, Layout
+from freeatten_core.positions.table import POSITIONS
 
 from .stages import Computed, Stages
 
 __all__ = [
     "OPTIONS",
     "PLAIN_SETTING",
+    "Dilation",
     "Gate",
+    "Heads",
     "Output",
+    "Scale",
     "Setting",
+    "Sink",
     "check_setting",
     "take_setting",
     "usual_setting",
@@ -27,12 +33,68 @@ Gate = Literal["forget"]
 2503.02130), before the row is divided by its sum."""
 Output = Literal["gated"]
 """`gated`: the heads' outputs times `σ(W x)` (arXiv 2505.06708)."""
+Scale = Literal["log-n", "log-n-bias", "adaptive"]
+"""What a head learns to multiply `q·k` with: `log-n`, `m · log N` (SSMax, arXiv 2501.19399), with
+`-bias` plus a number; `adaptive`, by every query's own input (ASEntmax, arXiv 2506.16640)."""
+Sink = Literal["learned"]
+"""`learned`: the one more key of `off-by-one` has a learned score in every head (as in GPT-OSS)."""
+
+Heads = Literal["difference"]
+"""`difference`: a head is two attentions on the same values, the second, times `σ(w·x)`, taken from
+the first (DIFF V2, after arXiv 2410.05258)."""
+
+MOST_DILATED = 4096
+"""Keys of a row under `dilate`; more are a mistake."""
+
+COUNTS_DIMENSIONS = ("length-cosine", "dim-cosine")
+"""Scores that depend on D itself."""
 
 OPTIONS: Mapping[str, str] = {
     "position": "how every layer and head knows order",
     "gate": "what is forgotten on the way",
     "output": "what multiplies the heads' outputs",
+    "scale": "what scores are multiplied with, as N grows",
+    "sink": "the score of off-by-one's one more key",
+    "dilate": "how many keys, farther apart with depth, a row sees",
+    "heads": "what a head is made of",
 }
+
+
+@dataclass(frozen=True)
+class Dilation:
+    """RegularGPT's attention (arXiv 2305.03796): at depth d a row sees the keys i · C^d before it,
+    i = 0 … C − 1, each with a learned bias, and depth grows with the text."""
+
+    keys: int
+    """C."""
+    is_shared: bool = True
+    """Whether every depth has the same layers; else the depth of training stays."""
+
+    def __str__(self) -> str:
+        return str(self.keys) if self.is_shared else f"{self.keys}/own"
+
+    @classmethod
+    def parse(cls, text: str) -> Dilation:
+        """Read `64` or `2/own`.
+
+        Raises:
+            UsageError: something else.
+        """
+        keys, slash, own = text.partition("/")
+        found = re.fullmatch(r"[0-9]{1,5}", keys) and (own == "own" if slash else True)
+        if not found or not 2 <= int(keys) <= MOST_DILATED:
+            raise UsageError(
+                f"dilate is {text!r}; it must be a whole number of keys from 2 to {MOST_DILATED}, "
+                "and /own behind it for layers that are not shared"
+            )
+        return cls(int(keys), not slash)
+
+    def depth(self, tokens: int) -> int:
+        """`⌈log_C tokens⌉`, at least 1: after so many depths a row has met every key."""
+        depth, reach = 1, self.keys
+        while reach < tokens:
+            depth, reach = depth + 1, reach * self.keys
+        return depth
 
 
 @dataclass(frozen=True)
@@ -42,20 +104,30 @@ class Setting:
     position: Layout = ROTARY
     gate: Gate | None = None
     output: Output | None = None
+    scale: Scale | None = None
+    sink: Sink | None = None
+    dilate: Dilation | None = None
+    heads: Heads | None = None
 
     @property
     def is_rotary(self) -> bool:
-        """Whether every head of every layer is rotary, sees all keys and forgets none."""
-        return self.position.is_rotary and self.gate is None
+        """Whether every head of every layer is rotary, sees all keys, forgets none, learns nothing
+        else of its scores and is one attention."""
+        others = self.gate, self.scale, self.sink, self.heads
+        return self.position.is_rotary and not any(others)
 
     def behind(self, computed: Computed) -> str:
         """As behind the name of what is computed: `:gate=forget:position=none`; empty where it is
         as usual."""
+        scale = "" if self.scale is None else f":scale={self.scale}"
         gate = "" if self.gate is None else f":gate={self.gate}"
         output = "" if self.output is None else f":output={self.output}"
         usual = usual_setting(computed).position
         position = "" if self.position == usual else f":position={self.position}"
-        return gate + output + position
+        sink = "" if self.sink is None else f":sink={self.sink}"
+        dilate = "" if self.dilate is None else f":dilate={self.dilate}"
+        heads = "" if self.heads is None else f":heads={self.heads}"
+        return scale + sink + gate + output + dilate + heads + position
 
 
 PLAIN_SETTING = Setting()
@@ -75,13 +147,17 @@ def take_setting(options: dict[str, str], computed: Computed) -> Setting:
     Raises:
         UsageError: a value that does not exist.
     """
-    position = options.pop("position", None)
+    position, dilate = options.pop("position", None), options.pop("dilate", None)
     return Setting(
         position=(usual_setting(computed).position if position is None else Layout.parse(position)),
         gate=cast("Gate | None", _one_of("gate", options.pop("gate", None), get_args(Gate))),
         output=cast(
             "Output | None", _one_of("output", options.pop("output", None), get_args(Output))
         ),
+        scale=cast("Scale | None", _one_of("scale", options.pop("scale", None), get_args(Scale))),
+        sink=cast("Sink | None", _one_of("sink", options.pop("sink", None), get_args(Sink))),
+        dilate=None if dilate is None else Dilation.parse(dilate),
+        heads=cast("Heads | None", _one_of("heads", options.pop("heads", None), get_args(Heads))),
     )
 
 
@@ -92,15 +168,66 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a gate on what it cannot act on.
+    """Refuse a position, a gate, a scale or a sink on what it cannot act on.
 
     Raises:
         UsageError: with the reason.
     """
-    if setting.gate is None:
-        return
-    if not (isinstance(computed, Stages) and computed.can_forget):
-        raise UsageError(
-            f"variant {computed}{setting.behind(computed)}: a forget gate lowers what far keys "
-            "have of their row, so the row must be divided by its sum (l1)"
+
+    def refuse(why: str) -> UsageError:
+        return UsageError(f"variant {computed}{setting.behind(computed)}: {why}")
+
+    doubled = [kind for kind in sorted(setting.position.kinds) if POSITIONS[kind].doubles]
+    if doubled and isinstance(computed, Stages) and computed.score in COUNTS_DIMENSIONS:
+        raise refuse(
+            f"{doubled[0]} doubles the size of queries and keys, whose logarithm the score "
+            f"{computed.score} is multiplied with; take a score without it, such as dot"
+        )
+    if setting.gate is not None and not (isinstance(computed, Stages) and computed.can_forget):
+        raise refuse(
+            "a forget gate lowers what far keys have of their row, so the row must be divided by "
+            "its sum (l1)"
+        )
+    off_by_one = isinstance(computed, Stages) and computed.normalise == "off-by-one"
+    if setting.sink is not None and not off_by_one:
+        raise refuse("a sink is the one more key of off-by-one; write off-by-one:sink=learned")
+    if setting.dilate is not None:
+        _check_dilation(computed, setting, refuse)
+    if setting.scale is not None:
+        _check_scale(computed, setting, refuse)
+
+
+def _check_dilation(
+    computed: Computed, setting: Setting, refuse: Callable[[str], UsageError]
+) -> None:
+    if computed != Stages():
+        raise refuse("dilate is of softmax, as its source has it")
+    if setting.position != Layout.parse("none"):
+        raise refuse(
+            "with dilate, the learned bias of each of the keys is the position; write "
+            f"softmax:dilate={setting.dilate}:position=none"
+        )
+    if setting.gate is not None:
+        raise refuse("a forget gate is of all keys that lie between, and dilate leaves most out")
+    if setting.scale is not None:
+        raise refuse(
+            "a scale grows with the keys that a row sees, and with dilate they are as many"
+        )
+
+
+def _check_scale(computed: Computed, setting: Setting, refuse: Callable[[str], UsageError]) -> None:
+    if not isinstance(computed, Stages):
+        raise refuse("a scale is of scores, and a function of one's own has none")
+    if computed.cosine:
+        raise refuse(
+            f"a scale makes queries longer, and the score {computed.score} does not depend on "
+            "their length"
+        )
+    if computed.positivity == "relu":
+        raise refuse("a scale changes no ratio between relu's weights")
+    layers = setting.position.layers
+    if setting.scale == "adaptive" and any(set(each.kinds) == {"alibi"} for each in layers):
+        raise refuse(
+            "scale=adaptive is of heads without ALiBi, and a layer has no other; take "
+            "position=alibi/none"
         )

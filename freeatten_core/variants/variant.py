@@ -51,6 +51,7 @@ MODIFIERS: Mapping[str, str] = {
     "pi": "RoPE positions divided by longest / L, linear interpolation (arXiv 2306.15595)",
     "ntk": "RoPE's base raised for the longest length, NTK-aware scaling (described in 2309.00071)",
     "dynamic-ntk": "NTK-aware scaling for each length on its own (described in 2309.00071)",
+    "clex-start": "NTK-aware scaling by 2⌈length / L⌉ − 1: where CLEX starts (arXiv 2310.16450)",
     "yarn": "YaRN scaling of RoPE for the longest length asked (arXiv 2309.00071); ramp=dims for "
     "the ramp of the transformers library",
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
@@ -62,10 +63,10 @@ MODIFIERS: Mapping[str, str] = {
     "swap": "another variant's attention on the same weights, to=VARIANT",
 }
 """What a modifier does at inference; L is the training length, N the number of visible keys. What
-is set for the longest length asked holds at every length; `dynamic-ntk` and `align` depend on the
-length that is read."""
+is set for the longest length asked holds at every length; `dynamic-ntk`, `clex-start` and `align`
+depend on the length that is read."""
 
-ROTATIONS = ("pi", "ntk", "dynamic-ntk", "yarn", "rerope")
+ROTATIONS = ("pi", "ntk", "dynamic-ntk", "clex-start", "yarn", "rerope")
 TEMPERATURES = ("logn", "infoscale", "temper", "align")
 
 
@@ -254,7 +255,16 @@ SHARPENED: Mapping[str, Variant] = {
 SHORT: Mapping[str, str] = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
+    "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
+    "ssmax": "softmax:scale=log-n",
+    "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
+    "regulargpt": "softmax:dilate=64:position=none",
+    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 """Names that literature knows, and what they are here; they print as that."""
 
@@ -439,12 +449,20 @@ def _check_modifiers(variant: Variant) -> None:
 
     if len(set(names)) < len(names):
         raise refuse("a modifier appears once at most")
-    if rotations and not variant.setting.position.turns_far_keys:
-        raise refuse(f"{rotations[0]} changes how far keys are rotated, and here none are")
+    if rotations and not variant.setting.position.scales_far_keys:
+        raise refuse(
+            f"{rotations[0]} changes how far keys are rotated, and here none are, or as they were "
+            "trained to be"
+        )
     if "rerope" in names and not variant.setting.is_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
-            "and have no forget gate"
+            "and have no forget gate, learned scale or sink, and be no difference of two"
+        )
+    if variant.setting.dilate is not None and ("window" in names or temperatures):
+        raise refuse(
+            f"a row sees {variant.setting.dilate.keys} keys at every length, so "
+            f"{('window', *temperatures)[-1]} has nothing to do"
         )
     if len(rotations) > 1:
         raise refuse(f"{' and '.join(rotations)} both change the rotation; take one")

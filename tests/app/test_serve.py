@@ -495,6 +495,12 @@ def test_stored_retrieval_is_shown_as_it_is_stored():
         assert each["reading"].endswith(".")
         assert "freeatten retrieve" in each["provenance"]
     assert len(told[1]["tables"][1]["header"]) == len(stored["recall"]["distances"])
+    assert [each["command"] for each in told] == [stored[n]["command"] for n in sorted(stored)]
+    assert told[0]["grid"] is None
+    (row, *_), data = stored["recall"]["variants"], told[1]["grid"]["figures"]["data"]
+    assert len(data) == len(stored["recall"]["variants"])
+    drawn = [[part["accuracy"] for part in parts] for parts in row["by_distance"]]
+    assert [*map(list, zip(*data[0]["z"], strict=True))] == drawn
 
 
 # Arguments

@@ -149,9 +149,15 @@ def test_what_cannot_be_looked_into_is_said_in_a_sentence(servers, folders):
     assert "does not have its attention made by the library's interface" in said
 
 
-def test_modifiers_and_comparisons_are_refused(servers, folders):
+def test_a_model_has_its_modifiers_or_says_why_not(servers, folders):
+    job = ended(servers[False], "llama (folder)+swap:to=lssa")
+    assert (job.error, job.answer["variant"]) == ("", "llama (folder)+swap:to=lssa")
+    said = ended(servers[True], f"{folders['llama']}+align").error
+    assert "align is fitted for models of this project only" in said
+
+
+def test_comparisons_are_refused(servers, folders):
     server, name = servers[True], str(folders["llama"])
-    assert "go with models of this project only" in ended(server, f"{name}+yarn").error
     with pytest.raises(UsageError, match="does not say what it was trained on"):
         Comparisons(server)._request(
             type("Asked", (), {"checkpoints": [name], "text": None, "longest": 1024})(),

@@ -1,6 +1,7 @@
 """The served app in a real browser: every tab, numbers, links, cancel, hostile text, sessions."""
 
 import csv
+import json
 import re
 import socket
 import threading
@@ -26,6 +27,7 @@ from freeatten_core.analysis import (
     row_stages,
     thumbnails,
 )
+from freeatten_core.basics.assets import assets
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.by_token import losses_by_token
@@ -104,7 +106,10 @@ MAPS = "document.getElementById('map-command').textContent.includes('freeatten m
 PICTURES = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 30"
 CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"
-RETRIEVED = "document.querySelectorAll('#retrieval-shown .scatterlayer').length === 2"
+RETRIEVED = (
+    "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
+    " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
+)
 CARDS = "document.getElementById('cards').children.length === 7"
 CONDITIONS = {
     "map": MAPS,
@@ -715,6 +720,45 @@ def test_the_theme_that_was_chosen_holds_after_a_reload(opened):
     wait(page, drawn)
     page.reload()
     wait(page, drawn, limit=READY)
+
+
+@pytest.mark.parametrize("task", ["copy", "recall"])
+def test_downloads_of_retrieval(opened, task):
+    page = opened("retrieval", RETRIEVED)
+    stored = json.loads((assets() / "results" / "retrieve" / f"{task}.json").read_text())
+    commands = page.locator("#retrieval-shown .site-command").all_text_contents()
+    assert stored["command"] in commands[["copy", "recall"].index(task)]
+    caption, lines = values_of(downloaded(page, f"#{task}-csv"))
+    assert stored["command"] in caption
+    row, length = stored["variants"][1], stored["lengths"][-1]
+    of_row = [
+        each
+        for each in lines
+        if each["variant"] == row["variant"] and each["tokens"] == str(length)
+    ]
+    measure = "gain" if task == "copy" else "accuracy"
+    low, high = row[f"{measure}_ci95"][-1]
+    first = of_row[0]
+    assert (first["measure"], first["distance_up_to"]) == (measure, "")
+    assert [float(first[name]) for name in ("value", "low", "high")] == [
+        row[measure][-1],
+        low,
+        high,
+    ]
+    if task == "recall":
+        found = {each["distance_up_to"]: each for each in of_row[1:]}
+        for edge, part in zip(stored["distances"], row["by_distance"][-1], strict=True):
+            if not part["queries"]:
+                continue
+            assert float(found[str(edge)]["value"]) == part["accuracy"]
+            assert int(found[str(edge)]["n"]) == part["queries"]
+        assert int(first["n"]) == sum(part["queries"] for part in row["by_distance"][-1])
+    words = texts_of(downloaded(page, f"#{task}-svg"))
+    for part in (stored["command"], "trained up to here"):
+        assert part.replace(" ", "") in "".join(words).replace(" ", "")
+    if task == "recall":
+        assert "≤ 4,096" in words
+    assert downloaded(page, f"#{task}-png").startswith(b"\x89PNG")
 
 
 def test_retrieval_and_about(opened):

@@ -2,6 +2,7 @@
 
 import csv
 
+import causal
 import pytest
 from terminal import freeatten, refusal
 
@@ -102,3 +103,21 @@ def test_everything_that_is_undone_has_a_title():
 )
 def test_bad_input_gets_one_sentence(model, books, words, says):
     assert says in refusal(2, "ablate", "--checkpoint", str(model), "--text", str(books), *words)
+
+
+def test_a_model_of_others_is_asked_twice_what_it_declares_and_not_its_heads(books, tmp_path):
+    folder = causal.save(tmp_path / "llama", causal.network("llama", max_position_embeddings=32))
+    where = ("--checkpoint", folder, "--text", books, "--texts", "1")
+    done = freeatten(
+        "ablate", *where, "--html", tmp_path / "page.html", "--csv", tmp_path / "a.csv"
+    )
+    assert done.code == 0, done.err
+    words = " ".join(done.out.split())
+    assert "Δ at 64 tokens" in words
+    assert "as the farthest keys of 32 declared tokens are" in words
+    assert "hiding far keys" not in words
+    heads = freeatten("ablate", *where, "--heads", "--len", "64", "--json").result
+    assert (heads["declared_length"], heads["length"]) == (32, 64)
+    assert len(heads["variants"][0]["heads"]) == 8
+    said = refusal(2, "ablate", *where, "--len", "4x")
+    assert "4x" in said

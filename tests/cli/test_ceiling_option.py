@@ -36,8 +36,8 @@ def test_a_share_is_of_the_losses_that_stand_beside_it(trained, above, books, tm
     assert result["lengths"] == [32, 64, 128]
     assert "ceiling_share" not in ceiling
     for row in (first, second):
-        gains = [each["loss"][0] - each["loss"][2] for each in (row, ceiling)]
-        wanted = gains[0] / gains[1] if gains[1] > 0 else None
+        gain, its = (row["loss"][0] - each["loss"][2] for each in (row, ceiling))
+        wanted = gain / its if its > 0 else None
         assert row["ceiling_share"][2] == (wanted and pytest.approx(wanted, rel=1e-2))
         assert row["ceiling_share"][0] is None
     lines = list(csv.DictReader(table.read_text().splitlines()))

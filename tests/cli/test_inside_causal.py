@@ -104,6 +104,29 @@ def test_stages_of_a_row_are_of_the_keys_it_sees(folders, books):
     assert result["checkpoint"] == str(folders["mistral"])
 
 
+def test_a_model_with_a_modifier_is_seen_with_it(folders, books):
+    folder = folders["llama"]
+    words = ("--text", books, "--len", str(LENGTH), "--json")
+    row = freeatten("stages", "--checkpoint", f"{folder}+swap:to=relu", *words).result
+    assert row["weight"] == pytest.approx([max(0, each) / LENGTH for each in row["score"]])
+    made = freeatten("map", "--checkpoint", f"{folder}+pi", *words).result
+    assert made["variant"] == f"{folder}+pi"
+    said = refusal(2, "entropy", "--checkpoint", f"{folders['gpt2']}+pi", *words)
+    assert "pi needs one plain rotary embedding, and it has none" in said
+    copied = freeatten(
+        "retrieve",
+        "--checkpoint",
+        f"{folder}+logn",
+        *words[:2],
+        "--json",
+        "--len",
+        "256",
+        "--samples",
+        "1",
+    ).result
+    assert copied["variants"][0]["variant"] == f"{folder}+logn"
+
+
 def test_without_len_a_text_is_of_what_is_declared(folders, books):
     done = freeatten("map", "--checkpoint", folders["llama"], "--text", books, "--json")
     assert json.loads(done.out)["length"] == causal.DECLARED

@@ -1,6 +1,7 @@
 """The learning curve in the terminal: on standard error, within its width."""
 
 import io
+import math
 import re
 
 import pytest
@@ -35,6 +36,11 @@ def test_a_report_says_where_the_run_is_and_what_is_left(capsys, monkeypatch):
     assert err.splitlines()[0] == (
         "lssa train 40/100  lr 0.003  loss 3.3500  validation 3.2500  1,024 tokens/s  120 s left"
     )
+
+
+def test_after_the_first_steps_their_speed_says_what_is_left(capsys, monkeypatch):
+    err = shown(capsys, 120, monkeypatch, [progress(10, math.nan, "start")])
+    assert err.splitlines()[0] == "lssa after 10 steps: 1,024 tokens/s, about 3 min left"
 
 
 def test_the_end_of_a_search_does_not_say_that_nothing_is_left(capsys, monkeypatch):
@@ -107,5 +113,8 @@ def test_a_forecast_of_time_has_no_more_digits_than_it_knows(seconds, said):
 @pytest.mark.parametrize(("seconds", "time"), [(200.0, " and about 3 min"), (None, "")])
 def test_what_a_training_needs_is_said_in_a_line(capsys, seconds, time):
     view = LearningView(Variant.parse("lssa"))
-    view.forecast(Forecast(3_400_000_000, 50_000_000, seconds, None))
-    assert capsys.readouterr().err == f"lssa needs 3.4 GB{time}\n"
+    needed = Forecast(3_400_000_000, 50_000_000, seconds, None)
+    view.forecast(needed, 3_210_000)
+    assert capsys.readouterr().err == f"lssa, 3.2 million parameters, needs 3.4 GB{time}\n"
+    view.forecast(needed, 3_210_000, 2)
+    assert "needs 3.4 GB in each of 2 processes" in " ".join(capsys.readouterr().err.split())

@@ -10,7 +10,7 @@ import pytest
 import torch
 from freeatten_cli import exports
 from freeatten_cli.commands.report import draw_inside, draw_retrievals, draw_speed, draw_stability
-from sample_app import redraw_result, soak_result, start_result
+from sample_app import export_result, redraw_result, soak_result, start_result
 from sample_inside import ablate_result, survey_result
 from sample_retrieval import copy_result, recall_result
 from sample_speed import sample_speed
@@ -226,7 +226,12 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
 
 def test_stored_measurements_of_the_app_fill_their_blocks(checkout):
     folder = emptied(checkout, "app")
-    results = {"start": start_result(), "redraw": redraw_result(), "soak": soak_result()}
+    results = {
+        "start": start_result(),
+        "redraw": redraw_result(),
+        "export": export_result(),
+        "soak": soak_result(),
+    }
     for name, result in results.items():
         (folder / f"{name}.json").write_text(json.dumps(result))
     report(checkout)
@@ -236,6 +241,10 @@ def test_stored_measurements_of_the_app_fill_their_blocks(checkout):
         in (found["start table"])
     )
     assert "| region, ms | 200 | 125 | 250 | 500 | p95 ≤ 200: missed |" in found["redraw table"]
+    assert (
+        "| the whole site, s | 3 | 60.0 | 90.0 | 90.0 | largest ≤ 120: met |"
+        in (found["export table"])
+    )
     assert "| steps that failed | 0 | ≤ 0: met |" in found["soak facts"]
     assert "| lines in the server's log | 2 | ≤ 0: missed |" in found["soak facts"]
     assert "| minutes | 0.0 | 5.0 | 10.0 | 15.0 | 20.0 | 25.0 | 30.0 |" in found["soak memory"]

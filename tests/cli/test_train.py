@@ -188,6 +188,29 @@ def test_text_cut_by_another_vocabulary_is_not_taken(books, tmp_path, interrupte
     assert "vocab_size was 320 and is 400 now" in sentence
 
 
+def test_a_size_is_a_recipe_that_other_options_change(books, tmp_path):
+    words = "--size small --layers 1 --length 32 --vocab 320 --batch 4 --steps 2"
+    out = ("--variant", "lssa", "--text", books, "--out", tmp_path / "model")
+    done = freeatten("train", *out, *shlex.split(words))
+    assert done.code == 0
+    assert "2.0 million parameters" in done.err  # 13 · 384² + 320 · 384, and norms
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert [config[key] for key in ("layers", "width", "heads")] == [1, 384, 6]
+    assert json.loads((tmp_path / "model" / "curve.json").read_text())["learning_rate"] == 3e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--size", "huge", "--text", "stdlib"), "--size is 'huge'; it can be small, medium"),
+        (("--size", "small", "--task", "recall"), "--size is for --task text"),
+    ],
+)
+def test_a_size_that_is_none_is_refused(tmp_path, words, said):
+    out = ("--variant", "lssa", "--out", tmp_path / "model")
+    assert said in refusal(2, "train", *out, *words)
+
+
 def test_recall_does_not_go_on_where_text_was(books, tmp_path, interrupted):
     out = tmp_path / "model"
     interrupted(8, books, out)

@@ -144,7 +144,7 @@ def own(query, key, value, variant, **options):
 def by_maps(read):
     """The weights that are read of a map of every head, times the values."""
 
-    def attend(query, key, value, variant, *, is_causal=True, window=None, **options):
+    def attend(query, key, value, variant, *, is_causal=True, window=None, softcap=None, **options):
         terms = ScoreTerms(*(options.get(name) for name in ScoreTerms._fields))
         groups = query.shape[1] // key.shape[1]
         maps = [
@@ -154,6 +154,7 @@ def by_maps(read):
                 variant,
                 is_causal=is_causal,
                 window=window,
+                softcap=softcap,
                 terms=terms.of_head(head),
             )
             for batch in range(len(query))
@@ -211,12 +212,16 @@ def one_head(call: Call) -> Call:
 
 SQUARE = {name: CALLS[name] for name in ("one token", "63 tokens", "111 tokens")}
 SHORT = Call(45, 50, 20, 17, batch=1, heads=1)
+SINK = {"a sink": Call(45, 50, 20, 17, batch=1, heads=2, distance_bias=1, window=30)}
+"""Of `off-by-one`, whose one more key then has a score of its own in every head."""
 STICKS = {
     "45 tokens": SHORT,
     "more queries than keys": Call(40, 21, batch=1),
     "window": Call(45, 60, 20, 17, batch=1, groups=2, window=30),
 }
 FEW = {name: one_head(call) for name, call in CALLS.items()}
+UNBOUNDED = {name: call for name, call in FEW.items() if call.softcap is None}
+"""Triton has no kernels of bounded scores."""
 OF_PAGE = {name: call for name, call in FEW.items() if call.query_length < 100}
 """Numbers of longer ones take seconds from a page to here."""
 AS_SHIPPED = {
@@ -233,7 +238,7 @@ COMPUTES = [
     Computes(
         "panels",
         attention,
-        crossed(VARIANTS, CALLS),
+        (*crossed(VARIANTS, CALLS), *crossed(["off-by-one"], SINK)),
         gradient=lambda _: 1e-11,
         low_precision=(Call(200, 200, 64, 64), tuple(VARIANTS)),
         adversarial=(tuple(VARIANTS), (SINGLE, *LOW), 1024),
@@ -263,14 +268,15 @@ COMPUTES = [
     Computes(
         "tiles of a map",
         by_maps(of_tiles),
-        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, SQUARE)),
+        (*crossed(FAMILIES, FEW), *crossed(VARIANTS, SQUARE), *crossed(["off-by-one"], SINK)),
         adversarial=(LONGEST, (SINGLE,), 64),
         again=400.0,
     ),
     Computes(
         "the page of a map",
         by_maps(of_page),
-        (*crossed(FAMILIES, OF_PAGE), *crossed(VARIANTS, {"45 tokens": SHORT})),
+        (*crossed(FAMILIES, OF_PAGE), *crossed(VARIANTS, {"45 tokens": SHORT}),
+         *crossed(["off-by-one"], SINK)),
         dtype=SINGLE,
         steps=24.0,
         adversarial=(LONGEST, (SINGLE,), 32),
@@ -304,7 +310,11 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
         Computes(
             "fused",
             fused,
-            (*crossed(FAMILIES, FEW), *crossed(FUSED_VARIANTS, {"45 tokens": SHORT})),
+            (
+                *crossed(FAMILIES, UNBOUNDED),
+                *crossed(FUSED_VARIANTS, {"45 tokens": SHORT}),
+                *crossed(["off-by-one"], SINK),
+            ),
             dtype=SINGLE,
             device=DEVICE,
             steps=12.0,

@@ -70,6 +70,9 @@ OF_ANY: Refusals = {
         ValueError,
         ["window is 3", "is_causal=True"],
     ),
+    "softcap 0": ({"softcap": 0}, ValueError, ["softcap is 0", "above 0"]),
+    "softcap inf": ({"softcap": float("inf")}, ValueError, ["softcap is inf", "above 0"]),
+    "softcap is a word": ({"softcap": "no"}, TypeError, ["softcap is 'no'", "above 0"]),
     "slope, not causal": (
         {"distance_slope": of(4), "is_causal": False},
         ValueError,
@@ -144,6 +147,7 @@ OF_OWN: Refusals = {
     for name, change in {
         "not causal": {"is_causal": False},
         "window": {"window": 4},
+        "bounded scores": {"softcap": 2.0},
         "head scale": {"head_scale": of(4)},
         "distance bias": {"distance_bias": of(4, 3)},
     }.items()

@@ -37,11 +37,7 @@ VARIANTS = [
     *FACTORS,
 ]
 L1_VARIANTS = [name for name in VARIANTS if stages(name).can_sharpen]
-FUSED_VARIANTS = [
-    name
-    for name in VARIANTS
-    if stages(name).normalise != "off-by-one" and not stages(name).whole_rows
-]
+FUSED_VARIANTS = [name for name in VARIANTS if not stages(name).whole_rows]
 """Those that have Triton kernels."""
 
 
@@ -58,6 +54,7 @@ class Call:
     groups: int = 1
     is_causal: bool = True
     window: int | None = None
+    softcap: float | None = None
     head_scale: bool = False
     distance_slope: bool = False
     distance_bias: int = 0
@@ -95,6 +92,7 @@ class Call:
         steps = torch.arange(self.heads, dtype=torch.float64)
         return self.masking | {
             "window": self.window,
+            "softcap": self.softcap,
             "head_scale": 0.7 + 0.5 * steps if self.head_scale else None,
             "distance_slope": 0.5 ** (steps + 2) if self.distance_slope else None,
             "distance_bias": self._bias(steps) if self.distance_bias else None,
@@ -136,8 +134,13 @@ CALLS = {
     "window beyond the length": Call(window=99),
     "window, longer cache": Call(31, 63, window=40),
     "window, more queries than keys": Call(63, 31, window=10),
+    "bounded scores": Call(63, 63, softcap=0.7),
     "everything": Call(
         45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=7, window=30
+    ),
+    "everything, bounded scores": Call(
+        45, 63, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=7, window=30,
+        softcap=2.0,
     ),
 }  # fmt: skip
 
@@ -164,6 +167,7 @@ def calls(draw: st.DrawFn) -> Call:
         groups=groups,
         is_causal=is_causal,
         window=draw(st.none() | st.integers(1, 80)) if is_causal else None,
+        softcap=draw(st.none() | st.floats(0.3, 30)),
         head_scale=draw(st.booleans()),
         distance_slope=is_causal and draw(st.booleans()),
         distance_bias=draw(st.integers(0, 80)) if is_causal else 0,

@@ -1,4 +1,4 @@
-"""Milliseconds from a view change to the redrawn map, alone and with 16 clients; first analyses.
+"""Milliseconds from what a reader does to what is shown: views, heads, the text, results.
 
     python tests/measure/app_redraw.py [--changes 200] [--json assets/results/app/redraw.json]
 
@@ -6,6 +6,9 @@
   seen before, once the small pictures of all heads are there. A change ends when every map is
   drawn from the new region's own cells and the browser has finished the frame. One map, and two
   side by side.
+- Another head: each head's button once, until its maps are drawn in full.
+- A pinned row: until the running text, which is open, is tinted by it; no row was asked for before.
+- Another result: each stored result once, in a page that has not had it, until its chart is drawn.
 - 16 clients: HTTP clients, not browsers, which would measure two cores full of Chromium. Each has
   a connection and a map of its own model, and asks for the region of the next random view as soon
   as it has the last, without a pause. A request ends with the last byte of its answer.
@@ -41,26 +44,85 @@ PAIR = ("softmax", "lssar-p15")
 CELLS = 512
 CLIENTS = 16
 REDRAW_GOAL, CLIENTS_GOAL, ANALYSIS_GOAL = 60.0, 200.0, 15.0
+HEAD_GOAL, TINT_GOAL, RESULT_GOAL = 1.5, 100.0, 300.0
+PINNED = 100
+"""Rows that are pinned."""
 ANALYSES = 3
 ANALYSIS_LIMIT = 600
 """Seconds that no analysis takes."""
 SEED = 20
-REDRAW = """async (views) => {
+FRAME = """new Promise((done) => {
+            const { port1, port2 } = new MessageChannel();
+            port1.onmessage = done; // after the frame in which it was drawn
+            port2.postMessage(0);
+        })"""
+LIMIT = 120_000
+"""Milliseconds that nothing takes of what is timed inside a page."""
+UNTIL = f"""async (isDone) => {{
+        const end = performance.now() + {LIMIT};
+        while (!isDone()) {{
+            if (performance.now() > end) throw new Error(`not within {LIMIT} ms: ${{isDone}}`);
+            await new Promise(requestAnimationFrame);
+        }}
+        await {FRAME};
+    }}"""
+REDRAW = f"""async (views) => {{
     const map = freeatten.page;
     const times = [];
-    for (const view of views) {
+    for (const view of views) {{
         const begun = performance.now();
         map.look(view);
         await map.settled();
-        await new Promise((done) => {
-            const { port1, port2 } = new MessageChannel();
-            port1.onmessage = done; // after the frame in which the maps were drawn
-            port2.postMessage(0);
-        });
+        await {FRAME};
         times.push(performance.now() - begun);
-    }
+    }}
     return times;
-}"""
+}}"""
+HEADS = f"""async () => {{
+    const until = {UNTIL};
+    const others = document.querySelectorAll(".site-head:not([aria-pressed=true])");
+    const times = [];
+    for (const button of others) {{
+        const name = button.dataset.head;
+        const begun = performance.now();
+        button.click();
+        await until(() => freeatten.page.head === name
+            && freeatten.page.root.dataset.settled === "true"
+            && freeatten.page.panels.every(({{ tile, overview }}) => tile ?? overview)
+            && !document.getElementById("status").textContent);
+        times.push((performance.now() - begun) / 1000);
+    }}
+    return times;
+}}"""
+TINTS = f"""async (queries) => {{
+    const until = {UNTIL};
+    const legend = document.querySelector(".fa-text-legend");
+    const times = [];
+    for (const query of queries) {{
+        const begun = performance.now();
+        freeatten.page.pinned(query);
+        await until(() => legend.textContent.includes(`at ${{query.toLocaleString("en")}},`));
+        times.push(performance.now() - begun);
+    }}
+    return times;
+}}"""
+RESULTS = f"""async () => {{
+    const until = {UNTIL};
+    const choice = document.getElementById("result");
+    const chart = document.getElementById("chart");
+    const names = [...choice.options].map(({{ value }}) => value);
+    const times = [];
+    for (const name of names.filter((one) => one !== "own" && one !== choice.value)) {{
+        let isDrawn = false;
+        chart.once("plotly_afterplot", () => {{ isDrawn = true; }});
+        const begun = performance.now();
+        choice.value = name;
+        choice.dispatchEvent(new Event("change"));
+        await until(() => isDrawn && document.querySelector("#lines li"));
+        times.push(performance.now() - begun);
+    }}
+    return times;
+}}"""
 WATCH_PROGRESS = """() => {
     const seen = new Set();
     setInterval(() => {
@@ -87,6 +149,56 @@ def redraws(chromium: Any, server: Server, length: int, changes: int) -> list[di
         what = f"redraw, {length:,} tokens, {maps}"
         found.append(row(what, "ms", times, ("p95", REDRAW_GOAL)))
         tell(f"{what}: p95 {found[-1]['p95']:.0f} ms")
+    return found
+
+
+def heads(chromium: Any, server: Server, length: int) -> list[dict[str, Any]]:
+    """One map, and two side by side; every head is opened for the first time."""
+    from pages import wait
+
+    found = []
+    for models in (PAIR[:1], PAIR[1:], PAIR):
+        page = chromium.new_page(viewport=WIDE)
+        page.goto(f"{server.address}#map&{looking(models, length, seed=len(found))}")
+        wait(page, PICTURED, limit=READY)
+        times = page.evaluate(HEADS)
+        page.close()
+        maps = " and ".join(models)
+        what = f"another head, {length:,} tokens, {maps}"
+        found.append(row(what, "s", times, ("largest", HEAD_GOAL)))
+        tell(f"{what}: largest {found[-1]['largest']:.2f} s")
+    return found
+
+
+def tints(chromium: Any, server: Server, length: int) -> dict[str, Any]:
+    """Of the text that two models read."""
+    from pages import wait
+
+    page = chromium.new_page(viewport=WIDE)
+    page.goto(f"{server.address}#map&{looking(PAIR, length)}")
+    wait(page, PICTURED, limit=READY)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    wait(page, "document.querySelector('.fa-text-legend').textContent", limit=READY)
+    queries = random.Random(SEED).sample(range(length // 2, length), PINNED)
+    times = page.evaluate(TINTS, queries)
+    page.close()
+    what = f"a pinned row to the tinted text, {length:,} tokens, two maps"
+    found = row(what, "ms", times, ("p95", TINT_GOAL))
+    tell(f"{what}: p95 {found['p95']:.0f} ms")
+    return found
+
+
+def results(chromium: Any, server: Server) -> dict[str, Any]:
+    """Of the tab Compare, on a server that has made none of them."""
+    from pages import wait
+
+    page = chromium.new_page(viewport=WIDE)
+    page.goto(server.address)
+    wait(page, "document.getElementById('chart')?.dataset.drawn", limit=READY)
+    times = page.evaluate(RESULTS)
+    page.close()
+    found = row("another result in Compare", "ms", times, ("largest", RESULT_GOAL))
+    tell(f"another result: largest {found['largest']:.0f} ms")
     return found
 
 
@@ -194,8 +306,11 @@ def measured(changes: int) -> dict[str, Any]:
         analysis = first_analyses(chromium)
         with Server() as server:
             server.first_answer()
+            switched = results(chromium, server)
             for length in LENGTHS:
                 rows += redraws(chromium, server, length, changes)
+            rows += heads(chromium, server, LENGTHS[-1])
+            rows += [tints(chromium, server, LENGTHS[0]), switched]
     with Server() as server:
         server.first_answer()
         for length in LENGTHS:

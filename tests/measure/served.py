@@ -124,9 +124,9 @@ def chromium() -> str:
     return path
 
 
-def looking(models: Sequence[str], length: int) -> str:
+def looking(models: Sequence[str], length: int, seed: int = 0) -> str:
     """The part of a link that says what is looked into: shipped models, the standard library."""
-    return f"models={','.join(models)}&text=stdlib&len={length}&seed=0"
+    return f"models={','.join(models)}&text=stdlib&len={length}&seed={seed}"
 
 
 def view(rng: random.Random, length: int) -> dict[str, float]:

@@ -98,6 +98,7 @@ class AttentionMap:
         is_causal: bool = True,
         terms: ScoreTerms = NO_TERMS,
         window: int | None = None,
+        softcap: float | None = None,
         rows: RowStatistics | None = None,
         pool: Pool = "max",
         tokens: Tensor | None = None,
@@ -113,7 +114,7 @@ class AttentionMap:
                 they are.
             variant: without modifiers.
             terms: what the score was given, of one head.
-            window: a row sees at most this many keys.
+            window, softcap: keys that a row sees at most; the bound of scores before terms.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.
@@ -136,6 +137,7 @@ class AttentionMap:
             enable_gqa=False,
             terms=terms,
             window=window,
+            softcap=softcap,
         )
         _check_tokens(tokens, len(key))
         scores = visible_scores(problem)
@@ -172,6 +174,7 @@ class AttentionMap:
             capture.weighed_by,
             terms=found.terms.of_head(head),
             window=found.window,
+            softcap=found.softcap,
             rows=None if rows is None else rows.map(lambda tensor: tensor[head]),
             pool=pool,
             tokens=capture.tokens,
@@ -274,6 +277,7 @@ class AttentionMap:
             is_causal=self.is_causal,
             terms=self.terms,
             window=self.problem.window,
+            softcap=self.problem.softcap,
             pool=self.pool,
             advance=advance,
         )
@@ -290,6 +294,7 @@ class AttentionMap:
             "variant": str(self.variant),
             "positivity": rounded.recipe.positivity,
             "power": rounded.recipe.power,
+            "softcap": self.problem.softcap,
             "block": None if rounded.recipe.carry is None else BLOCK,
             "query_length": self.query_length,
             "key_length": self.key_length,

@@ -37,8 +37,9 @@ class Payload:
         rows_entropy, rows_largest, …: float32 (Lq,), every field of `RowStatistics`.
         tokens: int32 (Lq,), when known.
     metadata: JSON values: format, variant, positivity (exp, softplus, sigmoid, relu), power (p or
-        null), block (keys between two carries, or null), query_length, key_length, dim, is_causal,
-        pool (max, mean), cells, floor_log2, top_log2, tokenizer_id, layer, head.
+        null), softcap (bound of the scores, or null), block (keys between two carries, or null),
+        query_length, key_length, dim, is_causal, pool (max, mean), cells, floor_log2, top_log2,
+        tokenizer_id, layer, head.
 
     The scalars and the pyramid are those of the rounded query and key, so that near and far views
     agree with each other. A cell smaller than the finest level is recomputed and pooled: for the
@@ -70,7 +71,9 @@ class Payload:
     def _scores(self, q0: int, q1: int, k0: int, k1: int) -> NDArray[np.float64]:
         a, per_row = self.arrays, self._rows(q0, q1)
         query, key = a["query"][q0:q1].astype(float), a["key"][k0:k1].astype(float)
-        s = per_row["scale"] * (query @ key.T) * a["key_scale"][k0:k1] + per_row["bias"]
+        s = per_row["scale"] * (query @ key.T) * a["key_scale"][k0:k1]
+        bound = self.metadata["softcap"]
+        s = (s if bound is None else bound * np.tanh(s / bound)) + per_row["bias"]
         if "by_distance" in a:
             distance = a["last"][q0:q1, None] - np.arange(k0, k1)
             s = s + a["by_distance"][np.clip(distance, 0, len(a["by_distance"]) - 1)]

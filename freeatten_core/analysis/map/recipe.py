@@ -1,6 +1,6 @@
 """What turns a score into a weight, as a few numbers a row: the same operations for every variant.
 
-    s = scale[i] · key_scale[j] · (query[i] · key[j]) + bias[i] + by_distance[last[i] − j]
+    s = cap(scale[i] · key_scale[j] · (query[i] · key[j])) + bias[i] + by_distance[last[i] − j]
         (+ c for e^s; other f are multiplied with e^c)      c = decay[last[i]] − decay[j]
     f = e^s  |  log(1 + e^s)  |  1 / (1 + e^−s)  |  max(s, 0)         by the positivity
     w = gain[i] · f                                                   without sharpening
@@ -17,6 +17,7 @@ reference for it. The recipe in terms of the variant's stages (N visible keys, S
     gain       1/S for `l1` (1 for `exp`, whose S is in the bias), 1/N for `count`, 1 for `none`;
                with sharpening times N / u_max
     rise, out  O / u_max and 1 / R
+    cap        softcap · tanh(x / softcap); x itself where scores have no bound
     by_distance  what slope and bias add at distance 0, 1, …; its last entry beyond; absent where
                there is neither
     decay      the running sum of what a forget gate keeps, a key each; absent without one

@@ -148,6 +148,9 @@ class Tiles:
     def _scores(self, q0: int, q1: int, k0: int, k1: int, apart: Apart) -> Tensor:
         """Scores less the rows' bias, (keys, rows); −inf where a row does not see a key."""
         panel = self._key[k0:k1] @ apart(self._query).mT
+        if self.problem.softcap is not None:
+            bound = self.problem.softcap * (LOG2_E if self._base_2 else 1.0)
+            panel.div_(bound).tanh_().mul_(bound)
         positions = torch.arange(k0, k1, device=panel.device)[:, None]
         if self._by_distance is not None:
             distance = (apart(self._last) - positions).clamp_(0, len(self._by_distance) - 1)

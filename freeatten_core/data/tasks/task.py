@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Sequences:
     """The tokens that answer them, (count, queries)."""
     distances: Integers
     """How far back what each asks for is, (count, queries)."""
+
+    def __getitem__(self, part: slice) -> Sequences:
+        """Some of them."""
+        return Sequences(*(getattr(self, each.name)[part] for each in fields(self)))
 
     def targets(self) -> Integers:
         """(count, length): the answer where there is a query, else `UNSCORED`."""

@@ -6,7 +6,6 @@
 from .described import LOADING_TOKENS, Described, describe
 from .load import load_causal_model
 from .model import CausalModel
-from .modified import modified
 from .names import conversion_of, is_causal_source, is_gguf
 
 __all__ = [
@@ -18,5 +17,4 @@ __all__ = [
     "is_causal_source",
     "is_gguf",
     "load_causal_model",
-    "modified",
 ]

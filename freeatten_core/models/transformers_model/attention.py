@@ -7,10 +7,11 @@ architectures do not pass. Caps of scores and sinks are as the models' own eager
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,9 +33,12 @@ __all__ = [
     "NAME",
     "Call",
     "Change",
+    "HeadWindow",
     "Rule",
+    "alone",
     "attend",
     "changed",
+    "check_plain",
     "register",
     "watched",
     "windowed",
@@ -47,6 +51,7 @@ PANEL_ROWS = 512
 
 _window: ContextVar[int | None] = ContextVar("window", default=None)
 _change: ContextVar[Change | None] = ContextVar("change", default=None)
+_alone: ContextVar[_Alone | None] = ContextVar("alone", default=None)
 _watch: ContextVar[_Watch | None] = ContextVar("watch", default=None)
 
 
@@ -125,6 +130,27 @@ class Call:
     sinks: Tensor | None
     """The score of a key without a value, (H,)."""
 
+    @property
+    def query_as_scored(self) -> Tensor:
+        """The queries that give its scores when they are scaled with 1/√D, (B, H, L, D)."""
+        return self.query * (self.scale * math.sqrt(self.query.shape[-1]))
+
+
+@dataclass(frozen=True)
+class HeadWindow:
+    """One head of a pass whose rows see their last keys alone."""
+
+    call: int
+    """Of the pass' calls, in their order from 0."""
+    head: int
+    window: int
+
+
+@dataclass
+class _Alone:
+    at: HeadWindow
+    calls: int = 0
+
 
 @dataclass(frozen=True)
 class _Watch:
@@ -140,6 +166,16 @@ def changed(change: Change) -> Iterator[None]:
         yield
     finally:
         _change.reset(token)
+
+
+@contextmanager
+def alone(at: HeadWindow) -> Iterator[None]:
+    """One head of the pass to come has a window, in this thread."""
+    token = _alone.set(_Alone(at))
+    try:
+        yield
+    finally:
+        _alone.reset(token)
 
 
 @contextmanager
@@ -222,6 +258,14 @@ def attend(
         advance(seen_scores(query.shape[1], length, length))
     else:
         mixed = _in_panels(call, key, value, attention_mask, window, advance)
+    asked = _alone.get()
+    if asked is not None:
+        if asked.calls == asked.at.call:
+            at, window = asked.at.head, min(window, asked.at.window)
+            head = replace(call, query=query[:, [at]], sinks=None if s_aux is None else s_aux[[at]])
+            part = _in_panels(head, key[:, [at]], value[:, [at]], attention_mask, window, advance)
+            mixed[:, at] = part[:, 0]
+        asked.calls += 1
     return mixed.transpose(1, 2).contiguous(), None
 
 
@@ -255,17 +299,30 @@ def _in_panels(
 
 def _by_operator(call: Call, value: Tensor, change: Change) -> Tensor:
     """Output (B, H, L, D), by the operator of this project."""
-    if call.window is None or call.softcap is not None or call.sinks is not None:
+    check_plain(call)
+    if change.familiar is not None and call.window != call.query.shape[2]:
         raise ContentError(
-            "swap and rerope need scores without a cap or a sink and a causal mask, and this "
-            "model's attention has others"
+            f"rows of this model's attention see {call.window:,} keys at most; far keys are turned "
+            "or scaled where rows see all keys"
         )
-    query = call.query * (call.scale * call.query.shape[-1] ** 0.5)
-    asked: dict[str, Any] = {} if call.window == query.shape[2] else {"window": call.window}
+    asked: dict[str, Any] = {} if call.window == call.query.shape[2] else {"window": call.window}
     if change.familiar is not None:
         asked["familiar"] = change.familiar
     computed = Variant.parse("softmax").computes if change.computed is None else change.computed
-    return grouped_attention(query, call.key, value, computed, **asked)
+    return grouped_attention(call.query_as_scored, call.key, value, computed, **asked)
+
+
+def check_plain(call: Call) -> None:
+    """Whether a call can be given to another attention.
+
+    Raises:
+        ContentError: its scores have a cap or a sink, or its mask is another.
+    """
+    if call.window is None or call.softcap is not None or call.sinks is not None:
+        raise ContentError(
+            "swap, rerope and what ablate undoes need scores without a cap or a sink and a causal "
+            "mask, and this model's attention has others"
+        )
 
 
 def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:

@@ -6,9 +6,12 @@ The folder is named by the file's contents, so a file that changes is converted 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import shutil
-from functools import lru_cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +186,14 @@ def _convert(path: Path, folder: Path) -> None:
     check_memory(str(path), forecast(str(path), config))
     tokenizer = _read(path, "PreTrainedTokenizerFast")
     set_pre_tokenizer(tokenizer, str(path), metadata)
-    network, report = _read(
-        path, "AutoModelForCausalLM", config=config, dtype=torch.float32, output_loading_info=True
-    )
+    with _without_bar():
+        network, report = _read(
+            path,
+            "AutoModelForCausalLM",
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
     check_complete(str(path), report)
     for holder, name in ((network, "hf_quantizer"), (network.config, "quantization_config")):
         if hasattr(holder, name):  # the weights are dequantised; else they are not saved
@@ -195,6 +203,18 @@ def _convert(path: Path, folder: Path) -> None:
         tokenizer.save_pretrained(temporary)
         about = {"source": path.name, "form": f"GGUF {_quantisation(metadata)}, dequantised"}
         write_utf8(temporary / FORM, json.dumps(about, indent=2) + "\n")
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Without the bar of the tensors, which the library draws whatever its own setting is."""
+    module: Any = importlib.import_module("transformers.modeling_gguf_pytorch_utils")
+    own = module.tqdm
+    module.tqdm = partial(own, disable=True)
+    try:
+        yield
+    finally:
+        module.tqdm = own
 
 
 def _read(path: Path, kind: str, **others: Any) -> Any:

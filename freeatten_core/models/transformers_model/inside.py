@@ -136,6 +136,7 @@ def _weights(model: CausalModel, tokens: Tensor) -> tuple[dict[int, Tensor], lis
             reading.computed,
             enable_gqa=True,
             window=reading.window,
+            softcap=reading.softcap,
             **reading.terms._asdict(),
         )
 

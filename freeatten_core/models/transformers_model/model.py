@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,17 +13,19 @@ import torch
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.basics.lengths import default_restart
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
 from freeatten_core.models.forecast import CONSTANT_BYTES
-from freeatten_core.models.interface import EnoughError, Observe, Reading
+from freeatten_core.models.interface import EnoughError, Observe, Reading, Undone
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
-from .attention import Call, Change, changed, watched, windowed
+from .attention import Call, Change, HeadWindow, alone, changed, check_plain, watched, windowed
 from .config import PASS_STATES, reason
 from .losses import token_losses
+from .modified import modified, undoing
 
 __all__ = ["CausalModel"]
 
@@ -61,6 +62,8 @@ class CausalModel:
     """Keys that a row sees at most, in every layer."""
     change: Change | None = None
     """What every layer's attention does otherwise."""
+    windowed_head: HeadWindow | None = None
+    """A head whose far keys are hidden."""
 
     @property
     def head_dim(self) -> int:
@@ -88,18 +91,33 @@ class CausalModel:
         """None: nothing tells what it was trained on."""
         return None
 
-    def with_modifiers(self, variant: Variant, longest: int) -> CausalModel:  # noqa: ARG002  (of the interface)
-        """The same weights with a variant's modifiers, which only comparisons take here.
+    @property
+    def known_length(self) -> int | None:
+        """What it declares."""
+        return self.declared_length
 
-        Raises:
-            UsageError: there are some.
-        """
-        if variant.modifiers:
-            raise UsageError(
-                f"{self.name}: modifiers such as +{variant.modifiers[0]} on models of others go "
-                "with freeatten compare only"
-            )
-        return self
+    @property
+    def restart_length(self) -> int:
+        """The power of two up to 2,048 and the declared length."""
+        return default_restart(self.declared_length, None)
+
+    def with_modifiers(
+        self, variant: Variant, longest: int, restart: int | None = None
+    ) -> CausalModel:
+        """The same weights with a variant's modifiers; see `modified`."""
+        return modified(self, variant, longest, restart or self.restart_length)
+
+    def undoing(self, what: Undone, variant: Variant, longest: int) -> CausalModel:
+        """The same weights with a thing undone; see `modified.undoing`."""
+        return undoing(self, what, variant, longest)
+
+    def single_heads(self, tokens: Tensor, window: int) -> SingleHeads:
+        """Losses of a text (1, L + 1) with one head windowed at a time, a pass each."""
+        return SingleHeads(self, tokens, window)
+
+    def head_share(self, layer: int) -> float:  # noqa: ARG002  (of the interface)
+        """Of a pass, what is computed again with one head of a layer windowed: all of it."""
+        return 1.0
 
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
@@ -167,19 +185,16 @@ class CausalModel:
                 f"{self.name}: in layer {layer} a row sees neither all keys before it nor the last "
                 "ones, so its layers cannot be looked into"
             )
-        length, dim = call.key.shape[2:]
-        window = None if call.window == length else call.window
-        if call.softcap is not None:
-            raise ContentError(
-                f"{self.name}: layer {layer} bounds its scores (softcap {call.softcap:g}), so its "
-                "layers cannot be looked into"
-            )
-        reading = Reading(Stages(), window)
+        window = None if call.window == call.key.shape[2] else call.window
+        if self.change is not None and self.change.computed is not None:
+            check_plain(call)
+            return call.query_as_scored, call.key, Reading(self.change.computed, window)
+        reading = Reading(Stages(), window, call.softcap)
         if call.sinks is not None:
             # a key without a value and of score z is one of score 0 where all others are z less
             terms = ScoreTerms(distance_bias=-call.sinks.float()[:, None])
-            reading = Reading(Stages(normalise="off-by-one"), window, terms)
-        return call.query * (call.scale * math.sqrt(dim)), call.key, reading
+            reading = Reading(Stages(normalise="off-by-one"), window, call.softcap, terms)
+        return call.query_as_scored, call.key, reading
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
@@ -189,6 +204,8 @@ class CausalModel:
                 asked.enter_context(windowed(self.window))
             if self.change is not None:
                 asked.enter_context(changed(self.change))
+            if self.windowed_head is not None:
+                asked.enter_context(alone(self.windowed_head))
             yield
 
     def check_length(self, length: int) -> None:
@@ -211,6 +228,22 @@ class CausalModel:
         read = tokens.clone()
         read[:, : len(prefix)] = torch.tensor(prefix, dtype=tokens.dtype, device=tokens.device)
         return read
+
+
+@dataclass(frozen=True)
+class SingleHeads:
+    """Losses of one text with one head windowed at a time."""
+
+    model: CausalModel
+    tokens: Tensor
+    """(1, L + 1)"""
+    window: int
+
+    def losses(self, layer: int, head: int, start: int = 0) -> Tensor:
+        """Nats per target (1, L − start) with one head windowed."""
+        place = HeadWindow(list(self.model.layers).index(layer), head, self.window)
+        changed = replace(self.model, windowed_head=place)
+        return changed.token_losses(self.tokens[:, :-1], self.tokens[:, 1:], start)
 
 
 def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, ClassVar, Protocol, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.models.interface import Undone
 from freeatten_core.models.modifiers import query_factor, scaled_rope
 from freeatten_core.ops.call import Familiar
 from freeatten_core.positions.rope import Rope
@@ -19,20 +20,43 @@ from freeatten_core.positions.scalings import Scaling
 from freeatten_core.variants.variant import Variant
 
 from .attention import Change
-from .model import CausalModel
 from .parts import replacing, shallow
 
-__all__ = ["modified"]
+__all__ = ["Modifiable", "modified", "undoing"]
 
 PLAIN_ROTATION = 1e-4
 """Relative: frequencies closer than this to those of a plain embedding are plain."""
 
 
-def modified(model: CausalModel, variant: Variant, longest: int, restart: int) -> CausalModel:
+class Modifiable(Protocol):
+    """A model, a dataclass, as far as modifiers know it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def network(self) -> Any: ...
+    @property
+    def body(self) -> nn.Module: ...
+    @property
+    def declared_length(self) -> int | None: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def takes_window(self) -> bool: ...
+    def with_window(self, window: int) -> Self:
+        """The same where every row sees its last `window` keys."""
+
+
+M = TypeVar("M", bound=Modifiable)
+
+
+def modified(model: M, variant: Variant, longest: int, restart: int) -> M:
     """The same weights under modifiers.
 
     Args:
-        variant: softmax, with modifiers.
+        variant: the model's own with modifiers.
         longest: tokens of the longest text to come.
         restart: keys that a row sees under `window`.
 
@@ -64,19 +88,43 @@ def modified(model: CausalModel, variant: Variant, longest: int, restart: int) -
     return replace(found, change=change)
 
 
-def _factor(model: CausalModel, variant: Variant) -> Any:
+def undoing(model: M, what: Undone, variant: Variant, longest: int) -> M:
+    """The same weights under modifiers, with a thing undone that is new past the declared length.
+
+    Args:
+        what: is undone in every head.
+        variant: the model's own, with scalings of its rotation as modifiers at most.
+        longest: tokens of the longest text to come.
+
+    Raises:
+        UsageError: it declares no length, its layers cannot be given another attention, or it has
+            not one plain rotary embedding.
+    """
+    known = _declared(model)
+    found = modified(model, variant, longest, known)
+    if what == "window":
+        return found.with_window(known)
+    if not model.takes_window:
+        raise UsageError(f"{model.name}: not every layer's attention can be given another")
+    rope = scaled_rope(_rope(model, "what ablate undoes"), variant, longest)
+    parts = what.split("+")
+    familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
+    return replace(found, change=Change(familiar=familiar))
+
+
+def _factor(model: Modifiable, variant: Variant) -> Any:
     if not any(variant.modifier(name) for name in ("logn", "infoscale", "temper")):
         return None
     return query_factor(variant, _declared(model), model.head_dim, None)
 
 
-def _declared(model: CausalModel) -> int:
+def _declared(model: Modifiable) -> int:
     if model.declared_length is None:
         raise UsageError(f"{model.name} declares no length that modifiers could count from")
     return model.declared_length
 
 
-def _rope(model: CausalModel, modifier: str) -> Rope:
+def _rope(model: Modifiable, modifier: str) -> Rope:
     """The plain rotary embedding of a model.
 
     Raises:
@@ -102,7 +150,7 @@ def _rope(model: CausalModel, modifier: str) -> Rope:
     plain = rope.frequencies(1).to(frequencies.device, torch.float32)
     if not torch.allclose(frequencies.float(), plain, rtol=PLAIN_ROTATION, atol=0):
         raise refuse("its own has other frequencies than its configuration says")
-    if modifier == "rerope" and rope.dim != model.head_dim:
+    if modifier not in get_args(Scaling) and rope.dim != model.head_dim:
         raise refuse(f"its own turns {rope.dim} of {model.head_dim} dimensions")
     return rope
 
@@ -115,7 +163,7 @@ def _rotaries(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _rotated(model: CausalModel, rope: Rope) -> CausalModel:
+def _rotated(model: M, rope: Rope) -> M:
     """The model with other angles."""
     own = _rotaries(model.network)[0]
     network = replacing(model.network, own, _Rotary(own, rope))

@@ -38,7 +38,7 @@ HAS_TRITON = False
 with suppress(ImportError):
     HAS_TRITON = importlib.util.find_spec("triton") is not None
 
-FUSED_NORMALISES = ("l1", "count", "none")
+FUSED_NORMALISES = ("l1", "off-by-one", "count", "none")
 
 FUSED_DIMS = range(16, 257)
 """Head sizes that the fused kernels take."""
@@ -157,11 +157,13 @@ def _takes_sticks(
 
 
 def _has_kernels(problem: Problem, query: Tensor, value_dim: int) -> bool:
-    """Whether Triton's kernels run on the device, and take the type and the head sizes."""
+    """Whether Triton's kernels run on the device, and take the type, the head sizes and scores,
+    which are not bounded."""
     return (
         query.is_cuda
         and HAS_TRITON
         and problem.batch > 0
+        and problem.softcap is None
         and query.dtype != torch.float64
         and problem.dim in FUSED_DIMS
         and value_dim in FUSED_DIMS

@@ -24,7 +24,9 @@ def picked(score: Tensor, visible: Tensor) -> Tensor:
     """
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     highest = torch.where(visible, score, zero).amax(-1, keepdim=True).clamp(min=0).detach()
-    risen = (score - highest).exp() - (-highest).exp()
-    risen = torch.where(visible, risen, zero)
+    # by expm1 on both sides of 0: near it a difference of exponentials has few digits left
+    above = -torch.expm1(-score.clamp(min=0)) * (score - highest).exp()
+    below = torch.expm1(score.clamp(max=0)) * (-highest).exp()
+    risen = torch.where(visible, torch.where(score > 0, above, below), zero)
     total = risen.abs().sum(-1, keepdim=True) + SOFTPICK_EPS * (-highest).exp()
     return risen.relu() / total

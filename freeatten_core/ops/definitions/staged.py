@@ -82,7 +82,12 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def make_score(
-    chosen: Stages, query: Tensor, key: Tensor, count: Tensor, terms: ScoreTerms
+    chosen: Stages,
+    query: Tensor,
+    key: Tensor,
+    count: Tensor,
+    terms: ScoreTerms,
+    softcap: float | None = None,
 ) -> Tensor:
     """The score of every query and key, hidden ones too; `count` is N of each row, (Lq, 1)."""
     query_length, dim = query.shape[-2:]
@@ -96,6 +101,8 @@ def make_score(
         score = query @ key.mT / math.sqrt(dim)
     if terms.head_scale is not None:
         score = score * terms.head_scale[:, None, None]
+    if softcap is not None:
+        score = softcap * torch.tanh(score / softcap)
     if chosen.score == "dot-log-n":
         score = score - count.clamp(min=1).log()
     distance = _distance(query_length, key.shape[-2], query.device)
@@ -166,21 +173,21 @@ def stages(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> StageValues:
     """All four stages of one variant.
 
     Args:
-        query: (B, H, Lq, D).
-        key: (B, H, Lk, D), one head for every query head.
+        query, key: (B, H, Lq, D) and (B, H, Lk, D).
         variant: its name or value.
         is_causal: row i sees keys up to Lk − Lq + i.
         head_scale: (H,), multiplies the score.
         distance_slope: (H,), `slope · distance` is subtracted from the score.
-        distance_bias: (H, T), added to the score at distance 0 … T − 1, its last entry at every
-            distance beyond.
-        decay: (B, H, Lk), a running sum that never rises: a pair keeps `exp(c_i − c_j)` of its
-            positivity, for `exp` in the exponent (arXiv 2503.02130).
+        distance_bias: (H, T), added at distance 0 … T − 1, its last entry at every one beyond.
+        decay: (B, H, Lk), never rising: a pair keeps `exp(c_i − c_j)` of its positivity
+            (arXiv 2503.02130).
         window: a causal row sees at most this many keys.
+        softcap: bound of the scores before anything is added (arXiv 2408.00118).
     """
     chosen = stages_of(what_computes(variant))
     visible = visible_keys(
@@ -193,7 +200,7 @@ def stages(
     count = visible.sum(-1, keepdim=True).to(query.dtype)  # N, (Lq, 1)
 
     terms = ScoreTerms(head_scale, distance_slope, distance_bias)
-    score = make_score(chosen, query, key, count, terms)
+    score = make_score(chosen, query, key, count, terms, softcap)
     zero = torch.zeros((), dtype=score.dtype, device=score.device)
     fallen = zero if decay is None else torch.where(visible, _fallen(decay, score), zero)
     exponential = chosen.positivity == "exp"
@@ -272,6 +279,7 @@ def reference_attention(
     distance_bias: Tensor | None = None,
     decay: Tensor | None = None,
     window: int | None = None,
+    softcap: float | None = None,
 ) -> Tensor:
     """`Σ_j w_ij v_j`, (B, H, Lq, Dv); arguments as for `freeatten_core.attention`."""
     if enable_gqa:
@@ -287,5 +295,6 @@ def reference_attention(
         distance_bias=distance_bias,
         decay=decay,
         window=window,
+        softcap=softcap,
     )
     return result.weights @ value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,12 +25,12 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.interface import LanguageModel
 from freeatten_core.models.transformers_model import describe, inside
+from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention_weights
 
 LENGTH = 80
 TOKENS = torch.randint(2, 300, (LENGTH,), generator=torch.Generator().manual_seed(1))
-REFUSED = ("gemma2",)
-SEEN = [name for name in causal.ARCHITECTURES if name not in (*causal.BYPASSING, *REFUSED)]
+SEEN = [name for name in causal.ARCHITECTURES if name not in causal.BYPASSING]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -277,3 +278,95 @@ def test_our_softmax_as_a_llama_has_the_same_inside(tmp_path):
         first.weights(0, LENGTH, 0, LENGTH), second.weights(0, LENGTH, 0, LENGTH)
     )
     assert mine.weighed_by == others.weighed_by
+
+
+# With modifiers
+
+LONG = torch.randint(2, 300, (2 * causal.DECLARED,), generator=torch.Generator().manual_seed(3))
+ROTATED = {
+    "+pi": {"rope_type": "linear", "factor": 2.0},
+    "+ntk": {"rope_theta": 10000.0 * 2 ** (8 / 6)},
+    "+dynamic-ntk": {"rope_type": "dynamic", "factor": 1.0},
+    "+yarn:ramp=dims": {
+        "rope_type": "yarn",
+        "factor": 2.0,
+        "original_max_position_embeddings": causal.DECLARED,
+    },
+}
+"""What the library's own configuration calls them, for a text of twice the declared length."""
+
+
+def made_by(attend, network):
+    """The weights of every layer where its attention is made by a function of the tests."""
+    transformers.AttentionInterface.register("of the tests", attend)
+    transformers.AttentionMaskInterface.register(
+        "of the tests", transformers.masking_utils.eager_mask
+    )
+    network.set_attn_implementation("of the tests")
+    with torch.inference_mode():
+        return [each[0] for each in network(LONG[None], output_attentions=True).attentions]
+
+
+def rotated(network, modifier):
+    config = network.config
+    config.rope_parameters = config.rope_parameters | ROTATED[modifier]
+    made = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    made.load_state_dict(network.state_dict())
+    return made.eval()(LONG[None], output_attentions=True).attentions
+
+
+def windowed(network, _):
+    """As a Mistral, which is a Llama with a window."""
+    config = network.config.to_dict() | {"sliding_window": causal.DECLARED}
+    config = transformers.MistralConfig(**{k: v for k, v in config.items() if k != "model_type"})
+    made = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+    made.load_state_dict(network.state_dict())
+    return made.eval()(LONG[None], output_attentions=True).attentions
+
+
+def with_grown_queries(network, modifier):
+    own = transformers.models.llama.modeling_llama.eager_attention_forward
+    count = torch.arange(1, len(LONG) + 1)
+    growth = {
+        "+logn": count.clamp(min=causal.DECLARED).log() / math.log(causal.DECLARED),
+        "+temper": 1 + 0.1 * (1 + (count - 1) // causal.DECLARED).log(),
+    }[modifier]
+
+    def attend(module, query, *others, **options):
+        return own(module, query * growth[:, None], *others, **options)
+
+    return made_by(attend, network)
+
+
+def swapped(network, _):
+    def attend(_module, query, key, value, _mask, **_options):
+        key, value = (each.repeat_interleave(2, dim=1) for each in (key, value))
+        weights = staged.stages(query.double(), key.double(), "lssar:p=3").weights.float()
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+
+    return made_by(attend, network)
+
+
+OWN = (
+    dict.fromkeys(ROTATED, rotated)
+    | {"+window": windowed, "+logn": with_grown_queries, "+temper": with_grown_queries}
+    | {"+swap:to=lssar:p=3": swapped}
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("modifier", OWN)
+def test_a_modified_models_weights_are_those_of_its_own_attention(modifier, folders, models):
+    found = capture(models["llama"], LONG, variant=f"softmax{modifier}")
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        folders["llama"], attn_implementation="eager"
+    ).eval()
+    plain = capture(models["llama"], LONG)
+    own = [each.view(4, len(LONG), -1) for each in OWN[modifier](network, modifier)]
+    for layer, wanted in enumerate(own):
+        torch.testing.assert_close(weights_of(found, layer), wanted, atol=1e-4, rtol=0)
+        assert not torch.allclose(weights_of(plain, layer), wanted, atol=1e-3)
+    drawn = AttentionMap.of(found, 1, 3)
+    torch.testing.assert_close(
+        drawn.weights(0, len(LONG), 0, len(LONG)), own[1][3], atol=1e-4, rtol=0
+    )

@@ -13,8 +13,14 @@ from sample_inside import (
     ablate_result,
     survey_result,
 )
+from sample_models import FORMS, LARGE, SMALL, heads_result
 
-from freeatten_core.figures.heads import distance_figure, entropy_figure, heads_figure
+from freeatten_core.figures.heads import (
+    distance_figure,
+    entropy_figure,
+    far_figure,
+    heads_figure,
+)
 from freeatten_core.results.ablation import (
     ablation_heads_table,
     ablation_provenance,
@@ -27,10 +33,15 @@ def heads(theme="light"):
     return heads_figure(survey_result(), ablate_result(), theme=theme)
 
 
+def far(theme="light"):
+    return far_figure([heads_result(SMALL), heads_result(LARGE)], theme=theme)
+
+
 MAKERS = {
     "entropy": lambda theme: entropy_figure(survey_result(), theme=theme),
     "distance": lambda theme: distance_figure(survey_result(), theme=theme),
     "heads": heads,
+    "far": far,
 }
 each_figure = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
@@ -155,3 +166,12 @@ def test_provenances_hold_what_repeats_them():
         "6 texts of Python's standard library, the last 1,024 of 2,048 tokens of each scored; "
         + made + "`freeatten ablate --len 4x`"
     )  # fmt: skip
+
+
+def test_far_shares_of_models_stand_where_their_heads_are():
+    figure = far()
+    assert [list(map(list, cells.z)) for cells in figure.data] == [[[0.99, 0.4], [0.05, 0.6]]] * 2
+    assert list(figure.data[0].text[1]) == ["5 %", "60 %"]
+    said = figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert all(f"{form}: {name}" in said for name, form in FORMS.items())
+    assert "512 or more tokens back, rows 1,024 to 2,048" in said

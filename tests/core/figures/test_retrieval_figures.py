@@ -3,10 +3,11 @@
 import json
 import math
 
+import plotly.graph_objects as go
 import pytest
 from sample_retrieval import ACCURACY, GAIN, LENGTHS, copy_result, recall_result
 
-from freeatten_core.figures.retrieval import copy_figure, task_figure
+from freeatten_core.figures.retrieval import grid_drawing, retrieval_figure
 from freeatten_core.results import cards
 from freeatten_core.results import format as wording
 from freeatten_core.results.retrieval import (
@@ -17,7 +18,7 @@ from freeatten_core.results.retrieval import (
     retrieval_provenance,
 )
 
-MAKERS = {copy_figure: copy_result, task_figure: recall_result}
+RESULTS = [copy_result, recall_result]
 
 
 def notes(figure):
@@ -25,7 +26,7 @@ def notes(figure):
 
 
 def test_the_gain_of_every_variant_is_drawn_at_every_length():
-    figure = copy_figure(copy_result())
+    figure = retrieval_figure(copy_result())
     assert [tuple(trace.y) for trace in figure.data] == list(GAIN.values())
     assert all(tuple(trace.x) == LENGTHS for trace in figure.data)
     assert figure.data[0].error_y.array == pytest.approx([0.05] * 4)
@@ -35,7 +36,7 @@ def test_the_gain_of_every_variant_is_drawn_at_every_length():
 
 
 def test_accuracy_is_drawn_in_percent():
-    figure = task_figure(recall_result())
+    figure = retrieval_figure(recall_result())
     drawn = [value for trace in figure.data for value in trace.y]
     wanted = [100 * value for values in ACCURACY.values() for value in values]
     assert drawn == pytest.approx(wanted)
@@ -54,10 +55,28 @@ def test_accuracy_is_drawn_in_percent():
     assert any("a guess: 6.2 %" in text for text in notes(figure))
 
 
-@pytest.mark.parametrize(("make", "result"), MAKERS.items())
-def test_the_length_axis_is_log_and_the_training_length_marked(make, result):
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_grid_has_every_distance_at_every_length(columns):
+    result = recall_result()
+    figure = go.Figure(grid_drawing(result, columns=columns))
+    assert len(figure.data) == 2
+    for drawn, row in zip(figure.data, result["variants"], strict=True):
+        for at, parts in enumerate(row["by_distance"]):
+            assert [line[at] for line in drawn.z] == [part["accuracy"] for part in parts]
+            asked = [f"{100 * p['accuracy']:.0f}" if p["queries"] else "" for p in parts]
+            assert [line[at] for line in drawn.text] == asked
+    assert figure.layout.xaxis.ticktext == ("256", "512", "1,024", "2,048")
+    assert figure.layout.yaxis.ticktext == ("≤ 128", "≤ 256", "≤ 2,048")
+    expected = "2,048 tokens, up to 2,048 back: 10.0 (6–16) % of 125 queries"
+    assert figure.data[0].hovertext[2][3] == expected
+    # trained on 256: behind the first of the columns
+    assert [shape.x0 for shape in figure.layout.shapes] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_length_axis_is_log_and_the_training_length_marked(result):
     result = result()
-    figure = make(result)
+    figure = retrieval_figure(result)
     assert figure.layout.xaxis.type == "log"
     assert figure.layout.xaxis.ticktext == ("256", "512", "1,024", "2,048")
     (mark,) = (shape for shape in figure.layout.shapes if shape.line.dash)
@@ -67,34 +86,39 @@ def test_the_length_axis_is_log_and_the_training_length_marked(make, result):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize(("make", "result"), MAKERS.items())
-def test_the_line_at_zero_is_as_quiet_as_the_axes(make, result, theme):
-    axis = make(result(), theme=theme).layout.yaxis
+@pytest.mark.parametrize("result", RESULTS)
+def test_the_line_at_zero_is_as_quiet_as_the_axes(result, theme):
+    axis = retrieval_figure(result(), theme=theme).layout.yaxis
     assert axis.zerolinecolor == axis.tickcolor
 
 
-@pytest.mark.parametrize(("make", "result"), MAKERS.items())
-def test_a_training_length_off_the_axis_is_not_marked(make, result):
-    figure = make(result() | {"variants": [r | {"train_length": 64} for r in result()["variants"]]})
+@pytest.mark.parametrize("result", RESULTS)
+def test_a_training_length_off_the_axis_is_not_marked(result):
+    figure = retrieval_figure(
+        result() | {"variants": [r | {"train_length": 64} for r in result()["variants"]]}
+    )
     assert [shape for shape in figure.layout.shapes if shape.line.dash] == []
 
 
-@pytest.mark.parametrize(("make", "result"), MAKERS.items())
-def test_missing_intervals_and_numbers_are_left_out(make, result):
+@pytest.mark.parametrize("result", RESULTS)
+def test_missing_intervals_and_numbers_are_left_out(result):
     result = result()
     key = "gain" if result["task"] == "copy" else "accuracy"
     for row in result["variants"]:
         row[f"{key}_ci95"] = [[None, None]] * 4
         row[key][-1] = None
-    figure = make(result)
+    figure = retrieval_figure(result)
     assert all(trace.error_y.array is None for trace in figure.data)
     assert all(trace.y[-1] is None for trace in figure.data)
     assert "NaN" not in json.dumps(json.loads(figure.to_json()))
 
 
-@pytest.mark.parametrize(("make", "result"), MAKERS.items())
-def test_both_themes_have_their_own_paper(make, result):
-    papers = {make(result(), theme=theme).layout.meta["background"] for theme in ("light", "dark")}
+@pytest.mark.parametrize("result", RESULTS)
+def test_both_themes_have_their_own_paper(result):
+    papers = {
+        retrieval_figure(result(), theme=theme).layout.meta["background"]
+        for theme in ("light", "dark")
+    }
     assert len(papers) == 2
 
 
@@ -113,7 +137,7 @@ def test_markdown_tables_hold_the_numbers():
     assert distance[2] == "| `softmax` | 100.0 (44–100) | – | 10.0 (6–16) |"
 
 
-@pytest.mark.parametrize("result", MAKERS.values())
+@pytest.mark.parametrize("result", RESULTS)
 def test_the_provenance_holds_what_repeats_it(result):
     line = retrieval_provenance(result())
     assert "8 s" in line  # samples, or sequences

@@ -5,19 +5,22 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import causal
 import numpy as np
 import pytest
 import tiny
 import torch
+import transformers
 from strategies import VARIANTS, refused, stages
 
-from freeatten_core import load_checkpoint
-from freeatten_core.basics.errors import UsageError
+from freeatten_core import load_causal_model, load_checkpoint
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.selection import select_texts
-from freeatten_core.measures.ablation import UNDONE, AblateRequest, SingleHeads, ablate
+from freeatten_core.measures.ablation import UNDONE, AblateRequest, ablate
 from freeatten_core.measures.scoring import score_texts
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
+from freeatten_core.models.single_heads import SingleHeads
 from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import familiar_attention, grouped_attention
@@ -258,3 +261,84 @@ def test_rotations_of_the_tests_are_those_of_the_model():
     torch.testing.assert_close(
         turned(query.double(), position).float(), rotate(query, *ROPE.table(LENGTH, CPU))
     )
+
+
+# models of others
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("others")
+    names = ("llama", "gemma2", "gpt2", "mistral", "bloom")
+    return {name: causal.save(root / name, causal.network(name)) for name in names}
+
+
+def causal_row(folders, name, declared=16):
+    return CausalRow(replace(load_causal_model(str(folders[name])), declared_length=declared), 16)
+
+
+def test_our_softmax_as_a_llama_has_the_same_table(rows, tmp_path):
+    """Under the library's names, with its training length for the declared one."""
+    built = rows[0].checkpoint.model
+    folder = causal.save_as_llama(tmp_path / "llama", built, tiny.tokenizer())
+    llama = CausalRow(replace(load_causal_model(str(folder)), declared_length=16), 16)
+    (own, other) = (measured([row])["variants"][0] for row in (rows[0], llama))
+    assert other["delta"] == pytest.approx(own["delta"], abs=1e-4)
+    assert (own["train_length"], other["declared_length"]) == (16, 16)
+    for mine, theirs in zip(own["heads"], other["heads"], strict=True):
+        assert (mine["layer"], mine["head"]) == (theirs["layer"], theirs["head"])
+        assert theirs["change"] == pytest.approx(mine["change"], abs=1e-4)
+
+
+def test_one_head_of_grouped_ones_is_windowed_in_one_layer(folders):
+    """By the library's own eager attention with a mask of that head's."""
+    model = load_causal_model(str(folders["llama"]))
+    tokens = torch.randint(2, 300, (1, LENGTH + 1), generator=torch.Generator().manual_seed(2))
+    own = transformers.models.llama.modeling_llama.eager_attention_forward
+
+    def attend(module, query, key, value, mask, *others, **options):
+        mask = mask.expand(-1, query.shape[1], -1, -1).clone()
+        if module.layer_idx == 1:
+            far = torch.ones(LENGTH, LENGTH).tril(-TRAINED).bool()
+            mask[:, 3].masked_fill_(far, torch.finfo(mask.dtype).min)
+        return own(module, query, key, value, mask, *others, **options)
+
+    transformers.AttentionInterface.register("windowed head", attend)
+    transformers.AttentionMaskInterface.register(
+        "windowed head", transformers.masking_utils.eager_mask
+    )
+    network = transformers.AutoModelForCausalLM.from_pretrained(
+        folders["llama"], attn_implementation="windowed head"
+    ).eval()
+    with torch.inference_mode():
+        logits = network(tokens[:, :-1]).logits[0]
+    wanted = torch.nn.functional.cross_entropy(logits, tokens[0, 1:], reduction="none")
+    found = model.single_heads(tokens, TRAINED).losses(1, 3)
+    torch.testing.assert_close(found[0], wanted, atol=1e-4, rtol=1e-4)
+    plain = model.token_losses(tokens[:, :-1], tokens[:, 1:])
+    assert (plain[0, TRAINED:] - wanted[TRAINED:]).abs().max() > 1e-3
+
+
+def test_progress_of_others_adds_up_too(folders):
+    totals, done = [], []
+    measured([causal_row(folders, "llama")], Watch(totals.append, done.append))
+    assert sum(done) == pytest.approx(sum(totals))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gpt2", "what ablate undoes needs one plain rotary embedding, and it has none"),
+        ("bloom", "not every layer"),
+        ("gemma2", "need scores without a cap or a sink"),
+        ("mistral", "see 8 keys at most"),
+    ],
+)
+def test_what_has_nothing_to_undo_is_refused_with_the_reason(folders, name, said):
+    with pytest.raises((UsageError, ContentError), match=said):
+        measured([causal_row(folders, name)], heads=False)
+
+
+def test_without_a_declared_length_nothing_is_far(folders):
+    with refused(UsageError, ["declares no length beyond which something could be undone"]):
+        measured([causal_row(folders, "llama", declared=None)])

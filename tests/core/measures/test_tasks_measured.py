@@ -114,8 +114,15 @@ def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
         assert (mean, *bounds) == pytest.approx((right.mean(), *expected), abs=1e-5)
     assert entry["accuracy"][0] == 1
     assert entry["accuracy_ci95"][0][0] < 1  # all right is not certain
-    assert result["schema"] == 2
-    assert [part["accuracy"] for part in entry["by_distance"][:2]] != [None, None]
+    assert result["schema"] == 3
+    for length, parts, accuracy in zip(
+        [16, 32, 128], entry["by_distance"], entry["accuracy"], strict=True
+    ):
+        assert sum(part["queries"] for part in parts) == drawn[length].size
+        right = sum(part["queries"] * (part["accuracy"] or 0) for part in parts)
+        assert right / drawn[length].size == pytest.approx(accuracy, abs=1e-5)
+    found = [part["accuracy"] for part in entry["by_distance"][-1]]
+    assert (found[1], found[3]) == (1.0, 0.0)  # `Knowing` looks 40 tokens back
 
 
 def test_the_result_says_what_was_asked():
@@ -125,7 +132,9 @@ def test_the_result_says_what_was_asked():
     assert result["distances"] == [16, 32, 64, 128]
     assert result["recall"]["pairs"] == 4
     assert [entry["variant"] for entry in result["variants"]] == ["softmax", "lssa"]
-    assert all(len(entry["by_distance"]) == 4 for entry in result["variants"])
+    assert all(
+        [len(parts) for parts in entry["by_distance"]] == [4, 4, 4] for entry in result["variants"]
+    )
 
 
 def test_every_model_is_asked_the_same_sequences(monkeypatch):

@@ -113,6 +113,6 @@ def test_a_pass_takes_its_tokens_and_its_scores():
 def test_a_probe_gives_times_above_zero():
     config = tiny.CONFIG
     model = tiny.model()
-    rates = forecast.probe(config.shape, config.variant.computes, 64, CPU, model.hidden)
+    rates = forecast.probe(config.shapes[0], config.variant.computes, 64, CPU, model.hidden)
     assert rates.token > 0
     assert rates.score > 0

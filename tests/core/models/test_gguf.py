@@ -62,6 +62,12 @@ def test_the_model_is_the_one_that_the_file_holds(file):
     assert model.codec.ends(text)[-1] == len(text.encode())
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_conversion_draws_no_bar_of_the_library(file, capfd):
+    load_causal_model(str(file))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_file_is_converted_once_and_anew_when_it_changes(file, cache, monkeypatch):
     said = conversion_of(str(file))
     assert said is not None

@@ -13,7 +13,6 @@ import transformers
 from freeatten_core import attention, load_causal_model
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.models.transformers_model import attention as layer
-from freeatten_core.models.transformers_model import modified
 from freeatten_core.variants.variant import Variant
 
 LENGTH = 2 * causal.DECLARED
@@ -35,7 +34,7 @@ def models(folders):
 
 
 def changed(model, modifiers, restart=16):
-    return modified(model, Variant.parse(f"softmax{modifiers}"), LENGTH, restart)
+    return model.with_modifiers(Variant.parse(f"softmax{modifiers}"), LENGTH, restart)
 
 
 def losses(model, tokens=TOKENS):

@@ -205,7 +205,7 @@ def test_every_modifier_goes_through_the_operator_that_a_model_has(name, compute
 
 @pytest.mark.parametrize(
     "name",
-    ["dynamic-ntk", "rerope", "logn", "infoscale", "temper", "window"],
+    ["dynamic-ntk", "clex-start", "rerope", "logn", "infoscale", "temper", "window"],
 )
 def test_up_to_the_training_length_a_model_is_as_trained(name):
     built = tiny.model()
@@ -216,8 +216,9 @@ def test_up_to_the_training_length_a_model_is_as_trained(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["pi", "ntk", "dynamic-ntk", "yarn", "rerope", "logn", "infoscale", "temper", "window"],
-)
+    ["pi", "ntk", "dynamic-ntk", "clex-start", "yarn", "rerope", "logn", "infoscale", "temper",
+     "window"],
+)  # fmt: skip
 def test_beyond_it_every_modifier_changes_the_model(name):
     built = tiny.model()
     tokens = torch.arange(64)[None] % built.config.vocab_size

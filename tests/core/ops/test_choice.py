@@ -80,6 +80,8 @@ def test_everything_asks_the_table(name, seen, asked):
         ("region_weights", {}, "panels"),
         ("familiar_attention", {}, "panels"),
         ("attention", {"window": 4}, "fused"),
+        ("attention", {"softcap": 50.0}, "panels"),
+        ("row_statistics", {"softcap": 50.0}, "panels"),
         ("attention", {"is_cuda": False}, "panels"),
         ("row_statistics", {"is_cuda": False}, "panels"),
         ("attention", {"dtype": WIDE}, "panels"),
@@ -91,7 +93,7 @@ def test_everything_asks_the_table(name, seen, asked):
         ("attention", {"variant": "stick-breaking", "dtype": WIDE}, "panels"),
         ("attention", {"variant": "stick-breaking", "terms": SLOPED}, "panels"),
         ("attention", {"variant": STICKS_BY_COSINE}, "panels"),
-        ("attention", {"variant": "off-by-one"}, "panels"),
+        ("attention", {"variant": "off-by-one"}, "fused"),
         ("attention", {"variant": "entmax15"}, "panels"),
         ("attention", {"batch": 0}, "panels"),
     ],
@@ -99,9 +101,9 @@ def test_everything_asks_the_table(name, seen, asked):
 def test_a_call_goes_to_the_first_that_can(use, changes, wanted, monkeypatch):
     monkeypatch.setattr(choice, "HAS_TRITON", True)
     given = {"is_cuda": True, "dtype": HALF, "dim": 64, "value_dim": 64, "window": None}
-    given |= {"variant": "softmax", "terms": NO_TERMS, "batch": 1} | changes
+    given |= {"variant": "softmax", "terms": NO_TERMS, "batch": 1, "softcap": None} | changes
     sizes = given["batch"], 2, 2, 9, 9, given["dim"]
-    problem = Problem(stages(given["variant"]), *sizes, True, given["window"])
+    problem = Problem(stages(given["variant"]), *sizes, True, given["window"], given["softcap"])
     query = SimpleNamespace(is_cuda=given["is_cuda"], dtype=given["dtype"])
     found = choice.chosen(use, problem, query, given["value_dim"], given["terms"])
     assert found.name == wanted

@@ -227,7 +227,8 @@ def operands(back_end, *, learned):
         None if call.options.get(name) is None else call.options[name].to(DEVICE, SINGLE)
         for name in ScoreTerms._fields
     ]
-    options = ("length-cosine", "softplus", "l1", 3, None, True, 7, back_end)
+    softcap = None if back_end == "fused" else 2.0
+    options = ("length-cosine", "softplus", "l1", 3, None, True, 7, softcap, back_end)
     return inputs, terms, options
 
 

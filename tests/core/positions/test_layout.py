@@ -10,7 +10,11 @@ from freeatten_core.positions.alibi import slopes
 from freeatten_core.positions.layout import ROTARY, LayerLayout, Layout
 from freeatten_core.positions.table import POSITIONS
 
-kinds = st.lists(st.sampled_from([*POSITIONS]), min_size=1, max_size=3)
+alone = st.sampled_from([kind for kind, each in POSITIONS.items() if each.doubles]).map(
+    lambda k: [k]
+)
+together = [kind for kind, each in POSITIONS.items() if not each.doubles]
+kinds = alone | st.lists(st.sampled_from(together), min_size=1, max_size=3)
 windows = st.none() | st.integers(1, 1 << 20)
 
 
@@ -58,9 +62,8 @@ def test_a_name_that_says_nothing_is_rotary_throughout():
 def test_layers_begin_again_from_the_lowest_up():
     found = Layout.parse("rope@128-rope@128-none").of_model(5, 2)
     assert [each.window for each in found] == [128, 128, None, 128, 128]
-    assert [each.turns for each in found] == [(True, True)] * 2 + [(False, False)] + [
-        (True, True)
-    ] * 2
+    turned, still = ("rope", "rope"), (None, None)
+    assert [each.rotations for each in found] == [turned, turned, still, turned, turned]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_kinds_share_out_the_heads(text, heads, wanted):
 
 REFUSED = {
     "alib": ["'alib'", "did you mean 'alibi'"],
-    "": ["unknown position ''", "known: rope, alibi, none"],
+    "": ["unknown position ''", "known: rope, alibi, none, clex"],
     "rope@": ["the window is ''", "1 to 1048576"],
     "rope@0": ["the window is '0'"],
     "rope@9999999": ["the window is '9999999'"],
@@ -88,6 +91,7 @@ REFUSED = {
     "rope@12x": ["the window is '12x'"],
     "rope--none": ["unknown position ''"],
     "none/": ["unknown position ''"],
+    "pope/none": ["pope doubles", "all heads of a layer", "pope-none"],
     "rope@٣": ["the window is '٣'"],
 }
 
@@ -108,7 +112,7 @@ def test_more_than_a_model_has_is_refused():
 @pytest.mark.parametrize(
     ("text", "far"),
     [("rope", True), ("rope/none", True), ("rope@9-rope", True), ("rope@9-none", False),
-     ("alibi", False)],
+     ("alibi", False), ("random", True), ("clex", False), ("yarn-none", False)],
 )  # fmt: skip
-def test_whether_far_keys_are_turned(text, far):
-    assert Layout.parse(text).turns_far_keys is far
+def test_whether_the_turning_of_far_keys_can_be_scaled(text, far):
+    assert Layout.parse(text).scales_far_keys is far

@@ -21,31 +21,27 @@ CEILING = entry([3.0, 2.8, 2.5, 2.6], trained=2048)
 
 def test_a_share_is_the_gain_since_the_training_length_by_that_of_the_ceiling():
     found = ceiling_entry(entry([3.1, 3.05, 2.9, 2.0]), CEILING, LENGTHS)
-    # (3.1 − 3.05) / (3.0 − 2.8) and (3.1 − 2.9) / (3.0 − 2.5); beyond 2,048 there is no ceiling
-    assert found["ceiling_share"][1:3] == pytest.approx([0.25, 0.4])
+    # (3.1 − 3.05) / (3.1 − 2.8) and (3.1 − 2.9) / (3.1 − 2.5); beyond 2,048 there is no ceiling
+    assert found["ceiling_share"][1:3] == pytest.approx([1 / 6, 1 / 3])
     assert [found["ceiling_share"][at] for at in (0, 3)] == [None, None]
     assert found["ceiling_share_ci95"] == [[None, None]] * 4
 
 
-def test_a_row_that_loses_has_a_negative_share():
-    assert ceiling_entry(entry([3.0, 3.1, 3.5, 4.0]), CEILING, LENGTHS)["ceiling_share"][
-        1:3
-    ] == pytest.approx([-0.5, -1.0])
+def test_a_row_that_loses_has_a_negative_share_and_one_as_low_as_the_ceiling_all():
+    loses = ceiling_entry(entry([3.0, 3.1, 3.5, 4.0]), CEILING, LENGTHS)
+    assert loses["ceiling_share"][1:3] == pytest.approx([-0.5, -1.0])
+    reaches = ceiling_entry(entry([3.3, 2.8, 2.5, 2.6]), CEILING, LENGTHS)
+    assert reaches["ceiling_share"][1:3] == pytest.approx([1.0, 1.0])
 
 
-def test_the_ceiling_has_a_share_of_one_of_itself():
-    own = entry(CEILING["loss"])
-    assert ceiling_entry(own, CEILING, LENGTHS)["ceiling_share"][1:3] == pytest.approx([1.0, 1.0])
-
-
-@pytest.mark.parametrize("ceiling", [[3.0, 3.0, 3.2, 3.0], [None] * 4, [float("nan")] * 4])
-def test_there_is_no_share_of_a_ceiling_that_gains_nothing(ceiling):
+@pytest.mark.parametrize("ceiling", [[2.0, 3.1, 3.2, 3.0], [None] * 4, [float("nan")] * 4])
+def test_there_is_no_share_of_a_ceiling_that_is_no_lower(ceiling):
     found = ceiling_entry(entry([3.1, 3.0, 2.9, 2.0]), entry(ceiling, trained=2048), LENGTHS)
     assert found["ceiling_share"] == [None] * 4
 
 
 def test_the_interval_is_of_draws_of_texts_and_holds_every_text_s_share():
-    ceiling = entry([3.0, 2.0], [[3.0, 2.0]] * 3, 1024)
+    ceiling = entry([3.0, 1.0], [[3.0, 1.0]] * 3, 1024)
     alike = ceiling_entry(entry([2.0, 1.5], [[2.0, 1.5]] * 3), ceiling, [512, 1024])
     assert alike["ceiling_share_ci95"][1] == pytest.approx([0.5, 0.5])
     apart = entry([2.0, 1.5], [[2.0, 1.8], [2.0, 1.5], [2.0, 1.2]])
@@ -55,7 +51,7 @@ def test_the_interval_is_of_draws_of_texts_and_holds_every_text_s_share():
 
 
 def test_without_a_gain_of_the_ceiling_in_every_draw_there_is_no_interval():
-    ceiling = entry([3.0, 2.5], [[3.0, 3.2], [3.0, 1.8]], 1024)
+    ceiling = entry([3.0, 1.5], [[3.0, 2.2], [3.0, 0.8]], 1024)
     row = entry([2.0, 1.5], [[2.0, 1.5]] * 2)
     found = ceiling_entry(row, ceiling, [512, 1024])
     assert found["ceiling_share"][1] == pytest.approx(1.0)
@@ -66,7 +62,7 @@ def measured():
     result = copy.deepcopy(sample_result(["softmax", "softmax-ls"]))
     above = copy.deepcopy(result["variants"][1])
     above |= {"variant": "softmax", "checkpoint": "long", "train_length": 4096}
-    above["loss"] = [2.5, 2.3, 2.2, 2.1, 2.4]
+    above["loss"] = [2.5, 2.0, 2.0, 2.0, 2.4]
     return with_shares({**result, "variants": [*result["variants"], above]}, "long")
 
 
@@ -74,8 +70,8 @@ def test_the_result_names_its_ceiling_and_the_table_leaves_it_out():
     result = measured()
     assert result["ceiling"] == {"variant": "softmax", "checkpoint": "long", "train_length": 4096}
     assert "ceiling_share" not in result["variants"][2]
-    # (2.262 − 2.156) / (2.5 − 2.1)
-    assert "| `softmax-ls` | 49.0 | 42.3 | 26.5 |" in share_table(result)
+    # (2.262 − 2.156) / (2.262 − 2.0)
+    assert "| `softmax-ls` | 37.4 | 48.5 | 40.5 |" in share_table(result)
     assert len(share_table(result).splitlines()) == 4
 
 
@@ -90,7 +86,7 @@ def test_the_picture_has_a_panel_of_shares_below(theme, by_position):
     figure = comparison_figure(result, theme=theme, by_position=by_position)
     shares = [trace for trace in figure.data if trace.yaxis == "y4"]
     assert [list(trace.x) for trace in shares] == [[1024, 2048, 4096]] * 2
-    assert list(shares[1].y) == pytest.approx([49.0, 42.333, 26.5], abs=1e-3)
+    assert list(shares[1].y) == pytest.approx([37.405, 48.473, 40.458], abs=1e-3)
     low, high = figure.layout.yaxis4.range  # softmax, at −581, does not set the scale
     assert (low, high) == pytest.approx((-59, 109))
     domains = [axis.domain for axis in figure.select_yaxes()]

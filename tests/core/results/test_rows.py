@@ -1,14 +1,19 @@
 """What a joined result of rows says in a table."""
 
-from freeatten_core.results.rows import row_blocks, row_table
+import pytest
+
+from freeatten_core.figures.placement import placed_labels
+from freeatten_core.figures.rows import rows_figure, short_label
+from freeatten_core.results.rows import all_rows_blocks, placed, row_blocks, row_table
 
 
 def _run(variant, last, window, seed=0):
-    row = {"loss": [3.6, last], "delta": [0.0, last - 3.6], "sliding_delta": last - 3.59,
-           "window_delta": window}  # fmt: skip
+    row = {"lengths": [512, 8192], "loss": [3.6, last], "delta": [0.0, last - 3.6],
+           "sliding_delta": last - 3.59, "window_delta": window,
+           "verdict": "uses" if last < 3.6 else "hurts"}  # fmt: skip
     recipe = {"steps": 2000, "batch": 64, "train_length": 512}
     return {"variant": variant, "cell": f"{variant}.{seed}", "seed": seed, "recipe": recipe,
-            "commit": "0123456789abcdef", "books": row}  # fmt: skip
+            "commit": "0123456789abcdef", "books": row, "code": row}  # fmt: skip
 
 
 RESULT = {
@@ -16,7 +21,7 @@ RESULT = {
              _run("stick-breaking", 3.51, None)],
     "failed": [{"variant": "nope", "cell": "nope.0", "reason": "freeatten train ended with 1"}],
     "text": {"books": {"texts": 14, "dtype": "float32"}, "code": {"texts": 24, "dtype": "float32"}},
-    "device": "a GPU", "date": "2026-01-01", "versions": {"torch": "2.11"},
+    "train_length": 512, "device": "a GPU", "date": "2026-01-01", "versions": {"torch": "2.11"},
 }  # fmt: skip
 
 
@@ -38,8 +43,72 @@ def test_the_least_loss_at_16x_comes_first_and_what_failed_last():
 def test_blocks_say_how_rows_were_made():
     books_alone = RESULT | {"text": {"books": RESULT["text"]["books"],
                                      "code": RESULT["text"]["code"]}}  # fmt: skip
-    for run in books_alone["runs"]:
-        run["code"] = run["books"]
     blocks = row_blocks("rows/runs", books_alone)
     assert list(blocks) == ["rows/runs books", "rows/runs code", "rows/runs provenance"]
     assert blocks["rows/runs provenance"].endswith("24 files of the standard library and 14 books")
+
+
+def _run_of_64(variant, trained=512):
+    run = _run(variant, 3.5, -0.02)
+    row = {**run["books"], "lengths": [512, 8192, 32768], "loss": [3.6, 3.5, 3.4],
+           "delta": [0.0, -0.1, -0.2]}  # fmt: skip
+    return run | {"books": row, "recipe": run["recipe"] | {"train_length": trained}}
+
+
+def test_64_times_has_columns_of_its_own_and_a_ceiling_is_no_row():
+    result = RESULT | {"runs": [_run_of_64("fox"), _run_of_64("softmax", 8192)], "failed": []}
+    header, _, *lines = row_table(result, "books").splitlines()
+    assert header == "|  | runs | loss 1× | 16× | 64× | Δ 16× | Δ 64× | S | W |"
+    assert lines == ["| `fox` | 1 | 3.600 | 3.500 | 3.400 | −0.100 | −0.200 | −0.090 | −0.020 |"]
+
+
+def _placed():
+    cube = RESULT | {"runs": [_run("softmax", 6.2, None), _run("lssa", 4.1, None)]}
+    other = _run("softmax", 1.0, None)
+    full = RESULT | {"runs": [other | {"recipe": other["recipe"] | {"steps": 20_000}}]}
+    return placed({"cube/runs": cube, "rows/runs": RESULT, "rows/full": full}, 2000)
+
+
+def test_runs_of_one_recipe_are_joined_wherever_they_are_stored():
+    rows = {row.variant: row for row in _placed()}
+    assert list(rows) == ["fox", "stick-breaking", "lssa", "softmax"]
+    assert rows["softmax"].folders == ("cube", "rows")
+    assert rows["softmax"].loss("code", 16) == pytest.approx(6.15)
+    assert rows["softmax"].deltas("code") == pytest.approx([2.6, 2.5])
+    assert rows["fox"].uses("code")
+    assert not rows["softmax"].uses("code")
+    (first, *_, last) = all_rows_blocks(_placed())["rows/all table"].splitlines()[2:]
+    assert first.startswith("| `fox` | [rows](rows.md) | 2 | 3.600 | 3.510 | −0.100 to −0.080 |")
+    assert "[the cube](softplus.md#the-cube), [rows](rows.md) | 2" in last
+
+
+@pytest.mark.parametrize("text", ["code", "books"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_row_stands_at_its_loss_and_its_delta(text, theme):
+    rows = [row for row in _placed() if row.variant != "fox"]
+    figure = rows_figure(rows, text=text, theme=theme)
+    assert [trace.x[0] for trace in figure.data] == pytest.approx([3.6] * 3)
+    # asinh(Δ / 0.02) is the axis: its ticks say what is meant
+    axis = figure.layout.yaxis
+    ticks = dict(zip(axis.ticktext, axis.tickvals, strict=True))
+    assert ticks["0"] == 0
+    assert ticks["+2.00"] < figure.data[2].y[0] < ticks["+5.00"]
+    assert ticks["−0.10"] < figure.data[0].y[0] < ticks["−0.05"]
+    assert [trace.marker.symbol for trace in figure.data] == ["circle", *["circle-open"] * 2]
+    assert {note.text for note in figure.layout.annotations} >= {"Stick-breaking", "lssa"}
+
+
+def test_long_names_are_shortened_and_stay_different():
+    local = "position=rope@128-rope@128-none-rope@128-none"
+    assert short_label(f"softplus-r:p=3:gate=forget:{local}") == "softplus-r:p=3 + gate + local"
+    assert short_label("lssar:p=3:gate=forget") == "lssar:p=3 + gate"
+    assert short_label("softmax-ls:position=alibi/none") == "softmax-ls + alibi/none"
+
+
+def test_no_label_lies_on_another_or_on_a_point():
+    points = [(300 + 7 * (at % 6), 200 + 5 * (at // 6)) for at in range(24)]
+    boxes = placed_labels(points, [60 + 3 * at for at in range(24)], 15, (900, 500))
+    for at, box in enumerate(boxes):
+        assert box.within(900, 500)
+        assert not any(box.meets(other) for other in boxes[:at])
+        assert not any(abs(box.x - x) < 30 and abs(box.y - y) < 7.5 for x, y in points)

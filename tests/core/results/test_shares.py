@@ -1,16 +1,13 @@
-"""Intervals of shares: Wilson's, inside 0 to 1, also of results stored before."""
-
-import json
+"""Intervals of shares: Wilson's, inside 0 to 1."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sample_retrieval import copy_result, recall_result
 from scipy import stats
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.results.retrieval import accuracy_table
-from freeatten_core.results.shares import wilson, with_wilson
+from freeatten_core.results.shares import wilson
 from freeatten_core.results.stored import stored_results
 
 
@@ -35,22 +32,6 @@ def test_more_right_than_asked_is_a_mistake(right, asked):
         wilson(right, asked)
 
 
-def test_stored_intervals_are_made_anew_from_the_share_and_the_questions():
-    old = recall_result() | {"schema": 1, "samples": 4}
-    old["variants"][0] |= {
-        "accuracy": [1.0, 0.984375, None, 0.0],
-        "accuracy_ci95": [[1.0, 1.0], [0.95, 1.08], [None, None], [0.0, 0.0]],
-    }
-    wanted = [[*wilson(64, 64)], [*wilson(63, 64)], [None, None], [*wilson(0, 64)]]
-    assert with_wilson(old)["variants"][0]["accuracy_ci95"] == wanted
-    assert old["variants"][0]["accuracy_ci95"][1] == [0.95, 1.08]  # the result is left as it was
-
-
-@pytest.mark.parametrize("result", [copy_result(), recall_result() | {"schema": 2}])
-def test_other_results_are_as_they_were(result):
-    assert with_wilson(result) == result
-
-
 def test_no_stored_share_has_an_interval_beyond_all_or_nothing():
     folder = assets() / "results" / "retrieve"
     result = stored_results(folder)["recall"]
@@ -62,7 +43,3 @@ def test_no_stored_share_has_an_interval_beyond_all_or_nothing():
     assert len(pairs) > 10
     assert all(0 <= low <= share <= high <= 1 and low < high for share, low, high in pairs)
     assert "±" not in accuracy_table(result)
-    stored = json.loads((folder / "recall.json").read_text(encoding="utf-8"))
-    assert [row["accuracy"] for row in stored["variants"]] == [
-        row["accuracy"] for row in result["variants"]
-    ]

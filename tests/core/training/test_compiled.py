@@ -8,7 +8,7 @@ from freeatten_core.training.gradients import compiled_attention
 
 NAMES = (
     *("softmax", "fox", "stick-breaking:position=none"),
-    "softplus-r:p=3:gate=forget:position=rope@6-none",
+    *("softplus-r:p=3:gate=forget:position=rope@6-none", "asentmax"),
 )
 
 

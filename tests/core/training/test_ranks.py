@@ -27,7 +27,7 @@ from freeatten_core.data.prepared import load_corpus
 from freeatten_core.training.run import train
 
 torch.set_num_threads(1)
-corpus, out, killed_at = sys.argv[1:]
+corpus, out, killed_at, shard = sys.argv[1:]
 ranks = started_ranks()
 device = torch.device("cpu")
 
@@ -46,8 +46,9 @@ try:
             command="freeatten train",
             report=report,
             ranks=ranks,
+            shard=shard == "shard",
         )
-except RuntimeError as error:
+except (RuntimeError, ValueError) as error:
     sys.exit(str(error))
 """
 SPEAKING = """
@@ -79,9 +80,10 @@ def corpus(tmp_path_factory):
     return folder / "corpus"
 
 
-def alone(corpus, out, report=lambda _: None):
+def alone(corpus, out, report=lambda _: None, **options):
     variant, texts = Variant.parse("lssar:p=3"), load_corpus(corpus)
-    return train(variant, texts, out, RECIPE, device=CPU, command="freeatten train", report=report)
+    command = "freeatten train"
+    return train(variant, texts, out, RECIPE, device=CPU, command=command, report=report, **options)
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +105,17 @@ def same_training(out, whole):
 
 def test_a_lost_rank_ends_the_run_and_one_process_goes_on_where_two_were(corpus, whole, tmp_path):
     out = tmp_path / "mine"
-    (survivor, said), (killed, _) = run_ranks(TRAINING, [corpus, out, 30])
+    (survivor, said), (killed, _) = run_ranks(TRAINING, [corpus, out, 30, "shard"])
     assert killed == -signal.SIGKILL
     assert survivor == 1
-    kept = "step 30 is kept, and the same command goes on from there"
+    kept = "step 20 is kept, and the same command goes on from there"
     assert said.strip() == f"another of the ranks has ended; stopped; {kept}"
     assert not out.exists()
     same_training(alone(corpus, out), whole)
 
 
-def test_two_processes_go_on_where_one_was(corpus, whole, tmp_path):
+@pytest.mark.parametrize("kind", ["whole", "shard"])
+def test_two_processes_go_on_where_one_was(corpus, whole, tmp_path, kind):
     def stop(progress):
         if progress.step == 30:
             raise KeyboardInterrupt
@@ -120,15 +123,22 @@ def test_two_processes_go_on_where_one_was(corpus, whole, tmp_path):
     out = tmp_path / "mine"
     with pytest.raises(KeyboardInterrupt):
         alone(corpus, out, stop)
-    assert run_ranks(TRAINING, [corpus, out, 0]) == [(0, ""), (0, "")]
+    assert run_ranks(TRAINING, [corpus, out, 0, kind]) == [(0, ""), (0, "")]
     same_training(out, whole)
-    assert json.loads((out / CURVE).read_text())["ranks"] == 2
+    about = json.loads((out / CURVE).read_text())
+    assert (about["ranks"], about["shard"]) == (2, kind == "shard")
+    assert tiny.listing(tmp_path) == ["mine"]
 
 
 def test_ranks_speak_to_each_other_and_one_of_them_tells_of_a_failure():
     codes, said = zip(*run_ranks(SPEAKING, []), strict=True)
     assert codes == (1, 1)
     assert sorted(each.strip().removeprefix("rank 1: ") for each in said) == ["", DISAGREEING]
+
+
+def test_one_process_has_nobody_to_share_a_model_with(corpus, tmp_path):
+    with pytest.raises(UsageError, match="--shard spreads a model over several processes"):
+        alone(corpus, tmp_path / "mine", shard=True)
 
 
 def test_a_process_alone_is_the_only_rank(monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import pytest
 import tiny
 import torch
 from bounds import started
-from safetensors import safe_open
 from safetensors.torch import load_file
 from strategies import refused
 
@@ -24,16 +24,18 @@ from freeatten_core.basics.files import SavedElsewhereError
 from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.forecast import parameter_count
 from freeatten_core.models.format import CURVE, FILES, WEIGHTS
 from freeatten_core.training.batches import Batches
 from freeatten_core.training.gradients import FreshGradients, ReplayedGradients
 from freeatten_core.training.objective import Objective
-from freeatten_core.training.recipe import Recipe
+from freeatten_core.training.recipe import SIZES, Recipe
 from freeatten_core.training.run import train
+from freeatten_core.training.state import ABOUT, kept_folder
 from freeatten_core.training.updates import Updates
 
 CPU = torch.device("cpu")
-STATE = ".mine.training-state.safetensors"
+STATE = ".mine.training-state"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,27 @@ def test_the_loss_goes_down(texts, tmp_path, variant, kv_heads):
     assert curve[-1]["validation"] < curve[0]["validation"] - 0.5
     assert curve[-1]["loss"] < curve[0]["loss"] - 0.5
     assert (str(loaded.config.variant), loaded.config.kv_heads) == (variant, kv_heads)
+
+
+def test_a_run_tells_its_speed_once_after_ten_steps(texts, tmp_path):
+    seen = []
+    recipe = replace(tiny.RECIPE, evaluate_every=20, steps=40)
+    run(texts, tmp_path / "mine", recipe=recipe, report=seen.append)
+    assert [(each.phase, each.step) for each in seen] == [
+        ("start", 10),
+        ("train", 20),
+        ("train", 40),
+    ]
+    assert seen[0].tokens_per_second > 0
+    assert math.isnan(seen[0].validation)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("small", 25), ("medium", 105)])
+def test_the_larger_sizes_have_the_parameters_they_are_called_by(size, millions):
+    recipe = Recipe().changed(**SIZES[size])
+    config = recipe.config(Variant())
+    assert parameter_count(config) / 1e6 == pytest.approx(millions, abs=0.5)
+    assert (recipe.train_length, config.head_dim, len(recipe.learning_rates)) == (1024, 64, 1)
 
 
 def test_the_checkpoint_is_complete_and_says_how_it_was_made(texts, uninterrupted):
@@ -307,12 +330,12 @@ def test_the_mean_of_the_shards_gradients_trains_as_the_whole_batch_does(texts):
         model = Model(recipe.config(Variant()))
         model.initialise(0)
         updates = Updates(model, recipe, 1e-2, recipe.steps)
-        parts = [Objective(model, Batches(texts, recipe, CPU, shard)) for shard in shards(of)]
+        parts = [Objective(model, Batches(texts, recipe, CPU, shard), 0) for shard in shards(of)]
         weights = list(model.parameters())
         for step in range(recipe.steps):
             found = []
             for part in parts:
-                part.gradients(step)
+                part.gradients(step, recipe.steps)
                 found.append([weight.grad for weight in weights])
             for weight, *grads in zip(weights, *found, strict=True):
                 weight.grad = torch.stack(grads).mean(0)
@@ -367,21 +390,21 @@ from freeatten_core.training import run as training, state as training_state
 from freeatten_core.data.prepared import load_corpus
 
 torch.set_num_threads(1)
-save, kill_in_save, saves = training_state.save_file, sys.argv[4] == "save", []
+save, kill_in_save, saves = training_state.write_tensors, sys.argv[4] == "save", []
 
 def report(progress):
     print(progress.step, flush=True)
     if progress.step == 30 and not kill_in_save:
         sys.stdin.read()  # until it is killed
 
-def save_file(tensors, path, metadata):
-    saves.append(path)
+def write_tensors(tensors, folder, ranks):
+    saves.append(folder)
     if len(saves) == 2 and kill_in_save:
-        Path(path).write_bytes(b"half of a state")
+        (folder / "half").write_bytes(b"half of a state")
         os.kill(os.getpid(), signal.SIGKILL)
-    save(tensors, path, metadata=metadata)
+    save(tensors, folder, ranks)
 
-training_state.save_file = save_file
+training_state.write_tensors = write_tensors
 training.train(Variant(), load_corpus(Path(sys.argv[2])), Path(sys.argv[3]), tiny.RECIPE,
     device=torch.device("cpu"), command="freeatten train", report=report)
 """
@@ -423,6 +446,30 @@ def test_a_run_stopped_twice_goes_on_to_the_same_weights(texts, uninterrupted, t
     assert_same_run(run(texts, tmp_path / "mine"), uninterrupted)
 
 
+@pytest.mark.parametrize("name", ["clex", "drope"])
+def test_positions_that_change_meanwhile_are_the_same_when_a_run_goes_on(texts, tmp_path, name):
+    whole = run(texts, tmp_path / "whole", name)
+    interrupt(texts, tmp_path / "mine", variant=name)
+    assert_same_run(run(texts, tmp_path / "mine", name), whole)
+
+
+def test_the_rate_begins_again_where_drope_drops_the_rotation():
+    def rates(name):
+        model = Model(tiny.RECIPE.config(Variant.parse(name)))
+        updates = Updates(model, tiny.RECIPE, 1.0, 40)
+        found = []
+        for step in range(40):
+            updates.apply(step)
+            found.append(updates._optimizer.param_groups[0]["lr"])
+        return found
+
+    plain, dropped = rates("softmax"), rates("drope")
+    assert dropped[:35] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 35) for i in range(35)])
+    assert dropped[35:] == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 5) for i in range(5)])
+    assert dropped[35] > dropped[34] * 10
+    assert plain == pytest.approx([tiny.RECIPE.learning_rate(i, 1.0, 40) for i in range(40)])
+
+
 @pytest.mark.parametrize("save_every", [1, 7, 10])
 def test_states_are_saved_at_the_next_evaluation(texts, uninterrupted, tmp_path, save_every):
     recipe = replace(tiny.RECIPE, save_every=save_every)
@@ -456,7 +503,7 @@ def test_a_search_goes_on_with_the_rates_not_tried(texts, tmp_path):
 def test_the_state_of_another_run_is_refused_and_kept(texts, uninterrupted, tmp_path, other, said):
     out = tmp_path / "mine"
     interrupt(texts, out)
-    words = [str(tmp_path / STATE), "another run: ", said, "remove the file"]
+    words = [str(tmp_path / STATE), "another run: ", said, "remove the folder"]
     with refused(UsageError, words):
         run(texts, out, **other)
     assert_same_run(run(texts, out), uninterrupted)
@@ -471,17 +518,19 @@ def test_the_state_of_another_text_is_refused(texts, tmp_path):
         run(other, tmp_path / "mine")
 
 
-def test_a_truncated_state_is_refused_with_the_remedy(texts, uninterrupted, tmp_path):
+@pytest.mark.parametrize("name", [ABOUT, "shard-00001-model-00001-of-00001.safetensors"])
+def test_a_truncated_state_is_refused_with_the_remedy(texts, uninterrupted, tmp_path, name):
     out = tmp_path / "mine"
     interrupt(texts, out)
     state = tmp_path / STATE
-    whole = state.read_bytes()
+    file = kept_folder(state) / name
+    whole = file.read_bytes()
     for kept in (0, 10, 300, -1):
-        state.write_bytes(whole[:kept])
+        file.write_bytes(whole[:kept])
         told = [f"{state} is not a training state", "remove it to start again"]
         with refused(ContentError, told):
             run(texts, out)
-    state.unlink()
+    shutil.rmtree(state)
     assert_same_run(run(texts, out), uninterrupted)
 
 
@@ -492,16 +541,17 @@ def test_weights_are_no_training_state(texts, uninterrupted, tmp_path):
 
 
 def saved_step(state):
-    with safe_open(state, framework="pt") as file:
-        return json.loads(file.metadata()["state"])["step"]
+    assert [each.name for each in state.iterdir()] == [kept_folder(state).name]
+    return json.loads((kept_folder(state) / ABOUT).read_text())["state"]["step"]
 
 
 def test_a_disk_full_while_saving_the_state_leaves_the_earlier_one(texts, uninterrupted, tmp_path):
     out = tmp_path / "mine"
     interrupt(texts, out, step=20)
     assert saved_step(tmp_path / STATE) == 10
-    with refused(ContentError, [f"cannot write {tmp_path / STATE}"]), tiny.disk_full(20_000):
-        run(texts, out)
+    for room in (0, 100, 20_000):
+        with refused(ContentError, [f"cannot write {tmp_path / STATE}"]), tiny.disk_full(room):
+            run(texts, out)
     assert tiny.listing(tmp_path) == [STATE]
     assert saved_step(tmp_path / STATE) == 10
     assert_same_run(run(texts, out), uninterrupted)
@@ -514,6 +564,12 @@ def test_a_disk_full_while_saving_the_checkpoint_leaves_the_state(texts, uninter
         run(texts, out)  # from step 30 on nothing but the checkpoint is written
     assert tiny.listing(tmp_path) == [STATE]
     assert_same_run(run(texts, out), uninterrupted)
+
+
+def test_a_disk_full_at_the_first_save_leaves_nothing(texts, tmp_path):
+    with refused(ContentError, [f"cannot write {tmp_path / STATE}"]), tiny.disk_full(20_000):
+        run(texts, tmp_path / "mine")
+    assert tiny.listing(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,22 @@ def test_too_little_memory_is_refused_with_the_parts_that_fit(monkeypatch):
     check_fits(Recipe(), Variant(), CPU, Ranks(1, 4))
 
 
+def test_a_model_spread_over_ranks_needs_less_and_is_offered(monkeypatch):
+    recipe = Recipe(width=96, layers=8, heads=3, mlp_width=288, batch=4, train_length=64)
+    two = Ranks(0, 2)
+    whole, spread = (forecast(recipe, Variant(), CPU, two, shard=shard) for shard in (False, True))
+    kept = whole.kept_bytes / 5 * 4  # weights, gradients and two moments; buffers are the fifth
+    # half of it, and the embedding and two layers gathered, with their gradients
+    gathered = 8 * (4096 * 96 + 2 * (4 * 96 * 96 + 3 * 96 * 288 + 2 * 96))
+    assert spread.kept_bytes == pytest.approx(kept / 2)
+    assert whole.bytes - spread.bytes == pytest.approx(whole.kept_bytes - kept / 2 - gathered, 1e-4)
+    monkeypatch.setattr(models_forecast, "available_bytes", lambda _: spread.bytes)
+    words = [f"it is {spread.bytes / 1e9:.1f} GB", "spread over the ranks (--shard)"]
+    with refused(UsageError, words):
+        check_fits(recipe, Variant(), CPU, two)
+    check_fits(recipe, Variant(), CPU, two, shard=True)
+
+
 def test_a_model_too_large_for_any_batch_is_refused_before_it_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(models_forecast, "available_bytes", lambda _: 1_000)
     with refused(UsageError, ["0.0 GB available on cpu; train a smaller model"]):

@@ -14,7 +14,16 @@ from freeatten_core.variants.variant import SHORT
 LONG = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
+    "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
     "fox": "softmax:gate=forget:position=none",
+    "ssmax": "softmax:scale=log-n",
+    "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
+    "regulargpt": "softmax:dilate=64:position=none",
+    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
 }
 
 
@@ -33,14 +42,17 @@ def test_a_short_name_takes_what_it_does_not_say():
 
 @given(
     st.sampled_from(["softmax", "lssar:p=3", "softplus-r:p=2", "stages:score=dim-cosine"]),
+    st.sampled_from(["", ":scale=log-n", ":scale=log-n-bias"]),
     st.sampled_from(["", ":gate=forget"]),
     st.sampled_from(["", ":output=gated"]),
     st.sampled_from(["", ":position=alibi/none", ":position=rope@128-none"]),
 )
-def test_str_parses_back(name, gate, output, position):
-    variant = Variant.parse(name + position + output + gate)
+def test_str_parses_back(name, scale, gate, output, position):
+    if scale and "cosine" in Variant.parse(name).computes.score:
+        scale = ""
+    variant = Variant.parse(name + position + output + gate + scale)
     assert Variant.parse(str(variant)) == variant
-    assert str(variant).endswith(gate + output + position)
+    assert str(variant).endswith(scale + gate + output + position)
     assert variant.computes == Variant.parse(name).computes
     assert variant.trained == variant
     if variant.setting != PLAIN_SETTING:
@@ -71,10 +83,29 @@ REFUSED = {
     "my.py:f:position=none": ["my.py:f", "does not take 'position'", "no option"],
     "nope+yarn": ["yarn changes how far keys are rotated", "none are"],
     "softmax:position=rope@128-none+ntk": ["ntk changes how far keys are rotated"],
+    "clex+yarn": ["yarn changes how far keys are rotated", "as they were trained to be"],
+    "softmax:position=yarn+clex-start": ["clex-start changes how far keys are rotated"],
+    "softmax-ls:position=pope": ["pope doubles the size", "length-cosine", "such as dot"],
+    "pope+swap:to=lssa": ["pope doubles the size", "length-cosine"],
+    "pope+ntk": ["ntk changes how far keys are rotated"],
     "softmax:gate=forget+rerope": ["rerope turns far keys in every layer", "no forget gate"],
     "softmax:position=rope/none+rerope": ["rerope turns far keys in every layer and head"],
     "softmax+swap:to=fox": ["swap puts in an attention", "write swap:to=softmax"],
     "fox+swap:to=relu": ["divided by its sum (l1)"],
+    "softmax:scale=big": ["scale is 'big'", "log-n, log-n-bias, adaptive"],
+    "lssa:scale=log-n": ["lssa:scale=log-n", "the score length-cosine does not depend on"],
+    "cosine:s=9:scale=adaptive": ["the score cosine does not depend on"],
+    "relu:scale=log-n": ["changes no ratio between relu's weights"],
+    "softmax:scale=adaptive:position=rope-alibi": ["heads without ALiBi", "alibi/none"],
+    "ssmax+swap:to=softmax-ls": ["does not depend on their length"],
+    "softmax:sink=learned": ["softmax:sink=learned", "write off-by-one:sink=learned"],
+    "sink:gate=forget": ["divided by its sum (l1)"],
+    "off-by-one:sink=deep": ["sink is 'deep'", "learned"],
+    "sink+swap:to=softmax": ["a sink is the one more key of off-by-one"],
+    "sink+rerope": ["rerope turns far keys", "or sink"],
+    "softmax:heads=sum": ["heads is 'sum'", "difference"],
+    "diff+rerope": ["rerope turns far keys", "no difference of two"],
+    "ssmax+rerope": ["rerope turns far keys", "forget gate, learned scale or sink"],
 }
 
 

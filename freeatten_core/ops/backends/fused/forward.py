@@ -19,6 +19,7 @@ from .stages import (
     row_scale,
     score,
     unit_of,
+    unless_vanished,
     unnormalised_factor,
 )
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
@@ -445,6 +446,7 @@ def forward_kernel(
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
     LATE: tl.constexpr,
+    ONE_MORE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
@@ -457,6 +459,9 @@ def forward_kernel(
     STAGES: tl.constexpr,
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `ONE_MORE`: a row has a key of score and value 0 besides, which is all that the backward and the
+    statistics have to know of `off-by-one`: the scalars say it.
 
     `scalars` are the fields of `kernels.chunked.RowScalars`, of scores in base 2, as far as the
     backward of the variant reads them.
@@ -522,6 +527,9 @@ def forward_kernel(
         if POSITIVITY == "exp" and NORMALISE != "l1":
             total *= tl.exp2(shift)
             highest *= tl.exp2(shift)
+        if POSITIVITY != "exp":
+            highest = unless_vanished(highest, total)
+            total = unless_vanished(total, total)
         if SHARPENED:
             off = offset(total, highest, count)
             highest = count * highest / nonzero(total) - off
@@ -551,9 +559,19 @@ def forward_kernel(
                 HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS,
                 DEGREE, False, 1 if QUICK else STAGES,
             )  # fmt: skip
+    if POSITIVITY != "exp" and NORMALISE == "l1":
+        raised = unless_vanished(raised, raised)
     if SWEEPS == 1:
         total = raised
     raised += total * 0  # a total that is not finite must reach the output
+    if ONE_MORE:
+        above = tl.maximum(shift, 0.0)
+        moved = tl.exp2(shift - above)
+        total = total * moved + tl.exp2(-above)
+        highest *= moved
+        mixed *= moved[:, None]
+        raised = total
+        shift = above
 
     inverse = 1 / nonzero(raised)
     if NORMALISE != "l1":

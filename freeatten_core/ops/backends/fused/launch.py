@@ -173,6 +173,12 @@ class Call:
         return "score" if self.problem.variant.positivity == "exp" else "weight"
 
     @property
+    def normalise(self) -> str:
+        """What the kernels are told: `off-by-one` divides by a sum, to which the forward adds."""
+        variant = self.problem.variant
+        return "l1" if variant.divides_by_sum else variant.normalise
+
+    @property
     def late(self) -> bool:
         """Whether a score is the product times a positive factor of the row, and the positivity
         may come divided by it: in float16 only where rows are divided by their sum."""
@@ -226,10 +232,11 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         *call.strides,
         *call.sizes,
         *call.scales,
-        NORMALISE=problem.variant.normalise,
+        NORMALISE=call.normalise,
         SWEEPS=2 if scalars_only else call.sweeps,
         HAS_HEAD_SCALE=call.head_scale is not None,
         LATE=call.late,
+        ONE_MORE=problem.variant.normalise == "off-by-one",
         QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
         HAS_VALUE=not scalars_only,
         **call.stages,
@@ -289,7 +296,7 @@ def backward_query(
         *call.strides,
         *call.sizes,
         *call.scales,
-        NORMALISE=problem.variant.normalise,
+        NORMALISE=call.normalise,
         HAS_HEAD_SCALE=call.head_scale is not None,
         HALF=query.dtype == torch.float16,
         **call.stages,
@@ -396,7 +403,7 @@ def describe(call: Call, scalars: Tensor) -> Tensor:
         *call.strides[:6],
         *call.sizes,
         *call.scales,
-        NORMALISE=problem.variant.normalise,
+        NORMALISE=call.normalise,
         SCALED=call.sweeps == 2,
         HAS_HEAD_SCALE=call.head_scale is not None,
         **call.stages,

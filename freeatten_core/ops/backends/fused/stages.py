@@ -37,6 +37,7 @@ __all__ = [
     "softplus",
     "two_powers",
     "unit_of",
+    "unless_vanished",
     "unnormalised_factor",
 ]
 
@@ -45,6 +46,7 @@ LN_2 = tl.constexpr(math.log(2))
 NORM_EPS = tl.constexpr(call.NORM_EPS)
 UNIFORM = tl.constexpr(1 + UNIFORM_TOLERANCE)
 FIRST_ROWS = tl.constexpr(call.FIRST_ROWS)
+VANISHING = tl.constexpr(call.VANISHING)
 
 
 @triton.jit
@@ -310,3 +312,9 @@ def offset(total, highest, count):
 def nonzero(x):
     """x, and 1 where it is 0: a divisor."""
     return tl.where(x == 0, 1.0, x)
+
+
+@triton.jit
+def unless_vanished(x, total):
+    """x of a row, 0 where its sum is too small to be divided by."""
+    return tl.where(total < VANISHING, 0.0, x)

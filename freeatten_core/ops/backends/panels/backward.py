@@ -72,6 +72,9 @@ def backward(
             operands, block, workspace, scalars, grad_weights, inner[at]
         )
         grad_terms.add(block, grad_score, grad_kept)
+        bent = operands.bent(block, workspace)
+        if bent is not None:
+            grad_score = grad_score.mul_(bent)
         grad_score = grad_score.flatten(1, 2)
         grad_value[keys].baddbmm_(weights.flatten(1, 2).mT, grad_rows)
         grad_key[keys].baddbmm_(grad_score.mT, operands.scaled_query(block))

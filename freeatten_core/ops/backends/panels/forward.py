@@ -17,7 +17,7 @@ from freeatten_core.basics.precision import without_autocast
 from ...call import LOG2_E, Problem
 from .operands import Operands
 from .panel import FORWARD_PANEL, Block, RowScalars, Workspace, row_blocks
-from .stages import above_offset_, make_positive_, reduce_rows, row_divisor
+from .stages import above_offset_, make_positive_, reduce_rows, row_divisor, vanishing
 from .whole_rows import weigh_rows_
 
 __all__ = ["forward", "round_weights_", "weights_panel"]
@@ -65,7 +65,7 @@ def weights_panel(
     scratch = workspace.panel("power", *above.shape)
     weights, _ = power_(above, problem.variant.sharpen, scratch)
     raised = weights.sum(-1)
-    scalars.raised[at] = raised.masked_fill_(raised == 0, 1)
+    scalars.raised[at] = raised.masked_fill_(raised < vanishing(raised.dtype), 1)
     return weights
 
 

@@ -76,11 +76,24 @@ class Operands:
         panel = workspace.panel(name, len(query), self.problem.groups, rows, key.shape[1])
         by_distance = None if self.by_distance is None else self.by_distance[block.heads]
         count, kind = self.count[block.rows], self.problem.variant.score
-        write_score(panel, query, key, count, by_distance, kind, self.unit)
+        write_score(panel, query, key, count, by_distance, kind, self.unit, self.problem.softcap)
         if self.decay is not None and self.problem.variant.positivity == "exp":
             panel.add_(self._fallen(self.decay, block, workspace), alpha=self.unit)
         self._hide(panel, block)
         return panel
+
+    def bent(self, block: Block, workspace: Workspace) -> Tensor | None:
+        """The slope `1 − tanh²(s / softcap)` of bounded scores (heads, G, rows, keys); None where
+        they have no bound."""
+        if self.problem.softcap is None:
+            return None
+        query, key = self.scaled_query(block), self.key[block.heads, block.keys]
+        shape = len(query), self.problem.groups, block.stop - block.start, key.shape[1]
+        panel = workspace.panel("bent", *shape)
+        product = panel.flatten(1, 2)
+        factor = 1 / self.problem.softcap
+        torch.baddbmm(product, query, key.mT, beta=0, alpha=factor, out=product)
+        return panel.tanh_().square_().neg_().add_(1)
 
     def kept(self, block: Block, workspace: Workspace) -> Tensor | None:
         """What a pair keeps of its positivity, `exp(c_i − c_j)` (heads, G, rows, keys); 0 on hidden

@@ -8,7 +8,7 @@ from torch import Tensor
 from freeatten_core.basics.powers import power_
 from freeatten_core.variants.stages import Positivity, Score
 
-from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, Problem
+from ...call import FIRST_ROWS, LOG2_E, NORM_EPS, UNIFORM_TOLERANCE, VANISHING, Problem
 from .panel import Workspace, diagonals
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "powers",
     "reduce_rows",
     "row_divisor",
+    "vanishing",
     "write_score",
 ]
 
@@ -49,6 +50,7 @@ def write_score(
     by_distance: Tensor | None,
     kind: Score,
     unit: float,
+    softcap: float | None = None,
 ) -> None:
     """The score stage, times `unit`, into a panel (heads, G, rows, keys); hidden keys have one too.
 
@@ -57,9 +59,13 @@ def write_score(
         key: (heads, keys, D).
         count: `N` of every row, (rows,).
         by_distance: what is added at the distances 0 … n − 1, (heads, G or 1, n), n >= keys.
+        softcap: bound of the scores before anything is added.
     """
     product = panel.flatten(1, 2)
-    torch.baddbmm(product, query, key.mT, beta=0, alpha=unit, out=product)
+    factor = unit if softcap is None else 1 / softcap
+    torch.baddbmm(product, query, key.mT, beta=0, alpha=factor, out=product)
+    if softcap is not None:
+        panel.tanh_().mul_(softcap * unit)
     if kind == "dot-log-n":
         panel.sub_(count.log()[:, None] * unit)
     if by_distance is not None:
@@ -94,10 +100,18 @@ def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
             raise AssertionError(f"{positivity} is computed with its whole row")
 
 
+def vanishing(dtype: torch.dtype) -> float:
+    """`VANISHING` of a type."""
+    return 2.0**-996 if dtype == torch.float64 else VANISHING
+
+
 def reduce_rows(problem: Problem, positive: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`S`, `u_max` and `O` of a panel of positive scores; each (heads, G, rows)."""
     total = positive.sum(-1)
     highest = positive.amax(-1)
+    if problem.variant.positivity != "exp":
+        vanished = total < vanishing(total.dtype)
+        total, highest = total.masked_fill(vanished, 0), highest.masked_fill(vanished, 0)
     if problem.variant.sharpen is None:
         return total, highest, torch.zeros_like(total)
     peak = count * highest

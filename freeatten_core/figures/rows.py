@@ -1,0 +1,215 @@
+"""Every row of a recipe in one picture: its loss at 1×, and what it gains or loses at 16×."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from freeatten_core.results.format import count, number, plural, signed
+from freeatten_core.results.rows import Placed
+from freeatten_core.variants.stages import stages_of
+from freeatten_core.variants.variant import Variant
+
+from .canvas import TEXT_SIZE, WIDTH, Element, Look, Panel, Space, Theme, look_of, panel_figure
+from .lines import text_width
+from .placement import placed_labels
+from .styles import markup, style_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["TEXTS", "rows_figure", "short_label"]
+
+HEIGHT, LEFT, RIGHT, LABEL_HEIGHT = 820, 70, 30, 15
+"""Pixels: of the panel, at its left and right, of a label."""
+LINEAR = 0.02
+"""Nats up to which the axis of Δ is even; beyond, equal steps are equal factors."""
+TICKS = (-0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+REACH = 0.5
+"""Nats above the least loss at 1× that the axis reaches to; rows beyond stand at its edge."""
+COLOURS = {"exp": "#d55e00", "softplus": "#0a7bc4"}
+OTHERS = "#8c8c8c"
+TEXTS = {"code": "Python's standard library", "books": "held-out books"}
+
+
+def rows_figure(
+    rows: Sequence[Placed], *, text: str = "code", theme: Theme = "light", width: int = WIDTH
+) -> go.Figure:
+    """A point a row, a stroke from the least to the largest of its runs, filled where it uses.
+
+    Args:
+        rows: of one recipe.
+        text: `code` or `books`.
+        theme: of the page behind the figure.
+        width: in pixels.
+    """
+    look = look_of(theme)
+    space = Space(width, HEIGHT, RIGHT)
+    panel = space.fit(_panel(rows, text))
+    trained = rows[0].train_length
+    return panel_figure(
+        [panel],
+        [_trace(row, text, panel) for row in rows],
+        _regions(panel, look),
+        _labels(rows, text, panel, width, look),
+        title=f"Trained at {count(trained)} tokens, read at {count(16 * trained)}: "
+        "which rows use it?",
+        subtitle=f"{plural(len(rows), 'row')} by one recipe, {TEXTS[text]} · orange: exponential, "
+        "blue: softplus, grey: others · filled: uses 16× by Δ, S and W in every run · strokes: "
+        "range over runs",
+        look=look,
+        space=space,
+        stacked=False,
+    )
+
+
+def short_label(variant: str) -> str:
+    """`softplus-r:p=3 + gate + local` for what the tables write in full."""
+    label = style_of(variant).label.replace("<br>", " ")
+    if label != markup(variant):
+        return label
+    words = re.sub(r"position=(rope@\d+-)+none(-rope@\d+)*(-none)?", "local", variant)
+    words = words.replace("position=none", "no positions").replace("position=", "")
+    words = words.replace("gate=forget", "gate").replace("output=gated", "gated output")
+    name, *options = re.split(r":(?!p=|s=)", words)
+    return markup(" + ".join([name, *options]))
+
+
+def _panel(rows: Sequence[Placed], text: str) -> Panel:
+    losses = [row.loss(text) for row in rows]
+    least = min(losses)
+    most = min(max(losses), least + REACH)
+    deltas = [_place(value) for row in rows for value in row.deltas(text)]
+    room = (max(deltas) - min(deltas)) * 0.06
+    return Panel(
+        "",
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "<b>Δ at 16×</b>, below 0: better than forgetting, by <b>loss at 1×</b>, left: better",
+        {
+            "range": [least - 0.02, most + 0.03],
+            "title": {"text": "loss at the training length (nats per token)"},
+        },
+        {
+            "range": [min(deltas) - room, max(deltas) + room],
+            "title": {"text": "Δ at 16× (nats per token)"},
+            "tickvals": [_place(tick) for tick in TICKS],
+            "ticktext": [signed(tick, 2) for tick in TICKS],
+        },
+    )
+
+
+def _place(delta: float) -> float:
+    """Of Δ on its axis."""
+    return math.asinh(delta / LINEAR)
+
+
+def _mean(row: Placed, text: str) -> float:
+    deltas = row.deltas(text)
+    return sum(deltas) / len(deltas)
+
+
+def _edge(panel: Panel, loss: float) -> float:
+    """Where a loss stands, at the right edge if it lies beyond."""
+    return min(loss, float(panel.x_axis["range"][1]))
+
+
+def _colour(row: Placed) -> str:
+    return COLOURS.get(stages_of(Variant.parse(row.variant).computes).positivity, OTHERS)
+
+
+def _trace(row: Placed, text: str, panel: Panel) -> Element:
+    deltas, mean = row.deltas(text), _mean(row, text)
+    ends = [_place(value) for value in (min(deltas), mean, max(deltas))]
+    filled = row.uses(text)
+    said = f"{short_label(row.variant)}<br>loss at 1× {number(row.loss(text))}, at 16× "
+    said += f"{number(row.loss(text, 16))}<br>Δ {signed(min(deltas))} to {signed(max(deltas))}, "
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": short_label(row.variant),
+        "x": [_edge(panel, row.loss(text))],
+        "y": [ends[1]],
+        "marker": {
+            "symbol": "circle" if filled else "circle-open",
+            "size": 10,
+            "color": _colour(row),
+            "line": {"width": 2, "color": _colour(row)},
+        },
+        "error_y": {
+            "type": "data",
+            "symmetric": False,
+            "arrayminus": [ends[1] - ends[0]],
+            "array": [ends[2] - ends[1]],
+            "thickness": 1.5,
+            "width": 0,
+            "color": _colour(row),
+        },
+        "hovertext": [said + plural(len(deltas), "run")],
+        "hoverinfo": "text",
+        "cliponaxis": False,
+    }
+
+
+def _labels(
+    rows: Sequence[Placed], text: str, panel: Panel, width: int, look: Look
+) -> list[Element]:
+    low, high = panel.x_axis["range"]
+    across = width - LEFT - RIGHT
+    shown = [_label(row, text, panel) for row in rows]
+    xs = [(_edge(panel, row.loss(text)) - low) / (high - low) * across for row in rows]
+    ys = [panel.pixel(_place(_mean(row, text))) for row in rows]
+    points = list(zip(xs, ys, strict=True))
+    widths = [text_width(label) for label in shown]
+    boxes = placed_labels(points, widths, LABEL_HEIGHT, (across, panel.height))
+    return [
+        {
+            "text": label,
+            "font": {"color": look.text, "size": 12},
+            "xref": "x",
+            "yref": "y",
+            "x": _edge(panel, row.loss(text)),
+            "y": _place(_mean(row, text)),
+            "ax": box.x - x,
+            "ay": box.y - y,
+            "xanchor": "center",
+            "yanchor": "middle",
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 0.7,
+            "arrowcolor": look.soft,
+            "standoff": 5,
+            "borderpad": 0,
+        }
+        for row, label, (x, y), box in zip(rows, shown, points, boxes, strict=True)
+    ] + _region_notes(panel)
+
+
+def _label(row: Placed, text: str, panel: Panel) -> str:
+    loss, name = row.loss(text), short_label(row.variant)
+    beyond = loss > panel.x_axis["range"][1]
+    return f"{name} → {number(loss, 2)}" if beyond else name
+
+
+def _regions(panel: Panel, look: Look) -> list[Element]:
+    low, high = panel.span
+    place = {"xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "layer": "below"}
+    area = {"type": "rect", "line": {"width": 0}, **place}
+    line = {"color": look.text, "width": 1.3}
+    return [
+        area | {"y0": 0, "y1": high, "fillcolor": look.hurts},
+        area | {"y0": low, "y1": 0, "fillcolor": look.helps},
+        {"type": "line", **place, "y0": 0, "y1": 0, "line": line},
+    ]
+
+
+def _region_notes(panel: Panel) -> list[Element]:
+    small = {"font": {"size": TEXT_SIZE}}
+    return [
+        panel.note("longer context <b>hurts</b>", 0.995, 0.995, xanchor="right", yanchor="top")
+        | small,
+        panel.note("longer context <b>helps</b>", 0.995, 0.005, xanchor="right", yanchor="bottom")
+        | small,
+    ]
