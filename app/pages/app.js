@@ -1,6 +1,6 @@
 // The app: tabs, the address, light and dark.
 
-const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
+const TABS = ["compare", "map", "entropy", "stages", "retrieval", "use", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
@@ -33,6 +33,8 @@ function seeTab(link) {
 class App {
   constructor() {
     this.tabs = {};
+    /** Tabs of what is stored, once they were opened. */
+    this.stored = {};
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
@@ -86,7 +88,7 @@ class App {
     await loadComponent(); // with the colours of the page
     seeTab(byId(`${tab}-tab`));
     if (tab === "compare") await this.showCompare(parts);
-    else if (tab === "retrieval") await this.showRetrieval();
+    else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
     else if (tab === "about") await showAbout();
     else await this.showInside(parts);
   }
@@ -135,10 +137,10 @@ class App {
     return this.inside;
   }
 
-  async showRetrieval() {
-    this.retrieval ??= new Retrieval(await once("retrieval"), theme);
+  async showStored(tab) {
+    this.stored[tab] ??= new Stored(`${tab}-shown`, await once(tab), theme);
     await loadPlotly();
-    this.retrieval.draw();
+    this.stored[tab].draw();
   }
 
   async showInside(parts) {
@@ -236,7 +238,7 @@ class App {
     document.documentElement.dataset.theme = theme();
     this.tabs.compare?.then((compare) => compare.draw());
     for (const name of INSIDE) this.tabs[name]?.themed();
-    this.retrieval?.draw();
+    for (const one of Object.values(this.stored)) one.draw();
   }
 }
 

@@ -33,11 +33,23 @@ if TYPE_CHECKING:
     from freeatten_core.measures.comparison import Comparison, Request
     from freeatten_core.models.checkpoint import Checkpoint
     from freeatten_core.models.rows import CausalRow, Row
+    from freeatten_core.models.transformers_model import CausalModel
 
 __all__ = ["compare"]
 
 MEASURING = (
-    *("len_", "checkpoint", "ceiling", "restart", "text", "texts", "seed", "device", "dtype"),
+    *(
+        "len_",
+        "checkpoint",
+        "ceiling",
+        "restart",
+        "text",
+        "texts",
+        "seed",
+        "device",
+        "device_map",
+        "dtype",
+    ),
     "control",
 )
 """Parameters of `compare` that say what to measure, and so nothing of what is stored."""
@@ -83,6 +95,13 @@ Restart = Annotated[
         "by default up to 2048 of the length that they declare.",
     ),
 ]
+DeviceMap = Annotated[
+    str | None,
+    typer.Option(
+        help="Of models of others: auto spreads each over all GPUs and main memory, by accelerate; "
+        "for those larger than one GPU."
+    ),
+]
 
 
 def compare(
@@ -101,6 +120,7 @@ def compare(
     texts: Annotated[int, typer.Option(min=1, help="How many texts at most.")] = 4,
     seed: SeedOfTexts = 0,
     device: Device = "auto",
+    device_map: DeviceMap = None,
     dtype: NumberType = "float32",
     control: Control = "restart",
     by: By = None,
@@ -130,7 +150,7 @@ def compare(
         asked = len_ if _given(ctx, "len_") else None
 
         def rows() -> list[Row | CausalRow]:
-            return _rows(variants, checkpoint, restart, asked)
+            return _rows(variants, checkpoint, restart, asked, _loader(device_map, dtype))
 
         options: dict[str, Any] = {
             "text": text,
@@ -210,17 +230,22 @@ def _deliver(
 
 
 def _rows(
-    variants: str | None, checkpoints: list[str] | None, restart: int | None, asked: str | None
+    variants: str | None,
+    checkpoints: list[str] | None,
+    restart: int | None,
+    asked: str | None,
+    load_causal: Callable[[str], CausalModel],
 ) -> list[Row | CausalRow]:
     """Rows as they were named.
 
     Args:
         restart: as it was given.
         asked: `--len`, if it was given.
+        load_causal: loads a model of others.
     """
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.basics.lengths import default_restart
-    from freeatten_core.models.rows import ROWS, Row, load_scored_rows
+    from freeatten_core.models.rows import ROWS, load_scored_rows
     from freeatten_core.variants.variant import Variant
 
     if variants is not None:
@@ -232,13 +257,25 @@ def _rows(
         wanted,
         list(dict.fromkeys(checkpoints or [])),
         lambda declared: default_restart(declared, asked) if restart is None else restart,
+        load_causal,
     )
-    if restart is not None and all(isinstance(row, Row) for row in rows):
+    if restart is not None and all(row.model.train_length is not None for row in rows):
         raise UsageError(
             f"--restart {restart} goes with models of others only; those of this project restart "
             "after their training length"
         )
     return rows
+
+
+def _loader(device_map: str | None, dtype: str) -> Callable[[str], CausalModel]:
+    """How models of others are loaded."""
+    from freeatten_core.basics.devices import DTYPES
+    from freeatten_core.models.transformers_model import load_causal_model
+
+    if device_map is None:
+        return load_causal_model
+    check_choice("device-map", device_map, ("auto",))
+    return partial(load_causal_model, device_map=device_map, dtype=DTYPES[dtype])
 
 
 def _stored_cube(
@@ -313,10 +350,9 @@ def _given(ctx: typer.Context, name: str) -> bool:
 
 def _lengths(len_: str, asked: str | None, rows: Sequence[Row | CausalRow]) -> list[int]:
     from freeatten_core.basics.lengths import parse_declared_lengths, parse_lengths
-    from freeatten_core.models.rows import CausalRow
 
     restarts = list(dict.fromkeys(row.restart_length for row in rows))
-    models = [row.model for row in rows if isinstance(row, CausalRow)]
+    models = [row.model for row in rows if row.model.train_length is None]
     if not models:
         return parse_lengths(len_, restarts)
     return parse_declared_lengths(

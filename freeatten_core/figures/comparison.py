@@ -39,7 +39,6 @@ from .canvas import (
     padded,
     panel_domains,
     panel_drawing,
-    panel_figure,
     texts_line,
     trained_mark,
     trained_note,
@@ -52,10 +51,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
+    "Options",
     "comparison_drawing",
     "comparison_figure",
     "comparison_subtitle",
     "comparison_title",
+    "position_drawing",
     "position_figure",
 ]
 
@@ -327,6 +328,20 @@ def _region_notes(panel: Panel, look: Look) -> list[Element]:
 def position_figure(
     result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
 ) -> go.Figure:
+    """What `position_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(position_drawing(result, title=title, theme=theme, width=width))
+
+
+def position_drawing(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 900,
+    labels: bool = True,
+) -> Drawing:
     """Loss against position in one pass at the longest length.
 
     Raises:
@@ -334,15 +349,17 @@ def position_figure(
     """
     look, longest = look_of(theme), count(max(result["lengths"]))
     lines = _position_lines(result)
-    space = space_for(width, lines)
-    return panel_figure(
-        *_position_part(result, lines, space, look, "", (0.0, 1.0)),
-        title=title or f"Where in {longest} tokens does the loss go up?",
+    space = space_for(width, lines, labels=labels)
+    part = _position_part(result, lines, space, look, "", (0.0, 1.0), labels=labels)
+    return panel_drawing(
+        *part,
+        title=f"Where in {longest} tokens does the loss go up?" if title is None else title,
         subtitle=f"{texts_line(result)} · different text at different positions · "
         f"{machine(result)}",
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 
@@ -369,11 +386,14 @@ def _position_part(
     look: Look,
     key: str,
     y_domain: tuple[float, float],
+    *,
+    labels: bool = True,
 ) -> Part:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
     trained = _marks(result)
-    notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
+    notes = end_labels(panel, lines, 2, sign=False) if labels else []
+    notes += missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [
         _with_knee(line.trace(panel), knee_of(result, row)["knee"])

@@ -253,7 +253,7 @@ def _others(
 
     sliding = scored(sliding_losses, model.token_losses)
     variant = window_variant(row.variant)
-    if variant is None or (isinstance(model, CausalModel) and not model.takes_window):
+    if variant is None or not row.model.takes_window:
         return Others(sliding, None)
     key = row.folder, variant
     if row.variant.modifier("window") is not None:

@@ -130,7 +130,7 @@ def _windowed_rows(request: Request) -> dict[tuple[Path, Variant], Row | CausalR
         (row.folder, variant): row
         for row in request.rows
         if request.has_controls(row)
-        and (isinstance(row, Row) or row.model.takes_window)
+        and row.model.takes_window
         and (variant := window_variant(row.variant)) is not None
         and row.variant.modifier("window") is None
     }
@@ -140,8 +140,7 @@ def _row_cost(request: Request, row: Row | CausalRow, drawn: Drawn) -> float:
     texts = len(drawn.of(row).texts)
     trained, longest = row.restart_length, max(request.lengths)
     whole = scoring_cost(texts, request.lengths, trained)
-    if isinstance(row, Row):
-        whole += fitting_cost(row.variant, trained, drawn.fitting(row), request.lengths)
+    whole += fitting_cost(row.variant, trained, drawn.fitting(row), request.lengths)
     if request.has_controls(row):
         whole += sliding_cost(texts, longest, trained)
     if request.control == "swap":

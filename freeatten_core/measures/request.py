@@ -18,7 +18,6 @@ from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.data.tokenizer import tokenizer_id
-from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
 
 from .alignment import FITTED_ON, needs_temperatures
@@ -65,7 +64,7 @@ def check_ceiling(ceiling: Row, rows: Sequence[Row | CausalRow], lengths: Sequen
             lengths or no longer than that of a row.
     """
     name, trained = ceiling.source, ceiling.restart_length
-    others = [row.source for row in rows if isinstance(row, CausalRow)]
+    others = [row.source for row in rows if row.model.train_length is None]
     if others:
         raise UsageError(
             f"--ceiling {name}: nothing tells what {others[0]} was trained on, and the share is of "
@@ -125,10 +124,7 @@ def draw_texts(request: Request) -> Drawn:
     _check_ranks(request, scored)
     fitted: dict[str, list[Text]] = {}
     for row in request.rows:
-        if isinstance(row, CausalRow):
-            continue
-        tokenizer = tokenizer_id(row.tokenizer)
-        trained = row.checkpoint.config.train_length
+        tokenizer, trained = tokenizer_id(row.tokenizer), row.restart_length
         if tokenizer not in fitted and needs_temperatures(row.variant, trained, request.lengths):
             fitted[tokenizer] = _not_scored(request, row, scored[tokenizer])
     return Drawn(scored, fitted)
@@ -172,20 +168,18 @@ def _ends(
 ) -> Callable[[str], NDArray[np.int64]] | None:
     """Where tokens end, of rows with one tokenizer; None where it is not asked: what is not the
     text has no bytes, and alone tokens of this project spell theirs."""
-    codecs = [row.model.codec for row in rows if isinstance(row, CausalRow)]
+    codecs = [row.model.codec for row in rows if not row.model.codec.spells]
     if not codecs:
-        return Codec(rows[0].tokenizer, ()).ends if aligned else None
+        return rows[0].model.codec.ends if aligned else None
     return codecs[0].ends if codecs[0].lossless else None
 
 
-def _not_scored(request: Request, row: Row, selection: Selection) -> list[Text]:
+def _not_scored(request: Request, row: Row | CausalRow, selection: Selection) -> list[Text]:
     """Texts of files that are not scored."""
     scored = {document.sha256 for document in selection.documents}
     others = [document for document in request.documents if document.sha256 not in scored]
     try:
-        drawn = select_texts(
-            others, row.checkpoint.tokenizer, max(request.lengths), FITTED_ON, request.seed
-        )
+        drawn = select_texts(others, row.tokenizer, max(request.lengths), FITTED_ON, request.seed)
     except UsageError:
         raise UsageError(
             f"{row.variant}: every file of {max(request.lengths):,} tokens or more is scored, and "

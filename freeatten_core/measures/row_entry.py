@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from freeatten_core.data.selection import Text
 from freeatten_core.data.tokenizer import token_bytes
-from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.knee import knee_entry
@@ -102,15 +102,16 @@ def _counted_nats(losses: NDArray[np.float32], texts: Sequence[Text]) -> float:
 
 def _scored_bytes(row: Row | CausalRow, texts: Sequence[Text]) -> int | None:
     """Bytes of the targets that count; None where the tokens are not the text."""
-    if isinstance(row, Row) and all(text.counted is None for text in texts):
-        return sum(int(_token_bytes(row.checkpoint)[text.tokens[1:]].sum()) for text in texts)
+    if row.model.codec.spells and all(text.counted is None for text in texts):
+        sizes_of = _token_bytes(row.tokenizer)
+        return sum(int(sizes_of[text.tokens[1:]].sum()) for text in texts)
     sizes = [text.bytes for text in texts if text.bytes is not None]
     return sum(sizes) if len(sizes) == len(texts) else None
 
 
 @cache
-def _token_bytes(checkpoint: Checkpoint) -> NDArray[np.int64]:
-    return token_bytes(checkpoint.tokenizer)
+def _token_bytes(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    return token_bytes(tokenizer)
 
 
 def position_edges(longest: int) -> list[int]:

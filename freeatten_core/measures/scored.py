@@ -12,9 +12,8 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_list, check_whole, described
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.tokenizer import encode
-from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.decoder import Model
-from freeatten_core.models.transformers_model import CausalModel
+from freeatten_core.models.interface import LanguageModel
 
 __all__ = [
     "check_known",
@@ -85,7 +84,7 @@ def check_model(model: object) -> None:
     Raises:
         UsageError: neither a checkpoint nor a callable.
     """
-    if not isinstance(model, Checkpoint | CausalModel) and not callable(model):
+    if not isinstance(model, LanguageModel) and not callable(model):
         raise UsageError(
             f"model is {described(model)}; it must be a checkpoint, as load_checkpoint gives it, "
             "a model, as load_causal_model gives it, or a callable from tokens (B, L) to logits "
@@ -126,13 +125,13 @@ def _tokens(model: object, text: Any, name: str, longest: int) -> Tokens:
 
 
 def _vocabulary(model: object) -> int | None:
-    if isinstance(model, CausalModel):
+    if isinstance(model, LanguageModel):
         return model.vocab_size
-    return model.config.vocab_size if isinstance(model, Checkpoint | Model) else None
+    return model.config.vocab_size if isinstance(model, Model) else None
 
 
 def _encoded(model: object, text: str, name: str) -> Tokens:
-    if not isinstance(model, Checkpoint | CausalModel):
+    if not isinstance(model, LanguageModel):
         raise UsageError(f"{name} is a string; a plain callable needs arrays of tokens")
     try:
         text.encode()
@@ -140,8 +139,7 @@ def _encoded(model: object, text: str, name: str) -> Tokens:
         raise UsageError(
             f"{name} is not text: character {error.start} is half of a surrogate pair"
         ) from error
-    tokenizer = model.codec.tokenizer if isinstance(model, CausalModel) else model.tokenizer
-    return encode(tokenizer, text)
+    return encode(model.codec.tokenizer, text)
 
 
 def _ids(text: Any, name: str) -> NDArray[Any]:

@@ -8,7 +8,6 @@ its last half, so that every token from `L/2` on has `L/2` to `L` tokens of cont
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,9 +21,7 @@ from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.shards import WHOLE, Shard
 from freeatten_core.data.selection import Text
-from freeatten_core.models.checkpoint import Checkpoint
-from freeatten_core.models.decoder import Model
-from freeatten_core.models.transformers_model import CausalModel
+from freeatten_core.models.interface import LanguageModel
 
 from .scored import check_lengths, check_logits, check_model, check_texts, check_windows
 
@@ -268,7 +265,7 @@ def swapped_losses(
 
 
 def loss_by_length(
-    model: Checkpoint | CausalModel | Logits,
+    model: LanguageModel | Logits,
     texts: Sequence[str | NDArray[np.int64]],
     lengths: Sequence[int],
     *,
@@ -294,13 +291,9 @@ def loss_by_length(
     asked = check_lengths(lengths)
     longest = max(asked)
     tokens = torch.from_numpy(check_texts(model, texts, longest))
-    if isinstance(model, Checkpoint):
-        here = model.model.embedding.weight.device
-        where = here if device is None else usable_device(device)
-        scorer: Scorer = _on(model.model, where).token_losses
-    elif isinstance(model, CausalModel):
+    if isinstance(model, LanguageModel):
         where = model.device if device is None else usable_device(device)
-        scorer = model.on(where).token_losses
+        scorer: Scorer = model.on(where).token_losses
     else:
         scorer, where = _from_logits(model), usable_device("cpu" if device is None else device)
     table = np.zeros((len(tokens), len(asked)))
@@ -310,12 +303,6 @@ def loss_by_length(
         for text, _, losses in windows:
             table[text, column] += float(losses.mean()) * length / longest
     return table
-
-
-def _on(model: Model, device: torch.device) -> Model:
-    """A model on a device: itself where it is there, else a copy."""
-    here = model.embedding.weight.device
-    return model if here == device else copy.deepcopy(model).to(device)
 
 
 def _from_logits(model: Logits) -> Scorer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -98,13 +99,18 @@ class Checkpoint:
     @property
     def codec(self) -> Codec:
         """From text to ids and back."""
-        return Codec(self.tokenizer)
+        return Codec(self.tokenizer, spells=True)
 
     @property
     def layers(self) -> Mapping[int, LayerShape]:
         """All of them, by number; of shared layers every pass that the training length takes."""
         shapes, passes = self.config.shapes, self.config.passes(self.config.train_length)
         return {number: shapes[layer] for number, (layer, _) in enumerate(passes)}
+
+    @property
+    def takes_window(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def maps_refused(self) -> None:
@@ -127,9 +133,12 @@ class Checkpoint:
         """Temporaries of a pass over so many tokens, without attention's own."""
         return hidden_bytes(self.config, length, length)
 
-    def on(self, device: torch.device) -> Checkpoint:
-        """The checkpoint there: itself where it is, else a copy."""
-        return replace(self, model=on_device(self.model, device))
+    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Checkpoint:
+        """The checkpoint there and in that type: itself where it is so, else a copy."""
+        there = on_device(self.model, device)
+        if dtype != there.embedding.weight.dtype:
+            there = copy.deepcopy(there).to(dtype)
+        return replace(self, model=there)
 
     def with_modifiers(
         self,

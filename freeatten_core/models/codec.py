@@ -20,6 +20,8 @@ class Codec:
 
     tokenizer: Tokenizer
     prefix: tuple[int, ...] = ()
+    spells: bool = False
+    """Whether the bytes of a text are those that its tokens spell, as in this project's own."""
 
     @cached_property
     def id(self) -> str:

@@ -97,6 +97,10 @@ class LanguageModel(Protocol):
         """The layers with attention, by number, ascending; others are not counted."""
 
     @property
+    def takes_window(self) -> bool:
+        """Whether every layer's attention can be given a window, or another attention."""
+
+    @property
     def maps_refused(self) -> str | None:
         """Why its layers cannot be looked into, in a sentence; None where they can."""
 
@@ -117,8 +121,8 @@ class LanguageModel(Protocol):
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
 
-    def on(self, device: torch.device) -> Self:
-        """The model there: itself where it is, else a copy."""
+    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
+        """The model there and in that type: itself where it is so, else a copy."""
 
     def with_modifiers(self, variant: Variant, longest: int, restart: int | None = None) -> Self:
         """The same weights with a variant's modifiers.

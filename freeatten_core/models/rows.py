@@ -222,17 +222,19 @@ def load_scored_rows(
     variants: Sequence[Variant],
     checkpoints: Sequence[str],
     restart: Callable[[int | None], int],
+    load_causal: Callable[[str], CausalModel] = load_causal_model,
 ) -> list[Row | CausalRow]:
     """Rows as `load_rows` gives them, and of models of the transformers library.
 
     Args:
         restart: from the length that such a model declares to the one after which it restarts.
+        load_causal: loads such a model by its name.
 
     Raises:
         UsageError, ContentError: as `load_rows`, `load_causal_model` and `with_modifiers`.
     """
     rows: list[Row | CausalRow] = [*load_rows(variants, [])]
-    load = cache(load_causal_model)
+    load = cache(load_causal)
     for source in checkpoints:
         name, modifiers = split_modifiers(source)
         if is_causal_source(name):

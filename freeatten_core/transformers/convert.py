@@ -12,6 +12,7 @@ from freeatten_core.basics.files import replacing_folder
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.transformers_model.config import require_transformers
+from freeatten_core.models.transformers_model.own_type import ATTENTION
 from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.stages import Stages
 
@@ -61,7 +62,7 @@ def convert(checkpoint: Checkpoint, out: Path) -> Path:
     else:
         from .own_model import FreeattenConfig, FreeattenForCausalLM
 
-        values = _values(config) | {"attention": str(computed)}
+        values = _values(config) | {ATTENTION: str(computed)}
         network = FreeattenForCausalLM(FreeattenConfig(**values))
     network.load_state_dict(_llama_weights(checkpoint.model.state_dict()))
     words = transformers.PreTrainedTokenizerFast(tokenizer_object=checkpoint.tokenizer)

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.models.transformers_model.own_type import OWN_TYPE
 
 from .attention import PREFIX, register
 
@@ -19,7 +20,7 @@ __all__ = ["FreeattenConfig", "FreeattenForCausalLM"]
 
 
 class FreeattenConfig(LlamaConfig):  # type: ignore[misc]  # no types in transformers
-    model_type = "freeatten"
+    model_type = OWN_TYPE
     attention: str | None = None
     """The variant."""
 

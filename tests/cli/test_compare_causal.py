@@ -111,3 +111,13 @@ def test_without_the_library_a_sentence_says_what_to_install(llama, books, monke
     assert "pip install 'freeatten[models]'" in refusal(
         2, "compare", "--checkpoint", llama, "--text", books
     )
+
+
+def test_a_model_that_is_spread_has_the_same_table(llama, books):
+    words = ("--checkpoint", llama, "--text", books, *WORDS, "--device", "cpu", "--json")
+    plain, spread = (compare(*words, *more).result for more in ((), ("--device-map", "auto")))
+    (row,), (other,) = plain["variants"], spread["variants"]
+    assert other["loss"] == pytest.approx(row["loss"], abs=2e-6)
+    assert other["window_delta"] == pytest.approx(row["window_delta"], abs=2e-6)
+    said = refusal(2, "compare", *words, "--device-map", "disk")
+    assert "--device-map is 'disk'; it can be auto" in said

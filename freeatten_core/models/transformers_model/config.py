@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.models.format import CONFIG, read_json
 
+from .own_type import OWN_TYPE, attention_in, llama_values
 from .source import ADAPTER, Source
 
 __all__ = [
@@ -60,7 +61,7 @@ class Forecast:
 
 
 def read_config(source: Source) -> Any:
-    """The configuration, an object of transformers.
+    """The configuration, an object of transformers; a Llama's of what this project converted.
 
     Raises:
         ContentError: no causal language model, or one in a form that is not read.
@@ -77,20 +78,30 @@ def read_config(source: Source) -> Any:
     check_sizes(name, values)
     transformers = require_transformers()
     kind = values.get("model_type")
+    if attention_in(name, values) is not None:
+        return _built(name, OWN_TYPE, lambda: transformers.LlamaConfig(**llama_values(values)))
     if kind not in transformers.CONFIG_MAPPING:
         if "auto_map" in values:
             raise ContentError(
                 f"{name} needs code of its own (auto_map), and code of models is not run here"
             )
         raise ContentError(f"{name}: transformers {transformers.__version__} knows no {kind!r}")
-    try:
-        config = transformers.AutoConfig.from_pretrained(
+    config = _built(
+        name,
+        str(kind),
+        lambda: transformers.AutoConfig.from_pretrained(
             source.folder, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:  # the library raises whatever its checks do
-        raise ContentError(f"{name}: {CONFIG} is not a {kind} model's: {reason(error)}") from error
+        ),
+    )
     _check_causal(name, values, config)
     return config
+
+
+def _built(name: str, kind: str, build: Callable[[], Any]) -> Any:
+    try:
+        return build()
+    except Exception as error:  # the library raises whatever its checks do
+        raise ContentError(f"{name}: {CONFIG} is not a {kind} model's: {reason(error)}") from error
 
 
 def require_transformers() -> Any:
@@ -212,18 +223,28 @@ def check_complete(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def check_memory(name: str, needed: Forecast) -> None:
-    """Whether a model fits.
+def check_memory(
+    name: str, needed: Forecast, dtype: torch.dtype = torch.float32, *, is_spread: bool = False
+) -> None:
+    """Whether a model fits into main memory, or spread into that of all devices together.
 
     Raises:
         ContentError: says how much it needs and how much is free.
     """
-    free = available_bytes(torch.device("cpu"))
-    if free is not None and needed.bytes > free:
+    free = _of_all_devices() if is_spread else available_bytes(torch.device("cpu"))
+    size = needed.bytes * dtype.itemsize // 4
+    if free is not None and size > free:
         raise ContentError(
-            f"{name} has {needed.parameters:,} parameters and needs {needed.bytes / 1e9:,.1f} GB "
-            f"in float32; {free / 1e9:,.1f} GB are free"
+            f"{name} has {needed.parameters:,} parameters and needs {size / 1e9:,.1f} GB "
+            f"in {str(dtype).removeprefix('torch.')}; {free / 1e9:,.1f} GB are free"
         )
+
+
+def _of_all_devices() -> int:
+    """Bytes that accelerate would spread a model over."""
+    from accelerate.utils import get_max_memory
+
+    return sum(int(size) for size in get_max_memory().values())
 
 
 def reason(error: Exception) -> str:

@@ -25,10 +25,11 @@ from .attention import NAME, Call, register, watched
 from .config import quiet, reason
 from .model import CausalModel
 
-__all__ = ["attention_layers", "looked_into"]
+__all__ = ["agree", "attention_layers", "looked_into"]
 
 SAME_LOGITS = 1e-4
 SAME_WEIGHTS = 1e-4
+ROUNDING_STEPS = 8
 
 
 @torch.inference_mode()
@@ -53,12 +54,20 @@ def attention_layers(network: Any, tokens: Tensor) -> dict[int, LayerShape]:
             network.set_attn_implementation(NAME)
         with watched(calls.append):
             found = network(input_ids=tokens, use_cache=False).logits
-        if calls and torch.allclose(found, own, atol=SAME_LOGITS, equal_nan=True):
+        if calls and agree(found, own, SAME_LOGITS, network.dtype):
             return _by_number(network, calls)
     except Exception:  # whatever the model's own code does with a mask or a name that it lacks
         pass
     network.set_attn_implementation(implementation)
     return {}
+
+
+def agree(found: Tensor, own: Tensor, bound: float, dtype: torch.dtype) -> bool:
+    """Whether numbers that a model computed in a type are the same: within a bound in float32, in a
+    narrower type within so many steps of its rounding of the largest."""
+    if dtype != torch.float32:
+        bound = ROUNDING_STEPS * torch.finfo(dtype).eps * float(own.abs().max())
+    return torch.allclose(found.float(), own.float(), rtol=0, atol=bound, equal_nan=True)
 
 
 def _by_number(network: nn.Module, calls: list[Call]) -> dict[int, LayerShape]:

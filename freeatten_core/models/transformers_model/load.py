@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +11,11 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.seeds import generator
+from freeatten_core.models.format import CONFIG, read_json
+from freeatten_core.variants.setting import PLAIN_SETTING
+from freeatten_core.variants.variant import Variant
 
+from .attention import Change
 from .codec import read_codec
 from .config import (
     check_complete,
@@ -21,10 +27,11 @@ from .config import (
     reason,
     require_transformers,
 )
-from .inside import attention_layers, looked_into
+from .inside import agree, attention_layers, looked_into
 from .losses import find_body
 from .model import CausalModel
 from .names import find
+from .own_type import attention_in
 from .source import Source
 
 __all__ = ["load_causal_model"]
@@ -34,13 +41,21 @@ SAME = 1e-4
 """Nats: losses closer than this are the same."""
 
 
-def load_causal_model(source: str) -> CausalModel:
+def load_causal_model(
+    source: str,
+    *,
+    device_map: str | Mapping[str, int | str] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> CausalModel:
     """Load a causal language model of the transformers library, in float32 on the CPU.
 
     Args:
         source: a folder, a GGUF file, a Hugging Face repository `owner/name` or `name`, with
             `@revision` if wanted, or its address. Nothing else is fetched, and nothing where
             `HF_HUB_OFFLINE` is set.
+        device_map: spread it by accelerate: `"auto"` over all GPUs and then main memory, or from
+            the names of its parts to devices. It stays there.
+        dtype: of the weights.
 
     Raises:
         UsageError: nothing of that name, a model of this project, or no transformers library.
@@ -50,8 +65,10 @@ def load_causal_model(source: str) -> CausalModel:
     found = _found(source)
     with quiet():
         config = read_config(found)
-        check_memory(found.name, forecast(found.name, config))
-        network = _network(found.with_weights(), config)
+        check_memory(
+            found.name, forecast(found.name, config), dtype, is_spread=device_map is not None
+        )
+        network = _network(found.with_weights(), config, device_map, dtype)
         vocab_size = int(network.get_input_embeddings().weight.shape[0])
         codec = read_codec(found, vocab_size)
     limit, declared = _position_limit(network), declared_length(config)
@@ -72,7 +89,16 @@ def load_causal_model(source: str) -> CausalModel:
         form=found.form,
     )
     _check_losses(model, tokens)
-    return looked_into(model, tokens)
+    return _as_trained(found, looked_into(model, tokens))
+
+
+def _as_trained(source: Source, model: CausalModel) -> CausalModel:
+    """With its own attention in the place of softmax, where this project converted it."""
+    computed = attention_in(source.name, read_json(source.folder / CONFIG))
+    if computed is None:
+        return model
+    variant = Variant.of(computed, setting=PLAIN_SETTING)
+    return replace(model, variant=variant, change=Change(computed=computed))
 
 
 def _found(source: str) -> Source:
@@ -85,13 +111,19 @@ def _found(source: str) -> Source:
     return found
 
 
-def _network(source: Source, config: Any) -> Any:
+def _network(
+    source: Source,
+    config: Any,
+    device_map: str | Mapping[str, int | str] | None,
+    dtype: torch.dtype,
+) -> Any:
     transformers = require_transformers()
     try:
         network, report = transformers.AutoModelForCausalLM.from_pretrained(
             source.folder,
             config=config,
-            dtype=torch.float32,
+            dtype=dtype,
+            device_map=device_map,
             use_safetensors=True,
             trust_remote_code=False,
             local_files_only=True,
@@ -138,7 +170,7 @@ def _check_losses(model: CausalModel, tokens: Tensor) -> None:
     found = model.token_losses(read, targets)
     logits = model.network(input_ids=model.read(read), use_cache=False).logits
     own = nn.functional.cross_entropy(logits[0].float(), targets[0], reduction="none")
-    if not torch.allclose(found[0], own, atol=SAME, equal_nan=True):
+    if not agree(found[0], own, SAME, model.network.dtype):
         raise ContentError(f"{model.name}: losses differ from those of its own forward")
     changed = read.clone()
     changed[:, -1] = (changed[:, -1] + 1) % model.vocab_size

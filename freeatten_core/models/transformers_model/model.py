@@ -74,12 +74,23 @@ class CausalModel:
         )
 
     @property
+    def spread(self) -> Mapping[str, int | str]:
+        """Where accelerate put its parts; empty where it is in one place."""
+        return getattr(self.network, "hf_device_map", None) or {}
+
+    @property
     def device(self) -> torch.device:
+        """Where its weights are; of a model that is spread, where its texts go in."""
+        if self.spread:
+            first = next(iter(self.spread.values()))
+            return torch.device("cpu" if first == "disk" else first)
         weight: Tensor = next(self.network.parameters())
         return weight.device
 
     def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> CausalModel:
-        """The model there and in that type: itself where it is so, else a copy."""
+        """The model there and in that type: itself where it is so, or spread, else a copy."""
+        if self.spread:
+            return self
         if self.device == device and next(self.network.parameters()).dtype == dtype:
             return self
         network, body = copy.deepcopy((self.network, self.body))
@@ -150,7 +161,9 @@ class CausalModel:
         self.check_length(tokens.shape[1])
         try:
             with self._asked():
-                return token_losses(self.network, self.body, self.read(tokens), targets, start)
+                read, wanted = self.read(tokens).to(self.device), targets.to(self.device)
+                found = token_losses(self.network, self.body, read, wanted, start)
+                return found.to(tokens.device)
         except (IndexError, RuntimeError) as error:
             declared = self.declared_length
             known = isinstance(error, ContentError) or out_of_memory(error)

@@ -17,6 +17,7 @@ from freeatten_core.models.modifiers import query_factor, scaled_rope
 from freeatten_core.ops.call import Familiar
 from freeatten_core.positions.rope import Rope
 from freeatten_core.positions.scalings import Scaling
+from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
 from .attention import Change
@@ -43,6 +44,8 @@ class Modifiable(Protocol):
     def declared_length(self) -> int | None: ...
     @property
     def head_dim(self) -> int: ...
+    @property
+    def change(self) -> Change | None: ...
     @property
     def takes_window(self) -> bool: ...
     def with_window(self, window: int) -> Self:
@@ -75,7 +78,7 @@ def modified(model: M, variant: Variant, longest: int, restart: int) -> M:
         found = found.with_window(restart)
     change = Change(
         _factor(model, variant),
-        variant.computes if "swap" in names else None,
+        variant.computes if "swap" in names else _trained(model),
         Familiar(rope, rotation=True) if rope is not None and rotation == "rerope" else None,
     )
     if change == Change():
@@ -109,7 +112,12 @@ def undoing(model: M, what: Undone, variant: Variant, longest: int) -> M:
     rope = scaled_rope(_rope(model, "what ablate undoes"), variant, longest)
     parts = what.split("+")
     familiar = Familiar(rope, rotation="rotation" in parts, scale="scale" in parts)
-    return replace(found, change=Change(familiar=familiar))
+    return replace(found, change=Change(computed=_trained(model), familiar=familiar))
+
+
+def _trained(model: Modifiable) -> Computed | None:
+    """What a model computes in the place of softmax, without modifiers."""
+    return None if model.change is None else model.change.computed
 
 
 def _factor(model: Modifiable, variant: Variant) -> Any:

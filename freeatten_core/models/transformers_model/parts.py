@@ -6,6 +6,8 @@ It shares the rest with the model, which stays as it is, so that several threads
 from __future__ import annotations
 
 import copy
+from functools import partial
+from types import MethodType
 
 from torch import nn
 
@@ -27,4 +29,8 @@ def shallow(module: nn.Module) -> nn.Module:
     """A copy whose parts, parameters and buffers can be replaced by others."""
     found = copy.copy(module)
     found._modules, found._buffers = dict(module._modules), dict(module._buffers)
+    own = found.__dict__.get("_old_forward")
+    if own is not None:  # accelerate's forward, which fetches weights, is bound to its module
+        found.__dict__["_old_forward"] = MethodType(own.__func__, found)
+        found.__dict__["forward"] = partial(found.__dict__["forward"].func, found)
     return found

@@ -1,7 +1,9 @@
 """A shipped checkpoint as a folder of the transformers library computes what it computes here."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -12,8 +14,12 @@ from torch.nn import functional
 
 import freeatten_core.transformers
 from freeatten_core import load_causal_model, load_checkpoint, loss_by_length
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.analysis import capture
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import SavedElsewhereError
+from freeatten_core.data.documents import path_documents
+from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.models.rows import CausalRow, Row
 
 TEXT = "def read(path):\n    with open(path) as file:\n        return file.read()\n" * 4
 
@@ -48,6 +54,47 @@ def test_measured_as_a_model_of_others_its_losses_are_the_checkpoints(folders):
     found, wanted = (loss_by_length(each, tokens, [32, 64, 128]) for each in (there, here))
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
     assert there.declared_length == here.config.train_length
+
+
+@pytest.mark.parametrize("name", ["softmax", "lssar-p15"])
+def test_compared_as_a_model_of_others_its_table_is_the_checkpoints(name, folders):
+    """W too, which puts a window into every layer."""
+    here, there = load_checkpoint(name), load_causal_model(str(folders[name]))
+    rows = [Row(here.variant, here), CausalRow(there, there.restart_length)]
+    documents = path_documents(Path(__file__).parents[2])
+    request = Request(rows, [512, 1024], documents, "tests", "freeatten compare", texts=1)
+    own, other = compare(request).result["variants"]
+    for key in ("loss", "delta", "bits_per_byte"):
+        assert other[key] == pytest.approx(own[key], abs=2e-6)  # rounded to six digits
+    for key in ("restart_loss", "sliding_delta", "window_delta"):
+        assert other[key] == pytest.approx(own[key], abs=2e-6)  # rounded to six digits
+    assert other["verdict"] == own["verdict"]
+
+
+def test_its_maps_are_the_checkpoints(folders):
+    here, there = load_checkpoint("lssar-p15"), load_causal_model(str(folders["lssar-p15"]))
+    tokens = torch.tensor(here.tokenizer.encode(TEXT * 3).ids[:129])
+    for modifier in ("", "+yarn"):
+        own, other = (
+            capture(model, tokens, variant=f"lssar:p=15{modifier}") for model in (here, there)
+        )
+        assert (own.weighed_by, own.variant) == (other.weighed_by, other.variant)
+        for layer in own.layers:
+            torch.testing.assert_close(
+                other.layers[layer].rows.entropy,
+                own.layers[layer].rows.entropy,
+                atol=1e-3,
+                rtol=1e-3,
+            )
+
+
+def test_an_attention_that_is_none_is_refused(folders, tmp_path):
+    for named, said in (("lsar", "did you mean"), ("own.py:attend", "a named variant"), (None, "")):
+        folder = shutil.copytree(folders["lssar-p15"], tmp_path / str(named)[:4])
+        values = json.loads((folder / "config.json").read_text()) | {"attention": named}
+        (folder / "config.json").write_text(json.dumps(values))
+        with pytest.raises(ContentError, match=f"attention is {named!r}.*{said}"):
+            load_causal_model(str(folder))
 
 
 def test_softmax_is_a_plain_llama_and_others_a_type_of_their_own(folders):

@@ -1,0 +1,81 @@
+"""A model that accelerate spread is scored and looked into as the one in main memory.
+
+Parts lie on disk here and are fetched by the hooks that put them on several GPUs elsewhere.
+"""
+
+from __future__ import annotations
+
+import causal
+import pytest
+import torch
+
+from freeatten_core import load_causal_model, loss_by_length
+from freeatten_core.analysis import capture
+from freeatten_core.basics.errors import ContentError
+from freeatten_core.models.transformers_model import config
+from freeatten_core.variants.variant import Variant
+
+TOKENS = torch.randint(2, 300, (1, 129), generator=torch.Generator().manual_seed(1))
+ON_DISK = {
+    "model.embed_tokens": "cpu",
+    "model.layers.0": "cpu",
+    "model.layers.1": "disk",
+    "model.norm": "disk",
+    "model.rotary_emb": "cpu",
+    "lm_head": "disk",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return causal.save(tmp_path_factory.mktemp("models") / "llama", causal.network("llama"))
+
+
+@pytest.fixture(scope="module")
+def models(folder):
+    whole = load_causal_model(str(folder))
+    return whole, load_causal_model(str(folder), device_map=ON_DISK)
+
+
+def test_parts_lie_where_they_were_put(models):
+    whole, spread = models
+    assert (whole.spread, spread.spread) == ({}, ON_DISK)
+    assert {name for name, each in spread.network.named_parameters() if each.is_meta}
+    assert spread.on(torch.device("cpu")) is spread
+    assert spread.takes_window
+    assert spread.maps_refused is None
+
+
+@pytest.mark.parametrize("modifiers", ["", "+yarn", "+window", "+logn", "+swap:to=lssa"])
+def test_losses_are_those_of_the_whole_model(modifiers, models):
+    variant = Variant.parse(f"softmax{modifiers}")
+    whole, spread = (each.with_modifiers(variant, 128, 16) for each in models)
+    found, wanted = (each.token_losses(TOKENS[:, :-1], TOKENS[:, 1:]) for each in (spread, whole))
+    torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_lengths_and_captures_are_too(models):
+    whole, spread = models
+    found, wanted = (loss_by_length(each, TOKENS, [32, 128]) for each in (spread, whole))
+    assert found == pytest.approx(wanted, abs=1e-6)
+    seen, expected = (capture(each, TOKENS[0]) for each in (spread, whole))
+    for layer in expected.layers:
+        torch.testing.assert_close(seen.layers[layer].query, expected.layers[layer].query)
+        torch.testing.assert_close(
+            seen.layers[layer].rows.entropy, expected.layers[layer].rows.entropy
+        )
+
+
+def test_in_bfloat16_every_layer_takes_a_window(folder):
+    model = load_causal_model(str(folder), device_map="auto", dtype=torch.bfloat16)
+    assert model.network.dtype == torch.bfloat16
+    assert model.takes_window
+    losses = model.token_losses(TOKENS[:, :-1], TOKENS[:, 1:])
+    assert losses.dtype == torch.float32
+    assert losses.isfinite().all()
+
+
+def test_what_no_device_holds_is_refused_with_the_numbers(folder, monkeypatch):
+    monkeypatch.setattr(config, "_of_all_devices", lambda: 10_000)
+    with pytest.raises(ContentError, match=r"parameters and needs .* GB in bfloat16; 0.0 GB are"):
+        load_causal_model(str(folder), device_map="auto", dtype=torch.bfloat16)
