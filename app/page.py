@@ -21,6 +21,7 @@ from .tabs import (
     retrieval,
     setup,
     stages,
+    use,
     words,
 )
 
@@ -67,6 +68,7 @@ def build(analyses: Analyses) -> gr.Blocks:
         *entropy.functions(analyses),
         *stages.functions(analyses),
         *retrieval.functions(),
+        *use.functions(),
         *about.functions(),
     ]
     app = gr.Blocks(title="freeatten", analytics_enabled=False)

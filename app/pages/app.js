@@ -1,6 +1,6 @@
 // The app: tabs, the address, light and dark.
 
-const TABS = ["compare", "map", "entropy", "stages", "retrieval", "about"];
+const TABS = ["compare", "map", "entropy", "stages", "retrieval", "use", "about"];
 const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
@@ -23,9 +23,18 @@ function partsOf(tab) {
   return new URLSearchParams(byId(`${tab}-tab`).getAttribute("href").split("&").slice(1).join("&"));
 }
 
+/** Scrolls the row of tabs, which on a phone is wider than the page, to one of them. */
+function seeTab(link) {
+  const row = link.parentElement;
+  const [{ left, right }, box] = [link.getBoundingClientRect(), row.getBoundingClientRect()];
+  row.scrollLeft += Math.min(0, left - box.left) + Math.max(0, right - box.right);
+}
+
 class App {
   constructor() {
     this.tabs = {};
+    /** Tabs of what is stored, once they were opened. */
+    this.stored = {};
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
@@ -77,8 +86,9 @@ class App {
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     this.setup?.mark();
     await loadComponent(); // with the colours of the page
+    seeTab(byId(`${tab}-tab`));
     if (tab === "compare") await this.showCompare(parts);
-    else if (tab === "retrieval") await this.showRetrieval();
+    else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
     else if (tab === "about") await showAbout();
     else await this.showInside(parts);
   }
@@ -127,10 +137,10 @@ class App {
     return this.inside;
   }
 
-  async showRetrieval() {
-    this.retrieval ??= new Retrieval(await once("retrieval"), theme);
+  async showStored(tab) {
+    this.stored[tab] ??= new Stored(`${tab}-shown`, await once(tab), theme);
     await loadPlotly();
-    this.retrieval.draw();
+    this.stored[tab].draw();
   }
 
   async showInside(parts) {
@@ -228,7 +238,7 @@ class App {
     document.documentElement.dataset.theme = theme();
     this.tabs.compare?.then((compare) => compare.draw());
     for (const name of INSIDE) this.tabs[name]?.themed();
-    this.retrieval?.draw();
+    for (const one of Object.values(this.stored)) one.draw();
   }
 }
 

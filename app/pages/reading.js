@@ -1,22 +1,24 @@
-// The tabs Retrieval and About, which only show what is stored.
+// The tabs Retrieval, Use and About, which only show what is stored.
 
 /** The narrowest chart whose lines have their names at the end. */
 const LABELLED = 560;
 
-class Retrieval {
-  constructor({ results, make: commands }, theme) {
+/** Stored results, a part each: charts, tables, files and the command that made it. */
+class Stored {
+  constructor(place, { results, make: commands }, theme) {
     this.theme = theme;
     this.charts = results.flatMap((result) => this.chartsOf(result));
     const parts = results.map((result) => this.part(result, this.charts.filter(({ of }) => of === result)));
     const none = [make("p", {}, "No result is stored yet. These commands make one; add --html FILE for a chart:"),
       ...commands.map((text) => make("p", { class: "site-command" }, make("code", {}, text)))];
-    byId("retrieval-shown").replaceChildren(...(parts.length ? parts : none));
+    byId(place).replaceChildren(...(parts.length ? parts : none));
     this.sizes = new ResizeObserver(() => this.draw());
     for (const { chart } of this.charts) this.sizes.observe(chart);
   }
 
   /** The lines against the length, and where distances were measured a grid of them. */
   chartsOf(result) {
+    if (!result.figures) return [];
     const place = (name) => make("div", { class: "site-plot", role: "img", "aria-label": name });
     const lines = { of: result, chart: place(result.title), figures: result.figures, about: result.reading };
     if (!result.grid) return [lines];
@@ -30,15 +32,17 @@ class Retrieval {
       ...lines.map((one) => make("li", {}, swatch(one), make("span", { class: "site-name" }, one.label))));
     const drawn = charts.flatMap(({ chart, about, isGrid }) =>
       [make("p", { class: "site-caption" }, about), chart, ...(isGrid ? [] : [legend])]);
-    const saves = [["png", "Save PNG"], ["svg", "Save SVG"], ["csv", "Save CSV"]].map(([kind, text]) => {
+    const kinds = [...(charts.length ? [["png", "Save PNG"], ["svg", "Save SVG"]] : []), ["csv", "Save CSV"]];
+    const saves = kinds.map(([kind, text]) => {
       const button = make("button", { type: "button", class: "site-button", id: `${name}-${kind}`, "aria-label": `${text}: ${title}` }, text);
       button.addEventListener("click", () => (kind === "csv" ? this.saveCsv(result) : this.savePicture(result, charts, kind)));
       return button;
     });
-    return make("div", { class: "site-task" }, make("h2", {}, title), ...drawn,
+    const said = charts.length ? [] : [make("p", { class: "site-caption" }, result.reading)];
+    return make("div", { class: "site-task" }, make("h2", {}, title), ...said, ...drawn,
       make("div", { class: "site-downloads" }, ...saves),
       make("p", { class: "site-command" }, "In a terminal: ", make("code", {}, command)),
-      make("details", {}, make("summary", {}, "The numbers as tables"), ...tables.map(table)),
+      make("details", charts.length ? {} : { open: "" }, make("summary", {}, "The numbers as tables"), ...tables.map(table)),
       make("details", {}, make("summary", {}, "How this was measured"), make("p", { class: "site-caption" }, provenance)));
   }
 
@@ -51,9 +55,7 @@ class Retrieval {
   }
 
   saveCsv(result) {
-    const header = ["measure", "variant", "tokens", "distance_up_to", "value", "low", "high", "n"];
-    const said = "low and high: the 95 % interval; n: sequences, of accuracies the queries; an empty distance is all of them";
-    saveValues(`freeatten-${result.name}`, [result.title, result.provenance, said], [header, ...result.values]);
+    saveValues(`freeatten-${result.name}`, [result.title, result.provenance, result.said], [result.header, ...result.values]);
   }
 
   draw() {

@@ -24,6 +24,12 @@ GRIDS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 620, "columns": 3},
     "phone": {"width": 340, "columns": 2},
 }
+HEADER = ["measure", "variant", "tokens", "distance_up_to", "value", "low", "high", "n"]
+SAID = (
+    "low and high: the 95 % interval; n: sequences, of accuracies the queries; an empty distance "
+    "is all of them"
+)
+"""Of the CSV file."""
 MEASURED = ("gain", "loss", "control")
 """What a result of copying has of every row."""
 
@@ -60,6 +66,8 @@ def _shown(result: Mapping[str, Any]) -> Answer:
         "name": result["task"],
         "command": result["command"],
         "grid": grid and {"figures": grid, "about": f"{DISTANCE_READING}."},
+        "header": HEADER,
+        "said": SAID,
         "values": _values(result),
         "title": retrieval_title(result),
         "reading": _sentence(retrieval_reading(result)),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..logs import check_log, logged
 from ..options import Device, Quiet, check_choice, command_line
 from ..ranks import joined, start_ranks
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
+    from freeatten_core.training.reports import Progress
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
@@ -65,6 +68,14 @@ Shard = Annotated[
     bool,
     typer.Option(help="With --gpus: each process holds a part of the model, which is too large."),
 ]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        help="tensorboard or trackio: keep losses for it too, on this machine; an extra of the "
+        "package each.",
+    ),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
@@ -79,6 +90,15 @@ class _Where:
     ranks: Ranks
     shard: bool
     """Whether every rank holds a part of the model."""
+    log: str | None
+    """What keeps the losses too."""
+
+    def logged(
+        self, out: Path, recipe: Recipe, view: LearningView
+    ) -> AbstractContextManager[Callable[[Progress], None]]:
+        """What a training reports to; of several ranks one keeps it."""
+        kind = self.log if self.ranks.writes else None
+        return logged(kind, out, asdict(recipe), view.progress)
 
 
 def train(
@@ -105,6 +125,7 @@ def train(
     parts: Parts = None,
     gpus: Gpus = None,
     shard: Shard = False,
+    log: LogTo = None,
     quiet: Quiet = False,
     device: Device = "auto",
 ) -> None:
@@ -127,7 +148,7 @@ def train(
         "parts": parts,
     }
     with joined(device) as (ranks, chosen):
-        where = _Where(chosen, ranks, shard)
+        where = _Where(chosen, ranks, shard, log)
         _train(variant, task, size, text, out, corpus, seed, changes, where, quiet=quiet)
 
 
@@ -151,6 +172,7 @@ def _train(
     from ..terminal.learning import LearningView
 
     _check_task(task, text, corpus, changes["vocab_size"])
+    check_log(where.log)
     variant = own_function.allow(Variant.parse(name))
     recipe = _recipe(task, size, seed, **changes)
     for folder in filter(None, (out, corpus)):
@@ -235,17 +257,18 @@ def _train_task(
     from freeatten_core.training.tasks import train_task
 
     _foresee(recipe, variant, where, view)
-    train_task(
-        variant,
-        TASKS[task],
-        out,
-        recipe,
-        device=where.device,
-        command=command_line(),
-        report=view.progress,
-        ranks=where.ranks,
-        shard=where.shard,
-    )
+    with where.logged(out, recipe, view) as report:
+        train_task(
+            variant,
+            TASKS[task],
+            out,
+            recipe,
+            device=where.device,
+            command=command_line(),
+            report=report,
+            ranks=where.ranks,
+            shard=where.shard,
+        )
 
 
 def _train_text(
@@ -275,17 +298,18 @@ def _train_text(
     )
     if ranks.writes:
         ranks.wait()
-    run(
-        variant,
-        texts,
-        out,
-        recipe,
-        device=where.device,
-        command=command_line(),
-        report=view.progress,
-        ranks=where.ranks,
-        shard=where.shard,
-    )
+    with where.logged(out, recipe, view) as report:
+        run(
+            variant,
+            texts,
+            out,
+            recipe,
+            device=where.device,
+            command=command_line(),
+            report=report,
+            ranks=where.ranks,
+            shard=where.shard,
+        )
 
 
 def _temporary_corpus(out: Path) -> Path:

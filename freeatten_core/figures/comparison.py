@@ -18,6 +18,7 @@ from freeatten_core.results.format import (
     marked_length,
     number,
     restart_length,
+    restarts_text,
     signed,
 )
 from freeatten_core.results.knee import knee_of
@@ -39,7 +40,6 @@ from .canvas import (
     padded,
     panel_domains,
     panel_drawing,
-    panel_figure,
     texts_line,
     trained_mark,
     trained_note,
@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = [
+    "Options",
     "comparison_drawing",
     "comparison_figure",
     "comparison_subtitle",
     "comparison_title",
+    "position_drawing",
     "position_figure",
 ]
 
@@ -172,6 +174,8 @@ def comparison_title(result: Result) -> str:
     """The question that the result answers."""
     longest, marked = max(result["lengths"]), marked_length(result)
     rows = result["variants"]
+    if len({marked_length(row) for row in rows}) > 1:
+        return f"Asked to read {count(longest)} tokens: which model breaks?"
     if marked is None:
         return f"Asked to read {count(longest)} tokens"
     start = f"{'Declared for' if declares(result) else 'Trained on'} {count(marked)} tokens"
@@ -280,10 +284,9 @@ def _delta_panel(
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
     low = min(min(values, default=0.0) * 1.5, -0.35 * high)
-    length = count(restart_length(result))
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
-        f"0: same as forgetting everything older than {length} tokens"
+        f"0: same as forgetting everything older than {restarts_text(result)} tokens"
     )
     if any(end is not None and not low <= end[1] <= high for end in (line.end for line in lines)):
         heading += "; ↑ off the scale"
@@ -327,6 +330,20 @@ def _region_notes(panel: Panel, look: Look) -> list[Element]:
 def position_figure(
     result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
 ) -> go.Figure:
+    """What `position_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(position_drawing(result, title=title, theme=theme, width=width))
+
+
+def position_drawing(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 900,
+    labels: bool = True,
+) -> Drawing:
     """Loss against position in one pass at the longest length.
 
     Raises:
@@ -334,15 +351,17 @@ def position_figure(
     """
     look, longest = look_of(theme), count(max(result["lengths"]))
     lines = _position_lines(result)
-    space = space_for(width, lines)
-    return panel_figure(
-        *_position_part(result, lines, space, look, "", (0.0, 1.0)),
-        title=title or f"Where in {longest} tokens does the loss go up?",
+    space = space_for(width, lines, labels=labels)
+    part = _position_part(result, lines, space, look, "", (0.0, 1.0), labels=labels)
+    return panel_drawing(
+        *part,
+        title=f"Where in {longest} tokens does the loss go up?" if title is None else title,
         subtitle=f"{texts_line(result)} · different text at different positions · "
         f"{machine(result)}",
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 
@@ -369,11 +388,14 @@ def _position_part(
     look: Look,
     key: str,
     y_domain: tuple[float, float],
+    *,
+    labels: bool = True,
 ) -> Part:
     """Panel, traces, shapes and notes of the loss against position."""
     panel = space.fit(_position_panel(result, lines, key, y_domain))
     trained = _marks(result)
-    notes = end_labels(panel, lines, 2, sign=False) + missing_note(panel, lines)
+    notes = end_labels(panel, lines, 2, sign=False) if labels else []
+    notes += missing_note(panel, lines)
     notes += [_mark_note(result, panel, length, look) for length in trained]
     traces = [
         _with_knee(line.trace(panel), knee_of(result, row)["knee"])

@@ -10,12 +10,14 @@ from freeatten_core.results.field import field_text
 from freeatten_core.results.format import Result, count, number, scaled, with_range
 
 from .canvas import (
+    SLIM_TICKS,
+    Drawing,
     Panel,
     Theme,
     length_axis,
     look_of,
     machine,
-    panel_figure,
+    panel_drawing,
     texts_line,
     trained_mark,
     trained_note,
@@ -25,7 +27,7 @@ from .lines import Line, length_lines, line_labels, missing_note, space_for
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["field_figure"]
+__all__ = ["field_drawing", "field_figure"]
 
 RANGE = [0, 106]
 """Of the axis of percents, with room for lines at its end."""
@@ -34,6 +36,20 @@ RANGE = [0, 106]
 def field_figure(
     result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 900
 ) -> go.Figure:
+    """What `field_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(field_drawing(result, title=title, theme=theme, width=width))
+
+
+def field_drawing(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 900,
+    labels: bool = True,
+) -> Drawing:
     """The share of the gradient on so many last tokens, of every row.
 
     Args:
@@ -41,13 +57,16 @@ def field_figure(
         title: another one than the question that the figure answers.
         theme: of the page behind the figure.
         width: in pixels.
+        labels: names and fields at the ends of the lines; without, the page must have a legend.
     """
     look, whole, distances = look_of(theme), (0.0, 1.0), result["distances"]
     lines = _lines(result)
-    axis = length_axis(distances) | {"title": {"text": "last tokens of the text"}}
+    axis = length_axis(distances, 8 if labels else SLIM_TICKS) | {
+        "title": {"text": "last tokens of the text"}
+    }
     y_axis = {"range": RANGE, "title": {"text": "share of the gradient (%)"}}
     heading = f"<b>Gradient</b> of the last loss, cumulative (dotted: {result['share']})"
-    space = space_for(width, lines)
+    space = space_for(width, lines, labels=labels)
     panel = space.fit(Panel("", whole, whole, heading, axis, y_axis))
     trained = sorted({row["train_length"] for row in result["variants"]})
     trained = [length for length in trained if length <= result["length"]]
@@ -61,20 +80,23 @@ def field_figure(
         "y1": 100 * result["share"],
         "line": {"color": look.soft, "dash": "dot", "width": 1.3},
     }
-    return panel_figure(
+    return panel_drawing(
         [panel],
         [line.trace(panel) for line in lines],
         [*trained_mark(panel, trained, look), share],
         [
-            *line_labels(panel, lines, lambda _: ""),
+            *(line_labels(panel, lines, lambda _: "") if labels else []),
             *missing_note(panel, lines),
             *(trained_note(panel, length, look) for length in trained),
         ],
-        title=title or f"How many of {count(result['length'])} tokens change what is said next?",
+        title=f"How many of {count(result['length'])} tokens change what is said next?"
+        if title is None
+        else title,
         subtitle=f"{texts_line(result)} · 95 % intervals · {machine(result)}",
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.results.format import Interval, Result, count, percent, plural
 
 from .canvas import (
+    Drawing,
     Element,
     Look,
     Panel,
@@ -15,7 +16,7 @@ from .canvas import (
     grid_domains,
     look_of,
     machine,
-    panel_figure,
+    panel_drawing,
     trained_mark,
     trained_note,
 )
@@ -25,7 +26,7 @@ from .styles import row_labels, row_styles
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["languages_figure"]
+__all__ = ["languages_drawing", "languages_figure"]
 
 COLUMNS = 2
 RANGE = [-4, 106]
@@ -35,6 +36,21 @@ RANGE = [-4, 106]
 def languages_figure(
     result: Result, *, title: str | None = None, theme: Theme = "light", width: int = 1280
 ) -> go.Figure:
+    """What `languages_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(languages_drawing(result, title=title, theme=theme, width=width))
+
+
+def languages_drawing(
+    result: Result,
+    *,
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = 1280,
+    columns: int = COLUMNS,
+    labels: bool = True,
+) -> Drawing:
     """A panel a language, with the length trained on and what a guess has.
 
     Args:
@@ -42,12 +58,14 @@ def languages_figure(
         title: another one than the question that the figure answers.
         theme: of the page behind the figure.
         width: in pixels.
+        columns: panels side by side.
+        labels: names at the ends of the lines; without, the page must have a legend.
     """
     look, names = look_of(theme), list(result["languages"])
     drawn = [_lines(result, index) for index in range(len(names))]
-    columns = min(COLUMNS, len(names))
-    space = space_for(width, *drawn, columns=columns)
-    domains = grid_domains(columns, -(-len(names) // columns), space)
+    columns = min(columns, len(names))
+    space = space_for(width, *drawn, columns=columns, labels=labels)
+    domains = grid_domains(columns, -(-len(names) // columns), space, labels=labels)
     panels, traces, shapes, notes = [], list[Element](), list[Element](), list[Element]()
     for index, (name, lines) in enumerate(zip(names, drawn, strict=True)):
         panel = space.fit(_panel(result, name, f"{index + 1}" if index else "", domains[index]))
@@ -55,10 +73,10 @@ def languages_figure(
         traces += [line.trace(panel, markers=False) for line in lines]
         shapes += trained_mark(panel, [result["trained_to"]], look)
         shapes.append(_guess(panel, 100 * result["languages"][name], look))
-        notes += end_labels(panel, lines, 0, sign=False)
+        notes += end_labels(panel, lines, 0, sign=False) if labels else []
         notes += [*missing_note(panel, lines), trained_note(panel, result["trained_to"], look)]
     seeds = plural(len(result["seeds"]), "seed")
-    return panel_figure(
+    return panel_drawing(
         panels,
         traces,
         shapes,
@@ -71,6 +89,7 @@ def languages_figure(
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 

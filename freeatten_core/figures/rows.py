@@ -12,7 +12,18 @@ from freeatten_core.results.rows import Placed
 from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
-from .canvas import TEXT_SIZE, WIDTH, Element, Look, Panel, Space, Theme, look_of, panel_figure
+from .canvas import (
+    TEXT_SIZE,
+    WIDTH,
+    Drawing,
+    Element,
+    Look,
+    Panel,
+    Space,
+    Theme,
+    look_of,
+    panel_drawing,
+)
 from .lines import text_width
 from .placement import placed_labels
 from .styles import markup, style_of
@@ -20,10 +31,10 @@ from .styles import markup, style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["TEXTS", "rows_figure", "short_label"]
+__all__ = ["TEXTS", "rows_drawing", "rows_figure", "short_label"]
 
-HEIGHT, LEFT, RIGHT, LABEL_HEIGHT = 820, 70, 30, 15
-"""Pixels: of the panel, at its left and right, of a label."""
+HEIGHT, SLIM_HEIGHT, LEFT, RIGHT, LABEL_HEIGHT = 820, 480, 70, 30, 15
+"""Pixels: of the panel with and without names, at its left and right, of a label."""
 LINEAR = 0.02
 """Nats up to which the axis of Δ is even; beyond, equal steps are equal factors."""
 TICKS = (-0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -37,31 +48,51 @@ TEXTS = {"code": "Python's standard library", "books": "held-out books"}
 def rows_figure(
     rows: Sequence[Placed], *, text: str = "code", theme: Theme = "light", width: int = WIDTH
 ) -> go.Figure:
+    """What `rows_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(rows_drawing(rows, text=text, theme=theme, width=width))
+
+
+def rows_drawing(
+    rows: Sequence[Placed],
+    *,
+    text: str = "code",
+    title: str | None = None,
+    theme: Theme = "light",
+    width: int = WIDTH,
+    labels: bool = True,
+) -> Drawing:
     """A point a row, a stroke from the least to the largest of its runs, filled where it uses.
 
     Args:
         rows: of one recipe.
         text: `code` or `books`.
+        title: another one than the question that the figure answers.
         theme: of the page behind the figure.
         width: in pixels.
+        labels: names beside the points; without, a page can only say them when it is asked.
     """
     look = look_of(theme)
-    space = Space(width, HEIGHT, RIGHT)
+    space = Space(width, HEIGHT if labels else SLIM_HEIGHT, RIGHT)
     panel = space.fit(_panel(rows, text))
     trained = rows[0].train_length
-    return panel_figure(
+    question = (
+        f"Trained at {count(trained)} tokens, read at {count(16 * trained)}: which rows use it?"
+    )
+    return panel_drawing(
         [panel],
         [_trace(row, text, panel) for row in rows],
         _regions(panel, look),
-        _labels(rows, text, panel, width, look),
-        title=f"Trained at {count(trained)} tokens, read at {count(16 * trained)}: "
-        "which rows use it?",
+        (_labels(rows, text, panel, width, look) if labels else []) + _region_notes(panel),
+        title=question if title is None else title,
         subtitle=f"{plural(len(rows), 'row')} by one recipe, {TEXTS[text]} · orange: exponential, "
         "blue: softplus, grey: others · filled: uses 16× by Δ, S and W in every run · strokes: "
         "range over runs",
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 
@@ -184,7 +215,7 @@ def _labels(
             "borderpad": 0,
         }
         for row, label, (x, y), box in zip(rows, shown, points, boxes, strict=True)
-    ] + _region_notes(panel)
+    ]
 
 
 def _label(row: Placed, text: str, panel: Panel) -> str:

@@ -91,7 +91,11 @@ class Placed:
 
     def loss(self, part: str, scale: int = 1) -> float:
         """The mean over runs at so many times the training length."""
-        return _mean([run[part]["loss"][self._at(run[part], scale)] for run in self.runs])
+        return _mean([self.loss_of(run[part], scale) for run in self.runs])
+
+    def loss_of(self, row: Entry, scale: int) -> float:
+        """Of a single run's row."""
+        return float(row["loss"][self._at(row, scale)])
 
     def deltas(self, part: str) -> list[float]:
         """Δ at 16× of every run."""
@@ -144,16 +148,19 @@ def all_rows_blocks(rows: Sequence[Placed]) -> dict[str, str]:
             str(len(row.runs)),
             number(row.loss("code")),
             number(row.loss("code", 16)),
-            *(text for part in ("code", "books") for text in _verdict_cells(row, part)),
+            *row_cells(row, "code")[2:],
+            *row_cells(row, "books")[2:],
         ]
         for row in rows
     ]
     return {"rows/all table": table(header, lines)}
 
 
-def _verdict_cells(row: Placed, part: str) -> list[str]:
+def row_cells(row: Placed, part: str) -> list[str]:
+    """Loss at 1× and at 16×, Δ, S and W of a row on a text, the last three over its runs."""
     controls = (_spread(row.controls(part, name)) for name in ("sliding", "window"))
-    return [_spread(row.deltas(part)), *controls]
+    losses = (number(row.loss(part, scale)) for scale in (1, 16))
+    return [*losses, _spread(row.deltas(part)), *controls]
 
 
 def copy_table(result: Result) -> str:
@@ -179,6 +186,12 @@ def copy_table(result: Result) -> str:
 def ceiling_table(result: Result) -> str:
     """A line a variant that was trained at a longer length too: its losses, and the share of the
     ceiling that each run reaches at that length."""
+    header, lines = ceiling_cells(result)
+    return table(header, [[f"`{name}`", *rest] for name, *rest in lines])
+
+
+def ceiling_cells(result: Result) -> tuple[list[str], list[list[str]]]:
+    """The header and the lines of `ceiling_table`, each begun by its variant."""
     header = ["", "trained at", "runs"]
     for part in CEILING_PARTS:
         header += [f"{part}: loss 1×", "there", "of the ceiling", "share, %"]
@@ -191,8 +204,8 @@ def ceiling_table(result: Result) -> str:
         ]
         length = above["recipe"]["train_length"]
         cells = (cell for part in CEILING_PARTS for cell in _ceiling_cells(rows, above, part))
-        lines.append([f"`{above['variant']}`", count(length), str(len(rows)), *cells])
-    return table(header, lines)
+        lines.append([above["variant"], count(length), str(len(rows)), *cells])
+    return header, lines
 
 
 def _ceiling_cells(rows: Sequence[Any], above: Mapping[str, Any], part: str) -> list[str]:

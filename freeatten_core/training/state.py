@@ -23,7 +23,15 @@ from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import write_text
 from freeatten_core.basics.kept import differences
 
-__all__ = ["ABOUT", "KeptState", "State", "kept_folder", "kept_progress", "state_path"]
+__all__ = [
+    "ABOUT",
+    "KeptState",
+    "State",
+    "kept_folder",
+    "kept_progress",
+    "state_path",
+    "write_tensors",
+]
 
 STATE = "training-state"
 """Beside the output folder while a run is under way; removed when it is done."""

@@ -34,7 +34,7 @@ from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.comparisons import Comparisons, fitting_lengths
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import MOST_CHARACTERS, Texts, TextSource
-from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages, words
+from freeatten_app.tabs import about, compare, maps, retrieval, setup, stages, use, words
 from typer.testing import CliRunner
 from waiting import job_ended
 
@@ -501,6 +501,27 @@ def test_stored_retrieval_is_shown_as_it_is_stored():
     assert len(data) == len(stored["recall"]["variants"])
     drawn = [[part["accuracy"] for part in parts] for parts in row["by_distance"]]
     assert [*map(list, zip(*data[0]["z"], strict=True))] == drawn
+
+
+def test_measures_of_use_are_shown_as_they_are_stored():
+    folder = assets() / "results"
+    field = json.loads((folder / "inside" / "field.json").read_text())
+    runs = json.loads((folder / "rows" / "runs.json").read_text())["runs"]
+    told = {each["name"]: each for each in use.use()["results"]}
+    assert {"rows-code", "rows-books", "field", "knee", "effective", "languages"} <= set(told)
+    drawn = [list(line["y"]) for line in told["field"]["figures"]["data"]]
+    wanted = [[100 * share for share in row["share"]] for row in field["variants"]]
+    assert drawn == [pytest.approx(each) for each in wanted]
+    (alone,) = (run for run in runs if run["variant"] == "off-by-one")
+    (line,) = (line for line in told["rows-books"]["values"] if line[0] == "off-by-one")
+    row = alone["books"]
+    wanted = [row["loss"][0], row["loss"][-1], row["delta"][-1]]
+    assert line[2:5] == pytest.approx(wanted)
+    assert line[5:] == [row["sliding_delta"], row["window_delta"]]
+    for each in told.values():
+        assert all(len(values) == len(each["header"]) for values in each["values"])
+        assert each["reading"].endswith(".")
+        assert "`" not in each["provenance"]
 
 
 # Arguments

@@ -110,12 +110,14 @@ RETRIEVED = (
     "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
     " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
 )
+USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
 CARDS = "document.getElementById('cards').children.length === 7"
 CONDITIONS = {
     "map": MAPS,
     "entropy": CURVES,
     "stages": STAGES,
     "retrieval": RETRIEVED,
+    "use": USED,
     "about": CARDS,
 }
 
@@ -362,6 +364,34 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     sources = page.locator(".fa-sources").first.locator("button")
     wait(page, "document.querySelectorAll('.fa-source').length > 2")
     assert "go there" in sources.first.get_attribute("aria-label")
+
+
+def test_a_long_text_has_a_preview_until_its_whole_map_is_there(opened, monkeypatch):
+    monkeypatch.setattr("freeatten_app.server.analyses.BUILT_AT_ONCE", 512)
+    end, make = threading.Event(), AttentionMap.make_far_view
+
+    def held(self, advance):
+        end.wait(30)
+        return make(self, advance)
+
+    monkeypatch.setattr(AttentionMap, "make_far_view", held)
+    setup = SETUP.replace(f"len={LENGTH}", "len=2048").replace(",lssar-p15", "")
+    try:
+        page = opened(f"map&{setup}", MAPS)
+        settled(page)
+        rough = page.locator(".fa-rough")
+        assert "preview: 4 of every 8 rows" in rough.text_content()
+        before = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+        zoom_to(page, 1500, 1490, 60, 5)  # what is near is exact at once
+        wait(page, "document.querySelector('.fa-weight').dataset.weight")
+        assert page.evaluate("freeatten.page.panels[0].tile.cell") == 1
+    finally:
+        end.set()
+    wait(page, "document.querySelector('.fa-rough').hidden", limit=READY)
+    settled(page)
+    assert rough.text_content() == ""
+    after = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+    assert after != before
 
 
 @pytest.mark.parametrize(
@@ -673,6 +703,7 @@ def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened
         np.testing.assert_allclose(values, pairs, rtol=1e-4)
     assert page.locator("#curve-head").input_value() == ""
     assert page.locator("#entropy-command").is_hidden()
+    assert page.title() == "How well is every token predicted? – freeatten"
     page.get_by_label("Stretch from token").press("End")  # the last eight tokens
     link = page.locator("#brush-go")
     assert link.text_content() == f"See tokens {LENGTH - 8} to {LENGTH} on the map →"
@@ -759,6 +790,34 @@ def test_downloads_of_retrieval(opened, task):
     if task == "recall":
         assert "≤ 4,096" in words
     assert downloaded(page, f"#{task}-png").startswith(b"\x89PNG")
+
+
+def test_the_tab_of_use_shows_stored_measures(opened):
+    page = opened("use", USED)
+    folder = assets() / "results"
+    languages = json.loads((folder / "languages" / "suite.json").read_text())
+    field = json.loads((folder / "inside" / "field.json").read_text())
+    titles = page.locator("#use-shown h2").all_text_contents()
+    assert titles[0].startswith("Which rows use 16 times")
+    assert sum("8,192 tokens" in title for title in titles) == 1
+    shown = page.locator("#use-shown").text_content()
+    assert languages["command"] in shown
+    assert field["command"] in shown
+    _, lines = values_of(downloaded(page, "#languages-csv"))
+    cell = languages["variants"][1]["languages"][2]
+    found = [
+        float(each["accuracy"])
+        for each in lines
+        if (each["variant"], each["language"])
+        == (languages["variants"][1]["variant"], cell["language"])
+    ]
+    assert found == cell["accuracy_by_length"]
+    words = "".join(texts_of(downloaded(page, "#rows-code-svg"))).replace(" ", "")
+    assert "Forgettingattention(FoX)" in words
+    # a part that has no picture shows its numbers at once
+    table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
+    assert table.is_visible()
+    assert page.title() == "Is what is far away used? – freeatten"
 
 
 def test_retrieval_and_about(opened):
@@ -926,6 +985,17 @@ def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened
         rows = {head.split(",")[0]: top for head, _, top in found}
         assert len(set(rows.values())) == 5
         assert all(rows[head.split(",")[0]] == top for head, _, top in found)
+
+
+def test_on_a_phone_the_open_tab_and_the_opened_text_are_seen(opened):
+    page = opened(f"map&{SETUP}&pin=400", MAPS, width=390, height=844)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    seen = "innerHeight - document.querySelector('.fa-side').getBoundingClientRect().top > 80"
+    wait(page, seen)
+    page = opened("about", CARDS, width=390, height=844)
+    link, row = page.locator("#about-tab").bounding_box(), page.locator(".site-tabs").bounding_box()
+    assert row["x"] - 1 <= link["x"]
+    assert link["x"] + link["width"] <= row["x"] + row["width"] + 1
 
 
 def test_a_word_of_the_text_is_a_column_and_a_query(opened, served):
