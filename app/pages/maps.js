@@ -28,6 +28,12 @@ class ServerSource {
     return { ...found, codes: bytesOf(found.codes), weights: null };
   }
 
+  /** The whole map from a few rows of every cell, while the server makes it of all; else null. */
+  async preview(cells) {
+    const found = await this.analysis.call("preview", { ...this.place, cells });
+    return found.of ? { ...found, codes: bytesOf(found.codes), weights: null } : null;
+  }
+
   /** A query's exact weights; null when a newer query has been asked for meanwhile. */
   row(query) {
     const known = this.rows.get(query);

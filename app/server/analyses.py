@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Semaphore
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,8 @@ MOST_SEED = 1_000_000
 KEPT_ENTRIES, KEPT_BYTES = 256, 1_500_000_000
 ID_CHARACTERS = 100
 MOST_LAYERS = 1 << 20
+BUILT_AT_ONCE = 8192
+"""Tokens of the longest text whose maps are made with their far view, in a third of a second."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,9 @@ class Analyses:
             raise GoneError
         return found
 
-    def map(self, name: Any, layer: Any, head: Any) -> AttentionMap:
-        """The zoomable map of a head of an analysis.
+    def map(self, name: Any, layer: Any, head: Any, *, far_view: bool = True) -> AttentionMap:
+        """The zoomable map of a head of an analysis; of a long text without its far view if that
+        is not needed.
 
         Raises:
             GoneError: the analysis is not kept.
@@ -168,9 +172,15 @@ class Analyses:
         key = name, layer, head
         found: AttentionMap | None = self.kept.get(key)
         if found is None:
-            with self._builders:
-                found = self.kept.get(key) or AttentionMap.of(capture, layer, head)
+            is_short = capture.length <= BUILT_AT_ONCE
+            with self._builders if is_short else nullcontext():
+                found = self.kept.get(key) or AttentionMap.of(
+                    capture, layer, head, far_view=is_short
+                )
             self.kept.put(key, found, _map_bytes(found))
+        if far_view and not found.has_far_view:
+            with self._builders:
+                found.make_far_view(lambda _: None)
         return found
 
     def thumbnails(self, name: Any) -> Thumbnails:
@@ -287,5 +297,4 @@ def _map_bytes(attention: AttentionMap) -> int:
     import torch
 
     tensors = [value for value in vars(attention).values() if isinstance(value, torch.Tensor)]
-    levels = attention.levels.values()
-    return sum(each.nbytes for each in tensors) + sum(each.nbytes for each in levels)
+    return sum(each.nbytes for each in tensors) + attention.far_view_bytes

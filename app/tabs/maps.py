@@ -23,13 +23,15 @@ __all__ = ["functions"]
 MOST_CELLS = 1024
 SAVED_CELLS = 256
 STATE_CHARACTERS = 500
+PREVIEWED = 256
+"""Cells along a preview at most: a third of a second at 32k tokens."""
 
 
 def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
     """What the page can call."""
     maps = _Maps(analyses)
     return [
-        *(maps.heads, maps.thumbnails, maps.open_map, maps.region, maps.row),
+        *(maps.heads, maps.thumbnails, maps.open_map, maps.preview, maps.region, maps.row),
         *(maps.view_command, maps.page, maps.cells),
     ]
 
@@ -77,7 +79,7 @@ class _Maps:
         """What the page must know of a map before it asks for regions."""
         from freeatten_core.figures.styles import style_of
 
-        found = self.analyses.map(id, layer, head)
+        found = self.analyses.map(id, layer, head, far_view=False)
         capture = self.analyses.get(id).capture
         return {
             "label": style_of(capture.label).label.replace("<br>", " "),
@@ -88,26 +90,29 @@ class _Maps:
             "trainLength": capture.train_length,
             "window": found.problem.window,
             "kind": "weights",
+            "base": found.base,
         }
+
+    def preview(self, id: str, layer: int, head: int, cells: int) -> Answer:
+        """The whole map from a few of its rows; nothing where it is there in full."""
+        found = self.analyses.map(id, layer, head, far_view=False)
+        cells = _cells(cells)
+        if found.has_far_view:
+            return {"of": None}
+        return {**_region(found.preview(min(cells, PREVIEWED))), "of": found.base}
 
     def region(
         self, id: str, layer: int, head: int, q0: int, q1: int, k0: int, k1: int, cells: int
     ) -> Answer:
         """A region as bytes."""
-        found = self.analyses.map(id, layer, head).region(q0, q1, k0, k1, _cells(cells))
-        rows, columns = found.codes.shape
-        return {
-            "codes": _text(found.codes),
-            "rows": rows,
-            "columns": columns,
-            "cell": found.cell,
-            "query_start": found.query_start,
-            "key_start": found.key_start,
-        }
+        found = self.analyses.map(id, layer, head, far_view=False)
+        if found.needs_far_view(q0, q1, k0, k1, _cells(cells)):
+            found = self.analyses.map(id, layer, head)
+        return _region(found.region(q0, q1, k0, k1, _cells(cells)))
 
     def row(self, id: str, layer: int, head: int, query: int) -> Answer:
         """The exact weights of all keys that a query sees."""
-        found = self.analyses.map(id, layer, head)
+        found = self.analyses.map(id, layer, head, far_view=False)
         query = _query(found, query)
         weights = found.weights(query, query + 1, 0, found.key_length)[0, : query + 1]
         return {"weights": _text(weights.float().cpu().numpy()), "zeros": _has_zeros(found)}
@@ -189,6 +194,18 @@ def _query(found: AttentionMap, query: Any) -> int:
     from freeatten_core.basics.checks import check_whole
 
     return check_whole("query", query, 0, found.query_length - 1)
+
+
+def _region(found: Region) -> Answer:
+    rows, columns = found.codes.shape
+    return {
+        "codes": _text(found.codes),
+        "rows": rows,
+        "columns": columns,
+        "cell": found.cell,
+        "query_start": found.query_start,
+        "key_start": found.key_start,
+    }
 
 
 def _cells(cells: Any) -> int:

@@ -64,6 +64,10 @@ def bench(
     dtype: NumberType = None,
     peers: Peers = None,
     compiled_lengths: CompiledLengths = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="An earlier --json: says whose ratio to PyTorch got worse since."),
+    ] = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
     csv: Annotated[Path | None, typer.Option(help="Write a line for everything timed.")] = None,
@@ -74,6 +78,7 @@ def bench(
     """Time and memory of each attention against PyTorch's softmax, in the same run."""
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
+    before = None if against is None else _earlier(against, device)
     result = _measured(
         device,
         quiet,
@@ -88,7 +93,18 @@ def bench(
         peers=peers,
         compiled_lengths=compiled_lengths,
     )
+    if before is not None:
+        from freeatten_core.results.speed_against import changes, comparison_json
+
+        result["against"] = comparison_json(before, changes(before, result))
     outputs.deliver(result, _print, _figure, _csv_lines)
+
+
+def _earlier(path: Path, device: str) -> dict[str, Any]:
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.results.speed_against import earlier
+
+    return earlier(path, choose_device(device).type)
 
 
 def _measured(device: str, quiet: bool, **asked: Any) -> dict[str, Any]:
@@ -174,6 +190,33 @@ def _print(result: Mapping[str, Any]) -> None:
 
     for view in tables(result):
         Console().print(view, end="\n\n")
+    if "against" in result:
+        _print_changes(result["against"])
+
+
+def _print_changes(against: Mapping[str, Any]) -> None:
+    """What moved, the worst first, and a sentence."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from freeatten_core.results.speed import times
+    from freeatten_core.results.speed_against import listed, verdict
+
+    found = listed(against)
+    since = " ".join(str(against[name]) for name in ("date", "commit") if against.get(name))
+    view = Table(title=f"Ratio to PyTorch, {since} and now".strip(), box=None, pad_edge=False)
+    for heading in ("", "pass", "head", "tokens", "then", "now", ""):
+        view.add_column(heading, justify="left" if heading in ("", "pass") else "right")
+    for each in found:
+        if each.slower or each.faster:
+            word = "slower" if each.slower else "faster"
+            view.add_row(
+                each.peer, each.pass_name, str(each.dim), f"{each.length:,}",
+                times(each.before), times(each.after), word,
+            )  # fmt: skip
+    if view.row_count:
+        Console().print(view)
+    Console().print(verdict(found))
 
 
 # Tables

@@ -36,6 +36,7 @@ __all__ = [
     "Element",
     "Look",
     "Panel",
+    "PanelOptions",
     "Space",
     "Theme",
     "grid_domains",

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DISTANCE_READING",
+    "Options",
     "grid_drawing",
     "retrieval_drawing",
     "retrieval_figure",

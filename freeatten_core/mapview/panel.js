@@ -35,9 +35,10 @@ class Panel {
         + "Shift with arrows moves the cross, Enter pins its query, Escape lets go.",
     }));
     this.readout = element("output", { class: "fa-weight", "data-weight": "", text: " " });
+    this.rough = element("span", { class: "fa-rough", role: "status", hidden: "" });
     this.root = element("figure", { class: "fa-panel" },
       element("figcaption", { class: "fa-caption" },
-        element("span", { class: "fa-name", title: name, text: name }), this.readout),
+        element("span", { class: "fa-name", title: name, text: name }, this.rough), this.readout),
       this.canvas);
     this.plot = new Plot(this.canvas);
     this.gestures = new Gestures(this.canvas, actions(this));
@@ -45,8 +46,10 @@ class Panel {
     this.overview = null;
     /** @type {Tile | null} */
     this.tile = null;
-    /** @type {View | null} */
+    /** What is to be loaded, and what was. @type {View | null} */
     this.wanted = null;
+    /** @type {View | null} */
+    this.last = null;
     this.busy = false;
     /** @type {{query: number, key: number} | null} */
     this.reading = null;
@@ -98,15 +101,15 @@ class Panel {
       while (this.wanted) {
         const view = this.wanted;
         this.wanted = null;
+        this.last = view;
         this.controller = new AbortController();
-        await this.loadView(view);
+        if (this.isAwaited(view)) this.tile = null;
+        else await this.loadView(view);
       }
       this.canvas.classList.remove("fa-failed");
     } catch (error) {
       this.wanted = null;
-      this.canvas.classList.add("fa-failed");
-      this.readout.textContent = "this view could not be loaded";
-      console.warn("freeatten: a region could not be loaded:", error);
+      this.fail(error);
     } finally {
       this.busy = false;
       this.changed();
@@ -114,11 +117,50 @@ class Panel {
   }
 
   async loadOverview() {
+    const preview = await this.source.preview?.(this.cells);
+    if (!preview) {
+      await this.loadWhole();
+      return;
+    }
+    const { of, cell } = preview;
+    this.rough.textContent = ` – preview: ${of} of every ${cell} rows, the rest is on its way`;
+    this.rough.hidden = false;
+    this.overview = this.tiled(preview);
+    this.changed();
+    this.refine(); // not awaited: closer views need not wait for it
+  }
+
+  async loadWhole() {
     const { queryLength, keyLength } = this.source.meta;
     const region = await this.source.region(0, queryLength, 0, keyLength, this.cells);
     if (!region) return;
     this.overview = this.tiled(region);
     this.changed();
+  }
+
+  /** Puts the whole map in the place of its preview, and then what views could not be shown. */
+  async refine() {
+    try {
+      await this.loadWhole();
+    } catch (error) {
+      this.fail(error);
+      return;
+    }
+    this.rough.textContent = "";
+    this.rough.hidden = true;
+    if (this.last) this.want(this.last);
+  }
+
+  /** Whether a view shows cells that only the whole map has, which is not there yet. @param {View} view */
+  isAwaited({ span }) {
+    return !this.rough.hidden && cellFor(span, this.cells) >= (this.source.meta.base ?? 1);
+  }
+
+  /** @param {unknown} error */
+  fail(error) {
+    this.canvas.classList.add("fa-failed");
+    this.readout.textContent = "this view could not be loaded";
+    console.warn("freeatten: a region could not be loaded:", error);
   }
 
   /** @param {View} view */
@@ -192,7 +234,8 @@ class Panel {
   /** What a cell of several tokens stands for. */
   pooledText(/** @type {number} */ query, /** @type {number} */ key, /** @type {Weight} */ weight) {
     const place = this.cellAt(query, key);
-    if (!place || place.tile.cell === 1 || weight.kind === "hidden") return "";
+    const isRough = !this.rough.hidden && place?.tile === this.overview;
+    if (!place || isRough || place.tile.cell === 1 || weight.kind === "hidden") return "";
     const { cell, region } = place.tile;
     const code = region.codes[place.at];
     const pooled = code ? number(Number((2 ** decodedLog2(code, this.source.meta.scale)).toPrecision(2))) : "~0";

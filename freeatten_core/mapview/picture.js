@@ -15,7 +15,7 @@ function picture(panels, title, caption, { shared, shading, range }, look) {
   panels.forEach((panel, at) => {
     const { left, top: above, width, height } = boxes[at];
     const place = { x: left - box.left, y: above - box.top + top, width, height };
-    sheet.text(place.x, place.y - PICTURE_NAME + 3, panel.name, { size: 13, bold: true });
+    sheet.text(place.x, place.y - PICTURE_NAME + 3, `${panel.name}${panel.rough.textContent}`, { size: 13, bold: true });
     sheet.picture(panel.canvas, place);
   });
   sheet.y = top + box.height + 8;

@@ -9,6 +9,7 @@
  * @property {"max"|"mean"} pool
  * @property {number | null} trainLength
  * @property {"weights"|"difference"} kind
+ * @property {number} [base]  tokens of the smallest cell that is not computed anew
  *
  * @typedef {object} Region
  * @property {Uint8Array} codes  row after row
@@ -30,6 +31,8 @@
  * @property {(query: number) => number} [firstSeen]  the first one, where rows see a window
  * @property {(q0: number, q1: number, k0: number, k1: number, cells: number,
  *   signal?: AbortSignal) => Promise<Region | null>} region  null when given up
+ * @property {(cells: number) => Promise<(Region & {of: number}) | null>} [preview]  the whole map from
+ *   the last rows `of` every cell, until `region` can give all of it; null when it can
  * @property {(query: number, key: number) => Promise<Weight>} weight
  * @property {(query: number, count: number) => Promise<{key: number, value: number}[]>} strongest
  * @property {(query: number) => Promise<ArrayLike<number> | null>} [rowOf]  the weights of the first keys

@@ -366,6 +366,34 @@ def test_zoom_to_one_token_and_read_its_weight(opened, served):
     assert "go there" in sources.first.get_attribute("aria-label")
 
 
+def test_a_long_text_has_a_preview_until_its_whole_map_is_there(opened, monkeypatch):
+    monkeypatch.setattr("freeatten_app.server.analyses.BUILT_AT_ONCE", 512)
+    end, make = threading.Event(), AttentionMap.make_far_view
+
+    def held(self, advance):
+        end.wait(30)
+        return make(self, advance)
+
+    monkeypatch.setattr(AttentionMap, "make_far_view", held)
+    setup = SETUP.replace(f"len={LENGTH}", "len=2048").replace(",lssar-p15", "")
+    try:
+        page = opened(f"map&{setup}", MAPS)
+        settled(page)
+        rough = page.locator(".fa-rough")
+        assert "preview: 4 of every 8 rows" in rough.text_content()
+        before = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+        zoom_to(page, 1500, 1490, 60, 5)  # what is near is exact at once
+        wait(page, "document.querySelector('.fa-weight').dataset.weight")
+        assert page.evaluate("freeatten.page.panels[0].tile.cell") == 1
+    finally:
+        end.set()
+    wait(page, "document.querySelector('.fa-rough').hidden", limit=READY)
+    settled(page)
+    assert rough.text_content() == ""
+    after = page.evaluate(f"({PIXELS})(freeatten.page.panels[0].overview.image)")
+    assert after != before
+
+
 @pytest.mark.parametrize(
     "length",
     [
@@ -675,6 +703,7 @@ def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened
         np.testing.assert_allclose(values, pairs, rtol=1e-4)
     assert page.locator("#curve-head").input_value() == ""
     assert page.locator("#entropy-command").is_hidden()
+    assert page.title() == "How well is every token predicted? – freeatten"
     page.get_by_label("Stretch from token").press("End")  # the last eight tokens
     link = page.locator("#brush-go")
     assert link.text_content() == f"See tokens {LENGTH - 8} to {LENGTH} on the map →"
@@ -956,6 +985,17 @@ def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened
         rows = {head.split(",")[0]: top for head, _, top in found}
         assert len(set(rows.values())) == 5
         assert all(rows[head.split(",")[0]] == top for head, _, top in found)
+
+
+def test_on_a_phone_the_open_tab_and_the_opened_text_are_seen(opened):
+    page = opened(f"map&{SETUP}&pin=400", MAPS, width=390, height=844)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    seen = "innerHeight - document.querySelector('.fa-side').getBoundingClientRect().top > 80"
+    wait(page, seen)
+    page = opened("about", CARDS, width=390, height=844)
+    link, row = page.locator("#about-tab").bounding_box(), page.locator(".site-tabs").bounding_box()
+    assert row["x"] - 1 <= link["x"]
+    assert link["x"] + link["width"] <= row["x"] + row["width"] + 1
 
 
 def test_a_word_of_the_text_is_a_column_and_a_query(opened, served):

@@ -233,3 +233,23 @@ def test_measuring_loads_nothing_that_draws():
         env=process_environment(),
     )
     assert done.stdout == "[]\n"
+
+
+def test_an_earlier_run_tells_what_got_slower(tmp_path):
+    before = json.loads(run(*TINY, "--json", "--variants", "lssa").stdout)
+    for row in before["rows"]:
+        row["ratio"] = row["ratio"] and row["ratio"] / (
+            1 if row["peer"].startswith("sdpa") else 1000
+        )
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(before), encoding="utf-8")
+    done = run(*TINY, "--variants", "lssa", "--against", str(path))
+    assert done.exit_code == 0
+    assert "slower, most lssa" in " ".join(done.stdout.split())
+
+
+def test_an_earlier_run_that_is_not_one_is_refused_before_anything_is_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "benchmark", lambda *_, **__: pytest.fail("it was measured"))
+    said = refusal(2, *TINY, "--against", tmp_path / "none.json")
+    assert "--against is" in said
+    assert "cannot be read" in said

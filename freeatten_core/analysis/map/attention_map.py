@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from threading import Lock
 from typing import Any, get_args
 
 import numpy as np
@@ -52,7 +53,9 @@ class AttentionMap:
         pool: what a cell shows: the `max` of its weights (needles and sinks stay visible), or the
             `mean` over its visible pairs.
         scale: what the bytes mean.
-        levels: the pyramid, uint8 (⌈Lq / c⌉, ⌈Lk / c⌉) by cell size c, finest first.
+        levels: the pyramid, uint8 (⌈Lq / c⌉, ⌈Lk / c⌉) by cell size c, finest first; made when it
+            is first asked for, where `build` was told to leave it.
+        base: tokens along a cell of the finest level.
         rows: row statistics, (Lq,) each.
         query, key: (Lq, D), (Lk, D), float32 (or float64).
         tokens, tokenizer_id, layer, head: where it is from, when known.
@@ -67,7 +70,6 @@ class AttentionMap:
         terms: ScoreTerms,
         pool: Pool,
         origin: Mapping[str, Any],
-        advance: Callable[[int], None],
     ) -> None:
         """Use `build`."""
         self.problem = problem
@@ -86,7 +88,8 @@ class AttentionMap:
         tiles = StickTiles if problem.variant.needs_order else Tiles
         self._tiles = tiles(problem, query, key, terms, recipe, pool, self.base)
         self.recipe = self._tiles.recipe
-        self.levels = Pyramid(self._tiles, self.scale, advance).levels
+        self._levels: dict[int, NDArray[np.uint8]] | None = None
+        self._building = Lock()
 
     @classmethod
     def build(
@@ -105,19 +108,20 @@ class AttentionMap:
         tokenizer_id: str | None = None,
         layer: int | None = None,
         head: int | None = None,
+        far_view: bool = True,
         advance: Advance = ignore,
     ) -> AttentionMap:
         """The map of any one head, on any device.
 
         Args:
-            query, key: (Lq, D), (Lk, D), after rotation; computed in float32, or in float64 if
-                they are.
+            query, key: (Lq, D), (Lk, D), after rotation; float32, or float64 if they are.
             variant: without modifiers.
             terms: what the score was given, of one head.
             window, softcap: keys that a row sees at most; the bound of scores before terms.
             rows: their row statistics, (Lq,) each, when known already; they cost most of the time.
             pool: `max` or `mean`.
             tokens: (Lk,), and the id of the tokenizer that cut them: needed for differences.
+            far_view: make the pyramid now, which needs every weight.
             advance: called with (scores done, scores in all); an exception in it cancels.
 
         Raises:
@@ -125,14 +129,10 @@ class AttentionMap:
             TypeError, ValueError: as `freeatten_core.attention`.
         """
         _check_kinds(pool, query, key, tokens)
-        wide = torch.float64 if query.dtype == torch.float64 else torch.float32
-        query, key = query.detach().to(wide), key.detach().to(wide)
+        query, key = _wide(query), _wide(key)
         terms = terms.map(lambda each: each.detach())
         problem = check(
-            query[None, None],
-            key[None, None],
-            None,
-            variant,
+            *(query[None, None], key[None, None], None, variant),
             is_causal=is_causal,
             enable_gqa=False,
             terms=terms,
@@ -144,9 +144,11 @@ class AttentionMap:
         meter = Meter(scores if rows is not None else 2 * scores, advance)
         if rows is None:
             rows = _row_statistics(problem, query, key, terms, meter)
-        origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
         rows = rows.map(lambda each: each.to(query))
-        made = cls(problem, query, key, rows, terms, pool, origin, meter.add)
+        origin = {"tokens": tokens, "tokenizer_id": tokenizer_id, "layer": layer, "head": head}
+        made = cls(problem, query, key, rows, terms, pool, origin)
+        if far_view:
+            made.make_far_view(meter.add)
         meter.finish()
         return made
 
@@ -158,9 +160,10 @@ class AttentionMap:
         head: int,
         *,
         pool: Pool = "max",
+        far_view: bool = True,
         advance: Advance = ignore,
     ) -> AttentionMap:
-        """The map of a captured head.
+        """The map of a captured head; arguments as of `build`.
 
         Raises:
             UsageError: a layer that was not captured, or a head that does not exist.
@@ -181,8 +184,45 @@ class AttentionMap:
             tokenizer_id=capture.tokenizer_id,
             layer=layer,
             head=head,
+            far_view=far_view,
             advance=advance,
         )
+
+    @property
+    def levels(self) -> Mapping[int, NDArray[np.uint8]]:
+        return self.make_far_view(lambda _: None)
+
+    def make_far_view(self, advance: Callable[[int], None]) -> Mapping[int, NDArray[np.uint8]]:
+        """The levels, made by the first of those that ask; `advance`: how many more scores."""
+        with self._building:
+            if self._levels is None:
+                self._levels = Pyramid(self._tiles, self.scale, advance).levels
+            return self._levels
+
+    @property
+    def has_far_view(self) -> bool:
+        """Whether the pyramid is made."""
+        return self._levels is not None
+
+    @property
+    def far_view_bytes(self) -> int:
+        """What the levels take, made or not."""
+        sides, size = (self.query_length, self.key_length), 0
+        cell = self.base
+        while True:
+            rows, columns = (-(-side // cell) for side in sides)
+            size += rows * columns
+            if max(rows, columns) == 1:
+                return size
+            cell *= 2
+
+    def needs_far_view(self, q0: int, q1: int, k0: int, k1: int, cells: int = 512) -> bool:
+        """Whether `region` of the same reads the pyramid.
+
+        Raises:
+            UsageError: as `region`.
+        """
+        return self._bounds(q0, q1, k0, k1, cells)[-1] >= self.base
 
     def region(self, q0: int, q1: int, k0: int, k1: int, cells: int = 512) -> Region:
         """Queries q0…q1 and keys k0…k1, in at most `cells + 1` cells along each axis.
@@ -195,12 +235,7 @@ class AttentionMap:
             UsageError: a range that is empty, reversed, outside or not whole numbers; `cells`
                 out of 1 to 4096. The message names the bounds.
         """
-        q0, q1 = check_range("query", q0, q1, self.query_length)
-        k0, k1 = check_range("key", k0, k1, self.key_length)
-        cells = check_whole("cells", cells, 1, MAX_CELLS)
-        cell = 1
-        while max(q1 - q0, k1 - k0) > cells * cell:
-            cell *= 2
+        q0, q1, k0, k1, cell = self._bounds(q0, q1, k0, k1, cells)
         top, left = q0 // cell, k0 // cell
         bottom, right = -(-q1 // cell), -(-k1 // cell)
         weights = None
@@ -210,9 +245,52 @@ class AttentionMap:
             weights = exact.float().cpu().numpy()
         else:
             codes = self.levels[cell][top:bottom, left:right].copy()
+        return self._region(top * cell, left * cell, cell, codes, weights)
+
+    def preview(self, cells: int = 256) -> Region:
+        """The whole map from the last `base` rows of every row of cells, as long as the pyramid is
+        not made: one 32nd of the weights at 32k tokens. No cell shows more than it has.
+
+        Raises:
+            UsageError: `cells` out of 1 to 4096.
+        """
+        *_, cell = self._bounds(0, self.query_length, 0, self.key_length, cells)
+        if cell <= self.base or self.pool != "max" or self.has_far_view:
+            return self.region(0, self.query_length, 0, self.key_length, cells)
+        tiles, base, per = self._tiles, self.base, cell // self.base
+        seen = tiles.zeros(-(-self.query_length // cell), -(-self.key_length // cell))
+        for row, cells_of_row in enumerate(seen):
+            q1 = min((row + 1) * cell, tiles.rows)
+            until = tiles.visible_until(min(q1, self.query_length) - 1)
+            columns = -(-max(1, until) // base)
+            found = tiles.tile(q1 - base, q1, 0, columns * base, base)[0]
+            found = torch.nn.functional.pad(found, (0, -columns % per)).view(-1, per).amax(1)
+            cells_of_row[: len(found)] = found
+        return self._region(0, 0, cell, self.scale.encode(seen).cpu().numpy(), None)
+
+    def _bounds(
+        self, q0: int, q1: int, k0: int, k1: int, cells: int
+    ) -> tuple[int, int, int, int, int]:
+        """Checked bounds, and the cell with which they take `cells` cells."""
+        q0, q1 = check_range("query", q0, q1, self.query_length)
+        k0, k1 = check_range("key", k0, k1, self.key_length)
+        cells = check_whole("cells", cells, 1, MAX_CELLS)
+        cell = 1
+        while max(q1 - q0, k1 - k0) > cells * cell:
+            cell *= 2
+        return q0, q1, k0, k1, cell
+
+    def _region(
+        self,
+        query_start: int,
+        key_start: int,
+        cell: int,
+        codes: NDArray[np.uint8],
+        weights: NDArray[np.float32] | None,
+    ) -> Region:
         return Region(
-            query_start=top * cell,
-            key_start=left * cell,
+            query_start=query_start,
+            key_start=key_start,
             cell=cell,
             codes=codes,
             weights=weights,
@@ -317,6 +395,12 @@ def _check_kinds(pool: object, query: object, key: object, tokens: object) -> No
     for name, tensor in {"query": query, "key": key, "tokens": tokens}.items():
         if not isinstance(tensor, Tensor) and (name != "tokens" or tensor is not None):
             raise UsageError(f"{name} is a {type(tensor).__name__}; it must be a tensor")
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """In the type that is computed in."""
+    is_double = vectors.dtype == torch.float64
+    return vectors.detach().to(torch.float64 if is_double else torch.float32)
 
 
 def _check_tokens(tokens: Tensor | None, keys: int) -> None:

@@ -11,19 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .recall import places
-from .task import Sequences, Task
+from .recall import PairsTask, places
+from .task import Sequences
 
 __all__ = ["ForgettingTask"]
 
 
 @dataclass(frozen=True)
-class ForgettingTask(Task):
-    """Tokens are numbered: fillers, pairs, query keys, answers."""
+class ForgettingTask(PairsTask):
+    """A key is paired several times."""
 
     keys: int = 8
-    values: int = 16
-    fillers: int = 64
     pairs: int = 24
     """In one sequence; keys are drawn for each anew."""
     queries: int = 16
@@ -32,22 +30,6 @@ class ForgettingTask(Task):
     @property
     def kind(self) -> str:
         return "forgetting"
-
-    @property
-    def first_pair(self) -> int:
-        return self.fillers
-
-    @property
-    def first_query(self) -> int:
-        return self.first_pair + self.keys * self.values
-
-    @property
-    def first_answer(self) -> int:
-        return self.first_query + self.keys
-
-    @property
-    def vocab_size(self) -> int:
-        return self.first_answer + self.values
 
     @property
     def shortest(self) -> int:

@@ -20,22 +20,16 @@ import numpy as np
 
 from .task import Integers, Sequences, Task
 
-__all__ = ["RecallTask", "places"]
+__all__ = ["PairsTask", "RecallTask", "places"]
 
 
 @dataclass(frozen=True)
-class RecallTask(Task):
+class PairsTask(Task):
     """Tokens are numbered: fillers, pairs, query keys, answers."""
 
     keys: int = 32
     values: int = 16
     fillers: int = 64
-    pairs: int = 16
-    """In one sequence, of different keys."""
-
-    @property
-    def kind(self) -> str:
-        return "recall"
 
     @property
     def first_pair(self) -> int:
@@ -52,6 +46,18 @@ class RecallTask(Task):
     @property
     def vocab_size(self) -> int:
         return self.first_answer + self.values
+
+
+@dataclass(frozen=True)
+class RecallTask(PairsTask):
+    """Every pair is asked about once."""
+
+    pairs: int = 16
+    """In one sequence, of different keys."""
+
+    @property
+    def kind(self) -> str:
+        return "recall"
 
     @property
     def shortest(self) -> int:

@@ -86,6 +86,43 @@ def test_every_tile_is_the_pooled_dense_matrix(variant, pool, shape):
         assert_within_one_step(codes, expected, built.scale)
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@each_variant
+def test_a_preview_is_the_pooled_last_rows_of_every_cell(variant, shape):
+    query_length, key_length, is_causal = shape
+    is_causal = is_causal or stages(variant).needs_order
+    query, key = vectors(query_length, key_length)
+    built = AttentionMap.build(query, key, variant, is_causal=is_causal, far_view=False)
+    found = built.preview(cells=5)
+    weights, visible = dense_weights(query, key, variant, is_causal)
+    rows = torch.arange(query_length)
+    if found.cell > built.base:
+        ends = ((rows // found.cell + 1) * found.cell).clamp(max=-(-query_length // 4) * 4)
+        weights = weights.masked_fill((rows < ends - built.base)[:, None], 0)
+        assert not built.has_far_view
+    expected = pooled(weights, visible, found.cell, "max").numpy()
+    assert_within_one_step(found.codes, expected, found.scale)
+    whole = built.region(0, query_length, 0, key_length, 5)
+    assert (found.codes <= whole.codes).all()
+    assert (built.preview(cells=5).codes == whole.codes).all()  # it is there in full now
+
+
+def test_a_far_view_is_made_when_it_is_first_seen():
+    query, key = vectors(200, 200)
+    at_once = AttentionMap.build(query, key, "lssar:p=15")
+    later = AttentionMap.build(query, key, "lssar:p=15", far_view=False)
+    assert (at_once.has_far_view, later.has_far_view) == (True, False)
+    assert not later.needs_far_view(10, 40, 5, 30, cells=32)
+    later.region(10, 40, 5, 30, cells=32)
+    later.weights(10, 11, 0, 200)
+    assert not later.has_far_view
+    assert later.needs_far_view(0, 200, 0, 200, cells=32)
+    assert later.far_view_bytes == sum(codes.nbytes for codes in at_once.levels.values())
+    seen = later.region(0, 200, 0, 200, cells=32)
+    assert later.has_far_view
+    assert (seen.codes == at_once.region(0, 200, 0, 200, cells=32).codes).all()
+
+
 @settings(max_examples=150)
 @given(st.data(), st.sampled_from(VARIANTS), st.booleans(), POOLS)
 def test_any_region_is_the_dense_one(data, variant, is_causal, pool):

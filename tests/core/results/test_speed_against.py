@@ -1,0 +1,72 @@
+"""Two benchmarks side by side: whose ratio to the baseline got worse."""
+
+import copy
+import json
+
+import pytest
+from sample_speed import sample_speed
+
+from freeatten_core.basics.errors import UsageError
+from freeatten_core.results.speed_against import changes, comparison_json, earlier, listed, verdict
+
+
+def changed(**factors):
+    result = copy.deepcopy(sample_speed(lengths=(2048, 8192), dims=(64,), passes=("forward",)))
+    for row in result["rows"]:
+        row["ratio"] *= factors.get(row["peer"].partition(" ")[0].replace(":p=", ""), 1)
+    return result
+
+
+def test_what_got_slower_comes_first_and_is_told():
+    found = changes(changed(), changed(lssa=1.5, softmax=0.5))
+    assert (found[0].peer, found[0].factor) == ("lssa", pytest.approx(1.5))
+    assert [each.peer for each in found if each.faster] == ["softmax", "softmax"]
+    sentence = verdict(found)
+    assert (
+        "4 slower, most lssa forward at 2,048 tokens and heads of 64 (0.98× to 1.47×)" in sentence
+    )
+    assert "2 faster" in sentence
+
+
+def test_a_ratio_within_the_noise_is_no_change():
+    found = changes(changed(), changed(lssa=1.04, softmax=0.96))
+    assert not any(each.slower or each.faster for each in found)
+    assert "Nothing changed by 5% or more" in verdict(found)
+
+
+def test_the_baseline_and_what_was_not_measured_are_no_cells():
+    names = {each.peer for each in changes(sample_speed(), sample_speed())}
+    assert "sdpa flash" not in names
+    longest = [
+        each.length for each in changes(sample_speed(), sample_speed()) if "naive" in each.peer
+    ]
+    assert max(longest) == 16384
+
+
+def test_json_keeps_every_change():
+    found = changes(changed(), changed(lssa=2))
+    kept = json.loads(json.dumps(comparison_json(changed(), found)))
+    assert listed(kept) == found
+    assert kept["changes"][0]["factor"] == pytest.approx(2)
+
+
+def test_two_runs_of_other_lengths_share_nothing():
+    found = changes(sample_speed(lengths=(1024,)), sample_speed(lengths=(2048,)))
+    assert verdict(found) == "No variant, pass, head size and length is in both."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "not what freeatten bench --json writes"),
+        ('{"rows": [{"peer": "a"}]}', "not what freeatten bench --json writes"),
+        (json.dumps(sample_speed()), "measured on a GPU; this run is on a CPU"),
+    ],
+)
+def test_another_file_is_refused_by_name(text, said, tmp_path):
+    path = tmp_path / "before.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=said) as refused:
+        earlier(path, "cpu")
+    assert str(path) in str(refused.value)
