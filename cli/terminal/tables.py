@@ -27,6 +27,7 @@ from freeatten_core.results.format import (
     plural,
     repeats_text,
     restart_length,
+    restarts_text,
     row_names,
     signed,
     source_name,
@@ -392,7 +393,7 @@ def reading_line(result: Result) -> str:
         return "lower is better"
     return (
         "lower is better; Δ compares with the same model forgetting everything older than "
-        f"{count(restart_length(result))} tokens: below 0 ({HELPS_SIGN}) the longer context "
+        f"{restarts_text(result)} tokens: below 0 ({HELPS_SIGN}) the longer context "
         f"helps, above 0 ({HURTS_SIGN}) it hurts; S compares with the same model sliding, W with "
         "a window in every layer: what uses its context beats both"
     )

@@ -18,6 +18,7 @@ from freeatten_core.results.format import (
     marked_length,
     number,
     restart_length,
+    restarts_text,
     signed,
 )
 from freeatten_core.results.knee import knee_of
@@ -173,6 +174,8 @@ def comparison_title(result: Result) -> str:
     """The question that the result answers."""
     longest, marked = max(result["lengths"]), marked_length(result)
     rows = result["variants"]
+    if len({marked_length(row) for row in rows}) > 1:
+        return f"Asked to read {count(longest)} tokens: which model breaks?"
     if marked is None:
         return f"Asked to read {count(longest)} tokens"
     start = f"{'Declared for' if declares(result) else 'Trained on'} {count(marked)} tokens"
@@ -281,10 +284,9 @@ def _delta_panel(
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
     low = min(min(values, default=0.0) * 1.5, -0.35 * high)
-    length = count(restart_length(result))
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
-        f"0: same as forgetting everything older than {length} tokens"
+        f"0: same as forgetting everything older than {restarts_text(result)} tokens"
     )
     if any(end is not None and not low <= end[1] <= high for end in (line.end for line in lines)):
         heading += "; ↑ off the scale"

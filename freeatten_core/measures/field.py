@@ -29,8 +29,11 @@ from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import check_memory, on_device, training_bytes
 from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.positions.layout import Layout
+from freeatten_core.positions.table import POSITIONS
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
+from freeatten_core.variants.variant import Variant
 
 from .finite import each_row, no_numbers
 from .scoring import pass_cost
@@ -207,8 +210,7 @@ def _missing(request: FieldRequest, row: Row) -> dict[str, Any]:
 
 def _check_fits(config: ModelConfig, request: FieldRequest) -> None:
     """Whether one layer's training step and the others' inputs fit in memory."""
-    layer = replace(config, layers=1, train_length=request.length)
-    _, peak = training_bytes(layer, 1, compiled=False)
+    _, peak = training_bytes(_one_layer(config, request.length), 1, compiled=False)
     needed = peak + 4 * config.layers * request.length * config.width
     check_memory(
         f"the gradient of a text of {request.length:,} tokens",
@@ -216,3 +218,12 @@ def _check_fits(config: ModelConfig, request: FieldRequest) -> None:
         request.device,
         lambda _: "take a shorter text (--len)",
     )
+
+
+def _one_layer(config: ModelConfig, length: int) -> ModelConfig:
+    """A model with one layer as the largest of its own, whose text has so many tokens."""
+    setting = config.variant.setting
+    largest = max(setting.position.layers, key=lambda each: POSITIONS[each.kinds[0]].doubles)
+    alone = replace(setting, position=Layout((largest,)), dilate=None)
+    variant = Variant.of(config.variant.computes, setting=alone)
+    return replace(config, variant=variant, layers=1, slopes=None, train_length=length)

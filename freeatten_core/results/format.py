@@ -27,6 +27,7 @@ __all__ = [
     "plural",
     "repeats_text",
     "restart_length",
+    "restarts_text",
     "row_names",
     "scaled",
     "signed",
@@ -59,6 +60,12 @@ def restart_length(facts: Mapping[str, Any]) -> int:
     was asked for one of others."""
     found = facts["restart_length"] if "restart_length" in facts else facts["train_length"]
     return int(found)
+
+
+def restarts_text(result: Result) -> str:
+    """L of Δ of a result's rows: `512`, or `512 or 2,048` where they differ."""
+    found = {restart_length(row) for row in result["variants"]} or {restart_length(result)}
+    return " or ".join(map(count, sorted(found)))
 
 
 def marked_length(facts: Mapping[str, Any]) -> int | None:

@@ -703,6 +703,7 @@ def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened
         np.testing.assert_allclose(values, pairs, rtol=1e-4)
     assert page.locator("#curve-head").input_value() == ""
     assert page.locator("#entropy-command").is_hidden()
+    assert page.title() == "How well is every token predicted? – freeatten"
     page.get_by_label("Stretch from token").press("End")  # the last eight tokens
     link = page.locator("#brush-go")
     assert link.text_content() == f"See tokens {LENGTH - 8} to {LENGTH} on the map →"
@@ -1065,6 +1066,17 @@ def test_the_first_map_is_seen_without_scrolling_and_the_set_up_is_a_line(opened
         rows = {head.split(",")[0]: top for head, _, top in found}
         assert len(set(rows.values())) == 5
         assert all(rows[head.split(",")[0]] == top for head, _, top in found)
+
+
+def test_on_a_phone_the_open_tab_and_the_opened_text_are_seen(opened):
+    page = opened(f"map&{SETUP}&pin=400", MAPS, width=390, height=844)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    seen = "innerHeight - document.querySelector('.fa-side').getBoundingClientRect().top > 80"
+    wait(page, seen)
+    page = opened("about", CARDS, width=390, height=844)
+    link, row = page.locator("#about-tab").bounding_box(), page.locator(".site-tabs").bounding_box()
+    assert row["x"] - 1 <= link["x"]
+    assert link["x"] + link["width"] <= row["x"] + row["width"] + 1
 
 
 def test_a_word_of_the_text_is_a_column_and_a_query(opened, served):

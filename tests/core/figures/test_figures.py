@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 from bounds import ended
+from sample_models import FORMS, models_result
 from sample_result import (
     DELTA,
     LENGTHS,
@@ -118,6 +119,16 @@ def test_losses_near_guessing_are_seen_against_it():
     low, high = near.layout.yaxis.range
     assert low < 20.0 < high
     assert any("guessing" in note.text for note in near.layout.annotations)
+
+
+def test_rows_of_several_lengths_are_titled_and_explained_together():
+    result = models_result()
+    result["variants"][0]["restart_length"] = 1024
+    figure = comparison.comparison_figure(result)
+    assert figure.layout.title.text == "<b>Asked to read 2,048 tokens: which model breaks?</b>"
+    assert any("older than 512 or 1,024 tokens" in text for text in texts(figure))
+    said = figure.layout.title.subtitle.text.replace("<br>", " ")
+    assert all(f"{form}: {name}" in said for name, form in FORMS.items())
 
 
 def test_title_is_made_from_the_data():

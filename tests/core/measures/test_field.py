@@ -136,6 +136,18 @@ def test_a_row_has_the_mean_and_interval_over_texts(checkpoint):
     assert (result["texts"], result["length"], result["train_length"]) == (3, 32, 16)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["softmax:position=alibi@9-none", "softmax:position=clex-pope", "regulargpt:dilate=4/own"],
+)
+def test_models_whose_layers_differ_have_a_field(tmp_path, name):
+    built = tiny.model(name)
+    found = measured(load_checkpoint(tiny.save(tmp_path / "mine", built)), name, texts=2)
+    (row,) = found["variants"]
+    assert 1 <= row["field"] <= 32
+    assert row["share"][-1] == pytest.approx(1)
+
+
 def test_the_seed_chooses_the_texts(checkpoint):
     one, same, other = (measured(checkpoint, seed=seed)["variants"] for seed in (0, 0, 1))
     assert one == same
