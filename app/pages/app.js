@@ -23,6 +23,13 @@ function partsOf(tab) {
   return new URLSearchParams(byId(`${tab}-tab`).getAttribute("href").split("&").slice(1).join("&"));
 }
 
+/** Scrolls the row of tabs, which on a phone is wider than the page, to one of them. */
+function seeTab(link) {
+  const row = link.parentElement;
+  const [{ left, right }, box] = [link.getBoundingClientRect(), row.getBoundingClientRect()];
+  row.scrollLeft += Math.min(0, left - box.left) + Math.max(0, right - box.right);
+}
+
 class App {
   constructor() {
     this.tabs = {};
@@ -79,6 +86,7 @@ class App {
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     this.setup?.mark();
     await loadComponent(); // with the colours of the page
+    seeTab(byId(`${tab}-tab`));
     if (tab === "compare") await this.showCompare(parts);
     else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
     else if (tab === "about") await showAbout();

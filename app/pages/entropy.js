@@ -94,6 +94,8 @@ class EntropyTab {
 
   draw() {
     if (!this.found.length || !window.Plotly || byId("entropy").hidden) return;
+    byId("entropy-title").textContent = this.isLoss ? "How well is every token predicted?" : "How widely do the heads read?";
+    titled("entropy");
     const { label, unit, meaning } = this.statistic;
     const named = unit ? `${label} (${unit})` : label;
     byId("statistic-meaning").textContent = `${named}: ${meaning}`;

@@ -8,6 +8,9 @@ const MOST_DELTA = 5;
 /** Tokens that are listed. */
 const WORST = 12;
 
+/** Pixels of the drawer, at least, that are seen when it is opened; on a phone it is below the maps. */
+const SEEN = 80;
+
 class Drawer {
   /** @param {MapView} map @param {boolean} isOpen */
   constructor(map, isOpen) {
@@ -39,6 +42,8 @@ class Drawer {
     if (!this.map.panels.length) return;
     this.map.resized();
     this.map.crossed();
+    const isBelow = this.root.getBoundingClientRect().top > window.innerHeight - SEEN;
+    if (isOpen && isBelow) this.root.scrollIntoView({ block: "start" });
   }
 
   /** Takes the maps of a head, one weight map each. @param {Panel[]} panels */
