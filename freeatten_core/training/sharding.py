@@ -99,5 +99,9 @@ def gathered_bytes(model_numbers: int, layers: int, embedding: int) -> int:
 
 
 def _layers(block: Block) -> list[nn.Module]:
-    """What is called of a block, in its order; the block itself is not."""
-    return [block.attention_norm, *block.attention.children(), block.mlp_norm, block.mlp]
+    """What every pass calls of a block; the block itself is not, nor what else a variant has.
+
+    Those parameters are few and gathered with the embedding.
+    """
+    products = [each for each in block.attention.children() if isinstance(each, nn.Linear)]
+    return [block.attention_norm, *products, block.mlp_norm, block.mlp]

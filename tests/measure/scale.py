@@ -93,7 +93,7 @@ def measured(
     model = Model(recipe.config(variant))
     model = model if shard else model.to(device)
     source = RandomTokens(recipe, device, ranks)
-    objective = Objective(model, source, recipe.parts, ranks, device if shard else None)
+    objective = Objective(model, source, 0, recipe.parts, ranks, device if shard else None)
     drawn_anew(model, 0, recipe.initial_deviation)
     updates = Updates(model, recipe, recipe.learning_rates[0], WARM_UP + TIMED)
     begun = 0.0
@@ -101,7 +101,7 @@ def measured(
         if step == WARM_UP:
             waited(device, ranks)
             begun = time.perf_counter()
-        objective.gradients(step)
+        objective.gradients(step, updates.steps)
         updates.apply(step)
     waited(device, ranks)
     rate = TIMED * recipe.batch * recipe.train_length / (time.perf_counter() - begun)

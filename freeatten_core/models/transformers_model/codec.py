@@ -14,6 +14,9 @@ from .source import Source
 
 __all__ = ["read_codec"]
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+"""One of them at least is the tokenizer."""
+
 
 def read_codec(source: Source, vocab_size: int) -> Codec:
     """The tokenizer of a model of `vocab_size` ids.
@@ -22,6 +25,10 @@ def read_codec(source: Source, vocab_size: int) -> Codec:
         ContentError: none, one without offsets, or one with more ids than the model.
     """
     name, transformers = source.name, require_transformers()
+    if not any((source.folder / file).is_file() for file in TOKENIZERS):
+        raise ContentError(
+            f"{name} has no tokenizer; it must have {' or '.join(TOKENIZERS)} beside its weights"
+        )
     # by architecture the library would split the text of a converted model as another of its kind
     kind = "AutoTokenizer" if source.form is None else "PreTrainedTokenizerFast"
     try:

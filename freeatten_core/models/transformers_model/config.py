@@ -153,7 +153,7 @@ def check_sizes(name: str, values: Mapping[str, Any]) -> None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not -1 <= value <= limit:
                 raise ContentError(
-                    f"{name}: {key} is {value!r}; it must be a whole number of at most {limit:,}"
+                    f"{name}: {key} is {value!r}; it must be a whole number from 0 to {limit:,}"
                 )
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 import transformers
 from tiny import prose
-from tokenizers import Tokenizer, decoders, normalizers
+from tokenizers import Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 from torch.nn import functional
 
@@ -311,6 +311,7 @@ def refusal(source):
         ({"model_type": "mine", "auto_map": {"AutoConfig": "mine.C"}}, "code of its own"),
         ({"model_type": "mine"}, "knows no 'mine'"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000; it must be"),
+        ({"hidden_size": -5}, "hidden_size is -5; it must be a whole number from 0 to"),
         ({"vocab_size": "many"}, "vocab_size is 'many'; it must be a whole number"),
         ({"hidden_size": 33}, "config.json"),
         ({"num_hidden_layers": 3}, r"lacks \d+ weights, the first is model.layers.2"),
@@ -350,7 +351,17 @@ def test_code_beside_a_model_is_not_run(copied, capsys):
 def test_a_missing_tokenizer_is_refused(copied):
     for path in copied.glob("tokenizer*"):
         path.unlink()
-    assert "tokenizer" in refusal(copied)
+    assert "has no tokenizer; it must have tokenizer.json or" in refusal(copied)
+
+
+def test_a_text_that_encodes_to_nothing_is_too_short(tmp_path):
+    words = Tokenizer.from_str(causal.tokenizer().to_str())
+    words.normalizer = normalizers.Replace(Regex("[a-z ]+"), "")
+    folder = causal.save(tmp_path / "model", causal.network("llama"), words)
+    model = load_causal_model(str(folder))
+    assert len(model.codec.ends("nothing at all")) == 0
+    with pytest.raises(UsageError, match="has 0 tokens; the longest length needs 33"):
+        loss_by_length(model, ["nothing at all " * 40], [32])
 
 
 def test_another_models_tokenizer_is_refused(tmp_path):
