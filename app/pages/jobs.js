@@ -38,8 +38,11 @@ class Analysis {
   }
 
   renew() {
-    this.renewing ??= finished("start", this.wanted, () => {}).then((told) => this.told(told))
-      .finally(() => { this.renewing = null; });
+    const said = (/** @type {string} */ text) => { byId("status").textContent = text; };
+    const { checkpoint } = this.wanted;
+    this.renewing ??= finished("start", this.wanted, ({ share }) => {
+      said(`Reading with ${checkpoint} again, which the server no longer has: ${Math.round(100 * share)} %`);
+    }).then((told) => this.told(told)).finally(() => { this.renewing = null; said(""); });
     return this.renewing;
   }
 }

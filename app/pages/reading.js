@@ -83,7 +83,7 @@ async function showAbout() {
     rows: modifiers,
   }));
   byId("cards").replaceChildren(...cards.map(({ name, html }) => {
-    const body = make("div", { class: "site-card" });
+    const body = make("div", { class: "site-card", tabindex: "0", role: "group", "aria-label": `the card of ${name}` });
     body.innerHTML = html; // made by the server, which lets no markup of the card through
     for (const one of body.querySelectorAll("table")) {
       const scroll = make("div", { class: "site-scroll", tabindex: "0" });

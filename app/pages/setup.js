@@ -4,6 +4,7 @@
 const FIRST_GUESS = 4000;
 /** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
 const LET_GO = 1500;
+const BYTES_OF_CHARACTER = 4;
 const OWN = "own";
 const DIGEST = /^[0-9a-f]{64}$/;
 const OWN_KEY = "freeatten-own-text";
@@ -27,6 +28,8 @@ class Setup {
     /** What the comparison that is shown is of. */
     this.scored = "";
     this.isScoring = false;
+    /** Parts of the last link that could not be followed. @type {string[]} */
+    this.unmet = [];
     this.foreseen = new Foreseen(() => (this.isScoring ? [] : this.unread()));
     this.build();
     this.own = this.storedOwn();
@@ -142,16 +145,16 @@ class Setup {
     const [file] = byId("file").files;
     if (!file) return;
     try {
-      if (file.size > this.choices.characters) {
-        throw new Error(`the file has ${file.size.toLocaleString("en")} bytes; at most `
-          + `${this.choices.characters.toLocaleString("en")} are taken`);
-      }
-      const bytes = await file.arrayBuffer();
-      const content = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-      if (content.includes("\0")) throw new TypeError();
+      const most = this.choices.characters;
+      const bytes = await file.slice(0, BYTES_OF_CHARACTER * most).arrayBuffer();
+      const isPart = bytes.byteLength < file.size; // it may end within a character
+      const whole = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: isPart });
+      if (whole.includes("\0")) throw new TypeError();
+      const content = whole.slice(0, most).replace(/[\ud800-\udbff]$/, "");
       this.own = { name: file.name.slice(0, 200), content };
       this.showOwn();
-      this.say("");
+      const isCut = isPart || whole.length > most;
+      this.say(isCut ? `${file.name} is longer: its first ${most.toLocaleString("en")} characters are taken.` : "");
       this.mark();
     } catch (error) {
       const binary = error instanceof TypeError;
@@ -193,20 +196,30 @@ class Setup {
 
   /** Shows what a link says; false when it is of a text that this browser does not have. */
   restore(parts) {
+    this.unmet = [];
     if (parts.has("models")) this.restoreModels(parts.get("models").split(",").filter(Boolean));
     if (DIGEST.test(parts.get("text") ?? "")) this.offerFound(parts.get("text"));
     for (const [id, name] of [["text", "text"], ["length", "len"], ["longest", "longest"]]) {
       const value = parts.get(name);
       if ([...byId(id).options].some((option) => option.value === value)) byId(id).value = value;
+      else if (value !== null) this.unmet.push(`${name}=${value}`);
     }
     this.foreseen.choose(parts.get("layers"));
     if (/^\d{1,7}$/.test(parts.get("seed") ?? "")) byId("seed").value = parts.get("seed");
+    else if (parts.has("seed")) this.unmet.push(`seed=${parts.get("seed")}`);
     const kept = this.storedOwn();
     if (parts.has("digest") && digest(kept.content) === parts.get("digest")) this.own = kept;
     this.showOwn();
     this.mark();
     if (byId("text").value !== OWN) return true;
     return !parts.has("digest") || parts.get("digest") === digest(this.own.content);
+  }
+
+  /** Says which parts of a link were not followed, once. */
+  tellUnmet() {
+    if (!this.unmet.length) return;
+    this.say(`The link asks for ${this.unmet.join(", ")}, which cannot be had here; shown is ${this.line()}.`);
+    this.unmet = [];
   }
 
   /** A text that is named by its digest, as a result names it. */
@@ -296,6 +309,7 @@ class Setup {
     try {
       this.check();
       await task();
+      this.tellUnmet();
       this.adopt();
       this.fold(this.isScoring);
     } catch (error) {

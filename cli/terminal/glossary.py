@@ -10,12 +10,12 @@ from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
 from freeatten_core.positions.table import POSITIONS
+from freeatten_core.variants.setting import SHORT
 from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
     SHARPENED,
-    SHORT,
     SOURCES,
     AlignBy,
     Variant,

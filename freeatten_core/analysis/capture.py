@@ -317,4 +317,9 @@ def _check_variant(checkpoint: LanguageModel, variant: Variant | str | None) -> 
                 f"variant is {variant}: maps and statistics do not show +{name}; freeatten "
                 "compare and freeatten retrieve measure it"
             )
+    if variant.scales_cosines:
+        raise UsageError(
+            f"variant is {variant}: maps and statistics compute cosines again, which do not keep "
+            "what infoscale multiplies them with; freeatten compare measures it"
+        )
     return variant

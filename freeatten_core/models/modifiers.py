@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.ops.call import Familiar
+from freeatten_core.ops.call import NORM_EPS, Familiar
 from freeatten_core.positions.rope import Rope
 from freeatten_core.positions.scalings import Scaling
-from freeatten_core.variants.stages import Computed
+from freeatten_core.variants.stages import Computed, stages_of
 from freeatten_core.variants.variant import Variant
 
 if TYPE_CHECKING:
@@ -68,11 +69,14 @@ def narrower(one: int | None, other: int | None) -> int | None:
 
 
 def modified_attention(attend: Attend, rope: Rope, variant: Variant) -> Attend:
-    """An attention operator under `swap`, `window` and `rerope`; it computes all of them."""
+    """An attention operator under `swap`, `window`, `rerope`, and `infoscale` of cosines; it
+    computes all of them."""
     window = window_of(variant, rope.train_length)
     familiar = Familiar(rope, rotation=True) if variant.modifier("rerope") is not None else None
     computed = variant.computes
-    if window is None and familiar is None and computed == variant.trained.computes:
+    if variant.scales_cosines:
+        attend = _InfoScaledCosine(attend, _InfoScale(rope.train_length, rope.dim))
+    elif window is None and familiar is None and computed == variant.trained.computes:
         return attend
     return _ModifiedAttention(attend, computed, window, familiar)
 
@@ -98,9 +102,34 @@ class _ModifiedAttention:
         return self.attend(query, key, value, self.computed, **others)
 
 
+@dataclass(frozen=True)
+class _InfoScaledCosine:
+    """An operator whose cosines times a number are times InfoScale too (arXiv 2501.08570).
+
+    The lengths of queries are no part of a cosine; of dot products of unit vectors they are.
+    """
+
+    attend: Attend
+    factor: _InfoScale
+
+    def __call__(
+        self, query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **others: Any
+    ) -> Tensor:
+        stages = stages_of(computed)
+        assert stages.scale is not None
+        query, key = (F.normalize(each, dim=-1, eps=NORM_EPS) for each in (query, key))
+        scale = torch.full((query.shape[2],), stages.scale * math.sqrt(query.shape[3]))
+        if others.get("window") is None:  # a local row sees few keys anyway
+            scale = scale * self.factor(query.shape[2])
+        dot = replace(stages, score="dot", scale=None)
+        return self.attend(query * scale[:, None].to(query), key, value, dot, **others)
+
+
 def with_operator(attend: Attend, old: Attend, new: Attend) -> Attend:
     """An attention, modified or not, that computes by another operator where it did by `old`."""
     if isinstance(attend, _ModifiedAttention):
+        return replace(attend, attend=with_operator(attend.attend, old, new))
+    if isinstance(attend, _InfoScaledCosine):
         return replace(attend, attend=with_operator(attend.attend, old, new))
     return new if attend is old else attend
 
@@ -108,13 +137,16 @@ def with_operator(attend: Attend, old: Attend, new: Attend) -> Attend:
 def query_factor(
     variant: Variant, train_length: int, dim: int, temperatures: Temperatures | None
 ) -> QueryFactor | None:
-    """What queries are multiplied with under `logn`, `infoscale`, `temper` and `align`.
+    """What queries are multiplied with under `logn`, `infoscale`, `temper` and `align`; None for
+    cosines, whose attention is modified instead.
 
     Raises:
         UsageError: `align` without temperatures, or later a text longer than any of them is for.
     """
     if variant.modifier("logn") is not None:
         return _LogN(train_length)
+    if variant.scales_cosines:
+        return None
     if variant.modifier("infoscale") is not None:
         return _InfoScale(train_length, dim)
     if variant.modifier("temper") is not None:

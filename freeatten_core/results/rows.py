@@ -14,10 +14,12 @@ from .markdown import heading, table
 __all__ = [
     "Placed",
     "all_rows_blocks",
+    "ceiling_cells",
     "ceiling_table",
     "copy_table",
     "placed",
     "row_blocks",
+    "row_cells",
     "row_table",
 ]
 

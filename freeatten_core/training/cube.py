@@ -10,7 +10,7 @@ from freeatten_core.variants.variant import Variant
 
 from .recipe import Recipe
 
-__all__ = ["Cell", "cells"]
+__all__ = ["RECIPE", "Cell", "cells"]
 
 RECIPE = Recipe(steps=2_000, learning_rates=(4e-3, 8e-3), search_steps=200)
 CEILING_LENGTH = 4096

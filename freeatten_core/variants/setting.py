@@ -16,6 +16,7 @@ from .stages import Computed, Stages
 __all__ = [
     "OPTIONS",
     "PLAIN_SETTING",
+    "SHORT",
     "Dilation",
     "Gate",
     "Heads",
@@ -58,6 +59,23 @@ OPTIONS: Mapping[str, str] = {
     "dilate": "how many keys, farther apart with depth, a row sees",
     "heads": "what a head is made of",
 }
+
+
+SHORT: Mapping[str, str] = {
+    "alibi": "softmax:position=alibi",
+    "nope": "softmax:position=none",
+    "clex": "softmax:position=clex",
+    "pope": "softmax:position=pope",
+    "drope": "softmax:position=drope",
+    "fox": "softmax:gate=forget:position=none",
+    "ssmax": "softmax:scale=log-n",
+    "ssmax-bias": "softmax:scale=log-n-bias",
+    "sink": "off-by-one:sink=learned",
+    "diff": "softmax:heads=difference",
+    "regulargpt": "softmax:dilate=64:position=none",
+    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
+}
+"""Names that literature knows, and what they are here; they print as that."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,15 @@ from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
 from freeatten_core.positions.scalings import Ramp
 
-from .setting import OPTIONS, PLAIN_SETTING, Setting, check_setting, take_setting, usual_setting
+from .setting import (
+    OPTIONS,
+    PLAIN_SETTING,
+    SHORT,
+    Setting,
+    check_setting,
+    take_setting,
+    usual_setting,
+)
 from .stages import (
     CHOICES,
     COSINE_SCALE,
@@ -36,7 +44,6 @@ __all__ = [
     "MODIFIERS",
     "PLAIN",
     "SHARPENED",
-    "SHORT",
     "SOURCES",
     "AlignBy",
     "Modifier",
@@ -56,7 +63,8 @@ MODIFIERS: Mapping[str, str] = {
     "the ramp of the transformers library",
     "rerope": "distances beyond L − 1 rotated as if L − 1 (ReRoPE, Su 2023)",
     "logn": "queries of N > L keys times log N / log L (as in Qwen)",
-    "infoscale": "queries of N > L keys times √(1 − N^(−2/D)) / √(1 − L^(−2/D)) (arXiv 2501.08570)",
+    "infoscale": "queries of N > L keys, of cosine:s=NUMBER the scores, times √(1 − N^(−2/D)) / "
+    "√(1 − L^(−2/D)) (arXiv 2501.08570)",
     "temper": "queries at position i times 1 + 0.1 log(1 + ⌊i / L⌋) (as in Ministral 3)",
     "align": "one temperature for each length, fitted on other text (arXiv 2311.00684)",
     "window": "a row sees its last L keys alone",
@@ -226,6 +234,13 @@ class Variant:
         """The same variant with other modifiers; errors as for `of`."""
         return Variant.of(self._trained, modifiers, self.setting)
 
+    @property
+    def scales_cosines(self) -> bool:
+        """Whether `infoscale` multiplies cosines, whose queries' lengths say nothing."""
+        computed = self._trained
+        is_cosine = isinstance(computed, Stages) and computed.score == "cosine"
+        return is_cosine and self.modifier("infoscale") is not None
+
     def modifier(self, name: str) -> Modifier | None:
         """Its modifier of a name, if it has one."""
         return next((each for each in self.modifiers if each.name == name), None)
@@ -251,22 +266,6 @@ SHARPENED: Mapping[str, Variant] = {
     name: Variant.of(each) for name, each in SHARPENED_STAGES.items()
 }
 """What each sharpened name sharpens; `p` comes from the name's option."""
-
-SHORT: Mapping[str, str] = {
-    "alibi": "softmax:position=alibi",
-    "nope": "softmax:position=none",
-    "clex": "softmax:position=clex",
-    "pope": "softmax:position=pope",
-    "drope": "softmax:position=drope",
-    "fox": "softmax:gate=forget:position=none",
-    "ssmax": "softmax:scale=log-n",
-    "ssmax-bias": "softmax:scale=log-n-bias",
-    "sink": "off-by-one:sink=learned",
-    "diff": "softmax:heads=difference",
-    "regulargpt": "softmax:dilate=64:position=none",
-    "asentmax": "entmax15:scale=adaptive:position=alibi/none",
-}
-"""Names that literature knows, and what they are here; they print as that."""
 
 SOURCES: Mapping[str, str] = {
     "softmax": "Vaswani et al. 2017, arXiv 1706.03762",
@@ -487,7 +486,7 @@ def _check_modifiers(variant: Variant) -> None:
         )
     if not temperatures or isinstance(computed, OwnFunctionName):
         return
-    if computed.cosine:
+    if computed.cosine and not (variant.scales_cosines and "swap" not in names):
         raise refuse(
             f"{temperatures[0]} makes queries longer, and the score {computed.score} does not "
             "depend on their length"

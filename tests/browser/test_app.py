@@ -832,6 +832,87 @@ def test_retrieval_and_about(opened):
     assert page.title() == "How to read this – freeatten"
     page.locator("#cards summary").first.click()
     assert page.locator("#cards table").first.is_visible()
+    assert page.locator(".site-card").first.bounding_box()["height"] <= 800  # of the window
+
+
+NAMED = {
+    *("button", "link", "checkbox", "radio", "combobox", "textbox", "searchbox", "slider"),
+    *("spinbutton", "application", "image", "DisclosureTriangle"),
+}
+
+
+@pytest.mark.parametrize("tab", ["compare", *CONDITIONS])
+def test_whatever_can_be_used_has_a_name(opened, tab):
+    shown_first = CONDITIONS.get(tab, "document.getElementById('chart').dataset.drawn")
+    page = opened(f"{tab}&{SETUP}" if tab != "compare" else "", shown_first)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    if tab == "map":
+        settled(page)
+        page.get_by_role("button", name="the text and the strongest sources").click()
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    found = [
+        (node["role"]["value"], node.get("name", {}).get("value", "").strip())
+        for node in nodes
+        if not node.get("ignored") and node["role"]["value"] in NAMED
+    ]
+    assert len(found) > 6
+    assert [role for role, name in found if not name] == []
+
+
+def test_stages_open_on_the_head_that_the_map_shows_and_name_their_axes(opened):
+    page = opened(f"map&{SETUP}&head=layer+3%2C+head+2&pin=100", MAPS)
+    settled(page)
+    page.locator("#stages-tab").press("Enter")
+    wait(page, STAGES)
+    assert page.locator("#stage-layer").input_value() == "3"
+    assert page.locator("#stage-head").input_value() == "2"
+    titles = page.evaluate(
+        "[...document.querySelectorAll('#stage-charts .js-plotly-plot')]"
+        ".map(({ layout }) => layout.yaxis.title.text)"
+    )
+    assert len(titles) >= 3
+    assert all(titles)
+
+
+def test_parts_of_a_link_that_are_not_there_are_told(opened):
+    page = opened(f"map&{SETUP.replace('len=512', 'len=777')}&seed=x", "true")
+    told = "document.getElementById('status').textContent.includes(given)"
+    wait(page, told, "The link asks for len=777", limit=READY)
+    assert "which cannot be had here" in status(page)
+
+
+def test_a_file_that_is_too_long_is_cut_and_said_to_be(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    unfold(page)
+    page.locator("#text").select_option("own")
+    content = "é" * 2_500_000  # 5 MB
+    file = {"name": "long.txt", "mimeType": "text/plain", "buffer": content.encode()}
+    page.locator("#file").set_input_files(file)
+    wait(page, "document.getElementById('status').textContent.includes('its first 1,000,000')")
+    assert page.evaluate("document.getElementById('content').value.length") == 1_000_000
+
+
+def test_a_server_that_was_started_anew_says_what_it_does(opened, served, monkeypatch):
+    page = opened(f"map&{SETUP}", MAPS)
+    settled(page)
+    end = threading.Event()
+
+    def held(*given, advance, **options):
+        advance(1, 4)
+        end.wait(30)
+        return capture(*given, **options)
+
+    analyses, _ = served
+    analyses.kept = BoundedCache(analyses.kept.entries, analyses.kept.size)
+    monkeypatch.setattr("freeatten_core.analysis.capture", held)
+    try:
+        page.locator(".site-head:not([aria-pressed=true])").first.click()
+        said = "document.getElementById('status').textContent"
+        wait(page, f"{said}.includes('again, which the server no longer has')", limit=READY)
+    finally:
+        end.set()
+    settled(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

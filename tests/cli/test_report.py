@@ -5,13 +5,22 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from freeatten_cli import exports
-from freeatten_cli.commands.report import draw_inside, draw_retrievals, draw_speed, draw_stability
+from freeatten_cli.commands.report import (
+    MODELS,
+    draw_inside,
+    draw_models,
+    draw_retrievals,
+    draw_speed,
+    draw_stability,
+)
 from sample_app import export_result, redraw_result, soak_result, start_result
 from sample_inside import ablate_result, survey_result
+from sample_models import LARGE, SMALL, heads_result, models_result
 from sample_retrieval import copy_result, recall_result
 from sample_speed import sample_speed
 from sample_stability import stability_result
@@ -74,6 +83,7 @@ def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
         ("systems", "softplus.md", "systems/code delta"),
         ("cube", "softplus.md", "cube/runs cells"),
         ("own", "own.md", "own/code loss"),
+        ("models", "models.md", "models/code bits"),
     ],
 )
 def test_while_nothing_is_stored_the_blocks_stay_as_they_are(checkout, folder, page, block):
@@ -222,6 +232,34 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     draw_inside(tmp_path, inside, results)
     names = ("position", "entropy", "distance", "heads")
     assert drawn == [f"inside-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
+
+
+def stored_models() -> dict[str, Any]:
+    compared = {name: models_result() for name in MODELS if "heads" not in name}
+    heads = {"models/heads-smollm2": SMALL, "models/heads-gemma": LARGE}
+    return compared | {name: heads_result(model) for name, model in heads.items()}
+
+
+def test_stored_results_of_models_fill_their_blocks(checkout):
+    folder = emptied(checkout, "models")
+    for name, result in stored_models().items():
+        (folder / f"{name.removeprefix('models/')}.json").write_text(json.dumps(result))
+    report(checkout)
+    found = blocks_of(checkout, "models.md", "models/")
+    assert {f"models/{name.split()[0]}" for name in found} <= set(MODELS)
+    assert f"| `{SMALL}` |" in found["code bits"]
+    for name, block in found.items():
+        assert "dequantised: " in block, name
+
+
+def test_models_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
+    draw_models(tmp_path, {})
+    assert drawn == []
+    draw_models(tmp_path, stored_models())
+    names = ("code", "books", "modified-code", "modified-books", "heads")
+    assert drawn == [f"models-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
 
 
 def test_stored_measurements_of_the_app_fill_their_blocks(checkout):

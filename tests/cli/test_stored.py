@@ -10,7 +10,7 @@ from terminal import freeatten, refusal
 STORED = Path(__file__).resolve().parents[2] / "assets" / "results"
 
 
-@pytest.mark.parametrize("name", ["stdlib-16x", "systems/code"])
+@pytest.mark.parametrize("name", ["stdlib-16x", "systems/code", "models/code"])
 def test_a_stored_result_is_the_file(name):
     found = freeatten("compare", "--stored", name, "--json")
     assert found.result == json.loads((STORED / f"{name}.json").read_text())

@@ -27,7 +27,7 @@ from .config import PASS_STATES, reason
 from .losses import token_losses
 from .modified import modified, undoing
 
-__all__ = ["CausalModel"]
+__all__ = ["CausalModel", "SingleHeads"]
 
 SOFTMAX = Variant()
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import refused
+from strategies import Call, refused
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from freeatten_core import Variant
+from freeatten_core import Variant, load_checkpoint
+from freeatten_core.analysis import capture
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.models.modifiers import modified_attention, query_factor, scaled_rope
 from freeatten_core.ops.call import Familiar
@@ -111,6 +113,35 @@ def test_infoscale_by_hand():
     # N = 8192, L = 512, D = 64: √(1 − 2^(−26/64)) / √(1 − 2^(−18/64))
     wanted = math.sqrt(1 - 2 ** (-26 / 64)) / math.sqrt(1 - 2 ** (-18 / 64))
     assert found[8191] == pytest.approx(wanted)
+
+
+def test_infoscale_multiplies_cosines_times_a_number():
+    """CosScale with InfoScale (arXiv 2501.08570): s · f · cos, f as for dot products."""
+    built = tiny.model("cosine:s=32")
+    changed = built.with_modifiers(Variant.parse("cosine:s=32+infoscale"), 64)
+    query, key, value = Call(64, 64, dim=8, value_dim=8).tensors()
+    dim, trained = 8, built.config.train_length
+    grown = torch.arange(1, 65).double().clamp(min=trained)
+    grown = ((1 - grown ** (-2 / dim)) / (1 - trained ** (-2 / dim))).sqrt()
+    cosines = F.normalize(query, dim=-1) @ F.normalize(key, dim=-1).mT
+    scores = (32 * grown[:, None] * cosines).masked_fill(
+        torch.ones(64, 64).triu(1).bool(), -torch.inf
+    )
+    found = changed.attend(query, key, value, built.config.variant.computes)
+    torch.testing.assert_close(found, scores.softmax(-1) @ value)
+    tokens = torch.arange(64)[None] * 7 % 300
+    torch.testing.assert_close(
+        changed.hidden(tokens)[:, :trained], built.hidden(tokens)[:, :trained],
+        rtol=1e-3, atol=1e-3,
+    )  # fmt: skip
+    assert (changed.hidden(tokens) - built.hidden(tokens))[:, -1].abs().max() > 1e-3
+    assert torch.equal(pickle.loads(pickle.dumps(changed))(tokens), changed(tokens))
+
+
+def test_maps_do_not_show_infoscale_of_cosines(tmp_path):
+    loaded = load_checkpoint(tiny.save(tmp_path / "mine", tiny.model("cosine:s=32")))
+    with refused(UsageError, ["cosine:s=32+infoscale", "do not keep", "freeatten compare"]):
+        capture(loaded, torch.arange(20), variant="cosine:s=32+infoscale")
 
 
 def test_temper_by_hand():
@@ -250,6 +281,8 @@ def test_a_modified_model_can_be_copied_and_pickled(name, copied):
         ("softmax+logn+align", ["logn and align", "temperature"]),
         ("lssa+logn", ["logn", "length-cosine", "does not depend"]),
         ("relu+infoscale", ["infoscale", "relu"]),
+        ("cosine:s=32+logn", ["logn", "cosine", "does not depend"]),
+        ("cosine:s=32+infoscale+swap:to=cosine:s=64", ["infoscale", "does not depend"]),
         ("softmax+window+yarn", ["window", "yarn", "nothing to do"]),
         ("softmax+swap", ["swap:to="]),
         ("softmax+swap:to=softmax", ["there already"]),

@@ -9,7 +9,8 @@ import torch
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.training.run import train
-from freeatten_core.variants.variant import PLAIN, SHARPENED, SHORT
+from freeatten_core.variants.setting import SHORT
+from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from strategies import refused
 from freeatten_core import Variant, attention
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.models.catalogue import slug
-from freeatten_core.variants.setting import PLAIN_SETTING
-from freeatten_core.variants.variant import SHORT
+from freeatten_core.variants.setting import PLAIN_SETTING, SHORT
 
 LONG = {
     "alibi": "softmax:position=alibi",
