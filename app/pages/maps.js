@@ -291,7 +291,7 @@ class MapTab {
   drawPictures() {
     const [first] = this.pictures;
     const pooled = first && first.rows > 1 ? ` A cell is the largest weight in the last ${first.rows} of its rows.` : "";
-    byId("heads-note").textContent = `${this.note}.${first ? ` Pictures: ${first.side} × ${first.side} cells, the colours of the maps below.${pooled}` : ""}`;
+    byId("heads-note").textContent = `${this.note}.${first ? ` Pictures: ${first.side} × ${first.side} cells, the colours of the maps.${pooled}` : ""}`;
     if (!first) return;
     const shared = freeatten.sharedScale(this.pictures.map(({ scale }) => scale));
     for (const button of byId("heads").querySelectorAll(".site-head")) {

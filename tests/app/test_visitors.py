@@ -14,8 +14,8 @@ from freeatten_app.server import guard, visitor
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.answers import BUG, answering
 from freeatten_app.server.models import Models, hub_names
-from freeatten_app.server.texts import Texts
-from freeatten_app.tabs import entropy, finds, losses, maps, setup, stages
+from freeatten_app.server.texts import Texts, TextSource
+from freeatten_app.tabs import entropy, finds, forecasts, losses, maps, setup, stages, words
 from waiting import job_ended
 
 from freeatten_core.basics.assets import assets
@@ -312,13 +312,17 @@ def analysis(served):
     return served.analysed("softmax")["id"]
 
 
-@pytest.mark.parametrize("offered", [setup, maps, losses, finds, entropy, stages])
+@pytest.mark.parametrize("offered", [setup, forecasts, maps, losses, finds, entropy, stages, words])
 def test_every_argument_of_every_function_is_checked(server, analysis, offered):
     given = {"id": analysis, "ids": [analysis], "job": "unknown", "statistic": "entropy"}
     given |= {"layer": 0, "head": 0, "query": 3, "position": 3, "power": None, "last": None}
-    given |= {"q0": 0, "q1": 4, "k0": 0, "k1": 4, "cells": 9}
+    given |= {"q0": 0, "q1": 4, "k0": 0, "k1": 4, "cells": 9, "layers": None}
+    given |= {
+        "result": "stdlib-16x",
+        "digest": server.texts.documents(TextSource("stdlib"))[0].sha256,
+    }
     given |= {"checkpoint": "softmax", "text": TEXT, "length": 4, "seed": 0, "state": ""}
-    for function in offered.functions(server):
+    for function in offered.functions(server.texts if offered is words else server):
         right = {name: given[name] for name in inspect.signature(function).parameters}
         assert "error" not in answering(function)(right)
         for name, value in product(right, NONSENSE):
