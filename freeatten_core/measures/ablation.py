@@ -113,8 +113,8 @@ def _check_request(request: AblateRequest) -> None:
         if not row.variant.setting.is_rotary:
             raise UsageError(
                 f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
-                "learn nothing of scores; take a row whose name has no position, gate, scale or "
-                "sink"
+                "learn nothing of scores; take a row whose name has no position, gate, scale, "
+                "sink or heads"
             )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:
