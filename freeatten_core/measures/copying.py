@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -295,7 +296,7 @@ def _check_ranks(request: CopyRequest, samples: Mapping[str, Sequence[Sample]]) 
             "rows": [row.name for row in request.rows],
             "lengths": list(request.lengths),
             "seed": request.seed,
-            "text": {name: _digest(drawn, max(request.lengths)) for name, drawn in samples.items()},
+            "tokens": _digest(list(chain(*samples.values())), max(request.lengths)),
             "source code": source_digest(),
         }
     )
