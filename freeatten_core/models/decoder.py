@@ -92,7 +92,7 @@ class Attention(nn.Module):
         query = self._split(self.query(hidden), self.config.score_heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
         if self.phase is not None:
-            cos, sin = angles["pope"]
+            cos, sin = angles[self.position.kinds[0]]
             return polar_query(query, cos, sin), polar_key(key, cos, sin, self.phase)
         turned = self.position.rotations
         shared = self.config.score_heads // self.config.kv_heads
