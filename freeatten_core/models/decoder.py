@@ -6,6 +6,7 @@ the variant's name says otherwise.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -231,6 +232,17 @@ class Model(nn.Module):
         if self.clex is not None:
             self.clex.initialise(draw)
 
+    def copied(self, device: torch.device, dtype: torch.dtype) -> Model:
+        """A copy there in a type; below float32 what grows along a text stays float32."""
+        # a copy: `to` changes the weights in place
+        found = copy.deepcopy(self).to(device, dtype)
+        if dtype.itemsize < torch.float32.itemsize:
+            whole = dict(self.named_parameters())
+            for name, weight in found.named_parameters():
+                if kept_type(name) == torch.float32:
+                    weight.data = whole[name].data.to(device, torch.float32)
+        return found
+
     def with_modifiers(
         self, variant: Variant, longest: int, temperatures: Temperatures | None = None
     ) -> Model:
@@ -355,8 +367,8 @@ class Model(nn.Module):
 
 
 def is_decayed(name: str, weight: Tensor) -> bool:
-    """Whether training draws a parameter to 0: matrices, but no angles."""
-    return weight.ndim > 1 and not name.endswith(PHASE)
+    """Whether training draws a parameter to 0: matrices, but no angles and no biases of places."""
+    return weight.ndim > 1 and not name.endswith((PHASE, ".offsets"))
 
 
 @dataclass(frozen=True)
