@@ -38,7 +38,7 @@ Task = Annotated[
     str,
     typer.Option(
         help="text; for freeatten retrieve: recall, mqar, forgetting, passkey, flip-flop; or a "
-        "regular language: even-pairs, modular-arithmetic, parity-check, cycle-navigation."
+        "regular language (freeatten languages --help)."
     ),
 ]
 LearningRates = Annotated[
@@ -103,7 +103,7 @@ class _Where:
 
 def train(
     variant: Annotated[
-        str, typer.Option(help="What to train, such as lssar:p=15 or my_file.py:function.")
+        str, typer.Option(help="What to train, such as lssar:p=15, or FILE.py:NAME.")
     ],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to make.")],
     text: Sources = None,

@@ -138,9 +138,11 @@ def _check_ranks(request: Request, scored: Mapping[str, Selection]) -> None:
     ranks.check_agree(
         {
             "rows": [row.name for row in request.rows],
+            "seed": request.seed,
             "lengths": list(request.lengths),
             "dtype": request.dtype,
             "control": request.control,
+            "tokens": {name: selection.digest for name, selection in scored.items()},
             "text": [
                 {"name": document.name, "sha256": document.sha256}
                 for selection in scored.values()

@@ -90,6 +90,12 @@ class Attention(nn.Module):
         self.taken = nn.Linear(config.width, config.heads, bias=False) if setting.heads else None
 
     def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, L, D) and keys (B, Hkv, L, D), turned; 2D where `pope` doubles them.
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            angles: of every kind that turns a head, for L tokens.
+        """
         query = self._split(self.query(hidden), self.config.score_heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
         if self.phase is not None:
@@ -102,6 +108,10 @@ class Attention(nn.Module):
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
         """What scores are given: the fall with the distance, what is forgotten, and how far they
         are above that of a sink: one key more of score b is one of score 0, with all others b less.
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            slopes: what every head's scores lose by a token, (H,).
         """
         bias = self.offsets if self.sink is None else -self.sink[:, None]
         falls = any(self.position.slopes)
@@ -128,6 +138,15 @@ class Attention(nn.Module):
         terms: ScoreTerms,
         stride: int = 1,
     ) -> Tensor:
+        """What is added to the residual, (B, L, width).
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            query, key: (B, H, L, D) and (B, Hkv, L, D), 2D where `pope` doubles them.
+            attend: the operator.
+            terms: as from `terms`.
+            stride: of the keys that a row sees, where they are dilated.
+        """
         value = self._split(self.value(hidden), self.config.kv_heads)
         given: dict[str, Any] = {} if terms.is_empty else {"terms": terms}
         window = self.position.window if self.keys is None else self.keys
