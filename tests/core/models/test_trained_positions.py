@@ -172,6 +172,31 @@ def test_the_parameters_are_counted(name):
     assert parameter_count(built.config) == sum(weight.numel() for weight in built.parameters())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", [*NAMES, "regulargpt:dilate=16"])
+def test_a_copy_of_low_precision_keeps_what_grows_along_a_text(name, dtype):
+    built = learned(tiny.model(name))
+    copied = built.copied(torch.device("cpu"), dtype)
+    for parameter, weight in copied.named_parameters():
+        kept = torch.float32 if kept_type(parameter) == torch.float32 else dtype
+        assert weight.dtype == kept, parameter
+    assert all(weight.dtype == torch.float32 for weight in built.parameters())
+    wanted, found = (each.token_losses(TOKENS[:, :-1], TOKENS[:, 1:]) for each in (built, copied))
+    assert (found - wanted).square().mean().sqrt() < 0.15
+
+
+def test_the_sum_of_a_gate_is_not_rounded_in_low_precision():
+    """A sum of 2,048 log-gates has steps of one and more in bfloat16; a rounded gate cost 0.9 nats
+    where bfloat16 costs 0.02."""
+    built = tiny.model("fox")
+    for block in built.blocks:
+        block.attention.forget.bias.data.fill_(1.0)
+    tokens = torch.arange(2049)[None] * 7 % 300
+    copied = built.copied(torch.device("cpu"), torch.bfloat16)
+    wanted, found = (each.token_losses(tokens[:, :-1], tokens[:, 1:]) for each in (built, copied))
+    assert (found - wanted).square().mean().sqrt() < 0.05
+
+
 @each_name
 def test_a_saved_model_loads_with_equal_logits(tmp_path, name):
     built = learned(tiny.model(name))
