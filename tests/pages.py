@@ -2,6 +2,12 @@
 
 LIMIT = 10
 """Seconds after which no answer is a failure."""
+READY = 40
+"""Seconds for a first analysis on a busy machine."""
+LENGTH = 512
+"""Tokens that the app is asked for."""
+MAPS = "document.getElementById('map-command').textContent.includes('freeatten map')"
+"""Whether the app shows maps."""
 
 ASK = """(given) => {
     const asked = (EXPRESSION);

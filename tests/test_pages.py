@@ -19,6 +19,8 @@ DESIGN = (ROOT / "DESIGN.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 PARTS_OF_TREE = ("freeatten_core", "cli", "app")
 """What is listed to the last folder."""
+LIBRARY = "freeatten_core"
+"""What is listed to the last file."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -108,6 +110,12 @@ def test_every_folder_of_the_tree_exists_and_every_folder_is_in_it():
 def test_the_tree_names_files_that_exist(folder):
     names = {path.name.partition(".")[0] for path in (ROOT / folder).iterdir()}
     assert [name for name in tree()[folder] if name not in names] == []
+
+
+@pytest.mark.parametrize("folder", [each for each in tree() if each.parts[0] == LIBRARY], ids=str)
+def test_the_tree_names_every_file_of_the_library(folder):
+    files = {path.stem for ending in ("py", "js") for path in (ROOT / folder).glob(f"*.{ending}")}
+    assert sorted(files - {"__init__", *tree()[folder]}) == []
 
 
 def test_the_levels_are_those_that_the_imports_are_held_to():

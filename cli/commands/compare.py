@@ -363,6 +363,21 @@ def _lengths(len_: str, asked: str | None, rows: Sequence[Row | CausalRow]) -> l
     )
 
 
+def _below(
+    rows: Sequence[Row | CausalRow], above: Row | CausalRow, asked: str | None
+) -> list[Row | CausalRow]:
+    """The rows that a ceiling is set beside; it may be named among them, unmodified."""
+    from freeatten_core.basics.errors import UsageError
+
+    found = [row for row in rows if row.folder != above.folder or row.variant.modifiers]
+    if not found:
+        raise UsageError(
+            f"--ceiling is {asked!r}, the only row; name one beside it that was trained at fewer "
+            "tokens"
+        )
+    return found
+
+
 def _request(
     load: Callable[[], list[Row | CausalRow]],
     len_: str,
@@ -378,7 +393,8 @@ def _request(
 
     rows = load()
     above = None if ceiling is None else load_rows([], [ceiling])[0]
-    rows = [row for row in rows if above is None or row.folder != above.folder]
+    if above is not None:
+        rows = _below(rows, above, ceiling)
     lengths = _lengths(len_, asked, rows)
     if above is not None:
         check_ceiling(above, rows, lengths)

@@ -26,7 +26,11 @@ __all__ = [
 
 
 def check_whole(name: str, value: int, low: int, high: int | None) -> int:
-    """A whole number from low to high, or a UsageError."""
+    """A whole number from low to high; without an upper bound where high is None.
+
+    Raises:
+        UsageError: not whole, or outside.
+    """
     legal = f"at least {low}" if high is None else f"from {low} to {high}"
     try:
         if isinstance(value, bool):
@@ -40,14 +44,22 @@ def check_whole(name: str, value: int, low: int, high: int | None) -> int:
 
 
 def check_share(name: str, value: float) -> float:
-    """A number from 0 to 1, or a UsageError."""
+    """A number from 0 to 1.
+
+    Raises:
+        UsageError: no number, or outside.
+    """
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= 1:
         raise UsageError(f"{name} is {value!r}; it must be from 0 to 1")
     return float(value)
 
 
 def check_flag(name: str, value: bool) -> bool:
-    """True or False, or a UsageError: a word such as 'no' would count as true."""
+    """True or False.
+
+    Raises:
+        UsageError: anything else; a word such as 'no' would count as true.
+    """
     if not isinstance(value, (bool, np.bool_)):
         raise UsageError(f"{name} is {value!r}; it must be True or False")
     return bool(value)
@@ -76,7 +88,11 @@ def described(value: object) -> str:
 
 
 def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int]:
-    """start and stop as whole numbers with `0 <= start < stop <= length`, or a UsageError."""
+    """start and stop as whole numbers with `0 <= start < stop <= length`.
+
+    Raises:
+        UsageError: not whole, empty, reversed or outside.
+    """
     legal = f"it must be start:stop in whole numbers with 0 <= start < stop <= {length}"
     shown = f"the {name} range is {start}:{stop}"
     try:

@@ -166,7 +166,11 @@ def _next_multiple(longest: int, train_length: int) -> int:
 
 
 def tokens_of(text: str, train_length: int | None) -> int:
-    """`4x` or a number in tokens, 2 or more; × means nothing where no training length is known."""
+    """`4x` or a number in tokens, 2 or more.
+
+    Raises:
+        UsageError: neither, less than 2, or × where no training length is known.
+    """
     match = re.fullmatch(r"([0-9]{1,7})([xX×]?)", text)
     if match is None or int(match[1]) == 0:
         raise UsageError(f"--len is {text!r}; write 4x or a number of tokens such as 2048")

@@ -125,7 +125,7 @@ def packages_from_json(entries: Iterable[dict[str, object]]) -> list[Package]:
             name=str(entry["name"]),
             version=str(entry["version"]),
             licence=str(entry["licence"]),
-            modules=tuple(map(str, entry["modules"])),  # type: ignore[call-overload]
+            modules=tuple(map(str, entry["modules"])),  # type: ignore[call-overload]  # read from JSON
         )
         for entry in entries
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ __all__ = [
     "distinct",
     "select_prefix",
     "select_texts",
+    "tokens_digest",
     "too_short",
 ]
 
@@ -54,6 +56,19 @@ class Selection:
     """The documents that the texts are from, in the same order."""
     repeats: int = 0
     """Files left out because another has the same text."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the tokens of all texts."""
+        return tokens_digest(text.tokens for text in self.texts)
+
+
+def tokens_digest(sequences: Iterable[NDArray[np.int64]]) -> str:
+    """SHA-256 of the tokens of several sequences, one after the other."""
+    digest = hashlib.sha256()
+    for tokens in sequences:
+        digest.update(tokens.tobytes())
+    return digest.hexdigest()
 
 
 def select_texts(

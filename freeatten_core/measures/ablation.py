@@ -17,7 +17,6 @@ give need not add up to what all give.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,8 +112,8 @@ def _check_request(request: AblateRequest) -> None:
         if not row.variant.setting.is_rotary:
             raise UsageError(
                 f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
-                "learn nothing of scores; take a row whose name has no position, gate, scale or "
-                "sink"
+                "learn nothing of scores; take a row whose name has no position, gate, scale, "
+                "sink or heads"
             )
         beyond = [each for each in row.variant.modifiers if each.name not in get_args(Scaling)]
         if beyond:
@@ -257,9 +256,6 @@ def _missing(request: AblateRequest, row: Row | CausalRow) -> dict[str, Any]:
 
 
 def _header(request: AblateRequest, selection: Selection) -> ResultDict:
-    digest = hashlib.sha256()
-    for text in selection.texts:
-        digest.update(text.tokens.tobytes())
     return {
         "schema": SCHEMA,
         **_lengths(request.rows[0]),
@@ -273,7 +269,7 @@ def _header(request: AblateRequest, selection: Selection) -> ResultDict:
             "qualifying": selection.qualifying,
             "repeats": selection.repeats,
             "tokens": len(selection.texts) * request.length // 2,
-            "sha256": digest.hexdigest(),
+            "sha256": selection.digest,
             "manifest": manifest(selection.documents),
         },
     }

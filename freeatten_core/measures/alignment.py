@@ -7,7 +7,6 @@ the training length. Fitted on other texts than those that are scored.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,8 +74,7 @@ def modified_copy(
     Raises:
         ContentError: as `fit_temperatures` does.
     """
-    # a copy: `to` changes the weights in place, and they are the caller's checkpoint's
-    plain = copy.deepcopy(model).to(device, dtype)
+    plain = model.copied(device, dtype)
     temperatures = None
     if variant.modifier("align") is not None:
         temperatures = fit_temperatures(

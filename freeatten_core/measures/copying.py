@@ -16,11 +16,11 @@ differ in how far away the first copy is, and in how much other text is in view.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.basics.shards import Shard
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import Text, select_texts
+from freeatten_core.data.selection import Text, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import encode, tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
 from freeatten_core.results.effective import effective_length
@@ -295,7 +295,8 @@ def _check_ranks(request: CopyRequest, samples: Mapping[str, Sequence[Sample]]) 
         {
             "rows": [row.name for row in request.rows],
             "lengths": list(request.lengths),
-            "text": {name: _digest(drawn, max(request.lengths)) for name, drawn in samples.items()},
+            "seed": request.seed,
+            "tokens": _digest(list(chain(*samples.values())), max(request.lengths)),
             "source code": source_digest(),
         }
     )
@@ -303,11 +304,9 @@ def _check_ranks(request: CopyRequest, samples: Mapping[str, Sequence[Sample]]) 
 
 def _digest(samples: Sequence[Sample], longest: int) -> str:
     """SHA-256 of the longest sequences."""
-    digest = hashlib.sha256()
-    for sample in samples:
-        for copied in (True, False):
-            digest.update(sample.sequence(longest, copied=copied).tobytes())
-    return digest.hexdigest()
+    return tokens_digest(
+        sample.sequence(longest, copied=copied) for sample in samples for copied in (True, False)
+    )
 
 
 def _fitting(request: CopyRequest) -> tuple[CopyRequest, dict[str, list[Text]]]:

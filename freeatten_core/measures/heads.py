@@ -136,11 +136,13 @@ def _check_ranks(request: SurveyRequest, drawn: Selection) -> None:
     request.ranks.check_agree(
         {
             "rows": [row.name for row in request.rows],
+            "seed": request.seed,
             "length": request.length,
             "statistic": request.statistic,
             "head": list(request.place or ()),
             "layers": list(request.layers or ()),
             "by length": request.by_length,
+            "tokens": drawn.digest,
             "text": [
                 {"name": document.name, "sha256": document.sha256} for document in drawn.documents
             ],

@@ -45,8 +45,9 @@ def precision_entry(
     summed = _sums_to_one(variant)
 
     def observe(_layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
-        given = {"enable_gqa": True, "window": reading.window, **reading.terms._asdict()}
-        found = row_statistics(query, key, reading.computed, **given).row_sum
+        given: dict[str, Any] = {"window": reading.window, "softcap": reading.softcap}
+        given |= reading.terms._asdict()
+        found = row_statistics(query, key, reading.computed, enable_gqa=True, **given).row_sum
         sums.append(float((found - 1).abs().nan_to_num(nan=math.inf).max()))
 
     for text in texts:

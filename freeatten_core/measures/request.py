@@ -16,7 +16,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.aligned import Cut, select_aligned
 from freeatten_core.data.documents import Document
-from freeatten_core.data.selection import Selection, Text, select_texts
+from freeatten_core.data.selection import Selection, Text, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
 
@@ -138,9 +138,13 @@ def _check_ranks(request: Request, scored: Mapping[str, Selection]) -> None:
     ranks.check_agree(
         {
             "rows": [row.name for row in request.rows],
+            "seed": request.seed,
             "lengths": list(request.lengths),
             "dtype": request.dtype,
             "control": request.control,
+            "tokens": tokens_digest(
+                text.tokens for selection in scored.values() for text in selection.texts
+            ),
             "text": [
                 {"name": document.name, "sha256": document.sha256}
                 for selection in scored.values()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -137,7 +136,7 @@ class Checkpoint:
         """The checkpoint there and in that type: itself where it is so, else a copy."""
         there = on_device(self.model, device)
         if dtype != there.embedding.weight.dtype:
-            there = copy.deepcopy(there).to(dtype)
+            there = there.copied(device, dtype)
         return replace(self, model=there)
 
     def with_modifiers(

@@ -6,6 +6,7 @@ the variant's name says otherwise.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,10 +90,16 @@ class Attention(nn.Module):
         self.taken = nn.Linear(config.width, config.heads, bias=False) if setting.heads else None
 
     def query_key(self, hidden: Tensor, angles: Mapping[str, Angles]) -> tuple[Tensor, Tensor]:
+        """Queries (B, H, L, D) and keys (B, Hkv, L, D), turned; 2D where `pope` doubles them.
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            angles: of every kind that turns a head, for L tokens.
+        """
         query = self._split(self.query(hidden), self.config.score_heads)
         key = self._split(self.key(hidden), self.config.kv_heads)
         if self.phase is not None:
-            cos, sin = angles["pope"]
+            cos, sin = angles[self.position.kinds[0]]
             return polar_query(query, cos, sin), polar_key(key, cos, sin, self.phase)
         turned = self.position.rotations
         shared = self.config.score_heads // self.config.kv_heads
@@ -101,6 +108,10 @@ class Attention(nn.Module):
     def terms(self, hidden: Tensor, slopes: Tensor) -> ScoreTerms:
         """What scores are given: the fall with the distance, what is forgotten, and how far they
         are above that of a sink: one key more of score b is one of score 0, with all others b less.
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            slopes: what every head's scores lose by a token, (H,).
         """
         bias = self.offsets if self.sink is None else -self.sink[:, None]
         falls = any(self.position.slopes)
@@ -127,6 +138,15 @@ class Attention(nn.Module):
         terms: ScoreTerms,
         stride: int = 1,
     ) -> Tensor:
+        """What is added to the residual, (B, L, width).
+
+        Args:
+            hidden: the layer's input, normalised, (B, L, width).
+            query, key: (B, H, L, D) and (B, Hkv, L, D), 2D where `pope` doubles them.
+            attend: the operator.
+            terms: as from `terms`.
+            stride: of the keys that a row sees, where they are dilated.
+        """
         value = self._split(self.value(hidden), self.config.kv_heads)
         given: dict[str, Any] = {} if terms.is_empty else {"terms": terms}
         window = self.position.window if self.keys is None else self.keys
@@ -230,6 +250,17 @@ class Model(nn.Module):
                     module.phase.zero_()
         if self.clex is not None:
             self.clex.initialise(draw)
+
+    def copied(self, device: torch.device, dtype: torch.dtype) -> Model:
+        """A copy there in a type; below float32 what grows along a text stays float32."""
+        # a copy: `to` changes the weights in place
+        found = copy.deepcopy(self).to(device, dtype)
+        if dtype.itemsize < torch.float32.itemsize:
+            whole = dict(self.named_parameters())
+            for name, weight in found.named_parameters():
+                if kept_type(name) == torch.float32:
+                    weight.data = whole[name].data.to(device, torch.float32)
+        return found
 
     def with_modifiers(
         self, variant: Variant, longest: int, temperatures: Temperatures | None = None
@@ -355,8 +386,8 @@ class Model(nn.Module):
 
 
 def is_decayed(name: str, weight: Tensor) -> bool:
-    """Whether training draws a parameter to 0: matrices, but no angles."""
-    return weight.ndim > 1 and not name.endswith(PHASE)
+    """Whether training draws a parameter to 0: matrices, but no angles and no biases of places."""
+    return weight.ndim > 1 and not name.endswith((PHASE, ".offsets"))
 
 
 @dataclass(frozen=True)

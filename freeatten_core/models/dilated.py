@@ -63,5 +63,6 @@ def between_is_hidden(terms: ScoreTerms, stride: int, keys: int, length: int) ->
     """
     assert terms.distance_bias is not None
     distance = torch.arange(min(length, keys * stride), device=terms.distance_bias.device)
-    bias = terms.distance_bias[:, (distance // stride).clamp(max=keys - 1)]
+    # float32: float16 has no number low enough
+    bias = terms.distance_bias.float()[:, (distance // stride).clamp(max=keys - 1)]
     return terms._replace(distance_bias=bias.masked_fill(distance % stride != 0, HIDDEN))

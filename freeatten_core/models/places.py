@@ -77,10 +77,12 @@ def angles_at_rest(
     if kind == "pope":
         own = pope.frequencies(rope.dim, rope.base).to(device)
         return angle_table(torch.arange(length, dtype=torch.float64, device=device), own)
-    if kind == "clex" and learned is not None:
+    if kind == "clex":
+        assert learned is not None, "made with every layer of this kind"
         position = torch.arange(length, dtype=torch.float64, device=device)
         stretch = clex.stretch_of(length, rope.train_length)
         return angle_table(position, learned.frequencies(rope.base, stretch)[-1].to(device))
+    assert kind in ("rope", "random"), f"{kind} has no angles here"
     return rope.table(length, device)
 
 
@@ -95,7 +97,8 @@ def angles_in_training(
             return angle_table(standing.position, plain)
         cos, sin = angle_table(torch.ones_like(standing.position).cumsum(0) - 1, plain)
         return torch.where(standing.turned, cos, 1.0), torch.where(standing.turned, sin, 0.0)
-    if kind == "clex" and learned is not None:
+    if kind == "clex":
+        assert learned is not None, "made with every layer of this kind"
         chosen = learned.frequencies(rope.base).index_select(0, standing.stretch)[0]
         return angle_table(standing.position, chosen)
     return resting

@@ -134,7 +134,7 @@ def _fake_attention_backward(
     return tuple(query.new_empty(0) if x is None else x.new_empty(x.shape) for x in wanted)
 
 
-LIBRARY = torch.library.Library("freeatten", "DEF")  # type: ignore[no-untyped-call]
+LIBRARY = torch.library.Library("freeatten", "DEF")  # type: ignore[no-untyped-call]  # no types in PyTorch
 """Not `torch.library.custom_op`: with it the first eager call would load the compiler, seconds."""
 
 _in_transform: Callable[[], bool] = getattr(
@@ -146,7 +146,8 @@ _in_transform: Callable[[], bool] = getattr(
 def _registered(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Any:
     schema = torch.library.infer_schema(compute, mutates_args=())
     tags = (torch.Tag.pt2_compliant_tag,)
-    LIBRARY.define(f"{name}{schema}", tags=tags)  # type: ignore[no-untyped-call]
+    LIBRARY.define(f"{name}{schema}", tags=tags)  # type: ignore[no-untyped-call]  # no types in PyTorch
+    # no types in PyTorch
     LIBRARY.impl(name, compute, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"freeatten::{name}", fake, lib=LIBRARY)
     return getattr(torch.ops.freeatten, name).default

@@ -19,7 +19,7 @@ def parsed(variant: Variant | str) -> Computed:
     return _read[_name_read(variant)]  # of what a table holds the compiler knows the properties
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # no types in PyTorch
 def _name_read(variant: Variant | str) -> str:
     name = str(variant)
     _read[name] = computes_of(variant)

@@ -19,6 +19,9 @@ NOISE = 0.05
 """A ratio that moved by less says nothing: two runs of one commit differ by up to 4 % on an H200
 and by more on a CPU that others use."""
 
+CALL = ("dtype", "heads", "batch", "tokens")
+"""Settings of every call of a run."""
+
 
 @dataclass(frozen=True)
 class Change:
@@ -55,8 +58,7 @@ def earlier(path: Path, device: str) -> dict[str, Any]:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(f"--against is {str(path)!r}, which cannot be read: {error}") from None
-    rows = found.get("rows") if isinstance(found, dict) else None
-    if not rows or not isinstance(rows, list) or not {"peer", "length", "ratio"} <= {*rows[0]}:
+    if not _is_benchmark(found):
         raise UsageError(
             f"--against is {str(path)!r}, which is not what freeatten bench --json writes"
         )
@@ -69,7 +71,10 @@ def earlier(path: Path, device: str) -> dict[str, Any]:
 
 
 def changes(before: Result, after: Result) -> list[Change]:
-    """Every cell that both have, besides the baseline, the worst first."""
+    """Every cell that both have, besides the baseline, the worst first; none where heads, batch or
+    type differ."""
+    if any(before["settings"].get(name) != after["settings"].get(name) for name in CALL):
+        return []
     was, now = _ratios(before), _ratios(after)
     found = [
         Change(*cell, was[cell], now[cell])
@@ -94,7 +99,9 @@ def listed(against: Result) -> list[Change]:
 def verdict(found: Sequence[Change]) -> str:
     """One sentence: how many got slower, and which most."""
     if not found:
-        return "No variant, pass, head size and length is in both."
+        return (
+            "Nothing is in both: the same variant, pass, length, head size, heads, batch and type."
+        )
     slower = [each for each in found if each.slower]
     faster = [each for each in found if each.faster]
     cells = f"of {len(found)} cells" if len(found) > 1 else "of one cell"
@@ -110,6 +117,18 @@ def verdict(found: Sequence[Change]) -> str:
     if faster:
         parts.append(f"{len(faster)} faster")
     return f"{'; '.join(parts)}; {cells}, by {NOISE:.0%} or more."
+
+
+def _is_benchmark(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+        return False
+    rows = found.get("rows")
+    named = {"peer", "length", "ratio"}
+    return (
+        bool(rows)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) and named <= row.keys() for row in rows)
+    )
 
 
 def _ratios(result: Result) -> dict[tuple[str, str, int, int], float]:

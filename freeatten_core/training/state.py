@@ -8,10 +8,11 @@ and any number of ranks reads them again.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,14 @@ class KeptState:
     """The state of one run and the folder it is kept in, which all ranks write and read.
 
     Raises:
-        UsageError: the state there is of another run, with what differs, or not all ranks see the
-            same one.
+        UsageError: the state there is of another run, with what differs, or of an earlier version,
+            or not all ranks see the same one.
         ContentError: it is damaged.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
         """`identity` is all that shapes the run, as JSON."""
+        _check_no_earlier(path)
         self._path, self._identity, self._ranks = path, identity, ranks
         self._kept = kept_folder(path)
         self.state = State() if self._kept is None else _checked(path, self._kept, identity)
@@ -97,9 +99,10 @@ class KeptState:
         reader = HuggingFaceStorageReader(path=str(self._kept))
         alone = self._ranks.count == 1
         try:
-            _checkpointed(lambda: load(dict(tensors), storage_reader=reader, no_dist=alone))
+            with _unlogged():  # what is raised says it
+                _checkpointed(lambda: load(dict(tensors), storage_reader=reader, no_dist=alone))
         except Exception as error:  # whatever the libraries find wrong with the files
-            raise _damaged(self._path, error) from error
+            raise _damaged(self._path, "its tensors cannot be read") from error
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
         """Keep the state with the tensors of its step in place of the earlier one, or leave that.
@@ -165,6 +168,19 @@ def _checkpointed(work: Callable[[], object]) -> None:
         raise next(iter(failed.failures.values()))[0] from failed
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Nothing is logged meanwhile: the library does it by the root logger, with a traceback."""
+    root, aside, were = logging.getLogger(), logging.NullHandler(), logging.root.manager.disable
+    root.addHandler(aside)  # or the first warning would give it one that stays
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(were)
+        root.removeHandler(aside)
+
+
 def _emptied(folder: Path) -> None:
     """An empty folder in place of what a killed run has left."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -209,5 +225,15 @@ def _read(path: Path, kept: Path) -> tuple[State, Any]:
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> ContentError:
-    return ContentError(f"{path} is not a training state: {error}; remove it to start again")
+def _check_no_earlier(path: Path) -> None:
+    """Whether no run of a version that kept its state in one file is under way."""
+    earlier = path.with_name(f"{path.name}.safetensors")
+    if earlier.exists():
+        raise UsageError(
+            f"{earlier} is the state of an earlier version; finish the run with that version, or "
+            "remove the file to start again"
+        )
+
+
+def _damaged(path: Path, found: object) -> ContentError:
+    return ContentError(f"{path} is not a training state: {found}; remove it to start again")

@@ -73,7 +73,7 @@ class Seen:
         raise UsageError(cls.OWN_ATTENTION)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # no types in PyTorch
 def _check_positions(position_ids: Tensor) -> None:
     if not bool((position_ids.diff(dim=-1) == 1).all()):
         raise UsageError(

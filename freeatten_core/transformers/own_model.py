@@ -25,7 +25,7 @@ class FreeattenConfig(LlamaConfig):  # type: ignore[misc]  # no types in transfo
     """The variant."""
 
 
-class FreeattenForCausalLM(LlamaForCausalLM):  # type: ignore[misc]
+class FreeattenForCausalLM(LlamaForCausalLM):  # type: ignore[misc]  # no types there
     config_class = FreeattenConfig
 
     def __init__(self, config: FreeattenConfig) -> None:

@@ -186,7 +186,7 @@ def _one_of(name: str, value: str | None, legal: tuple[str, ...]) -> str | None:
 
 
 def check_setting(computed: Computed, setting: Setting) -> None:
-    """Refuse a position, a gate, a scale or a sink on what it cannot act on.
+    """Refuse a position, a gate, a scale, a sink or a dilation on what it cannot act on.
 
     Raises:
         UsageError: with the reason.

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 from freeatten_core.basics.suggestions import closest
-from freeatten_core.positions.scalings import Ramp
+from freeatten_core.positions.scalings import Ramp, Scaling
 
 from .setting import (
     OPTIONS,
@@ -43,8 +43,10 @@ from .stages import (
 __all__ = [
     "MODIFIERS",
     "PLAIN",
+    "ROTATIONS",
     "SHARPENED",
     "SOURCES",
+    "TEMPERATURES",
     "AlignBy",
     "Modifier",
     "Variant",
@@ -74,7 +76,7 @@ MODIFIERS: Mapping[str, str] = {
 is set for the longest length asked holds at every length; `dynamic-ntk`, `clex-start` and `align`
 depend on the length that is read."""
 
-ROTATIONS = ("pi", "ntk", "dynamic-ntk", "clex-start", "yarn", "rerope")
+ROTATIONS = (*get_args(Scaling), "rerope")
 TEMPERATURES = ("logn", "infoscale", "temper", "align")
 
 

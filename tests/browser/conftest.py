@@ -1,10 +1,16 @@
 """Pages that are opened in the tests' browser."""
 
+import socket
+
 import pytest
 from chromium import chromium
-from pages import ask
+from freeatten_app.serve import launch
+from freeatten_app.server.analyses import Analyses
+from freeatten_app.server.models import Models
+from freeatten_app.server.texts import Texts
+from pages import READY, ask, wait
 
-__all__ = ["chromium", "visit"]
+__all__ = ["chromium", "opened", "served", "visit"]
 
 LOCAL = ("file:", "data:", "blob:")
 NO_FRAMES = "window.requestAnimationFrame = () => 0;"
@@ -49,3 +55,32 @@ def visit(chromium):
                 context.close()
     assert complaints == []
     assert [url for url in requests if not url.startswith(tuple(open_page.homes))] == []
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The analyses of a server, and its address."""
+    text = tmp_path_factory.mktemp("text") / "words.txt"
+    text.write_text("".join(f"word {number} follows {number - 1}.\n" for number in range(300)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    analyses = Analyses(Models((), local=True), Texts(str(text)), "cpu")
+    app = launch(analyses, "127.0.0.1", port, None)
+    yield analyses, f"http://127.0.0.1:{port}/"
+    app.close(verbose=False)
+    analyses.close()
+
+
+@pytest.fixture
+def opened(served, visit):
+    """Opens the app and waits until a condition holds."""
+    _, address = served
+    visit.homes.append(address)
+
+    def opened(state, condition, **options):
+        page = visit(address, state, ready="true", **options)
+        wait(page, f"window.freeattenApp?.ready && ({condition})", limit=READY)
+        return page
+
+    return opened

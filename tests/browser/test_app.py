@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import socket
 import threading
 from xml.etree import ElementTree
 
@@ -11,13 +10,22 @@ import numpy as np
 import pytest
 import torch
 from bounds import turns
-from freeatten_app.serve import launch
-from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.cache import BoundedCache
-from freeatten_app.server.models import Models
-from freeatten_app.server.texts import Texts, TextSource
+from freeatten_app.server.texts import TextSource
 from freeatten_app.tabs.evidence import story
-from pages import ask, boxes_of, overlapping, place, settled, shown, wait, zoom_to
+from pages import (
+    LENGTH,
+    MAPS,
+    READY,
+    ask,
+    boxes_of,
+    overlapping,
+    place,
+    settled,
+    shown,
+    wait,
+    zoom_to,
+)
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
 from freeatten_core.analysis import (
@@ -36,11 +44,8 @@ from freeatten_core.results import stored as stored_module
 from freeatten_core.results.citation import bibtex
 from freeatten_core.results.stored import stored_comparisons
 
-LENGTH = 512
 MODELS = ("softmax", "lssar-p15")
 SETUP = f"models={','.join(MODELS)}&text=given&len={LENGTH}&seed=0"
-READY = 40
-"""Seconds for a first analysis on a busy machine."""
 COUNT_ADDRESSES = """() => {
     window.addresses = 0;
     for (const name of ["replaceState", "pushState"]) {
@@ -73,36 +78,6 @@ LAYOUT = (
 )
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """The analyses of a server, and its address."""
-    text = tmp_path_factory.mktemp("text") / "words.txt"
-    text.write_text("".join(f"word {number} follows {number - 1}.\n" for number in range(300)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    analyses = Analyses(Models((), local=True), Texts(str(text)), "cpu")
-    app = launch(analyses, "127.0.0.1", port, None)
-    yield analyses, f"http://127.0.0.1:{port}/"
-    app.close(verbose=False)
-    analyses.close()
-
-
-@pytest.fixture
-def opened(served, visit):
-    """Opens the app and waits until a condition holds."""
-    _, address = served
-    visit.homes.append(address)
-
-    def opened(state, condition, **options):
-        page = visit(address, state, ready="true", **options)
-        wait(page, f"window.freeattenApp?.ready && ({condition})", limit=READY)
-        return page
-
-    return opened
-
-
-MAPS = "document.getElementById('map-command').textContent.includes('freeatten map')"
 PICTURES = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 30"
 CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"

@@ -1,19 +1,10 @@
 """Models of others in the app, in a real browser: what they take, which layers are read."""
 
-import socket
-
 import causal
 import pytest
-from freeatten_app.serve import launch
-from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.models import Models
-from freeatten_app.server.texts import Texts
-from pages import ask, wait
+from pages import LENGTH, MAPS, READY, ask, wait
 
-LENGTH = 512
-READY = 40
-"""Seconds for a first analysis on a busy machine."""
-MAPS = "document.getElementById('map-command').textContent.includes('freeatten map')"
 ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}
 """What a proxy says of a visitor."""
 
@@ -27,35 +18,6 @@ def folder(tmp_path_factory):
     }
     made = causal.network("gemma3", **changes)
     return causal.save(tmp_path_factory.mktemp("others") / "gemma", made)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """The analyses of a server, and its address."""
-    text = tmp_path_factory.mktemp("text") / "words.txt"
-    text.write_text("".join(f"word {number} follows {number - 1}.\n" for number in range(300)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    analyses = Analyses(Models((), local=True), Texts(str(text)), "cpu")
-    app = launch(analyses, "127.0.0.1", port, None)
-    yield analyses, f"http://127.0.0.1:{port}/"
-    app.close(verbose=False)
-    analyses.close()
-
-
-@pytest.fixture
-def opened(served, visit):
-    """Opens the app and waits until a condition holds."""
-    _, address = served
-    visit.homes.append(address)
-
-    def opened(state, condition, **options):
-        page = visit(address, state, ready="true", **options)
-        wait(page, f"window.freeattenApp?.ready && ({condition})", limit=READY)
-        return page
-
-    return opened
 
 
 def state(models, more=""):

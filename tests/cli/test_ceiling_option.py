@@ -55,6 +55,16 @@ def test_a_ceiling_that_is_a_row_too_is_scored_once(trained, above, books):
     ]
 
 
+def test_a_modified_row_of_the_ceilings_folder_is_no_row_that_is_scored_already(above, books):
+    words = ["compare", "--checkpoint", f"{above}+window", "--text", books, "--ceiling", above]
+    assert "trained at 128" in refusal(2, *words, "--len", "4x")
+
+
+def test_a_ceiling_alone_is_refused(above, books):
+    words = ["compare", "--checkpoint", above, "--text", books, "--ceiling", above]
+    assert "the only row" in refusal(2, *words, "--len", "4x")
+
+
 def test_what_cannot_be_a_ceiling_is_refused_with_the_reason(trained, above, books, tmp_path):
     row = trained["softmax"]
     words = ["compare", "--checkpoint", row, "--text", books]

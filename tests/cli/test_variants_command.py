@@ -1,5 +1,6 @@
 """`freeatten variants`: whatever can be typed is listed, once, beside what pictures call it."""
 
+import re
 from typing import get_args
 
 import pytest
@@ -7,6 +8,7 @@ from freeatten_cli.terminal.glossary import MODIFIER_OPTIONS, STAGES
 from terminal import freeatten
 
 from freeatten_core.figures.styles import STYLES, style_of
+from freeatten_core.variants.setting import OPTIONS
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
@@ -41,6 +43,12 @@ def test_every_value_of_a_stage_has_a_line(found, stage, values):
     assert tuple(STAGES[stage]) == get_args(values)
     listed = [each["value"] for each in found["stages"] if each["stage"] == stage]
     assert tuple(listed) == get_args(values)
+
+
+def test_every_option_that_is_trained_has_a_line(found):
+    trained = [each["option"] for each in found["options"] if each["meaning"].startswith("trained")]
+    assert {re.fullmatch(r":(\w+)=.+", option)[1] for option in trained} == set(OPTIONS)
+    assert len(trained) == len(OPTIONS)
 
 
 def test_names_in_pictures_stand_beside_the_names_that_are_typed(found):

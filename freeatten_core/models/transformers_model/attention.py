@@ -66,6 +66,11 @@ class Change:
     familiar: Familiar | None = None
     """How far keys are turned."""
 
+    @property
+    def takes_operator(self) -> bool:
+        """Whether this project's operator computes it."""
+        return self.computed is not None or self.familiar is not None
+
 
 class Rule:
     """Which keys each row sees, as an index rule; what a mask is to this attention."""
@@ -248,25 +253,49 @@ def attend(
     if watch is not None:
         watch.see(call)
     advance = (lambda _: None) if watch is None else watch.advance
-    if change.computed is not None or change.familiar is not None:
-        return _by_operator(call, value, change).transpose(1, 2).contiguous(), None
-    groups = query.shape[1] // key.shape[1]
-    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
-    plain = own is not None and window == length and softcap is None and s_aux is None
-    if plain and value.shape[-1] == query.shape[-1]:  # of other widths it makes L×L scores
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-        advance(seen_scores(query.shape[1], length, length))
+    if change.takes_operator:
+        mixed = _by_operator(call, value, change)
     else:
-        mixed = _in_panels(call, key, value, attention_mask, window, advance)
+        mixed = _as_asked(call, value, attention_mask, window, advance)
     asked = _alone.get()
     if asked is not None:
         if asked.calls == asked.at.call:
-            at, window = asked.at.head, min(window, asked.at.window)
-            head = replace(call, query=query[:, [at]], sinks=None if s_aux is None else s_aux[[at]])
-            part = _in_panels(head, key[:, [at]], value[:, [at]], attention_mask, window, advance)
-            mixed[:, at] = part[:, 0]
+            head, part = _of_head(call, value, asked.at.head, min(window, asked.at.window))
+            if change.takes_operator:
+                alone = _by_operator(head, part, change)
+            else:
+                seen = min(window, asked.at.window)
+                alone = _in_panels(head, head.key, part, attention_mask, seen, advance)
+            mixed[:, asked.at.head] = alone[:, 0]
         asked.calls += 1
     return mixed.transpose(1, 2).contiguous(), None
+
+
+def _of_head(call: Call, value: Tensor, head: int, window: int) -> tuple[Call, Tensor]:
+    """The call of one head whose rows see `window` keys, and its values, (B, 1, L, width)."""
+    shared = [head // (call.query.shape[1] // call.key.shape[1])]
+    alone = replace(
+        call,
+        query=call.query[:, [head]],
+        key=call.key[:, shared],
+        window=call.window and window,
+        sinks=None if call.sinks is None else call.sinks[[head]],
+    )
+    return alone, value[:, shared]
+
+
+def _as_asked(
+    call: Call, value: Tensor, rule: Rule, window: int, advance: Callable[[float], None]
+) -> Tensor:
+    """Output (B, H, L, width of a value) of the attention that the model was trained with."""
+    query, groups = call.query, call.query.shape[1] // call.key.shape[1]
+    key, value = (each.repeat_interleave(groups, dim=1) for each in (call.key, value))
+    length = key.shape[2]
+    plain = call.window == length and call.softcap is None and call.sinks is None
+    if not plain or value.shape[-1] != query.shape[-1]:  # of other widths it makes L×L scores
+        return _in_panels(call, key, value, rule, window, advance)
+    advance(seen_scores(query.shape[1], length, length))
+    return F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=call.scale)
 
 
 def _in_panels(

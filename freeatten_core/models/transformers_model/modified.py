@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.models.interface import Undone
-from freeatten_core.models.modifiers import query_factor, scaled_rope
+from freeatten_core.models.modifiers import QueryFactor, query_factor, scaled_rope
 from freeatten_core.ops.call import Familiar
 from freeatten_core.positions.rope import Rope
 from freeatten_core.positions.scalings import Scaling
 from freeatten_core.variants.stages import Computed
-from freeatten_core.variants.variant import Variant
+from freeatten_core.variants.variant import ROTATIONS, TEMPERATURES, Variant
 
 from .attention import Change
 from .parts import replacing, shallow
@@ -69,8 +69,11 @@ def modified(model: M, variant: Variant, longest: int, restart: int) -> M:
     names = [modifier.name for modifier in variant.modifiers]
     if "align" in names:
         raise UsageError(f"{model.name}: align is fitted for models of this project only")
+    unknown = {*names} - {*ROTATIONS, *TEMPERATURES, "window", "swap"}
+    if unknown:
+        raise UsageError(f"{model.name}: {min(unknown)} is for models of this project only")
     found = model
-    rotation = next((name for name in names if name in (*get_args(Scaling), "rerope")), None)
+    rotation = next((name for name in names if name in ROTATIONS), None)
     rope = None if rotation is None else _rope(model, rotation)
     if rope is not None and rotation != "rerope":
         found = _rotated(found, scaled_rope(rope, variant, longest))
@@ -120,8 +123,8 @@ def _trained(model: Modifiable) -> Computed | None:
     return None if model.change is None else model.change.computed
 
 
-def _factor(model: Modifiable, variant: Variant) -> Any:
-    if not any(variant.modifier(name) for name in ("logn", "infoscale", "temper")):
+def _factor(model: Modifiable, variant: Variant) -> QueryFactor | None:
+    if not any(variant.modifier(name) for name in TEMPERATURES):
         return None
     return query_factor(variant, _declared(model), model.head_dim, None)
 

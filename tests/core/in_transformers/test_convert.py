@@ -71,6 +71,16 @@ def test_compared_as_a_model_of_others_its_table_is_the_checkpoints(name, folder
     assert other["verdict"] == own["verdict"]
 
 
+def test_a_head_with_a_window_is_another_and_the_checkpoints(folders):
+    here, there = load_checkpoint("lssar-p15"), load_causal_model(str(folders["lssar-p15"]))
+    tokens = torch.tensor(here.tokenizer.encode(TEXT * 3).ids[:129])[None]
+    own, other = (each.single_heads(tokens, 16) for each in (here, there))
+    for layer, head in ((0, 1), (4, 2)):
+        found, wanted = other.losses(layer, head), own.losses(layer, head)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+        assert (found - there.token_losses(tokens[:, :-1], tokens[:, 1:])).abs().max() > 1e-3
+
+
 def test_its_maps_are_the_checkpoints(folders):
     here, there = load_checkpoint("lssar-p15"), load_causal_model(str(folders["lssar-p15"]))
     tokens = torch.tensor(here.tokenizer.encode(TEXT * 3).ids[:129])

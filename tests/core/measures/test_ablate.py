@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -253,6 +254,18 @@ def test_different_tokenizers_are_refused(rows, tmp_path):
     loaded = load_checkpoint(other)
     with refused(UsageError, ["different tokenizers"]):
         measured([*rows, Row(loaded.config.variant, loaded)])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nope", "softmax:gate=forget", "ssmax", "sink", "diff", "regulargpt:dilate=4/own"],
+)
+def test_a_refused_model_is_told_what_its_name_must_not_have(tmp_path, name):
+    loaded = load_checkpoint(tiny.save(tmp_path / "mine", tiny.model(name)))
+    with pytest.raises(UsageError, match="whose name has no ") as told:
+        measured([Row(loaded.config.variant, loaded)])
+    words = re.findall(r"\w+", str(told.value).partition("whose name has no ")[2])
+    assert any(f":{word}=" in str(loaded.config.variant) for word in words)
 
 
 def test_rotations_of_the_tests_are_those_of_the_model():

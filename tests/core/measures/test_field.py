@@ -136,16 +136,38 @@ def test_a_row_has_the_mean_and_interval_over_texts(checkpoint):
     assert (result["texts"], result["length"], result["train_length"]) == (3, 32, 16)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["softmax:position=alibi@9-none", "softmax:position=clex-pope", "regulargpt:dilate=4/own"],
+LAYERS_DIFFER = (
+    "softmax:position=alibi@9-none",
+    "softmax:position=clex-pope",
+    "regulargpt:dilate=4/own",
 )
+
+
+@pytest.mark.parametrize("name", LAYERS_DIFFER)
 def test_models_whose_layers_differ_have_a_field(tmp_path, name):
     built = tiny.model(name)
     found = measured(load_checkpoint(tiny.save(tmp_path / "mine", built)), name, texts=2)
     (row,) = found["variants"]
     assert 1 <= row["field"] <= 32
     assert row["share"][-1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", LAYERS_DIFFER)
+def test_their_shares_are_those_of_a_gradient_through_all_layers_at_once(name):
+    model, seen = tiny.model(name, scale=4.0), []
+
+    def kept(_module, _inputs, output):
+        seen.append(output.detach().requires_grad_())
+        return seen[0]
+
+    hook = model.embedding.register_forward_hook(kept)
+    logits = model(TOKENS[None])[0, -1]
+    hook.remove()
+    torch.nn.functional.cross_entropy(logits, torch.tensor(TARGET)).backward()
+    norms = seen[0].grad[0].double().norm(dim=-1).flip(0)
+    assert norms.min() > 0
+    found = shares(model, TOKENS, TARGET)
+    np.testing.assert_allclose(found, (norms / norms.sum()).numpy(), rtol=1e-4, atol=1e-7)
 
 
 def test_the_seed_chooses_the_texts(checkpoint):

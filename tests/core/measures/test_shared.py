@@ -47,7 +47,7 @@ def rows(folder):
 # three of everything, so that the two ranks have unlike shares
 
 
-def compared(folder, ranks):
+def compared(folder, ranks, seed=0):
     request = Request(
         rows=rows(folder),
         lengths=(16, 32, 64),
@@ -57,12 +57,13 @@ def compared(folder, ranks):
         texts=3,
         control="swap",
         by_position=True,
+        seed=seed,
         ranks=ranks,
     )
     return compare(request).result
 
 
-def copied(folder, ranks):
+def copied(folder, ranks, seed=0):
     request = CopyRequest(
         rows=rows(folder),
         lengths=(32, 64, 128),
@@ -71,20 +72,21 @@ def copied(folder, ranks):
         source="my texts",
         command="freeatten retrieve",
         samples=3,
+        seed=seed,
         ranks=ranks,
     )
     return copy_retrieval(request)
 
 
-def answered(folder, ranks):
+def answered(folder, ranks, seed=0):
     del folder
     model = tiny.model("lssar", seed=1, vocab_size=TASK.vocab_size)
     checkpoint = TaskCheckpoint("mine", model.config, model, TASK, None)
     row = TaskRow(model.config.variant, checkpoint)
-    return measure_task(TaskRequest([row], (32, 64), "freeatten retrieve", 3, ranks=ranks))
+    return measure_task(TaskRequest([row], (32, 64), "freeatten retrieve", 3, seed, ranks=ranks))
 
 
-def surveyed(folder, ranks):
+def surveyed(folder, ranks, seed=0):
     request = SurveyRequest(
         rows=rows(folder),
         documents=tiny.documents(6),
@@ -93,6 +95,7 @@ def surveyed(folder, ranks):
         command="freeatten entropy",
         texts=3,
         by_length=True,
+        seed=seed,
         ranks=ranks,
     )
     return survey(request)
@@ -154,13 +157,40 @@ def test_a_rank_with_nothing_to_measure_is_refused(folder, name, things, option)
         MEASURES[name](folder, Ranks(0, 4))
 
 
-class Disagreeing(Ranks):
-    """Two ranks, of which the other was asked with the next seed."""
+class AskedError(Exception):
+    """What a rank was asked for, before it measures."""
+
+
+class Asked(Ranks):
+    """One of two ranks, which stops where it tells the other what it was asked for."""
+
+    def check_agree(self, value):
+        raise AskedError(value)
+
+
+class Gathered(Ranks):
+    """One of two ranks, which has what both were asked for."""
 
     def gathered(self, value):
-        return [value, {**value, "seed": value["seed"] + 1}]
+        return value
 
 
-def test_ranks_that_were_asked_for_different_things_are_named(folder):
-    with refused(UsageError, ["seed is 0 on rank 0 and 1 on rank 1"]):
-        answered(folder, Disagreeing(0, 2))
+def asked(folder, name, seed):
+    with pytest.raises(AskedError) as told:
+        MEASURES[name](folder, Asked(0, 2), seed=seed)
+    return told.value.args[0]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_ranks_with_unlike_seeds_are_refused_by_name(folder, name):
+    first, second, again = (asked(folder, name, seed) for seed in (0, 1, 0))
+    with refused(UsageError, ["different things: ", "seed is 0 on rank 0 and 1 on rank 1"]):
+        Gathered(0, 2).check_agree([first, second])
+    Gathered(0, 2).check_agree([first, again])
+
+
+@pytest.mark.parametrize("name", ["compare", "copy", "entropy"])
+def test_ranks_that_drew_unlike_tokens_are_refused(folder, name):
+    first, second = (asked(folder, name, seed) for seed in (0, 1))
+    with refused(UsageError, ["different things: tokens is "]):
+        Gathered(0, 2).check_agree([first, {**first, "tokens": second["tokens"]}])

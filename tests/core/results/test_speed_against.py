@@ -52,7 +52,14 @@ def test_json_keeps_every_change():
 
 def test_two_runs_of_other_lengths_share_nothing():
     found = changes(sample_speed(lengths=(1024,)), sample_speed(lengths=(2048,)))
-    assert verdict(found) == "No variant, pass, head size and length is in both."
+    assert verdict(found).startswith("Nothing is in both")
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "float16"), ("heads", 4), ("batch", 3)])
+def test_runs_of_other_calls_are_not_compared(name, value):
+    other = sample_speed()
+    other["settings"][name] = value
+    assert changes(sample_speed(), other) == []
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,11 @@ def test_two_runs_of_other_lengths_share_nothing():
         ("{", "cannot be read"),
         ("[]", "not what freeatten bench --json writes"),
         ('{"rows": [{"peer": "a"}]}', "not what freeatten bench --json writes"),
+        ('{"settings": {}, "rows": [1]}', "not what freeatten bench --json writes"),
+        (
+            '{"rows": [{"peer": "a", "length": 1, "ratio": 1.0}]}',
+            "not what freeatten bench --json writes",
+        ),
         (json.dumps(sample_speed()), "measured on a GPU; this run is on a CPU"),
     ],
 )

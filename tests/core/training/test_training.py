@@ -1,7 +1,9 @@
 """Training learns, takes the same data for every variant, and survives being killed."""
 
 import json
+import logging
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -532,6 +534,28 @@ def test_a_truncated_state_is_refused_with_the_remedy(texts, uninterrupted, tmp_
             run(texts, out)
     shutil.rmtree(state)
     assert_same_run(run(texts, out), uninterrupted)
+
+
+def test_tensors_that_cannot_be_read_are_told_in_one_sentence(texts, tmp_path, caplog):
+    out, state = tmp_path / "mine", tmp_path / STATE
+    interrupt(texts, out)
+    for file in kept_folder(state).glob("*.safetensors"):
+        file.write_bytes(file.read_bytes()[:300])
+    said = f"{state} is not a training state: its tensors cannot be read; remove it to start again"
+    caplog.clear()
+    with pytest.raises(ContentError, match=f"^{re.escape(said)}$"):
+        run(texts, out)
+    assert caplog.messages == []
+    logging.warning("as before")
+    assert caplog.messages == ["as before"]
+
+
+def test_the_state_of_an_earlier_version_is_not_passed_over(texts, tmp_path):
+    earlier = tmp_path / f"{STATE}.safetensors"
+    earlier.write_bytes(b"in one file")
+    with refused(UsageError, [f"{earlier} is the state of an earlier version", "remove the file"]):
+        run(texts, tmp_path / "mine")
+    assert tiny.listing(tmp_path) == [earlier.name]
 
 
 def test_weights_are_no_training_state(texts, uninterrupted, tmp_path):

@@ -91,6 +91,7 @@ def positive_(positivity: Positivity, score: Tensor, *, base_2: bool) -> Tensor:
         case "softplus" if base_2:
             return score.exp2_().log1p_()
         case "softplus":
+            # no types in PyTorch
             return torch.ops.aten.softplus.out(score, 1, SATURATED, out=score)  # type: ignore[no-any-return]
         case "sigmoid":
             return score.sigmoid_()
