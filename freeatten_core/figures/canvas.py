@@ -237,10 +237,12 @@ def trained_mark(panel: Panel, lengths: Sequence[float], look: Look) -> list[Ele
     ]
 
 
-def trained_note(panel: Panel, length: int, look: Look, *, declared: bool = False) -> Element:
-    """What a mark says: where training ended, or what a model of others declares."""
+def trained_note(
+    panel: Panel, length: int, look: Look, *, declared: bool = False, whose: str = ""
+) -> Element:
+    """What a mark says: where training ended, or what a model of others declares; `whose` it is."""
     return {
-        "text": "← declared" if declared else "← trained up to here",
+        "text": f"← {whose}{'declared' if declared else 'trained up to here'}",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
         "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,

@@ -17,6 +17,7 @@ from freeatten_core.results.format import (
     half_width,
     marked_length,
     number,
+    plural,
     restart_length,
     restarts_text,
     signed,
@@ -188,8 +189,11 @@ def comparison_title(result: Result) -> str:
 
 
 def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
-    of_others = [declares(row) for row in result["variants"] if marked_length(row) == length]
-    return trained_note(panel, length, look, declared=bool(of_others) and all(of_others))
+    rows = result["variants"]
+    of_others = [declares(row) for row in rows if marked_length(row) == length]
+    declared = bool(of_others) and all(of_others)
+    whose = "this project's models: " if any(map(declares, rows)) and not declared else ""
+    return trained_note(panel, length, look, declared=declared, whose=whose)
 
 
 def _marks(result: Result) -> list[int]:
@@ -204,20 +208,31 @@ def comparison_subtitle(result: Result) -> str:
     if len(result["lengths"]) > 1:
         parts.append("the same tokens scored at every length")
     if any(half_width(pair) is not None for row in result["variants"] for pair in row["ci95"]):
-        parts.append("95 % intervals over texts")
+        few = f"{plural(result['texts'], 'text')}: no intervals"
+        parts.append("95 % intervals over texts" if _with_intervals(result) else few)
     if forms := forms_text(result):
         parts.append(markup(forms))
     return " · ".join([*parts, machine(result)])
 
 
+FEWEST_TEXTS = 3
+"""From how many texts on intervals are drawn: those of two reach over everything."""
+
+
+def _with_intervals(result: Result) -> bool:
+    return bool(result["texts"] >= FEWEST_TEXTS)
+
+
 def _loss_lines(result: Result) -> list[Line]:
     if compared_key(result) == "loss":
-        return length_lines(result, "loss", "ci95", "nats per token", number)
+        key = "ci95" if _with_intervals(result) else ""
+        return length_lines(result, "loss", key, "nats per token", number)
     return length_lines(result, "bits_per_byte", "", "bits per byte", number)
 
 
 def _delta_lines(result: Result) -> list[Line]:
-    return length_lines(result, "delta", "delta_ci95", "nats against the restart", signed)
+    key = "delta_ci95" if _with_intervals(result) else ""
+    return length_lines(result, "delta", key, "nats against the restart", signed)
 
 
 LOSS_WORDS = {
@@ -284,6 +299,7 @@ def _delta_panel(
     values = [value for line in (near or lines) for value in line.values(reach=0.1)]
     high = max([*values, 0.05]) * 1.15
     low = min(min(values, default=0.0) * 1.5, -0.35 * high)
+    of_each = "" if compared_key(result) == "loss" else " of each model's own"
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
         f"0: same as forgetting everything older than {restarts_text(result)} tokens"
@@ -298,7 +314,7 @@ def _delta_panel(
         axis,
         {
             "range": [low, high],
-            "title": {"text": "Δ (nats per token)"},
+            "title": {"text": f"Δ (nats per token{of_each})"},
             "tickformat": "+.2f" if high < 1 else "+.1f",
             "zeroline": True,
             "zerolinewidth": 1.5,

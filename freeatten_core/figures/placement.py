@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 __all__ = ["Box", "placed_labels"]
 
-GAP, RINGS, TURNS = 5.0, 24, 24
-"""Pixels between a point and its label, and between rings of places around it; how many of each."""
+GAP, RINGS, TURNS, NEAR = 5.0, 24, 24, 200
+"""Pixels between a point and its label, and between rings of places around it; how many of each,
+and how many free places are looked at."""
+
+Stroke = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,20 @@ class Box:
         )
 
     def crossed(self, start: tuple[float, float], end: tuple[float, float]) -> bool:
-        """Whether a stroke passes through it, looked at in steps of some pixels."""
-        steps = 1 + int(math.dist(start, end) / 4)
-        return any(
-            abs(start[0] + (end[0] - start[0]) * at / steps - self.x) < self.width / 2
-            and abs(start[1] + (end[1] - start[1]) * at / steps - self.y) < self.height / 2
-            for at in range(steps + 1)
-        )
+        """Whether a stroke passes through it."""
+        first, last = 0.0, 1.0
+        for begin, stop, middle, size in (
+            (start[0], end[0], self.x, self.width),
+            (start[1], end[1], self.y, self.height),
+        ):
+            low, high, way = middle - size / 2 - begin, middle + size / 2 - begin, stop - begin
+            if not way:
+                if not low < 0 < high:
+                    return False
+                continue
+            low, high = sorted((low / way, high / way))
+            first, last = max(first, low), min(last, high)
+        return first < last
 
     def within(self, width: float, height: float) -> bool:
         """Whether it lies in a plot of this size."""
@@ -49,11 +59,13 @@ def placed_labels(
     height: float,
     plot: tuple[float, float],
     mark: float = 10.0,
+    strokes: Sequence[Stroke] = (),
 ) -> list[Box]:
     """Where labels stand, in the order of their points.
 
-    The most crowded point has the first choice; no stroke passes through a label where there is
-    such a place, and a label that finds no free place stands where it would stand alone.
+    No stroke passes through a label or another point where there is such a place: of two orders of
+    choice the first that finds one for all, or that with the fewest crossings. A label that
+    finds no free place stands where it would stand alone.
 
     Args:
         points: x and y in pixels from the upper left corner of the plot.
@@ -61,27 +73,56 @@ def placed_labels(
         height: of each.
         plot: its width and height.
         mark: the size of a point's sign.
+        strokes: what is drawn besides, by its ends, and should pass through no label.
     """
+    every = range(len(points))
+    orders = [
+        sorted(every, key=lambda at: _room(points, at)),
+        sorted(every, key=lambda at: points[at]),
+    ]
     signs = [Box(x, y, mark, mark) for x, y in points]
-    order = sorted(range(len(points)), key=lambda at: _room(points, at))
+    places = [
+        list(_places(x, y, width, height, mark))
+        for (x, y), width in zip(points, widths, strict=True)
+    ]
+    tried = []
+    for order in orders:
+        tried.append(_in_order(order, signs, places, plot, strokes))
+        if tried[-1][0] == 0:
+            break
+    return min(tried, key=lambda each: each[0])[1]
+
+
+def _in_order(
+    order: Sequence[int],
+    signs: Sequence[Box],
+    places: Sequence[Sequence[Box]],
+    plot: tuple[float, float],
+    strokes: Sequence[Stroke],
+) -> tuple[int, list[Box]]:
+    """How many crossings there are, and the labels placed one after another."""
     found: dict[int, Box] = {}
 
     def free(box: Box) -> bool:
         others = [*signs, *found.values()]
         return box.within(*plot) and not any(box.meets(other) for other in others)
 
-    def clear(at: int, box: Box) -> bool:
-        return not any(
-            other.crossed(points[at], (box.x, box.y))
-            or box.crossed(points[has], (other.x, other.y))
-            for has, other in found.items()
-        )
+    def crossings(at: int, box: Box) -> int:
+        point, end = (signs[at].x, signs[at].y), (box.x, box.y)
+        count = sum(box.crossed(*stroke) for stroke in strokes)
+        count += sum(sign.crossed(point, end) for sign in signs if not sign.meets(signs[at]))
+        for has, other in found.items():
+            count += other.crossed(point, end)
+            count += box.crossed((signs[has].x, signs[has].y), (other.x, other.y))
+        return count
 
+    total = 0
     for at in order:
-        places = list(_places(*points[at], widths[at], height, mark))
-        unused = [box for box in places if free(box)]
-        found[at] = next((box for box in unused if clear(at, box)), (unused or places)[0])
-    return [found[at] for at in range(len(points))]
+        unused = [box for box in places[at] if free(box)][:NEAR] or [places[at][0]]
+        clear = next((box for box in unused if not crossings(at, box)), None)
+        found[at] = clear or min(unused, key=lambda box: crossings(at, box))
+        total += 0 if clear else crossings(at, found[at])
+    return total, [found[at] for at in range(len(signs))]
 
 
 def _room(points: Sequence[tuple[float, float]], at: int) -> float:

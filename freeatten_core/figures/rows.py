@@ -26,7 +26,7 @@ from .canvas import (
 )
 from .lines import text_width
 from .placement import placed_labels
-from .styles import markup, style_of
+from .styles import STEPS, markup
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -86,9 +86,7 @@ def rows_drawing(
         _regions(panel, look),
         (_labels(rows, text, panel, width, look) if labels else []) + _region_notes(panel),
         title=question if title is None else title,
-        subtitle=f"{plural(len(rows), 'row')} by one recipe, {TEXTS[text]} · orange: exponential, "
-        "blue: softplus, grey: others · filled: uses 16× by Δ, S and W in every run · strokes: "
-        "range over runs",
+        subtitle=_subtitle(rows, text),
         look=look,
         space=space,
         stacked=False,
@@ -96,11 +94,31 @@ def rows_drawing(
     )
 
 
+def _subtitle(rows: Sequence[Placed], text: str) -> str:
+    """What the signs mean, and what the rows have and have not in common."""
+    lacks = [
+        (short_label(row.variant), *(row.controls(text, name)[0] for name in ("sliding", "window")))
+        for row in rows
+    ]
+    lacking = [f"no W for {name}" for name, s, w in lacks if s is not None and w is None]
+    if any(s is None for _, s, _ in lacks):
+        lacking.append("rows of the cube have neither S nor W and are never filled")
+    parts = [
+        f"{plural(len(rows), 'row')} by one recipe, {TEXTS[text]}",
+        "orange: exponential, blue: softplus, grey: others",
+        "filled: uses 16× in every run by Δ, S and W"
+        + (f" ({'; '.join(lacking)})" if lacking else ""),
+        "strokes: range over runs",
+    ]
+    if any(len(row.folders) > 1 for row in rows):
+        parts.append("cube and rows have a tokenizer each: means over two where a row joins both")
+    return " · ".join(parts)
+
+
 def short_label(variant: str) -> str:
     """`softplus-r:p=3 + gate + local` for what the tables write in full."""
-    label = style_of(variant).label.replace("<br>", " ")
-    if label != markup(variant):
-        return label
+    if variant in STEPS:
+        return STEPS[variant].label
     words = re.sub(r"position=(rope@\d+-)+none(-rope@\d+)*(-none)?", "local", variant)
     words = words.replace("position=none", "no positions").replace("position=", "")
     words = words.replace("gate=forget", "gate").replace("output=gated", "gated output")
@@ -194,7 +212,14 @@ def _labels(
     ys = [panel.pixel(_place(_mean(row, text))) for row in rows]
     points = list(zip(xs, ys, strict=True))
     widths = [text_width(label) for label in shown]
-    boxes = placed_labels(points, widths, LABEL_HEIGHT, (across, panel.height))
+    zero = panel.pixel(_place(0.0))
+    strokes = [((0.0, zero), (across, zero))]
+    for row, x in zip(rows, xs, strict=True):
+        deltas = row.deltas(text)
+        ends = (panel.pixel(_place(end(deltas))) for end in (min, max))
+        least, largest = ends
+        strokes.append(((x, least), (x, largest)))
+    boxes = placed_labels(points, widths, LABEL_HEIGHT, (across, panel.height), strokes=strokes)
     return [
         {
             "text": label,

@@ -177,7 +177,7 @@ def style_of(variant: str) -> Style:
     change = _MODIFIED.get(modifiers) or _MODIFIED.get(modifiers.split(":")[0])
     if change is None:
         marker, sign = _SYMBOLS[chosen % len(_SYMBOLS)]
-        lightness = (DARK, LIGHT)[chosen % 2]
+        lightness = LIGHT if base not in STYLES else (DARK, LIGHT)[chosen % 2]
         turn = chosen % 12 * 30 if base not in STYLES else chosen % 7 * 20 - 60
         change = _Modified(turn, lightness, _DASHES[chosen % len(_DASHES)], marker, sign)
     color = shade(color, change.turn, change.lightness)

@@ -108,8 +108,9 @@ class Placed:
         return [run[part].get(f"{name}_delta") for run in self.runs]
 
     def uses(self, part: str) -> bool:
-        """Whether every run has the verdict `uses`."""
-        return all(run[part]["verdict"] == "uses" for run in self.runs)
+        """Whether every run has the verdict `uses`, and S, without which none was to be had."""
+        known = all(value is not None for value in self.controls(part, "sliding"))
+        return known and all(run[part]["verdict"] == "uses" for run in self.runs)
 
     def _at(self, row: Entry, scale: int) -> int:
         return int(row["lengths"].index(scale * self.train_length))

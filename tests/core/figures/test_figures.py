@@ -131,6 +131,20 @@ def test_rows_of_several_lengths_are_titled_and_explained_together():
     assert all(f"{form}: {name}" in said for name, form in FORMS.items())
 
 
+def test_two_texts_have_no_intervals():
+    result = sample_result()
+    assert any(trace.error_y.array for trace in comparison.comparison_figure(result).data)
+    result["texts"] = 2
+    figure = comparison.comparison_figure(result)
+    assert not any(trace.error_y.array for trace in figure.data)
+    assert "2 texts: no intervals" in figure.layout.title.subtitle.text
+
+
+def test_where_this_projects_models_stand_beside_others_the_mark_is_theirs():
+    said = "← this project's models: trained up to here"
+    assert said in texts(comparison.comparison_figure(models_result()))
+
+
 def test_title_is_made_from_the_data():
     assert comparison.comparison_title(sample_result()) == (
         "Trained on 512 tokens, asked to read 8,192: which attention breaks?"

@@ -95,7 +95,7 @@ def test_every_row_stands_at_its_loss_and_its_delta(text, theme):
     assert ticks["+2.00"] < figure.data[2].y[0] < ticks["+5.00"]
     assert ticks["−0.10"] < figure.data[0].y[0] < ticks["−0.05"]
     assert [trace.marker.symbol for trace in figure.data] == ["circle", *["circle-open"] * 2]
-    assert {note.text for note in figure.layout.annotations} >= {"Stick-breaking", "lssa"}
+    assert {note.text for note in figure.layout.annotations} >= {"stick-breaking", "lssa"}
 
 
 def test_long_names_are_shortened_and_stay_different():
@@ -112,3 +112,19 @@ def test_no_label_lies_on_another_or_on_a_point():
         assert box.within(900, 500)
         assert not any(box.meets(other) for other in boxes[:at])
         assert not any(abs(box.x - x) < 30 and abs(box.y - y) < 7.5 for x, y in points)
+
+
+def test_no_stroke_passes_through_a_label():
+    points = [(100, 200), (150, 198), (400, 200)]
+    strokes = [((0, 200), (900, 200)), ((150, 100), (150, 260))]
+    for box in placed_labels(points, [90, 90, 90], 15, (900, 500), strokes=strokes):
+        assert not any(box.crossed(*stroke) for stroke in strokes)
+
+
+def test_a_row_without_s_is_not_filled():
+    run = _run("fox", 3.5, None)
+    for part in ("code", "books"):
+        run[part] = {key: each for key, each in run[part].items() if "sliding" not in key}
+    (row,) = placed({"cube/runs": RESULT | {"runs": [run]}}, 2000)
+    assert run["code"]["verdict"] == "uses"
+    assert not row.uses("code")
