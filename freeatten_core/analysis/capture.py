@@ -210,7 +210,7 @@ def capture(
     window = window_of(variant, checkpoint.restart_length)
     meter = Meter(score_cost(checkpoint.layers, length, chosen, statistics, window), advance)
     keeper = _Keeper(chosen, dtype, with_statistics, meter)
-    model = checkpoint.on(device).with_modifiers(variant, length)
+    model = checkpoint.on(device, torch.float32).with_modifiers(variant, length)
     with without_autocast():
         model.run(tokens[None], keeper.observe, meter.add)
     meter.finish()

@@ -163,7 +163,7 @@ def _seconds(
     with_statistics: bool,
 ) -> float:
     """From the time of a small attention, its statistics, and a short text."""
-    computed, model = model.variant.computes, model.on(device)
+    computed, model = model.variant.computes, model.on(device, torch.float32)
     shape = model.layers[chosen[-1]]
 
     def run(text: Tensor) -> None:

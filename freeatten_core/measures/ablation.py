@@ -159,7 +159,7 @@ def _cost(request: AblateRequest, row: Row | CausalRow, texts: int) -> float:
 def _measure(
     request: AblateRequest, row: Row | CausalRow, texts: Sequence[Text], watch: Watch
 ) -> dict[str, Any]:
-    model = row.model.on(request.device)
+    model = row.model.on(request.device, torch.float32)
     found: dict[str, list[float]] = {}
     for done, text in enumerate(texts, start=1):
         for name, value in _measure_text(request, row, model, text, watch.advance):

@@ -409,7 +409,7 @@ def _scorer(
             advance=watch.advance,
         )
         return model.token_losses, temperatures
-    there = row.model.on(request.device)
+    there = row.model.on(request.device, torch.float32)
     found = there.with_modifiers(row.variant, max(request.lengths), row.restart_length)
     return found.token_losses, None
 

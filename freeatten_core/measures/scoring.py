@@ -279,7 +279,8 @@ def loss_by_length(
         texts: strings, for a model with a tokenizer, or arrays of tokens; cut to the longest
             length + 1.
         lengths: tokens; each divides the largest.
-        device: where the model computes; None for where its weights are, the CPU for a callable.
+        device: where the model computes, in the type of its weights; None for where they are, the
+            CPU for a callable.
 
     Raises:
         UsageError: names the argument, what it is and what it must be: no list of texts or

@@ -132,10 +132,10 @@ class Checkpoint:
         """Temporaries of a pass over so many tokens, without attention's own."""
         return hidden_bytes(self.config, length, length)
 
-    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Checkpoint:
-        """The checkpoint there and in that type: itself where it is so, else a copy."""
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Checkpoint:
+        """The checkpoint there and in that type, or its own: itself where it is so, else a copy."""
         there = on_device(self.model, device)
-        if dtype != there.embedding.weight.dtype:
+        if dtype not in (None, there.embedding.weight.dtype):
             there = there.copied(device, dtype)
         return replace(self, model=there)
 

@@ -121,8 +121,8 @@ class LanguageModel(Protocol):
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
 
-    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """The model there and in that type: itself where it is so, else a copy."""
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
+        """The model there and in that type, or its own: itself where it is so, else a copy."""
 
     def with_modifiers(self, variant: Variant, longest: int, restart: int | None = None) -> Self:
         """The same weights with a variant's modifiers.

@@ -87,14 +87,16 @@ class CausalModel:
         weight: Tensor = next(self.network.parameters())
         return weight.device
 
-    def on(self, device: torch.device, dtype: torch.dtype = torch.float32) -> CausalModel:
-        """The model there and in that type: itself where it is so, or spread, else a copy."""
+    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> CausalModel:
+        """The model there and in that type, or its own: itself where it is so, or spread, else a
+        copy."""
         if self.spread:
             return self
-        if self.device == device and next(self.network.parameters()).dtype == dtype:
+        own: torch.dtype = next(self.network.parameters()).dtype
+        if self.device == device and dtype in (None, own):
             return self
         network, body = copy.deepcopy((self.network, self.body))
-        _move(network, device, dtype)
+        _move(network, device, dtype or own)
         return replace(self, network=network, body=body)
 
     @property

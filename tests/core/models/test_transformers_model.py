@@ -194,6 +194,17 @@ def test_loss_by_length_reads_strings_and_tokens(models):
     assert abs(found[:, 0] - found[:, 1]).min() > 1e-4
 
 
+def test_loss_by_length_computes_in_the_type_of_the_weights(models):
+    half = models["llama"].on(torch.device("cpu"), torch.bfloat16)
+    found = loss_by_length(half, [text.numpy() for text in TOKENS], [47])
+    in_half, whole = (
+        model.token_losses(TOKENS[:, :-1], TOKENS[:, 1:]).double().mean(1)
+        for model in (half, models["llama"])
+    )
+    np.testing.assert_allclose(found[:, 0], in_half, rtol=1e-6)
+    assert not np.allclose(found[:, 0], whole, rtol=1e-5)
+
+
 def test_loss_by_length_refuses_ids_that_the_model_lacks(models):
     with pytest.raises(UsageError, match=r"tokens from 0 to 320; they must be from 0 to 319"):
         loss_by_length(models["llama"], [np.array([0, 320, 1])], [2])
