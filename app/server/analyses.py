@@ -10,11 +10,12 @@ import hashlib
 import hmac
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from threading import Semaphore
+from threading import Lock, Semaphore
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from .answers import Answer, GoneError, text_of
 from .cache import BoundedCache
@@ -113,6 +114,8 @@ class Analyses:
         self.jobs = Jobs()
         self._key = secrets.token_bytes(32)
         self._builders = Semaphore(AT_ONCE)
+        self._locking = Lock()
+        self._locks: WeakValueDictionary[Hashable, Lock] = WeakValueDictionary()
 
     def close(self) -> None:
         """Ends what is running."""
@@ -173,11 +176,11 @@ class Analyses:
         found: AttentionMap | None = self.kept.get(key)
         if found is None:
             is_short = capture.length <= BUILT_AT_ONCE
-            with self._builders if is_short else nullcontext():
-                found = self.kept.get(key) or AttentionMap.of(
-                    capture, layer, head, far_view=is_short
-                )
-            self.kept.put(key, found, _map_bytes(found))
+            with self._lock_of(key), self._builders if is_short else nullcontext():
+                found = self.kept.get(key)
+                if found is None:
+                    found = AttentionMap.of(capture, layer, head, far_view=is_short)
+                    self.kept.put(key, found, _map_bytes(found))
         if far_view and not found.has_far_view:
             with self._builders:
                 found.make_far_view(lambda _: None)
@@ -195,10 +198,17 @@ class Analyses:
         key = name, "thumbnails"
         found: Thumbnails | None = self.kept.get(key)
         if found is None:
-            with self._builders:
-                found = self.kept.get(key) or thumbnails(capture)
-            self.kept.put(key, found, sum(codes.nbytes for codes in found.codes.values()))
+            with self._lock_of(key), self._builders:
+                found = self.kept.get(key)
+                if found is None:
+                    found = thumbnails(capture)
+                    self.kept.put(key, found, sum(codes.nbytes for codes in found.codes.values()))
         return found
+
+    def _lock_of(self, key: Hashable) -> Lock:
+        """Who has it makes what is kept by the key; others wait and find it."""
+        with self._locking:
+            return self._locks.setdefault(key, Lock())
 
     def id_of(self, *said: Any) -> str:
         """What something is named by; nobody can guess it who cannot ask for the same.

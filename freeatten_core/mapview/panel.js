@@ -42,6 +42,10 @@ class Panel {
       this.canvas);
     this.plot = new Plot(this.canvas);
     this.gestures = new Gestures(this.canvas, actions(this));
+    /** What is said of a preview. */
+    this.preview = "";
+    /** Whether the whole map is on its way, in the place of a preview. */
+    this.refining = false;
     /** @type {Tile | null} */
     this.overview = null;
     /** @type {Tile | null} */
@@ -78,6 +82,11 @@ class Panel {
     if (this.tile) this.tile = this.tiled(this.tile.region);
   }
 
+  /** Whether its overview is a preview. */
+  get isRough() {
+    return !this.rough.hidden;
+  }
+
   /** @param {Region} region */
   tiled(region) {
     return tileOf(region, this.source, this.colouring(region));
@@ -98,6 +107,7 @@ class Panel {
     this.busy = true;
     try {
       if (!this.overview) await this.loadOverview();
+      else if (this.isRough && !this.refining) this.refine(); // it could not be loaded before
       while (this.wanted) {
         const view = this.wanted;
         this.wanted = null;
@@ -123,7 +133,7 @@ class Panel {
       return;
     }
     const { of, cell } = preview;
-    this.rough.textContent = ` – preview: ${of} of every ${cell} rows, the rest is on its way`;
+    this.preview = ` – preview: ${of} of every ${cell} rows`;
     this.rough.hidden = false;
     this.overview = this.tiled(preview);
     this.changed();
@@ -140,11 +150,16 @@ class Panel {
 
   /** Puts the whole map in the place of its preview, and then what views could not be shown. */
   async refine() {
+    this.refining = true;
+    this.rough.textContent = `${this.preview}, the rest is on its way`;
     try {
       await this.loadWhole();
     } catch (error) {
+      this.rough.textContent = `${this.preview}; the rest could not be loaded`;
       this.fail(error);
       return;
+    } finally {
+      this.refining = false;
     }
     this.rough.textContent = "";
     this.rough.hidden = true;
@@ -153,7 +168,7 @@ class Panel {
 
   /** Whether a view shows cells that only the whole map has, which is not there yet. @param {View} view */
   isAwaited({ span }) {
-    return !this.rough.hidden && cellFor(span, this.cells) >= (this.source.meta.base ?? 1);
+    return this.isRough && cellFor(span, this.cells) >= (this.source.meta.base ?? 1);
   }
 
   /** @param {unknown} error */
@@ -234,7 +249,7 @@ class Panel {
   /** What a cell of several tokens stands for. */
   pooledText(/** @type {number} */ query, /** @type {number} */ key, /** @type {Weight} */ weight) {
     const place = this.cellAt(query, key);
-    const isRough = !this.rough.hidden && place?.tile === this.overview;
+    const isRough = this.isRough && place?.tile === this.overview;
     if (!place || isRough || place.tile.cell === 1 || weight.kind === "hidden") return "";
     const { cell, region } = place.tile;
     const code = region.codes[place.at];

@@ -17,6 +17,8 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace as Namespace
@@ -39,7 +41,7 @@ from typer.testing import CliRunner
 from waiting import job_ended
 
 from freeatten_core import attention_weights, load_checkpoint, loss_by_length
-from freeatten_core.analysis import capture, thumbnails
+from freeatten_core.analysis import AttentionMap, capture, thumbnails
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
@@ -192,6 +194,27 @@ def test_what_is_dropped_is_gone_and_comes_again(server):
     }
     assert analysed(server) == name
     assert len(ask(server, "tokens", id=name)["tokens"]) == LENGTH
+
+
+@pytest.mark.parametrize("longest", [LENGTH, 16])
+def test_a_map_that_two_ask_for_at_once_is_made_once(path, monkeypatch, longest):
+    monkeypatch.setattr("freeatten_app.server.analyses.BUILT_AT_ONCE", longest)
+    fresh = Analyses(Models((), local=True), Texts(str(path)), "cpu")
+    name = analysed(fresh)
+    both, made, make = threading.Barrier(2), [], AttentionMap.of
+    with ThreadPoolExecutor(2) as pool:
+
+        def slow(*given, **options):
+            made.append(given)
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.5)  # for another that makes it too
+            return make(*given, **options)
+
+        monkeypatch.setattr(AttentionMap, "of", slow)
+        found = list(pool.map(lambda _: fresh.map(name, 0, 0, far_view=False), range(2)))
+    assert len(made) == 1
+    assert found[0] is found[1]
+    fresh.close()
 
 
 def test_analyses_and_maps_stay_in_bounds(path):

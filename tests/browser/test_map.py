@@ -557,6 +557,45 @@ def test_a_failing_source_says_so(two, visit):
     visit.complaints.clear()
 
 
+ROUGH = """async () => {
+    const inner = await freeatten.page.source(freeatten.page.options.maps[0]);
+    const { queryLength, keyLength } = inner.meta;
+    window.isAway = true;
+    const source = {
+        meta: { ...inner.meta, base: 1 },
+        last: (query) => inner.last(query),
+        weight: (...pair) => inner.weight(...pair),
+        strongest: (...query) => inner.strongest(...query),
+        preview: async () => ({ ...await inner.region(0, queryLength, 0, keyLength, 40), of: 4 }),
+        region: async (...bounds) => {
+            if (window.isAway) throw new Error("the server is away");
+            return inner.region(...bounds);
+        },
+    };
+    freeatten.page.destroy();
+    const maps = [{ name: "rough", head: "", load: async () => source }];
+    freeatten.page = new freeatten.MapView(document.getElementById("freeatten-root"), { maps });
+    await freeatten.page.ready;
+}"""
+
+
+def test_a_preview_whose_rest_could_not_be_loaded_says_so_and_the_next_view_loads_it(two, visit):
+    page = visit(two)
+    ask(page, ROUGH)
+    rough, cell = page.locator(".fa-rough"), "freeatten.page.panels[0].overview.cell"
+    wait(page, "!freeatten.page.panels[0].refining")
+    told = " – preview: 4 of every 16 rows; the rest could not be loaded"
+    assert (rough.text_content(), page.evaluate(cell)) == (told, 16)
+    visit.complaints.clear()
+    page.evaluate("window.isAway = false")
+    look(page, query=300, key=100, span=200)
+    wait(page, "document.querySelector('.fa-rough').hidden")
+    settled(page)
+    assert page.evaluate(cell) < 16
+    assert page.evaluate("freeatten.page.panels[0].tile.query_start") == 300
+    assert page.locator(".fa-failed").count() == 0
+
+
 def test_a_page_without_frames_draws(two, visit):
     page = visit(two, frames=False)
     look(page, query=300, key=290, span=20)
