@@ -788,7 +788,7 @@ def test_the_tab_of_use_shows_stored_measures(opened):
     ]
     assert found == cell["accuracy_by_length"]
     words = "".join(texts_of(downloaded(page, "#rows-code-svg"))).replace(" ", "")
-    assert "Forgettingattention(FoX)" in words
+    assert "softmax+gate+nopositions" in words
     # a part that has no picture shows its numbers at once
     table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
     assert table.is_visible()
