@@ -1321,7 +1321,7 @@ def test_an_own_text_is_scored_in_compare(opened):
 def test_the_map_goes_on_with_the_text_that_was_scored(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     scored(page)
-    page.locator("a.site-more[href='#map']").click()
+    page.get_by_role("link", name="See why").click()
     wait(page, "document.getElementById('map-about').textContent.includes('pasted')", limit=READY)
     assert "".join(page.evaluate("freeatten.page.tokens")) == PROSE
 
