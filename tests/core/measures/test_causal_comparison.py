@@ -20,7 +20,6 @@ from freeatten_core.data.selection import select_texts
 from freeatten_core.data.tokenizer import token_bytes
 from freeatten_core.figures.comparison import comparison_figure
 from freeatten_core.measures.comparison import Request, compare
-from freeatten_core.models import rows as rows_module
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.rows import CausalRow, Row, load_scored_rows
 from freeatten_core.results.comparison import provenance
@@ -262,17 +261,17 @@ def test_rows_are_of_whatever_was_named(folders, own):
     assert found[1].restart_length == causal.DECLARED // 4
 
 
-def test_a_model_with_modifiers_is_a_row_of_its_own_loaded_once(folders, monkeypatch):
+def test_a_model_with_modifiers_is_a_row_of_its_own_loaded_once(folders):
     loaded = []
-    load = rows_module.load_causal_model
-    monkeypatch.setattr(
-        rows_module, "load_causal_model", lambda name: loaded.append(name) or load(name)
-    )
+
+    def load(name):
+        loaded.append(name)
+        return load_causal_model(name)
+
     llama = str(folders["llama"])
-    found = load_scored_rows(
-        [], [llama, f"{llama}+yarn:ramp=dims", f"{llama}+window"], lambda _: 16
-    )
-    assert [row.name for row in found] == [llama, f"{llama}+yarn:ramp=dims", f"{llama}+window"]
+    named = [llama, f"{llama}+yarn:ramp=dims", f"{llama}+window"]
+    found = load_scored_rows([], named, lambda _: 16, load)
+    assert [row.name for row in found] == named
     assert loaded == [llama]
 
 
