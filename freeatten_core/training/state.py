@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from freeatten_core.basics.distributed import ALONE, Ranks
-from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
 from freeatten_core.basics.files import write_text
 from freeatten_core.basics.kept import differences
 
@@ -101,7 +101,9 @@ class KeptState:
         try:
             with _unlogged():  # what is raised says it
                 _checkpointed(lambda: load(dict(tensors), storage_reader=reader, no_dist=alone))
-        except Exception as error:  # whatever the libraries find wrong with the files
+        except Exception as error:  # the libraries raise types of their own for a damaged file
+            if out_of_memory(error):
+                raise  # the state is whole: nobody is to be told to remove it
             raise _damaged(self._path, "its tensors cannot be read") from error
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
@@ -221,7 +223,7 @@ def _read(path: Path, kept: Path) -> tuple[State, Any]:
     try:
         about = json.loads((kept / ABOUT).read_text(encoding="utf-8"))
         return State(**about["state"]), about["identity"]
-    except Exception as error:  # a damaged file: OSError, JSON's, KeyError, TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
 
 

@@ -550,6 +550,20 @@ def test_tensors_that_cannot_be_read_are_told_in_one_sentence(texts, tmp_path, c
     assert caplog.messages == ["as before"]
 
 
+def test_memory_that_runs_out_is_no_damage(texts, tmp_path, monkeypatch):
+    out, state = tmp_path / "mine", tmp_path / STATE
+    interrupt(texts, out)
+
+    def full(_work):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("freeatten_core.training.state._checkpointed", full)
+        with pytest.raises(torch.OutOfMemoryError):
+            run(texts, out)
+    assert kept_folder(state).is_dir()
+
+
 def test_the_state_of_an_earlier_version_is_not_passed_over(texts, tmp_path):
     earlier = tmp_path / f"{STATE}.safetensors"
     earlier.write_bytes(b"in one file")
