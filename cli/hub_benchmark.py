@@ -29,7 +29,9 @@ class CausalAttention(Benchmark):  # type: ignore[misc]  # no types there
         self.out = self.kernel.attention(*self.tensors, variant)
 
     def _defined(self, variant: str) -> torch.Tensor:
-        exact = self.kernel.reference_attention(*(each.float() for each in self.tensors), variant)
+        exact: torch.Tensor = self.kernel.reference_attention(
+            *(each.float() for each in self.tensors), variant
+        )
         return exact.to(self.out.dtype)
 
     def benchmark_softmax(self) -> None:
