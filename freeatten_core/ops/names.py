@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from freeatten_core.variants.setting import usual_setting
 from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
@@ -15,6 +17,11 @@ def computes_of(variant: Variant | str) -> Computed:
     Raises:
         ValueError: an unknown variant, or one with modifiers or of other positions or gates.
     """
+    return _computed(variant if isinstance(variant, str) else Variant.parse(variant))
+
+
+@lru_cache(maxsize=256)  # reading a name takes a tenth of a call of 16 tokens
+def _computed(variant: Variant | str) -> Computed:
     variant = Variant.parse(variant)
     if variant.modifiers:
         raise ValueError(

@@ -192,6 +192,16 @@ def test_statistics_and_regions_stay_below_four_panels():
     assert peak_bytes(lambda: attention_weights(query, key, "lssar", **region)) < four_panels
 
 
+@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15"])
+def test_one_query_copies_no_key_of_its_cache(variant):
+    query, key, value = Call(1, 4096, 64, 64, batch=1).tensors(torch.float32)
+    key[:, :, 7] = 0  # it has no direction
+    found = []
+    assert peak_bytes(lambda: found.append(attention(query, key, value, variant))) < key.nbytes / 4
+    exact = staged.reference_attention(query.double(), key.double(), value.double(), variant)
+    assert_within(found[0], exact, 1e-5)
+
+
 def test_the_measure_of_memory_sees_a_dense_matrix():
     length = 1024
     inputs = Call(length, length, batch=1).tensors(torch.float32)

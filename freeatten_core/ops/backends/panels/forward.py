@@ -101,7 +101,8 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
         operands.key.dtype
     )
     shape = (problem.batch, problem.heads, problem.query_length, value.shape[-1])
-    output = values.new_zeros(shape)  # itself and no view, so that it can be changed in place
+    output = values.new_empty(shape)  # itself and no view, so that it can be changed in place
+    output[:, :, : problem.first_row] = 0
     grouped = output.view(len(values), problem.groups, *shape[2:])
     scalars = RowScalars.empty(problem, values)
     workspace = Workspace(values)
@@ -110,7 +111,7 @@ def forward(operands: Operands, value: Tensor) -> tuple[Tensor, RowScalars]:
         weights = weights_panel(operands, block, workspace, scalars)
         divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         weights, divisor = round_weights_(problem, weights, divisor, value.dtype)
-        mixed = torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys])
-        mixed = mixed.view(*weights.shape[:3], -1)
-        grouped[at] = mixed / divisor[..., None]
+        mixed = workspace.panel("mixed", *weights.shape[:3], value.shape[-1])
+        torch.bmm(weights.flatten(1, 2), values[block.heads, block.keys], out=mixed.flatten(1, 2))
+        torch.div(mixed, divisor[..., None], out=grouped[at])
     return output.to(value.dtype), scalars

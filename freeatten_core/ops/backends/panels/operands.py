@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms, compute_dtype
 from .panel import Block, Workspace
-from .stages import direction, write_score
+from .stages import direction, inverse_norm, write_score
 
 __all__ = ["Operands"]
 
@@ -21,8 +21,10 @@ class Operands:
         query: Tensor,
         key: Tensor,
         terms: ScoreTerms = NO_TERMS,
+        *,
+        for_gradients: bool = False,
     ) -> None:
-        """query (B, H, Lq, D), key (B, Hkv, Lk, D)."""
+        """query (B, H, Lq, D), key (B, Hkv, Lk, D); unit keys `for_gradients` in any case."""
         self.problem, self.terms = problem, terms
         dtype = compute_dtype(query)
         self.narrow = query.dtype != dtype  # weights will be rounded to a narrower type
@@ -31,13 +33,20 @@ class Operands:
             dtype
         )
         self.key = key.reshape(batch, problem.key_length, problem.dim).to(dtype)
+        self.key_scale: Tensor | None = None
         if problem.variant.cosine:
             self.query, self.query_norm = direction(self.query)
-            self.key, self.key_norm = direction(self.key)
+            rows = problem.groups * problem.query_length
+            if rows < problem.dim and not for_gradients:
+                self.key_scale = inverse_norm(self.key)
+            else:
+                self.key, self.key_norm = direction(self.key)
         self.head_scale = self._per_head(terms.head_scale)
         self.by_distance = self._per_head(terms.by_distance(problem.key_length, dtype))
         grouped = (batch, problem.groups, problem.key_length)
         self.decay = None if terms.decay is None else terms.decay.to(self.key).reshape(grouped)
+        self._corner = torch.empty(0, 0, dtype=torch.bool, device=key.device)
+        self._nothing = self.key.new_tensor(-torch.inf)
         self.count = problem.visible_count(0, problem.query_length, self.query)
         self.scale = problem.score_scale(self.count)
         self.base_2 = self._takes_base_2()
@@ -76,7 +85,12 @@ class Operands:
         panel = workspace.panel(name, len(query), self.problem.groups, rows, key.shape[1])
         by_distance = None if self.by_distance is None else self.by_distance[block.heads]
         count, kind = self.count[block.rows], self.problem.variant.score
-        write_score(panel, query, key, count, by_distance, kind, self.unit, self.problem.softcap)
+        scale = (
+            None if self.key_scale is None else self.key_scale[block.heads, None, None, block.keys]
+        )
+        write_score(
+            panel, query, key, count, by_distance, kind, self.unit, self.problem.softcap, scale
+        )
         if self.decay is not None and self.problem.variant.positivity == "exp":
             panel.add_(self._fallen(self.decay, block, workspace), alpha=self.unit)
         self._hide(panel, block)
@@ -120,14 +134,21 @@ class Operands:
         row = torch.arange(block.start, block.stop, device=self.key.device)
         return (row + self.problem.key_length - self.problem.query_length)[:, None]
 
+    def _visible(self, rows: int, keys: int) -> Tensor:
+        """Which of the last keys the rows of a panel see, (rows, keys)."""
+        if self._corner.shape != (rows, keys):
+            whole = torch.ones(rows, keys, dtype=torch.bool, device=self.key.device)
+            self._corner = whole.tril_(keys - rows)
+        return self._corner
+
     def _hide(self, panel: Tensor, block: Block) -> None:
         """−inf on hidden keys; only the panel's edges can hold any."""
         if not self.problem.is_causal:
             return
         rows = block.stop - block.start
         corner = panel[..., -rows:]
-        hidden = torch.ones(rows, corner.shape[-1], dtype=torch.bool, device=panel.device)
-        corner.masked_fill_(hidden.triu_(1 + corner.shape[-1] - rows), -torch.inf)
+        visible = self._visible(rows, corner.shape[-1])
+        torch.where(visible, corner, self._nothing, out=corner)
         if self.problem.window is not None:
             before = self.keys(block)[:rows] <= self.last_key(block) - self.problem.window
             panel[..., :rows].masked_fill_(before, -torch.inf)

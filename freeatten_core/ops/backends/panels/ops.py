@@ -43,6 +43,6 @@ def attention_backward(
     by_distance: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, ScoreTerms]:
     """Gradients of query, key, value and terms; those of slope and bias if `by_distance`."""
-    operands = Operands(problem, query, key, terms)
+    operands = Operands(problem, query, key, terms, for_gradients=True)
     rows = RowScalars.of(problem, scalars)
     return backward.backward(operands, value, output, grad_output, rows, by_distance=by_distance)

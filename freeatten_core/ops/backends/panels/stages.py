@@ -16,6 +16,7 @@ __all__ = [
     "above_offset_",
     "direction",
     "direction_slope_",
+    "inverse_norm",
     "make_positive_",
     "positive_",
     "positivity_slope",
@@ -36,6 +37,11 @@ def direction(vectors: Tensor) -> tuple[Tensor, Tensor]:
     return vectors / norm.clamp(min=NORM_EPS), norm
 
 
+def inverse_norm(vectors: Tensor) -> Tensor:
+    """What turns products with vectors (..., D) into those with their directions, (...)."""
+    return 1 / vectors.norm(dim=-1).clamp(min=NORM_EPS)
+
+
 def direction_slope_(grad: Tensor, unit: Tensor, norm: Tensor) -> None:
     """`(I − x̂x̂ᵀ) dx̂ / ‖x‖` in place of `dx̂`; 0 for vectors without a direction."""
     along = (grad * unit).sum(-1, keepdim=True)
@@ -51,6 +57,7 @@ def write_score(
     kind: Score,
     unit: float,
     softcap: float | None = None,
+    key_scale: Tensor | None = None,
 ) -> None:
     """The score stage, times `unit`, into a panel (heads, G, rows, keys); hidden keys have one too.
 
@@ -60,10 +67,13 @@ def write_score(
         count: `N` of every row, (rows,).
         by_distance: what is added at the distances 0 … n − 1, (heads, G or 1, n), n >= keys.
         softcap: bound of the scores before anything is added.
+        key_scale: what products with a key are multiplied with, (heads, 1, 1, keys).
     """
     product = panel.flatten(1, 2)
     factor = unit if softcap is None else 1 / softcap
     torch.baddbmm(product, query, key.mT, beta=0, alpha=factor, out=product)
+    if key_scale is not None:
+        panel.mul_(key_scale)
     if softcap is not None:
         panel.tanh_().mul_(softcap * unit)
     if kind == "dot-log-n":
@@ -138,7 +148,7 @@ def above_offset_(
     scale = total * highest
     slope = count / scale.masked_fill_(scale == 0, 1)
     rise = offset / highest.masked_fill(highest == 0, 1)
-    return positive.mul_(slope[..., None]).sub_(rise[..., None]).clamp_(min=0)
+    return positive.mul_(slope[..., None]).sub_(rise[..., None]).relu_()
 
 
 def positivity_slope(positivity: str, positive: Tensor, slope: Tensor) -> None:
