@@ -234,7 +234,8 @@ def _summarise(row: Row | CausalRow, found: Mapping[str, NDArray[np.float64]]) -
 
 def _facts(row: Row | CausalRow) -> dict[str, Any]:
     """What is known of a row before it is scored."""
-    return {"variant": row.name, "checkpoint": row.source, **_lengths(row)}
+    form = {} if row.form is None else {"form": row.form}
+    return {"variant": row.name, "checkpoint": row.source, **_lengths(row), **form}
 
 
 def _lengths(row: Row | CausalRow) -> dict[str, int]:
