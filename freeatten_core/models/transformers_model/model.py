@@ -29,7 +29,7 @@ from .config import PASS_STATES, reason
 from .losses import LOGIT_NUMBERS, LOGITS, logits_in_parts, token_losses
 from .modified import modified, undoing
 
-__all__ = ["CausalModel", "SingleHeads"]
+__all__ = ["CausalModel", "SingleHeads", "entrance"]
 
 SOFTMAX = Variant()
 
@@ -78,16 +78,12 @@ class CausalModel:
     @property
     def spread(self) -> Mapping[str, int | str]:
         """Where accelerate put its parts; empty where it is in one place."""
-        return getattr(self.network, "hf_device_map", None) or {}
+        return _spread(self.network)
 
     @property
     def device(self) -> torch.device:
         """Where its weights are; of a model that is spread, where its texts go in."""
-        if self.spread:
-            first = next(iter(self.spread.values()))
-            return torch.device("cpu" if first == "disk" else first)
-        weight: Tensor = next(self.network.parameters())
-        return weight.device
+        return entrance(self.network)
 
     @property
     def uses_operator(self) -> bool:
@@ -316,6 +312,20 @@ class SingleHeads:
         place = HeadWindow(list(self.model.layers).index(layer), head, self.window)
         changed = replace(self.model, windowed_head=place)
         return changed.token_losses(self.tokens[:, :-1], self.tokens[:, 1:], start)
+
+
+def entrance(network: nn.Module) -> torch.device:
+    """Where a model's texts go in: where its weights are, or the first of its parts."""
+    spread = _spread(network)
+    if spread:
+        first = next(iter(spread.values()))
+        return torch.device("cpu" if first == "disk" else first)
+    weight: Tensor = next(network.parameters())
+    return weight.device
+
+
+def _spread(network: nn.Module) -> Mapping[str, int | str]:
+    return getattr(network, "hf_device_map", None) or {}
 
 
 def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
