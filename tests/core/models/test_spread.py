@@ -107,3 +107,12 @@ def test_what_no_device_holds_is_refused_with_the_numbers(folder, monkeypatch):
     monkeypatch.setattr(config, "_of_all_devices", lambda: 10_000)
     with pytest.raises(ContentError, match=r"parameters and needs .* GB in bfloat16; 0.0 GB are"):
         load_causal_model(str(folder), device_map="auto", dtype=torch.bfloat16)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_gpus_it_is_tried_scored_and_looked_into(folder, models):
+    spread = load_causal_model(str(folder), device_map="auto")
+    assert {torch.device(each).type for each in spread.spread.values()} == {"cuda"}
+    assert spread.maps_refused is None
+    wanted = loss_by_length(models[0], TOKENS, [32, 128])
+    assert loss_by_length(spread, TOKENS, [32, 128]) == pytest.approx(wanted, abs=1e-4)
