@@ -306,11 +306,9 @@ def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
 
     from ..exports import save_page_picture
 
-    result = scale.get("scale/books")
-    for theme in ("light", "dark") if result is not None else ():
-        save_page_picture(
-            comparison_figure(result, theme=theme), folder / f"scale-books-{theme}.png"
-        )
+    for theme in ("light", "dark") if "scale/books" in scale else ():
+        figure = comparison_figure(scale["scale/books"], theme=theme)
+        save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
