@@ -144,7 +144,7 @@ def losses_table(compared: Mapping[str, Result]) -> str:
         for row in result["variants"]:
             lines.append(
                 [
-                    f"`{row['variant']}`, {size_of(row)}",
+                    f"`{row['variant']}`, {_size_of(row)}",
                     TEXTS[text],
                     *map(number, row["loss"]),
                     with_half_width(signed(row["delta"][-1]), row["delta_ci95"][-1]),
@@ -157,7 +157,7 @@ def losses_table(compared: Mapping[str, Result]) -> str:
     return table(["", "text", *lengths, "Δ", "S", "W", "verdict"], lines)
 
 
-def size_of(row: Entry) -> str:
+def _size_of(row: Entry) -> str:
     """`105 M` of a row whose checkpoint is `medium-softmax`; of a shipped one `3 M`."""
     return SIZES.get(str(row["checkpoint"]).partition("-")[0], "3 M")
 
@@ -165,7 +165,7 @@ def size_of(row: Entry) -> str:
 def sizes_table(result: Result) -> str:
     """Bits per byte on the same characters, which compare between tokenizers; a line a row."""
     lines = [
-        [f"`{row['variant']}`, {size_of(row)}", *map(number, row["bits_per_byte"])]
+        [f"`{row['variant']}`, {_size_of(row)}", *map(number, row["bits_per_byte"])]
         for row in result["variants"]
     ]
     return table(["bits per byte", *map(count, result["lengths"])], lines)
