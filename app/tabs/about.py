@@ -39,6 +39,7 @@ def about() -> Answer:
                 stages.normalise,
                 "–" if stages.sharpen is None else f"p = {stages.sharpen}",
                 SOURCES[name],
+                label if (label := _label(str(variant))) != str(variant) else "",
             ]
             for name, variant in variants.items()
             for stages in [stages_of(variant.computes)]
@@ -54,6 +55,13 @@ def about() -> Answer:
             for name in shipped()
         ],
     }
+
+
+def _label(name: str) -> str:
+    """What charts call a variant."""
+    from freeatten_core.figures.styles import style_of
+
+    return style_of(name).label.replace("<br>", " ")
 
 
 def markdown(text: str) -> str:

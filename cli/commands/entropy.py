@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -49,7 +49,7 @@ StatisticName = Annotated[
     str,
     typer.Option(
         help="relative_entropy, entropy, entropy_tokens, effective_tokens, largest, first, "
-        "mean_distance, zeros, small or row_sum."
+        "mean_distance, zeros, small or row_sum; or loss, of the whole model."
     ),
 ]
 LayerOfCurve = Annotated[
@@ -91,7 +91,8 @@ def entropy(
     quiet: Quiet = False,
     as_json: AsJson = False,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write every head's means here.")
+        Path | None,
+        typer.Option("--csv", help="Write every head's means here, or the loss by position."),
     ] = None,
     html: Html = None,
     png: Png = None,
@@ -103,6 +104,17 @@ def entropy(
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
     _check_statistic(statistic)
+    if statistic == "loss":
+        _check_whole_model(
+            {
+                "--layer": layer,
+                "--head": head,
+                "--layers": layers,
+                "--by": by,
+                "--top": top,
+                "--sinks": sinks or None,
+            }
+        )
     if by is not None:
         check_choice("by", by, ("length",))
     place = _place(layer, head, by)
@@ -135,8 +147,17 @@ def _check_statistic(name: str) -> None:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.variants.variant import nearest
 
-    if name not in STATISTICS:
-        raise UsageError(f"--statistic is {name!r}{nearest(name, list(STATISTICS))}")
+    known = [*STATISTICS, "loss"]
+    if name not in known:
+        raise UsageError(f"--statistic is {name!r}{nearest(name, known)}")
+
+
+def _check_whole_model(given: Mapping[str, Any]) -> None:
+    from freeatten_core.basics.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"--statistic loss is of the whole model; leave out {option}")
 
 
 def _request(
@@ -240,6 +261,9 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     for entry, name in zip(result["variants"], names, strict=True):
         console.print()
         console.print(Text(name, style="bold"), overflow="fold")
+        if "heads" not in entry:
+            console.print(f"{_cell(entry['loss'])} {result['unit']}", highlight=False)
+            continue
         if top is not None or sinks:
             console.print(_list(entry, result, top, lowest=lowest, sinks=sinks))
         else:
@@ -383,6 +407,10 @@ def _figure(result: dict[str, Any]) -> go.Figure:
 
 def _csv_lines(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for entry in result["variants"]:
+        names = {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
+        if "heads" not in entry:
+            for position, loss in zip(result["positions"], entry["by_position"], strict=True):
+                yield names | {"position": position, "loss": loss}
+            continue
         for head in entry["heads"]:
-            names = {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
             yield names | {key: value for key, value in head.items() if key != "by_length"}

@@ -899,7 +899,7 @@ def test_every_tab_fits_every_page(opened, tab, width, height, scheme):
     scrolling = width < 600  # the overview of heads is one line there
     layout = LAYOUT.replace(".site-head, ", "") if scrolling else LAYOUT
     assert overlapping(boxes_of(page, layout, width)) == []
-    paper = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
 
 
