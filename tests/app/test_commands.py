@@ -95,4 +95,4 @@ def test_of_a_map(server, id):
     weights = np.array(found["weights"])
     for _, query, _, key, _, cell, weight in cells:
         assert cell == 1
-        assert weights[query - 40, key - 20] == pytest.approx(weight, rel=1e-4)
+        assert weights[query - 40, key - 20] == pytest.approx(weight, rel=1e-3)  # four digits

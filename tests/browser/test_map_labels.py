@@ -7,8 +7,8 @@ from pages import settled
 from freeatten_core.analysis.map.attention_map import AttentionMap
 from freeatten_core.mapview import HeadMap, write_page
 
-LENGTH = 1010
-"""The last tick, 1,000, is nearer to the end than half its width."""
+LENGTH = 1016
+"""The last tick, 1,000, is nearer to the end of a small map than half its width."""
 LONG = ["authentication", " extraordinarily", "internationalisation", " ☃" * 8]
 RECORD = """() => {
     const fill = CanvasRenderingContext2D.prototype.fillText;
