@@ -321,12 +321,18 @@ class Compare {
     const width = chart.clientWidth;
     if (!this.figures || !width) return;
     if (!window.Plotly) {
-      const drawn = layout(width);
-      chart.replaceChildren(new QuickChart(this.figures.data, this.figures.layouts[this.theme()][drawn], width).root);
-      chart.dataset.seen = `${drawn} ${this.theme()}`;
+      this.drawQuick(chart, width);
       return;
     }
     if (!chart.data) chart.replaceChildren();
     drawFigure(chart, this.figures, layout(width), this.theme()).then(() => this.single.drawn());
+  }
+
+  drawQuick(chart, width) {
+    const name = layout(width);
+    const drawn = this.figures.layouts[this.theme()][name];
+    if (!QuickChart.takes(drawn)) return;
+    chart.replaceChildren(new QuickChart(this.figures.data, drawn, width).root);
+    chart.dataset.seen = `${name} ${this.theme()}`;
   }
 }

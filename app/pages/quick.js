@@ -37,6 +37,11 @@ class QuickChart {
     for (const note of layout.annotations ?? []) this.note(note);
   }
 
+  /** Whether a layout says how far its axes go; the library finds it out where lines come and go. */
+  static takes(layout) {
+    return Object.entries(layout).every(([name, axis]) => !/^[xy]axis\d*$/.test(name) || axis.range);
+  }
+
   /** Where a value of an axis lies; `ref` is `x2`, or `y domain` for parts of its length. */
   place(ref, value, isLogged = false) {
     const [name, ofDomain] = ref.split(" ");
