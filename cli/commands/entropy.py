@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,8 +91,7 @@ def entropy(
     quiet: Quiet = False,
     as_json: AsJson = False,
     csv_file: Annotated[
-        Path | None,
-        typer.Option("--csv", help="Write every head's means here, or the loss by position."),
+        Path | None, typer.Option("--csv", help="Write the means of heads, or the loss, here.")
     ] = None,
     html: Html = None,
     png: Png = None,
@@ -103,18 +102,7 @@ def entropy(
 
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
-    _check_statistic(statistic)
-    if statistic == "loss":
-        _check_whole_model(
-            {
-                "--layer": layer,
-                "--head": head,
-                "--layers": layers,
-                "--by": by,
-                "--top": top,
-                "--sinks": sinks or None,
-            }
-        )
+    _check_statistic(statistic, layer=layer, head=head, layers=layers, by=by, top=top, sinks=sinks)
     if by is not None:
         check_choice("by", by, ("length",))
     place = _place(layer, head, by)
@@ -142,7 +130,8 @@ def entropy(
             outputs.deliver(result, show, _figure, _csv_lines)
 
 
-def _check_statistic(name: str) -> None:
+def _check_statistic(name: str, **of_heads: Any) -> None:
+    """Whether there is one of that name, and for the loss that nothing of heads is asked for."""
     from freeatten_core.analysis import STATISTICS
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.variants.variant import nearest
@@ -150,14 +139,9 @@ def _check_statistic(name: str) -> None:
     known = [*STATISTICS, "loss"]
     if name not in known:
         raise UsageError(f"--statistic is {name!r}{nearest(name, known)}")
-
-
-def _check_whole_model(given: Mapping[str, Any]) -> None:
-    from freeatten_core.basics.errors import UsageError
-
-    for option, value in given.items():
-        if value is not None:
-            raise UsageError(f"--statistic loss is of the whole model; leave out {option}")
+    for option, value in of_heads.items():
+        if name == "loss" and value not in (None, False):
+            raise UsageError(f"--statistic loss is of the whole model; leave out --{option}")
 
 
 def _request(
