@@ -34,12 +34,12 @@ def about() -> Answer:
         "variants": [
             [
                 str(variant),
+                label if (label := _label(str(variant))) != str(variant) else "",
                 stages.score,
                 stages.positivity,
                 stages.normalise,
                 "–" if stages.sharpen is None else f"p = {stages.sharpen}",
                 SOURCES[name],
-                label if (label := _label(str(variant))) != str(variant) else "",
             ]
             for name, variant in variants.items()
             for stages in [stages_of(variant.computes)]
