@@ -36,7 +36,7 @@ from .recipe import Recipe
 from .reports import TIMED, WARM_UP, Progress, Reports
 from .sharding import drawn_anew, whole_model
 from .state import KeptState, kept_progress, state_path
-from .updates import Updates
+from .updates import Updates, check_optimizer
 
 __all__ = ["check_run", "finished", "fit", "reserved", "train"]
 
@@ -132,6 +132,7 @@ def fit(
         ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
     read = {**read, **own_function.described(variant)}
+    check_optimizer(recipe, shard=shard)
     check_fits(recipe, variant, device, ranks, shard=shard)
     identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
     versions = {"source code": source_digest(), "torch": torch.__version__}
