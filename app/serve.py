@@ -184,11 +184,12 @@ def without_stubs() -> Iterator[None]:
 
 
 def warm() -> None:
-    """Makes what the first screen needs while the browser starts."""
+    """Makes the first screen while the browser starts, then the results that it leads to."""
     from .tabs import compare, comparison_view
 
     compare.comparison(comparison_view.FIRST)
-    compare.results()
+    for each in compare.results()["results"]:
+        compare.comparison(each["id"])
 
 
 def login_of(text: str | None) -> tuple[str, str] | None:

@@ -6,6 +6,7 @@ import pytest
 from freeatten_app.tabs import about, compare
 from pages import MAPS, READY, wait
 
+from freeatten_core.analysis import STATISTICS
 from freeatten_core.results.stored import stored_comparisons
 
 DRAWN = "document.getElementById('chart').dataset.drawn"
@@ -121,6 +122,21 @@ def test_the_loss_over_the_position_has_its_command(opened):
     assert page.locator("#entropy-command").is_visible()
     assert len(commands) == 2
     assert all("freeatten entropy" in each and "--statistic loss" in each for each in commands)
+
+
+def test_what_is_chosen_is_explained(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.locator("#edit").press("Enter")
+    named = "one => one.closest('label').title"
+    assert "another text of the source" in page.get_by_label("Draw number").evaluate(named)
+    assert "models by name" in page.get_by_label("Also, by name").evaluate(named)
+    page.locator("#compare-tab").press("Enter")
+    wait(page, DRAWN, limit=READY)
+    results = page.locator("#result option").all_text_contents()
+    assert "Novels kept from training (books-heldout), to 16×" in results
+    meaning = STATISTICS["zeros"].meaning
+    assert "offset O" in meaning
+    assert "their number N" in meaning
 
 
 def test_what_a_row_is_made_of_is_said(opened):
