@@ -35,6 +35,7 @@ from .objective import Objective
 from .recipe import Recipe
 from .reports import TIMED, WARM_UP, Progress, Reports
 from .sharding import drawn_anew, whole_model
+from .start import Start
 from .state import KeptState, kept_progress, state_path
 from .updates import Updates
 
@@ -52,6 +53,7 @@ def train(
     report: Callable[[Progress], None] = lambda _: None,
     ranks: Ranks = ALONE,
     shard: bool = False,
+    start: Start | None = None,
 ) -> Path:
     """Train one variant and save it as a checkpoint folder.
 
@@ -67,10 +69,11 @@ def train(
         report: called at every evaluation.
         ranks: who computes a part of every batch, within `joined_ranks`. Rank 0 alone writes.
         shard: spread the model over the ranks, because it does not fit.
+        start: what is trained on; the weights that it lacks are drawn. Without it all are.
 
     Raises:
-        UsageError: `out` is taken, its state is of another run, `variant` has a modifier, or one
-            process is to shard.
+        UsageError: `out` is taken, its state is of another run, `variant` has a modifier, one
+            process is to shard, or `variant` has no place for the weights of `start`.
         SavedElsewhereError: `out` was taken meanwhile; the checkpoint is whole beside it.
         ContentError: the disk is full, or a loss is not finite.
     """
@@ -87,6 +90,7 @@ def train(
             report=report,
             ranks=ranks,
             shard=shard,
+            start=start,
         )
         if not ranks.writes:
             return out
@@ -115,6 +119,7 @@ def fit(
     report: Callable[[Progress], None],
     ranks: Ranks = ALONE,
     shard: bool = False,
+    start: Start | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """Search a learning rate, train, and say how: what `train` does before it saves.
 
@@ -128,10 +133,14 @@ def fit(
 
     Raises:
         UsageError: the state beside `out` is that of another run, or there is not enough memory,
-            with the numbers, or the ranks were asked for different things.
+            with the numbers, or the ranks were asked for different things, or `variant` has no
+            place for the weights of `start`.
         ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
     read = {**read, **own_function.described(variant)}
+    if start is not None:
+        start.check(recipe.config(variant))
+        read["from"] = start.about
     check_fits(recipe, variant, device, ranks, shard=shard)
     identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
     versions = {"source code": source_digest(), "torch": torch.__version__}
@@ -140,7 +149,7 @@ def fit(
     model = Model(recipe.config(variant))
     shard_on = device if shard else None
     model = model if shard else model.to(device)
-    run = _Run(model, source, recipe, kept, report, ranks, shard_on)
+    run = _Run(model, source, recipe, kept, report, ranks, shard_on, start)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _telling_what_is_kept(out):
         run.search()
@@ -232,8 +241,9 @@ class _Run:
         report: Callable[[Progress], None],
         ranks: Ranks = ALONE,
         shard_on: torch.device | None = None,
+        start: Start | None = None,
     ) -> None:
-        self.model, self._recipe, self._kept = model, recipe, kept
+        self.model, self._recipe, self._kept, self._start = model, recipe, kept, start
         given = recipe.seed, recipe.parts, ranks, shard_on
         self._objective = Objective(model, source, *given)
         self._reports = Reports(recipe, report, ranks)
@@ -285,8 +295,9 @@ class _Run:
                     self._kept.save(updates.tensors())
 
     def _begin(self, peak: float, steps: int) -> Updates:
-        """Weights as the seed draws them."""
-        drawn_anew(self.model, self._recipe.seed, self._recipe.initial_deviation)
+        """Weights as the seed draws them, or those of what is trained on."""
+        recipe = self._recipe
+        drawn_anew(self.model, recipe.seed, recipe.initial_deviation, self._start)
         return Updates(self.model, self._recipe, peak, steps)
 
     def _step(self, updates: Updates, step: int) -> None:
