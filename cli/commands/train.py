@@ -17,6 +17,7 @@ from ..ranks import joined, start_ranks
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
 
     from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
@@ -76,6 +77,13 @@ LogTo = Annotated[
         "package each.",
     ),
 ]
+TokenizerOf = Annotated[
+    str | None,
+    typer.Option(
+        help="A checkpoint whose tokenizer to take, instead of learning one: losses are then in "
+        "the same tokens as its."
+    ),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
@@ -101,6 +109,28 @@ class _Where:
         return logged(kind, out, asdict(recipe), view.progress)
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """What a training reads, as it was asked for."""
+
+    sources: list[str]
+    corpus: Path | None
+    """Where prepared text is kept."""
+    tokenizer_of: str | None
+    """The checkpoint whose tokenizer is taken."""
+
+    def tokenizer(self) -> Tokenizer | None:
+        """The one to take; None where one is to be learned."""
+        from freeatten_core.models.catalogue import locate
+        from freeatten_core.models.format import TOKENIZER, check_files, read_tokenizer
+
+        if self.tokenizer_of is None:
+            return None
+        name, folder = locate(self.tokenizer_of)
+        check_files(name, folder, [TOKENIZER])
+        return read_tokenizer(folder / TOKENIZER)
+
+
 def train(
     variant: Annotated[
         str, typer.Option(help="What to train, such as lssar:p=15, or FILE.py:NAME.")
@@ -116,6 +146,7 @@ def train(
     layers: Annotated[int | None, typer.Option(min=1, help="Layers.")] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
     vocab: Annotated[int | None, typer.Option(min=256, max=65536, help="Tokens to learn.")] = None,
+    tokenizer: TokenizerOf = None,
     lr: LearningRates = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
@@ -149,16 +180,16 @@ def train(
     }
     with joined(device) as (ranks, chosen):
         where = _Where(chosen, ranks, shard, log)
-        _train(variant, task, size, text, out, corpus, seed, changes, where, quiet=quiet)
+        texts = _Texts(text or [], corpus, tokenizer)
+        _train(variant, task, size, texts, out, seed, changes, where, quiet=quiet)
 
 
 def _train(
     name: str,
     task: str,
     size: str | None,
-    text: list[str] | None,
+    texts: _Texts,
     out: Path,
-    corpus: Path | None,
     seed: int,
     changes: dict[str, Any],
     where: _Where,
@@ -171,29 +202,39 @@ def _train(
 
     from ..terminal.learning import LearningView
 
-    _check_task(task, text, corpus, changes["vocab_size"])
+    _check_task(task, texts, changes["vocab_size"])
     check_log(where.log)
     variant = own_function.allow(Variant.parse(name))
+    tokenizer = texts.tokenizer()
+    if tokenizer is not None:
+        changes = {**changes, "vocab_size": tokenizer.get_vocab_size()}
     recipe = _recipe(task, size, seed, **changes)
-    for folder in filter(None, (out, corpus)):
+    for folder in filter(None, (out, texts.corpus)):
         check_utf8(folder)
     view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
     if task == "text":
-        run = partial(_train_text, variant, text or [], out, recipe, where, view, corpus)
+        run = partial(_train_text, variant, texts, tokenizer, out, recipe, where, view)
     else:
         run = partial(_train_task, variant, task, out, recipe, where, view)
     _run(run, variant, out, view, where.ranks)
 
 
-def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
+def _check_task(task: str, texts: _Texts, vocab: int | None) -> None:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.data.tasks.table import TASKS
 
     check_choice("task", task, ("text", *TASKS))
-    if task != "text" and (text or corpus or vocab):
-        raise UsageError(f"--text, --corpus and --vocab are for --task text; {task} makes its own")
-    if task == "text" and not text:
+    if task != "text" and (texts.sources or texts.corpus or vocab or texts.tokenizer_of):
+        raise UsageError(
+            f"--text, --corpus, --vocab and --tokenizer are for --task text; {task} makes its own"
+        )
+    if task == "text" and not texts.sources:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
+    if vocab is not None and texts.tokenizer_of is not None:
+        raise UsageError(
+            f"--vocab {vocab} is of a tokenizer to be learned, --tokenizer takes that of "
+            f"{texts.tokenizer_of}; leave one of them out"
+        )
 
 
 def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
@@ -273,12 +314,12 @@ def _train_task(
 
 def _train_text(
     variant: Variant,
-    sources: list[str],
+    given: _Texts,
+    tokenizer: Tokenizer | None,
     out: Path,
     recipe: Recipe,
     where: _Where,
     view: LearningView,
-    kept: Path | None,
 ) -> None:
     from freeatten_core.data.prepared import prepared
     from freeatten_core.training.run import train as run
@@ -289,11 +330,12 @@ def _train_text(
     if not ranks.writes:
         ranks.wait()  # for the text that rank 0 prepares
     texts = prepared(
-        sources,
-        kept or _temporary_corpus(out),
+        given.sources,
+        given.corpus or _temporary_corpus(out),
         vocab_size=recipe.vocab_size,
+        tokenizer=tokenizer,
         # without a state to go on from, it is the leftover of a call that failed
-        replace=ranks.writes and kept is None and kept_folder(state_path(out)) is None,
+        replace=ranks.writes and given.corpus is None and kept_folder(state_path(out)) is None,
         report=view.line,
     )
     if ranks.writes:

@@ -273,6 +273,38 @@ def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
     assert listing(tmp_path) == ["corpus", "one", "two"]
 
 
+def test_the_tokenizer_of_a_checkpoint_is_taken_and_losses_are_then_in_its_tokens(books, tmp_path):
+    first, out, corpus = (tmp_path / name for name in ("first", "second", "corpus"))
+    train(books, first)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.txt").write_text(prose(1, 4000))
+    at = QUICK.index("--vocab")
+    words = [*QUICK[:at], *QUICK[at + 2 :], "--tokenizer", first, "--corpus", corpus]
+    done = freeatten("train", "--variant", "relu", "--text", other, "--out", out, *words)
+    assert (done.code, done.out) == (0, "")
+    assert "tokenizer: " not in done.err  # none was learned
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    words = ("--checkpoint", first, "--checkpoint", out, "--text", books, "--len", "2x", "--json")
+    assert freeatten("compare", *words).result["tokenizers"] == 1
+
+
+def test_a_corpus_of_another_tokenizer_is_not_taken(books, tmp_path):
+    corpus = ("--corpus", str(tmp_path / "corpus"))
+    assert train(books, tmp_path / "one", *corpus).code == 0
+    words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "two", *corpus]
+    sentence = refusal(2, "train", *words, "--tokenizer", "softmax")
+    assert "prepared otherwise: tokenizer was " in sentence
+
+
+def test_a_tokenizer_is_either_taken_or_learned(books, tmp_path):
+    said = train_refused(2, books, tmp_path / "model", "--tokenizer", "softmax")
+    assert said == (
+        "--vocab 320 is of a tokenizer to be learned, --tokenizer takes that of softmax; leave "
+        "one of them out"
+    )
+
+
 def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
     corpus = ("--corpus", str(tmp_path / "corpus"))
     assert train(books, tmp_path / "one", *corpus).code == 0
