@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +15,9 @@ from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model, parameter_shapes
 from freeatten_core.models.format import WEIGHTS
 
-__all__ = ["SIZES", "Start"]
+__all__ = ["Start"]
 
-SIZES = ("width", "layers", "heads", "kv_heads", "mlp_width", "vocab_size", "rope_base")
+KEPT = ("width", "layers", "heads", "kv_heads", "mlp_width", "vocab_size", "rope_base")
 """What a model has in common with the one that it begins as; the training length may be another."""
 
 
@@ -39,6 +40,11 @@ class Start:
         """For `curve.json`, and to tell one run from another."""
         return {"checkpoint": self.name, "sha256": self.sha256}
 
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What a recipe has of it, unless asked otherwise."""
+        return {each: getattr(self.model.config, each) for each in (*KEPT, "train_length")}
+
     def check(self, config: ModelConfig) -> None:
         """Whether a model of that configuration has a place for every weight.
 
@@ -46,7 +52,7 @@ class Start:
             UsageError: another size, or a weight that the variant does not have.
         """
         own = self.model.config
-        for each in SIZES:
+        for each in KEPT:
             if getattr(own, each) != getattr(config, each):
                 raise UsageError(
                     f"{self.name} has {each} {getattr(own, each)}, and {getattr(config, each)} is "
