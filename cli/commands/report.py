@@ -21,6 +21,7 @@ __all__ = [
     "draw_models",
     "draw_retrievals",
     "draw_rows",
+    "draw_scale",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
@@ -69,6 +70,14 @@ MODELS = tuple(
 """Models of others, for docs/models.md and the README."""
 MODEL_HEADS = MODELS[4:]
 """Of these, what `freeatten entropy` gave."""
+SCALE = tuple(
+    f"scale/{name}"
+    for name in (
+        *("training", "code", "books", "nonfiction", "copy", "inside", "bfloat16"),
+        *("sizes-code", "sizes-books"),
+    )
+)
+"""Larger models, for docs/scale.md and docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
@@ -77,12 +86,12 @@ ALL_ROWS = "rows/all"
 """Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS),
+    *(CUBE, LANGUAGES, *MODELS, *SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -142,6 +151,7 @@ def all_blocks(
         retrieval_blocks,
     )
     from freeatten_core.results.rows import all_rows_blocks, row_blocks
+    from freeatten_core.results.scale import scale_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
@@ -150,6 +160,7 @@ def all_blocks(
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
+    filled |= scale_blocks(others["scale"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -194,6 +205,7 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
+    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -286,6 +298,17 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
+
+
+def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
+    """`scale-books-light.png` and the other, if there is such a result."""
+    from freeatten_core.figures.comparison import comparison_figure
+
+    from ..exports import save_page_picture
+
+    for theme in ("light", "dark") if "scale/books" in scale else ():
+        figure = comparison_figure(scale["scale/books"], theme=theme)
+        save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:

@@ -47,6 +47,16 @@ LearningRates = Annotated[
     str | None,
     typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
 ]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(help="adamw, or muon for the matrices between hidden states; default: adamw."),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="How the rate falls: linear, cosine, or wsd, in the last fifth; default: linear."
+    ),
+]
 EvaluateEvery = Annotated[int | None, typer.Option(min=1, help="Steps between validations.")]
 SaveEvery = Annotated[
     int | None, typer.Option(min=1, help="Steps between saved states, at an evaluation.")
@@ -168,6 +178,8 @@ def train(
     tokenizer: TokenizerOf = None,
     from_: From = None,
     lr: LearningRates = None,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
     evaluate_every: EvaluateEvery = None,
@@ -193,6 +205,8 @@ def train(
         "heads": heads,
         "vocab_size": vocab,
         "learning_rates": lr,
+        "optimizer": optimizer,
+        "schedule": schedule,
         "search_steps": search_steps,
         "evaluate_every": evaluate_every,
         "save_every": save_every,
@@ -310,7 +324,9 @@ def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView
     """Say what the training will take, or refuse it, before text is prepared."""
     from freeatten_core.models.forecast import parameter_count
     from freeatten_core.training.forecast import check_fits, forecast
+    from freeatten_core.training.updates import check_optimizer
 
+    check_optimizer(recipe, shard=where.shard)
     check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
         found = forecast(recipe, variant, where.device, where.ranks, shard=where.shard)

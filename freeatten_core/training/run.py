@@ -24,6 +24,7 @@ from freeatten_core.basics.files import SavedElsewhereError, locked
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.prepared import Corpus
 from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.results.cards import card
@@ -37,7 +38,7 @@ from .reports import TIMED, WARM_UP, Progress, Reports
 from .sharding import drawn_anew, whole_model
 from .start import Start
 from .state import KeptState, kept_progress, state_path
-from .updates import Updates
+from .updates import Updates, check_optimizer
 
 __all__ = ["check_run", "finished", "fit", "reserved", "train"]
 
@@ -134,10 +135,8 @@ def fit(
             place for the weights of `start`.
         ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
-    read = {**read, **own_function.described(variant)}
-    if start is not None:
-        start.check(recipe.config(variant))
-        read["from"] = start.about
+    read = {**read, **own_function.described(variant), **_begun(start, recipe.config(variant))}
+    check_optimizer(recipe, shard=shard)
     check_fits(recipe, variant, device, ranks, shard=shard)
     identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
     versions = {"source code": source_digest(), "torch": torch.__version__}
@@ -164,6 +163,14 @@ def fit(
         **read,
     }
     return trained, about
+
+
+def _begun(start: Start | None, config: ModelConfig) -> dict[str, Any]:
+    """What a training says of what it begins with, if that is a checkpoint; it must fit."""
+    if start is None:
+        return {}
+    start.check(config)
+    return {"from": start.about}
 
 
 @contextmanager

@@ -43,8 +43,8 @@ class ShardedGradients(FreshGradients):
         super().__init__(self._whole, list(model.parameters()), parts)
 
     @torch.no_grad()
-    def value(self, batch: Tensor) -> Tensor:
-        found: Tensor = self._whole(batch)
+    def _loss_of(self, part: Tensor) -> Tensor:
+        found: Tensor = self._whole(part)
         self._sharded.reshard()  # what is gathered for a backward pass, which does not come
         return found
 
