@@ -43,12 +43,13 @@ def use() -> Answer:
     parts = [_rows(short, text) for text in ("code", "books")]
     if "full" in rows:
         parts.append(_ceiling(rows["full"]))
-    for result in stored_results(folder / "inside").values():
+    for name, result in stored_results(folder / "inside").items():
         if "distances" in result and "share" in result:
-            parts.append(_field(result))
+            parts.append(_field(name, result))
     parts.append(_knee(stored_results(folder)["stdlib-16x"]))
     parts.append(_effective(list(stored_results(folder / "retrieve").values())))
-    parts += [_languages(each) for each in stored_results(folder / "languages").values()]
+    for name, result in stored_results(folder / "languages").items():
+        parts.append(_languages(name, result))
     return {"make": list(MAKE), "results": parts}
 
 
@@ -85,12 +86,15 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     from freeatten_core.training.cube import RECIPE
 
     rows = placed(results, RECIPE.steps)
+    short = [
+        each for each in results.values() if each["runs"][0]["recipe"]["steps"] == RECIPE.steps
+    ]
     shown = [[short_label(row.variant), str(len(row.runs)), *row_cells(row, text)] for row in rows]
     return _part(
         f"rows-{text}",
         f"Which rows use 16 times their training length on {TEXTS[text]}?",
         READING,
-        provenance(results["rows/runs"]),
+        ". ".join(map(provenance, short)),
         command="python tests/measure/rows.py --out DIR --text packages --text BOOKS --books HELD",
         figures=drawings(partial(rows_drawing, rows, text=text), LAYOUTS),
         tables=[
@@ -138,7 +142,7 @@ def _ceiling(result: Mapping[str, Any]) -> Answer:
     )
 
 
-def _field(result: Mapping[str, Any]) -> Answer:
+def _field(name: str, result: Mapping[str, Any]) -> Answer:
     """How far back a change still changes what is said next."""
     from freeatten_core.figures.field import field_drawing
     from freeatten_core.results.field import field_provenance, field_text, near_share
@@ -152,7 +156,7 @@ def _field(result: Mapping[str, Any]) -> Answer:
     ]
     header = [f"field, tokens of {count(result['length'])}", "% of the gradient within 1×"]
     return _part(
-        "field",
+        name,
         "How far back does a change still change what is said next?",
         f"The share of the gradient of the next token's loss on so many last tokens; the "
         f"receptive field is the least number that has {result['share']} of it.",
@@ -231,7 +235,7 @@ def _effective(results: Sequence[Mapping[str, Any]]) -> Answer:
     )
 
 
-def _languages(result: Mapping[str, Any]) -> Answer:
+def _languages(name: str, result: Mapping[str, Any]) -> Answer:
     """Languages in which every symbol counts."""
     from freeatten_core.figures.languages import languages_drawing
     from freeatten_core.results.languages import (
@@ -253,7 +257,7 @@ def _languages(result: Mapping[str, Any]) -> Answer:
         for pairs in [list(zip(labels, rows, strict=True))]
     ]
     return _part(
-        "languages",
+        "languages" if name == "suite" else f"languages-{name}",
         "Which attention goes on tracking the state of longer strings?",
         "% answered right, by the length of the string; dashed: the longest trained on, dotted: "
         "what a guess has.",
