@@ -94,7 +94,7 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
         f"rows-{text}",
         f"Which rows use 16 times their training length on {TEXTS[text]}?",
         READING,
-        ". ".join(map(provenance, short)),
+        ". ".join(map(provenance, of_recipe)),
         command="python tests/measure/rows.py --out DIR --text packages --text BOOKS --books HELD",
         figures=drawings(partial(rows_drawing, rows, text=text), LAYOUTS),
         tables=[
@@ -119,6 +119,11 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
             )
         ],
     )
+
+
+def _steps(result: Mapping[str, Any]) -> int:
+    """Of the trainings of a joined result."""
+    return int(result["runs"][0]["recipe"]["steps"])
 
 
 def _ceiling(result: Mapping[str, Any]) -> Answer:
