@@ -86,9 +86,7 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     from freeatten_core.training.cube import RECIPE
 
     rows = placed(results, RECIPE.steps)
-    short = [
-        each for each in results.values() if each["runs"][0]["recipe"]["steps"] == RECIPE.steps
-    ]
+    of_recipe = (each for each in results.values() if _steps(each) == RECIPE.steps)
     shown = [[short_label(row.variant), str(len(row.runs)), *row_cells(row, text)] for row in rows]
     return _part(
         f"rows-{text}",
