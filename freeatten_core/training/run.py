@@ -79,12 +79,9 @@ def train(
     """
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
     with reserved(variant, out, ranks):
+        batches, read = Batches(corpus, recipe, device, ranks.shard), {"text": corpus.about}
         model, about = fit(
-            variant,
-            Batches(corpus, recipe, device, ranks.shard),
-            {"text": corpus.about},
-            out,
-            recipe,
+            *(variant, batches, read, out, recipe),
             device=device,
             command=command,
             report=report,
@@ -147,9 +144,8 @@ def fit(
     ranks.check_agree({**identity, "shard": shard, **versions})
     kept = KeptState(state_path(out), identity, ranks)
     model = Model(recipe.config(variant))
-    shard_on = device if shard else None
     model = model if shard else model.to(device)
-    run = _Run(model, source, recipe, kept, report, ranks, shard_on, start)
+    run = _Run(model, source, recipe, kept, report, ranks, device if shard else None, start)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _telling_what_is_kept(out):
         run.search()
@@ -158,10 +154,7 @@ def fit(
     about = {
         "recipe": asdict(replace(recipe, warmup=recipe.warmup_steps(recipe.steps))),
         "learning_rate": run.peak,
-        "searched": {
-            rate: loss if math.isfinite(loss) else None
-            for rate, loss in kept.state.searched.items()
-        },
+        "searched": run.searched,
         "curve": kept.state.curve,
         "seconds": round(kept.state.seconds, 1),
         "device": device_name(device),
@@ -258,6 +251,12 @@ class _Run:
         if not finite:
             raise ContentError(f"every learning rate diverged: {searched}")
         return float(min(finite, key=lambda rate: finite[rate]))
+
+    @property
+    def searched(self) -> dict[str, float | None]:
+        """Validation loss by learning rate, None where it is not finite."""
+        found = self._kept.state.searched
+        return {rate: loss if math.isfinite(loss) else None for rate, loss in found.items()}
 
     def search(self) -> None:
         """Try each learning rate in a short run of its own schedule."""
