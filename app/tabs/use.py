@@ -46,6 +46,8 @@ def use() -> Answer:
     for name, result in stored_results(folder / "inside").items():
         if "distances" in result and "share" in result:
             parts.append(_field(name, result))
+    for name, result in stored_results(folder / "longppl").items():
+        parts.append(_longppl(name, result))
     parts.append(_knee(stored_results(folder)["stdlib-16x"]))
     parts.append(_effective(list(stored_results(folder / "retrieve").values())))
     for name, result in stored_results(folder / "languages").items():
@@ -176,6 +178,33 @@ def _field(name: str, result: Mapping[str, Any]) -> Answer:
                 result["distances"], row["share"], row["share_ci95"], strict=True
             )
         ],
+    )
+
+
+def _longppl(name: str, result: Mapping[str, Any]) -> Answer:
+    """Who knows what far context alone tells."""
+    from freeatten_core.results.format import source_name
+    from freeatten_core.results.longppl import LONGPPL_HEADS, longppl_cells, longppl_provenance
+
+    rows = result["variants"]
+    labels = [line["label"] for line in _legend(rows)]
+    keys = ("longppl", "key_loss", "rest_loss")
+    return _part(
+        f"longppl-{name}",
+        f"Who knows what only far context tells, in {source_name(result['text']['source'])}?",
+        "LongPPL is the exponential of the mean loss on the tokens that an evaluator knows from "
+        "far context alone; lower is better. Nats per token.",
+        longppl_provenance(result),
+        command=result["command"],
+        tables=[
+            _table(
+                "LongPPL (95 % interval), and the losses on key tokens and on the rest",
+                LONGPPL_HEADS,
+                [[label, *longppl_cells(row)] for label, row in zip(labels, rows, strict=True)],
+            )
+        ],
+        header=["variant", "checkpoint", *keys],
+        values=[[row["variant"], row["checkpoint"], *(row[key] for key in keys)] for row in rows],
     )
 
 
