@@ -65,10 +65,13 @@ DRAWN_WITH_MODIFIERS = (
 """Of these, which are drawn."""
 MODELS = tuple(
     f"models/{name}"
-    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+    for name in (
+        *("code", "books", "modified-code", "modified-books", "undone", "copy"),
+        *("heads-smollm2", "heads-gemma"),
+    )
 )
 """Models of others, for docs/models.md and the README."""
-MODEL_HEADS = MODELS[4:]
+MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
 SCALE = tuple(
     f"scale/{name}"
