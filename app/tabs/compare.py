@@ -53,9 +53,9 @@ def comparison(name: str) -> Answer:
 
 @cache
 def _stored() -> Mapping[str, Result]:
-    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.results.stored import all_comparisons
 
-    return stored_comparisons()
+    return all_comparisons()
 
 
 @cache

@@ -65,10 +65,13 @@ DRAWN_WITH_MODIFIERS = (
 """Of these, which are drawn."""
 MODELS = tuple(
     f"models/{name}"
-    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+    for name in (
+        *("code", "books", "modified-code", "modified-books", "undone", "copy"),
+        *("heads-smollm2", "heads-gemma"),
+    )
 )
 """Models of others, for docs/models.md and the README."""
-MODEL_HEADS = MODELS[4:]
+MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
 SCALE = tuple(
     f"scale/{name}"
@@ -87,6 +90,7 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
+    "longppl",
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
@@ -143,6 +147,7 @@ def all_blocks(
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
     from freeatten_core.results.languages import language_blocks
+    from freeatten_core.results.longppl import longppl_blocks
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
@@ -168,6 +173,7 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("longppl", longppl_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
