@@ -90,6 +90,7 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
+    "longppl",
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
@@ -146,6 +147,7 @@ def all_blocks(
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
     from freeatten_core.results.languages import language_blocks
+    from freeatten_core.results.longppl import longppl_blocks
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
@@ -171,6 +173,7 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("longppl", longppl_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
