@@ -39,7 +39,8 @@ def direction(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 def inverse_norm(vectors: Tensor) -> Tensor:
     """What turns products with vectors (..., D) into those with their directions, (...)."""
-    return 1 / vectors.norm(dim=-1).clamp(min=NORM_EPS)
+    inverse: Tensor = vectors.norm(dim=-1).clamp(min=NORM_EPS).reciprocal()
+    return inverse
 
 
 def direction_slope_(grad: Tensor, unit: Tensor, norm: Tensor) -> None:
