@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from freeatten_core.results.rows import Placed
+    from freeatten_core.results.rows import RecipeRow
 
 __all__ = [
     "all_blocks",
@@ -163,12 +163,12 @@ def all_blocks(
     return filled | all_rows_blocks(short_rows(others))
 
 
-def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[Placed]:
+def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:
     """Every row that the cube's recipe trained, the cube's cells among them."""
-    from freeatten_core.results.rows import placed
+    from freeatten_core.results.rows import recipe_rows
     from freeatten_core.training.cube import RECIPE
 
-    return placed({**others["cube"], **others["rows"]}, RECIPE.steps)
+    return recipe_rows({**others["cube"], **others["rows"]}, RECIPE.steps)
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -288,7 +288,7 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
 
 
-def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
+def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
     """`rows-code-light.png` and the like, if there is a row."""
     from freeatten_core.figures.rows import TEXTS, rows_figure
 

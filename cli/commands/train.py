@@ -182,7 +182,7 @@ def _train(
         run = partial(_train_text, variant, text or [], out, recipe, where, view, corpus)
     else:
         run = partial(_train_task, variant, task, out, recipe, where, view)
-    _run(run, variant, out, view, where.ranks)
+    _learn(run, variant, out, view, where.ranks)
 
 
 def _check_task(task: str, text: list[str] | None, corpus: Path | None, vocab: int | None) -> None:
@@ -210,7 +210,7 @@ def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
     return replace(usual, seed=seed).changed(**changes)
 
 
-def _run(
+def _learn(
     train: Callable[[], None], variant: Variant, out: Path, view: LearningView, ranks: Ranks
 ) -> None:
     """Train in a folder that no other call trains in, and clear up behind it."""
@@ -257,18 +257,7 @@ def _train_task(
     from freeatten_core.training.tasks import train_task
 
     _foresee(recipe, variant, where, view)
-    with where.logged(out, recipe, view) as report:
-        train_task(
-            variant,
-            TASKS[task],
-            out,
-            recipe,
-            device=where.device,
-            command=command_line(),
-            report=report,
-            ranks=where.ranks,
-            shard=where.shard,
-        )
+    _learn(train_task, variant, TASKS[task], out, recipe, where, view)
 
 
 def _train_text(
@@ -298,10 +287,23 @@ def _train_text(
     )
     if ranks.writes:
         ranks.wait()
+    _learn(run, variant, texts, out, recipe, where, view)
+
+
+def _learn(
+    train: Callable[..., object],
+    variant: Variant,
+    learned: object,
+    out: Path,
+    recipe: Recipe,
+    where: _Where,
+    view: LearningView,
+) -> None:
+    """Train on texts or on a task, `learned`, where and as the command line says."""
     with where.logged(out, recipe, view) as report:
-        run(
+        train(
             variant,
-            texts,
+            learned,
             out,
             recipe,
             device=where.device,

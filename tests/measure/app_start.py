@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from served import WIDE, Server, browser, options, row, run
+from served import WIDE, Server, browser, row, run_repeated
 
 CHART = "document.getElementById('chart')?.dataset.drawn"
 ANSWER_GOAL, CHART_GOAL = 3.0, 1.5
@@ -60,12 +60,5 @@ def from_the_address(chromium: Any, repeat: int) -> list[float]:
     return times[1:]
 
 
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--repeat", type=int, default=7)
-    given = parser.parse_args()
-    run("app/start", lambda: measured(given.repeat), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_repeated(__doc__, "app/start", measured, 7)
