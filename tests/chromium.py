@@ -32,6 +32,7 @@ class Chromium:
     def __init__(self, kind: Any, path: str) -> None:
         self._kind, self._path = kind, path
         self._browser, self._process = None, 0
+        self._shared: Any = None
         self.was_ended = False
 
     def browser(self) -> Any:
@@ -43,6 +44,13 @@ class Chromium:
             processes = found["processInfo"]
             self._process = next(one["id"] for one in processes if one["type"] == "browser")
         return self._browser
+
+    def context(self) -> Any:
+        """The context that tests share: what a page has loaded, the next one need not."""
+        browser = self.browser()
+        if self._shared is None or self._shared.browser != browser:
+            self._shared = browser.new_context()
+        return self._shared
 
     @contextmanager
     def watched(self, seconds: float = TEST_LIMIT) -> Iterator[None]:

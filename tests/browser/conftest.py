@@ -18,8 +18,12 @@ NO_FRAMES = "window.requestAnimationFrame = () => 0;"
 
 @pytest.fixture
 def visit(chromium):
-    """Opens a page; at the end nothing may be in its console and nothing may have left."""
-    contexts, complaints, requests = [], [], []
+    """Opens a page; at the end nothing may be in its console and nothing may have left.
+
+    Pages are tabs of one browser, which has the scripts already; `apart`, and what a tab cannot
+    have for itself, are a browser of another visitor.
+    """
+    pages, contexts, complaints, requests = [], [], [], []
 
     def open_page(
         path,
@@ -29,15 +33,21 @@ def visit(chromium):
         frames=True,
         width=1280,
         height=800,
+        color_scheme="light",
+        apart=False,
         **options,
     ):
-        options = {"viewport": {"width": width, "height": height}} | options
-        context = chromium.browser().new_context(**options)
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        if not frames:
-            context.add_init_script(NO_FRAMES)
+        context = chromium.context()
+        if apart or options:
+            context = chromium.browser().new_context(**options)
+            contexts.append(context)
         page = context.new_page()
+        pages.append(page)
+        page.set_default_timeout(10_000)
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=color_scheme)
+        if not frames:
+            page.add_init_script(NO_FRAMES)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
@@ -51,6 +61,9 @@ def visit(chromium):
     with chromium.watched():
         yield open_page
         if not chromium.was_ended:
+            for page in (one for one in pages if not one.is_closed()):
+                ask(page, "localStorage.clear()")  # the theme that was chosen
+                page.close()
             for context in contexts:
                 context.close()
     assert complaints == []
