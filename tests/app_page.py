@@ -43,6 +43,9 @@ CONDITIONS = {
     "use": USED,
     "about": CARDS,
 }
+PAPER = "getComputedStyle(document.querySelector('gradio-app')).backgroundColor"
+PAPERS = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
+"""The page's colour by the scheme that the reader's system has."""
 PIXELS = """one => {
     const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
     return [...new Uint32Array(data.buffer)];

@@ -7,6 +7,7 @@ from app_page import (
     CONDITIONS,
     HOSTILE,
     LAYOUT,
+    PAPERS,
     PROSE,
     SCORED,
     SETUP,
@@ -203,10 +204,12 @@ def test_scoring_can_be_cancelled(opened, monkeypatch):
     assert page.locator("#content").input_value() == text
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_a_scored_text_fits_every_page(opened, width, height, scheme):
-    options = {"width": width, "height": height, "color_scheme": scheme}
-    page = opened("", "document.getElementById('chart').dataset.drawn", **options)
+def test_a_scored_text_fits_every_page(opened, width, height):
+    drawn = "document.getElementById('chart').dataset.drawn"
+    page = opened("", drawn, width=width, height=height)
     scored(page)
-    assert overlapping(boxes_of(page, LAYOUT, width)) == []
+    for scheme in PAPERS:
+        page.emulate_media(color_scheme=scheme)
+        wait(page, f"{drawn}.endsWith(given)", scheme)
+        assert overlapping(boxes_of(page, LAYOUT, width)) == []

@@ -11,6 +11,8 @@ from app_page import (
     CURVES,
     LAYOUT,
     MODELS,
+    PAPER,
+    PAPERS,
     RETRIEVED,
     SETUP,
     SIZES,
@@ -268,14 +270,13 @@ def test_stages_open_on_the_head_that_the_map_shows_and_name_their_axes(opened):
     assert all(titles)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
 @pytest.mark.parametrize("tab", list(CONDITIONS))
-def test_every_tab_fits_every_page(opened, tab, width, height, scheme):
-    options = {"width": width, "height": height, "color_scheme": scheme}
-    page = opened(f"{tab}&{SETUP}", CONDITIONS[tab], **options)
+def test_every_tab_fits_every_page(opened, tab, width, height):
+    page = opened(f"{tab}&{SETUP}", CONDITIONS[tab], width=width, height=height)
     scrolling = width < 600  # the overview of heads is one line there
     layout = LAYOUT.replace(".site-head, ", "") if scrolling else LAYOUT
-    assert overlapping(boxes_of(page, layout, width)) == []
-    paper = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
-    assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
+    for scheme, paper in PAPERS.items():
+        page.emulate_media(color_scheme=scheme)
+        wait(page, f"{PAPER} === given", paper)
+        assert overlapping(boxes_of(page, layout, width)) == []
