@@ -264,10 +264,7 @@ def _header(request: AblateRequest, selection: Selection) -> ResultDict:
         "seed": request.seed,
         "dtype": "float32",
         "text": {
-            "source": request.source,
-            "files": selection.files,
-            "qualifying": selection.qualifying,
-            "repeats": selection.repeats,
+            **selection.facts(request.source),
             "tokens": len(selection.texts) * request.length // 2,
             "sha256": selection.digest,
             "manifest": manifest(selection.documents),

@@ -104,10 +104,7 @@ def survey(
     _check_ranks(request, drawn)
     entries = [_measure(request, row, drawn.texts, advance) for row in request.rows]
     text = {
-        "source": request.source,
-        "files": drawn.files,
-        "qualifying": drawn.qualifying,
-        "repeats": drawn.repeats,
+        **drawn.facts(request.source),
         "names": [text.name for text in drawn.texts],
         "manifest": manifest(drawn.documents),
     }

@@ -262,10 +262,7 @@ def _header(request: LongPplRequest, cut: Truncation, drawn: Selection, marks: M
         "seed": request.seed,
         "dtype": "float32",
         "text": {
-            "source": request.source,
-            "files": drawn.files,
-            "qualifying": drawn.qualifying,
-            "repeats": drawn.repeats,
+            **drawn.facts(request.source),
             "manifest": manifest(drawn.documents),
         },
     }
