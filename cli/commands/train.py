@@ -257,7 +257,7 @@ def _train_task(
     from freeatten_core.training.tasks import train_task
 
     _foresee(recipe, variant, where, view)
-    _learn(train_task, variant, TASKS[task], out, recipe, where, view)
+    _carried_out(train_task, variant, TASKS[task], out, recipe, where, view)
 
 
 def _train_text(
@@ -287,10 +287,10 @@ def _train_text(
     )
     if ranks.writes:
         ranks.wait()
-    _learn(run, variant, texts, out, recipe, where, view)
+    _carried_out(run, variant, texts, out, recipe, where, view)
 
 
-def _learn(
+def _carried_out(
     train: Callable[..., object],
     variant: Variant,
     learned: object,

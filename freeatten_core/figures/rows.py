@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from freeatten_core.results.format import count, mean, number, plural, signed
@@ -27,7 +28,7 @@ from .canvas import (
     panel_drawing,
 )
 from .lines import text_width
-from .placement import placed_labels
+from .placement import Box, Stroke, placed_labels
 from .styles import STEPS, markup
 
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _labels(
         ends = (panel.pixel(_place(end(deltas))) for end in (min, max))
         least, largest = ends
         strokes.append(((x, least), (x, largest)))
-    boxes = placed_labels(points, widths, LABEL_HEIGHT, (across, panel.height), strokes=strokes)
+    boxes = _boxes(tuple(points), tuple(widths), (across, panel.height), tuple(strokes))
     return [
         {
             "text": label,
@@ -242,6 +243,17 @@ def _labels(
         }
         for row, label, (x, y), box in zip(rows, shown, points, boxes, strict=True)
     ]
+
+
+@lru_cache(maxsize=16)
+def _boxes(
+    points: tuple[tuple[float, float], ...],
+    widths: tuple[float, ...],
+    plot: tuple[float, float],
+    strokes: tuple[Stroke, ...],
+) -> list[Box]:
+    """Where labels stand is the same in both themes and for every visitor of a page."""
+    return placed_labels(points, widths, LABEL_HEIGHT, plot, strokes=strokes)
 
 
 def _label(row: RecipeRow, text: str, panel: Panel) -> str:
