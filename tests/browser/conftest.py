@@ -37,10 +37,12 @@ def visit(chromium):
         apart=False,
         **options,
     ):
-        context = chromium.context()
+        address = path if isinstance(path, str) else path.as_uri()
         if apart or options:
             context = chromium.browser().new_context(**options)
             contexts.append(context)
+        else:
+            context = chromium.context(address)
         page = context.new_page()
         pages.append(page)
         page.set_default_timeout(10_000)
@@ -51,7 +53,6 @@ def visit(chromium):
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
-        address = path if isinstance(path, str) else path.as_uri()
         page.goto(address + (f"#{state}" if state else ""))
         ask(page, ready)
         return page
