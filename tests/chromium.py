@@ -96,10 +96,9 @@ def refuse(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-# of a module: a package's would live as long as the session (test folders are no Python packages),
-# and Playwright's event loop must not run during other tests
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Chromium]:
+def started_chromium() -> Iterator[Chromium]:
+    """What a fixture yields; no longer than a module's or a package's, as Playwright's event loop
+    must not run during other tests."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -3,17 +3,19 @@
 import socket
 
 import pytest
-from chromium import chromium
+from chromium import started_chromium
 from freeatten_app.serve import launch
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
 from pages import READY, ask, wait
 
-__all__ = ["chromium", "opened", "served", "visit"]
-
 LOCAL = ("file:", "data:", "blob:")
 NO_FRAMES = "window.requestAnimationFrame = () => 0;"
+
+
+# one for the folder, which is a Python package for that
+chromium = pytest.fixture(scope="package")(started_chromium)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def visit(chromium):
     assert [url for url in requests if not url.startswith(tuple(open_page.homes))] == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory):
     """The analyses of a server, and its address."""
     text = tmp_path_factory.mktemp("text") / "words.txt"
