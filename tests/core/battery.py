@@ -252,10 +252,16 @@ INTERPRETED = frozenset(
             if name.endswith((":p=1", ":p=2", ":p=64"))
             for call in ("", "-45 tokens")
         ),
+        *(
+            f"{name}-torch.{dtype}"
+            for name in ("lssa", "lssar:p=1", "softmax-ls")
+            for dtype in ("bfloat16", "float16")
+        ),
     ]
 )
 """Triton's interpreter takes seconds for each, and they differ from cases that always run by the
-length, by an exponent, or by one stage for which those have other options."""
+length, by an exponent, by one stage for which those have other options, or, where a row is hard, by
+a type that others have there."""
 
 COMPUTES = [
     Computes(
