@@ -48,6 +48,7 @@ def visit(chromium):
         page = context.new_page()
         pages.append(page)
         page.set_default_timeout(10_000)
+        page.set_default_navigation_timeout(1000 * READY)
         page.set_viewport_size({"width": width, "height": height})
         page.emulate_media(color_scheme=color_scheme)
         if not frames:
