@@ -133,12 +133,14 @@ def prepared(
     folder: Path,
     *,
     vocab_size: int,
+    tokenizer: Tokenizer | None = None,
     replace: bool = False,
     report: Report = lambda _: None,
 ) -> Corpus:
     """What `folder` keeps, if these texts were prepared like this, otherwise `prepare`.
 
     Args:
+        vocab_size, tokenizer: as for `prepare`.
         replace: prepare anew what is of other texts or another vocabulary.
 
     Raises:
@@ -148,8 +150,11 @@ def prepared(
     """
     check_replaceable(folder)
     texts, held_out = _read(sources), list(stdlib_documents())
-    asked = {
-        "vocab_size": vocab_size,
+    cut = (
+        {"vocab_size": vocab_size} if tokenizer is None else {"tokenizer": tokenizer_id(tokenizer)}
+    )
+    asked: dict[str, Any] = {
+        **cut,
         "standard_library": {"sha256": digest(held_out)},
         "sources": [text.identity() for text in texts],
     }
@@ -158,7 +163,7 @@ def prepared(
         with _locked(folder):  # until it is held, another call may have prepared the same
             found = _matching(folder, asked, replace)
             if found is None:
-                found = _prepare(texts, held_out, folder, vocab_size, None, report)
+                found = _prepare(texts, held_out, folder, vocab_size, tokenizer, report)
     return found
 
 

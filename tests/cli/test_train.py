@@ -273,6 +273,74 @@ def test_a_kept_corpus_is_prepared_once(books, tmp_path, monkeypatch):
     assert listing(tmp_path) == ["corpus", "one", "two"]
 
 
+def test_the_tokenizer_of_a_checkpoint_is_taken_and_losses_are_then_in_its_tokens(books, tmp_path):
+    first, out, corpus = (tmp_path / name for name in ("first", "second", "corpus"))
+    train(books, first)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.txt").write_text(prose(1, 4000))
+    at = QUICK.index("--vocab")
+    words = [*QUICK[:at], *QUICK[at + 2 :], "--tokenizer", first, "--corpus", corpus]
+    done = freeatten("train", "--variant", "relu", "--text", other, "--out", out, *words)
+    assert (done.code, done.out) == (0, "")
+    assert "tokenizer: " not in done.err  # none was learned
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    words = ("--checkpoint", first, "--checkpoint", out, "--text", books, "--len", "2x", "--json")
+    assert freeatten("compare", *words).result["tokenizers"] == 1
+
+
+def test_a_corpus_of_another_tokenizer_is_not_taken(books, tmp_path):
+    corpus = ("--corpus", str(tmp_path / "corpus"))
+    assert train(books, tmp_path / "one", *corpus).code == 0
+    words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "two", *corpus]
+    sentence = refusal(2, "train", *words, "--tokenizer", "softmax")
+    assert "prepared otherwise: tokenizer was " in sentence
+
+
+def test_a_tokenizer_is_either_taken_or_learned(books, tmp_path):
+    said = train_refused(2, books, tmp_path / "model", "--tokenizer", "softmax")
+    assert said == (
+        "--vocab 320 is of a tokenizer to be learned, --tokenizer takes that of softmax; leave "
+        "one of them out"
+    )
+
+
+def test_a_checkpoint_is_trained_on_in_its_size_and_tokens(books, tmp_path):
+    first, out = tmp_path / "first", tmp_path / "second"
+    train(books, first, variant="softmax")
+    words = ["--text", books, "--out", out, "--lr", "1e-3", "--steps", "4", "--batch", "4"]
+    done = freeatten("train", "--variant", "clex", "--from", first, *words)
+    assert (done.code, done.out) == (0, "")
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    before, after = (json.loads((each / "config.json").read_text()) for each in (first, out))
+    assert after["variant"] == "softmax:position=clex"
+    for key in ("width", "layers", "heads", "mlp_width", "vocab_size", "train_length"):
+        assert after[key] == before[key]
+    began = json.loads((out / "curve.json").read_text())
+    assert began["from"]["checkpoint"] == str(first)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--vocab", "300"), "leave out --size, --vocab and --tokenizer"),
+        (("--tokenizer", "softmax"), "leave out --size, --vocab and --tokenizer"),
+        (("--size", "small"), "leave out --size, --vocab and --tokenizer"),
+        (("--width", "96"), "softmax has width 192, and 96 is asked for"),
+        (("--from", "softmaks"), "no checkpoint 'softmaks'"),
+    ],
+)
+def test_what_a_checkpoint_to_train_on_rules_out(books, tmp_path, words, said):
+    given = ("--variant", "clex", "--from", "softmax", "--text", books, "--out", tmp_path / "out")
+    assert said in refusal(2, "train", *given, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_has_no_checkpoint_to_train_on(tmp_path):
+    given = ("--variant", "softmax", "--task", "passkey", "--out", tmp_path / "out")
+    assert "--from are for --task text" in refusal(2, "train", *given, "--from", "softmax")
+
+
 def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
     corpus = ("--corpus", str(tmp_path / "corpus"))
     assert train(books, tmp_path / "one", *corpus).code == 0
