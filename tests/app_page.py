@@ -43,7 +43,7 @@ CONDITIONS = {
     "use": USED,
     "about": CARDS,
 }
-PAPER = "getComputedStyle(document.querySelector('gradio-app')).backgroundColor"
+PAPER = "getComputedStyle(document.documentElement).backgroundColor"
 PAPERS = {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}
 """The page's colour by the scheme that the reader's system has."""
 PIXELS = """one => {

@@ -116,7 +116,7 @@ def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened
         assert places[:3] == [0.5, 2.5, 4.5]
         np.testing.assert_allclose(values, pairs, rtol=1e-4)
     assert page.locator("#curve-head").input_value() == ""
-    assert page.locator("#entropy-command").is_hidden()
+    assert page.locator("#entropy-command").is_visible()
     assert page.title() == "How well is every token predicted? – freeatten"
     page.get_by_label("Stretch from token").press("End")  # the last eight tokens
     link = page.locator("#brush-go")
