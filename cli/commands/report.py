@@ -83,6 +83,8 @@ SCALE = tuple(
 """Larger models, for docs/scale.md and docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
+REGULARGPT = "languages/regulargpt"
+"""The same of models of other depths, joined."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 ALL_ROWS = "rows/all"
@@ -95,7 +97,7 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS, *SCALE),
+    *(CUBE, LANGUAGES, REGULARGPT, *MODELS, *SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
