@@ -31,9 +31,6 @@ def power_(base: Tensor, p: int, scratch: Tensor) -> tuple[Tensor, Tensor]:
         The tensor that holds the power, and the other one.
     """
     for factor in prime_factors(p):
-        if factor <= 3:  # one sweep over memory instead of two, and in place
-            torch.pow(base, factor, out=base)
-            continue
         torch.mul(base, base, out=scratch)
         low_bits = bin(factor)[3:]
         if low_bits[0] == "1":
