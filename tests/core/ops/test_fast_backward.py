@@ -9,6 +9,7 @@ from battery import fused
 from battery import outcome as forward_and_gradients
 from strategies import Call
 
+from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
 launch = pytest.importorskip(
@@ -58,6 +59,11 @@ def errors(inputs, variant, options):
         ((one.double() - other).norm() / other.norm()).item()
         for one, other in zip(found, wanted, strict=True)
     ]
+
+
+@pytest.fixture(autouse=True)
+def short_calls_too(monkeypatch):
+    monkeypatch.setattr(launch, "FAST_KEYS", 1)
 
 
 @pytest.fixture
@@ -111,6 +117,27 @@ def test_the_same_bits_come_every_time():
     inputs, options = peaked(SQUARE)
     first, second = (forward_and_gradients(fused, inputs, "lssar:p=15", options) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "variant"),
+    [
+        ({}, "lssar:p=3"),
+        ({}, "lssa"),
+        ({"dim": 128}, "lssar:p=15"),
+        ({"distance_slope": True}, "lssar:p=15"),
+        ({"decay": 1.0}, "lssar:p=15"),
+    ],
+)
+def test_other_calls_do_without(change, variant):
+    call = replace(Call(20, 20, 64, 64, batch=1, heads=1), **change)
+    inputs, options = peaked(call)
+    terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
+    problem = check(*inputs, variant, is_causal=True, enable_gqa=False, terms=terms)
+    assert not launch.Call(problem, *inputs, terms).fast
+    plain, _ = peaked(SQUARE)
+    problem = check(*plain, "lssar:p=15", is_causal=True, enable_gqa=False)
+    assert launch.Call(problem, *plain).fast
 
 
 @triton.jit
