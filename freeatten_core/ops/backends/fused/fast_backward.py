@@ -10,7 +10,14 @@ from .forward import key_scales
 from .stages import LN_2, power, two_powers
 from .tiles import INTERPRETED, load_tile, narrow, product
 
-__all__ = ["is_curved", "straight_from", "sweep_keys_fast", "sweep_rows_fast"]
+__all__ = [
+    "clamped",
+    "hyperbolic_tangent",
+    "is_curved",
+    "straight_from",
+    "sweep_keys_fast",
+    "sweep_rows_fast",
+]
 
 FLAGS = tl.constexpr(128)
 """How many are looked at at once."""
