@@ -21,7 +21,6 @@ __all__ = [
     "draw_models",
     "draw_retrievals",
     "draw_rows",
-    "draw_scale",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
@@ -70,14 +69,8 @@ MODELS = tuple(
 """Models of others, for docs/models.md and the README."""
 MODEL_HEADS = MODELS[4:]
 """Of these, what `freeatten entropy` gave."""
-SCALE = tuple(
-    f"scale/{name}"
-    for name in (
-        *("training", "code", "books", "nonfiction", "copy", "inside", "bfloat16"),
-        *("sizes-code", "sizes-books"),
-    )
-)
-"""Larger models, for docs/scale.md and docs/training.md."""
+SCALE = "scale/training"
+"""What tests/measure/scale.py joined; for docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
@@ -91,7 +84,7 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS, *SCALE),
+    *(CUBE, LANGUAGES, *MODELS, SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -160,7 +153,6 @@ def all_blocks(
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
-    filled |= scale_blocks(others["scale"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -168,6 +160,7 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("scale", scale_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
@@ -205,7 +198,6 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
-    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -298,17 +290,6 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
-
-
-def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
-    """`scale-books-light.png` and the other, if there is such a result."""
-    from freeatten_core.figures.comparison import comparison_figure
-
-    from ..exports import save_page_picture
-
-    for theme in ("light", "dark") if "scale/books" in scale else ():
-        figure = comparison_figure(scale["scale/books"], theme=theme)
-        save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
