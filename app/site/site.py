@@ -22,7 +22,7 @@ from freeatten_core.figures.comparison import comparison_title
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
 from freeatten_core.models.rows import Row
 from freeatten_core.results.format import Result, count
-from freeatten_core.results.stored import stored_comparisons
+from freeatten_core.results.stored import all_comparisons
 
 from ..pages.markup import read, script, section, space_card
 from ..tabs import comparison_view, evidence
@@ -30,6 +30,7 @@ from .heads import CHOICES, Choice, Picked, Seen
 
 __all__ = ["Sizes", "check_folder", "data_name", "forecast", "write"]
 
+SCRIPTS = ("elements.js", "sheets.js", "story.js", "quick.js", "compare.js", "site.js")
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
 ROW_BYTES = 7 * 4
@@ -90,7 +91,7 @@ def forecast(rows: Sequence[Row], length: int) -> Sizes:
 
 def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advance]) -> None:
     """Write the site into an existing folder."""
-    results = stored_comparisons()
+    results = all_comparisons()
     (folder / "data").mkdir()
     _write_maps(folder, seen, advance("maps"))
     for name, result in results.items():
@@ -118,7 +119,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
         "index.html": Template(read("index.html")).substitute(safe),
         "README.md": space_card(SPACE, Template(SPACE_TEXT).substitute(words)),
         "site.css": component_style() + read("site.css"),
-        "site.js": script("elements.js", "sheets.js", "story.js", "compare.js", "site.js"),
+        "site.js": script(*SCRIPTS),
         "component.js": component_script(),
         "plotly.min.js": get_plotlyjs(),
     }.items():

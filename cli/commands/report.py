@@ -64,10 +64,13 @@ DRAWN_WITH_MODIFIERS = (
 """Of these, which are drawn."""
 MODELS = tuple(
     f"models/{name}"
-    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+    for name in (
+        *("code", "books", "modified-code", "modified-books", "undone", "copy"),
+        *("heads-smollm2", "heads-gemma"),
+    )
 )
 """Models of others, for docs/models.md and the README."""
-MODEL_HEADS = MODELS[4:]
+MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
 SCALE = "scale/training"
 """What tests/measure/scale.py joined; for docs/training.md."""
@@ -80,6 +83,7 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
+    "longppl",
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
@@ -136,6 +140,7 @@ def all_blocks(
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
     from freeatten_core.results.languages import language_blocks
+    from freeatten_core.results.longppl import longppl_blocks
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
@@ -161,6 +166,7 @@ def all_blocks(
         ("rows", row_blocks),
         ("languages", language_blocks),
         ("scale", scale_blocks),
+        ("longppl", longppl_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
     from freeatten_core.training.reports import Progress
+    from freeatten_core.training.start import Start
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
@@ -94,6 +95,14 @@ TokenizerOf = Annotated[
         "the same tokens as its."
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="A checkpoint to train on: its weights, size and tokenizer; what only the variant "
+        "has is drawn.",
+    ),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
@@ -128,15 +137,25 @@ class _Texts:
     """Where prepared text is kept."""
     tokenizer_of: str | None
     """The checkpoint whose tokenizer is taken."""
+    trained_on: str | None
+    """The checkpoint that is trained on."""
+
+    def start(self) -> Start | None:
+        """What the training begins with; None where all weights are drawn."""
+        from freeatten_core.models.checkpoint import load_checkpoint
+        from freeatten_core.training.start import Start
+
+        return None if self.trained_on is None else Start.of(load_checkpoint(self.trained_on))
 
     def tokenizer(self) -> Tokenizer | None:
         """The one to take; None where one is to be learned."""
         from freeatten_core.models.catalogue import locate
         from freeatten_core.models.format import TOKENIZER, check_files, read_tokenizer
 
-        if self.tokenizer_of is None:
+        source = self.trained_on or self.tokenizer_of
+        if source is None:
             return None
-        name, folder = locate(self.tokenizer_of)
+        name, folder = locate(source)
         check_files(name, folder, [TOKENIZER])
         return read_tokenizer(folder / TOKENIZER)
 
@@ -157,6 +176,7 @@ def train(
     heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
     vocab: Annotated[int | None, typer.Option(min=256, max=65536, help="Tokens to learn.")] = None,
     tokenizer: TokenizerOf = None,
+    from_: From = None,
     lr: LearningRates = None,
     optimizer: Optimizer = None,
     schedule: Schedule = None,
@@ -194,7 +214,7 @@ def train(
     }
     with joined(device) as (ranks, chosen):
         where = _Where(chosen, ranks, shard, log)
-        texts = _Texts(text or [], corpus, tokenizer)
+        texts = _Texts(text or [], corpus, tokenizer, from_)
         _train(variant, task, size, texts, out, seed, changes, where, quiet=quiet)
 
 
@@ -216,31 +236,35 @@ def _train(
 
     from ..terminal.learning import LearningView
 
-    _check_task(task, texts, changes["vocab_size"])
+    _check_task(task, size, texts, changes["vocab_size"])
     check_log(where.log)
     variant = own_function.allow(Variant.parse(name))
-    tokenizer = texts.tokenizer()
+    tokenizer, start = texts.tokenizer(), texts.start()
     if tokenizer is not None:
         changes = {**changes, "vocab_size": tokenizer.get_vocab_size()}
-    recipe = _recipe(task, size, seed, **changes)
+    recipe = _recipe(task, size, seed, start, **changes)
+    if start is not None:
+        start.check(recipe.config(variant))
     for folder in filter(None, (out, texts.corpus)):
         check_utf8(folder)
     view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
     if task == "text":
-        run = partial(_train_text, variant, texts, tokenizer, out, recipe, where, view)
+        run = partial(_train_text, variant, texts, tokenizer, start, out, recipe, where, view)
     else:
         run = partial(_train_task, variant, task, out, recipe, where, view)
     _run(run, variant, out, view, where.ranks)
 
 
-def _check_task(task: str, texts: _Texts, vocab: int | None) -> None:
+def _check_task(task: str, size: str | None, texts: _Texts, vocab: int | None) -> None:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.data.tasks.table import TASKS
 
     check_choice("task", task, ("text", *TASKS))
-    if task != "text" and (texts.sources or texts.corpus or vocab or texts.tokenizer_of):
+    taken = texts.tokenizer_of or texts.trained_on
+    if task != "text" and (texts.sources or texts.corpus or vocab or taken):
         raise UsageError(
-            f"--text, --corpus, --vocab and --tokenizer are for --task text; {task} makes its own"
+            "--text, --corpus, --vocab, --tokenizer and --from are for --task text; "
+            f"{task} makes its own"
         )
     if task == "text" and not texts.sources:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
@@ -249,9 +273,14 @@ def _check_task(task: str, texts: _Texts, vocab: int | None) -> None:
             f"--vocab {vocab} is of a tokenizer to be learned, --tokenizer takes that of "
             f"{texts.tokenizer_of}; leave one of them out"
         )
+    if texts.trained_on is not None and (size or vocab or texts.tokenizer_of):
+        raise UsageError(
+            f"--from {texts.trained_on} is trained on as it is, with its size and tokenizer; leave "
+            "out --size, --vocab and --tokenizer"
+        )
 
 
-def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
+def _recipe(task: str, size: str | None, seed: int, start: Start | None, **changes: Any) -> Recipe:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.training.recipe import SIZES, Recipe
     from freeatten_core.training.tasks import RECIPES
@@ -262,6 +291,8 @@ def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
         if task != "text":
             raise UsageError(f"--size is for --task text; models of {task} have their own size")
         usual = usual.changed(**SIZES[size])
+    if start is not None:
+        usual = replace(usual, **start.sizes)
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -332,6 +363,7 @@ def _train_text(
     variant: Variant,
     given: _Texts,
     tokenizer: Tokenizer | None,
+    start: Start | None,
     out: Path,
     recipe: Recipe,
     where: _Where,
@@ -367,6 +399,7 @@ def _train_text(
             report=report,
             ranks=where.ranks,
             shard=where.shard,
+            start=start,
         )
 
 
