@@ -311,7 +311,7 @@ class Use:
             try:
                 await step(page, rng)
             except (Error, AssertionError) as error:
-                self.failed.append(f"{step.__name__}: {error} {await page.evaluate(STATE)}")
+                self.failed.append(f"{step.__name__}: {error} {await state_of(page)}")
                 tell(self.failed[-1])
                 await page.goto("about:blank")
                 await page.goto(address)
@@ -324,6 +324,16 @@ class Use:
                 tell(f"after {step.__name__}: {text}")
             await asyncio.sleep(rng.uniform(*PAUSE))
         await context.close()
+
+
+async def state_of(page: Any) -> str:
+    """What a page shows, or why it cannot be asked."""
+    from playwright.async_api import Error
+
+    try:
+        return str(await page.evaluate(STATE))
+    except Error as error:
+        return str(error)
 
 
 async def used(server: Server, clients: int, minutes: float) -> Use:
