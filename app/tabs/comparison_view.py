@@ -48,10 +48,10 @@ __all__ = [
     "scored",
 ]
 
-MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
+MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15", "stick-breaking")
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
-MANY = 8
+MANY = 9
 """Of more rows, the chart shows those that are ticked."""
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
@@ -259,7 +259,7 @@ def _controls(row: Entry) -> str:
 
 
 def answer(result: Result) -> str:
-    """Who breaks and who holds, from the data."""
+    """Who breaks, who holds and who uses what it reads, from the data."""
     if warning := no_language_text(result):
         return f"{warning}."
     longest, trained = count(max(result["lengths"])), count(result["train_length"])
@@ -274,7 +274,12 @@ def answer(result: Result) -> str:
         if row["loss"][0] is not None and row["loss"][-1] is not None
     }
     broken = [label for label, rise in rises.items() if rise > BROKEN]
-    held = [label for label, rise in rises.items() if rise <= BROKEN]
+    using = {
+        label
+        for row, label in zip(result["variants"], _labels(result), strict=True)
+        if row["verdict"] == "uses"
+    }
+    held = [label for label, rise in rises.items() if rise <= BROKEN and label not in using]
     parts = []
     if broken:
         least = min(rises[label] for label in broken)
@@ -287,6 +292,9 @@ def answer(result: Result) -> str:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
+    if using:
+        start = "" if parts else f"At {longest} tokens "
+        parts.append(f"{start}{_listed(sorted(using))} gained from the longer text (Δ, S and W)")
     if len(rises) > 1:
         best, loss = _lowest(result)
         parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}")

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["entropy"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
+DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15,stick-breaking"
 StatisticName = Annotated[
     str,
     typer.Option(

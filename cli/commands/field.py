@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["field"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
+DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15,stick-breaking"
 
 
 def field(

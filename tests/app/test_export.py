@@ -311,7 +311,7 @@ def test_lines_without_labels_have_a_legend_on_the_page(exported):
     out, _ = exported
     shown = read(out, "compare-stdlib-16x")["main"]
     figures = shown["figures"]
-    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figures["data"][:4]]
+    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figures["data"][:5]]
     assert [(line["color"], line["dash"]) for line in shown["lines"]] == styles
     assert figures["layouts"]["light"]["phone"]["width"] <= 360
 
@@ -326,6 +326,14 @@ def test_the_answer_is_made_from_the_data():
     )
     alone = comparison_view.answer(sample_result(["lssar:p=15"]))
     assert alone.startswith("At 8,192 tokens Softplus + re-weighting (LSSAR p=15) stayed within")
+
+
+def test_a_row_that_uses_what_it_reads_is_not_said_to_have_held():
+    result = sample_result(["softmax", "softmax-ls", "lssar:p=15"])
+    result["variants"][1]["verdict"] = "uses"
+    found = comparison_view.answer(result)
+    assert "512; Softplus + re-weighting (LSSAR p=15) stayed within" in found
+    assert "Softmax + length scale gained from the longer text (Δ, S and W)" in found
 
 
 def test_a_row_that_breaks_is_marked_apart_from_one_that_is_a_little_worse():
