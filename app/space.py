@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from freeatten_core.basics.assets import assets, library, licence
+
 from .pages.markup import space_card
 from .server.environment import say
 
@@ -75,8 +77,6 @@ def space(
 
 def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
     """Write the Space into an existing folder; `allowed` are hub repositories."""
-    from freeatten_core.basics.assets import assets
-
     from .server.zerogpu import LONG
 
     settings = {
@@ -87,7 +87,7 @@ def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
     }
     for name, source in {
         "freeatten_app": Path(__file__).parent,
-        "freeatten_core": _library(),
+        "freeatten_core": library(),
         "freeatten_assets": assets(),
     }.items():
         _copy(source, folder / name)
@@ -95,14 +95,14 @@ def write(folder: Path, command: str, allowed: Sequence[str] = ()) -> None:
         "README.md": space_card(settings, TEXT.format(command=command, long=LONG)),
         APP_FILE: APP.format(allowed=json.dumps(allowed) if allowed else ""),
         "requirements.txt": "".join(f"{each}\n" for each in requirements()),
-        "LICENSE": _licence(),
+        "LICENSE": licence(),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 
 def requirements() -> list[str]:
     """What the project depends on, without what a Space brings."""
-    project = _library().parent / "pyproject.toml"
+    project = library().parent / "pyproject.toml"
     if project.is_file():
         listed = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     else:
@@ -119,17 +119,3 @@ def _copy(source: Path, target: Path) -> None:
             copied = target.joinpath(*parts)
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copied)
-
-
-def _licence() -> str:
-    file = _library().parent / "LICENSE"
-    if file.is_file():
-        return file.read_text(encoding="utf-8")
-    return metadata.distribution("freeatten").read_text("licenses/LICENSE") or ""
-
-
-def _library() -> Path:
-    """The folder of `freeatten_core`: in a checkout, or beside the other packages."""
-    import freeatten_core
-
-    return Path(next(iter(freeatten_core.__path__)))

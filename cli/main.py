@@ -20,6 +20,7 @@ from .commands import (
     convert,
     entropy,
     field,
+    kernels,
     languages,
     longppl,
     map,
@@ -70,6 +71,7 @@ app.command("field")(guarded(field.field))
 app.command("languages")(guarded(languages.languages))
 app.command("longppl")(guarded(longppl.longppl))
 app.command("convert")(guarded(convert.convert))
+app.command("kernels")(guarded(kernels.kernels))
 app.command("variants")(guarded(variants.variants))
 app.command("train")(guarded(train.train))
 app.command("bench")(guarded(bench.bench))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,9 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["bench", "gpu_settings", "tables"]
 
-ON_GPU_ONLY = ("passes", "dtype", "peers", "compiled_lengths")
+ON_GPU_ONLY = ("dtype", "peers", "compiled_lengths")
 Passes = Annotated[
-    str | None, typer.Option(help="GPU: forward, backward, both, with commas (all).")
+    str | None,
+    typer.Option(
+        help="forward, short (a caller's wait at 128 to 1,024 tokens), decode (at one query on "
+        "32,768 keys), and on a GPU backward and both, with commas (all)."
+    ),
 ]
 NumberType = Annotated[
     str | None, typer.Option(help="GPU: bfloat16, float16 or float32 (bfloat16).")
@@ -143,7 +147,9 @@ def _on_cpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
         if len(dims) != 1:
             raise UsageError(f"dim is {given['dim']!r}; on the CPU it is one head size, such as 64")
         (given["dim"],) = dims
-    return benchmark(CpuSettings(**given), report=report)
+    if "passes" in given:
+        given["passes"] = _names(given["passes"])
+    return benchmark(CpuSettings(**given), command=command_line(), report=report)
 
 
 def _on_gpu(given: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -224,36 +230,76 @@ def _print_changes(against: Mapping[str, Any]) -> None:
 
 def tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """One table a pass and head size."""
-    from freeatten_core.results.speed import PASSES, machine, panels, size
+    from freeatten_core.results.speed import LATENCIES, PASSES, machine, panels, size
 
     settings = result["settings"]
     for (pass_name, dim), rows in panels(result).items():
+        latency = pass_name in LATENCIES
+        calls = f"batch {settings['batch'] or 1}" if latency else size(result)
         title = (
-            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, {size(result)}, "
+            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, {calls}, "
             f"{settings['heads']} heads of {dim}\n{machine(result)}"
         )
-        yield _table(title, result, rows)
+        yield (_wait_table if latency else _table)(title, result, rows)
 
 
-def _table(title: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Table:
+Rows = Sequence[Mapping[str, Any]]
+
+
+def _table(title: str, result: Mapping[str, Any], rows: Rows) -> Table:
     """One line a peer and length; what could not be measured says why."""
-    from rich.table import Table
-
     from freeatten_core.results.speed import baseline, on_gpu, three_digits
 
     unit, scale, most = ("TFLOP/s", 1e-3, "at most ") if on_gpu(result) else ("GFLOP/s", 1.0, "")
-    view = Table(
-        title=title,
-        caption=(
-            f"ms: median of {most}{result['settings']['repeat']} · {unit}: nominal · "
-            f"ratio: to {baseline(result)} in this run · MB: peak above the inputs"
-        ),
-        box=None,
-        pad_edge=False,
+    caption = (
+        f"ms: median of {most}{result['settings']['repeat']} · {unit}: nominal · "
+        f"ratio: to {baseline(result)} in this run · MB: peak above the inputs"
     )
+
+    def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+        return (
+            three_digits(row["ms"]),
+            three_digits(None if row["gflops"] is None else row["gflops"] * scale),
+            three_digits(row["ratio"], 2),
+            three_digits(row["peak_mb"]),
+            row["note"],
+        )
+
+    return _by_length(title, caption, ("ms", unit, "ratio", "MB"), rows, cells)
+
+
+def _wait_table(title: str, result: Mapping[str, Any], rows: Rows) -> Table:
+    """As `_table`, of what a caller waits for; says where the launches decide it."""
+    from freeatten_core.results.speed import baseline, decided_by_launches, three_digits
+
+    caption = (
+        f"ms: what the caller waits, median of {result['settings']['repeat']} · ratio: to "
+        f"{baseline(result)} in this run · floor: ms of 16 tokens · launches: it is half of the "
+        "ms or more"
+    )
+
+    def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+        said = row["note"] or ("launches" if decided_by_launches(row) else "")
+        times = (three_digits(row["ms"]), three_digits(row["ratio"], 2))
+        return *times, three_digits(row["floor_ms"]), said
+
+    return _by_length(title, caption, ("ms", "ratio", "floor"), rows, cells)
+
+
+def _by_length(
+    title: str,
+    caption: str,
+    headings: Sequence[str],
+    rows: Rows,
+    cells: Callable[[Mapping[str, Any]], tuple[str, ...]],
+) -> Table:
+    """Length, peer, what `cells` gives under the headings, and a note; lengths set apart."""
+    from rich.table import Table
+
+    view = Table(title=title, caption=caption, box=None, pad_edge=False)
     view.add_column("tokens", justify="right")
     view.add_column("", no_wrap=True)
-    for heading in ("ms", unit, "ratio", "MB"):
+    for heading in headings:
         view.add_column(heading, justify="right", no_wrap=True)
     view.add_column("")
     previous = None
@@ -262,13 +308,5 @@ def _table(title: str, result: Mapping[str, Any], rows: Sequence[Mapping[str, An
         previous = row["length"]
         if first and view.row_count:
             view.add_row()
-        view.add_row(
-            f"{row['length']:,}" if first else "",
-            row["peer"],
-            three_digits(row["ms"]),
-            three_digits(None if row["gflops"] is None else row["gflops"] * scale),
-            three_digits(row["ratio"], 2),
-            three_digits(row["peak_mb"]),
-            row["note"],
-        )
+        view.add_row(f"{row['length']:,}" if first else "", row["peer"], *cells(row))
     return view

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
-__all__ = ["CACHE", "assets", "cache"]
+__all__ = ["CACHE", "assets", "cache", "library", "licence"]
 
 CACHE = "FREEATTEN_CACHE"
 """The variable that names another cache."""
@@ -18,6 +18,19 @@ def assets() -> Path:
     if (checkout / "checkpoints").is_dir():
         return checkout
     return Path(str(import_module("freeatten_assets").__path__[0]))
+
+
+def library() -> Path:
+    """The folder of the library itself: in a checkout, or beside the other packages."""
+    return Path(__file__).resolve().parents[1]
+
+
+def licence() -> str:
+    """The text of the licence: of a checkout, or of what is installed."""
+    file = library().parent / "LICENSE"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    return metadata.distribution("freeatten").read_text("licenses/LICENSE") or ""
 
 
 def cache() -> Path:

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from .errors import UsageError
 
 __all__ = [
@@ -60,7 +57,9 @@ def check_flag(name: str, value: bool) -> bool:
     Raises:
         UsageError: anything else; a word such as 'no' would count as true.
     """
-    if not isinstance(value, (bool, np.bool_)):
+    kind = type(value)
+    # NumPy's by its name, for the operator alone, as a kernel, does without NumPy
+    if kind is not bool and (kind.__module__, kind.__name__.rstrip("_")) != ("numpy", "bool"):
         raise UsageError(f"{name} is {value!r}; it must be True or False")
     return bool(value)
 
@@ -72,8 +71,7 @@ def check_list(name: str, values: Any, such_as: str) -> list[Any]:
         UsageError: a string, one value, or what can be read only once or has no order.
     """
     ordered = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
-    if isinstance(values, np.ndarray | Tensor):
-        ordered = values.ndim > 0
+    ordered = ordered or getattr(values, "ndim", 0) > 0
     if not ordered:
         raise UsageError(f"{name} is {described(values)}; it must be a list, such as {such_as}")
     if not len(values):

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from .errors import ContentError, UsageError
 
 __all__ = [
@@ -214,6 +212,8 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         UsageError: another has the lock.
         ContentError: the folder cannot be written.
     """
+    from filelock import FileLock, Timeout  # the operator alone, as a kernel, does without
+
     lock_path = path.absolute().with_name(f".{path.name}.lock")
     lock = FileLock(lock_path, is_singleton=True)
     try:

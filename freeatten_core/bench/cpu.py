@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -28,14 +28,19 @@ from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.memory import available_bytes
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention
-from freeatten_core.results.facts import versions
+from freeatten_core.results.facts import run_facts
 from freeatten_core.variants.variant import Variant
 
+from .latency import Setup, measure
 from .rounds import (
+    DECODE_LENGTHS,
     SCHEMA,
+    SHORT_LENGTHS,
     Forward,
+    Latency,
     Report,
     Timing,
+    check_passes,
     in_rounds,
     operations,
     summarise,
@@ -45,6 +50,7 @@ from .rounds import (
 __all__ = ["CpuSettings", "Peer", "benchmark", "has_compiler", "peak_mb", "peers"]
 
 BASELINE = "sdpa softmax"
+PASSES = ("forward", *get_args(Latency))
 SETTLING = 5.0
 """Calls quicker than this many seconds are made twice, see `_settled_seconds`."""
 SECONDS_A_PEER = 20.0
@@ -70,10 +76,18 @@ class CpuSettings:
     batch: int = 1
     dim: int = 64
     variants: str = "lssar:p=15,lssa,softmax"
+    passes: tuple[str, ...] = PASSES
+    short_lengths: tuple[int, ...] = SHORT_LENGTHS
+    """Tokens of the pass `short`."""
+    decode_lengths: tuple[int, ...] = DECODE_LENGTHS
+    """Keys of the one query of the pass `decode`."""
     repeat: int = 5
 
     def __post_init__(self) -> None:
         check_each_positive("lengths", self.lengths, such_as=2048)
+        check_each_positive("short_lengths", self.short_lengths, such_as=128)
+        check_each_positive("decode_lengths", self.decode_lengths, such_as=32768)
+        check_passes(self.passes, PASSES)
         for name in ("heads", "batch", "dim", "repeat"):
             check_positive(name, getattr(self, name))
         timed_variants(self.variants)
@@ -107,27 +121,61 @@ def peers(variants: list[Variant]) -> dict[str, Peer]:
 
 
 @torch.no_grad()
-def benchmark(settings: CpuSettings, report: Report = lambda _: None) -> dict[str, Any]:
+def benchmark(
+    settings: CpuSettings, *, command: str, report: Report = lambda _: None
+) -> dict[str, Any]:
     """Measure every peer at every length.
 
     Args:
         settings: what to measure.
+        command: what reproduces it.
         report: called with a line of progress.
 
     Returns:
-        `{"schema", "device", "threads", "settings", "versions", "rows"}`, plain values.
+        `{"schema", "device", "threads", "seconds", "versions", "command", "date", "commit",
+        "settings", "rows"}`, plain values.
     """
+    begin = time.monotonic()
     rows: list[Timing] = []
-    for length in settings.lengths:
-        rows += _measure_length(settings, length, report)
+    if "forward" in settings.passes:
+        for length in settings.lengths:
+            rows += _measure_length(settings, length, report)
+    lengths = {"short": settings.short_lengths, "decode": settings.decode_lengths}
+    for kind in get_args(Latency):
+        if kind in settings.passes:
+            for length in lengths[kind]:
+                rows += _measure_latency(settings, kind, length, report)
+    facts = run_facts(torch.device("cpu"), command, time.monotonic() - begin)
     return {
         "schema": SCHEMA,
+        **facts,
         "device": f"cpu, {_processor()}",
         "threads": torch.get_num_threads(),
         "settings": asdict(settings) | {"dtype": "float32", "is_causal": True},
-        "versions": versions(),
         "rows": [asdict(row) for row in rows],
     }
+
+
+def _measure_latency(
+    settings: CpuSettings, kind: Latency, length: int, report: Report
+) -> list[Timing]:
+    variants = [each.trained for each in timed_variants(settings.variants)]
+    causal = kind == "short"  # one query sees every key, and PyTorch aligns its mask top-left
+    forwards: dict[str, Forward] = {
+        BASELINE: partial(scaled_dot_product_attention, is_causal=causal),
+        **{str(each): partial(attention, variant=each) for each in variants},
+    }
+    rows = {name: Timing(name, length, pass_name=kind) for name in forwards}
+    cpu = torch.device("cpu")
+    measure(
+        forwards,
+        rows,
+        Setup(settings.batch, settings.heads, settings.dim, torch.float32, cpu),
+        baseline=BASELINE,
+        repeat=settings.repeat,
+        report=lambda line: report(f"{length} tokens, {kind}: {line}"),
+    )
+    return list(rows.values())
 
 
 def _measure_length(settings: CpuSettings, length: int, report: Report) -> list[Timing]:

@@ -11,7 +11,7 @@ import gc
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -22,11 +22,27 @@ import torch
 from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.definitions import staged
 from freeatten_core.results.facts import run_facts
 
-from .gpu_peers import BASELINE, COMPILED_GROUPS, GROUPS, Peer, peers
-from .judge import Call, Inputs, Judge
-from .rounds import SCHEMA, Pass, Report, Timing, in_rounds, operations, summarise, timed_variants
+from .gpu_peers import BASELINE, COMPILED_GROUPS, GROUPS, Peer, latency_peers, peers
+from .judge import Call, Inputs, Judge, relative_error
+from .latency import FLOOR, Setup, measure
+from .rounds import (
+    DECODE_LENGTHS,
+    SCHEMA,
+    SHORT_LENGTHS,
+    Latency,
+    Pass,
+    Report,
+    Timing,
+    check_known,
+    check_passes,
+    in_rounds,
+    operations,
+    summarise,
+    timed_variants,
+)
 
 __all__ = [
     "CudaMeter",
@@ -66,7 +82,11 @@ class GpuSettings:
     batch: int | None = None
     """Sequences at every length, in place of `tokens`."""
     variants: str = "lssar:p=15,lssa,softmax"
-    passes: tuple[str, ...] = get_args(Pass)
+    passes: tuple[str, ...] = (*get_args(Pass), *get_args(Latency))
+    short_lengths: tuple[int, ...] = SHORT_LENGTHS
+    """Tokens of the pass `short`, whose batch is 1 unless it is given."""
+    decode_lengths: tuple[int, ...] = DECODE_LENGTHS
+    """Keys of the one query of the pass `decode`."""
     dtype: str = "bfloat16"
     peers: tuple[str, ...] = GROUPS
     compiled_lengths: tuple[int, ...] | None = None
@@ -77,16 +97,16 @@ class GpuSettings:
     def __post_init__(self) -> None:
         check_each_positive("lengths", self.lengths, such_as=2048)
         check_each_positive("dims", self.dims, such_as=64)
+        check_each_positive("short_lengths", self.short_lengths, such_as=128)
+        check_each_positive("decode_lengths", self.decode_lengths, such_as=32768)
         for name in ("heads", "tokens", "repeat"):
             check_positive(name, getattr(self, name))
         if self.batch is not None:
             check_positive("batch", self.batch)
         if self.compiled_lengths:
             check_each_positive("compiled_lengths", self.compiled_lengths, such_as=2048)
-        if not self.passes:
-            raise UsageError(f"passes is empty; it can hold {', '.join(get_args(Pass))}")
-        _check_known("passes", self.passes, get_args(Pass))
-        _check_known("peers", self.peers, GROUPS)
+        check_passes(self.passes, (*get_args(Pass), *get_args(Latency)))
+        check_known("peers", self.peers, GROUPS)
         if self.dtype not in DTYPES:
             raise UsageError(f"dtype is {self.dtype!r}; it can be {', '.join(DTYPES)}")
         timed_variants(self.variants)
@@ -103,19 +123,12 @@ class GpuSettings:
         return [name for name in self.peers if compiles or name not in COMPILED_GROUPS]
 
 
-def _check_known(name: str, values: Sequence[str], legal: Sequence[str]) -> None:
-    for value in values:
-        if value not in legal:
-            raise UsageError(f"{name} holds {value!r}; it can hold {', '.join(legal)}")
-
-
 @dataclass
 class GpuRow(Timing):
     """One peer in one pass at one shape; what could not be measured is None, `note` says why."""
 
     dim: int = 0
     batch: int = 0
-    pass_name: Pass = "forward"
     runs: int = 0
     error: float | None = None
     """Relative to the float64 reference: of the output in a forward, the largest of the three
@@ -185,12 +198,7 @@ def gpu_benchmark(
         "rows"}`, plain values.
     """
     begin = time.monotonic()
-    rows = [
-        row
-        for dim in settings.dims
-        for length in settings.lengths
-        for row in _measure_shape(settings, Shape.of(settings, length, dim), meter, report)
-    ]
+    rows = [row for dim in settings.dims for row in _measure_dim(settings, dim, meter, report)]
     facts = run_facts(meter.device, command, time.monotonic() - begin)
     return {
         "schema": SCHEMA,
@@ -241,6 +249,17 @@ class Shape:
         )
         leaves = tuple(tensor.requires_grad_() for tensor in (query, key, value))
         return Inputs(leaves, grad)
+
+
+def _measure_dim(settings: GpuSettings, dim: int, meter: Meter, report: Report) -> Iterator[GpuRow]:
+    if set(settings.passes) & set(get_args(Pass)):
+        for length in settings.lengths:
+            yield from _measure_shape(settings, Shape.of(settings, length, dim), meter, report)
+    lengths = {"short": settings.short_lengths, "decode": settings.decode_lengths}
+    for kind in get_args(Latency):
+        if kind in settings.passes:
+            for length in lengths[kind]:
+                yield from _measure_latency(settings, kind, length, dim, meter, report)
 
 
 def _measure_shape(
@@ -309,26 +328,64 @@ class _Cells:
             pass_name=self.pass_name,
         )
         row.note = self._obstacle(peer)
-        if row.note:
-            return row
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # what they say is in the error, or harmless
-                row.error = self.judge.error(peer, self.pass_name)
-                row.peak_mb = self.meter.peak_bytes(self._call(peer)) / 1e6
-        except Exception as error:  # Inductor, Triton, cuDNN: any type; the row names it
-            row.note = obstacle_in(error)
-        else:
-            row.note = _wrong(row.error)
-        if row.note:
-            gc.collect()  # what an error's frames held
-        return row if math.isfinite(row.error or 0.0) else replace(row, error=None)
+        return row if row.note else _tried(row, partial(self._enter, peer))
+
+    def _enter(self, peer: Peer, row: GpuRow) -> None:
+        row.error = self.judge.error(peer, self.pass_name)
+        row.peak_mb = self.meter.peak_bytes(self._call(peer)) / 1e6
 
     def _obstacle(self, peer: Peer) -> str:
         needed = peer.dense_copies.get(self.pass_name, 0) * self.shape.matrix_bytes
         if needed and needed > self.meter.free_bytes():
             return f"out of memory: needs {needed / 1e9:.0f} GB"
         return ""
+
+
+def _tried(row: GpuRow, enter: Callable[[GpuRow], None]) -> GpuRow:
+    """The row with what a first run enters, its error above all, or with why it cannot run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what they say is in the error, or harmless
+            enter(row)
+    except Exception as error:  # Inductor, Triton, cuDNN: any type; the row names it
+        row.note = obstacle_in(error)
+    else:
+        row.note = _wrong(row.error or 0.0)
+    if row.note:
+        gc.collect()  # what an error's frames held
+    return row if math.isfinite(row.error or 0.0) else replace(row, error=None)
+
+
+# Latencies
+
+
+def _measure_latency(
+    settings: GpuSettings, kind: Latency, length: int, dim: int, meter: Meter, report: Report
+) -> list[GpuRow]:
+    """Every peer in short calls of a length, or in one query against so many keys."""
+    setup = Setup(settings.batch or 1, settings.heads, dim, DTYPES[settings.dtype], meter.device)
+    known = latency_peers(timed_variants(settings.variants), settings.peers, kind)
+
+    def tell(line: str) -> None:
+        report(f"{length:,} tokens, heads of {dim}, {kind}: {line}")
+
+    def enter(peer: Peer, row: GpuRow) -> None:
+        peer.forward(*setup.inputs(kind, FLOOR))
+        inputs = setup.inputs(kind, length)
+        found = peer.forward(*inputs)
+        query, key, value, output = (each[:1, :1].double() for each in (*inputs, found))
+        exact = staged.reference_attention(query, key, value, peer.variant)
+        row.error = relative_error(output, exact)
+
+    rows = {}
+    for name, peer in known.items():
+        tell(name)
+        row = GpuRow(name, length, pass_name=kind, dim=dim, batch=setup.batch)
+        with torch.no_grad():
+            rows[name] = _tried(row, partial(enter, peer))
+    able = {name: known[name].forward for name, row in rows.items() if not row.note}
+    runs = measure(able, rows, setup, baseline=BASELINE, repeat=settings.repeat, report=tell)
+    return [replace(row, runs=runs.get(name, 0)) for name, row in rows.items()]
 
 
 def _wrong(error: float) -> str:

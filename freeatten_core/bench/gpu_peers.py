@@ -23,7 +23,7 @@ from freeatten_core.ops.operator import attention
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import PLAIN, Variant
 
-from .rounds import Forward, Pass
+from .rounds import Forward, Latency, Pass
 
 __all__ = [
     "BASELINE",
@@ -34,6 +34,7 @@ __all__ = [
     "flex_form",
     "flex_lssa",
     "flex_lssar",
+    "latency_peers",
     "peers",
     "scaled_directions",
     "sdpa",
@@ -91,12 +92,25 @@ def peers(
     return found
 
 
-def sdpa(backend: SDPBackend) -> Forward:
+def latency_peers(
+    variants: Sequence[Variant], groups: Sequence[str], kind: Latency
+) -> dict[str, Peer]:
+    """What a caller's wait is measured of, the baseline first; arguments as of `peers`."""
+    softmax = PLAIN["softmax"]
+    causal = kind == "short"  # one query sees every key, and PyTorch aligns its mask top-left
+    found = {BASELINE: Peer(sdpa(SDPBackend.FLASH_ATTENTION, is_causal=causal), softmax)}
+    if "cudnn" in groups:
+        cudnn = sdpa(SDPBackend.CUDNN_ATTENTION, is_causal=causal)
+        found["sdpa cudnn"] = Peer(cudnn, softmax)
+    return found | {str(each): Peer(partial(attention, variant=each), each) for each in variants}
+
+
+def sdpa(backend: SDPBackend, *, is_causal: bool = True) -> Forward:
     """PyTorch's softmax attention by one back-end and no other."""
 
     def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         with sdpa_kernel(backend):
-            return scaled_dot_product_attention(query, key, value, is_causal=True)
+            return scaled_dot_product_attention(query, key, value, is_causal=is_causal)
 
     return forward
 

@@ -14,11 +14,16 @@ from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
 __all__ = [
+    "DECODE_LENGTHS",
     "SCHEMA",
+    "SHORT_LENGTHS",
     "Forward",
+    "Latency",
     "Pass",
     "Report",
     "Timing",
+    "check_known",
+    "check_passes",
     "in_rounds",
     "operations",
     "summarise",
@@ -27,10 +32,20 @@ __all__ = [
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 Report = Callable[[str], None]
+SHORT_LENGTHS = (128, 256, 512, 1024)
+DECODE_LENGTHS = (32768,)
 Pass = Literal["forward", "backward", "both"]
+Latency = Literal["short", "decode"]
+"""What a caller waits for: a forward of a short text, one query against a cache."""
 
 SCHEMA = 1
-WORK: Mapping[Pass, float] = {"forward": 1.0, "backward": 2.5, "both": 3.5}
+WORK: Mapping[Pass | Latency, float] = {
+    "forward": 1.0,
+    "backward": 2.5,
+    "both": 3.5,
+    "short": 1.0,
+    "decode": 1.0,
+}
 """Operations of a pass, as multiples of the forward's: two matrix products against five."""
 
 
@@ -48,17 +63,21 @@ class Timing:
     peak_mb: float | None = None
     """Most memory above the inputs, output included; 10^6 bytes."""
     note: str = ""
+    pass_name: Pass | Latency = "forward"
+    floor_ms: float | None = None
+    """Of a latency: that of the same call of next to no tokens, see `latency.FLOOR`."""
 
 
 def operations(
-    *, batch: int, heads: int, length: int, dim: int, pass_name: Pass = "forward"
+    *, batch: int, heads: int, length: int, dim: int, pass_name: Pass | Latency = "forward"
 ) -> float:
     """Nominal floating-point operations of a causal pass, the same for every peer.
 
     `4·B·H·L²·D`, halved because the mask hides half of the scores; 2.5 times that for the
-    backward.
+    backward. One query sees all keys, `4·B·H·L·D`.
     """
-    return 2.0 * WORK[pass_name] * batch * heads * length * length * dim
+    rows = 2 if pass_name == "decode" else length
+    return 2.0 * WORK[pass_name] * batch * heads * rows * length * dim
 
 
 def summarise(
@@ -106,6 +125,19 @@ def in_rounds(
             if sum(seconds[name]) <= limit:
                 seconds[name].append(call())
     return seconds
+
+
+def check_passes(passes: Sequence[str], legal: Sequence[str]) -> None:
+    """At least one, and none but those that a device is measured in."""
+    if not passes:
+        raise UsageError(f"passes is empty; it can hold {', '.join(legal)}")
+    check_known("passes", passes, legal)
+
+
+def check_known(name: str, values: Sequence[str], legal: Sequence[str]) -> None:
+    for value in values:
+        if value not in legal:
+            raise UsageError(f"{name} holds {value!r}; it can hold {', '.join(legal)}")
 
 
 def timed_variants(text: str) -> list[Variant]:

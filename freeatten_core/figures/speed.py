@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from freeatten_core.results.format import Entry, Interval, Result
-from freeatten_core.results.speed import PASSES, baseline, facts, panels, peer_names, size, times
+from freeatten_core.results.speed import (
+    LATENCIES,
+    PASSES,
+    baseline,
+    facts,
+    panels,
+    peer_names,
+    size,
+    times,
+)
 
 from .canvas import (
     WIDTH,
@@ -57,6 +66,8 @@ def speed_figure(
 ) -> go.Figure:
     """Time relative to the baseline against length, a panel for every pass and head size.
 
+    Latencies, which have few lengths, are drawn where nothing else was measured.
+
     Args:
         result: what `freeatten bench --json` prints; any number may be missing.
         title: in place of the one made from the result.
@@ -64,7 +75,8 @@ def speed_figure(
         width: in pixels.
     """
     look = look_of(theme)
-    found, settings = panels(result), result["settings"]
+    every, settings = panels(result), result["settings"]
+    found = {place: rows for place, rows in every.items() if place[0] not in LATENCIES} or every
     passes = list(dict.fromkeys(pass_name for pass_name, _ in found))
     columns = len(found) // len(passes)
     lines_of = {

@@ -134,7 +134,11 @@ def _fake_attention_backward(
     return tuple(query.new_empty(0) if x is None else x.new_empty(x.shape) for x in wanted)
 
 
-LIBRARY = torch.library.Library("freeatten", "DEF")  # type: ignore[no-untyped-call]  # no types in PyTorch
+PACKAGE = __name__.partition(".")[0]
+NAMESPACE = "freeatten" if PACKAGE == "freeatten_core" else PACKAGE
+"""Of the operators. A copy, such as a kernel of a hub, has one of its own, so that both load."""
+
+LIBRARY = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]  # no types in PyTorch
 """Not `torch.library.custom_op`: with it the first eager call would load the compiler, seconds."""
 
 _in_transform: Callable[[], bool] = getattr(
@@ -149,8 +153,8 @@ def _registered(name: str, compute: Callable[..., Any], fake: Callable[..., Any]
     LIBRARY.define(f"{name}{schema}", tags=tags)  # type: ignore[no-untyped-call]  # no types in PyTorch
     # no types in PyTorch
     LIBRARY.impl(name, compute, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-    torch.library.register_fake(f"freeatten::{name}", fake, lib=LIBRARY)
-    return getattr(torch.ops.freeatten, name).default
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=LIBRARY)
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 
 attention_forward = _registered("attention", _attention, _fake_attention)
@@ -204,7 +208,7 @@ class _Attention(torch.autograd.Function):
 
 _differentiable: Callable[..., tuple[Tensor, Tensor]] = _Attention.apply
 torch.library.register_autograd(
-    "freeatten::attention",
+    f"{NAMESPACE}::attention",
     _Attention.backward,
     setup_context=_Attention.setup_context,
     lib=LIBRARY,
@@ -227,8 +231,8 @@ def _mapped_backward(
     return tuple(parted), HEADS
 
 
-torch.library.register_vmap("freeatten::attention", _Attention.vmap, lib=LIBRARY)
-torch.library.register_vmap("freeatten::attention_backward", _mapped_backward, lib=LIBRARY)
+torch.library.register_vmap(f"{NAMESPACE}::attention", _Attention.vmap, lib=LIBRARY)
+torch.library.register_vmap(f"{NAMESPACE}::attention_backward", _mapped_backward, lib=LIBRARY)
 
 
 def _joined(

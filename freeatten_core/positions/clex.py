@@ -17,11 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["LARGEST_STRETCH", "WIDENING", "alpha", "drawn", "frequencies", "stretch_of"]
 
@@ -89,6 +92,8 @@ def drawn(length: int, key: tuple[int, ...]) -> tuple[int, NDArray[np.int64]]:
     The places (length,) are sorted distinct whole numbers from 0 to length · t − 1, both ends
     among them; at t = 1 those of every text. The key alone decides.
     """
+    import numpy as np  # the operator alone, as a kernel, does without
+
     draw = np.random.default_rng(key)
     stretch = int(draw.integers(1, LARGEST_STRETCH + 1))
     between = draw.choice(length * stretch - 2, length - 2, replace=False) + 1

@@ -10,8 +10,10 @@ from .format import MISSING, Entry, Result, count
 from .markdown import date_and_commit, table
 
 __all__ = [
+    "LATENCIES",
     "PASSES",
     "baseline",
+    "decided_by_launches",
     "error_table",
     "facts",
     "length_tables",
@@ -31,7 +33,13 @@ PASSES: Mapping[str, str] = {
     "forward": "forward",
     "backward": "backward",
     "both": "forward + backward",
+    "short": "latency",
+    "decode": "latency of one query",
 }
+LATENCIES = ("short", "decode")
+"""What a caller waits for, launches and Python included."""
+LAUNCHES = 0.5
+"""The share of a latency from which on the launches decide it."""
 SUMMARY_LENGTH = 8192
 """The length that the summary is of, where it was measured."""
 
@@ -116,8 +124,9 @@ def speed_blocks(name: str, result: Result) -> dict[str, str]:
     filled = {f"{name} provenance": provenance(result)}
     filled[f"{name} errors"] = error_table(result)
     filled[f"{name} summary"] = summary(result)
-    for measure, cell in _CELLS.items():
-        for pass_name in dict.fromkeys(pass_name for pass_name, _ in panels(result)):
+    for pass_name in dict.fromkeys(pass_name for pass_name, _ in panels(result)):
+        cells = {"time": _wait_cell} if pass_name in LATENCIES else _CELLS
+        for measure, cell in cells.items():
             filled[f"{name} {measure} {pass_name}"] = length_tables(result, pass_name, cell)
     return filled
 
@@ -153,6 +162,16 @@ def _time_cell(row: Entry) -> str:
     return three_digits(row["ms"]) + ratio
 
 
+def decided_by_launches(row: Entry) -> bool:
+    """Whether a latency is at least half the same call's of next to no tokens."""
+    floor, wait = row.get("floor_ms"), row["ms"]
+    return floor is not None and wait is not None and floor >= LAUNCHES * wait
+
+
+def _wait_cell(row: Entry) -> str:
+    return _time_cell(row) + (", launches" if decided_by_launches(row) else "")
+
+
 def _rate_cell(row: Entry) -> str:
     return three_digits(None if row["gflops"] is None else row["gflops"] / 1e3)
 
@@ -181,7 +200,7 @@ def _heading(panel: Panel) -> str:
 
 
 def _error(rows: Sequence[Entry], peer: str) -> str:
-    errors = [row["error"] for row in rows if row["peer"] == peer and row["error"] is not None]
+    errors = [row["error"] for row in rows if row["peer"] == peer and row.get("error") is not None]
     return f"{max(errors):.1e}" if errors else MISSING
 
 
@@ -192,7 +211,7 @@ def summary(result: Result) -> str:
     shown = {
         panel: {row["peer"]: _cell(row, _time_cell) for row in rows if row["length"] == length}
         for panel, rows in panels(result).items()
-        if panel[0] != "backward"
+        if panel[0] in ("forward", "both")
     }
     names = list(dict.fromkeys(name for cells in shown.values() for name in cells))
     lines = [[f"`{name}`", *(cells.get(name, "") for cells in shown.values())] for name in names]

@@ -110,7 +110,7 @@ def test_the_torch_of_zerogpu_is_admitted(files, version):
 
 
 def test_an_installed_project_says_itself_what_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(space, "_library", lambda: tmp_path / "freeatten_core")
+    monkeypatch.setattr(space, "library", lambda: tmp_path / "freeatten_core")
     listed = ["torch>=2.8", "gradio>=6.31", 'pytest>=8; extra == "test"']
     monkeypatch.setattr(metadata, "requires", lambda name: listed if name == "freeatten" else None)
     assert space.requirements() == ["torch>=2.8"]
@@ -146,9 +146,9 @@ def test_neither_bytecode_nor_the_space_itself_is_copied(tmp_path, monkeypatch):
     for name in ("module.py", "__pycache__/module.cpython-312.pyc", ".cache/module.py"):
         (library / name).parent.mkdir(parents=True, exist_ok=True)
         (library / name).write_text("")
-    monkeypatch.setattr(space, "_library", lambda: library)
+    monkeypatch.setattr(space, "library", lambda: library)
     monkeypatch.setattr(space, "requirements", lambda: [])
-    monkeypatch.setattr(space, "_licence", lambda: "")
+    monkeypatch.setattr(space, "licence", lambda: "")
     assert viz("space", "--out", library / "space").exit_code == 0
     copied = library / "space" / "freeatten_core"
     assert [path.name for path in copied.rglob("*")] == ["module.py"]

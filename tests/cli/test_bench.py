@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -18,8 +19,10 @@ from typer.testing import CliRunner
 from freeatten_core.basics import devices
 from freeatten_core.bench import cpu as module
 from freeatten_core.bench import gpu as gpu_benchmark
+from freeatten_core.bench import latency
 
-TINY = ["bench", "--lengths", "5,16", "--heads", "2", "--dim", "8", "--repeat", "1"]
+SMALL = ["bench", "--heads", "2", "--dim", "8", "--repeat", "1"]
+TINY = [*SMALL, "--lengths", "5,16", "--passes", "forward"]
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +95,7 @@ def test_the_cpu_takes_one_head_size_and_no_option_of_a_gpu():
     assert refusal(2, *TINY, "--dim", "64,128") == (
         "dim is '64,128'; on the CPU it is one head size, such as 64"
     )
-    for option in ("passes", "dtype", "peers", "compiled-lengths"):
+    for option in ("dtype", "peers", "compiled-lengths"):
         assert refusal(2, *TINY, "--device", "cpu", f"--{option}", "none") == (
             f"--{option} is for a GPU; on the CPU float32 forwards are timed"
         )
@@ -109,6 +112,37 @@ def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured
     path = tmp_path / "nowhere" / "speed.html"
     sentence = refusal(2, *TINY, "--html", str(path))
     assert sentence == f"cannot write {path}: the folder {path.parent} does not exist"
+
+
+@pytest.fixture
+def few_tokens(monkeypatch):
+    """Latencies of short calls, each of which takes a millisecond."""
+    settings = partial(module.CpuSettings, short_lengths=(16, 24), decode_lengths=(64,))
+    monkeypatch.setattr(module, "CpuSettings", settings)
+    monkeypatch.setattr(latency, "_burst", lambda *_: 1e-3)
+
+
+@pytest.mark.usefixtures("few_tokens")
+def test_what_a_caller_waits_for_has_tables_that_tell_what_the_launches_decide():
+    done = run(*SMALL, "--passes", "short,decode")
+    assert done.exit_code == 0
+    text = " ".join(done.stdout.split())
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    for words in ("Causal attention latency, float32", "latency of one query, float32", "floor"):
+        assert words in text
+    assert done.stdout.count("1.00  launches") == 3 * 4  # a floor as high as the time
+
+
+@pytest.mark.usefixtures("few_tokens")
+def test_latencies_are_compared_with_an_earlier_run(tmp_path):
+    words = [*SMALL, "--passes", "decode", "--variants", "lssa"]
+    before = json.loads(run(*words, "--json").stdout)
+    for row in before["rows"]:
+        row["ratio"] /= 1 if row["peer"].startswith("sdpa") else 1000
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps(before), encoding="utf-8")
+    done = run(*words, "--against", str(path))
+    assert "1 slower, most lssa decode at 64 tokens and heads of 8" in " ".join(done.stdout.split())
 
 
 # On a GPU
@@ -139,7 +173,7 @@ def gpu(monkeypatch):
 
 GPU = [
     "bench", "--lengths", "8", "--heads", "2", "--dim", "4,8", "--batch", "1", "--repeat", "1",
-    "--dtype", "float32", "--peers", "naive",
+    "--dtype", "float32", "--peers", "naive", "--passes", "forward,backward,both",
 ]  # fmt: skip
 
 
@@ -174,7 +208,11 @@ def test_there_is_a_table_for_every_pass_and_head_size():
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--passes", "sideways", "passes holds 'sideways'; it can hold forward, backward, both"),
+        (
+            "--passes",
+            "sideways",
+            "passes holds 'sideways'; it can hold forward, backward, both, short, decode",
+        ),
         ("--peers", "flash", "peers holds 'flash'; it can hold cudnn, flex, compiled, naive"),
         ("--dtype", "int8", "dtype is 'int8'; it can be float32, bfloat16, float16"),
         ("--compiled-lengths", "1k", "compiled-lengths holds '1k'; give whole numbers"),

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,19 @@ from strategies import refused
 from freeatten_core.basics.checks import parse_counts
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.bench import cpu as module
-from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, CpuSettings, benchmark
+from freeatten_core.bench import latency
+from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, CpuSettings
 from freeatten_core.variants.variant import Variant
 
-TINY = CpuSettings(lengths=(5, 16), heads=2, dim=8, repeat=2)
+TINY = CpuSettings(lengths=(5, 16), heads=2, dim=8, passes=("forward",), repeat=2)
+WAITS = CpuSettings(
+    heads=2,
+    dim=8,
+    passes=("short", "decode"),
+    short_lengths=(5, 20),
+    decode_lengths=(40,),
+    repeat=2,
+)
 PEERS = [
     BASELINE,
     "lssar:p=15",
@@ -31,6 +41,10 @@ def quick(monkeypatch):
     monkeypatch.setattr(module, "_peak_in_fresh_process", lambda *_: (1.0, ""))
     monkeypatch.setattr(module, "has_compiler", lambda: True)
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+
+
+def benchmark(settings, report=lambda _: None):
+    return module.benchmark(settings, command="freeatten bench", report=report)
 
 
 def row(result, peer, length=16):
@@ -52,13 +66,19 @@ def test_every_peer_is_measured_at_every_length():
 @pytest.mark.usefixtures("quick")
 def test_the_result_is_json_and_says_what_it_is_of():
     result = json.loads(json.dumps(benchmark(TINY)))
-    assert set(result) == {"schema", "device", "threads", "settings", "versions", "rows"}
+    assert set(result) == {
+        "schema", "device", "threads", "seconds", "versions", "command", "date", "commit",
+        "settings", "rows",
+    }  # fmt: skip
+    assert result["command"] == "freeatten bench"
     assert result["schema"] == 1
     assert result["device"].startswith("cpu")
     assert result["threads"] == torch.get_num_threads()
     assert result["versions"]["torch"] == torch.__version__
     assert result["settings"]["lengths"] == [5, 16]
-    assert set(result["rows"][0]) == {"peer", "length", *MEASURES, "note"}
+    assert set(result["rows"][0]) == {
+        "peer", "length", *MEASURES, "note", "pass_name", "floor_ms"
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("quick")
@@ -137,6 +157,50 @@ def test_progress_names_lengths_and_peers():
     assert "16 tokens: round 2/2" in lines
 
 
+# What a caller waits for
+
+
+@pytest.mark.usefixtures("quick")
+def test_latencies_are_of_the_operators_at_their_own_lengths():
+    result = benchmark(WAITS)
+    assert [(r["pass_name"], r["length"], r["peer"]) for r in result["rows"]] == [
+        (kind, length, peer)
+        for kind, length in (("short", 5), ("short", 20), ("decode", 40))
+        for peer in PEERS[:4]
+    ]
+    for r in result["rows"]:
+        assert r["floor_ms"] > 0
+        assert math.isclose(r["ratio"], r["ms"] / row(result, BASELINE, r["length"])["ms"])
+        operations = 4 * 2 * r["length"] * 8
+        operations *= r["length"] / 2 if r["pass_name"] == "short" else 1
+        assert math.isclose(r["gflops"], operations / (r["ms"] / 1e3) / 1e9)
+
+
+@pytest.mark.parametrize("kind", ["short", "decode"])
+def test_peers_of_a_latency_compute_the_same(kind, monkeypatch):
+    """One query sees every key, of PyTorch's attention too."""
+    found = {}
+
+    def measure(forwards, rows, setup, **_):
+        inputs = setup.inputs(kind, 40)
+        assert inputs[0].shape == (1, 2, 1 if kind == "decode" else 40, 8)
+        found.update({name: forward(*inputs) for name, forward in forwards.items()})
+        return dict.fromkeys(rows, 1)
+
+    monkeypatch.setattr(module, "measure", measure)
+    benchmark(replace(WAITS, passes=(kind,), short_lengths=(40,), variants="softmax"))
+    torch.testing.assert_close(found["softmax"], found[BASELINE])
+
+
+def test_a_call_is_waited_for_in_bursts(monkeypatch):
+    clock = iter(0.004 * step for step in range(100))
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: next(clock))
+    said = []
+    taken = latency._burst(lambda: said.append("call"), lambda: said.append("settled"))
+    assert said == ["settled", *["call", "settled"] * 3]  # until 10 ms have passed
+    assert math.isclose(taken, 0.004)
+
+
 def test_memory_of_a_dense_form_is_that_of_its_matrices():
     settings = CpuSettings(lengths=(1024,), heads=2, variants="lssa")
     matrix = 2 * 1024**2 * 4 / 1e6
@@ -164,6 +228,10 @@ def test_a_process_that_fails_says_why(dim, peer, note):
     [
         ({"lengths": (0,)}, ["lengths", "0", "at least 1"]),
         ({"lengths": ()}, ["lengths", "at least one"]),
+        ({"short_lengths": (0,)}, ["short_lengths", "0", "at least 1"]),
+        ({"decode_lengths": ()}, ["decode_lengths", "at least one"]),
+        ({"passes": ()}, ["passes is empty", "forward, short, decode"]),
+        ({"passes": ("backward",)}, ["'backward'", "forward, short, decode"]),
         ({"heads": 0}, ["heads is 0", "at least 1"]),
         ({"batch": -1}, ["batch is -1", "at least 1"]),
         ({"dim": 0}, ["dim is 0", "at least 1"]),

@@ -22,8 +22,9 @@ from freeatten_core.bench.rounds import operations
 from freeatten_core.ops.definitions import staged
 
 TINY = GpuSettings(
-    lengths=(5, 16), dims=(4, 8), heads=2, tokens=32, dtype="float32", peers=("naive",), repeat=2
-)
+    lengths=(5, 16), dims=(4, 8), heads=2, tokens=32, dtype="float32", peers=("naive",), repeat=2,
+    passes=("forward", "backward", "both"),
+)  # fmt: skip
 ONE = replace(TINY, lengths=(16,), dims=(8,))
 PEERS = [BASELINE, "lssar:p=15", "lssa", "softmax", "lssar:p=15 naive"]
 PASSES = ("forward", "backward", "both")
@@ -105,7 +106,7 @@ def test_the_result_is_json_and_says_what_it_is_of():
     assert result["settings"]["compiled_lengths"] == [5, 16]
     assert result["settings"]["is_causal"] is True
     assert set(result["rows"][0]) == {
-        "peer", "length", *MEASURES, "note", "dim", "batch", "pass_name", "runs"
+        "peer", "length", *MEASURES, "note", "dim", "batch", "pass_name", "runs", "floor_ms"
     }  # fmt: skip
 
 
@@ -305,6 +306,43 @@ def test_the_worst_error_may_be_no_number():
     assert math.isnan(worst([0.1, math.nan, 0.2]))
 
 
+# What a caller waits for
+
+WAITS = replace(
+    ONE, passes=("short", "decode"), short_lengths=(5, 20), decode_lengths=(40,), peers=("cudnn",)
+)
+
+
+def test_latencies_are_of_one_sequence_and_of_the_operators_alone():
+    result = measured(WAITS)
+    assert [(r["pass_name"], r["length"], r["peer"]) for r in result["rows"]] == [
+        (kind, length, peer)
+        for kind, length in (("short", 5), ("short", 20), ("decode", 40))
+        for peer in (BASELINE, "sdpa cudnn", *PEERS[1:4])
+    ]
+    for r in result["rows"]:
+        assert r["batch"] == 1
+        if r["peer"] != "sdpa cudnn":  # which no CPU has
+            assert (r["note"], r["runs"]) == ("", 2)
+            assert 0 <= r["error"] < 1e-5
+            assert r["floor_ms"] > 0
+    assert measured(replace(WAITS, batch=3))["rows"][0]["batch"] == 3
+
+
+def test_a_latency_of_something_else_is_not_timed(monkeypatch):
+    usual = gpu_peers.latency_peers
+
+    def peers(*arguments):
+        known = usual(*arguments)
+        wrong = partial(staged.reference_attention, variant="softmax")
+        return known | {"lssa": replace(known["lssa"], forward=wrong)}
+
+    monkeypatch.setattr(module, "latency_peers", peers)
+    found = row(measured(replace(WAITS, decode_lengths=(400,))), "lssa", "decode", 400)
+    assert found["note"].startswith("wrong result: relative error ")
+    assert (found["ms"], found["floor_ms"], found["runs"]) == (None, None, 0)
+
+
 # Rounds
 
 
@@ -361,8 +399,10 @@ def test_every_second_of_many_lengths_is_compiled():
         ({"tokens": 0}, ["tokens is 0", "at least 1"]),
         ({"batch": 0}, ["batch is 0", "at least 1"]),
         ({"repeat": 0}, ["repeat is 0", "at least 1"]),
-        ({"passes": ()}, ["passes", "forward, backward, both"]),
-        ({"passes": ("forwards",)}, ["'forwards'", "forward, backward, both"]),
+        ({"passes": ()}, ["passes", "forward, backward, both, short, decode"]),
+        ({"passes": ("forwards",)}, ["'forwards'", "forward, backward, both, short, decode"]),
+        ({"short_lengths": (0,)}, ["short_lengths holds 0", "at least 1"]),
+        ({"decode_lengths": ()}, ["decode_lengths", "at least one"]),
         ({"peers": ("cuddn",)}, ["'cuddn'", "cudnn, flex, compiled, naive"]),
         ({"dtype": "float64"}, ["'float64'", "float32, bfloat16, float16"]),
         ({"compiled_lengths": (0,)}, ["compiled_lengths holds 0", "at least 1"]),

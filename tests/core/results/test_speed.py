@@ -165,6 +165,36 @@ def test_the_provenance_names_machine_versions_and_command():
         assert words in text
 
 
+# Latencies
+
+
+def waits(**changed):
+    rows = [
+        {"peer": peer, "length": 128, "ms": ms, "gflops": 9.0, "ratio": ms / 0.03, "peak_mb": None,
+         "note": "", "pass_name": "short", "floor_ms": floor}
+        for peer, ms, floor in (("sdpa softmax", 0.03, 0.01), ("lssar:p=15", 0.5, 0.3))
+    ]  # fmt: skip
+    return (
+        CPU | {"rows": [*CPU["rows"], *rows], "settings": CPU["settings"] | {"repeat": 5}} | changed
+    )
+
+
+def test_a_latency_that_the_launches_decide_says_so():
+    blocks = speed.speed_blocks("x", waits(seconds=1.0, command="", date="2026-11-27", commit=None))
+    table = lines(blocks["x time short"])
+    assert table["sdpa softmax"] == ["0.0300 (1.00×)"]
+    assert table["lssar:p=15"] == ["0.500 (16.7×), launches"]
+    assert "x memory short" not in blocks
+    assert "short" not in speed.summary(waits())
+
+
+def test_latencies_are_drawn_where_there_is_nothing_else():
+    assert len(speed_figure(waits()).data) == 2
+    alone = waits(rows=waits()["rows"][2:])
+    headings = [note.text for note in speed_figure(alone).layout.annotations]
+    assert headings[0] == "<b>Latency</b>, heads of 64"
+
+
 # The figure
 
 
