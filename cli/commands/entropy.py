@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["entropy"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15,stick-breaking"
+DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 StatisticName = Annotated[
     str,
     typer.Option(

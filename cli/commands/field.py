@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["field"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15,stick-breaking"
+DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
 
 def field(

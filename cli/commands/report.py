@@ -85,7 +85,7 @@ EXPECTED = {
     *(CUBE, LANGUAGES, *MODELS),
 }
 """Results whose blocks stay as they are where they are not stored."""
-INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15", "stick-breaking")
+INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
 """Whose loss against position docs/inside.md shows."""
 
 

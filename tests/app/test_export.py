@@ -242,7 +242,8 @@ def test_the_charts_hold_the_stored_numbers(exported, theme):
     rows = {row["variant"]: row for row in stored_result["variants"]}
     shown = read(out, "compare-stdlib-16x")
     assert "picked" not in shown
-    for part, names in (("main", comparison_view.MAIN), ("all", tuple(rows))):
+    first = [name for name in comparison_view.MAIN if name in rows]
+    for part, names in (("main", first), ("all", list(rows))):
         figures = shown[part]["figures"]
         traces = [trace["y"] for trace in figures["data"]]
         assert traces == [rows[name][key] for key in ("loss", "delta") for name in names]
@@ -311,7 +312,7 @@ def test_lines_without_labels_have_a_legend_on_the_page(exported):
     out, _ = exported
     shown = read(out, "compare-stdlib-16x")["main"]
     figures = shown["figures"]
-    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figures["data"][:5]]
+    styles = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figures["data"][:4]]
     assert [(line["color"], line["dash"]) for line in shown["lines"]] == styles
     assert figures["layouts"]["light"]["phone"]["width"] <= 360
 

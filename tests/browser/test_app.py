@@ -83,7 +83,7 @@ CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"
 RETRIEVED = (
     "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
-    " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 8"
+    " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
 )
 USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
 CARDS = "document.getElementById('cards').children.length === 8"
@@ -154,9 +154,9 @@ def test_compare_opens_with_a_result(opened):
     assert seen.body().startswith(b"\x89PNG")
     assert seen.headers["content-type"] == "image/png"
     assert page.evaluate("document.querySelectorAll('main').length") == 1
-    assert page.locator("#lines li").count() == 5
+    assert page.locator("#lines li").count() == 4
     page.locator("#all").click()
-    wait(page, "document.querySelectorAll('#lines li').length === 9")
+    wait(page, "document.querySelectorAll('#lines li').length === 8")
     assert "all=1" in page.evaluate("location.hash")
     stored = stored_comparisons()["stdlib-16x"]
     caption, lines = values_of(downloaded(page, "#compare-csv"))
@@ -220,7 +220,7 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     again.locator("#result").select_option("stdlib-16x")
     wait(again, "!document.getElementById('all').parentElement.hidden")
     assert again.locator("#picks").is_hidden()
-    assert again.locator("#lines li").count() == 5
+    assert again.locator("#lines li").count() == 4
 
 
 def test_a_picture_names_every_line_once_and_says_how_it_was_made(opened):
@@ -256,7 +256,7 @@ def test_why_is_shown_of_the_result_that_is_open(opened):
     drawn = page.locator("#thumbnails canvas").last.evaluate(PIXELS)
     assert len(set(drawn)) > 20
     link = page.locator("#thumbnails a").last.get_attribute("href")
-    assert link.startswith("#map&models=stick-breaking&text=writing&len=8192")
+    assert link.startswith("#map&models=softmax-ls&text=writing&len=8192")
     page.locator("#result").select_option("far/code")
     wait(page, "document.getElementById('evidence').textContent.includes('YaRN')")
     assert page.locator("#evidence").text_content() != said
@@ -989,7 +989,7 @@ def test_the_way_back_undoes_views_and_results_and_stays_in_the_app(opened):
     page.go_forward()
     wait(page, "freeatten.page.view.span === 50")
     page.evaluate("location.hash = 'compare'")
-    wait(page, "document.querySelectorAll('#lines li').length === 5")
+    wait(page, "document.querySelectorAll('#lines li').length === 4")
     page.locator("#result").select_option("books-16x")
     wait(page, "document.getElementById('provenance').textContent.includes('books')")
     page.go_back()
@@ -1311,7 +1311,7 @@ def test_an_own_text_is_scored_in_compare(opened):
     assert told.value.suggested_filename == "pasted-text.txt"
     assert told.value.path().read_text() == page.locator("#content").input_value()
     page.locator("#result").select_option("stdlib-16x")
-    wait(page, "document.querySelectorAll('#lines li').length === 5")
+    wait(page, "document.querySelectorAll('#lines li').length === 4")
     assert page.locator("#setup").is_hidden()
     page.locator("#result").select_option("own")
     wait(page, "document.querySelectorAll('#lines li').length === 2")

@@ -73,8 +73,8 @@ def test_the_first_screen_fits_every_page(site, visit, width, height, scheme, tm
     layout = {1280: "wide", 800: "stacked", 390: "phone"}[width]
     drawn(page, layout, scheme)
     assert "which attention breaks?" in page.locator("h1").first.text_content()
-    assert traces(page) == 10  # loss and Δ of five
-    assert page.locator("#lines li").count() == 5
+    assert traces(page) == 8  # loss and Δ of four
+    assert page.locator("#lines li").count() == 4
     assert page.locator("#thumbnails canvas").count() == 2
     assert page.locator("#story-maps canvas").count() == 2
     assert overlapping(boxes_of(page, COMPARED, width)) == []
@@ -94,8 +94,8 @@ def test_the_chart_follows_the_window(site, visit):
 def test_every_variant_and_every_text_are_a_choice_and_a_link(site, visit):
     page = visit(site, ready=READY)
     page.locator("#all").click()
-    wait(page, "document.querySelectorAll('#lines li').length === 9")
-    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 18")
+    wait(page, "document.querySelectorAll('#lines li').length === 8")
+    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 16")
     page.locator("#result").select_option("books-32x")
     wait(page, "document.title.includes('16,384')")
     state = page.evaluate("location.hash.slice(1)")
@@ -123,7 +123,7 @@ def test_many_rows_are_chosen_without_a_server(site, visit):
 def test_a_broken_link_shows_the_first_screen(site, visit, state):
     page = visit(site, state, ready=READY)
     drawn(page, "wide", "light")
-    assert page.locator("#lines li").count() == 5
+    assert page.locator("#lines li").count() == 4
 
 
 def test_the_theme_can_be_switched(site, visit):

@@ -7,8 +7,8 @@
 The first writes what a training held back of its texts as files, a folder a source, so that
 `freeatten compare --text held-back/books` can choose between rows without the texts that are
 reported. The second adds a row of one result to another that was measured in the same way: on the
-same texts, with the same versions, from the same commit. The command is the one that gives all of
-them once the row is shipped.
+same texts, with the same versions, and keeps when and from which commit. The command is the one
+that gives all of them once the row is shipped.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from freeatten_core.basics.files import write_text
+from freeatten_core.basics.kept import differences
 from freeatten_core.data.prepared import load_corpus
 from freeatten_core.models.catalogue import slug
 
-OF_A_CALL = ("seconds", "command", "variants")
+OF_A_CALL = ("seconds", "command", "date", "commit", "variants")
 """What two calls that measure in the same way differ in."""
 
 
@@ -46,17 +47,24 @@ def joined(
     old: Mapping[str, Any], new: Mapping[str, Any], variant: str, command: str
 ) -> dict[str, Any]:
     """`old` with the row of `new` that has that name, last, as that of a shipped checkpoint."""
-    for key in sorted({*old, *new} - set(OF_A_CALL)):
-        if old.get(key) != new.get(key):
-            raise SystemExit(f"{key} was {old.get(key)!r} and is {new.get(key)!r} in the other")
+    asked = {key: new[key] for key in new if key not in OF_A_CALL}
+    kept = {key: old[key] for key in asked if key in old}
+    # what a later version says of its texts besides
+    asked["text"] = {key: asked["text"][key] for key in old["text"]}
+    if found := differences(kept, asked):
+        raise SystemExit(f"measured in another way: {found}")
     rows = [row for row in new["variants"] if row["variant"] == variant]
     if len(rows) != 1 or any(row["variant"] == variant for row in old["variants"]):
         raise SystemExit(f"{variant} must be one row of the second result and none of the first")
+    own: dict[str, Any] = {"checkpoint": slug(variant)}
+    made = {key: new[key] for key in ("date", "commit")}
+    if made != {key: old[key] for key in made}:
+        own["measured"] = made
     return {
         **old,
         "seconds": round(old["seconds"] + new["seconds"] / len(new["variants"]), 1),
         "command": command,
-        "variants": [*old["variants"], rows[0] | {"checkpoint": slug(variant)}],
+        "variants": [*old["variants"], rows[0] | own],
     }
 
 
