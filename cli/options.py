@@ -80,12 +80,11 @@ Svg = Annotated[Path | None, typer.Option(help="Write the chart as SVG.")]
 
 def rows_of(variants: str | None, checkpoints: Sequence[str] | None, default: str) -> list[Row]:
     """Shipped variants and given checkpoints; the default variants when neither is named."""
-    from freeatten_core.models.rows import load_rows
+    from freeatten_core.models.rows import load_own_rows
     from freeatten_core.variants.variant import Variant
 
     names = default if variants is None and not checkpoints else variants
-    announce_conversions(checkpoints or [])
-    return load_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
+    return load_own_rows([] if names is None else Variant.parse_list(names), checkpoints or [])
 
 
 def any_rows_of(

@@ -2,7 +2,7 @@
 
 const ASK_FOR_TEXT = {
   title: "Which attention breaks on your text?",
-  answer: "Choose models, paste a text or choose a file, and score it: the same tokens at the training length, at twice that, and so on as far as the text goes.",
+  answer: "Choose models, paste a text or choose a file, and score it: the same tokens at the training length (models of others: at 512), at twice that, and so on as far as the text goes.",
 };
 
 class Scoring {

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from freeatten_core.basics.errors import UsageError
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from freeatten_core.models.rows import CausalRow, Row
     from freeatten_core.results.format import Result
 
-__all__ = ["Asked", "Compared", "Comparisons", "fitting_lengths"]
+__all__ = ["Asked", "Compared", "Comparisons", "fitting_lengths", "restart_of"]
 
 MOST_TEXTS = 4
 """Of a source with several files, as `freeatten compare` takes them."""
@@ -105,15 +106,19 @@ class Comparisons:
         from freeatten_core.basics.devices import choose_device
         from freeatten_core.measures.comparison import Request
 
-        rows = []
+        rows: list[Row | CausalRow] = []
         for source in asked.checkpoints:
-            rows.append(_own(self._server.models.row(source)))
+            rows.append(self._server.models.row(source, inside=False))
             advance(0, 1)
         documents = self._server.texts.documents(asked.text)
         lengths = fitting_lengths(rows, documents, asked.longest)
         option = self._server.models.option
         named = [word for each in asked.checkpoints for word in ("--checkpoint", option(each))]
         words = ["freeatten", "compare", *named, "--len", str(max(lengths))]
+        if any(row.model.train_length is None for row in rows):
+            restart = restart_of(rows, max(lengths))
+            rows = [row.restarted(restart) for row in rows]
+            words += ["--restart", str(restart)]
         command = self._server.texts.command(words, asked.text, asked.seed)
         own = asked.text.kind == "own"
         return Request(
@@ -126,18 +131,6 @@ class Comparisons:
             seed=asked.seed,
             device=choose_device(self._server.device),
         )
-
-
-def _own(row: Row | CausalRow) -> Row:
-    """Raises UsageError for a model of others: 1× of this page is a training length."""
-    from freeatten_core.models.rows import Row
-
-    if not isinstance(row, Row):
-        raise UsageError(
-            f"{row.name} does not say what it was trained on, and lengths here are of that; "
-            "freeatten compare --checkpoint compares it in a terminal"
-        )
-    return row
 
 
 def _check_whole(result: Result) -> None:
@@ -153,31 +146,68 @@ def _check_whole(result: Result) -> None:
             raise ContentError(f"{row['variant']}: {row['error']}")
 
 
-def fitting_lengths(rows: Sequence[Row], documents: Sequence[Document], longest: int) -> list[int]:
-    """1×, 2×, 4×, … the training length, as far as the longest document and `longest` go.
+def fitting_lengths(
+    rows: Sequence[Row | CausalRow], documents: Sequence[Document], longest: int
+) -> list[int]:
+    """1×, 2×, 4×, … the training length, as far as the longest document and `longest` go; with
+    models of others, powers of two in the place of their multiples.
 
     A text that is too short for 1× is asked for 1×: the comparison says what it lacks.
 
     Raises:
-        UsageError: training lengths that have no common multiple within the bounds of the page.
+        UsageError: training lengths that have no common multiple within the bounds of the page, or
+            a model without positions for the shortest length.
     """
-    from freeatten_core.basics.lengths import parse_lengths
-    from freeatten_core.data.tokenizer import encode
-    from freeatten_core.models.rows import tokenizers_of
+    from freeatten_core.basics.lengths import (
+        SHORTEST_READ,
+        parse_declared_lengths,
+        parse_lengths,
+    )
 
-    trained = sorted({row.checkpoint.config.train_length for row in rows})
-    length = math.lcm(*trained)
+    trained = sorted({row.model.train_length for row in rows if row.model.train_length})
+    length = math.lcm(*trained) if trained else SHORTEST_READ
     if length > LONGEST:
         listed = " and ".join(f"{each:,}" for each in trained)
         raise UsageError(
             f"these checkpoints were trained at {listed} tokens, and no length up to {LONGEST:,} "
             "suits all of them; compare fewer"
         )
-    text = max((document.text for document in documents), key=len, default="")
-    tokens = min(len(encode(tokenizer, text)) for tokenizer in tokenizers_of(rows).values())
-    while 2 * length <= min(longest, tokens - 1):
+    for row in rows:
+        row.model.check_length(length)
+    most = min(longest, _tokens(rows, documents) - 1)
+    while 2 * length <= most and all(map(partial(_reads, length=2 * length), rows)):
         length *= 2
-    return parse_lengths(str(length), trained)
+    if all(row.model.train_length for row in rows):
+        return parse_lengths(str(length), trained)
+    return parse_declared_lengths(str(length), [*trained, restart_of(rows, length)], [], [])
+
+
+def _tokens(rows: Sequence[Row | CausalRow], documents: Sequence[Document]) -> int:
+    """Of the longest document, by the tokenizer that makes the fewest."""
+    from freeatten_core.data.tokenizer import encode
+    from freeatten_core.models.rows import tokenizers_of
+
+    text = max((document.text for document in documents), key=len, default="")
+    return min(len(encode(tokenizer, text)) for tokenizer in tokenizers_of(rows).values())
+
+
+def _reads(row: Row | CausalRow, length: int) -> bool:
+    """Whether a row has positions for so many tokens."""
+    try:
+        row.model.check_length(length)
+    except UsageError:
+        return False
+    return True
+
+
+def restart_of(rows: Sequence[Row | CausalRow], longest: int) -> int:
+    """Tokens after which models of others restart: as they usually do, or half of the longest
+    length, a quarter, … so that something lies beyond."""
+    usual = min(row.model.restart_length for row in rows if row.model.train_length is None)
+    restart = longest // 2
+    while restart > usual:
+        restart //= 2
+    return restart
 
 
 def _watch(advance: Advance) -> Watch:

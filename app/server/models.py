@@ -102,23 +102,34 @@ class Models:
                 found.append(f"{each['id']}+{name}")
         return [*found, *self.allowed]
 
-    def get(self, source: Any) -> Checkpoint | CausalModel:
+    def get(self, source: Any, *, inside: bool = True) -> Checkpoint | CausalModel:
         """A checkpoint or a model of others by its shipped name, folder or hub name.
+
+        Args:
+            inside: whether it is to be looked into.
 
         Raises:
             UsageError: there is none, or this server may not read it.
             ContentError: it cannot be used, or not be looked into.
         """
+        from freeatten_core.basics.errors import ContentError
+
         source = text_of("the checkpoint", source, SOURCE_CHARACTERS).strip()
         self._check(source)
         with (
             without_folders(f"checkpoint {shortened(source)}", local=self.local),
             self._lock,  # two sessions must not load the same one twice
         ):
-            return self._load(self.configured.get(source, source))
+            model = self._load(self.configured.get(source, source))
+            if inside and model.maps_refused is not None:
+                raise ContentError(model.maps_refused)
+            return model
 
-    def row(self, source: str) -> Row | CausalRow:
+    def row(self, source: str, *, inside: bool = True) -> Row | CausalRow:
         """A checkpoint with the modifiers behind its name, as in `softmax+yarn`.
+
+        Args:
+            inside: whether it is to be looked into.
 
         Raises:
             UsageError, ContentError: as `get`; modifiers that it cannot have.
@@ -126,7 +137,7 @@ class Models:
         from freeatten_core.models.rows import any_row
 
         name, modifiers = self._split(source)
-        return any_row(self.get(name), modifiers, name)
+        return any_row(self.get(name, inside=inside), modifiers, name)
 
     def described(self, source: Any) -> Described | None:
         """What a model of others says of itself, before a weight of it is read.
@@ -217,7 +228,6 @@ def _allowed(source: str) -> str:
 
 def _load(source: str) -> Checkpoint | CausalModel:
     from freeatten_core.basics.assets import assets
-    from freeatten_core.basics.errors import ContentError
     from freeatten_core.models.catalogue import shipped
     from freeatten_core.models.checkpoint import load_checkpoint
 
@@ -227,7 +237,4 @@ def _load(source: str) -> Checkpoint | CausalModel:
 
     if not is_causal_source(source):
         return load_checkpoint(source)
-    model = load_causal_model(source)
-    if model.maps_refused is not None:
-        raise ContentError(model.maps_refused)
-    return model
+    return load_causal_model(source)

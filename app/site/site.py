@@ -22,7 +22,7 @@ from freeatten_core.figures.comparison import comparison_title
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
 from freeatten_core.models.rows import Row
 from freeatten_core.results.format import Result, count
-from freeatten_core.results.stored import stored_comparisons
+from freeatten_core.results.stored import all_comparisons
 
 from ..pages.markup import read, script, section, space_card
 from ..tabs import comparison_view, evidence
@@ -90,7 +90,7 @@ def forecast(rows: Sequence[Row], length: int) -> Sizes:
 
 def write(folder: Path, seen: Seen, command: str, advance: Callable[[str], Advance]) -> None:
     """Write the site into an existing folder."""
-    results = stored_comparisons()
+    results = all_comparisons()
     (folder / "data").mkdir()
     _write_maps(folder, seen, advance("maps"))
     for name, result in results.items():

@@ -40,24 +40,24 @@ def component() -> Answer:
 
 def results() -> Answer:
     """The story, the stored results, the first one to be shown first, and the paper's."""
-    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.results.stored import all_comparisons
 
     from . import comparison_view, evidence
 
     return {
         "story": evidence.story(),
-        "results": comparison_view.choices(stored_comparisons()),
+        "results": comparison_view.choices(all_comparisons()),
         "paper": comparison_view.paper_table(),
     }
 
 
 def comparison(name: str) -> Answer:
     """One stored result as figures, lines and tables."""
-    from freeatten_core.results.stored import stored_comparisons
+    from freeatten_core.results.stored import all_comparisons
 
     from . import comparison_view
 
-    found = stored_comparisons()
+    found = all_comparisons()
     known = choice_of("the result", name, list(found))
     return comparison_view.comparison(known, found[known])
 

@@ -16,7 +16,9 @@ from freeatten_core.results.cube import CUBE
 from freeatten_core.results.format import (
     Entry,
     Result,
+    compared_key,
     count,
+    declares,
     number,
     row_names,
     signed,
@@ -55,8 +57,11 @@ MANY = 9
 """Of more rows, the chart shows those that are ticked."""
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
+BITS_CAPTION = "Bits per byte, over the bytes that every row scored"
 BROKEN = 0.5
 """Nats per token: a loss that rises by more is called broken, and so is marked a Δ above it."""
+BROKEN_BITS = 0.2
+"""The same in bits per byte."""
 LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 1100},
     "stacked": {"width": 640, "stacked": True},
@@ -113,6 +118,12 @@ KINDS: Mapping[str, Kind] = {
     "ceiling": Kind(
         "Softmax trained at 4,096 tokens",
         "Beside the shipped checkpoints, which were trained at 512: what a longer training gains.",
+        lambda rows: [row["variant"] for row in rows],
+    ),
+    "models": Kind(
+        "Models that people have",
+        "Bits per byte compare between all rows, nats between rows of one tokenizer alone; lengths "
+        "are each model's own tokens, and Δ counts from its restart.",
         lambda rows: [row["variant"] for row in rows],
     ),
     "cube": Kind(
@@ -202,10 +213,12 @@ def _legended(result: Result) -> dict[str, Any]:
 
 
 def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled) -> dict[str, Any]:
+    several = compared_key(result) == "bits_per_byte"
     return {
         "figures": draw(result),
         "lines": _lines(result),
         "tables": [
+            *([_table(result, "bits_per_byte", None, BITS_CAPTION, number)] if several else []),
             _table(result, "loss", "ci95", LOSS_CAPTION, number),
             _table(result, "delta", "delta_ci95", DELTA_CAPTION, signed),
         ],
@@ -216,7 +229,7 @@ def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled)
 def _lines(result: Result) -> list[dict[str, Any]]:
     """What became of each variant, a line each; the legend of the charts too."""
     lines = []
-    rows = result["variants"]
+    rows, key = result["variants"], compared_key(result)
     named = zip(rows, row_names(rows), _labels(result), row_styles(rows), strict=True)
     for row, name, label, style in named:
         lines.append(
@@ -226,7 +239,7 @@ def _lines(result: Result) -> list[dict[str, Any]]:
                 "color": style.color,
                 "dash": style.dash,
                 "sign": style.sign,
-                "loss": " → ".join(number(loss, 2) for loss in _ends(row["loss"])),
+                "loss": " → ".join(number(loss, 2) for loss in _ends(row[key])),
                 "delta": signed(row["delta"][-1], 2),
                 "controls": _controls(row),
                 "verdict": verdict_text(row) if result["texts"] > 1 else "",
@@ -262,42 +275,45 @@ def answer(result: Result) -> str:
     """Who breaks, who holds and who uses what it reads, from the data."""
     if warning := no_language_text(result):
         return f"{warning}."
-    longest, trained = count(max(result["lengths"])), count(result["train_length"])
-    if longest == trained:
-        return (
-            f"Read at {trained} tokens only, the training length: a longer text shows what "
-            "happens beyond it."
-        )
+    longest, shortest = count(max(result["lengths"])), count(result["lengths"][0])
+    if longest == shortest:
+        usual = "" if declares(result) else ", the training length"
+        return f"Read at {shortest} tokens only{usual}: a longer text shows what happens beyond it."
+    key = compared_key(result)
+    bits = "" if key == "loss" else " bits per byte"
+    limit = BROKEN_BITS if bits else BROKEN
     rises = {
-        label: row["loss"][-1] - row["loss"][0]
+        label: row[key][-1] - row[key][0]
         for row, label in zip(result["variants"], _labels(result), strict=True)
-        if row["loss"][0] is not None and row["loss"][-1] is not None
+        if row[key][0] is not None and row[key][-1] is not None
     }
-    broken = [label for label, rise in rises.items() if rise > BROKEN]
+    broken = [label for label, rise in rises.items() if rise > limit]
     using = {
         label
         for row, label in zip(result["variants"], _labels(result), strict=True)
         if row["verdict"] == "uses"
     }
-    held = [label for label, rise in rises.items() if rise <= BROKEN and label not in using]
+    held = [label for label, rise in rises.items() if rise <= limit and label not in using]
     parts = []
     if broken:
         least = min(rises[label] for label in broken)
         more = " or more" if len(broken) > 1 else ""
+        above = f"{least:.1f}{bits or ' nats'}{more}"
         parts.append(
-            f"At {longest} tokens the loss of {_listed(broken)} is {least:.1f} nats{more} above "
-            f"that at {trained}"
+            f"At {longest} tokens the loss of {_listed(broken)} is {above} above that at {shortest}"
         )
     if held:
         most = max(abs(rises[label]) for label in held)
         start = "" if parts else f"At {longest} tokens "
-        parts.append(f"{start}{_listed(held)} stayed within {most:.2f} of the loss at {trained}")
+        parts.append(
+            f"{start}{_listed(held)} stayed within {most:.2f}{bits} of the loss at {shortest}"
+        )
     if using:
         start = "" if parts else f"At {longest} tokens "
         parts.append(f"{start}{_listed(sorted(using))} gained from the longer text (Δ, S and W)")
     if len(rises) > 1:
         best, loss = _lowest(result)
-        parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}")
+        parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}{bits}")
     single = (
         " One text has no interval, and so no verdict; two are needed."
         if result["texts"] == 1
@@ -310,11 +326,12 @@ def answer(result: Result) -> str:
 
 
 def _lowest(result: Result) -> tuple[str, float]:
-    """The row with the lowest loss at the longest length."""
+    """The row with the lowest loss at the longest length, in what rows are compared by."""
+    key = compared_key(result)
     losses = {
-        label: row["loss"][-1]
+        label: row[key][-1]
         for row, label in zip(result["variants"], _labels(result), strict=True)
-        if row["loss"][-1] is not None
+        if row[key][-1] is not None
     }
     best = min(losses, key=losses.__getitem__)
     return best, losses[best]
@@ -325,11 +342,12 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _table(
-    result: Result, key: str, interval: str, caption: str, form: Callable[..., str]
+    result: Result, key: str, interval: str | None, caption: str, form: Callable[..., str]
 ) -> dict[str, Any]:
     rows = []
     for label, row in zip(_labels(result), result["variants"], strict=True):
-        pairs = zip(row[key], row[interval], strict=True)
+        ranges = [None] * len(row[key]) if interval is None else row[interval]
+        pairs = zip(row[key], ranges, strict=True)
         texts = [with_half_width(form(value), pair if value else None) for value, pair in pairs]
         rows.append([label, *texts])
     return {"caption": caption, "header": _headings(result["lengths"]), "rows": rows}
@@ -339,8 +357,9 @@ def _values(result: Result) -> list[list[Any]]:
     """What was measured, one value a line: measure, variant, tokens, value, low, high, texts."""
     lines: list[list[Any]] = []
     for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
-        for measure, interval in (("loss", "ci95"), ("delta", "delta_ci95")):
-            pairs = zip(result["lengths"], row[measure], row[interval], strict=True)
+        none = {"bits_per_byte_ci95": [None] * len(result["lengths"])}
+        for measure, interval in _measures(result):
+            pairs = zip(result["lengths"], row[measure], (row | none)[interval], strict=True)
             lines += [
                 [measure, name, length, value, *(pair or (None, None)), result["texts"]]
                 for length, value, pair in pairs
@@ -352,6 +371,13 @@ def _values(result: Result) -> list[list[Any]]:
                     [measure, name, result["lengths"][-1], row[measure], *pair, result["texts"]]
                 )
     return lines
+
+
+def _measures(result: Result) -> list[tuple[str, str]]:
+    """What the tables have, and what its intervals are called."""
+    several = compared_key(result) == "bits_per_byte"
+    bits = [("bits_per_byte", "bits_per_byte_ci95")] if several else []
+    return [*bits, ("loss", "ci95"), ("delta", "delta_ci95")]
 
 
 def _labels(result: Result) -> list[str]:

@@ -43,12 +43,15 @@ def use() -> Answer:
     parts = [_rows(short, text) for text in ("code", "books")]
     if "full" in rows:
         parts.append(_ceiling(rows["full"]))
-    for result in stored_results(folder / "inside").values():
+    for name, result in stored_results(folder / "inside").items():
         if "distances" in result and "share" in result:
-            parts.append(_field(result))
+            parts.append(_field(name, result))
+    for name, result in stored_results(folder / "longppl").items():
+        parts.append(_longppl(name, result))
     parts.append(_knee(stored_results(folder)["stdlib-16x"]))
     parts.append(_effective(list(stored_results(folder / "retrieve").values())))
-    parts += [_languages(each) for each in stored_results(folder / "languages").values()]
+    for name, result in stored_results(folder / "languages").items():
+        parts.append(_languages(name, result))
     return {"make": list(MAKE), "results": parts}
 
 
@@ -85,12 +88,13 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     from freeatten_core.training.cube import RECIPE
 
     rows = placed(results, RECIPE.steps)
+    of_recipe = (each for each in results.values() if _steps(each) == RECIPE.steps)
     shown = [[short_label(row.variant), str(len(row.runs)), *row_cells(row, text)] for row in rows]
     return _part(
         f"rows-{text}",
         f"Which rows use 16 times their training length on {TEXTS[text]}?",
         READING,
-        provenance(results["rows/runs"]),
+        ". ".join(map(provenance, of_recipe)),
         command="python tests/measure/rows.py --out DIR --text packages --text BOOKS --books HELD",
         figures=drawings(partial(rows_drawing, rows, text=text), LAYOUTS),
         tables=[
@@ -117,6 +121,11 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     )
 
 
+def _steps(result: Mapping[str, Any]) -> int:
+    """Of the trainings of a joined result."""
+    return int(result["runs"][0]["recipe"]["steps"])
+
+
 def _ceiling(result: Mapping[str, Any]) -> Answer:
     """What share of a longer training's gain is reached."""
     from freeatten_core.figures.rows import short_label
@@ -138,7 +147,7 @@ def _ceiling(result: Mapping[str, Any]) -> Answer:
     )
 
 
-def _field(result: Mapping[str, Any]) -> Answer:
+def _field(name: str, result: Mapping[str, Any]) -> Answer:
     """How far back a change still changes what is said next."""
     from freeatten_core.figures.field import field_drawing
     from freeatten_core.results.field import field_provenance, field_text, near_share
@@ -152,7 +161,7 @@ def _field(result: Mapping[str, Any]) -> Answer:
     ]
     header = [f"field, tokens of {count(result['length'])}", "% of the gradient within 1×"]
     return _part(
-        "field",
+        name,
         "How far back does a change still change what is said next?",
         f"The share of the gradient of the next token's loss on so many last tokens; the "
         f"receptive field is the least number that has {result['share']} of it.",
@@ -169,6 +178,33 @@ def _field(result: Mapping[str, Any]) -> Answer:
                 result["distances"], row["share"], row["share_ci95"], strict=True
             )
         ],
+    )
+
+
+def _longppl(name: str, result: Mapping[str, Any]) -> Answer:
+    """Who knows what far context alone tells."""
+    from freeatten_core.results.format import source_name
+    from freeatten_core.results.longppl import LONGPPL_HEADS, longppl_cells, longppl_provenance
+
+    rows = result["variants"]
+    labels = [line["label"] for line in _legend(rows)]
+    keys = ("longppl", "key_loss", "rest_loss")
+    return _part(
+        f"longppl-{name}",
+        f"Who knows what only far context tells, in {source_name(result['text']['source'])}?",
+        "LongPPL is the exponential of the mean loss on the tokens that an evaluator knows from "
+        "far context alone; lower is better. Nats per token.",
+        longppl_provenance(result),
+        command=result["command"],
+        tables=[
+            _table(
+                "LongPPL (95 % interval), and the losses on key tokens and on the rest",
+                LONGPPL_HEADS,
+                [[label, *longppl_cells(row)] for label, row in zip(labels, rows, strict=True)],
+            )
+        ],
+        header=["variant", "checkpoint", *keys],
+        values=[[row["variant"], row["checkpoint"], *(row[key] for key in keys)] for row in rows],
     )
 
 
@@ -231,7 +267,7 @@ def _effective(results: Sequence[Mapping[str, Any]]) -> Answer:
     )
 
 
-def _languages(result: Mapping[str, Any]) -> Answer:
+def _languages(name: str, result: Mapping[str, Any]) -> Answer:
     """Languages in which every symbol counts."""
     from freeatten_core.figures.languages import languages_drawing
     from freeatten_core.results.languages import (
@@ -253,7 +289,7 @@ def _languages(result: Mapping[str, Any]) -> Answer:
         for pairs in [list(zip(labels, rows, strict=True))]
     ]
     return _part(
-        "languages",
+        "languages" if name == "suite" else f"languages-{name}",
         "Which attention goes on tracking the state of longer strings?",
         "% answered right, by the length of the string; dashed: the longest trained on, dotted: "
         "what a guess has.",

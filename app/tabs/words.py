@@ -16,9 +16,9 @@ def functions(texts: Texts) -> list[Callable[..., Answer]]:
 
     def words(result: str) -> Answer:
         """Which texts of a stored result are on this machine, and of how many."""
-        from freeatten_core.results.stored import stored_comparisons
+        from freeatten_core.results.stored import all_comparisons
 
-        stored = stored_comparisons()
+        stored = all_comparisons()
         known = choice_of("the result", result, list(stored))
         digests = (stored[known].get("text") or {}).get("manifest") or {}
         here = [digest for digest in digests.values() if texts.has(digest)]

@@ -29,9 +29,7 @@ from ..outputs import deliver, refuse_failed
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from freeatten_core.data.packages import Package
     from freeatten_core.measures.comparison import Comparison, Request
-    from freeatten_core.models.checkpoint import Checkpoint
     from freeatten_core.models.rows import CausalRow, Row
     from freeatten_core.models.transformers_model import CausalModel
 
@@ -321,10 +319,10 @@ def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | N
     """A stored result, of the variants named if any are."""
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.measures.comparison import Comparison
-    from freeatten_core.results.stored import stored_comparisons, stored_model_comparisons
+    from freeatten_core.results.stored import all_comparisons
     from freeatten_core.variants.variant import Variant, nearest
 
-    known = stored_comparisons() | stored_model_comparisons()
+    known = all_comparisons()
     if name not in known:
         raise UsageError(f"no stored result is named {name!r}{nearest(name, list(known))}")
     if npz is not None:
@@ -389,10 +387,10 @@ def _request(
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.comparison import Request
     from freeatten_core.measures.request import check_ceiling
-    from freeatten_core.models.rows import load_rows
+    from freeatten_core.models.rows import load_own_rows
 
     rows = load()
-    above = None if ceiling is None else load_rows([], [ceiling])[0]
+    above = None if ceiling is None else load_own_rows([], [ceiling])[0]
     if above is not None:
         rows = _below(rows, above, ceiling)
     lengths = _lengths(len_, asked, rows)
@@ -466,32 +464,18 @@ def _save_losses(done: Comparison, path: Path) -> None:
 def _warn_trained_on(request: Request, console: Console) -> None:
     from freeatten_core.basics.files import expanded
     from freeatten_core.data.packages import trained_on
-    from freeatten_core.models.rows import CausalRow
 
     path = expanded(request.source)
     if not path.exists():
         return
     for row in request.rows:
-        if isinstance(row, CausalRow):  # nothing tells what it was trained on
-            continue
-        package = trained_on(path, _packages(row.checkpoint))
+        package = trained_on(path, row.model.packages)
         if package is not None:
             console.print(
-                f"warning: {request.source} belongs to {package}, which {row.checkpoint.name} was "
+                f"warning: {request.source} belongs to {package}, which {row.source} was "
                 "trained on; its loss there says little",
                 style="yellow",
                 markup=False,
                 soft_wrap=True,
             )
             return
-
-
-def _packages(checkpoint: Checkpoint) -> list[Package]:
-    """The packages that a checkpoint lists; none where its curve is of another's making."""
-    from freeatten_core.data.packages import packages_from_json
-
-    try:
-        sources = checkpoint.curve()["text"]["sources"]
-        return [package for each in sources for package in packages_from_json(each["packages"])]
-    except (LookupError, TypeError):
-        return []

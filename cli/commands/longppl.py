@@ -36,7 +36,11 @@ Evaluator = Annotated[
 ]
 Length = Annotated[
     str | None,
-    typer.Option("--len", help="Tokens of text; by default what the evaluator was trained on."),
+    typer.Option(
+        "--len",
+        help="Tokens of text; by default what the evaluator was trained on; of a model of "
+        "others, up to 2048 of what it declares.",
+    ),
 ]
 Truncate = Annotated[int, typer.Option(min=2, help="Tokens of the short context.")]
 Csv = Annotated[Path | None, typer.Option(help="Write a line a variant.")]
@@ -63,21 +67,19 @@ def longppl(
     from rich.console import Console
 
     from freeatten_core.basics.devices import choose_device
-    from freeatten_core.basics.lengths import tokens_of
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.longppl import LongPplRequest, measure_longppl
-    from freeatten_core.models.rows import load_rows
 
-    from ..options import rows_of
+    from ..options import any_rows_of, length_of
     from ..terminal.watching import watched
 
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    (judge,) = load_rows([], [evaluator])
+    (judge,) = any_rows_of(None, [evaluator], DEFAULT)
     request = LongPplRequest(
-        rows=rows_of(variants, checkpoint, DEFAULT),
+        rows=any_rows_of(variants, checkpoint, DEFAULT),
         evaluator=judge,
-        length=tokens_of(len_ or "1x", judge.checkpoint.config.train_length),
+        length=length_of(len_, [judge], "1x"),
         documents=evaluation_documents(text, sys.stdin),
         source=text,
         command=command_line(),
@@ -140,6 +142,7 @@ def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     run |= {"evaluator": result["evaluator"]["checkpoint"], "text_source": result["text"]["source"]}
     for row in result["variants"]:
         low, high = row["longppl_ci95"]
-        named = {key: row[key] for key in ("variant", "checkpoint", "train_length", "longppl")}
+        named = {key: row[key] for key in ("variant", "checkpoint")}
+        named |= {key: row.get(key) for key in ("train_length", "declared_length", "longppl")}
         losses = {key: row[key] for key in ("key_loss", "rest_loss", "loss")}
         yield named | {"longppl_low": low, "longppl_high": high} | losses | run

@@ -21,6 +21,7 @@ __all__ = [
     "draw_models",
     "draw_retrievals",
     "draw_rows",
+    "draw_scale",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
@@ -64,11 +65,22 @@ DRAWN_WITH_MODIFIERS = (
 """Of these, which are drawn."""
 MODELS = tuple(
     f"models/{name}"
-    for name in ("code", "books", "modified-code", "modified-books", "heads-smollm2", "heads-gemma")
+    for name in (
+        *("code", "books", "modified-code", "modified-books", "undone", "copy"),
+        *("heads-smollm2", "heads-gemma"),
+    )
 )
 """Models of others, for docs/models.md and the README."""
-MODEL_HEADS = MODELS[4:]
+MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
+SCALE = tuple(
+    f"scale/{name}"
+    for name in (
+        *("training", "code", "books", "nonfiction", "copy", "inside", "bfloat16"),
+        *("sizes-code", "sizes-books"),
+    )
+)
+"""Larger models, for docs/scale.md and docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 CUBE = "cube/runs"
@@ -77,12 +89,13 @@ ALL_ROWS = "rows/all"
 """Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
-    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models"),
+    *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
+    "longppl",
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS),
+    *(CUBE, LANGUAGES, *MODELS, *SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -134,6 +147,7 @@ def all_blocks(
     from freeatten_core.results.app_speed import app_speed_blocks
     from freeatten_core.results.cube import cube_blocks
     from freeatten_core.results.languages import language_blocks
+    from freeatten_core.results.longppl import longppl_blocks
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
@@ -142,6 +156,7 @@ def all_blocks(
         retrieval_blocks,
     )
     from freeatten_core.results.rows import all_rows_blocks, row_blocks
+    from freeatten_core.results.scale import scale_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
@@ -150,6 +165,7 @@ def all_blocks(
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
+    filled |= scale_blocks(others["scale"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -157,6 +173,7 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("longppl", longppl_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
@@ -194,6 +211,7 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
+    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -286,6 +304,17 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
+
+
+def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
+    """`scale-books-light.png` and the other, if there is such a result."""
+    from freeatten_core.figures.comparison import comparison_figure
+
+    from ..exports import save_page_picture
+
+    for theme in ("light", "dark") if "scale/books" in scale else ():
+        figure = comparison_figure(scale["scale/books"], theme=theme)
+        save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:

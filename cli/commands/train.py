@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from freeatten_core.basics.distributed import Ranks
     from freeatten_core.training.recipe import Recipe
     from freeatten_core.training.reports import Progress
+    from freeatten_core.training.start import Start
     from freeatten_core.variants.variant import Variant
 
     from ..terminal.learning import LearningView
@@ -45,6 +46,16 @@ Task = Annotated[
 LearningRates = Annotated[
     str | None,
     typer.Option(help="Peak learning rate; of several (1e-3,3e-3) the best in short runs."),
+]
+Optimizer = Annotated[
+    str | None,
+    typer.Option(help="adamw, or muon for the matrices between hidden states; default: adamw."),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="How the rate falls: linear, cosine, or wsd, in the last fifth; default: linear."
+    ),
 ]
 EvaluateEvery = Annotated[int | None, typer.Option(min=1, help="Steps between validations.")]
 SaveEvery = Annotated[
@@ -84,6 +95,14 @@ TokenizerOf = Annotated[
         "the same tokens as its."
     ),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        help="A checkpoint to train on: its weights, size and tokenizer; what only the variant "
+        "has is drawn.",
+    ),
+]
 Corpus = Annotated[
     Path | None,
     typer.Option(help="Keep prepared text here, or take from here what is of the same texts."),
@@ -118,15 +137,25 @@ class _Texts:
     """Where prepared text is kept."""
     tokenizer_of: str | None
     """The checkpoint whose tokenizer is taken."""
+    trained_on: str | None
+    """The checkpoint that is trained on."""
+
+    def start(self) -> Start | None:
+        """What the training begins with; None where all weights are drawn."""
+        from freeatten_core.models.checkpoint import load_checkpoint
+        from freeatten_core.training.start import Start
+
+        return None if self.trained_on is None else Start.of(load_checkpoint(self.trained_on))
 
     def tokenizer(self) -> Tokenizer | None:
         """The one to take; None where one is to be learned."""
         from freeatten_core.models.catalogue import locate
         from freeatten_core.models.format import TOKENIZER, check_files, read_tokenizer
 
-        if self.tokenizer_of is None:
+        source = self.trained_on or self.tokenizer_of
+        if source is None:
             return None
-        name, folder = locate(self.tokenizer_of)
+        name, folder = locate(source)
         check_files(name, folder, [TOKENIZER])
         return read_tokenizer(folder / TOKENIZER)
 
@@ -147,7 +176,10 @@ def train(
     heads: Annotated[int | None, typer.Option(min=1, help="Heads.")] = None,
     vocab: Annotated[int | None, typer.Option(min=256, max=65536, help="Tokens to learn.")] = None,
     tokenizer: TokenizerOf = None,
+    from_: From = None,
     lr: LearningRates = None,
+    optimizer: Optimizer = None,
+    schedule: Schedule = None,
     search_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a short run.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and data order.")] = 0,
     evaluate_every: EvaluateEvery = None,
@@ -173,6 +205,8 @@ def train(
         "heads": heads,
         "vocab_size": vocab,
         "learning_rates": lr,
+        "optimizer": optimizer,
+        "schedule": schedule,
         "search_steps": search_steps,
         "evaluate_every": evaluate_every,
         "save_every": save_every,
@@ -180,7 +214,7 @@ def train(
     }
     with joined(device) as (ranks, chosen):
         where = _Where(chosen, ranks, shard, log)
-        texts = _Texts(text or [], corpus, tokenizer)
+        texts = _Texts(text or [], corpus, tokenizer, from_)
         _train(variant, task, size, texts, out, seed, changes, where, quiet=quiet)
 
 
@@ -202,31 +236,35 @@ def _train(
 
     from ..terminal.learning import LearningView
 
-    _check_task(task, texts, changes["vocab_size"])
+    _check_task(task, size, texts, changes["vocab_size"])
     check_log(where.log)
     variant = own_function.allow(Variant.parse(name))
-    tokenizer = texts.tokenizer()
+    tokenizer, start = texts.tokenizer(), texts.start()
     if tokenizer is not None:
         changes = {**changes, "vocab_size": tokenizer.get_vocab_size()}
-    recipe = _recipe(task, size, seed, **changes)
+    recipe = _recipe(task, size, seed, start, **changes)
+    if start is not None:
+        start.check(recipe.config(variant))
     for folder in filter(None, (out, texts.corpus)):
         check_utf8(folder)
     view = LearningView(variant, quiet=quiet, silent=not where.ranks.writes)
     if task == "text":
-        run = partial(_train_text, variant, texts, tokenizer, out, recipe, where, view)
+        run = partial(_train_text, variant, texts, tokenizer, start, out, recipe, where, view)
     else:
         run = partial(_train_task, variant, task, out, recipe, where, view)
     _run(run, variant, out, view, where.ranks)
 
 
-def _check_task(task: str, texts: _Texts, vocab: int | None) -> None:
+def _check_task(task: str, size: str | None, texts: _Texts, vocab: int | None) -> None:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.data.tasks.table import TASKS
 
     check_choice("task", task, ("text", *TASKS))
-    if task != "text" and (texts.sources or texts.corpus or vocab or texts.tokenizer_of):
+    taken = texts.tokenizer_of or texts.trained_on
+    if task != "text" and (texts.sources or texts.corpus or vocab or taken):
         raise UsageError(
-            f"--text, --corpus, --vocab and --tokenizer are for --task text; {task} makes its own"
+            "--text, --corpus, --vocab, --tokenizer and --from are for --task text; "
+            f"{task} makes its own"
         )
     if task == "text" and not texts.sources:
         raise UsageError("--text is missing: name a file, a folder or packages to train on")
@@ -235,9 +273,14 @@ def _check_task(task: str, texts: _Texts, vocab: int | None) -> None:
             f"--vocab {vocab} is of a tokenizer to be learned, --tokenizer takes that of "
             f"{texts.tokenizer_of}; leave one of them out"
         )
+    if texts.trained_on is not None and (size or vocab or texts.tokenizer_of):
+        raise UsageError(
+            f"--from {texts.trained_on} is trained on as it is, with its size and tokenizer; leave "
+            "out --size, --vocab and --tokenizer"
+        )
 
 
-def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
+def _recipe(task: str, size: str | None, seed: int, start: Start | None, **changes: Any) -> Recipe:
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.training.recipe import SIZES, Recipe
     from freeatten_core.training.tasks import RECIPES
@@ -248,6 +291,8 @@ def _recipe(task: str, size: str | None, seed: int, **changes: Any) -> Recipe:
         if task != "text":
             raise UsageError(f"--size is for --task text; models of {task} have their own size")
         usual = usual.changed(**SIZES[size])
+    if start is not None:
+        usual = replace(usual, **start.sizes)
     return replace(usual, seed=seed).changed(**changes)
 
 
@@ -279,7 +324,9 @@ def _foresee(recipe: Recipe, variant: Variant, where: _Where, view: LearningView
     """Say what the training will take, or refuse it, before text is prepared."""
     from freeatten_core.models.forecast import parameter_count
     from freeatten_core.training.forecast import check_fits, forecast
+    from freeatten_core.training.updates import check_optimizer
 
+    check_optimizer(recipe, shard=where.shard)
     check_fits(recipe, variant, where.device, where.ranks, shard=where.shard)
     if not view.quiet:
         found = forecast(recipe, variant, where.device, where.ranks, shard=where.shard)
@@ -316,6 +363,7 @@ def _train_text(
     variant: Variant,
     given: _Texts,
     tokenizer: Tokenizer | None,
+    start: Start | None,
     out: Path,
     recipe: Recipe,
     where: _Where,
@@ -351,6 +399,7 @@ def _train_text(
             report=report,
             ranks=where.ranks,
             shard=where.shard,
+            start=start,
         )
 
 

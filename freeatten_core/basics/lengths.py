@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from .errors import UsageError
 
 __all__ = [
+    "SHORTEST_READ",
     "default_restart",
     "parse_declared_lengths",
     "parse_lengths",

@@ -12,6 +12,7 @@ from freeatten_core.results.format import (
     Result,
     count,
     declares,
+    forms_text,
     half_width,
     marked_length,
     plural,
@@ -57,7 +58,9 @@ def _three_digits(value: float) -> str:
 
 
 def _texts(result: Result) -> str:
-    return f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
+    texts = f"{plural(result['texts'], 'text')} of {markup(source_name(result['text']['source']))}"
+    forms = markup(forms_text(result))
+    return f"{texts} · weights of {forms}" if forms else texts
 
 
 def _area(width: int, height: float, rows: int) -> Space:

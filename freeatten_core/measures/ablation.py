@@ -33,7 +33,7 @@ from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.models.interface import LanguageModel, Undone
-from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
 from freeatten_core.positions.scalings import Scaling
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import interval, intervals
@@ -234,7 +234,8 @@ def _summarise(row: Row | CausalRow, found: Mapping[str, NDArray[np.float64]]) -
 
 def _facts(row: Row | CausalRow) -> dict[str, Any]:
     """What is known of a row before it is scored."""
-    return {"variant": row.name, "checkpoint": row.source, **_lengths(row)}
+    form = {} if row.form is None else {"form": row.form}
+    return {"variant": row.name, "checkpoint": row.source, **_lengths(row), **form}
 
 
 def _lengths(row: Row | CausalRow) -> dict[str, int]:
@@ -262,7 +263,7 @@ def _header(request: AblateRequest, selection: Selection) -> ResultDict:
         "length": request.length,
         "texts": len(selection.texts),
         "seed": request.seed,
-        "dtype": "float32",
+        "dtype": types_of(request.rows),
         "text": {
             "source": request.source,
             "files": selection.files,

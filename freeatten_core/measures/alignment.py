@@ -11,20 +11,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.selection import Text
-from freeatten_core.models.decoder import Model
-from freeatten_core.models.interface import Reading
+from freeatten_core.models.interface import LanguageModel, Reading
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.variant import Variant
 
 from .scoring import Advance, pass_cost, windows_at_once
 
 __all__ = ["FITTED_ON", "fit_temperatures", "fitting_cost", "modified_copy", "needs_temperatures"]
+
+M = TypeVar("M", bound=LanguageModel)
 
 LOWEST, HIGHEST = 0.25, 16.0
 PRECISION = 5e-3
@@ -52,40 +54,44 @@ def fitting_cost(
 
 
 def modified_copy(
-    model: Model,
+    model: M,
     variant: Variant,
     lengths: Sequence[int],
     texts: Sequence[Text] = (),
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
+    restart: int | None = None,
     advance: Advance = lambda _: None,
-) -> tuple[Model, dict[int, float] | None]:
-    """A copy of a model with a variant's modifiers, and the temperatures if `align` is one.
+) -> tuple[M, dict[int, float] | None]:
+    """A model with a variant's modifiers, and the temperatures if `align` is one.
 
     Args:
         model: without modifiers; stays as it is.
         variant: the model's own with modifiers.
         lengths: tokens; modifiers are set for the longest.
         texts: what `align` is fitted on, where `needs_temperatures` says so.
-        device, dtype: of the copy.
+        device, dtype: of what is given back.
+        restart: keys that a row sees under `window`; None for the model's usual ones.
         advance: called with the cost of each pass of the fit.
 
     Raises:
+        UsageError: texts that long, or the modifiers, cannot be had.
         ContentError: as `fit_temperatures` does.
     """
-    plain = model.copied(device, dtype)
+    model.check_length(max(lengths))
+    plain = model.on(device, dtype)
     temperatures = None
     if variant.modifier("align") is not None:
         temperatures = fit_temperatures(
             plain, variant, texts, lengths, device=device, advance=advance
         )
-    return plain.with_modifiers(variant, max(lengths), temperatures), temperatures
+    return plain.with_modifiers(variant, max(lengths), restart, temperatures), temperatures
 
 
 @torch.inference_mode()
 def fit_temperatures(
-    model: Model,
+    model: LanguageModel,
     variant: Variant,
     texts: Sequence[Text],
     lengths: Sequence[int],
@@ -110,14 +116,13 @@ def fit_temperatures(
     align = variant.modifier("align")
     if align is None:
         raise UsageError(f"{variant} has no align, so there is no temperature to fit")
-    longest, trained = max(lengths), model.config.train_length
+    longest, trained = max(lengths), model.restart_length
     if not needs_temperatures(variant, trained, lengths):
         return {}
 
     def mean_at(length: int, temperature: float) -> float:
-        changed = model.with_modifiers(
-            variant, longest, {longest: temperature, length: temperature}
-        )
+        temperatures = {longest: temperature, length: temperature}
+        changed = model.with_modifiers(variant, longest, temperatures=temperatures)
         windows = _windows(texts, length).to(device)
         return _mean(changed, align.by, windows, reported)
 
@@ -161,7 +166,7 @@ def _in_all(announced: float, advance: Advance) -> Iterator[Advance]:
     advance(left)
 
 
-def _mean(model: Model, statistic: str, windows: Tensor, advance: Advance) -> float:
+def _mean(model: LanguageModel, statistic: str, windows: Tensor, advance: Advance) -> float:
     """Of the last half of the rows of windows (n, length), over layers and heads."""
     found: list[Tensor] = []
 
@@ -173,7 +178,7 @@ def _mean(model: Model, statistic: str, windows: Tensor, advance: Advance) -> fl
 
     batch = windows_at_once(windows.device, windows.shape[1])
     for part in torch.split(windows, batch):
-        model.hidden(part, observe=observe)
+        model.run(part, observe, lambda _: None)
         advance(pass_cost(*part.shape))
     return float(torch.cat(found).mean())
 

@@ -16,9 +16,8 @@ from freeatten_core.basics.errors import sentence_and_code
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.shards import Shard, shards
 from freeatten_core.data.selection import Selection, Text
-from freeatten_core.models.decoder import Model
+from freeatten_core.models.interface import LanguageModel
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.transformers_model import CausalModel
 from freeatten_core.results.ceiling import with_shares
 from freeatten_core.results.facts import ResultDict, json_ready
 from freeatten_core.results.intervals import intervals
@@ -168,7 +167,7 @@ def _score_row(
         entry["temperatures"] = temperatures
     if request.control == "swap":
         entry |= _swap(request, trained, model, selection.texts, watch)
-    if request.dtype != "float32" and isinstance(row, Row) and isinstance(model, Model):
+    if request.dtype != "float32":
         entry |= precision_entry(
             row.variant,
             model,
@@ -183,7 +182,7 @@ def _score_row(
 def _scored(
     request: Request,
     row: Row | CausalRow,
-    model: Model | CausalModel,
+    model: LanguageModel,
     texts: Sequence[Text],
     watch: Watch,
 ) -> Losses:
@@ -216,17 +215,16 @@ def _over_texts(
 
 def _model(
     request: Request, row: Row | CausalRow, fitting: Sequence[Text], watch: Watch
-) -> tuple[Model | CausalModel, dict[int, float] | None]:
+) -> tuple[LanguageModel, dict[int, float] | None]:
     """A row's model as it was asked for, and the temperatures if it has any."""
-    if isinstance(row, CausalRow):
-        return _changed(request, row, row.variant), None
     return modified_copy(
-        row.checkpoint.model,
+        row.model,
         row.variant,
         request.lengths,
         fitting,
         device=request.device,
         dtype=DTYPES[request.dtype],
+        restart=row.restart_length,
         advance=watch.advance,
     )
 
@@ -234,7 +232,7 @@ def _model(
 def _others(
     request: Request,
     row: Row | CausalRow,
-    model: Model | CausalModel,
+    model: LanguageModel,
     texts: Sequence[Text],
     losses: Losses,
     windowed: Windowed,
@@ -263,19 +261,21 @@ def _others(
     return Others(sliding, windowed[key])
 
 
-def _changed(request: Request, row: Row | CausalRow, variant: Variant) -> Model | CausalModel:
+def _changed(request: Request, row: Row | CausalRow, variant: Variant) -> LanguageModel:
     """A row's weights under the modifiers of a variant that needs no fitting."""
-    device, dtype = request.device, DTYPES[request.dtype]
-    if isinstance(row, CausalRow):
-        longest = max(request.lengths)
-        row.model.check_length(longest)
-        return row.model.on(device, dtype).with_modifiers(variant, longest, row.restart_length)
-    plain = row.checkpoint.model
-    return modified_copy(plain, variant, request.lengths, device=device, dtype=dtype)[0]
+    changed: LanguageModel = modified_copy(
+        row.model,
+        variant,
+        request.lengths,
+        device=request.device,
+        dtype=DTYPES[request.dtype],
+        restart=row.restart_length,
+    )[0]
+    return changed
 
 
 def _swap(
-    request: Request, trained: int, model: Model | CausalModel, texts: Sequence[Text], watch: Watch
+    request: Request, trained: int, model: LanguageModel, texts: Sequence[Text], watch: Watch
 ) -> dict[str, Any]:
     parts = request.ranks.shared(
         lambda shard: swapped_losses(

@@ -14,10 +14,7 @@ from freeatten_core.models.forecast import (
     Forecast,
     Rates,
     check_memory,
-    on_device,
-    parameter_count,
     probe,
-    scoring_bytes,
 )
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.variants.variant import Variant
@@ -28,9 +25,6 @@ from .request import Drawn, Request
 from .scoring import pass_cost, scoring_cost, windows_at_once
 
 __all__ = ["check_fits", "cost", "forecast"]
-
-MODELS = 2
-"""Copies of a row's model on the device at once: its own, and one with a window."""
 
 
 def forecast(request: Request, drawn: Drawn) -> Forecast:
@@ -70,19 +64,15 @@ def _bytes(request: Request, texts: int, lengths: Iterable[int]) -> tuple[int, i
     longest = max(lengths)
     # at every length and restarted, and those of one row a second time while its texts are joined
     kept = 4 * (len(request.rows) + 1) * texts * longest * (len(lengths) + 2)
-    size = DTYPES[request.dtype].itemsize
+    dtype = DTYPES[request.dtype]
     largest = 0
     for row in request.rows:
-        if isinstance(row, CausalRow):  # its weights and a pass were checked before it was loaded
-            continue
-        config = row.checkpoint.config
-        weights = MODELS * size * parameter_count(config)
         for length in lengths:
             tokens = length * min(
                 windows_at_once(request.device, length), texts * longest // length
             )
-            scored = scoring_bytes(config, row.variant, tokens, length, size)
-            largest = max(largest, weights + scored)
+            found = row.model.scoring_bytes(row.variant, tokens, length, request.device, dtype)
+            largest = max(largest, found)
     return kept, kept + largest
 
 
@@ -90,7 +80,7 @@ def _seconds(request: Request, drawn: Drawn) -> float | None:
     """Every row's cost in units of its longest pass, of which a probe gives the seconds."""
     whole, longest = 0.0, max(request.lengths)
     for row in request.rows:
-        if isinstance(row, CausalRow):
+        if not row.model.layers:
             return None  # its own code decides what a pass takes
         try:
             rates = _probed(request, row)
@@ -99,20 +89,20 @@ def _seconds(request: Request, drawn: Drawn) -> float | None:
                 raise
             return None  # the row fails when it is scored, and says so there
         passes = _row_cost(request, row, drawn) / pass_cost(1, longest)
-        whole += passes * rates.of_pass(row.checkpoint.config, longest)
+        whole += passes * rates.of_pass(longest, row.model.score_count(longest))
     return whole
 
 
-def _probed(request: Request, row: Row) -> Rates:
+def _probed(request: Request, row: Row | CausalRow) -> Rates:
     """Rates of a row's model, scored."""
-    model, device = on_device(row.checkpoint.model, request.device), request.device
+    device = request.device
+    model = row.model.on(device, DTYPES[request.dtype])
 
     def score(text: Tensor) -> Tensor:
         return model.token_losses(text, text)
 
-    return probe(
-        row.checkpoint.config.shapes[0], row.variant.computes, max(request.lengths), device, score
-    )
+    shape = next(iter(model.layers.values()))
+    return probe(shape, row.variant.computes, max(request.lengths), device, score)
 
 
 def cost(request: Request, drawn: Drawn) -> float:
@@ -146,6 +136,6 @@ def _row_cost(request: Request, row: Row | CausalRow, drawn: Drawn) -> float:
     if request.control == "swap":
         far = [length for length in request.lengths if length > trained]
         whole += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
-    if request.dtype != "float32" and isinstance(row, Row):
+    if request.dtype != "float32":
         whole += pass_cost(texts, longest)
     return whole

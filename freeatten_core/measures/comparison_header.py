@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterable
 
 from freeatten_core.basics.assets import assets
+from freeatten_core.basics.devices import DTYPES
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection
+from freeatten_core.models.rows import types_of
 from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.verdicts import SCHEMA
 
@@ -29,7 +31,7 @@ def header(request: Request, selection: Selection, seconds: float) -> ResultDict
         "lengths": list(request.lengths),
         "texts": len(selection.texts),
         "seed": request.seed,
-        "dtype": request.dtype,
+        "dtype": types_of(request.rows, DTYPES[request.dtype]),
         "control": request.control,
         **run_facts(request.device, request.command, seconds),
         "text": {

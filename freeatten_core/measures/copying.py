@@ -37,7 +37,7 @@ from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import encode, tokenizer_id
-from freeatten_core.models.rows import CausalRow, Row, tokenizers_of
+from freeatten_core.models.rows import CausalRow, Row, tokenizers_of, types_of
 from freeatten_core.results.effective import effective_length
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
@@ -399,19 +399,16 @@ def _scorer(
     request: CopyRequest, row: Row | CausalRow, fitting: Sequence[Text], watch: Watch
 ) -> tuple[Scorer, dict[int, float] | None]:
     """What scores a row, on the device, and the temperatures if `align` is a modifier of it."""
-    if isinstance(row, Row) and row.variant.modifier("align") is not None:
-        model, temperatures = modified_copy(
-            row.checkpoint.model,
-            row.variant,
-            request.lengths,
-            fitting,
-            device=request.device,
-            advance=watch.advance,
-        )
-        return model.token_losses, temperatures
-    there = row.model.on(request.device, torch.float32)
-    found = there.with_modifiers(row.variant, max(request.lengths), row.restart_length)
-    return found.token_losses, None
+    model, temperatures = modified_copy(
+        row.model,
+        row.variant,
+        request.lengths,
+        fitting,
+        device=request.device,
+        restart=row.restart_length,
+        advance=watch.advance,
+    )
+    return model.token_losses, temperatures
 
 
 def _summarise(request: CopyRequest, row: Row | CausalRow, copies: Copies) -> dict[str, Any]:
@@ -444,7 +441,7 @@ def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
         "block": request.block,
         "samples": len(samples),
         "seed": request.seed,
-        "dtype": "float32",
+        "dtype": types_of(request.rows),
         "text": {
             "source": request.source,
             "files": len(request.documents),

@@ -34,7 +34,7 @@ from freeatten_core.basics.shards import Shard
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_texts
-from freeatten_core.models.rows import CausalRow, Row, common_tokenizer
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
@@ -176,7 +176,7 @@ def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Resu
         "length": request.length,
         "texts": texts,
         "seed": request.seed,
-        "dtype": "float32",
+        "dtype": types_of(request.rows),
         "text": text,
         "statistic": request.statistic,
         "label": shown.label,

@@ -27,8 +27,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, select_texts
-from freeatten_core.models.forecast import on_device
-from freeatten_core.models.rows import Row, common_tokenizer
+from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import resampled
 
@@ -78,8 +77,8 @@ class Truncation:
 class LongPplRequest:
     """What to measure. Fields as the options of `freeatten longppl`."""
 
-    rows: Sequence[Row]
-    evaluator: Row
+    rows: Sequence[Row | CausalRow]
+    evaluator: Row | CausalRow
     documents: Sequence[Document]
     source: str
     length: int
@@ -174,7 +173,7 @@ def key_tokens(short: Values, full: Values, cut: Truncation) -> Marks:
 
 def _measure(
     request: LongPplRequest,
-    row: Row,
+    row: Row | CausalRow,
     tokens: Tensor,
     names: Sequence[str],
     marks: Marks,
@@ -188,7 +187,7 @@ def _measure(
     key_loss, bounds = _pooled(judged, keys)
     rest_loss, rest_bounds = _pooled(judged, ~keys)
     entry = {
-        **_name(row),
+        **row.facts,
         "longppl": None if key_loss is None else math.exp(key_loss),
         "longppl_ci95": [None if each is None else math.exp(each) for each in bounds],
         "key_loss": key_loss,
@@ -217,9 +216,10 @@ def _pooled(losses: Values, chosen: Marks) -> tuple[float | None, list[float | N
     return mean, [float(low), float(high)]
 
 
-def _scorer(row: Row, request: LongPplRequest) -> Scorer:
-    model = row.checkpoint.model.with_modifiers(row.variant, request.length)
-    return on_device(model, request.device).token_losses
+def _scorer(row: Row | CausalRow, request: LongPplRequest) -> Scorer:
+    row.model.check_length(request.length)
+    model = row.model.on(request.device, torch.float32)
+    return model.with_modifiers(row.variant, request.length, row.restart_length).token_losses
 
 
 def _finite(losses: Values, names: Sequence[str], length: int) -> Values:
@@ -227,19 +227,11 @@ def _finite(losses: Values, names: Sequence[str], length: int) -> Values:
     return losses
 
 
-def _name(row: Row) -> dict[str, Any]:
-    return {
-        "variant": str(row.variant),
-        "checkpoint": row.checkpoint.name,
-        "train_length": row.checkpoint.config.train_length,
-    }
-
-
-def _missing(row: Row) -> dict[str, Any]:
+def _missing(row: Row | CausalRow) -> dict[str, Any]:
     """The entry of a row that could not be measured."""
     keys = ("longppl", "key_loss", "rest_loss")
     return {
-        **_name(row),
+        **row.facts,
         **dict.fromkeys((*keys, "loss")),
         **{f"{key}_ci95": [None, None] for key in keys},
     }
@@ -249,18 +241,18 @@ def _header(request: LongPplRequest, cut: Truncation, drawn: Selection, marks: M
     judged = marks[:, cut.tokens - 1 :]
     return {
         "schema": SCHEMA,
-        "train_length": request.rows[0].checkpoint.config.train_length,
+        **request.rows[0].lengths,
         "length": request.length,
         "truncation": cut.tokens,
         "stride": cut.stride,
         "gain": GAIN,
         "known": KNOWN,
-        "evaluator": _name(request.evaluator),
+        "evaluator": request.evaluator.facts,
         "texts": len(marks),
         "tokens": judged.size,
         "key_tokens": int(judged.sum()),
         "seed": request.seed,
-        "dtype": "float32",
+        "dtype": types_of([request.evaluator, *request.rows]),
         "text": {
             "source": request.source,
             "files": drawn.files,

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from freeatten_core.data.selection import Text
-from freeatten_core.models.decoder import LOSS_TOKENS, Model
-from freeatten_core.models.interface import Reading
+from freeatten_core.models.interface import LanguageModel, Reading
 from freeatten_core.ops.operator import row_statistics
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
@@ -25,7 +24,7 @@ __all__ = ["precision_entry"]
 @torch.inference_mode()
 def precision_entry(
     variant: Variant,
-    model: Model,
+    model: LanguageModel,
     texts: Sequence[Text],
     losses: Losses,
     *,
@@ -35,14 +34,14 @@ def precision_entry(
     """Values that are not finite, and how far row sums are from 1 at the longest length.
 
     Args:
-        variant: a row's, with its modifiers.
+        variant: a row's, with its modifiers. Sums are of rows that this project computes.
         model: the same, on `device`, in the precision asked about.
         texts: of the longest length + 1 tokens.
         losses: of those texts.
         advance: called with the cost of each text's pass.
     """
     sums, bad_logits = [0.0], 0
-    summed = _sums_to_one(variant)
+    summed = model.uses_operator and _sums_to_one(variant)
 
     def observe(_layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
         given: dict[str, Any] = {"window": reading.window, "softcap": reading.softcap}
@@ -52,9 +51,9 @@ def precision_entry(
 
     for text in texts:
         tokens = torch.from_numpy(text.tokens[None, :-1]).to(device)
-        hidden = model.hidden(tokens, observe=observe if summed else None)
-        for part in torch.split(hidden[0], LOSS_TOKENS):
-            bad_logits += int((~model.logits(part).isfinite()).sum())
+        bad_logits += model.not_finite_logits(tokens)
+        if summed:
+            model.run(tokens, observe, lambda _: None)
         advance(pass_cost(1, len(text.tokens) - 1))
     bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
     return {

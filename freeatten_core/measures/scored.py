@@ -12,7 +12,6 @@ from torch import Tensor
 from freeatten_core.basics.checks import check_list, check_whole, described
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.tokenizer import encode
-from freeatten_core.models.decoder import Model
 from freeatten_core.models.interface import LanguageModel
 
 __all__ = [
@@ -125,9 +124,9 @@ def _tokens(model: object, text: Any, name: str, longest: int) -> Tokens:
 
 
 def _vocabulary(model: object) -> int | None:
-    if isinstance(model, LanguageModel):
-        return model.vocab_size
-    return model.config.vocab_size if isinstance(model, Model) else None
+    """Ids that a model knows, as far as it says so."""
+    known = getattr(model, "vocab_size", None)
+    return known if isinstance(known, int) else None
 
 
 def _encoded(model: object, text: str, name: str) -> Tokens:

@@ -20,6 +20,7 @@ from torch import Tensor
 from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing_folder, write_utf8
+from freeatten_core.data.packages import Package, packages_from_json
 from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
@@ -28,8 +29,8 @@ from freeatten_core.variants.variant import Variant
 from .catalogue import locate
 from .codec import Codec
 from .config import LayerShape, ModelConfig
-from .decoder import Model, kept_type, parameter_shapes
-from .forecast import hidden_bytes, on_device
+from .decoder import LOSS_TOKENS, Model, kept_type, parameter_shapes
+from .forecast import COPIES, hidden_bytes, on_device, parameter_count, scoring_bytes
 from .format import (
     CARD,
     CONFIG,
@@ -45,6 +46,7 @@ from .format import (
     read_tokenizer,
 )
 from .interface import EnoughError, Observe, Undone
+from .modifiers import Temperatures
 from .parts import reporting
 from .single_heads import SingleHeads
 
@@ -121,6 +123,20 @@ class Checkpoint:
         """Where its weights are."""
         return self.model.embedding.weight.device
 
+    @property
+    def uses_operator(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def packages(self) -> list[Package]:
+        """Packages that it lists; none where its curve is of another's making."""
+        try:
+            sources = self.curve()["text"]["sources"]
+            return [package for each in sources for package in packages_from_json(each["packages"])]
+        except (LookupError, TypeError):
+            return []
+
     def check_length(self, length: int) -> None:
         """Nothing: a text can be of any length."""
 
@@ -131,6 +147,29 @@ class Checkpoint:
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
         return hidden_bytes(self.config, length, length)
+
+    def scoring_bytes(
+        self,
+        variant: Variant,
+        tokens: int,
+        length: int,
+        device: torch.device,  # noqa: ARG002  (of the interface)
+        dtype: torch.dtype,
+    ) -> int:
+        """Peak of a pass that scores every token, with the weights of two models."""
+        weights = COPIES * dtype.itemsize * parameter_count(self.config)
+        return weights + scoring_bytes(self.config, variant, tokens, length, dtype.itemsize)
+
+    def score_count(self, length: int) -> int:
+        """Scores of a pass over so many tokens; a dilated row sees few keys at any length."""
+        dilate, seen = self.config.variant.setting.dilate, length * (length + 1) // 2
+        if dilate is not None:
+            seen = min(seen, length * dilate.keys)
+        return len(self.config.passes(length)) * self.config.score_heads * seen
+
+    def type_for(self, dtype: torch.dtype) -> torch.dtype:
+        """The one that is asked for."""
+        return dtype
 
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Checkpoint:
         """The checkpoint there and in that type, or its own: itself where it is so, else a copy."""
@@ -144,9 +183,10 @@ class Checkpoint:
         variant: Variant,
         longest: int,
         restart: int | None = None,  # noqa: ARG002  (of the interface)
+        temperatures: Temperatures | None = None,
     ) -> Checkpoint:
         """The same weights with a variant's modifiers; see `Model.with_modifiers`."""
-        return replace(self, model=self.model.with_modifiers(variant, longest))
+        return replace(self, model=self.model.with_modifiers(variant, longest, temperatures))
 
     def undoing(self, what: Undone, variant: Variant, longest: int) -> Checkpoint:
         """The same weights with a variant's modifiers and a thing undone in every head."""
@@ -172,8 +212,14 @@ class Checkpoint:
         """Nats per target; see `Model.token_losses`."""
         return self.model.token_losses(tokens, targets, start)
 
+    def not_finite_logits(self, tokens: Tensor) -> int:
+        """How many logits of texts (B, L) are not finite."""
+        hidden = self.model.hidden(tokens.to(self.device)).flatten(0, 1)
+        parts = torch.split(hidden, LOSS_TOKENS)
+        return sum(int((~self.model.logits(part).isfinite()).sum()) for part in parts)
+
     def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
-        """Pass a text (1, L) through the layers and show each; see `LanguageModel.run`."""
+        """Pass texts (B, L) through the layers and show each; see `LanguageModel.run`."""
         model = reporting(self.model, advance)
         with suppress(EnoughError):
             model.hidden(tokens.to(self.device), observe=observe)

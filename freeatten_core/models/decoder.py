@@ -225,6 +225,11 @@ class Model(nn.Module):
         learned = "clex" in config.variant.setting.position.kinds
         self.clex = Clex(config.head_dim) if learned else None
 
+    @property
+    def vocab_size(self) -> int:
+        """Ids that it knows."""
+        return self.config.vocab_size
+
     def initialise(self, seed: int, deviation: float = 0.02) -> None:
         """Normal weights of one deviation; those that write to the residual, less with depth.
 

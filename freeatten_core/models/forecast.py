@@ -32,6 +32,7 @@ from .learned_scale import scale_numbers
 
 __all__ = [
     "CONSTANT_BYTES",
+    "COPIES",
     "PROBE_KEYS",
     "PROBE_ROWS",
     "Forecast",
@@ -52,6 +53,8 @@ PROBE_ROWS, PROBE_KEYS = 256, 2048
 """Size of the call that is timed for a forecast."""
 CONSTANT_BYTES = 50_000_000
 """Panels, and what a process grows by itself."""
+COPIES = 2
+"""Of a model on the device while it is scored: its own, and one with a window."""
 OWN_MATRICES = 4
 """Matrices of N² that a function of one's own is taken to have alive; nobody can know."""
 
@@ -209,13 +212,9 @@ class Rates:
     score: float
     """One head's in one layer."""
 
-    def of_pass(self, config: ModelConfig, length: int) -> float:
-        """One window through all layers."""
-        dilate, seen = config.variant.setting.dilate, length * (length + 1) / 2
-        if dilate is not None:
-            seen = min(seen, length * dilate.keys)
-        scores = len(config.passes(length)) * config.score_heads * seen
-        return length * self.token + scores * self.score
+    def of_pass(self, tokens: int, scores: int) -> float:
+        """So many tokens through all layers, with so many scores."""
+        return tokens * self.token + scores * self.score
 
 
 def probe(

@@ -9,12 +9,14 @@ from typing import Literal, Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
+from freeatten_core.data.packages import Package
 from freeatten_core.ops.call import NO_TERMS, ScoreTerms
 from freeatten_core.variants.stages import Computed
 from freeatten_core.variants.variant import Variant
 
 from .codec import Codec
 from .config import LayerShape
+from .modifiers import Temperatures
 
 __all__ = ["EnoughError", "HeadLosses", "LanguageModel", "Observe", "Reading", "Undone"]
 
@@ -108,6 +110,14 @@ class LanguageModel(Protocol):
     def device(self) -> torch.device:
         """Where its weights are."""
 
+    @property
+    def uses_operator(self) -> bool:
+        """Whether the operator of this project computes its attention."""
+
+    @property
+    def packages(self) -> list[Package]:
+        """Packages that it says it was trained on."""
+
     def check_length(self, length: int) -> None:
         """Whether a text can be that long.
 
@@ -121,10 +131,34 @@ class LanguageModel(Protocol):
     def pass_bytes(self, length: int) -> int:
         """Temporaries of a pass over so many tokens, without attention's own."""
 
+    def scoring_bytes(
+        self, variant: Variant, tokens: int, length: int, device: torch.device, dtype: torch.dtype
+    ) -> int:
+        """Peak of a pass that scores every token, with what copies of the weights take.
+
+        Args:
+            variant: its own with modifiers.
+            tokens: in the pass.
+            length: of each of its windows.
+            device, dtype: of the weights.
+        """
+
+    def score_count(self, length: int) -> int:
+        """Scores of a pass over so many tokens at most, over all heads and layers."""
+
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
         """The model there and in that type, or its own: itself where it is so, else a copy."""
 
-    def with_modifiers(self, variant: Variant, longest: int, restart: int | None = None) -> Self:
+    def type_for(self, dtype: torch.dtype) -> torch.dtype:
+        """The type of its weights `on` a device where that one is asked for."""
+
+    def with_modifiers(
+        self,
+        variant: Variant,
+        longest: int,
+        restart: int | None = None,
+        temperatures: Temperatures | None = None,
+    ) -> Self:
         """The same weights with a variant's modifiers.
 
         Args:
@@ -132,6 +166,7 @@ class LanguageModel(Protocol):
             longest: tokens of the longest text, which some are set for.
             restart: keys that a row sees under `window`; None for its usual ones. What it was
                 trained on, where that is known.
+            temperatures: what `align` was fitted to.
 
         Raises:
             UsageError: it cannot have them.
@@ -165,11 +200,14 @@ class LanguageModel(Protocol):
             UsageError: more tokens than it has positions for.
         """
 
+    def not_finite_logits(self, tokens: Tensor) -> int:
+        """How many logits of texts (B, L) are not finite."""
+
     def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
-        """Pass a text through the layers and show each with attention, in their order.
+        """Pass texts through the layers and show each with attention, in their order.
 
         Args:
-            tokens: (1, L).
+            tokens: (B, L).
             observe: is given every layer; an `EnoughError` of it ends the pass.
             advance: called with the number of scores of every part of attention.
 

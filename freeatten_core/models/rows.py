@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer
 
 from freeatten_core.basics.assets import assets
@@ -30,11 +31,13 @@ __all__ = [
     "allowed_source",
     "any_row",
     "common_tokenizer",
+    "load_own_rows",
     "load_rows",
     "load_scored_rows",
     "modified_row",
     "split_modifiers",
     "tokenizers_of",
+    "types_of",
 ]
 
 ROWS = (
@@ -81,6 +84,10 @@ class Row:
         """Tokens after which the model that it is compared with forgets."""
         return self.checkpoint.config.train_length
 
+    def restarted(self, restart: int) -> Row:  # noqa: ARG002  (of others)
+        """Itself: it restarts after what it was trained on."""
+        return self
+
     @property
     def vocab_size(self) -> int:
         return self.checkpoint.config.vocab_size
@@ -123,6 +130,10 @@ class CausalRow:
     @property
     def name(self) -> str:
         return "+".join([self.model.name, *map(str, self.modifiers)])
+
+    def restarted(self, restart: int) -> CausalRow:
+        """The same, compared with the model that forgets after so many tokens."""
+        return replace(self, restart_length=restart)
 
     @property
     def folder(self) -> Path:
@@ -207,6 +218,29 @@ def tokenizers_of(rows: Iterable[Row | CausalRow]) -> dict[str, Tokenizer]:
     return {tokenizer_id(row.tokenizer): row.tokenizer for row in rows}
 
 
+def load_own_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[Row]:
+    """As `load_rows`, where models of others may be named and are refused.
+
+    Raises:
+        UsageError, ContentError: as `load_rows`; a model of others.
+    """
+    for source in checkpoints:
+        name, _ = split_modifiers(source)
+        if is_gguf(name) or ("@" not in name and is_causal_source(name)):
+            raise UsageError(
+                f"{name} is a model of the transformers library, and here a checkpoint of this "
+                "project is needed; freeatten compare, map, entropy, stages, retrieve, ablate and "
+                "longppl take it"
+            )
+    return load_rows(variants, checkpoints)
+
+
+def types_of(rows: Iterable[Row | CausalRow], asked: torch.dtype = torch.float32) -> str:
+    """The types that rows compute in where one is asked for, by their names."""
+    found = dict.fromkeys(row.model.type_for(asked) for row in rows)
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in found)
+
+
 def common_tokenizer(rows: Sequence[Row | CausalRow]) -> Tokenizer:
     """The tokenizer of all rows.
 
@@ -245,10 +279,8 @@ def load_scored_rows(
             model.with_modifiers(variant, length, length)  # refused before texts are drawn
             rows.append(CausalRow(model, length, variant.modifiers))
             continue
-        own = [row for row in rows if isinstance(row, Row)]
-        known = {(row.variant, row.checkpoint.folder) for row in own}
-        found = load_rows([], [source])
-        rows += [r for r in found if (r.variant, r.checkpoint.folder) not in known]
+        known = {(row.variant, row.folder) for row in rows}
+        rows += [r for r in load_rows([], [source]) if (r.variant, r.folder) not in known]
     return rows
 
 

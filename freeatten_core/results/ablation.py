@@ -11,6 +11,7 @@ from .format import (
     Entry,
     Result,
     count,
+    forms_text,
     marked_length,
     plural,
     row_names,
@@ -103,10 +104,12 @@ def ablation_reading(result: Result) -> str:
 
 
 def ablation_texts(result: Result) -> str:
-    """Which texts."""
+    """Which texts, and the form of weights that are no longer as they were."""
+    forms = forms_text(result)
     return (
         f"{plural(result['texts'], 'text')} of {source_name(result['text']['source'])}, the last "
         f"{count(result['length'] // 2)} of {count(result['length'])} tokens of each scored"
+        + (f"; weights of {forms}" if forms else "")
     )
 
 

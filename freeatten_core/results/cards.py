@@ -84,13 +84,14 @@ def _card_lines(
     variant: Variant, about: Mapping[str, Any], results: Mapping[str, Result]
 ) -> Iterator[str]:
     recipe = about["recipe"]
+    began = f"the weights of {about['from']['checkpoint']}" if "from" in about else "random numbers"
     yield f"\n# freeatten: `{variant}`\n"
     yield (
         f"A small language model with `{variant}` attention ({_source(variant)}), "
         f"trained at {count(recipe['train_length'])} tokens to see what happens at longer "
         "contexts. It is an instrument for comparing attention variants, not a model to write "
-        "text with. The weights come from the training described below, started from random "
-        "numbers; none are taken from a paper."
+        f"text with. The weights come from the training described below, started from {began}; "
+        "none are taken from a paper."
     )
     yield f"\n## Measured\n\nNats per token; {_reading(recipe)}\n"
     measured = list(_measured(variant, results))

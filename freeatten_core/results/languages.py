@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from freeatten_core.basics.errors import ContentError
 
 from .format import Entry, Result, count, percent, percent_range, plural, row_names, with_range
 from .markdown import machine, table
 
 __all__ = [
     "beyond_cell",
+    "joined_languages",
     "language_blocks",
     "language_title",
     "languages_provenance",
@@ -18,6 +22,8 @@ __all__ = [
     "within_table",
 ]
 
+ALIKE = ("trained_to", "lengths", "languages", "samples", "seeds")
+"""What results must have in common to stand in one table, beside their recipe but the layers."""
 PICTURE = """<picture>
   <source media="(prefers-color-scheme: dark)" srcset="../assets/images/languages-dark.png">
   <img alt="Accuracy by the length of the string, a panel a language" \
@@ -68,6 +74,41 @@ def _beyond(result: Result) -> str:
     return f"{result['trained_to'] + 1}–{count(max(result['lengths']))}"
 
 
+def joined_languages(results: Sequence[Result]) -> Result:
+    """One result of models with different numbers of layers.
+
+    A row's `layers` is its own, and `checkpoint` says it; the command is all of theirs, the rest of
+    what is said of the run is the first's.
+
+    Raises:
+        ContentError: they differ in more than that.
+    """
+    first = results[0]
+    for result in results[1:]:
+        differing = [key for key in ALIKE if result[key] != first[key]]
+        plain = [{**each["recipe"], "layers": 0} for each in (first, result)]
+        if differing or plain[0] != plain[1]:
+            what = differing[0] if differing else "recipe"
+            raise ContentError(f"results that differ in {what} cannot be joined")
+    rows = [
+        {**row, "checkpoint": plural(layers, "layer"), "layers": layers}
+        for result in results
+        for layers in [result["recipe"]["layers"]]
+        for row in result["variants"]
+    ]
+    command = " && ".join(result["command"] for result in results)
+    return {**first, "command": command, "variants": rows}
+
+
+def _layers(result: Result) -> str:
+    """`5 layers`, `1, 2 or 6 layers`."""
+    usual = result["recipe"]["layers"]
+    *few, most = sorted({row.get("layers", usual) for row in result["variants"]} or {usual})
+    return (
+        f"{', '.join(map(str, few))} or {plural(most, 'layer')}" if few else plural(most, "layer")
+    )
+
+
 def languages_reading(result: Result) -> str:
     """What the numbers of `freeatten languages` say."""
     recipe, seeds = result["recipe"], result["seeds"]
@@ -80,7 +121,7 @@ def languages_reading(result: Result) -> str:
         f"mean accuracy over all lengths, {plural(result['samples'], 'string')} of each; behind "
         f"it {spread}; behind a language's name what a guess has. Trained for "
         f"{count(recipe['steps'])} steps on strings of up to {result['trained_to']} symbols: "
-        f"{plural(recipe['layers'], 'layer')} of {recipe['width']}, "
+        f"{_layers(result)} of {recipe['width']}, "
         f"{plural(recipe['heads'], 'head')}"
     )
 

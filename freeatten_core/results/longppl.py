@@ -6,6 +6,9 @@ from .format import (
     Entry,
     Result,
     count,
+    declares,
+    forms_text,
+    marked_length,
     number,
     percent,
     plural,
@@ -58,19 +61,24 @@ def longppl_reading(result: Result) -> str:
 
 
 def longppl_warning(result: Result) -> str:
-    """That the evaluator reads more than it was trained on; empty where it does not."""
-    trained = result["evaluator"]["train_length"]
-    if result["length"] <= trained:
+    """That the evaluator reads more than it was trained on, or declares; empty where it does
+    not."""
+    evaluator = result["evaluator"]
+    known = marked_length(evaluator)
+    if known is None or result["length"] <= known:
         return ""
+    told = "declares" if declares(evaluator) else "was trained at"
     return (
-        f"the evaluator was trained at {count(trained)} tokens and reads "
+        f"the evaluator {told} {count(known)} tokens and reads "
         f"{count(result['length'])}: what it finds may not be what far context decides"
     )
 
 
 def longppl_provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
-    return f"{longppl_reading(result)}. {machine(result)}"
+    forms = forms_text({"variants": [result["evaluator"], *result["variants"]]})
+    weights = f"Weights of {forms}. " if forms else ""
+    return f"{longppl_reading(result)}. {weights}{machine(result)}"
 
 
 def longppl_blocks(name: str, result: Result) -> dict[str, str]:

@@ -64,7 +64,7 @@ def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     from .format import forms_text
 
     compared = {name: result for name, result in results.items() if "control" in result}
-    seen = {name: result for name, result in results.items() if "statistic" in result}
+    seen = {n: result for n, result in results.items() if not {"control", "task"} & {*result}}
     copied = {name: result for name, result in results.items() if "task" in result}
     filled = {f"{name} bits": bits_table(result) for name, result in compared.items()}
     filled |= comparison_blocks(compared) | inside_blocks(seen) | retrieval_blocks(copied)

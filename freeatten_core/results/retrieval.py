@@ -83,10 +83,7 @@ def longest_at(result: Result) -> int:
 
 def retrieval_provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
-    forms = forms_text(result)
-    weights = f"Weights of {forms}; " if forms else ""
-    reading = f"{retrieval_samples(result)}; {retrieval_reading(result)}"
-    return f"{reading}. {weights}{machine(result)}"
+    return f"{retrieval_samples(result)}; {retrieval_reading(result)}. {machine(result)}"
 
 
 def retrieval_reading(result: Result) -> str:
@@ -106,11 +103,12 @@ def _score_reading(result: Result) -> str:
 
 
 def retrieval_samples(result: Result) -> str:
-    """How many sequences of what."""
+    """How many sequences of what, and the form of weights that are no longer as they were."""
     if result["task"] != "copy":
         return f"{plural(result['samples'], 'sequence')} at every length"
-    text = result["text"]
+    text, forms = result["text"], forms_text(result)
     return (
         f"{plural(result['samples'], 'sample')} of {source_name(text['source'])}, each block from "
         f"another file; the same at every length ({plural(text['files'], 'file')} in all)"
+        + (f"; weights of {forms}" if forms else "")
     )

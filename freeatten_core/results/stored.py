@@ -12,13 +12,23 @@ from .cube import comparison
 from .format import Result
 from .verdicts import upgraded
 
-__all__ = ["stored_comparisons", "stored_model_comparisons", "stored_results"]
+__all__ = [
+    "all_comparisons",
+    "stored_comparisons",
+    "stored_model_comparisons",
+    "stored_results",
+]
 
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
 """Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
 
 MODELS = "models"
 """The folder of models of others."""
+
+
+def all_comparisons() -> dict[str, Result]:
+    """Every stored comparison by its name, those of models of others last."""
+    return stored_comparisons() | stored_model_comparisons()
 
 
 def stored_comparisons() -> dict[str, Result]:

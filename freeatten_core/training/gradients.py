@@ -45,9 +45,13 @@ class FreshGradients:
         return torch.stack(values).sum()
 
     def value(self, batch: Tensor) -> Tensor:
-        """The loss alone."""
+        """The loss alone, in as many parts: as much memory, and what is compiled takes no other
+        shape."""
+        return torch.stack([self._loss_of(part) for part in batch.chunk(self._parts)]).mean()
+
+    def _loss_of(self, part: Tensor) -> Tensor:
         # under grad mode, so that a compiled loss is not compiled a second time
-        return self._loss(batch).detach()
+        return self._loss(part).detach()
 
     def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
         """Add the gradients of a part's share of the loss, and return that share."""
@@ -69,8 +73,8 @@ class RankGradients(FreshGradients):
         self._alone = loss
         super().__init__(self._joined, list(model.parameters()), parts)
 
-    def value(self, batch: Tensor) -> Tensor:
-        return self._alone(batch).detach()
+    def _loss_of(self, part: Tensor) -> Tensor:
+        return self._alone(part).detach()
 
     def _add(self, part: Tensor, *, is_last: bool) -> Tensor:
         with nullcontext() if is_last else self._joined.no_sync():  # they are added once a step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,7 +13,12 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.variants.variant import Variant
 
-__all__ = ["SIZES", "Recipe"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "SIZES", "Recipe"]
+
+OPTIMIZERS = ("adamw", "muon")
+SCHEDULES = ("linear", "cosine", "wsd")
+DECAY = 0.2
+"""Of a run by WSD (warm-up, stable, decay): the share of its steps in which the rate falls."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,11 @@ class Recipe:
     warmup: int = 300
     learning_rates: tuple[float, ...] = (2e-3, 4e-3, 8e-3)
     """With more than one, the best in short runs by validation loss is used."""
+    schedule: str = "linear"
     search_steps: int = 800
+    optimizer: str = "adamw"
+    """With `muon` the matrices between hidden states are Muon's and the rest is AdamW's, by the
+    same learning rate and weight decay."""
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 1.0
@@ -62,6 +72,11 @@ class Recipe:
             given.setdefault("mlp_width", 3 * given["width"])
         recipe = replace(self, **given)
         check_seed(recipe.seed)
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(recipe, name) not in known:
+                raise UsageError(
+                    f"{name} is {getattr(recipe, name)!r}; it must be {', '.join(known)}"
+                )
         if recipe.width % (2 * recipe.heads):
             raise UsageError(
                 f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"
@@ -94,9 +109,14 @@ class Recipe:
         return max(1, min(self.warmup, steps // 4))
 
     def learning_rate(self, step: int, peak: float, steps: int) -> float:
-        """Linear warm-up, then linear to zero."""
+        """Linear warm-up, then to zero: all the way in a line or a half cosine, or at the end."""
         warm = min(1.0, (step + 1) / self.warmup_steps(steps))
-        return peak * warm * (1 - step / steps)
+        left = 1 - step / steps
+        if self.schedule == "cosine":
+            left = (1 - math.cos(math.pi * left)) / 2
+        elif self.schedule == "wsd":
+            left = min(1.0, left / DECAY)
+        return peak * warm * left
 
 
 _LARGER = {"train_length": 1024, "vocab_size": 16_384, "batch": 128}

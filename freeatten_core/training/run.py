@@ -24,6 +24,7 @@ from freeatten_core.basics.files import SavedElsewhereError, locked
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.prepared import Corpus
 from freeatten_core.models.checkpoint import save_checkpoint
+from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.decoder import Model
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.results.cards import card
@@ -35,8 +36,9 @@ from .objective import Objective
 from .recipe import Recipe
 from .reports import TIMED, WARM_UP, Progress, Reports
 from .sharding import drawn_anew, whole_model
+from .start import Start
 from .state import KeptState, kept_progress, state_path
-from .updates import Updates
+from .updates import Updates, check_optimizer
 
 __all__ = ["check_run", "finished", "fit", "reserved", "train"]
 
@@ -52,6 +54,7 @@ def train(
     report: Callable[[Progress], None] = lambda _: None,
     ranks: Ranks = ALONE,
     shard: bool = False,
+    start: Start | None = None,
 ) -> Path:
     """Train one variant and save it as a checkpoint folder.
 
@@ -67,26 +70,25 @@ def train(
         report: called at every evaluation.
         ranks: who computes a part of every batch, within `joined_ranks`. Rank 0 alone writes.
         shard: spread the model over the ranks, because it does not fit.
+        start: what is trained on; the weights that it lacks are drawn. Without it all are.
 
     Raises:
-        UsageError: `out` is taken, its state is of another run, `variant` has a modifier, or one
-            process is to shard.
+        UsageError: `out` is taken, its state is of another run, `variant` has a modifier, one
+            process is to shard, or `variant` has no place for the weights of `start`.
         SavedElsewhereError: `out` was taken meanwhile; the checkpoint is whole beside it.
         ContentError: the disk is full, or a loss is not finite.
     """
     recipe = replace(recipe, vocab_size=corpus.tokenizer.get_vocab_size())
     with reserved(variant, out, ranks):
+        batches, read = Batches(corpus, recipe, device, ranks.shard), {"text": corpus.about}
         model, about = fit(
-            variant,
-            Batches(corpus, recipe, device, ranks.shard),
-            {"text": corpus.about},
-            out,
-            recipe,
+            *(variant, batches, read, out, recipe),
             device=device,
             command=command,
             report=report,
             ranks=ranks,
             shard=shard,
+            start=start,
         )
         if not ranks.writes:
             return out
@@ -115,6 +117,7 @@ def fit(
     report: Callable[[Progress], None],
     ranks: Ranks = ALONE,
     shard: bool = False,
+    start: Start | None = None,
 ) -> tuple[Model, dict[str, Any]]:
     """Search a learning rate, train, and say how: what `train` does before it saves.
 
@@ -128,19 +131,20 @@ def fit(
 
     Raises:
         UsageError: the state beside `out` is that of another run, or there is not enough memory,
-            with the numbers, or the ranks were asked for different things.
+            with the numbers, or the ranks were asked for different things, or `variant` has no
+            place for the weights of `start`.
         ContentError: the disk is full, a loss is not finite, or another rank is gone.
     """
-    read = {**read, **own_function.described(variant)}
+    read = {**read, **own_function.described(variant), **_begun(start, recipe.config(variant))}
+    check_optimizer(recipe, shard=shard)
     check_fits(recipe, variant, device, ranks, shard=shard)
     identity = {"variant": str(variant), **read, "recipe": asdict(recipe)}
     versions = {"source code": source_digest(), "torch": torch.__version__}
     ranks.check_agree({**identity, "shard": shard, **versions})
     kept = KeptState(state_path(out), identity, ranks)
     model = Model(recipe.config(variant))
-    shard_on = device if shard else None
     model = model if shard else model.to(device)
-    run = _Run(model, source, recipe, kept, report, ranks, shard_on)
+    run = _Run(model, source, recipe, kept, report, ranks, device if shard else None, start)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _telling_what_is_kept(out):
         run.search()
@@ -149,10 +153,7 @@ def fit(
     about = {
         "recipe": asdict(replace(recipe, warmup=recipe.warmup_steps(recipe.steps))),
         "learning_rate": run.peak,
-        "searched": {
-            rate: loss if math.isfinite(loss) else None
-            for rate, loss in kept.state.searched.items()
-        },
+        "searched": run.searched,
         "curve": kept.state.curve,
         "seconds": round(kept.state.seconds, 1),
         "device": device_name(device),
@@ -162,6 +163,14 @@ def fit(
         **read,
     }
     return trained, about
+
+
+def _begun(start: Start | None, config: ModelConfig) -> dict[str, Any]:
+    """What a training says of what it begins with, if that is a checkpoint; it must fit."""
+    if start is None:
+        return {}
+    start.check(config)
+    return {"from": start.about}
 
 
 @contextmanager
@@ -232,8 +241,9 @@ class _Run:
         report: Callable[[Progress], None],
         ranks: Ranks = ALONE,
         shard_on: torch.device | None = None,
+        start: Start | None = None,
     ) -> None:
-        self.model, self._recipe, self._kept = model, recipe, kept
+        self.model, self._recipe, self._kept, self._start = model, recipe, kept, start
         given = recipe.seed, recipe.parts, ranks, shard_on
         self._objective = Objective(model, source, *given)
         self._reports = Reports(recipe, report, ranks)
@@ -248,6 +258,12 @@ class _Run:
         if not finite:
             raise ContentError(f"every learning rate diverged: {searched}")
         return float(min(finite, key=lambda rate: finite[rate]))
+
+    @property
+    def searched(self) -> dict[str, float | None]:
+        """Validation loss by learning rate, None where it is not finite."""
+        found = self._kept.state.searched
+        return {rate: loss if math.isfinite(loss) else None for rate, loss in found.items()}
 
     def search(self) -> None:
         """Try each learning rate in a short run of its own schedule."""
@@ -285,8 +301,9 @@ class _Run:
                     self._kept.save(updates.tensors())
 
     def _begin(self, peak: float, steps: int) -> Updates:
-        """Weights as the seed draws them."""
-        drawn_anew(self.model, self._recipe.seed, self._recipe.initial_deviation)
+        """Weights as the seed draws them, or those of what is trained on."""
+        recipe = self._recipe
+        drawn_anew(self.model, recipe.seed, recipe.initial_deviation, self._start)
         return Updates(self.model, self._recipe, peak, steps)
 
     def _step(self, updates: Updates, step: int) -> None:

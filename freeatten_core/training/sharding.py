@@ -16,6 +16,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.models.decoder import Block, Model
 
 from .gradients import FreshGradients, Loss, LossOf
+from .start import Start
 
 __all__ = ["ShardedGradients", "check_sharded", "drawn_anew", "gathered_bytes", "whole_model"]
 
@@ -42,8 +43,8 @@ class ShardedGradients(FreshGradients):
         super().__init__(self._whole, list(model.parameters()), parts)
 
     @torch.no_grad()
-    def value(self, batch: Tensor) -> Tensor:
-        found: Tensor = self._whole(batch)
+    def _loss_of(self, part: Tensor) -> Tensor:
+        found: Tensor = self._whole(part)
         self._sharded.reshard()  # what is gathered for a backward pass, which does not come
         return found
 
@@ -62,20 +63,27 @@ def check_sharded(ranks: Ranks) -> None:
 
 
 @torch.no_grad()
-def drawn_anew(model: Model, seed: int, deviation: float) -> None:
-    """`Model.initialise` of a model that may be spread over ranks: the same weights."""
+def drawn_anew(model: Model, seed: int, deviation: float, start: Start | None = None) -> None:
+    """`Model.initialise` of a model that may be spread over ranks, with the weights of what is
+    trained on: the same on every rank."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(model.embedding.weight, DTensor):
-        model.initialise(seed, deviation)
+        _begin(model, seed, deviation, start)
         return
     whole = Model(model.config)
-    whole.initialise(seed, deviation)
+    _begin(whole, seed, deviation, start)
     for part, drawn in zip(model.parameters(), whole.parameters(), strict=True):
         assert isinstance(part, DTensor)
         there = drawn.to(part.device)
         # every rank has drawn the same: nothing need be sent
         part.copy_(distribute_tensor(there, part.device_mesh, part.placements, src_data_rank=None))
+
+
+def _begin(model: Model, seed: int, deviation: float, start: Start | None) -> None:
+    model.initialise(seed, deviation)
+    if start is not None:
+        start.fill(model)
 
 
 @torch.no_grad()

@@ -489,7 +489,7 @@ def test_a_wrong_comparison_is_told(server, wrong, told):
 
 
 def test_training_lengths_without_a_common_one_are_told():
-    rows = [Namespace(checkpoint=Namespace(config=Namespace(train_length=n))) for n in (500, 513)]
+    rows = [Namespace(model=Namespace(train_length=length)) for length in (500, 513)]
     with pytest.raises(UsageError, match="trained at 500 and 513 tokens, and no length up to"):
         fitting_lengths(rows, [], 1024)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from importlib import import_module
 
 import causal
@@ -15,14 +16,21 @@ from freeatten_app.server.comparisons import Comparisons
 from freeatten_app.server.models import Models
 from freeatten_app.server.texts import Texts
 from freeatten_app.tabs import compare, entropy, forecasts, maps, setup, stages
+from freeatten_cli.main import app
+from typer.testing import CliRunner
 from waiting import job_ended
 
 from freeatten_core import load_causal_model
 from freeatten_core.analysis import capture
-from freeatten_core.basics.errors import UsageError
 from freeatten_core.ops.operator import attention_weights
+from freeatten_core.results.stored import stored_model_comparisons
 
 LENGTH = 64
+OWN = {
+    "kind": "own",
+    "name": "mine.txt",
+    "content": "".join(f"line {number} of a text that is long enough.\n" for number in range(400)),
+}
 GIVEN = {"kind": "given", "name": "", "content": ""}
 ASKED = {"checkpoint": "softmax", "text": GIVEN, "length": LENGTH, "seed": 0}
 forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
@@ -31,7 +39,7 @@ forecast_module = import_module("freeatten_core.analysis.forecast")  # the name 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("others")
-    names = ("llama", "mistral", "gemma3", "bloom")
+    names = ("llama", "mistral", "gemma3", "bloom", "gpt2")
     return {name: causal.save(root / name, causal.network(name)) for name in names}
 
 
@@ -156,10 +164,58 @@ def test_a_model_has_its_modifiers_or_says_why_not(servers, folders):
     assert "align is fitted for models of this project only" in said
 
 
-def test_comparisons_are_refused(servers, folders):
+def scored(server, *names, text=OWN, longest=1024):
+    asked = {"checkpoints": list(names), "text": text, "longest": longest, "seed": 0}
+    job = job_ended(server.jobs.get(ask(server, "start_comparison", **asked)["job"]))
+    return job.error or ask(server, "made_comparison", id=job.answer["id"])
+
+
+def test_models_of_others_are_scored_on_an_own_text_beside_ours(servers, folders):
     server, name = servers[True], str(folders["llama"])
-    with pytest.raises(UsageError, match="does not say what it was trained on"):
-        Comparisons(server)._request(
-            type("Asked", (), {"checkpoints": [name], "text": None, "longest": 1024})(),
-            lambda *_: None,
-        )
+    told = scored(server, name, "softmax")
+    assert told["command"] == (
+        f"freeatten compare --checkpoint {name} --checkpoint softmax --len 1024 "
+        f"--restart {causal.DECLARED} --text mine.txt --seed 0"
+    )
+    bits, nats, delta = told["main"]["tables"]
+    assert bits["caption"].startswith("Bits per byte")
+    lengths = ["128 tokens", "256 tokens", "512 tokens", "1,024 tokens"]
+    assert [each["header"] for each in (bits, nats, delta)] == [lengths] * 3
+    assert [len(each["rows"]) for each in (bits, nats, delta)] == [2, 2, 2]
+    assert "bits per byte" in told["answer"]
+    assert all(float(line["loss"].split()[-1]) > 0 for line in told["main"]["lines"])
+
+
+def test_what_a_page_scores_is_what_its_command_measures(servers, folders, tmp_path, monkeypatch):
+    server, name = servers[True], str(folders["bloom"])  # without maps, and scored all the same
+    told = scored(server, name)
+    assert len(told["main"]["tables"]) == 2
+    (tmp_path / "mine.txt").write_text(OWN["content"], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    words = told["command"].split()[1:]
+    done = CliRunner().invoke(app, [*words, "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)["variants"][0]
+    assert told["main"]["tables"][0]["rows"][0][1:] == [f"{loss:.3f}" for loss in row["loss"]]
+
+
+def test_lengths_end_where_positions_do(servers, folders):
+    assert scored(servers[True], str(folders["gpt2"])) == (
+        f"{folders['gpt2']} has 128 positions and cannot read 512 tokens"
+    )
+
+
+def test_a_visitor_from_elsewhere_compares_what_the_command_names(servers, folders):
+    told = scored(servers[False], "llama (folder)")
+    assert str(folders["llama"]) not in str(told)
+    assert "is not open to this page" in scored(servers[False], str(folders["mistral"]))
+
+
+def test_stored_results_of_models_of_others_are_listed_and_shown(servers):
+    server = servers[True]
+    listed = {each["id"]: each["label"] for each in ask(server, "results")["results"]}
+    for name in stored_model_comparisons():
+        assert listed[name] == f"Models that people have, {name.removeprefix('models/')}"
+        told = compare.comparison(name)
+        assert "dequantised" in told["provenance"]
+        assert told["main"]["figures"]

@@ -2,6 +2,7 @@
 
 import csv
 
+import causal
 import pytest
 from terminal import freeatten, refusal
 
@@ -39,3 +40,9 @@ def test_what_cannot_be_done_is_a_sentence(model, books):
     words = ("field", "--checkpoint", f"{model}+rerope", "--text", books, "--len", "2x")
     assert "rerope has no gradient" in refusal(2, *words)
     assert "must end in .csv" in refusal(2, "field", "--csv", "lines.txt")
+
+
+def test_a_model_of_others_is_refused_by_what_it_is(books, tmp_path):
+    folder = causal.save(tmp_path / "llama", causal.network("llama"))
+    said = refusal(2, "field", "--checkpoint", folder, "--text", books, "--len", "64")
+    assert "is a model of the transformers library" in said

@@ -20,7 +20,7 @@ from freeatten_cli.commands.report import (
 )
 from sample_app import export_result, redraw_result, soak_result, start_result
 from sample_inside import ablate_result, survey_result
-from sample_models import LARGE, SMALL, heads_result, models_result
+from sample_models import FORMS, LARGE, SMALL, heads_result, models_result
 from sample_retrieval import copy_result, recall_result
 from sample_speed import sample_speed
 from sample_stability import stability_result
@@ -235,9 +235,17 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
 
 
 def stored_models() -> dict[str, Any]:
-    compared = {name: models_result() for name in MODELS if "heads" not in name}
+    names = ("code", "books", "modified-code", "modified-books")
+    compared = {f"models/{name}": models_result() for name in names}
     heads = {"models/heads-smollm2": SMALL, "models/heads-gemma": LARGE}
-    return compared | {name: heads_result(model) for name, model in heads.items()}
+    others = {"models/undone": ablate_result(), "models/copy": copy_result()}
+    for result in others.values():
+        result["variants"][0] |= {"checkpoint": SMALL, "form": FORMS[SMALL]}
+    return compared | {name: heads_result(model) for name, model in heads.items()} | others
+
+
+def test_every_result_of_models_has_its_sample():
+    assert {*stored_models()} == {*MODELS}
 
 
 def test_stored_results_of_models_fill_their_blocks(checkout):

@@ -305,6 +305,42 @@ def test_a_tokenizer_is_either_taken_or_learned(books, tmp_path):
     )
 
 
+def test_a_checkpoint_is_trained_on_in_its_size_and_tokens(books, tmp_path):
+    first, out = tmp_path / "first", tmp_path / "second"
+    train(books, first, variant="softmax")
+    words = ["--text", books, "--out", out, "--lr", "1e-3", "--steps", "4", "--batch", "4"]
+    done = freeatten("train", "--variant", "clex", "--from", first, *words)
+    assert (done.code, done.out) == (0, "")
+    assert (out / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    before, after = (json.loads((each / "config.json").read_text()) for each in (first, out))
+    assert after["variant"] == "softmax:position=clex"
+    for key in ("width", "layers", "heads", "mlp_width", "vocab_size", "train_length"):
+        assert after[key] == before[key]
+    began = json.loads((out / "curve.json").read_text())
+    assert began["from"]["checkpoint"] == str(first)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--vocab", "300"), "leave out --size, --vocab and --tokenizer"),
+        (("--tokenizer", "softmax"), "leave out --size, --vocab and --tokenizer"),
+        (("--size", "small"), "leave out --size, --vocab and --tokenizer"),
+        (("--width", "96"), "softmax has width 192, and 96 is asked for"),
+        (("--from", "softmaks"), "no checkpoint 'softmaks'"),
+    ],
+)
+def test_what_a_checkpoint_to_train_on_rules_out(books, tmp_path, words, said):
+    given = ("--variant", "clex", "--from", "softmax", "--text", books, "--out", tmp_path / "out")
+    assert said in refusal(2, "train", *given, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_has_no_checkpoint_to_train_on(tmp_path):
+    given = ("--variant", "softmax", "--task", "passkey", "--out", tmp_path / "out")
+    assert "--from are for --task text" in refusal(2, "train", *given, "--from", "softmax")
+
+
 def test_a_kept_corpus_of_other_text_is_refused(books, tmp_path):
     corpus = ("--corpus", str(tmp_path / "corpus"))
     assert train(books, tmp_path / "one", *corpus).code == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from freeatten_core.basics.files import write_text
 from freeatten_core.results.cube import PARTS, joined
 from freeatten_core.training.cube import Cell, cells
 
-PROGRAM = Path(sys.executable).with_name("freeatten")
+PROGRAM = shutil.which("freeatten", path=Path(sys.executable).parent) or "freeatten"
+"""The one of the Python that runs this, or another on the path."""
 LENGTHS = "512,1024,2048,4096,8192"
 COPY_LENGTHS = f"256,{LENGTHS}"
 
@@ -35,13 +37,13 @@ def make(cell: Cell, given: argparse.Namespace, parts: Sequence[str] = PARTS) ->
     score(cell, given, parts, lengths)
 
 
-def train(cell: Cell, given: argparse.Namespace) -> None:
-    """Train a cell, unless it is there."""
+def train(cell: Cell, given: argparse.Namespace, options: Sequence[str] = ()) -> None:
+    """Train a cell, unless it is there, with further options of `freeatten train`."""
     folder = given.out / cell.name
     corpus = ["--corpus", str(given.out / "corpus")]
     texts = [part for text in given.text for part in ("--text", text)]
     if not folder.exists():
-        freeatten("train", *cell.options, *texts, *corpus, "--out", str(folder))
+        freeatten("train", *cell.options, *texts, *corpus, *options, "--out", str(folder))
 
 
 def score(

@@ -1,17 +1,21 @@
-"""Measures models of others for docs/models.md: loss, modifiers, heads and copies.
+"""Measures models of others for docs/models.md: loss, modifiers, heads, what is undone and copies.
 
     python tests/measure/models.py --model SmolLM2.gguf --model gemma-3-270m.gguf \
         --books books-heldout --out models --device cuda --limit 500
 
 Folders and GGUF files are named in the results as they are named here, so start it beside them.
-Three commands at a time, the most wanted first; each writes OUT/NAME.json when it is whole. What
-ends by the limit still gives the rows that are whole by then. What is there is not made again.
+Three commands at a time, the most wanted first; each writes OUT/NAME.json when it is whole, and
+what it told on the way to OUT/NAME.log. What ends by the limit still gives the rows that are whole
+by then. What is there is not made again. `--only NAME` makes one result, so that several GPUs can
+share the work; `--list` names them. Modifiers, and what is undone, are of the first model.
 Files of OUT belong into assets/results/models, then `freeatten report`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +26,8 @@ from pathlib import Path
 
 from freeatten_core.basics.files import write_text
 
-PROGRAM = Path(sys.executable).with_name("freeatten")
 LENGTHS = "512,1024,2048,4096,8192,16384"
-RESTART = "2048"
+RESTART = 2048
 OURS = ("softmax", "lssar-p15")
 MODIFIERS = ("+yarn", "+yarn:ramp=dims", "+window")
 LEAST_SECONDS = 20
@@ -33,24 +36,50 @@ LEAST_SECONDS = 20
 
 def commands(given: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
     """(name, arguments) of every result, the most wanted first."""
-    lengths = given.lengths
-    compare = ["compare", "--len", lengths, "--restart", given.restart, "--by", "position"]
-    all_rows = checkpoints([*given.model, *OURS])
-    changed = checkpoints([given.model[0], *(given.model[0] + each for each in MODIFIERS)])
+    lengths = [int(length) for length in given.lengths.split(",")]
+    beyond = [length for length in lengths if length >= given.restart]
+    first, longest = given.model[0], ["--len", str(lengths[-1])]
+    compare = ["compare", "--restart", str(given.restart), "--by", "position"]
+    all_rows = [*compare, *listed(lengths), *checkpoints([*given.model, *OURS])]
+    changed = [*compare, *listed(beyond), *checkpoints([first + each for each in ("", *MODIFIERS)])]
     books = ["--text", given.books]
-    yield "code", [*compare, *all_rows, "--texts", "24"]
-    yield "books", [*compare, *all_rows, "--texts", "14", *books]
-    yield "modified-code", [*compare, *changed, "--texts", "10"]
-    yield "modified-books", [*compare, *changed, "--texts", "7", *books]
-    longest = lengths.rpartition(",")[2]
+    yield "code", [*all_rows, *texts(given, 10)]
+    yield "books", [*all_rows, *texts(given, 10), *books]
     for model in given.model:
-        survey = ["entropy", "--checkpoint", model, "--layers", "all", "--by", "length"]
-        yield f"heads-{Path(model).stem}", [*survey, "--len", longest, "--texts", "4"]
-    yield "copy", ["retrieve", *checkpoints(given.model), "--len", lengths, "--samples", "12"]
+        survey = ["entropy", *checkpoints([model]), "--layers", "all", "--by", "length"]
+        yield f"heads-{short(model)}", [*survey, *longest, *texts(given, 2)]
+    yield "modified-code", [*changed, *texts(given, 5)]
+    yield "modified-books", [*changed, *texts(given, 5), *books]
+    undone = ["ablate", *checkpoints([first]), "--no-heads", *longest]
+    yield "undone", [*undone, *texts(given, 4)]
+    copied = ["retrieve", *checkpoints(given.model), *listed(lengths)]
+    yield "copy", [*copied, "--samples", str(min(6, given.texts))]
 
 
 def checkpoints(names: Sequence[str]) -> list[str]:
     return [part for name in names for part in ("--checkpoint", name)]
+
+
+def listed(lengths: Sequence[int]) -> list[str]:
+    return ["--len", ",".join(map(str, lengths))]
+
+
+def texts(given: argparse.Namespace, most: int) -> list[str]:
+    return ["--texts", str(min(most, given.texts))]
+
+
+def short(model: str) -> str:
+    """`smollm2` of `folder/SmolLM2-135M-Instruct.Q4_1.gguf`."""
+    return Path(model).stem.split("-")[0].lower()
+
+
+def program() -> str:
+    """The command beside this Python, or else on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which("freeatten", path=path)
+    if found is None:
+        raise SystemExit("no command freeatten beside this Python or on the path")
+    return found
 
 
 def measure(name: str, arguments: Sequence[str], given: argparse.Namespace, until: float) -> None:
@@ -60,7 +89,8 @@ def measure(name: str, arguments: Sequence[str], given: argparse.Namespace, unti
     if path.exists() or left < LEAST_SECONDS:
         print(f"{name}: {'there' if path.exists() else 'no time left'}", flush=True)
         return
-    command = [str(PROGRAM), *arguments, "--device", given.device, "--quiet", "--json"]
+    began = time.monotonic()
+    command = [program(), *arguments, "--device", given.device, "--quiet", "--json"]
     with (given.out / f"{name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
@@ -70,7 +100,9 @@ def measure(name: str, arguments: Sequence[str], given: argparse.Namespace, unti
             printed, _ = process.communicate()
     if printed.strip():
         write_text(path, printed)
-    print(f"{name}: ended with {process.returncode}, {len(printed):,} characters", flush=True)
+    seconds = time.monotonic() - began
+    told = f"{process.returncode}, {len(printed):,} characters, {seconds:.0f} s"
+    print(f"{name}: ended with {told}", flush=True)
 
 
 def main(asked: Sequence[str] | None = None) -> None:
@@ -79,15 +111,29 @@ def main(asked: Sequence[str] | None = None) -> None:
     parser.add_argument("--books", default="books-heldout", help="folder of held-out books")
     parser.add_argument("--out", type=Path, default=Path("models"))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--lengths", default=LENGTHS)
-    parser.add_argument("--restart", default=RESTART)
+    parser.add_argument("--lengths", default=LENGTHS, help="ascending; one of them the restart")
+    parser.add_argument("--restart", type=int, default=RESTART)
+    parser.add_argument("--texts", type=int, default=100, help="of a command at most")
     parser.add_argument("--limit", type=float, default=500, help="seconds in all")
     parser.add_argument("--jobs", type=int, default=3, help="commands at a time")
+    parser.add_argument("--only", action="append", help="a result by its name; repeatable")
+    parser.add_argument("--list", action="store_true", help="name the results and end")
     given = parser.parse_args(asked)
+    wanted = dict(commands(given))
+    if given.list:
+        print("\n".join(wanted))
+        return
+    unknown = {*(given.only or ())} - {*wanted}
+    if unknown:
+        parser.error(f"--only is {min(unknown)!r}; it must be one of {', '.join(wanted)}")
     given.out.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + given.limit
     with ThreadPoolExecutor(given.jobs) as pool:
-        begun = [pool.submit(measure, *each, given, until) for each in commands(given)]
+        begun = [
+            pool.submit(measure, name, arguments, given, until)
+            for name, arguments in wanted.items()
+            if name in (given.only or wanted)
+        ]
     for each in begun:
         each.result()
 

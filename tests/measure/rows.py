@@ -3,8 +3,10 @@
     python tests/measure/rows.py --out rows --text packages --text BOOKS --books HELD-OUT \
         --variants softmax,alibi,fox --jobs 4
 
-By the cube's recipe, or with `--recipe full` by that of the shipped models. `--ceiling 8192` trains
-each variant at that length, too, with as many tokens a step, and scores it at the same lengths.
+By the cube's recipe, or with `--recipe full` by that of the shipped models. `--tokenizer softmax`
+takes the tokenizer of the shipped models instead of learning one, so that what is trained on
+another day can be joined. `--ceiling 8192` trains each variant at that length, too, with as many
+tokens a step, and scores it at the same lengths.
 What the folder has already is not made again. Written after every row, so that a run that is
 stopped leaves what it has: OUT/rows.json, a result for assets/results, with every row's loss by
 length, Δ, S and W on code and on books and the reasons of those that failed, and OUT/curves.json,
@@ -23,9 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from cube import LENGTHS, run_of, score, train
+from tokenizers import Tokenizer
 
 from freeatten_core.basics.files import write_text
 from freeatten_core.data.prepared import prepared
+from freeatten_core.models.catalogue import locate
+from freeatten_core.models.format import TOKENIZER, read_tokenizer
 from freeatten_core.results.cube import joined
 from freeatten_core.training.cube import RECIPE, Cell
 from freeatten_core.training.recipe import Recipe
@@ -58,9 +63,13 @@ def make(cell: Cell, given: argparse.Namespace) -> None:
     from whose training length on the lengths are then counted."""
     if given.join:
         return
-    train(cell, given)
+    train(cell, given, ["--tokenizer", given.tokenizer] if given.tokenizer else [])
     row = replace(cell, train_length=cell.recipe.train_length)
     score(cell, given, PARTS, given.lengths, [] if row == cell else [row])
+
+
+def tokenizer_of(checkpoint: str | None) -> Tokenizer | None:
+    return None if checkpoint is None else read_tokenizer(locate(checkpoint)[1] / TOKENIZER)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -71,6 +80,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--variants", required=True, help="names, with commas")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each, from seed 0 on")
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time")
+    parser.add_argument("--tokenizer", help="checkpoint whose tokenizer is taken")
     parser.add_argument("--recipe", choices=RECIPES, default="short", help="short is the cube's")
     parser.add_argument("--lengths", default=LENGTHS, help="tokens, with commas")
     parser.add_argument("--ceiling", type=int, help="also trained at so many tokens, seed 0")
@@ -83,8 +93,9 @@ def main(asked: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     if not given.join:
         # once for all, before they are trained beside each other
-        size = RECIPES[given.recipe].vocab_size
-        prepared(given.text, given.out / "corpus", vocab_size=size, report=print)
+        size, tokenizer = RECIPES[given.recipe].vocab_size, tokenizer_of(given.tokenizer)
+        corpus = given.out / "corpus"
+        prepared(given.text, corpus, vocab_size=size, tokenizer=tokenizer, report=print)
     rows = cells(given)
     ceilings = [replace(row, train_length=given.ceiling) for row in rows if row.seed == 0]
     runs: list[dict[str, Any]] = []

@@ -1,12 +1,14 @@
 """Training at a larger size: its speed on one and several GPUs, and its rows as one result.
 
-    python tests/measure/scale.py speed --size medium --variant lssar:p=15 --out one.speed.json
-    torchrun --nproc-per-node 2 tests/measure/scale.py speed … [--shard] --out two.speed.json
-    python tests/measure/scale.py join FOLDER --out scale.json
+    python tests/measure/scale.py speed --size medium --variant lssar:p=15 --out OUT/one.speed.json
+    torchrun --nproc-per-node 2 tests/measure/scale.py speed … [--shard] --out OUT/two.speed.json
+    python tests/measure/scale.py join OUT --out assets/results/scale
 
 `speed` trains on random tokens: ten steps to warm up, then twenty that are timed, updates included.
-`join` reads a folder of NAME.speed.json, of checkpoints' NAME/curve.json and NAME/config.json, and
-of what `compare` and `retrieve` printed with `--json` as NAME.KIND.json, one row a file.
+`scale_rows.py` trains and measures rows. `join` reads a folder of NAME.speed.json, of checkpoints'
+NAME/curve.json and NAME/config.json, and of what `compare`, `retrieve` and `entropy` printed with
+`--json` as NAME.KIND.json, one row a file. It writes training.json, how fast and how rows were
+trained, those whose names begin with trial- apart, and a KIND.json of all rows.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from torch import Tensor
 
 from freeatten_core.basics.devices import choose_device, device_name
 from freeatten_core.basics.distributed import Ranks, joined_ranks, rank_device, started_ranks
+from freeatten_core.basics.files import write_text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import parameter_count
 from freeatten_core.results.facts import versions
 from freeatten_core.training.objective import Objective
-from freeatten_core.training.recipe import SIZES, Recipe
+from freeatten_core.training.recipe import OPTIMIZERS, SIZES, Recipe
 from freeatten_core.training.sharding import drawn_anew
 from freeatten_core.training.updates import Updates
 from freeatten_core.variants.variant import Variant
@@ -34,7 +37,9 @@ from freeatten_core.variants.variant import Variant
 WARM_UP, TIMED = 10, 20
 PEAKS = {"H100": 989e12, "H200": 989e12}
 """Operations a second in bfloat16 without sparsity, by the vendor's data sheets."""
-OF_ALL_ROWS = ("seconds", "command", "variants", "commit")
+TRIAL = "trial-"
+"""How names of trainings begin that were only to choose an optimizer and a schedule."""
+OF_ALL_ROWS = ("seconds", "command", "variants", "commit", "date")
 """What the results of single rows do not share."""
 
 
@@ -80,6 +85,7 @@ def changes(given: argparse.Namespace) -> dict[str, Any]:
     """Of the size, for what fits or for a try on a CPU."""
     return {
         "parts": given.parts,
+        "optimizer": given.optimizer,
         "batch": given.batch,
         "width": given.width,
         "heads": given.heads,
@@ -111,6 +117,7 @@ def measured(
     return {
         "variant": str(variant),
         "parameters": parameter_count(recipe.config(variant)),
+        "optimizer": recipe.optimizer,
         "train_length": recipe.train_length,
         "batch": recipe.batch,
         "parts": recipe.parts,
@@ -133,14 +140,25 @@ def waited(device: torch.device, ranks: Ranks) -> None:
 
 
 def join(given: argparse.Namespace) -> None:
-    """One result of a folder."""
-    folder: Path = given.folder
-    speeds = [read(path) for path in sorted(folder.glob("*.speed.json"))]
+    """A file for the trainings, and one for every kind of measurement."""
+    folder, out = given.folder, given.out
+    out.mkdir(parents=True, exist_ok=True)
     rows = [row(path.parent) for path in sorted(folder.glob("*/curve.json"))]
-    kinds = sorted({path.suffixes[-2][1:] for path in folder.glob("*.*.json")} - {"speed"})
-    measures = {kind: joined(sorted(folder.glob(f"*.{kind}.json"))) for kind in kinds}
-    result = {"schema": 1, "speed": speeds, "rows": rows, **measures}
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    unfinished = {
+        path.name.split(".")[0]: read(path) for path in sorted(folder.glob("*.progress.json"))
+    }
+    training = {
+        "schema": 1,
+        "speed": [read(path) for path in sorted(folder.glob("*.speed.json"))],
+        "rows": [each for each in rows if not each["name"].startswith(TRIAL)],
+        "trials": [each for each in rows if each["name"].startswith(TRIAL)],
+        "unfinished": unfinished,
+    }
+    kinds = {path.suffixes[-2][1:] for path in folder.glob("*.*.json")} - {"speed", "progress"}
+    found = {kind: joined(sorted(folder.glob(f"*.{kind}.json"))) for kind in sorted(kinds)}
+    found |= {path.stem: read(path) for path in sorted(folder.glob("sizes-*.json"))}
+    for name, result in {"training": training, **found}.items():
+        write_text(out / f"{name}.json", json.dumps(result) + "\n")
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -172,11 +190,13 @@ def joined(paths: list[Path]) -> dict[str, Any]:
         for key in ("lengths", "text", "seed"):
             if result[key] != shared[key]:
                 raise SystemExit(f"{path} has another {key} than {paths[0]}")
+    names = [f"--checkpoint {path.name.split('.')[0]}" for path in paths]
     return {
         **shared,
         "seconds": sum(result["seconds"] for result in results),
-        "commands": [result["command"] for result in results],
-        "commits": sorted({result["commit"] for result in results}),
+        "command": results[0]["command"].replace(names[0], " ".join(names)),
+        "date": results[0]["date"],
+        "commit": results[0]["commit"],
         "variants": [entry for result in results for entry in result["variants"]],
     }
 
@@ -193,6 +213,7 @@ def main() -> None:
     one.add_argument("--size", choices=SIZES, default="medium")
     one.add_argument("--variant", default="lssar:p=15")
     one.add_argument("--device", default="auto")
+    one.add_argument("--optimizer", choices=OPTIMIZERS)
     one.add_argument("--shard", action="store_true")
     for name in ("parts", "batch", "width", "heads", "length"):
         one.add_argument(f"--{name}", type=int)

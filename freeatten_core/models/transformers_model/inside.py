@@ -123,7 +123,7 @@ def _checked(model: CausalModel, tokens: Tensor) -> Variant:
         differ = "some of its layers have sinks and some have none, which one map cannot show"
         raise ContentError(f"{what}: {found if len(own) != len(seen) else differ}")
     for (layer, weights), eager in zip(seen.items(), own, strict=True):
-        worst = float((weights - eager.float()).abs().max())
+        worst = float((weights - eager.to(weights.device, torch.float32)).abs().max())
         if not worst <= SAME_WEIGHTS:
             raise ContentError(
                 f"{what}: weights of layer {layer} differ by {worst:.2g} from those of its own "

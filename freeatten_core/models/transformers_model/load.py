@@ -29,7 +29,7 @@ from .config import (
 )
 from .inside import agree, attention_layers, looked_into
 from .losses import find_body
-from .model import CausalModel
+from .model import CausalModel, entrance
 from .names import find
 from .own_type import attention_in
 from .source import Source
@@ -73,7 +73,7 @@ def load_causal_model(
         codec = read_codec(found, vocab_size)
     limit, declared = _position_limit(network), declared_length(config)
     length = min(each for each in (TRIED_TOKENS, limit, declared) if each is not None)
-    tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0))
+    tokens = torch.randint(0, vocab_size, (1, length), generator=generator(0)).to(entrance(network))
     body, layers = _tried(found.name, network, tokens), attention_layers(network, tokens)
     model = CausalModel(
         found.name,
@@ -169,7 +169,9 @@ def _check_losses(model: CausalModel, tokens: Tensor) -> None:
     read, targets = tokens[:, :-1], tokens[:, 1:]
     found = model.token_losses(read, targets)
     logits = model.network(input_ids=model.read(read), use_cache=False).logits
-    own = nn.functional.cross_entropy(logits[0].float(), targets[0], reduction="none")
+    own = nn.functional.cross_entropy(
+        logits[0].float().to(targets.device), targets[0], reduction="none"
+    )
     if not agree(found[0], own, SAME, model.network.dtype):
         raise ContentError(f"{model.name}: losses differ from those of its own forward")
     changed = read.clone()

@@ -7,7 +7,7 @@ between its body and its logits, scales, caps, biases, is done by its own code.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from .parts import replacing, shallow
 
-__all__ = ["find_body", "token_losses"]
+__all__ = ["LOGITS", "LOGIT_NUMBERS", "find_body", "logits_in_parts", "token_losses"]
 
 LOGITS = 1 << 25
 """Logits at a time: 128 MB in float32."""
+LOGIT_NUMBERS = 3
+"""Numbers that are there at once of every one of them: itself, in float32, and its logarithm."""
 
 
 def token_losses(
@@ -32,6 +34,22 @@ def token_losses(
         body: the part of it that `find_body` found.
         tokens, targets: (B, L); `targets[:, i]` is what follows `tokens[:, i]`.
     """
+    losses = []
+    for begin, logits in logits_in_parts(network, body, tokens, start):
+        wanted = targets[:, begin : begin + logits.shape[1]]
+        found = F.cross_entropy(logits.flatten(0, 1).float(), wanted.flatten(), reduction="none")
+        losses.append(found.view(wanted.shape))
+    return torch.cat(losses, dim=1)
+
+
+def logits_in_parts(
+    network: Any, body: nn.Module, tokens: Tensor, start: int = 0
+) -> Iterator[tuple[int, Tensor]]:
+    """Where a part of the texts begins, and its logits (B, part, vocabulary), from `start` on.
+
+    Args:
+        network, body, tokens: as for `token_losses`.
+    """
     whole: list[Any] = []
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -40,7 +58,6 @@ def token_losses(
 
     first = _with_body(network, body, run)(input_ids=tokens, use_cache=False).logits
     step = max(1, LOGITS // (len(tokens) * first.shape[-1]))
-    losses = []
     for begin in range(start, tokens.shape[1], step):
         end = min(begin + step, tokens.shape[1])
 
@@ -48,13 +65,7 @@ def token_losses(
             return _part(whole[0], _begin, _end)
 
         head = _with_body(network, body, returned)
-        logits = head(input_ids=tokens[:, begin:end], use_cache=False).logits
-        losses.append(
-            F.cross_entropy(
-                logits.flatten(0, 1).float(), targets[:, begin:end].flatten(), reduction="none"
-            ).view(len(tokens), -1)
-        )
-    return torch.cat(losses, dim=1)
+        yield begin, head(input_ids=tokens[:, begin:end], use_cache=False).logits
 
 
 def find_body(network: Any, tokens: Tensor) -> nn.Module | None:

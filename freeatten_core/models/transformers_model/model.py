@@ -14,20 +14,22 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
 from freeatten_core.basics.lengths import default_restart
+from freeatten_core.data.packages import Package
 from freeatten_core.models.codec import Codec
 from freeatten_core.models.config import LayerShape
-from freeatten_core.models.forecast import CONSTANT_BYTES
+from freeatten_core.models.forecast import CONSTANT_BYTES, seen_scores
 from freeatten_core.models.interface import EnoughError, Observe, Reading, Undone
+from freeatten_core.models.modifiers import Temperatures
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.variants.stages import Stages
 from freeatten_core.variants.variant import Variant
 
 from .attention import Call, Change, HeadWindow, alone, changed, check_plain, watched, windowed
 from .config import PASS_STATES, reason
-from .losses import token_losses
+from .losses import LOGIT_NUMBERS, LOGITS, logits_in_parts, token_losses
 from .modified import modified, undoing
 
-__all__ = ["CausalModel", "SingleHeads"]
+__all__ = ["CausalModel", "SingleHeads", "entrance"]
 
 SOFTMAX = Variant()
 
@@ -76,27 +78,46 @@ class CausalModel:
     @property
     def spread(self) -> Mapping[str, int | str]:
         """Where accelerate put its parts; empty where it is in one place."""
-        return getattr(self.network, "hf_device_map", None) or {}
+        return _spread(self.network)
 
     @property
     def device(self) -> torch.device:
         """Where its weights are; of a model that is spread, where its texts go in."""
-        if self.spread:
-            first = next(iter(self.spread.values()))
-            return torch.device("cpu" if first == "disk" else first)
-        weight: Tensor = next(self.network.parameters())
-        return weight.device
+        return entrance(self.network)
+
+    @property
+    def uses_operator(self) -> bool:
+        """Where its attention was swapped for one of this project, or trained with it."""
+        return self.change is not None and self.change.takes_operator
+
+    @property
+    def packages(self) -> list[Package]:
+        """None: nothing tells."""
+        return []
+
+    def type_for(self, dtype: torch.dtype) -> torch.dtype:
+        """The one that is asked for, or its own where it is spread."""
+        return self._dtype if self.spread else dtype
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of its weights."""
+        found: torch.dtype = next(self.network.parameters()).dtype
+        return found
+
+    def _is_there(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Whether it stays as it is where a device and a type are asked for."""
+        here = self.device
+        is_there = here.type == device.type and device.index in (None, here.index)
+        return bool(self.spread) or (is_there and self._dtype == dtype)
 
     def on(self, device: torch.device, dtype: torch.dtype | None = None) -> CausalModel:
         """The model there and in that type, or its own: itself where it is so, or spread, else a
         copy."""
-        if self.spread:
-            return self
-        own: torch.dtype = next(self.network.parameters()).dtype
-        if self.device == device and dtype in (None, own):
+        if self._is_there(device, dtype or self._dtype):
             return self
         network, body = copy.deepcopy((self.network, self.body))
-        _move(network, device, dtype or own)
+        _move(network, device, dtype or self._dtype)
         return replace(self, network=network, body=body)
 
     @property
@@ -115,7 +136,11 @@ class CausalModel:
         return default_restart(self.declared_length, None)
 
     def with_modifiers(
-        self, variant: Variant, longest: int, restart: int | None = None
+        self,
+        variant: Variant,
+        longest: int,
+        restart: int | None = None,
+        temperatures: Temperatures | None = None,  # noqa: ARG002  (of the interface; of `align`)
     ) -> CausalModel:
         """The same weights with a variant's modifiers; see `modified`."""
         return modified(self, variant, longest, restart or self.restart_length)
@@ -136,6 +161,25 @@ class CausalModel:
         """Temporaries of a pass over so many tokens, without attention's own."""
         width = int(getattr(self.network.config, "hidden_size", 0) or 0)
         return 4 * length * width * PASS_STATES + CONSTANT_BYTES
+
+    def scoring_bytes(
+        self,
+        variant: Variant,  # noqa: ARG002  (of the interface)
+        tokens: int,
+        length: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> int:
+        """Peak of a pass that scores every token, with the weights where it is to be copied; those
+        with a window share them."""
+        weights = sum(weight.numel() for weight in self.network.parameters()) * dtype.itemsize
+        logits = LOGIT_NUMBERS * 4 * max(LOGITS, tokens // length * self.vocab_size)
+        copied = 0 if self._is_there(device, dtype) else weights
+        return copied + self.pass_bytes(tokens) + logits
+
+    def score_count(self, length: int) -> int:
+        """Scores of a pass over so many tokens; windows of its own are not counted."""
+        return sum(seen_scores(shape.heads, length, length) for shape in self.layers.values())
 
     def with_window(self, window: int) -> CausalModel:
         """The same weights, where every row sees its last `window` keys in every layer.
@@ -176,9 +220,18 @@ class CausalModel:
                 f"declares: {reason(error)}"
             ) from error
 
+    @torch.inference_mode()
+    def not_finite_logits(self, tokens: Tensor) -> int:
+        """How many logits of texts (B, L) are not finite."""
+        self.check_length(tokens.shape[1])
+        with self._asked():
+            read = self.read(tokens).to(self.device)
+            parts = logits_in_parts(self.network, self.body, read)
+            return sum(int((~logits.isfinite()).sum()) for _, logits in parts)
+
     @torch.no_grad()
     def run(self, tokens: Tensor, observe: Observe, advance: Callable[[float], None]) -> None:
-        """Pass a text through the layers and show each with attention; see `LanguageModel.run`."""
+        """Pass texts through the layers and show each with attention; see `LanguageModel.run`."""
         if self.maps_refused is not None:
             raise ContentError(self.maps_refused)
         self.check_length(tokens.shape[1])
@@ -259,6 +312,20 @@ class SingleHeads:
         place = HeadWindow(list(self.model.layers).index(layer), head, self.window)
         changed = replace(self.model, windowed_head=place)
         return changed.token_losses(self.tokens[:, :-1], self.tokens[:, 1:], start)
+
+
+def entrance(network: nn.Module) -> torch.device:
+    """Where a model's texts go in: where its weights are, or the first of its parts."""
+    spread = _spread(network)
+    if spread:
+        first = next(iter(spread.values()))
+        return torch.device("cpu" if first == "disk" else first)
+    weight: Tensor = next(network.parameters())
+    return weight.device
+
+
+def _spread(network: nn.Module) -> Mapping[str, int | str]:
+    return getattr(network, "hf_device_map", None) or {}
 
 
 def _move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

@@ -3,8 +3,10 @@
 import pytest
 from sample_languages import CHANCES, SHARES, failed, languages_result
 
+from freeatten_core.basics.errors import ContentError
 from freeatten_core.figures.languages import languages_figure
 from freeatten_core.results.languages import (
+    joined_languages,
     language_blocks,
     languages_reading,
     score_table,
@@ -59,3 +61,26 @@ def test_headings_say_which_lengths_and_what_a_guess_has():
     assert set(blocks) == {
         f"languages/suite {part}" for part in ("picture", "score", "within", "provenance")
     }
+
+
+def with_layers(layers, variants=("softmax",)):
+    result = languages_result()
+    rows = [row for row in result["variants"] if row["variant"] in variants]
+    recipe = {**result["recipe"], "layers": layers}
+    return {**result, "recipe": recipe, "variants": rows, "command": f"of {layers}"}
+
+
+def test_models_of_other_depths_are_joined_and_say_their_layers():
+    joined = joined_languages([with_layers(1), with_layers(4), with_layers(2, ("lssar:p=15",))])
+    assert "| `softmax [1 layer]` | 55.0 (45–65) |" in score_table(joined)
+    assert "| `softmax [4 layers]` | 55.0 (45–65) |" in score_table(joined)
+    assert "1, 2 or 4 layers of 64" in languages_reading(joined)
+    assert joined["command"] == "of 1 && of 4 && of 2"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("samples", 8), ("recipe", {"steps": 3, "layers": 2, "width": 64})]
+)
+def test_what_was_measured_otherwise_is_not_joined(key, value):
+    with pytest.raises(ContentError, match=f"differ in {key} cannot be joined"):
+        joined_languages([with_layers(1), {**with_layers(2), key: value}])

@@ -1,5 +1,7 @@
 """A temperature fitted for a length gives its windows the statistic of the training length."""
 
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -20,8 +22,9 @@ LENGTHS = (16, 32, 64)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model(scale=20.0)
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("aligned") / "softmax"
+    return load_checkpoint(tiny.save(folder, tiny.model(scale=20.0)))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def mean_of(model, variant, statistic, texts, length):
 
     for text in texts:
         for start in range(0, len(text.tokens) - length + 1, length):
-            model.hidden(
+            model.model.hidden(
                 torch.from_numpy(text.tokens[None, start : start + length]), observe=observe
             )
     return float(torch.stack(found).mean())
@@ -54,7 +57,7 @@ def test_the_statistic_is_that_of_the_training_length(model, texts, name, length
     assert sorted(found) == [length for length in lengths if length > 16]
     wanted = mean_of(model, variant, statistic, texts, 16)
     for length in found:
-        aligned = model.with_modifiers(variant, 64, found)
+        aligned = model.with_modifiers(variant, 64, temperatures=found)
         before = mean_of(model, variant, statistic, texts, length)
         after = mean_of(aligned, variant, statistic, texts, length)
         assert abs(after - wanted) < 0.05 * abs(before - wanted)
@@ -84,9 +87,9 @@ def test_no_temperature_is_tried_twice(model, texts, monkeypatch):
     tried = []
     with_modifiers = type(model).with_modifiers
 
-    def watched(self, variant, longest, temperatures):
+    def watched(self, variant, longest, *, temperatures):
         tried.append(dict(temperatures))
-        return with_modifiers(self, variant, longest, temperatures)
+        return with_modifiers(self, variant, longest, temperatures=temperatures)
 
     monkeypatch.setattr(type(model), "with_modifiers", watched)
     fit_temperatures(model, Variant.parse("softmax+align"), texts, LENGTHS, device=CPU)
@@ -99,10 +102,10 @@ def test_a_statistic_out_of_reach_is_said(model, texts, monkeypatch):
         fit_temperatures(model, Variant.parse("softmax+align"), texts, LENGTHS, device=CPU)
 
 
-def test_a_statistic_that_is_not_finite_is_out_of_reach(texts):
-    broken = tiny.model()
+def test_a_statistic_that_is_not_finite_is_out_of_reach(model, texts):
+    broken = replace(model, model=tiny.model())
     with torch.no_grad():
-        broken.embedding.weight.fill_(float("nan"))
+        broken.model.embedding.weight.fill_(float("nan"))
     with refused(ContentError, ["no temperature from 0.25", "largest"]):
         fit_temperatures(broken, Variant.parse("softmax+align"), texts, LENGTHS, device=CPU)
 
@@ -116,22 +119,21 @@ def test_a_modified_copy_leaves_the_model_as_it_is(model, texts):
     align = Variant.parse("softmax+align")
     changed, found = modified_copy(model, align, LENGTHS, texts, device=CPU, dtype=torch.bfloat16)
     assert sorted(found) == [32, 64]
-    assert changed.query_factor(64)[0] == pytest.approx(found[64])
-    assert {weight.dtype for weight in changed.parameters()} == {torch.bfloat16}
-    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    assert model.query_factor is None
+    assert changed.model.query_factor(64)[0] == pytest.approx(found[64])
+    assert {weight.dtype for weight in changed.model.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in model.model.parameters()} == {torch.float32}
+    assert model.model.query_factor is None
     assert modified_copy(model, Variant.parse("softmax+yarn"), LENGTHS, device=CPU)[1] is None
 
 
-def test_a_comparison_fits_on_files_that_it_does_not_score(model, tmp_path, monkeypatch):
+def test_a_comparison_fits_on_files_that_it_does_not_score(model, monkeypatch):
     fitted = []
     monkeypatch.setattr(
         alignment,
         "fit_temperatures",
         lambda *args, **_: fitted.append([text.name for text in args[2]]) or {32: 1.2, 64: 1.5},
     )
-    checkpoint = load_checkpoint(tiny.save(tmp_path / "softmax", model))
-    row = Row(Variant.parse("softmax+align"), checkpoint)
+    row = Row(Variant.parse("softmax+align"), model)
     given = {"rows": [row], "lengths": LENGTHS, "source": "x", "command": "c"}
     found = compare(Request(documents=tiny.documents(6), texts=4, **given)).result
     scored = set(found["text"]["manifest"])
@@ -140,9 +142,8 @@ def test_a_comparison_fits_on_files_that_it_does_not_score(model, tmp_path, monk
     assert found["variants"][0]["temperatures"] == {32: 1.2, 64: 1.5}
 
 
-def test_too_few_files_to_fit_on_are_said_before_anything_is_scored(model, tmp_path):
-    checkpoint = load_checkpoint(tiny.save(tmp_path / "softmax", model))
-    rows = [Row(Variant.parse(name), checkpoint) for name in ("softmax", "softmax+align")]
+def test_too_few_files_to_fit_on_are_said_before_anything_is_scored(model):
+    rows = [Row(Variant.parse(name), model) for name in ("softmax", "softmax+align")]
     given = {"rows": rows, "documents": tiny.documents(4), "source": "x", "command": "c"}
     done = []
     with refused(UsageError, ["softmax+align", "at most 3 texts"]):

@@ -2,6 +2,7 @@
 
 import math
 
+import causal
 import numpy as np
 import pytest
 import tiny
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import refused
 
-from freeatten_core import Variant, load_checkpoint
+from freeatten_core import Variant, load_causal_model, load_checkpoint
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.selection import select_texts
@@ -23,7 +24,8 @@ from freeatten_core.measures.longppl import (
     measure_longppl,
     short_losses,
 )
-from freeatten_core.models.rows import Row
+from freeatten_core.models.rows import CausalRow, Row
+from freeatten_core.results.longppl import longppl_warning
 
 CPU = torch.device("cpu")
 
@@ -118,3 +120,20 @@ def test_an_evaluator_with_another_tokenizer_is_refused(checkpoint, tmp_path):
     )
     with refused(UsageError, ["different tokenizers"]):
         measured(checkpoint, evaluator=Row(Variant(), other))
+
+
+def test_a_model_of_others_judges_and_is_judged(tmp_path):
+    model = load_causal_model(str(causal.save(tmp_path / "llama", causal.network("llama"))))
+    row = CausalRow(model, 16)
+    given = {"documents": tiny.documents(4, 2000), "source": "x", "command": "c", "texts": 2}
+    request = LongPplRequest(rows=[row], evaluator=row, length=64, truncation=16, **given)
+    result = measure_longppl(request)
+    (entry,) = result["variants"]
+    drawn = select_texts(tiny.documents(4, 2000), row.tokenizer, 64, 2, 0)
+    tokens = torch.from_numpy(np.stack([text.tokens for text in drawn.texts]))
+    losses = model.token_losses(tokens[:, :-1], tokens[:, 1:])[:, 15:]
+    assert entry["loss"] == pytest.approx(float(losses.double().mean()), abs=1e-5)
+    for facts in (result["evaluator"], entry):
+        assert (facts["restart_length"], facts["declared_length"]) == (16, causal.DECLARED)
+    assert longppl_warning(result) == ""
+    assert f"declares {causal.DECLARED}" in longppl_warning({**result, "length": 4096})

@@ -5,13 +5,21 @@ Parts lie on disk here and are fetched by the hooks that put them on several GPU
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import causal
 import pytest
+import tiny
 import torch
 
 from freeatten_core import load_causal_model, loss_by_length
 from freeatten_core.analysis import capture
 from freeatten_core.basics.errors import ContentError
+from freeatten_core.measures.ablation import AblateRequest, ablate
+from freeatten_core.measures.comparison import Request, compare
+from freeatten_core.measures.copying import CopyRequest, copy_retrieval
+from freeatten_core.measures.heads import SurveyRequest, survey
+from freeatten_core.models.rows import CausalRow, types_of
 from freeatten_core.models.transformers_model import config
 from freeatten_core.variants.variant import Variant
 
@@ -54,6 +62,21 @@ def test_losses_are_those_of_the_whole_model(modifiers, models):
     torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-6)
 
 
+def test_every_header_says_the_type_that_computed(folder):
+    """A model that is spread stays in its type, whatever a measure asks for."""
+    halved = load_causal_model(str(folder), device_map=ON_DISK, dtype=torch.bfloat16)
+    row = CausalRow(replace(halved, maps_refused=None), 16)  # in its type weights differ by 0.002
+    given = {"rows": [row], "documents": tiny.documents(4, 3000), "source": "x", "command": "c"}
+    results = [
+        ablate(AblateRequest(length=256, texts=1, heads=False, **given)),
+        survey(SurveyRequest(length=64, **given)),
+        copy_retrieval(CopyRequest(lengths=[64], block=8, samples=1, **given)),
+        compare(Request(lengths=[16, 32], texts=1, **given)).result,
+    ]
+    assert [result["dtype"] for result in results] == ["bfloat16"] * 4
+    assert types_of([CausalRow(load_causal_model(str(folder)), 16), row]) == "float32, bfloat16"
+
+
 def test_lengths_and_captures_are_too(models):
     whole, spread = models
     found, wanted = (loss_by_length(each, TOKENS, [32, 128]) for each in (spread, whole))
@@ -84,3 +107,12 @@ def test_what_no_device_holds_is_refused_with_the_numbers(folder, monkeypatch):
     monkeypatch.setattr(config, "_of_all_devices", lambda: 10_000)
     with pytest.raises(ContentError, match=r"parameters and needs .* GB in bfloat16; 0.0 GB are"):
         load_causal_model(str(folder), device_map="auto", dtype=torch.bfloat16)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_gpus_it_is_tried_scored_and_looked_into(folder, models):
+    spread = load_causal_model(str(folder), device_map="auto")
+    assert {torch.device(each).type for each in spread.spread.values()} == {"cuda"}
+    assert spread.maps_refused is None
+    wanted = loss_by_length(models[0], TOKENS, [32, 128])
+    assert loss_by_length(spread, TOKENS, [32, 128]) == pytest.approx(wanted, abs=1e-4)

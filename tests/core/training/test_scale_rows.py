@@ -1,0 +1,140 @@
+"""`tests/measure/scale_rows.py`: rows of as many tokens, made once, whatever stops them."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PROGRAM = """#!{python}
+import json, sys
+from pathlib import Path
+
+words = sys.argv[1:]
+with open("calls", "a") as calls:
+    print(*words, file=calls)
+if words[0] == "train":
+    out = Path(words[words.index("--out") + 1])
+    kept = Path(f".{{out.name}}.training-state") / "00000001"
+    kept.mkdir(parents=True)
+    state = {{"step": 5, "curve": [{{"step": 5, "loss": 3.0, "validation": 3.1}}]}}
+    (kept / "state.json").write_text(json.dumps({{"state": state}}))
+    if Path("stop").exists():
+        sys.exit(7)
+    out.mkdir()
+    (out / "curve.json").write_text("{{}}")
+    (out / "config.json").write_text("{{}}")
+elif "--dtype" in words and Path("fail").exists():
+    sys.exit(2)
+else:
+    print(json.dumps({{"words": words}}))
+"""
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """The script, which runs a program that only says what it was asked."""
+    program = tmp_path / "freeatten"
+    program.write_text(PROGRAM.format(python=sys.executable))
+    program.chmod(0o755)
+    path = ROOT / "tests" / "measure" / "scale_rows.py"
+    spec = importlib.util.spec_from_file_location("scale_rows", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "PROGRAM", program)
+    monkeypatch.setattr(module, "ASKED_EVERY", 0.05)
+    return module
+
+
+@pytest.fixture
+def row(script, tmp_path):
+    def make(*words, name="mine"):
+        given = ["row", name, "--variant", "softmax", "--seconds", "100", *map(str, words)]
+        places = ["--work", tmp_path / "work", "--out", tmp_path / "out", "--text", "packages"]
+        behind = given.index("--") if "--" in given else len(given)
+        given[behind:behind] = map(str, places)
+        asked = script.arguments(given)
+        asked.work_of(asked)
+
+    (tmp_path / "work").mkdir()
+    return make
+
+
+def calls(tmp_path, command="train"):
+    lines = (tmp_path / "work" / "calls").read_text().splitlines()
+    return [line for line in lines if line.startswith(command)]
+
+
+def speed(path, rate, variant="softmax"):
+    path.write_text(json.dumps({"tokens_per_second": rate, "variant": variant}))
+    return path
+
+
+def test_rows_have_the_steps_of_the_slowest_speed_or_of_the_tokens(row, tmp_path):
+    fast, slow = speed(tmp_path / "a.json", 9e5), speed(tmp_path / "b.json", 131_072)
+    faster = speed(tmp_path / "c.json", 2e5, "stick-breaking")
+    row("--speeds", fast, f"{slow},{faster}", tmp_path / "missing.json", name="one")
+    row("--speeds", fast, slow, "--tokens", "1e9", name="two")
+    found = [line.split("--steps ")[1].split()[0] for line in calls(tmp_path)]
+    assert found == [str(round(2e5 * 100 / 131_072)), str(round(1e9 / 131_072))]
+    with pytest.raises(SystemExit, match="three: none of --speeds is there"):
+        row(name="three")
+
+
+def test_of_several_variants_the_fastest_is_trained(row, tmp_path):
+    speeds = [
+        speed(tmp_path / "a.json", 1e5, "lssar:p=15"),
+        speed(tmp_path / "b.json", 2e5, "stick-breaking"),
+    ]
+    row("--variant", "lssar,stick-breaking", "--speeds", *speeds)
+    assert "--variant stick-breaking " in calls(tmp_path)[0]
+
+
+def test_all_rows_take_what_the_best_trial_had(row, tmp_path):
+    trials = []
+    for optimizer, loss in (("adamw", 3.2), ("muon", 3.1)):
+        trials.append(tmp_path / f"{optimizer}.json")
+        recipe = {"optimizer": optimizer, "schedule": "wsd"}
+        about = {"recipe": recipe, "curve": [{"validation": 9}, {"validation": loss}]}
+        trials[-1].write_text(json.dumps(about))
+    row("--tokens", "1e6", "--best", *trials, name="one")
+    trials[0].write_text(trials[0].read_text().replace("3.2", "1.0"))
+    row("--tokens", "1e6", "--best", *trials, "--", "--parts", "4", name="two")
+    for line in calls(tmp_path):
+        assert "--optimizer muon --schedule wsd" in line
+    assert calls(tmp_path)[1].endswith("--parts 4")
+
+
+def test_a_stopped_row_leaves_what_it_saw_and_goes_on(row, tmp_path):
+    stop = tmp_path / "work" / "stop"
+    stop.touch()
+    with pytest.raises(SystemExit, match="its training ended with 7"):
+        row("--tokens", "1e7")
+    told = json.loads((tmp_path / "out" / "mine.progress.json").read_text())
+    assert (told["step"], told["tokens_seen"]) == (5, 5 * 128 * 1024)
+    assert told["curve"][-1]["validation"] == 3.1
+    stop.unlink()
+    (tmp_path / "work" / ".mine.training-state" / "00000001" / "state.json").unlink()
+    (tmp_path / "work" / ".mine.training-state" / "00000001").rmdir()
+    row("--tokens", "1e7")
+    assert not (tmp_path / "out" / "mine.progress.json").exists()
+    assert (tmp_path / "out" / "mine" / "curve.json").exists()
+
+
+def test_what_was_measured_is_not_measured_again_and_a_failure_stops_no_other(row, tmp_path):
+    fail, books = tmp_path / "work" / "fail", tmp_path / "nonfiction-heldout"
+    fail.touch()
+    books.mkdir()
+    words = ["--tokens", "1e7", "--measure", "--books", books]
+    with pytest.raises(SystemExit, match="mine: not measured: bfloat16"):
+        row(*words)
+    fail.unlink()
+    row(*words)
+    assert len(calls(tmp_path)) == 1
+    assert len(calls(tmp_path, "compare")) == 4
+    assert "--text nonfiction-heldout " in calls(tmp_path, "compare")[1]
+    assert (tmp_path / "work" / "nonfiction-heldout").is_dir()
+    found = {path.name.split(".")[1] for path in (tmp_path / "out").glob("mine.*.json")}
+    assert found == {"code", "nonfiction", "copy", "inside", "bfloat16"}
