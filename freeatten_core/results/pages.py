@@ -77,11 +77,9 @@ def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of `freeatten entropy`, `ablate` and `field`, and of where
-    a gain comes from, by name."""
+    """The text of the generated blocks of `freeatten entropy`, `ablate` and `field`, by name."""
     from .ablation import ablation_heads_table, ablation_provenance, ablation_table
     from .field import field_blocks
-    from .gain import gain_blocks
     from .heads import MEASURE_TITLES, far_table, measure_table, sink_table, survey_provenance
 
     filled = {}
@@ -94,8 +92,6 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
             filled[f"{name} provenance"] = survey_provenance(result)
         elif "share" in result:
             filled |= field_blocks(name, result)
-        elif result.get("kind") == "gain":
-            filled |= gain_blocks(name, result)
         else:
             filled[f"{name} delta"] = ablation_table(result)
             filled[f"{name} provenance"] = ablation_provenance(result)
