@@ -1,4 +1,8 @@
-"""The page: one component that is all of it, with the functions it calls."""
+"""The page, and the functions that it calls.
+
+Gradio serves both, with its logins and its rules for Spaces. Of its own front end only the login is
+used: it takes seconds to start, and makes one component of what is one page.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from .pages.markup import read, script, section, stronger
+from freeatten_core.mapview import component_script, component_style
+
+from .pages.markup import read, script, section
 from .server.answers import answering
 from .server.comparisons import Comparisons
 from .tabs import (
@@ -28,12 +34,13 @@ from .tabs import (
 if TYPE_CHECKING:
     from .server.analyses import Analyses
 
-__all__ = ["build", "head"]
+__all__ = ["MARK", "build", "markup"]
 
 SCRIPTS = (
     "elements.js",
     "sheets.js",
     "story.js",
+    "quick.js",
     "compare.js",
     "calls.js",
     "jobs.js",
@@ -51,12 +58,12 @@ SCRIPTS = (
 )
 """In the order in which they are put together."""
 OWN = ' <a id="own-text" class="site-more" href="#compare&amp;result=own">Score your own text →</a>'
-ON_LOAD = "window.freeattenApp.start(element, server);"
+MARK = "freeatten-functions"
+"""In what Gradio answers to those alone who may call the functions."""
 
 
-def build(analyses: Analyses) -> gr.Blocks:
-    """The app, not yet listening."""
-    markup = Template(read("app.html")).substitute(compare=section("", "", OWN))
+def build(analyses: Analyses) -> tuple[gr.Blocks, int]:
+    """The app, not yet listening, and the number of the component that has its functions."""
     offered = [
         *compare.functions(Comparisons(analyses)),
         *words.functions(analyses.texts),
@@ -73,16 +80,17 @@ def build(analyses: Analyses) -> gr.Blocks:
     ]
     app = gr.Blocks(title="freeatten", analytics_enabled=False)
     with app:
-        gr.HTML(
-            html_template=markup,
-            js_on_load=ON_LOAD,
-            apply_default_css=False,
-            server_functions=[answering(function) for function in offered],
+        functions = gr.HTML(
+            elem_id=MARK, server_functions=[answering(function) for function in offered]
         )
-    return app
+    return app, functions._id
 
 
-def head() -> str:
-    """Styles and scripts of the page's head: Gradio would rewrite those of a component."""
-    style = stronger(read("site.css") + read("app.css"))
-    return f"<style>{style}</style>\n<script>{script(*SCRIPTS)}</script>"
+def markup(component: int) -> str:
+    """The whole page, which calls the functions of a component."""
+    return Template(read("app.html")).substitute(
+        component=component,
+        style=component_style() + read("site.css") + read("app.css"),
+        compare=section("", "", OWN),
+        script=component_script() + script(*SCRIPTS),
+    )

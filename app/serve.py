@@ -134,19 +134,19 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
         import gradio as gr
     from starlette.middleware import Middleware
 
-    from .page import build, head
+    from .page import MARK, build, markup
+    from .server.front import Front
     from .server.guard import Guard, unknown
-    from .server.preview import Preview
 
-    app = build(analyses)
+    app, component = build(analyses)
+    front = Middleware(Front, page=markup(component), mark=MARK)
     app.launch(
         server_name=in_url(host),
         server_port=port,
         auth=login,
-        head=head(),
         theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         app_kwargs={
-            "middleware": [Middleware(Guard), Middleware(Preview)],
+            "middleware": [Middleware(Guard), front],
             "exception_handlers": {KeyError: unknown},
             "docs_url": None,
             "redoc_url": None,
@@ -184,10 +184,12 @@ def without_stubs() -> Iterator[None]:
 
 
 def warm() -> None:
-    """Imports what the first screen needs while the browser starts."""
+    """Makes the first screen while the browser starts, then the results that it leads to."""
     from .tabs import compare, comparison_view
 
     compare.comparison(comparison_view.FIRST)
+    for each in compare.results()["results"]:
+        compare.comparison(each["id"])
 
 
 def login_of(text: str | None) -> tuple[str, str] | None:

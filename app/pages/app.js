@@ -41,7 +41,6 @@ class App {
   }
 
   async start() {
-    document.documentElement.dataset.freeatten = "app";
     this.themed();
     byId("theme").addEventListener("click", () => {
       wanted = theme() === "dark" ? "light" : "dark";
@@ -85,7 +84,6 @@ class App {
     titled(tab);
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     this.setup?.mark();
-    await loadComponent(); // with the colours of the page
     seeTab(byId(`${tab}-tab`));
     if (tab === "compare") await this.showCompare(parts);
     else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
@@ -94,6 +92,7 @@ class App {
   }
 
   async showCompare(parts) {
+    fetchPlotly().catch(() => {}); // beside the results; what is drawn asks again, and tells
     this.tabs.compare ??= call("results").then((found) => this.buildCompare(found)).catch((error) => {
       this.tabs.compare = null;
       throw error;
@@ -138,8 +137,8 @@ class App {
   }
 
   async showStored(tab) {
-    this.stored[tab] ??= new Stored(`${tab}-shown`, await once(tab), theme);
-    await loadPlotly();
+    const [found] = await Promise.all([once(tab), loadPlotly()]);
+    this.stored[tab] ??= new Stored(`${tab}-shown`, found, theme);
     this.stored[tab].draw();
   }
 
@@ -156,6 +155,7 @@ class App {
     if (isAsked && this.setup.running) await this.setup.running;
     else if (isAsked && this.setup.isShown) await this.tabs[this.tab].show(this.pending);
     else await this.setup.run();
+    this.setup.tellUnmet();
   }
 
   /** What the form says is asked for: the address says so at once. */
@@ -242,10 +242,4 @@ class App {
   }
 }
 
-window.freeattenApp = {
-  start(element, functions) {
-    server = functions;
-    const app = new App();
-    window.freeattenApp.ready = app.start();
-  },
-};
+window.freeattenApp = { ready: new App().start() };

@@ -1,16 +1,27 @@
 // Calls to the server: one object in, one object out, a failure as an error with its sentence.
 
-let server = null;
+const FUNCTIONS = "gradio_api/component_server/";
+/** Of this page, as Gradio tells pages apart. */
+const session = Math.random().toString(36).slice(2);
 
 /** An analysis that the server no longer keeps. */
 class GoneError extends Error {}
 
 async function call(name, given = {}) {
-  const answer = await server[`ask_${name}`](given).catch(() => undefined);
+  const answer = await post(`ask_${name}`, given);
   if (!answer) throw new Error("the server did not answer; is it still running?");
   if (answer.gone) throw new GoneError("the server no longer keeps this analysis");
   if (answer.error) throw new Error(answer.error);
   return answer;
+}
+
+/** What a function of the server answers; null where none came. */
+async function post(name, data) {
+  const body = { fn_name: name, data, component_id: Number(document.documentElement.dataset.component), session_hash: session };
+  const headers = { "Content-Type": "application/json" };
+  const answer = await fetch(FUNCTIONS, { method: "POST", headers, body: JSON.stringify(body) }).catch(() => null);
+  if (answer?.status === 401) throw new Error("the login has ended; load the page anew to log in");
+  return answer?.ok ? answer.json().catch(() => null) : null;
 }
 
 const asked = new Map();
@@ -26,31 +37,27 @@ function once(name, given = {}) {
   return known;
 }
 
-let library = null;
+let [library, libraryText] = [null, null];
+
+/** Fetches the chart library, which takes a second to start, and does not start it. */
+function fetchPlotly() {
+  libraryText ??= call("plotly").catch((error) => {
+    libraryText = null;
+    throw error;
+  });
+  return libraryText;
+}
 
 /** Loads the chart library. */
 function loadPlotly() {
-  library ??= call("plotly").then(({ script }) => {
+  library ??= fetchPlotly().then(({ script }) => {
     document.head.append(make("script", {}, script));
+    libraryText = library; // 5 MB
   }).catch((error) => {
     library = null;
     throw error;
   });
   return library;
-}
-
-let component = null;
-
-/** Loads the maps' component. */
-function loadComponent() {
-  component ??= call("component").then(({ style, script }) => {
-    document.head.prepend(make("style", {}, style));
-    document.head.append(make("script", {}, script));
-  }).catch((error) => {
-    component = null;
-    throw error;
-  });
-  return component;
 }
 
 /** Bytes of base64. */

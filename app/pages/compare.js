@@ -9,6 +9,8 @@ const DASHES = { solid: "", dot: "2 3", dash: "6 4", longdash: "10 4", dashdot: 
 const OWN_RESULT = "own";
 /** How much is left of lines when another one is singled out. */
 const BEHIND = 0.12;
+/** Milliseconds after which a frame is no longer waited for. */
+const LONGEST_PAINT = 1000;
 const KINDS = { hurts: "site-hurts", uses: "site-uses" };
 
 /** How a variant is drawn in the charts. */
@@ -26,6 +28,14 @@ function drawFigure(chart, figures, name, theme) {
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
 
+/** When what has been drawn is on the screen; a page that nobody looks at has no frames. */
+function painted() {
+  return new Promise((done) => {
+    requestAnimationFrame(() => setTimeout(done));
+    setTimeout(done, LONGEST_PAINT);
+  });
+}
+
 /** What became of a row, with its mark, and its style. */
 function verdictOf(row) {
   const delta = [`Δ\u00a0${row.delta}`, row.controls].filter(Boolean).join(", ");
@@ -34,7 +44,8 @@ function verdictOf(row) {
 
 function line(row) {
   const [said, style] = verdictOf(row);
-  return make("li", { tabindex: "0", "aria-label": `${row.label}: loss ${row.loss}; ${said}. Enter keeps its line singled out` }, swatch(row), make("span", { class: "site-name" }, row.label),
+  const code = row.id === row.label ? [] : [" ", make("code", {}, row.id)];
+  return make("li", { tabindex: "0", "aria-label": `${row.label}: loss ${row.loss}; ${said}. Enter keeps its line singled out` }, swatch(row), make("span", { class: "site-name" }, row.label, ...code),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
     make("span", { class: `site-verdict ${style}` }, said));
 }
@@ -75,11 +86,13 @@ class Picks {
     return [...this.root.querySelectorAll(":checked")].map(({ value }) => value);
   }
 
-  /** Shows the ticks of a result that has many rows, and none for others. */
+  /** Shows the ticks of a result that has many rows, and none for others; those asked for in vain. */
   offer({ all, picked }, asked) {
     this.root.hidden = !picked;
-    if (!picked) return;
-    const known = (asked ?? "").split(",").filter((id) => all.lines.some((one) => one.id === id));
+    const wanted = (asked ?? "").split(",").filter(Boolean);
+    if (!picked) return wanted;
+    const isKnown = (id) => all.lines.some((one) => one.id === id);
+    const known = wanted.filter(isKnown);
     const ticked = known.length ? known : picked;
     this.root.lastElementChild.replaceChildren(...all.lines.map((row) => {
       const box = make("input", { type: "checkbox", value: row.id });
@@ -87,6 +100,7 @@ class Picks {
       return make("label", { title: row.id }, box, swatch(row), make("span", {}, row.label));
     }));
     this.picked = picked.join();
+    return wanted.filter((id) => !isKnown(id));
   }
 
   /** What a link has to say; nothing for the rows of the first screen. */
@@ -172,10 +186,22 @@ class Compare {
   async show(state) {
     const asked = new URLSearchParams(state);
     byId("result").value = asked.get("result");
-    if (!byId("result").value) byId("result").value = this.results[0].id;
+    const isKnown = Boolean(byId("result").value);
+    if (!isKnown) byId("result").value = this.results[0].id;
     byId("all").checked = asked.get("all") === "1";
-    this.story.show(asked.get("step"));
-    await Promise.all([this.fill(asked), this.library().then(() => this.draw())]);
+    const unmet = asked.get("result") && !isKnown ? [`result=${asked.get("result")}`] : [];
+    if (!this.story.show(asked.get("step"))) unmet.push(`step=${asked.get("step")}`);
+    this.tellUnmet(unmet);
+    await this.fill(asked, unmet);
+    await painted(); // the library starts when there is something to look at
+    await this.library();
+    this.draw();
+  }
+
+  /** Says which parts of a link are not here. */
+  tellUnmet(parts) {
+    byId("unmet").hidden = !parts.length;
+    byId("unmet").textContent = `The link asks for ${parts.join(", ")}, which is not here; shown is ${byId("result").selectedOptions[0].textContent}.`;
   }
 
   /** What a link says: the result, which of its rows are shown, and the step of the story. */
@@ -190,10 +216,12 @@ class Compare {
   chosen() {
     const state = this.state();
     this.remember(state.toString());
+    this.tellUnmet([]);
     return this.fill(state);
   }
 
-  async fill(state) {
+  /** Shows what is chosen; `unmet` are parts of its link that are not here. */
+  async fill(state, unmet = []) {
     const id = byId("result").value;
     this.own?.toggle(id === OWN_RESULT);
     if (id === OWN_RESULT) {
@@ -211,7 +239,8 @@ class Compare {
     this.shownId = id;
     this.result = result;
     byId("all").parentElement.hidden = Boolean(result.picked);
-    this.picks.offer(result, state.get("rows"));
+    const missing = this.picks.offer(result, state.get("rows"));
+    if (missing.length) this.tellUnmet([...unmet, `rows=${missing.join(",")}`]);
     this.present(result, this.rows());
     byId("words").hidden = !this.words;
     byId("words").open = false;
@@ -290,7 +319,20 @@ class Compare {
   draw() {
     const chart = byId("chart");
     const width = chart.clientWidth;
-    if (!this.figures || !width || !window.Plotly) return;
+    if (!this.figures || !width) return;
+    if (!window.Plotly) {
+      this.drawQuick(chart, width);
+      return;
+    }
+    if (!chart.data) chart.replaceChildren();
     drawFigure(chart, this.figures, layout(width), this.theme()).then(() => this.single.drawn());
+  }
+
+  drawQuick(chart, width) {
+    const name = layout(width);
+    const drawn = this.figures.layouts[this.theme()][name];
+    if (!QuickChart.takes(drawn)) return;
+    chart.replaceChildren(new QuickChart(this.figures.data, drawn, width).root);
+    chart.dataset.seen = `${name} ${this.theme()}`;
   }
 }

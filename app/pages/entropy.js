@@ -26,9 +26,11 @@ class EntropyTab {
     byId("entropy-shown").hidden = false;
     const known = this.statistics.map(({ id }) => id);
     if (known.includes(parts.get("statistic"))) byId("statistic").value = parts.get("statistic");
+    else if (parts.has("statistic")) this.setup.unmet.push(`statistic=${parts.get("statistic")}`);
     this.wantedHead = parts.get("of") ?? byId("curve-head").value;
     this.brush.show(this.setup.analyses[0].length, parts.get("from"), parts.get("to"));
     await Promise.all([loadPlotly(), this.load()]);
+    if (parts.has("of") && byId("curve-head").value !== parts.get("of")) this.setup.unmet.push(`of=${parts.get("of")}`);
     this.draw();
   }
 
@@ -48,14 +50,15 @@ class EntropyTab {
   /** The loss of every token, stretch by stretch, as the curve of a head that is the whole model. */
   async losses(one) {
     this.setup.say("Scoring every token");
-    const [{ color, dash }, { loss }] = await Promise.all([one.call("curves", { statistic: "entropy" }), one.work("start_losses")]);
+    const [{ color, dash }, { loss }, { command }] = await Promise.all([
+      one.call("curves", { statistic: "entropy" }), one.work("start_losses"), one.call("loss_command")]);
     this.setup.say("");
     const values = new Float32Array(bytesOf(loss).buffer);
     const size = Math.ceil(values.length / STRETCHES);
     const stretches = Array.from({ length: Math.ceil(values.length / size) }, (_, at) => [...values.slice(at * size, (at + 1) * size)]);
     const means = stretches.map((part) => mean(part.map((value) => (Number.isFinite(value) ? value : null))));
     return {
-      color, dash, sinks: null, note: "", command: "",
+      color, dash, sinks: null, note: "", command,
       positions: stretches.map((part, at) => at * size + (part.length - 1) / 2), heads: [{ layer: "", head: "", values: means }],
     };
   }
@@ -113,7 +116,6 @@ class EntropyTab {
     const name = byId("curve-head").value;
     byId("entropy-command").textContent = this.found.map(({ command, heads }) =>
       (name === ALL ? command : heads.find((one) => nameOf(one) === name).command)).join("\n");
-    byId("entropy-command").parentElement.hidden = this.isLoss;
     if (this.brush.length) this.brush.set(...this.brush.ends);
   }
 
@@ -157,7 +159,7 @@ class EntropyTab {
   /** What a download says of the curves. */
   caption() {
     return [this.setup.about(), byId("statistic-meaning").textContent, `Shown: ${this.headShown()}`,
-      this.isLoss ? "" : `Made by ${byId("entropy-command").textContent}`];
+      `Made by ${byId("entropy-command").textContent}`];
   }
 
   savePicture(kind) {

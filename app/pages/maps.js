@@ -111,6 +111,7 @@ class MapTab {
     this.tables = await Promise.all(analyses.map((one) => one.call("heads")));
     const [layer, head] = farthest(this.tables[0].heads);
     const isThere = this.tables[0].heads.some((one) => nameOf(one) === parts.get("head"));
+    if (parts.has("head") && !isThere) this.setup.unmet.push(`head=${parts.get("head")}`);
     if (!isThere) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-__all__ = ["read", "script", "section", "space_card", "stronger"]
+__all__ = ["read", "script", "section", "space_card"]
 
 PAGES = Path(__file__).parent
 SPACE_CARD = """---
@@ -41,11 +41,6 @@ def space_card(settings: Mapping[str, str], text: str) -> str:
     """The README of a Space: `settings` say how it runs, `text` is Markdown."""
     lines = "\n".join(f"{name}: {value}" for name, value in settings.items())
     return Template(SPACE_CARD).substitute(settings=lines, text=text)
-
-
-def stronger(style: str) -> str:
-    """A style that also holds against what Gradio sets for every element."""
-    return f"{style}\n.site-page.site-page {{\n{style}}}\n"
 
 
 def section(title: str, answer: str, more: str = "") -> str:

@@ -74,7 +74,7 @@ async function showAbout() {
   const { variants, modifiers, cards } = await once("about");
   byId("variants").replaceChildren(table({
     caption: "score → positivity → normalise → sharpen",
-    header: ["score", "positivity", "normalise", "sharpen", "source"],
+    header: ["in charts", "score", "positivity", "normalise", "sharpen", "source"],
     rows: variants,
   }));
   byId("changes").replaceChildren(table({

@@ -51,6 +51,7 @@ class StagesTab {
   restore(parts) {
     for (const [id, name] of [["stage-model", "m"], ["stage-layer", "layer"], ["stage-head", "head"]]) {
       if ([...byId(id).options].some(({ value }) => value === parts.get(name))) byId(id).value = parts.get(name);
+      else if (parts.has(name)) this.setup.unmet.push(`${name}=${parts.get(name)}`);
     }
     if (parts.has("position")) byId("position").value = parts.get("position");
     this.limits();
@@ -130,7 +131,8 @@ class StagesTab {
       });
     });
     byId("stage-note").replaceChildren(`${row.variant}: query `, make("bdi", { class: "site-token" }, freeatten.tokenText(row.token)),
-      ` sees N = ${row.count.toLocaleString("en")} keys; ${row.zeros.toLocaleString("en")} get a weight of exactly 0.`);
+      ` sees N = ${row.count.toLocaleString("en")} keys; ${row.zeros.toLocaleString("en")} get a weight of exactly 0. N·a is a key's share of the row times N: 1 in an even spread.`,
+      row.offset === null ? "" : ` Sharpening takes the offset O = ${short(row.offset)} off it.`);
     byId("stage-table").replaceChildren(table({
       caption: "The keys that are read most",
       header: ["token", "score s", "positivity f", "N·a", "weight w"],

@@ -29,10 +29,12 @@ class Story {
     return this.at === 0 ? null : String(this.data.lengths[this.at]);
   }
 
-  /** Shows the step of a link. */
+  /** Shows the step of a link, or the first; whether there is one of that length. */
   show(length) {
-    byId("story-step").value = String(Math.max(this.data.lengths.indexOf(Number(length)), 0));
+    const at = length === null ? 0 : this.data.lengths.indexOf(Number(length));
+    byId("story-step").value = String(Math.max(at, 0));
     this.draw();
+    return at >= 0;
   }
 
   draw() {

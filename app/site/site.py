@@ -30,6 +30,7 @@ from .heads import CHOICES, Choice, Picked, Seen
 
 __all__ = ["Sizes", "check_folder", "data_name", "forecast", "write"]
 
+SCRIPTS = ("elements.js", "sheets.js", "story.js", "quick.js", "compare.js", "site.js")
 FILE_BYTES = 10_000_000
 """A Space takes larger files only through LFS."""
 ROW_BYTES = 7 * 4
@@ -118,7 +119,7 @@ def _write_pages(folder: Path, result: Result, command: str) -> None:
         "index.html": Template(read("index.html")).substitute(safe),
         "README.md": space_card(SPACE, Template(SPACE_TEXT).substitute(words)),
         "site.css": component_style() + read("site.css"),
-        "site.js": script("elements.js", "sheets.js", "story.js", "compare.js", "site.js"),
+        "site.js": script(*SCRIPTS),
         "component.js": component_script(),
         "plotly.min.js": get_plotlyjs(),
     }.items():

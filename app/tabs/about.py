@@ -34,6 +34,7 @@ def about() -> Answer:
         "variants": [
             [
                 str(variant),
+                label if (label := _label(str(variant))) != str(variant) else "",
                 stages.score,
                 stages.positivity,
                 stages.normalise,
@@ -54,6 +55,13 @@ def about() -> Answer:
             for name in shipped()
         ],
     }
+
+
+def _label(name: str) -> str:
+    """What charts call a variant."""
+    from freeatten_core.figures.styles import style_of
+
+    return style_of(name).label.replace("<br>", " ")
 
 
 def markdown(text: str) -> str:

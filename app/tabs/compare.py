@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from ..pages.markup import stronger
 from ..server.answers import Answer, choice_of
 from ..server.comparisons import Comparisons
 
-__all__ = ["comparison", "component", "functions", "plotly", "results"]
+if TYPE_CHECKING:
+    from freeatten_core.results.format import Result
+
+__all__ = ["comparison", "functions", "plotly", "results"]
 
 
 def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
@@ -28,38 +31,38 @@ def functions(comparisons: Comparisons) -> list[Callable[..., Answer]]:
 
         return comparison_view.scored(comparisons.get(id))
 
-    return [component, results, comparison, start_comparison, made_comparison, plotly]
+    return [results, comparison, start_comparison, made_comparison, plotly]
 
 
-def component() -> Answer:
-    """The style and script of maps and thumbnails."""
-    from freeatten_core.mapview import component_script, component_style
-
-    return {"style": stronger(component_style()), "script": component_script()}
-
-
+@cache
 def results() -> Answer:
     """The story, the stored results, the first one to be shown first, and the paper's."""
-    from freeatten_core.results.stored import all_comparisons
-
     from . import comparison_view, evidence
 
     return {
         "story": evidence.story(),
-        "results": comparison_view.choices(all_comparisons()),
+        "results": comparison_view.choices(_stored()),
         "paper": comparison_view.paper_table(),
     }
 
 
 def comparison(name: str) -> Answer:
     """One stored result as figures, lines and tables."""
+    return _shown(choice_of("the result", name, list(_stored())))
+
+
+@cache
+def _stored() -> Mapping[str, Result]:
     from freeatten_core.results.stored import all_comparisons
 
+    return all_comparisons()
+
+
+@cache
+def _shown(name: str) -> Answer:
     from . import comparison_view
 
-    found = all_comparisons()
-    known = choice_of("the result", name, list(found))
-    return comparison_view.comparison(known, found[known])
+    return comparison_view.comparison(name, _stored()[name])
 
 
 def plotly() -> Answer:

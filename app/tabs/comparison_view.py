@@ -55,6 +55,8 @@ FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
 MANY = 9
 """Of more rows, the chart shows those that are ticked."""
+SOURCES = {"books-heldout": "Novels kept from training (books-heldout)"}
+"""Folders that say nothing to whoever has not made them."""
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
 DELTA_CAPTION = "Δ: the loss minus that of the same model that forgets"
 BITS_CAPTION = "Bits per byte, over the bytes that every row scored"
@@ -151,7 +153,8 @@ def label(name: str, result: Result) -> str:
     if kind := kind_of(name).label:
         return f"{kind}, {name.rpartition('/')[2]}"
     times = max(result["lengths"]) // result["train_length"]
-    return f"{source_name(result['text']['source'])}, to {times}×"
+    source = result["text"]["source"]
+    return f"{SOURCES.get(source) or source_name(source)}, to {times}×"
 
 
 def chosen(name: str, result: Result) -> Result:

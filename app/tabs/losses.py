@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..server.analyses import Analyses, Analysis
 from ..server.answers import Answer
 from ..server.jobs import Advance
+from .command import command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,14 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
             )
         }
 
-    return [start_losses]
+    def loss_command(id: str) -> Answer:
+        """The command that draws the loss over the position in a terminal."""
+        analysis = analyses.get(id)
+        model = analyses.models.option(analysis.asked.checkpoint)
+        words = ["--checkpoint", model, "--statistic", "loss"]
+        return {"command": command("entropy", words, analyses, analysis)}
+
+    return [start_losses, loss_command]
 
 
 def _scored(analyses: Analyses, found: Analysis, advance: Advance) -> Answer:

@@ -87,6 +87,7 @@ def functions(analyses: Analyses) -> list[Callable[..., Answer]]:
                 for at in row.weights.topk(min(STRONGEST, count)).indices.tolist()
             ],
             "sharpens": row.stages.can_sharpen,
+            "offset": None if row.stages.sharpen is None else row.offset,
             "own": own.sharpen,
             "command": command("stages", words, analyses, analysis),
         }

@@ -49,7 +49,7 @@ StatisticName = Annotated[
     str,
     typer.Option(
         help="relative_entropy, entropy, entropy_tokens, effective_tokens, largest, first, "
-        "mean_distance, zeros, small or row_sum."
+        "mean_distance, zeros, small or row_sum; or loss, of the whole model."
     ),
 ]
 LayerOfCurve = Annotated[
@@ -91,7 +91,7 @@ def entropy(
     quiet: Quiet = False,
     as_json: AsJson = False,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", help="Write every head's means here.")
+        Path | None, typer.Option("--csv", help="Write the means of heads, or the loss, here.")
     ] = None,
     html: Html = None,
     png: Png = None,
@@ -102,7 +102,7 @@ def entropy(
 
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
-    _check_statistic(statistic)
+    _check_statistic(statistic, layer=layer, head=head, layers=layers, by=by, top=top, sinks=sinks)
     if by is not None:
         check_choice("by", by, ("length",))
     place = _place(layer, head, by)
@@ -130,13 +130,18 @@ def entropy(
             outputs.deliver(result, show, _figure, _csv_lines)
 
 
-def _check_statistic(name: str) -> None:
+def _check_statistic(name: str, **of_heads: Any) -> None:
+    """Whether there is one of that name, and for the loss that nothing of heads is asked for."""
     from freeatten_core.analysis import STATISTICS
     from freeatten_core.basics.errors import UsageError
     from freeatten_core.variants.variant import nearest
 
-    if name not in STATISTICS:
-        raise UsageError(f"--statistic is {name!r}{nearest(name, list(STATISTICS))}")
+    known = [*STATISTICS, "loss"]
+    if name not in known:
+        raise UsageError(f"--statistic is {name!r}{nearest(name, known)}")
+    for option, value in of_heads.items():
+        if name == "loss" and value not in (None, False):
+            raise UsageError(f"--statistic loss is of the whole model; leave out --{option}")
 
 
 def _request(
@@ -240,6 +245,9 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     for entry, name in zip(result["variants"], names, strict=True):
         console.print()
         console.print(Text(name, style="bold"), overflow="fold")
+        if "heads" not in entry:
+            console.print(f"{_cell(entry['loss'])} {result['unit']}", highlight=False)
+            continue
         if top is not None or sinks:
             console.print(_list(entry, result, top, lowest=lowest, sinks=sinks))
         else:
@@ -383,6 +391,10 @@ def _figure(result: dict[str, Any]) -> go.Figure:
 
 def _csv_lines(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for entry in result["variants"]:
+        names = {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
+        if "heads" not in entry:
+            for position, loss in zip(result["positions"], entry["by_position"], strict=True):
+                yield names | {"position": position, "loss": loss}
+            continue
         for head in entry["heads"]:
-            names = {"variant": entry["variant"], "checkpoint": entry["checkpoint"]}
             yield names | {key: value for key, value in head.items() if key != "by_length"}

@@ -84,7 +84,10 @@ STATISTICS: Mapping[Name, Statistic] = {
         "mean distance", "tokens", "how far back a row reads, Σ w · (own position − j)"
     ),
     "zeros": Statistic(
-        "exact zeros", "", "share of visible keys that get nothing: N·a <= O, or s <= 0"
+        "exact zeros",
+        "",
+        "share of visible keys with a weight of exactly 0: re-weighting drops those whose share a, "
+        "times their number N, is at most its offset O, relu those with a score of at most 0",
     ),
     "small": Statistic(
         f"below {SMALL:g}", "", f"share of visible keys with a weight below {SMALL:g}"

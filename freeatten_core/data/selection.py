@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "Text",
     "check_drawing",
     "distinct",
+    "select_one",
     "select_prefix",
     "select_texts",
     "tokens_digest",
@@ -151,6 +152,20 @@ def select_prefix(
             start = int(rng.integers(max(0, len(tokens) - REACHES[0]) + 1))
             return Text(document.name, tokens[start : start + length])
     raise too_short(documents, tokenizer, length - 1, 1)
+
+
+def select_one(
+    documents: Sequence[Document], tokenizer: Tokenizer, length: int, seed: int
+) -> Selection:
+    """The text of `select_prefix`, and from how many files it was drawn.
+
+    Raises:
+        UsageError: no document is long enough; says how long the longest is and what would fit.
+    """
+    found = select_texts(documents, tokenizer, length - 1, None, seed)
+    text = select_prefix(documents, tokenizer, length, seed)
+    document = next(each for each in found.documents if each.name == text.name)
+    return replace(found, texts=[text], documents=[document])
 
 
 def check_drawing(longest: int, count: int | None, seed: int) -> None:

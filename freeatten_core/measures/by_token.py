@@ -13,7 +13,7 @@ from freeatten_core.basics.errors import UsageError
 
 from .scoring import Advance, Scorer, pass_cost, score_windows
 
-__all__ = ["TokenLosses", "losses_by_token", "token_cost"]
+__all__ = ["TokenLosses", "losses_by_token", "token_cost", "token_losses"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,7 @@ def losses_by_token(
         UsageError: fewer than 2 tokens.
     """
     check_whole("train_length", train_length, 2, None)
-    if tokens.ndim != 1 or len(tokens) < 2:
-        raise UsageError(
-            f"tokens have the shape {tuple(tokens.shape)}; 2 or more in a row are needed"
-        )
+    _check_text(tokens)
     text = tokens[None].cpu()
     half = train_length // 2
 
@@ -61,12 +58,37 @@ def losses_by_token(
         found = score_windows(scorer, text, length, starts, first, device, advance)
         return [(start, row) for _, start, row in found]
 
-    ((_, loss),) = scored(len(tokens) - 1, [0], 0)
+    loss = token_losses(scorer, tokens, device=device, advance=advance)
     restart = loss.copy()
     for length, starts in _windows(len(tokens) - 1, train_length):
         for start, row in scored(length, starts, half):
             restart[start + half : start + length] = row
     return TokenLosses(loss, restart)
+
+
+def token_losses(
+    scorer: Scorer,
+    tokens: torch.Tensor,
+    *,
+    device: torch.device,
+    advance: Advance = lambda _: None,
+) -> NDArray[np.float32]:
+    """The loss of every token of a text in one pass, (L − 1,); arguments as `losses_by_token`.
+
+    Raises:
+        UsageError: fewer than 2 tokens.
+    """
+    _check_text(tokens)
+    text, targets = tokens[None].cpu(), len(tokens) - 1
+    ((_, _, loss),) = score_windows(scorer, text, targets, [0], 0, device, advance)
+    return loss
+
+
+def _check_text(tokens: torch.Tensor) -> None:
+    if tokens.ndim != 1 or len(tokens) < 2:
+        raise UsageError(
+            f"tokens have the shape {tuple(tokens.shape)}; 2 or more in a row are needed"
+        )
 
 
 def token_cost(tokens: int, train_length: int) -> float:

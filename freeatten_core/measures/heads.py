@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from freeatten_core.analysis.capture import Capture, capture
 from freeatten_core.analysis.reach import doubling_edges, reach
@@ -22,6 +23,7 @@ from freeatten_core.analysis.rows import (
     SINK_LENGTH,
     STATISTICS,
     Name,
+    Statistic,
     by_position,
     head_table,
     sink_rate,
@@ -29,16 +31,19 @@ from freeatten_core.analysis.rows import (
 )
 from freeatten_core.basics.distributed import ALONE, Ranks
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.basics.progress import Advance, ignore
+from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.basics.shards import Shard
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import Selection, Text, select_texts
+from freeatten_core.data.selection import Selection, Text, select_one, select_texts
 from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
 from freeatten_core.results.facts import ResultDict, json_ready, run_facts
 from freeatten_core.results.intervals import intervals
 
-__all__ = ["SurveyRequest", "lengths_of", "survey"]
+from .by_token import token_losses
+from .scoring import pass_cost
+
+__all__ = ["LOSS", "SurveyRequest", "lengths_of", "survey"]
 
 SCHEMA = 2
 POINTS = 64
@@ -53,6 +58,10 @@ BY_LENGTH: Sequence[Name] = (
 )
 """The statistics that are given by length; `received` and `far` of `reach` are added."""
 
+LOSS: Literal["loss"] = "loss"
+"""The one statistic that is of a whole model and not of its heads."""
+LOSS_SHOWN = Statistic("loss", "nats per token", "how badly the next token is predicted")
+
 Values = NDArray[np.float64]
 
 
@@ -65,8 +74,8 @@ class SurveyRequest:
     source: str
     length: int
     command: str
-    statistic: Name = "relative_entropy"
-    """What is given by position."""
+    statistic: Name | Literal["loss"] = "relative_entropy"
+    """What is given by position; with `loss` nothing of the heads is."""
     place: tuple[int, int] | None = None
     """Layer and head whose curve is given by position; None for the mean of all."""
     layers: Sequence[int] | None = None
@@ -98,11 +107,10 @@ def survey(
     started = time.perf_counter()
     _check_place(request)
     tokenizer = common_tokenizer(request.rows)
-    drawn = select_texts(
-        request.documents, tokenizer, request.length - 1, request.texts, request.seed
-    )
+    drawn = _drawn(request, tokenizer)
     _check_ranks(request, drawn)
-    entries = [_measure(request, row, drawn.texts, advance) for row in request.rows]
+    measure = _measure_loss if request.statistic == LOSS else _measure
+    entries = [measure(request, row, drawn.texts, advance) for row in request.rows]
     text = {
         "source": request.source,
         "files": drawn.files,
@@ -114,6 +122,15 @@ def survey(
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
     return dict(
         json_ready(_header(request, len(drawn.texts), text) | facts | {"variants": entries})
+    )
+
+
+def _drawn(request: SurveyRequest, tokenizer: Tokenizer) -> Selection:
+    """One text is that of `map` and `stages`, several are those of `compare`."""
+    if request.texts == 1:
+        return select_one(request.documents, tokenizer, request.length, request.seed)
+    return select_texts(
+        request.documents, tokenizer, request.length - 1, request.texts, request.seed
     )
 
 
@@ -167,9 +184,8 @@ def lengths_of(length: int, train_length: int) -> list[int]:
 
 
 def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> ResultDict:
-    shown = STATISTICS[request.statistic]
-    count = min(POINTS, request.length)
-    edges = [index * request.length // count for index in range(count + 1)]
+    shown = LOSS_SHOWN if request.statistic == LOSS else STATISTICS[request.statistic]
+    edges = _edges(request)
     header: dict[str, Any] = {
         "schema": SCHEMA,
         **request.rows[0].lengths,
@@ -192,6 +208,13 @@ def _header(request: SurveyRequest, texts: int, text: Mapping[str, Any]) -> Resu
     return header
 
 
+def _edges(request: SurveyRequest) -> list[int]:
+    """Where the stretches of rows begin; the last row of a text predicts nothing of it."""
+    rows = request.length - (request.statistic == LOSS)
+    count = min(POINTS, rows)
+    return [index * rows // count for index in range(count + 1)]
+
+
 def _lengths(request: SurveyRequest) -> list[int]:
     return lengths_of(request.length, request.rows[0].restart_length)
 
@@ -208,6 +231,32 @@ def _measure(
         key: np.stack([value for _, found in parts for value in found[key]]) for key in parts[0][1]
     }
     return _summarise(request, row, heads, stacked)
+
+
+def _measure_loss(
+    request: SurveyRequest,
+    row: Row | CausalRow,
+    texts: Sequence[Text],
+    advance: Callable[[str], Advance],
+) -> dict[str, Any]:
+    model = row.model.with_modifiers(row.variant, request.length)
+
+    def scored(shard: Shard) -> list[Values]:
+        found = []
+        for text in texts[shard.part(len(texts))]:
+            meter = Meter(pass_cost(1, request.length - 1), advance(row.name))
+            losses = token_losses(
+                model.token_losses,
+                torch.from_numpy(text.tokens),
+                device=request.device,
+                advance=meter.add,
+            )
+            found.append(losses.astype(np.float64))
+        return found
+
+    losses = np.stack([each for part in request.ranks.shared(scored) for each in part])
+    means = [float(losses[:, start:end].mean()) for start, end in pairwise(_edges(request))]
+    return {**row.facts, "loss": float(losses.mean()), "by_position": means}
 
 
 def _measure_texts(
@@ -248,7 +297,8 @@ def _measure_text(
         yield "sink_rate", np.array(sink_rate(seen).share)
     yield "uniform_rule", np.array(uniform_rule_share(seen).share)
     layers = seen.layers if request.place is None else [request.place[0]]
-    curves = torch.cat([by_position(seen, request.statistic, layer, POINTS)[1] for layer in layers])
+    name = cast("Name", request.statistic)
+    curves = torch.cat([by_position(seen, name, layer, POINTS)[1] for layer in layers])
     if request.place is not None:
         curves = curves[request.place[1] :][:1]
     yield "by_position", curves.double().cpu().numpy()

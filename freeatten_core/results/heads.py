@@ -128,6 +128,8 @@ def head_name(head: Entry) -> str:
 
 def curve_of(result: Result) -> str:
     """Whose curves a result of `freeatten entropy` has."""
+    if result["statistic"] == "loss":
+        return "of the whole model"
     if "head" in result:
         return f"layer {result['layer']}, head {result['head']}"
     return "mean over layers and heads"

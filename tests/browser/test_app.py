@@ -677,7 +677,7 @@ def test_the_loss_over_position_is_a_curve_whose_stretch_leads_to_the_map(opened
         assert places[:3] == [0.5, 2.5, 4.5]
         np.testing.assert_allclose(values, pairs, rtol=1e-4)
     assert page.locator("#curve-head").input_value() == ""
-    assert page.locator("#entropy-command").is_hidden()
+    assert page.locator("#entropy-command").is_visible()
     assert page.title() == "How well is every token predicted? – freeatten"
     page.get_by_label("Stretch from token").press("End")  # the last eight tokens
     link = page.locator("#brush-go")
@@ -899,7 +899,7 @@ def test_every_tab_fits_every_page(opened, tab, width, height, scheme):
     scrolling = width < 600  # the overview of heads is one line there
     layout = LAYOUT.replace(".site-head, ", "") if scrolling else LAYOUT
     assert overlapping(boxes_of(page, layout, width)) == []
-    paper = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    paper = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
     assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
 
 

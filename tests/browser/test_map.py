@@ -474,6 +474,15 @@ def test_a_difference_of_tiny_weights_is_pale_by_mass_and_strong_by_ratio(head, 
     assert spread("") < 30 < spread("-ratio")
 
 
+def test_a_difference_stands_beside_its_maps(two, visit):
+    page = visit(two, "diff=0-1", height=720)
+    boxes = [one.bounding_box() for one in page.locator(".fa-canvas").all()]
+    assert len(boxes) == 3
+    assert len({box["y"] for box in boxes}) == 1
+    assert all(box["y"] + box["height"] <= 720 for box in boxes)
+    assert overlapping(boxes_of(page, ".fa-canvas, .fa-button, .fa-name, .fa-choice", 1280)) == []
+
+
 def test_the_way_back_undoes_a_view(two, visit):
     page = visit(two)
     for span in (100, 40):

@@ -12,7 +12,7 @@ from terminal import freeatten, refusal
 from freeatten_core import load_checkpoint
 from freeatten_core.analysis import AttentionMap, by_position, capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_prefix, select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.ops.definitions import staged
 
 LENGTH = 96
@@ -24,20 +24,12 @@ VARIANT = "lssar:p=15"
 @pytest.fixture
 def seen(model, books):
     """The capture that the commands make of the same text."""
+    return captured(model, books)
+
+
+def captured(model, books, variant=None):
     checkpoint = load_checkpoint(model)
     drawn = select_prefix(path_documents(books), checkpoint.tokenizer, LENGTH, 0)
-    return capture(checkpoint, torch.from_numpy(drawn.tokens))
-
-
-@pytest.fixture
-def surveyed(model, books):
-    """The capture that `entropy` makes, of a text drawn as those of `compare` are."""
-    return survey_capture(model, books)
-
-
-def survey_capture(model, books, variant=None):
-    checkpoint = load_checkpoint(model)
-    drawn = select_texts(path_documents(books), checkpoint.tokenizer, LENGTH - 1, 1, 0).texts[0]
     return capture(checkpoint, torch.from_numpy(drawn.tokens), variant=variant)
 
 
@@ -155,19 +147,19 @@ def test_a_second_model_is_not_left_out_in_silence(model, trained, tmp_path, wor
     assert list(tmp_path.iterdir()) == []
 
 
-def test_entropy_as_json_holds_the_head_means(model, books, surveyed):
+def test_entropy_as_json_holds_the_head_means(model, books, seen):
     result = inside("entropy", model, books, "--json").result
     (entry,) = result["variants"]
-    for head, wanted in zip(entry["heads"], head_table(surveyed), strict=True):
+    for head, wanted in zip(entry["heads"], head_table(seen), strict=True):
         assert head["relative_entropy"] == pytest.approx(
             wanted.values["relative_entropy"], abs=1e-5
         )
     assert len(result["positions"]) == len(entry["by_position"])
 
 
-def test_entropy_draws_the_curve_of_one_head(model, books, surveyed):
+def test_entropy_draws_the_curve_of_one_head(model, books, seen):
     (entry,) = inside("entropy", model, books, *HEAD, "--json").result["variants"]
-    wanted = by_position(surveyed, "relative_entropy", 0, 64)[1][0]
+    wanted = by_position(seen, "relative_entropy", 0, 64)[1][0]
     found = [torch.nan if value is None else value for value in entry["by_position"]]
     assert torch.allclose(torch.tensor(found), wanted.float(), atol=1e-5, equal_nan=True)
     assert "by position, layer 0, head 0" in inside("entropy", model, books, *HEAD).out
@@ -210,12 +202,12 @@ def test_pictures_as_pages(model, books, tmp_path, command, words, title):
     assert "the name must end in .svg" in told
 
 
-def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, surveyed):
+def test_entropy_by_length_is_of_the_last_half_of_the_rows(model, books, seen):
     result = inside("entropy", model, books, "--by", "length", "--json").result
     assert result["lengths"] == [32, 64]
     (entry,) = result["variants"]
     for at, length in enumerate(result["lengths"]):
-        means = [head.values["largest"] for head in head_table(surveyed, length // 2, length)]
+        means = [head.values["largest"] for head in head_table(seen, length // 2, length)]
         assert entry["by_length"]["largest"][at] == pytest.approx(sum(means) / len(means), abs=1e-5)
     out = inside("entropy", model, books, "--by", "length", "--texts", "2").out
     for words in ("96 tokens of 2 texts of", "share on far tokens", "share on the key read most"):
@@ -303,7 +295,7 @@ def test_under_a_window_all_is_of_the_last_keys_alone(model, books, tmp_path):
 
     (entry,) = inside("entropy", source, books, "--json").result["variants"]
     assert entry["variant"] == f"{VARIANT}+window"
-    first = next(iter(head_table(survey_capture(model, books, f"{VARIANT}+window"))))
+    first = next(iter(head_table(captured(model, books, f"{VARIANT}+window"))))
     assert entry["heads"][0]["largest"] == pytest.approx(first.values["largest"], abs=1e-5)
 
 

@@ -12,7 +12,7 @@ from terminal import freeatten, refusal
 from freeatten_core import load_causal_model
 from freeatten_core.analysis import capture, head_table
 from freeatten_core.data.documents import path_documents
-from freeatten_core.data.selection import select_prefix, select_texts
+from freeatten_core.data.selection import select_prefix
 from freeatten_core.ops.operator import attention_weights
 
 LENGTH = 64
@@ -27,14 +27,13 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def seen(folders, books):
-    """The captures that `map` and `entropy` make of the same texts."""
+    """The capture that `map` and `entropy` make of the same text."""
 
     def captured(name):
         model = load_causal_model(str(folders[name]))
         documents, tokenizer = path_documents(books), model.codec.tokenizer
-        mapped = select_prefix(documents, tokenizer, LENGTH, 0)
-        surveyed = select_texts(documents, tokenizer, LENGTH - 1, 1, 0).texts[0]
-        return [capture(model, torch.from_numpy(each.tokens)) for each in (mapped, surveyed)]
+        drawn = select_prefix(documents, tokenizer, LENGTH, 0)
+        return capture(model, torch.from_numpy(drawn.tokens))
 
     return {name: captured(name) for name in ("llama", "gpt2", "mistral")}
 
@@ -49,7 +48,7 @@ def inside(command, folder, books, *words):
 def test_a_map_holds_the_weights_of_the_layer(name, folders, books, seen):
     words = ("--layer", "1", "--head", "2", "--query", "30:60", "--key", "5:35", "--json")
     result = inside("map", folders[name], books, *words).result
-    kept = seen[name][0].layers[1]
+    kept = seen[name].layers[1]
     options = kept.options | {"rows": slice(30, 60), "cols": slice(5, 35)}
     wanted = attention_weights(kept.query[None], kept.key[None], "softmax", **options)[0, 2]
     assert result["variant"] == str(folders[name])
@@ -73,7 +72,7 @@ def test_entropy_is_of_one_layer_unless_all_are_asked_for(folders, books, seen):
     assert "train_length" not in entry
     every = inside("entropy", folders["llama"], books, "--layers", "all", "--json")
     heads = every.result["variants"][0]["heads"]
-    for head, wanted in zip(heads, head_table(seen["llama"][1]), strict=True):
+    for head, wanted in zip(heads, head_table(seen["llama"]), strict=True):
         assert (head["layer"], head["head"]) == (wanted.layer, wanted.head)
         for name in ("entropy", "first", "mean_distance"):
             assert head[name] == pytest.approx(wanted.values[name], abs=1e-3)
@@ -82,7 +81,7 @@ def test_entropy_is_of_one_layer_unless_all_are_asked_for(folders, books, seen):
 
 def test_relative_entropy_is_of_the_keys_that_a_window_leaves(folders, books, seen):
     entry = inside("entropy", folders["mistral"], books, "--json").result["variants"][0]
-    rows = seen["mistral"][1].layers[1].rows
+    rows = seen["mistral"].layers[1].rows
     count = torch.arange(1, LENGTH + 1).clamp(max=causal.WINDOW)
     wanted = (rows.entropy / count.log())[:, 1:].mean(-1)
     found = torch.tensor([head["relative_entropy"] for head in entry["heads"]])

@@ -26,7 +26,7 @@ from watched_server import CACHE_BYTES
 LIMIT = 300_000
 """Milliseconds that a step may take: eight clients queue for two cores, and a queue is no error."""
 SEED = 20
-TABS = ("compare", "map", "entropy", "stages", "retrieval", "about")
+TABS = ("compare", "map", "entropy", "stages", "retrieval", "use", "about")
 LENGTHS = ("512", "1024", "2048", "4096", "8192")
 WORDS = "one red dog the def return if = ( ) <b> & مرحبا 👩‍💻"
 PAUSE = (0.1, 1.5)
@@ -42,6 +42,7 @@ IDLE = """(() => {
         entropy: () => at("curves").data,
         stages: () => at("stage-charts").dataset.drawn,
         retrieval: () => at("retrieval-shown").children.length,
+        use: () => at("use-shown").children.length,
         about: () => at("cards").children.length,
     };
     const isIdle = at(tab) && !at(tab).hidden && !at("look").disabled && filled[tab]();
@@ -141,6 +142,13 @@ async def comparison(page: Any, rng: random.Random) -> None:
     else:  # many rows, each with a tick behind a summary
         rows = page.locator("#picks input")
         await rows.nth(rng.randrange(await rows.count())).evaluate("(one) => one.click()")
+    await idle(page)
+
+
+async def story(page: Any, rng: random.Random) -> None:
+    await turn(page, "compare")
+    if await page.locator("#story").is_visible():  # not beside a text of one's own
+        await page.locator("#story-step").fill(str(rng.randint(0, 4)))
     await idle(page)
 
 
@@ -245,6 +253,7 @@ STEPS: dict[Step, int] = {
     head: 3,
     difference: 1,
     comparison: 2,
+    story: 1,
     scored: 1,
     curves: 2,
     stages: 3,

@@ -171,7 +171,9 @@ class CausalModel:
         dtype: torch.dtype,
     ) -> int:
         """Peak of a pass that scores every token, with the weights where it is to be copied; those
-        with a window share them."""
+        with a window share them. Nothing where it is spread: accelerate left room for a pass."""
+        if self.spread:
+            return 0
         weights = sum(weight.numel() for weight in self.network.parameters()) * dtype.itemsize
         logits = LOGIT_NUMBERS * 4 * max(LOGITS, tokens // length * self.vocab_size)
         copied = 0 if self._is_there(device, dtype) else weights

@@ -1,4 +1,4 @@
-"""What other pages show of a link to the app: Gradio's own page speaks of Gradio."""
+"""What the address answers: the app's page, and to other pages what a link to it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Preview"]
+__all__ = ["Front"]
 
 TITLE = "freeatten"
 SENTENCE = (
@@ -25,17 +25,23 @@ OURS = f"""
 <meta name="description" content="{SENTENCE}" />
 <meta name="twitter:card" content="summary_large_image" />
 """.encode()
+HEAD = b"<head>"
 PICTURE = "/preview.png"
 PICTURE_FILE = Path(__file__).parent.parent / "pages" / "preview.png"
 """The first screen of the program as it is shipped, 1200 × 630: the same for everybody, and nothing
 of what is served, so that who shows a link can fetch it before any login."""
 
 
-class Preview:
-    """Middleware that puts this app's name and picture in the head of the page."""
+class Front:
+    """Middleware that answers the address with this app's page, or with Gradio's login.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Both have this app's name and picture in their head, where Gradio's speaks of Gradio.
+    """
+
+    def __init__(self, app: ASGIApp, page: str, mark: str) -> None:
+        """Args: mark: in Gradio's answer to a visitor who needs no login, or has logged in."""
         self.app = app
+        self._page, self._mark = page.encode(), mark.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PICTURE:
@@ -54,7 +60,8 @@ class Preview:
                 return
             body += message.get("body", b"")
             if not message.get("more_body", False):
-                await _send_named(start, body, _address(scope), send)
+                page = self._page if self._mark in body else THEIRS.sub(b"", body)
+                await _send_named(start, page, _address(scope), send)
 
         await self.app(scope, receive, held)
 
@@ -74,10 +81,11 @@ async def _send_picture(send: Send) -> None:
 
 
 async def _send_named(start: Message, body: bytes, picture: str, send: Send) -> None:
+    """Args: body: a page, or whatever else was answered, as it is then."""
     headers = dict(start["headers"])
     if headers.get(b"content-type", b"").startswith(b"text/html"):
         named = f'<meta property="og:image" content="{html.escape(picture)}" />\n'.encode()
-        body = THEIRS.sub(b"", body).replace(b"<head>", b"<head>" + OURS + named, 1)
+        body = body.replace(HEAD, HEAD + OURS + named, 1)
         kept = [pair for pair in start["headers"] if pair[0] != b"content-length"]
         start["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
     await send(start)

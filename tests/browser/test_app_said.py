@@ -1,0 +1,150 @@
+"""The served app says what things are: names, links that cannot be followed, commands, charts."""
+
+import threading
+
+import pytest
+from freeatten_app.tabs import about, compare
+from pages import MAPS, READY, wait
+
+from freeatten_core.analysis import STATISTICS
+from freeatten_core.results.stored import stored_comparisons
+
+DRAWN = "document.getElementById('chart').dataset.drawn"
+SETUP = "models=softmax,lssar-p15&text=given&len=512&seed=0"
+UNMET = "document.getElementById('unmet').textContent"
+STATUS = "document.getElementById('status').textContent"
+
+
+def test_a_variant_has_its_name_and_its_code_name_side_by_side_once(opened):
+    page = opened("compare&all=1", DRAWN)
+    rows = page.locator("#lines li")
+    stored = stored_comparisons()["stdlib-16x"]["variants"]
+    assert rows.count() == len(stored)
+    lines = compare.comparison("stdlib-16x")["all"]["lines"]
+    for row, entry, line in zip(rows.all(), stored, lines, strict=True):
+        said = row.locator(".site-name").text_content()
+        names = [line["label"], entry["variant"]]
+        assert said == " ".join(dict.fromkeys(names))
+    page.locator("#about-tab").press("Enter")
+    wait(page, "document.querySelectorAll('#variants tbody tr').length", limit=READY)
+    table = {
+        cells[0]: cells[1]
+        for cells in page.locator("#variants tbody tr").evaluate_all(
+            "rows => rows.map((row) => [...row.children].map((one) => one.textContent))"
+        )
+    }
+    assert table["lssar:p=15"] == "Softplus + re-weighting (LSSAR p=15)"
+    assert table == {row[0]: row[1] for row in about.about()["variants"]}
+
+
+@pytest.mark.parametrize(
+    ("state", "parts"),
+    [
+        ("result=none", ["result=none"]),
+        ("result=%3Cb%3E&step=700", ["result=<b>", "step=700"]),
+        ("result=systems%2Fcode&rows=none,softmax", ["rows=none"]),
+    ],
+)
+def test_a_link_to_a_result_that_is_not_here_says_so(opened, state, parts):
+    page = opened(f"compare&{state}", DRAWN)
+    wait(page, f"{UNMET}.includes(given)", ", ".join(parts))
+    shown = page.locator("#result option:checked").text_content()
+    told = f"The link asks for {', '.join(parts)}, which is not here; shown is {shown}."
+    assert page.locator("#unmet").text_content() == told
+    assert page.locator("#unmet").is_visible()
+    page.locator("#result").select_option("books-16x")
+    wait(page, "document.getElementById('unmet').hidden")
+
+
+def test_a_link_that_can_be_followed_says_nothing(opened):
+    page = opened("compare&result=systems%2Fcode&rows=softmax&step=1024", DRAWN)
+    assert page.locator("#unmet").is_hidden()
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "shown"),
+    [
+        (f"map&{SETUP}&head=layer+9%2C+head+9", "head=layer 9, head 9", MAPS),
+        (f"entropy&{SETUP}&statistic=no&of=layer+9", "statistic=no, of=layer 9", "true"),
+        (f"stages&{SETUP}&layer=77", "layer=77", "true"),
+    ],
+)
+def test_places_of_a_link_that_are_not_there_are_told(opened, state, told, shown):
+    page = opened(state, f"{STATUS}.includes('The link asks for') && {shown}")
+    said = page.locator("#status").text_content()
+    assert said.startswith(f"The link asks for {told}, which cannot be had here")
+
+
+def test_the_first_chart_is_there_before_the_chart_library(opened, monkeypatch):
+    asked, end = threading.Event(), threading.Event()
+
+    def held():
+        from plotly.offline import offline
+
+        asked.set()
+        end.wait(30)
+        return offline.get_plotlyjs()
+
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", held)
+    try:
+        page = opened("", "document.getElementById('chart').dataset.seen === 'wide light'")
+        assert page.evaluate("window.Plotly === undefined")
+        stored = stored_comparisons()["stdlib-16x"]["variants"]
+        chart = compare.comparison("stdlib-16x")["main"]["figures"]
+        lines = page.locator("#chart polyline").evaluate_all(
+            "all => all.map((one) => [...one.points].map(({ x, y }) => [x, y]))"
+        )
+        assert len(lines) == len(chart["data"]) == 8
+        losses = {row["variant"]: row["loss"] for row in stored}
+        points, values = lines[0], losses["softmax"]
+        scale = (points[-1][1] - points[0][1]) / (values[-1] - values[0])
+        assert scale < 0  # a higher loss is higher up
+        for line, row in zip(
+            lines[:4], compare.comparison("stdlib-16x")["main"]["lines"], strict=True
+        ):
+            wanted = [points[0][1] + scale * (each - values[0]) for each in losses[row["id"]]]
+            assert [y for _, y in line] == pytest.approx(wanted, abs=0.1)
+        words = "".join(page.locator("#chart text").all_text_contents())
+        for said in ("mean loss (nats per token)", "8,192", "trained up to here", "4.95"):
+            assert said in words
+        assert page.locator("#lines li").count() == 4
+    finally:
+        end.set()
+    assert asked.is_set()
+    wait(page, DRAWN, limit=READY)
+    assert page.locator("#chart > svg").count() == 0
+    assert page.evaluate("document.getElementById('chart').data.length") == 8
+
+
+def test_the_loss_over_the_position_has_its_command(opened):
+    page = opened(f"entropy&{SETUP}&statistic=loss", "document.querySelector('#curves .trace')")
+    commands = page.locator("#entropy-command").text_content().splitlines()
+    assert page.locator("#entropy-command").is_visible()
+    assert len(commands) == 2
+    assert all("freeatten entropy" in each and "--statistic loss" in each for each in commands)
+
+
+def test_what_is_chosen_is_explained(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    page.locator("#edit").press("Enter")
+    named = "one => one.closest('label').title"
+    assert "another text of the source" in page.get_by_label("Draw number").evaluate(named)
+    assert "models by name" in page.get_by_label("Also, by name").evaluate(named)
+    page.locator("#compare-tab").press("Enter")
+    wait(page, DRAWN, limit=READY)
+    results = page.locator("#result option").all_text_contents()
+    assert "Novels kept from training (books-heldout), to 16×" in results
+    meaning = STATISTICS["zeros"].meaning
+    assert "offset O" in meaning
+    assert "their number N" in meaning
+
+
+def test_what_a_row_is_made_of_is_said(opened):
+    drawn = "document.getElementById('stage-charts').dataset.drawn"
+    page = opened(f"stages&{SETUP}&m=1&layer=2&head=0&position=300", drawn)
+    note = page.locator("#stage-note").text_content()
+    assert "N·a is a key's share of the row times N: 1 in an even spread." in note
+    assert "Sharpening takes the offset O = " in note
+    page.locator("#stage-model").select_option("0")
+    wait(page, "document.getElementById('stage-note').textContent.startsWith('softmax:')")
+    assert "offset" not in page.locator("#stage-note").text_content()
