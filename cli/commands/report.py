@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from freeatten_core.results.rows import Placed
+    from freeatten_core.results.rows import RecipeRow
 
 __all__ = [
     "all_blocks",
@@ -83,6 +83,10 @@ SCALE = tuple(
 """Larger models, for docs/scale.md and docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
+TASKS = "tasks/learned"
+"""How far small models learned their task; for docs/inside.md."""
+REGULARGPT = "languages/regulargpt"
+"""The same of models of other depths, joined."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 ALL_ROWS = "rows/all"
@@ -90,12 +94,12 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
-    "longppl",
+    *("longppl", "tasks"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS, *SCALE),
+    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, *SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -159,6 +163,7 @@ def all_blocks(
     from freeatten_core.results.scale import scale_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
+    from freeatten_core.results.tasks import learning_blocks
 
     filled = comparison_blocks(results)
     filled |= retrieval_blocks(others["retrieve"])
@@ -174,18 +179,19 @@ def all_blocks(
         ("rows", row_blocks),
         ("languages", language_blocks),
         ("longppl", longppl_blocks),
+        ("tasks", learning_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
     return filled | all_rows_blocks(short_rows(others))
 
 
-def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[Placed]:
+def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:
     """Every row that the cube's recipe trained, the cube's cells among them."""
-    from freeatten_core.results.rows import placed
+    from freeatten_core.results.rows import recipe_rows
     from freeatten_core.training.cube import RECIPE
 
-    return placed({**others["cube"], **others["rows"]}, RECIPE.steps)
+    return recipe_rows({**others["cube"], **others["rows"]}, RECIPE.steps)
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -317,7 +323,7 @@ def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
         save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
-def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
+def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
     """`rows-code-light.png` and the like, if there is a row."""
     from freeatten_core.figures.rows import TEXTS, rows_figure
 
