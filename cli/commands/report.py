@@ -21,7 +21,6 @@ __all__ = [
     "draw_models",
     "draw_retrievals",
     "draw_rows",
-    "draw_scale",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
@@ -42,7 +41,7 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books", "inside/field")
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
-APP = ("app/start", "app/redraw", "app/export", "app/soak")
+APP = ("app/start", "app/redraw", "app/results-tints", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
@@ -73,14 +72,8 @@ MODELS = tuple(
 """Models of others, for docs/models.md and the README."""
 MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
-SCALE = tuple(
-    f"scale/{name}"
-    for name in (
-        *("training", "code", "books", "nonfiction", "copy", "inside", "bfloat16"),
-        *("sizes-code", "sizes-books"),
-    )
-)
-"""Larger models, for docs/scale.md and docs/training.md."""
+SCALE = "scale/training"
+"""What tests/measure/scale.py joined; for docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 TASKS = "tasks/learned"
@@ -99,7 +92,7 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, *SCALE),
+    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -170,7 +163,6 @@ def all_blocks(
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
-    filled |= scale_blocks(others["scale"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -178,6 +170,7 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("scale", scale_blocks),
         ("longppl", longppl_blocks),
         ("tasks", learning_blocks),
     ):
@@ -217,7 +210,6 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
-    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -310,17 +302,6 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
-
-
-def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
-    """`scale-books-light.png` and the other, if there is such a result."""
-    from freeatten_core.figures.comparison import comparison_figure
-
-    from ..exports import save_page_picture
-
-    for theme in ("light", "dark") if "scale/books" in scale else ():
-        figure = comparison_figure(scale["scale/books"], theme=theme)
-        save_page_picture(figure, folder / f"scale-books-{theme}.png")
 
 
 def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
