@@ -34,7 +34,7 @@ RETRIEVED = (
     " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
 )
 USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
-CARDS = "document.getElementById('cards').children.length === 7"
+CARDS = "document.getElementById('cards').children.length === 8"
 CONDITIONS = {
     "map": MAPS,
     "entropy": CURVES,

@@ -50,10 +50,10 @@ __all__ = [
     "scored",
 ]
 
-MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15")
+MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15", "stick-breaking")
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
-MANY = 8
+MANY = 9
 """Of more rows, the chart shows those that are ticked."""
 SOURCES = {"books-heldout": "Novels kept from training (books-heldout)"}
 """Folders that say nothing to whoever has not made them."""
@@ -275,7 +275,7 @@ def _controls(row: Entry) -> str:
 
 
 def answer(result: Result) -> str:
-    """Who breaks and who holds, from the data."""
+    """Who breaks, who holds and who uses what it reads, from the data."""
     if warning := no_language_text(result):
         return f"{warning}."
     longest, shortest = count(max(result["lengths"])), count(result["lengths"][0])
@@ -291,7 +291,12 @@ def answer(result: Result) -> str:
         if row[key][0] is not None and row[key][-1] is not None
     }
     broken = [label for label, rise in rises.items() if rise > limit]
-    held = [label for label, rise in rises.items() if rise <= limit]
+    using = {
+        label
+        for row, label in zip(result["variants"], _labels(result), strict=True)
+        if row["verdict"] == "uses"
+    }
+    held = [label for label, rise in rises.items() if rise <= limit and label not in using]
     parts = []
     if broken:
         least = min(rises[label] for label in broken)
@@ -306,6 +311,9 @@ def answer(result: Result) -> str:
         parts.append(
             f"{start}{_listed(held)} stayed within {most:.2f}{bits} of the loss at {shortest}"
         )
+    if using:
+        start = "" if parts else f"At {longest} tokens "
+        parts.append(f"{start}{_listed(sorted(using))} gained from the longer text (Δ, S and W)")
     if len(rises) > 1:
         best, loss = _lowest(result)
         parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}{bits}")

@@ -39,7 +39,10 @@ SPEED = "speed/h200"
 """What docs/speed.md is of; blocks of what is not stored stay as they are."""
 RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
-INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books", "inside/field")
+INSIDE = (
+    *("inside/heads", "inside/candidates", "inside/ablate", "inside/ablate-books"),
+    "inside/field",
+)
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
 APP = ("app/start", "app/redraw", "app/results-tints", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""

@@ -49,6 +49,7 @@ ROWS = (
     "lssar:p=15",
     "sigmoid",
     "relu",
+    "stick-breaking",
 )
 """The rows of `compare` unless asked otherwise."""
 

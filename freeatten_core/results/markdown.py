@@ -34,9 +34,19 @@ def machine(result: Result) -> str:
 
 
 def date_and_commit(result: Result) -> str:
-    """When a result was made, and from which commit where that is known."""
-    commit = result.get("commit")
-    return f"{result['date']}, commit {commit[:10]}" if commit else str(result["date"])
+    """When a result was made, and from which commit where that is known; of rows that were put to
+    it later, when they were."""
+    later = [
+        f"`{row['variant']}`: {_made(row['measured'])}"
+        for row in result.get("variants", ())
+        if "measured" in row
+    ]
+    return _made(result) + (f" ({'; '.join(later)})" if later else "")
+
+
+def _made(facts: Entry) -> str:
+    commit = facts.get("commit")
+    return f"{facts['date']}, commit {commit[:10]}" if commit else str(facts["date"])
 
 
 def plain(value: object) -> str:

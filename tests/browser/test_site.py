@@ -105,7 +105,7 @@ def test_every_variant_and_every_text_are_a_choice_and_a_link(site, visit):
     state = page.evaluate("location.hash.slice(1)")
     again = visit(site, state, ready=READY)
     assert again.title() == page.title()
-    assert again.locator("#lines li").count() == 8
+    assert again.locator("#lines li").count() == 9
     assert "books" in again.locator("#provenance").text_content()
 
 

@@ -100,7 +100,7 @@ def test_while_nothing_is_stored_the_blocks_stay_as_they_are(checkout, folder, p
 def test_the_pages_and_cards_of_the_repository_are_up_to_date(checkout):
     before = contents(checkout)
     cards = [name for name in before if re.fullmatch(r"assets/checkpoints/[^/]+/README.md", name)]
-    assert len(cards) == 7
+    assert len(cards) == 8
     report(checkout)
     after = contents(checkout)
     assert [name for name in after if after[name] != before.get(name)] == []

@@ -536,7 +536,7 @@ def test_rows_of_shipped_variants_share_a_loaded_model():
 
 def test_the_default_rows_are_all_shipped():
     assert set(map(slug, ROWS)) == set(shipped())
-    assert len(ROWS) == 8
+    assert len(ROWS) == 9
 
 
 def test_checkpoints_come_after_variants(tmp_path):

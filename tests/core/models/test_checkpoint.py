@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -30,7 +31,12 @@ from freeatten_core.models.format import CONFIG, CURVE, FILES, TOKENIZER, WEIGHT
 from freeatten_core.models.task_checkpoint import load_task
 from freeatten_core.training.recipe import Recipe
 
-NAMES = ("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls")
+NAMES = (
+    *("lssa", "lssar-p15", "lssar-p3", "relu", "sigmoid", "softmax", "softmax-ls"),
+    "stick-breaking",
+)
+ADDED = "stick-breaking"
+"""Trained later than the others, on another list of packages."""
 TOKENS = torch.arange(40)[None] * 7
 
 
@@ -114,7 +120,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint(folder):
 # what is shipped
 
 
-def test_seven_checkpoints_are_shipped():
+def test_eight_checkpoints_are_shipped():
     assert shipped() == list(NAMES)
 
 
@@ -128,13 +134,25 @@ def test_a_shipped_checkpoint_predicts_python(name):
     assert (loaded.name, slug(loaded.config.variant)) == (name, name)
 
 
-def test_shipped_checkpoints_share_recipe_data_and_tokenizer():
+def test_shipped_checkpoints_share_recipe_tokenizer_and_seed():
     loaded = [load_checkpoint(name) for name in NAMES]
     about = [one.curve() for one in loaded]
     assert len({tokenizer_id(one.tokenizer) for one in loaded}) == 1
-    assert [one.config for one in loaded] == [Recipe().config(o.config.variant) for o in loaded]
-    assert all(one["recipe"] == about[0]["recipe"] for one in about)
-    assert all(one["text"] == about[0]["text"] for one in about)
+    named = [replace(one.config, slopes=None) for one in loaded]  # what a name says, not a file
+    assert named == [Recipe().config(one.config.variant) for one in loaded]
+    first = about[0]["recipe"]
+    assert first["seed"] == 0
+    assert all({key: one["recipe"][key] for key in first} == first for one in about)
+
+
+def test_shipped_checkpoints_share_their_text_but_for_the_packages_of_the_one_added():
+    texts = {name: load_checkpoint(name).curve()["text"]["sources"] for name in NAMES}
+    added = texts.pop(ADDED)
+    assert all(one == texts["softmax"] for one in texts.values())
+    for (code, books), of in ((texts["softmax"], "softmax"), (added, ADDED)):
+        assert (code["source"], books["source"]) == ("packages", "books-train"), of
+    assert added[1]["documents"] == texts["softmax"][1]["documents"]
+    assert added[1]["tokens"] == texts["softmax"][1]["tokens"]
 
 
 def test_what_is_shipped_is_small():
@@ -144,7 +162,7 @@ def test_what_is_shipped_is_small():
         [sizes[path] for path in weights if path.parent.parent.name == kind]
         for kind in ("checkpoints", "recall")
     )
-    assert (len(text), len(text) + len(recall)) == (7, len(weights))
+    assert (len(text), len(text) + len(recall)) == (8, len(weights))
     assert max(text) <= 6_500_000
     assert max(recall, default=0) <= 2_000_000
     assert max(sizes.values()) <= 10_000_000

@@ -14,7 +14,10 @@ from freeatten_core.models import decoder
 from freeatten_core.models.decoder import Model, parameter_shapes
 from freeatten_core.training.recipe import Recipe
 
-SHIPPED = ("softmax", "softmax-ls", "lssa", "lssar:p=3", "lssar:p=15", "sigmoid", "relu")
+SHIPPED = (
+    *("softmax", "softmax-ls", "lssa", "lssar:p=3", "lssar:p=15", "sigmoid", "relu"),
+    "stick-breaking",
+)
 
 
 def some_tokens(batch=2, length=24, seed=0):

@@ -1,0 +1,94 @@
+"""How a row came to be shipped beside those that were there: chosen, and put into their results.
+
+    python tests/measure/shipped.py held-back --corpus corpus --out held-back
+    python tests/measure/shipped.py join OLD.json NEW.json --variant stick-breaking \
+        --command 'freeatten compare --len 16x --json' --out assets/results/stdlib-16x.json
+
+The first writes what a training held back of its texts as files, a folder a source, so that
+`freeatten compare --text held-back/books` can choose between rows without the texts that are
+reported. The second adds a row of one result to another that was measured in the same way: on the
+same texts, with the same versions, and keeps when and from which commit. The command is the one
+that gives all of them once the row is shipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from freeatten_core.basics.files import write_text
+from freeatten_core.basics.kept import differences
+from freeatten_core.data.prepared import load_corpus
+from freeatten_core.models.catalogue import slug
+
+OF_A_CALL = ("seconds", "command", "date", "commit", "variants")
+"""What two calls that measure in the same way differ in."""
+
+
+def held_back(corpus: Path, out: Path, least: int) -> None:
+    """Write the validation documents of more than so many tokens as texts."""
+    found = load_corpus(corpus)
+    for source in found.sources:
+        folder = out / source.name
+        folder.mkdir(parents=True)
+        ends = np.cumsum(source.validation_lengths)[:-1]
+        parts = [part for part in np.split(source.validation_tokens, ends) if len(part) > least]
+        for index, part in enumerate(parts):
+            write_text(folder / f"{index:04d}.txt", found.tokenizer.decode(part.tolist()))
+        print(f"{source.name}: {len(parts)} of {len(source.validation_lengths)} files")
+
+
+def joined(
+    old: Mapping[str, Any], new: Mapping[str, Any], variant: str, command: str
+) -> dict[str, Any]:
+    """`old` with the row of `new` that has that name, last, as that of a shipped checkpoint."""
+    asked = {key: new[key] for key in new if key not in OF_A_CALL}
+    kept = {key: old[key] for key in asked if key in old}
+    # what a later version says of its texts besides
+    asked["text"] = {key: asked["text"][key] for key in old["text"]}
+    if found := differences(kept, asked):
+        raise SystemExit(f"measured in another way: {found}")
+    rows = [row for row in new["variants"] if row["variant"] == variant]
+    if len(rows) != 1 or any(row["variant"] == variant for row in old["variants"]):
+        raise SystemExit(f"{variant} must be one row of the second result and none of the first")
+    own: dict[str, Any] = {"checkpoint": slug(variant)}
+    made = {key: new[key] for key in ("date", "commit")}
+    if made != {key: old[key] for key in made}:
+        own["measured"] = made
+    return {
+        **old,
+        "seconds": round(old["seconds"] + new["seconds"] / len(new["variants"]), 1),
+        "command": command,
+        "variants": [*old["variants"], rows[0] | own],
+    }
+
+
+def main(asked: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    what = parser.add_subparsers(dest="what", required=True)
+    texts = what.add_parser("held-back")
+    texts.add_argument("--corpus", type=Path, required=True, help="of freeatten train --corpus")
+    texts.add_argument("--out", type=Path, required=True, help="a folder to make")
+    texts.add_argument("--least", type=int, default=8192, help="tokens that a text has more than")
+    rows = what.add_parser("join")
+    rows.add_argument("old", type=Path)
+    rows.add_argument("new", type=Path)
+    rows.add_argument("--variant", required=True, help="the row of the second that is taken")
+    rows.add_argument("--command", required=True, help="what gives all rows")
+    rows.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args(asked)
+    if given.what == "held-back":
+        held_back(given.corpus, given.out, given.least)
+        return
+    old, new = (json.loads(path.read_text("utf-8")) for path in (given.old, given.new))
+    found = joined(old, new, given.variant, given.command)
+    write_text(given.out, json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
