@@ -150,7 +150,7 @@ def _loss_part(
     guesses = [guess for guess in _guesses(result) if panel.span[0] < guess < panel.span[1]]
     notes = end_labels(panel, lines, 2, sign=False) if labels else []
     notes += missing_note(panel, lines)
-    notes += [_mark_note(result, panel, length, look) for length in trained]
+    notes += _mark_notes(result, panel, trained, look)
     notes += [_guess_note(panel, guess, look) for guess in guesses]
     shapes = trained_mark(panel, trained, look)
     shapes += [level_mark(panel, guess, look) for guess in guesses]
@@ -190,12 +190,16 @@ def comparison_title(result: Result) -> str:
     return f"{asked}: which attention breaks?"
 
 
-def _mark_note(result: Result, panel: Panel, length: int, look: Look) -> Element:
-    rows = result["variants"]
-    of_others = [declares(row) for row in rows if marked_length(row) == length]
-    declared = bool(of_others) and all(of_others)
-    whose = "this project's models: " if any(map(declares, rows)) and not declared else ""
-    return trained_note(panel, length, look, declared=declared, whose=whose)
+def _mark_notes(result: Result, panel: Panel, lengths: Sequence[int], look: Look) -> list[Element]:
+    """What each mark says, a line below the one before: marks can be near each other."""
+    rows, notes = result["variants"], []
+    for at, length in enumerate(lengths):
+        of_others = [declares(row) for row in rows if marked_length(row) == length]
+        declared = bool(of_others) and all(of_others)
+        whose = "this project's models: " if any(map(declares, rows)) and not declared else ""
+        note = trained_note(panel, length, look, declared=declared, whose=whose)
+        notes.append(note | {"yshift": -_NOTE_LINE * at})
+    return notes
 
 
 def _marks(result: Result) -> list[int]:
@@ -279,6 +283,8 @@ def _loss_panel(
     )
 
 
+_NOTE_LINE = 16
+"""Pixels from one note of a mark to the next."""
 _ZOOM = 0.5
 """Lines whose Δ stays below this set the scale of the enlarged panel."""
 
@@ -393,7 +399,7 @@ def _position_part(
     trained = _marks(result)
     notes = end_labels(panel, lines, 2, sign=False) if labels else []
     notes += missing_note(panel, lines)
-    notes += [_mark_note(result, panel, length, look) for length in trained]
+    notes += _mark_notes(result, panel, trained, look)
     traces = [
         _with_knee(line.trace(panel), knee_of(result, row)["knee"])
         for line, row in zip(lines, result["variants"], strict=True)

@@ -121,6 +121,17 @@ def test_losses_near_guessing_are_seen_against_it():
     assert any("guessing" in note.text for note in near.layout.annotations)
 
 
+def test_what_marks_near_each_other_say_stands_one_below_the_other():
+    result = models_result()
+    result["variants"][0] |= {"declared_length": 1024}
+    result["variants"][1] |= {"declared_length": 2048}
+    figure = comparison.comparison_figure(result)
+    notes = [each for each in figure.layout.annotations if each.text.startswith("←")]
+    assert [(note.x, note.yshift) for note in notes] == [
+        (math.log10(length), -16 * at) for at, length in enumerate((512, 1024, 2048))
+    ]
+
+
 def test_rows_of_several_lengths_are_titled_and_explained_together():
     result = models_result()
     result["variants"][0]["restart_length"] = 1024
