@@ -49,8 +49,9 @@ def use() -> Answer:
         parts.append(_knee(longest))
     if retrieved := stored_results(folder / "retrieve"):
         parts.append(_effective(list(retrieved.values())))
-    for name, result in stored_results(folder / "languages").items():
-        parts.append(_languages(name, result))
+    languages = stored_results(folder / "languages")
+    for name in sorted(languages, key=lambda name: name != "suite"):
+        parts.append(_languages(name, languages[name]))
     return {"make": list(MAKE), "results": parts}
 
 
@@ -273,9 +274,11 @@ def _languages(name: str, result: Mapping[str, Any]) -> Answer:
         )
         for pairs in [list(zip(labels, rows, strict=True))]
     ]
+    is_suite = name == "suite"
     return _part(
-        "languages" if name == "suite" else f"languages-{name}",
-        "Which attention goes on tracking the state of longer strings?",
+        "languages" if is_suite else f"languages-{name}",
+        "Which attention goes on tracking the state of longer strings?"
+        + ("" if is_suite else f" ({name})"),
         "% answered right, by the length of the string; dashed: the longest trained on, dotted: "
         "what a guess has.",
         languages_provenance(result),
