@@ -32,7 +32,9 @@ def test_what_a_model_takes_is_told_and_its_layers_are_offered_before_it_is_read
     analyses.kept = BoundedCache(analyses.kept.entries, analyses.kept.size)
     read = []
     get = Models.get
-    monkeypatch.setattr(Models, "get", lambda *given: read.append(given[1]) or get(*given))
+    monkeypatch.setattr(
+        Models, "get", lambda *given, **how: read.append(given[1]) or get(*given, **how)
+    )
     page = opened(state("softmax"), MAPS)
     page.locator("#edit").press("Enter")
     assert not page.locator("#layers").is_visible()
