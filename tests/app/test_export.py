@@ -87,7 +87,7 @@ def test_the_site_is_whole_and_no_file_is_large(exported):
     out, _ = exported
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     shown = stored_comparisons() | stored_model_comparisons()
-        data = {site.data_name(name) for name in shown} | {"site", "tokens"}
+    data = {site.data_name(name) for name in shown} | {"site", "tokens"}
     assert {"compare-stdlib-16x", "compare-systems-code", "compare-cube-books"} <= data
     data |= {item["file"] for item in maps(out)}
     assert files == PAGES | {f"data/{name}.js" for name in data}
