@@ -238,7 +238,7 @@ class Compare {
     if (id !== byId("result").value) return;
     this.shownId = id;
     this.result = result;
-    byId("all").parentElement.hidden = Boolean(result.picked);
+    byId("all").parentElement.hidden = !result.all || Boolean(result.picked);
     const missing = this.picks.offer(result, state.get("rows"));
     if (missing.length) this.tellUnmet([...unmet, `rows=${missing.join(",")}`]);
     this.present(result, this.rows());
@@ -270,7 +270,8 @@ class Compare {
 
   /** The part of a stored result that is asked for. */
   rows() {
-    return this.result.picked ? this.picks.rows(this.result) : this.result[byId("all").checked ? "all" : "main"];
+    const { picked, main, all } = this.result;
+    return picked ? this.picks.rows(this.result) : byId("all").checked && all ? all : main;
   }
 
   /** A line was ticked, or no longer is. */

@@ -165,13 +165,15 @@ def chosen(name: str, result: Result) -> Result:
 
 
 def comparison(name: str, result: Result) -> dict[str, Any]:
-    """A stored result: its rows of the first screen, and all.
+    """A stored result: its rows of the first screen, and all where there are more.
 
     Where there are many, `picked` names those of the first screen, and the tables have all.
     """
     main = chosen(name, result)
     about = _about(main) | {"answer": first_answer(name, result)}
     about["evidence"] = evidence(name, result)
+    if len(main["variants"]) == len(result["variants"]):
+        return about | {"main": _shown(main)}
     if len(result["variants"]) <= MANY:
         return about | {"main": _shown(main), "all": _shown(result)}
     whole = _shown(result, _legended)

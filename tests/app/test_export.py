@@ -309,6 +309,14 @@ def test_all_comparisons_take_less_than_two_megabytes(exported):
     assert sum(sizes) < 2_000_000
 
 
+def test_a_result_whose_rows_are_all_on_the_first_screen_has_them_once(exported):
+    out, _ = exported
+    shown = read(out, "compare-models-code")
+    rows = stored_model_comparisons()["models/code"]["variants"]
+    assert len(shown["main"]["lines"]) == len(rows)
+    assert "all" not in shown
+
+
 def test_lines_without_labels_have_a_legend_on_the_page(exported):
     out, _ = exported
     shown = read(out, "compare-stdlib-16x")["main"]
