@@ -32,6 +32,7 @@ from .stages import (
 from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile, visible_count
 
 __all__ = [
+    "OF_HEAD_SCALE",
     "ROW_FIELDS",
     "key_kernel",
     "query_kernel",
@@ -49,6 +50,9 @@ and the gradient of the head's scale.
 
 With FAST, shift, 1/‖q‖, lift and a last one are what `fast_backward` wants: rise · scale, drop, e
 and half the gradient factor, for `t / R^(1/p)` instead of `t`, whose power is the weight."""
+
+OF_HEAD_SCALE = tl.constexpr(11)
+"""Where of those the gradient of the head's scale is."""
 
 
 @triton.jit
@@ -353,7 +357,7 @@ def query_kernel(
     at = rows + first + row
     if HAS_HEAD_SCALE:
         along = tl.sum(q.to(tl.float32) * grad, 1)
-        tl.store(at + 11 * field, along * factor * unscaled * inverse, inside)
+        tl.store(at + OF_HEAD_SCALE * field, along * factor * unscaled * inverse, inside)
     grad *= (factor * natural * inverse)[:, None]
     if SCORE == "cosine":
         grad = through_norm(grad, q)

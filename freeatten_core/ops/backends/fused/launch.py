@@ -295,7 +295,7 @@ def backward(
     grad_key, grad_value, decay = backward_key(call, rows, curved, grad_output)
     scale = slope = bias = None
     if call.head_scale is not None:
-        of_rows = rows[backward_kernels.ROW_FIELDS - 1]
+        of_rows = rows[backward_kernels.OF_HEAD_SCALE.value]
         scale = of_rows.view(call.problem.batch, call.problem.heads, -1).sum((0, 2))
     if by_distance:
         slope, bias = call.terms.undo_by_distance(backward_distance(call, rows, grad_output))
