@@ -92,6 +92,15 @@ def test_gradients_are_as_near_to_float64_as_with_softplus_itself(call, curved, 
         assert one <= max(1.2 * other, 4e-3)
 
 
+def test_the_gradient_of_a_head_scale_is_that_of_float64():
+    call = replace(SQUARE, heads=2, head_scale=True)
+    inputs, options = peaked(call)
+    wide = [x.double() for x in inputs]
+    *_, found = forward_and_gradients(fused, inputs, "lssar:p=15", options)
+    *_, wanted = forward_and_gradients(staged.reference_attention, wide, "lssar:p=15", options)
+    assert torch.allclose(found.double(), wanted.double(), atol=2e-2)
+
+
 def test_rows_near_their_mean_are_swept_with_softplus_itself(curved):
     """Random rows of a few keys are; so are those without an offset, in the first block."""
     call = Call(130, 130, 64, 64, batch=1, heads=1)
