@@ -40,13 +40,16 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
         yield ranks, chosen
 
 
-def start_ranks(count: int) -> None:
+def start_ranks(count: int, device: str) -> None:
     """Run this call again in so many processes, and exit as the first of them that fails.
 
     Each says what there is to say; of a process that was killed nobody else would.
 
+    Args:
+        device: as asked for.
+
     Raises:
-        UsageError: torchrun started this process already.
+        UsageError: torchrun started this process already, or there are not as many GPUs.
         SystemExit: a process failed.
     """
     import logging
@@ -55,11 +58,13 @@ def start_ranks(count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    from freeatten_core.basics.distributed import started_ranks
+    from freeatten_core.basics.devices import choose_device
+    from freeatten_core.basics.distributed import check_gpus, started_ranks
     from freeatten_core.basics.errors import UsageError
 
     if started_ranks().count > 1:
         raise UsageError(f"torchrun has started the processes already; leave out {OPTION}")
+    check_gpus(count, choose_device(device))  # or each of them would say it
     # its own account of a failure is a page that does not have the sentence
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     config = LaunchConfig(

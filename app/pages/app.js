@@ -92,7 +92,6 @@ class App {
   }
 
   async showCompare(parts) {
-    fetchPlotly().catch(() => {}); // beside the results; what is drawn asks again, and tells
     this.tabs.compare ??= call("results").then((found) => this.buildCompare(found)).catch((error) => {
       this.tabs.compare = null;
       throw error;

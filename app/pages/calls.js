@@ -37,22 +37,12 @@ function once(name, given = {}) {
   return known;
 }
 
-let [library, libraryText] = [null, null];
-
-/** Fetches the chart library, which takes a second to start, and does not start it. */
-function fetchPlotly() {
-  libraryText ??= call("plotly").catch((error) => {
-    libraryText = null;
-    throw error;
-  });
-  return libraryText;
-}
+let library = null;
 
 /** Loads the chart library. */
 function loadPlotly() {
-  library ??= fetchPlotly().then(({ script }) => {
+  library ??= call("plotly").then(({ script }) => {
     document.head.append(make("script", {}, script));
-    libraryText = library; // 5 MB
   }).catch((error) => {
     library = null;
     throw error;

@@ -3,6 +3,8 @@
 const POLL = 200;
 const BEGUN_KEY = "freeatten-jobs";
 const MOST_BEGUN = 32;
+/** How often what is gone is made anew for one call: on a busy server others push it out again. */
+const MOST_RENEWALS = 3;
 
 /** An analysis that can be asked for again when the server has dropped it. */
 class Analysis {
@@ -15,26 +17,14 @@ class Analysis {
     Object.assign(this, answer);
   }
 
-  /** A call about this analysis, which is made anew first when it is gone. */
-  async call(name, given = {}) {
-    try {
-      return await call(name, { id: this.id, ...given });
-    } catch (error) {
-      if (!(error instanceof GoneError)) throw error;
-      await this.renew();
-      return call(name, { id: this.id, ...given });
-    }
+  /** A call about this analysis. */
+  call(name, given = {}) {
+    return renewing(() => call(name, { id: this.id, ...given }), () => this.renew());
   }
 
-  /** What a job about this analysis answers, which is made anew first when it is gone. */
-  async work(start) {
-    try {
-      return await finished(start, { id: this.id }, () => {});
-    } catch (error) {
-      if (!(error instanceof GoneError)) throw error;
-      await this.renew();
-      return finished(start, { id: this.id }, () => {});
-    }
+  /** What a job about this analysis answers. */
+  work(start) {
+    return renewing(() => finished(start, { id: this.id }, () => {}), () => this.renew());
   }
 
   renew() {
@@ -44,6 +34,18 @@ class Analysis {
       said(`Reading with ${checkpoint} again, which the server no longer has: ${Math.round(100 * share)} %`);
     }).then((told) => this.told(told)).finally(() => { this.renewing = null; said(""); });
     return this.renewing;
+  }
+}
+
+/** What is asked about analyses, which are made anew first when they are gone. */
+async function renewing(ask, renew) {
+  for (let left = MOST_RENEWALS; ; left -= 1) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof GoneError) || left === 0) throw error;
+      await renew();
+    }
   }
 }
 

@@ -362,14 +362,9 @@ class MapTab {
   }
 
   /** A call about all analyses that are shown. */
-  async together(name, given) {
-    try {
-      return await call(name, { ids: this.ids(), ...given });
-    } catch (error) {
-      if (!(error instanceof GoneError)) throw error;
-      await Promise.all(this.shown.map((one) => one.call("open_map", this.place()))); // renews those that are gone
-      return call(name, { ids: this.ids(), ...given });
-    }
+  together(name, given) {
+    const renew = () => Promise.all(this.shown.map((one) => one.call("open_map", this.place())));
+    return renewing(() => call(name, { ids: this.ids(), ...given }), renew);
   }
 
   async savePage() {

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from ..server.answers import Answer
-from .drawings import drawings
+from .drawings import LAYOUTS, drawings, legend, sentence
 
 __all__ = ["functions", "retrieval"]
 
@@ -15,11 +15,6 @@ MAKE = (
     "freeatten retrieve --task copy --len 16x --json",
     "freeatten retrieve --task recall --len 16x --json",
 )
-LAYOUTS: Mapping[str, Mapping[str, Any]] = {
-    "wide": {"width": 620},
-    "phone": {"width": 340, "labels": False},
-}
-"""Arguments of the figures by the page's layout; the page stretches each to its own width."""
 GRIDS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 620, "columns": 3},
     "phone": {"width": 340, "columns": 2},
@@ -55,13 +50,11 @@ def _shown(result: Mapping[str, Any]) -> Answer:
         retrieval_drawing,
         retrieval_title,
     )
-    from freeatten_core.figures.styles import row_labels, row_styles
     from freeatten_core.results.retrieval import retrieval_provenance, retrieval_reading
 
     is_copy = result["task"] == "copy"
     grid = None if is_copy else drawings(partial(grid_drawing, result), GRIDS)
-    labels = [label.replace("<br>", " ") for label in row_labels(result["variants"])]
-    styles = row_styles(result["variants"])
+    lines = legend(result["variants"])
     return {
         "name": result["task"],
         "command": result["command"],
@@ -70,19 +63,12 @@ def _shown(result: Mapping[str, Any]) -> Answer:
         "said": SAID,
         "values": _values(result),
         "title": retrieval_title(result),
-        "reading": _sentence(retrieval_reading(result)),
+        "reading": sentence(retrieval_reading(result)),
         "provenance": retrieval_provenance(result).replace("`", ""),
         "figures": drawings(partial(retrieval_drawing, result), LAYOUTS),
-        "lines": [
-            {"label": label, "color": style.color, "dash": style.dash, "sign": style.sign}
-            for label, style in zip(labels, styles, strict=True)
-        ],
-        "tables": _tables(result, labels),
+        "lines": lines,
+        "tables": _tables(result, [line["label"] for line in lines]),
     }
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def _tables(result: Mapping[str, Any], labels: Sequence[str]) -> list[Answer]:

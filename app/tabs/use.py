@@ -7,16 +7,11 @@ from functools import partial
 from typing import Any
 
 from ..server.answers import Answer
-from .drawings import drawings
+from .drawings import LAYOUTS, drawings, legend, sentence
 
 __all__ = ["functions", "use"]
 
 MAKE = ("freeatten field --json", "freeatten languages --out models --json")
-LAYOUTS: Mapping[str, Mapping[str, Any]] = {
-    "wide": {"width": 620},
-    "phone": {"width": 340, "labels": False},
-}
-"""Arguments of the figures by the page's layout; the page stretches each to its own width."""
 SINGLE: Mapping[str, Mapping[str, Any]] = {
     name: {**given, "columns": 1} for name, given in LAYOUTS.items()
 }
@@ -40,7 +35,9 @@ def use() -> Answer:
     rows = stored_results(folder / "rows")
     short = {f"rows/{name}": each for name, each in rows.items()}
     short |= {f"cube/{name}": each for name, each in stored_results(folder / "cube").items()}
-    parts = [_rows(short, text) for text in ("code", "books")]
+    parts = []
+    if "runs" in rows:
+        parts += [_rows(short, text) for text in ("code", "books")]
     if "full" in rows:
         parts.append(_ceiling(rows["full"]))
     for name, result in stored_results(folder / "inside").items():
@@ -48,8 +45,10 @@ def use() -> Answer:
             parts.append(_field(name, result))
     for name, result in stored_results(folder / "longppl").items():
         parts.append(_longppl(name, result))
-    parts.append(_knee(stored_results(folder)["stdlib-16x"]))
-    parts.append(_effective(list(stored_results(folder / "retrieve").values())))
+    if (longest := stored_results(folder).get("stdlib-16x")) is not None:
+        parts.append(_knee(longest))
+    if retrieved := stored_results(folder / "retrieve"):
+        parts.append(_effective(list(retrieved.values())))
     for name, result in stored_results(folder / "languages").items():
         parts.append(_languages(name, result))
     return {"make": list(MAKE), "results": parts}
@@ -62,20 +61,6 @@ def _part(name: str, title: str, reading: str, provenance: str, **rest: Any) -> 
     return {**usual, **said, "provenance": provenance.replace("`", ""), **rest}
 
 
-def _legend(rows: Sequence[Mapping[str, Any]]) -> list[Answer]:
-    from freeatten_core.figures.styles import row_labels, row_styles
-
-    return [
-        {
-            "label": label.replace("<br>", " "),
-            "color": style.color,
-            "dash": style.dash,
-            "sign": style.sign,
-        }
-        for label, style in zip(row_labels(rows), row_styles(rows), strict=True)
-    ]
-
-
 def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Answer:
     return {"caption": caption, "header": list(header), "rows": [list(row) for row in rows]}
 
@@ -84,10 +69,10 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     """Every row of the short recipe by its loss at 1× and Δ at 16×, on code or on books."""
     from freeatten_core.figures.rows import TEXTS, rows_drawing, short_label
     from freeatten_core.results.cube import provenance
-    from freeatten_core.results.rows import placed, row_cells
+    from freeatten_core.results.rows import recipe_rows, row_cells
     from freeatten_core.training.cube import RECIPE
 
-    rows = placed(results, RECIPE.steps)
+    rows = recipe_rows(results, RECIPE.steps)
     of_recipe = (each for each in results.values() if _steps(each) == RECIPE.steps)
     shown = [[short_label(row.variant), str(len(row.runs)), *row_cells(row, text)] for row in rows]
     return _part(
@@ -138,7 +123,7 @@ def _ceiling(result: Mapping[str, Any]) -> Answer:
     return _part(
         "ceiling",
         "How near does a row come to one that was trained at 8,192 tokens?",
-        f"{CEILING_RULE[0].upper()}{CEILING_RULE[1:]}.",
+        sentence(CEILING_RULE),
         provenance(result),
         command="freeatten compare --checkpoint FOLDER --ceiling LONGER",
         tables=[_table("Nats per token, and the share in %, over runs", header, shown)],
@@ -154,7 +139,7 @@ def _field(name: str, result: Mapping[str, Any]) -> Answer:
     from freeatten_core.results.format import count
 
     rows = result["variants"]
-    labels = [line["label"] for line in _legend(rows)]
+    labels = [line["label"] for line in legend(rows)]
     cells = [
         [label, field_text(row), near_share(result, row)]
         for label, row in zip(labels, rows, strict=True)
@@ -168,7 +153,7 @@ def _field(name: str, result: Mapping[str, Any]) -> Answer:
         field_provenance(result),
         command=result["command"],
         figures=drawings(partial(field_drawing, result), LAYOUTS),
-        lines=_legend(rows),
+        lines=legend(rows),
         tables=[_table("Receptive field", header, cells)],
         header=["variant", "last_tokens", "share", "low", "high"],
         values=[
@@ -187,7 +172,7 @@ def _longppl(name: str, result: Mapping[str, Any]) -> Answer:
     from freeatten_core.results.longppl import LONGPPL_HEADS, longppl_cells, longppl_provenance
 
     rows = result["variants"]
-    labels = [line["label"] for line in _legend(rows)]
+    labels = [line["label"] for line in legend(rows)]
     keys = ("longppl", "key_loss", "rest_loss")
     return _part(
         f"longppl-{name}",
@@ -216,16 +201,16 @@ def _knee(result: Mapping[str, Any]) -> Answer:
     from freeatten_core.results.knee import KNEE_RULE, knee_text
 
     rows = result["variants"]
-    labels = [line["label"] for line in _legend(rows)]
+    labels = [line["label"] for line in legend(rows)]
     cells = [[label, knee_text(result, row)] for label, row in zip(labels, rows, strict=True)]
     return _part(
         "knee",
         "Up to where does more context help?",
-        f"{KNEE_RULE[0].upper()}{KNEE_RULE[1:]}.",
+        sentence(KNEE_RULE),
         provenance(result),
         command="freeatten compare --stored stdlib-16x --by position",
         figures=drawings(partial(position_drawing, result), LAYOUTS),
-        lines=_legend(rows),
+        lines=legend(rows),
         tables=[_table("Knee", [f"tokens of {count(max(result['lengths']))}"], cells)],
         header=["variant", "position_up_to", "loss"],
         values=[
@@ -252,7 +237,7 @@ def _effective(results: Sequence[Mapping[str, Any]]) -> Answer:
     return _part(
         "effective",
         "Up to which length is it as good as at short ones?",
-        f"{EFFECTIVE_RULE[0].upper()}{EFFECTIVE_RULE[1:]}. Tokens, by the task.",
+        f"{sentence(EFFECTIVE_RULE)} Tokens, by the task.",
         "The results of the tab Retrieval.",
         command="freeatten retrieve --task copy",
         tables=[
@@ -278,7 +263,7 @@ def _languages(name: str, result: Mapping[str, Any]) -> Answer:
     )
 
     rows, names = result["variants"], list(result["languages"])
-    labels = [line["label"] for line in _legend(rows)]
+    labels = [line["label"] for line in legend(rows)]
     header = [language_title(result, name) for name in names]
     tables = [
         _table(caption, header, [[label, *map(form, row["languages"])] for label, row in pairs])
@@ -296,7 +281,7 @@ def _languages(name: str, result: Mapping[str, Any]) -> Answer:
         languages_provenance(result),
         command=result["command"],
         figures=drawings(partial(languages_drawing, result), SINGLE),
-        lines=_legend(rows),
+        lines=legend(rows),
         tables=tables,
         header=["variant", "language", "length_up_to", "accuracy"],
         values=[

@@ -98,9 +98,9 @@ def bench(
         compiled_lengths=compiled_lengths,
     )
     if before is not None:
-        from freeatten_core.results.speed_against import changes, comparison_json
+        from freeatten_core.results.speed_against import changes, changes_json
 
-        result["against"] = comparison_json(before, changes(before, result))
+        result["against"] = changes_json(before, changes(before, result))
     outputs.deliver(result, _print, _figure, _csv_lines)
 
 
@@ -206,7 +206,7 @@ def _print_changes(against: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     from freeatten_core.results.speed import times
-    from freeatten_core.results.speed_against import listed, verdict
+    from freeatten_core.results.speed_against import changes_sentence, listed
 
     found = listed(against)
     since = " ".join(str(against[name]) for name in ("date", "commit") if against.get(name))
@@ -222,7 +222,7 @@ def _print_changes(against: Mapping[str, Any]) -> None:
             )  # fmt: skip
     if view.row_count:
         Console().print(view)
-    Console().print(verdict(found))
+    Console().print(changes_sentence(found))
 
 
 # Tables

@@ -425,7 +425,7 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
     from rich.console import Console, Group
     from rich.text import Text
 
-    from ..terminal.ceiling import share_table
+    from ..terminal.ceiling import ceiling_view
     from ..terminal.chart import loss_chart, position_chart
     from ..terminal.tables import comparison_view
 
@@ -435,7 +435,7 @@ def _print(result: Mapping[str, Any], *, by_position: bool) -> None:
         charts.append(position_chart(result, console.width))
     chart: RenderableType = Text.from_ansi("\n\n".join(charts))
     if "ceiling" in result:
-        chart = Group(chart, Text(""), share_table(result, console.width))
+        chart = Group(chart, Text(""), ceiling_view(result, console.width))
     view = comparison_view(result, console.width, chart=chart, by_position=by_position)
     console.print(view)
 

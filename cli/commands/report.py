@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from freeatten_core.results.rows import Placed
+    from freeatten_core.results.rows import RecipeRow
 
 __all__ = [
     "all_blocks",
@@ -21,7 +21,6 @@ __all__ = [
     "draw_models",
     "draw_retrievals",
     "draw_rows",
-    "draw_scale",
     "draw_softplus",
     "draw_speed",
     "draw_stability",
@@ -42,7 +41,7 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = ("inside/heads", "inside/ablate", "inside/ablate-books", "inside/field")
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
-APP = ("app/start", "app/redraw", "app/export", "app/soak")
+APP = ("app/start", "app/redraw", "app/results-tints", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
@@ -73,16 +72,14 @@ MODELS = tuple(
 """Models of others, for docs/models.md and the README."""
 MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
-SCALE = tuple(
-    f"scale/{name}"
-    for name in (
-        *("training", "code", "books", "nonfiction", "copy", "inside", "bfloat16"),
-        *("sizes-code", "sizes-books"),
-    )
-)
-"""Larger models, for docs/scale.md and docs/training.md."""
+SCALE = "scale/training"
+"""What tests/measure/scale.py joined; for docs/training.md."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
+TASKS = "tasks/learned"
+"""How far small models learned their task; for docs/inside.md."""
+REGULARGPT = "languages/regulargpt"
+"""The same of models of other depths, joined."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
 ALL_ROWS = "rows/all"
@@ -90,12 +87,12 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
-    "longppl",
+    *("longppl", "tasks"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, LANGUAGES, *MODELS, *SCALE),
+    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, SCALE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -159,13 +156,13 @@ def all_blocks(
     from freeatten_core.results.scale import scale_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
+    from freeatten_core.results.tasks import learning_blocks
 
     filled = comparison_blocks(results)
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
-    filled |= scale_blocks(others["scale"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -173,19 +170,21 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
+        ("scale", scale_blocks),
         ("longppl", longppl_blocks),
+        ("tasks", learning_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
     return filled | all_rows_blocks(short_rows(others))
 
 
-def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[Placed]:
+def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:
     """Every row that the cube's recipe trained, the cube's cells among them."""
-    from freeatten_core.results.rows import placed
+    from freeatten_core.results.rows import recipe_rows
     from freeatten_core.training.cube import RECIPE
 
-    return placed({**others["cube"], **others["rows"]}, RECIPE.steps)
+    return recipe_rows({**others["cube"], **others["rows"]}, RECIPE.steps)
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -211,7 +210,6 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
-    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -306,18 +304,7 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
 
 
-def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
-    """`scale-books-light.png` and the other, if there is such a result."""
-    from freeatten_core.figures.comparison import comparison_figure
-
-    from ..exports import save_page_picture
-
-    for theme in ("light", "dark") if "scale/books" in scale else ():
-        figure = comparison_figure(scale["scale/books"], theme=theme)
-        save_page_picture(figure, folder / f"scale-books-{theme}.png")
-
-
-def draw_rows(folder: Path, rows: Sequence[Placed]) -> None:
+def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
     """`rows-code-light.png` and the like, if there is a row."""
     from freeatten_core.figures.rows import TEXTS, rows_figure
 

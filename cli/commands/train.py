@@ -194,7 +194,7 @@ def train(
 ) -> None:
     """Train a model; killed, it goes on where it was when the command is run again."""
     if gpus is not None:
-        start_ranks(gpus)
+        start_ranks(gpus, device)
         return
     changes = {
         "steps": steps,

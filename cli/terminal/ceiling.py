@@ -10,10 +10,10 @@ from freeatten_core.results.format import Entry, Result, count, percent
 
 from .tables import Cell, grid_of
 
-__all__ = ["share_table"]
+__all__ = ["ceiling_view"]
 
 
-def share_table(result: Result, width: int) -> RenderableType:
+def ceiling_view(result: Result, width: int) -> RenderableType:
     """Of every row but the ceiling, by length."""
     lengths, ceiling = share_lengths(result), result["ceiling"]
     rows = [row for row in result["variants"] if "ceiling_share" in row]

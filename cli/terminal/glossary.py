@@ -10,7 +10,7 @@ from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
 from freeatten_core.positions.table import POSITIONS
-from freeatten_core.variants.setting import SHORT
+from freeatten_core.variants.setting import SHORT_NAMES
 from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
 from freeatten_core.variants.variant import (
     MODIFIERS,
@@ -115,8 +115,8 @@ def _options() -> list[dict[str, str]]:
         },
         *_trained_options(),
         {
-            "option": ", ".join(SHORT),
-            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT.items()),
+            "option": ", ".join(SHORT_NAMES),
+            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT_NAMES.items()),
         },
         {
             "option": "stages:score=…:positivity=…:normalise=…",

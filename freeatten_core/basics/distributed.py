@@ -18,7 +18,15 @@ from .errors import FAILURE, ContentError, UsageError, sentence_and_code
 from .kept import differences
 from .shards import Shard
 
-__all__ = ["ALONE", "Ranks", "joined_ranks", "lost_rank", "rank_device", "started_ranks"]
+__all__ = [
+    "ALONE",
+    "Ranks",
+    "check_gpus",
+    "joined_ranks",
+    "lost_rank",
+    "rank_device",
+    "started_ranks",
+]
 
 T = TypeVar("T")
 
@@ -144,8 +152,7 @@ def rank_device(ranks: Ranks, device: torch.device) -> torch.device:
     """
     if ranks.count == 1 or device.type != "cuda":
         return device
-    if not torch.distributed.is_nccl_available():
-        raise UsageError("this torch has no NCCL, which joins GPUs; use --device cpu")
+    _check_nccl()
     found = torch.cuda.device_count()
     if ranks.local >= found:
         raise UsageError(
@@ -154,6 +161,28 @@ def rank_device(ranks: Ranks, device: torch.device) -> torch.device:
         )
     torch.cuda.set_device(ranks.local)
     return torch.device("cuda", ranks.local)
+
+
+def check_gpus(count: int, device: torch.device) -> None:
+    """Whether so many ranks can be started on this machine, each on a GPU if the device is one.
+
+    Raises:
+        UsageError: there are fewer GPUs, or this torch cannot join them.
+    """
+    if count == 1 or device.type != "cuda":
+        return
+    _check_nccl()
+    found = torch.cuda.device_count()
+    if count > found:
+        raise UsageError(
+            f"--gpus is {count}, and torch sees {found} here; ask for {found} at most, or use "
+            "--device cpu"
+        )
+
+
+def _check_nccl() -> None:
+    if not torch.distributed.is_nccl_available():
+        raise UsageError("this torch has no NCCL, which joins GPUs; use --device cpu")
 
 
 @contextmanager

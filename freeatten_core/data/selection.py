@@ -63,6 +63,15 @@ class Selection:
         """SHA-256 of the tokens of all texts."""
         return tokens_digest(text.tokens for text in self.texts)
 
+    def facts(self, source: str) -> dict[str, str | int]:
+        """What a result says of the drawing, by the name of the source."""
+        return {
+            "source": source,
+            "files": self.files,
+            "qualifying": self.qualifying,
+            "repeats": self.repeats,
+        }
+
 
 def tokens_digest(sequences: Iterable[NDArray[np.int64]]) -> str:
     """SHA-256 of the tokens of several sequences, one after the other."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CLEAR",
     "FONT",
+    "LABEL_ROOM",
     "PANEL_HEIGHT",
-    "RIGHT",
     "SLIM_LEFT",
     "SLIM_RIGHT",
     "SLIM_TICKS",
@@ -40,8 +40,10 @@ __all__ = [
     "Space",
     "Theme",
     "grid_domains",
+    "half_planes",
     "length_axis",
     "length_ticks",
+    "level_mark",
     "look_of",
     "machine",
     "padded",
@@ -94,7 +96,7 @@ _LOOKS: Mapping[str, Look] = {
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', 'DejaVu Sans', sans-serif"
 CLEAR = "rgba(0,0,0,0)"
 WIDTH, PANEL_HEIGHT, STACK_GAP = 1280, 400, 130
-_LEFT, RIGHT, _TOP, _BOTTOM = 70, 240, 136, 64
+_LEFT, LABEL_ROOM, _TOP, _BOTTOM = 70, 240, 136, 64
 _AXIS_WIDTH = 65
 """Of a panel's y axis, beside the labels of the panel at its left."""
 TITLE_SIZE, TEXT_SIZE = 20, 13
@@ -117,7 +119,7 @@ class Space:
     """Of the whole figure."""
     height: int = PANEL_HEIGHT
     """Of a panel."""
-    right: int = RIGHT
+    right: int = LABEL_ROOM
     """Of a panel's labels."""
 
     def fit(self, panel: Panel) -> Panel:
@@ -234,6 +236,29 @@ def trained_mark(panel: Panel, lengths: Sequence[float], look: Look) -> list[Ele
             "layer": "below",
         }
         for length in lengths
+    ]
+
+
+def level_mark(panel: Panel, value: float, look: Look) -> Element:
+    """A dotted line across a panel at a value."""
+    return {
+        "type": "line",
+        "xref": f"x{panel.key} domain",
+        "yref": f"y{panel.key}",
+        **{"x0": 0, "x1": 1, "y0": value, "y1": value},
+        "line": {"color": look.soft, "dash": "dot", "width": 1.3},
+        "layer": "below",
+    }
+
+
+def half_planes(panel: Panel, look: Look) -> list[Element]:
+    """A panel of Δ shaded above 0, where longer context hurts, and below, where it helps."""
+    low, high = panel.span
+    place = {"xref": f"x{panel.key} domain", "yref": f"y{panel.key}", "x0": 0, "x1": 1}
+    area = {"type": "rect", "line": {"width": 0}, "layer": "below", **place}
+    return [
+        area | {"y0": 0, "y1": high, "fillcolor": look.hurts},
+        area | {"y0": low, "y1": 0, "fillcolor": look.helps},
     ]
 
 

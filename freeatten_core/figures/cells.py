@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from .canvas import Element, Look, Panel
 
-__all__ = ["HURTING", "RIGHT", "cells"]
+__all__ = ["HURTING_SHADE", "RIGHT_SHADE", "cells"]
 
-HURTING = "213,94,0"
-RIGHT = "0,158,115"
+HURTING_SHADE = "213,94,0"
+RIGHT_SHADE = "0,158,115"
 MOST = 0.75
 """How much of its shade the strongest cell has: its text stays readable on both papers."""
 
@@ -28,7 +28,7 @@ def cells(
     Args:
         strength: 0 to 1, rows × columns; None is an empty cell.
         texts, hover: of the same cells.
-        shade: red, green, blue, as in `HURTING`.
+        shade: red, green, blue, as in `HURTING_SHADE`.
         size: of the texts, in pixels.
     """
     return {

@@ -34,8 +34,10 @@ from .canvas import (
     Panel,
     Space,
     Theme,
+    half_planes,
     length_axis,
     length_ticks,
+    level_mark,
     look_of,
     machine,
     padded,
@@ -151,7 +153,7 @@ def _loss_part(
     notes += [_mark_note(result, panel, length, look) for length in trained]
     notes += [_guess_note(panel, guess, look) for guess in guesses]
     shapes = trained_mark(panel, trained, look)
-    shapes += [_guess_mark(panel, guess, look) for guess in guesses]
+    shapes += [level_mark(panel, guess, look) for guess in guesses]
     return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
 
 
@@ -167,7 +169,7 @@ def _delta_part(
 ) -> Part:
     notes = end_labels(panel, lines, 3, sign=True) if labels else []
     notes += _region_notes(panel, look) + missing_note(panel, lines)
-    shapes = trained_mark(panel, _marks(result), look) + _regions(panel, look)
+    shapes = trained_mark(panel, _marks(result), look) + half_planes(panel, look)
     return Part([panel], [line.trace(panel) for line in lines], shapes, notes)
 
 
@@ -244,17 +246,6 @@ _NEAR_GUESS = 1.0
 """Nats below the loss of guessing from where on its line is drawn."""
 
 
-def _guess_mark(panel: Panel, guess: float, look: Look) -> Element:
-    return {
-        "type": "line",
-        "xref": f"x{panel.key} domain",
-        "yref": f"y{panel.key}",
-        **{"x0": 0, "x1": 1, "y0": guess, "y1": guess},
-        "line": {"color": look.soft, "dash": "dot", "width": 1.3},
-        "layer": "below",
-    }
-
-
 def _guess_note(panel: Panel, guess: float, look: Look) -> Element:
     return panel.note(
         "guessing: log of the vocabulary",
@@ -320,16 +311,6 @@ def _delta_panel(
             "zerolinewidth": 1.5,
         },
     )
-
-
-def _regions(panel: Panel, look: Look) -> list[Element]:
-    low, high = panel.span
-    place = {"xref": f"x{panel.key} domain", "yref": f"y{panel.key}", "x0": 0, "x1": 1}
-    area = {"type": "rect", "line": {"width": 0}, "layer": "below", **place}
-    return [
-        area | {"y0": 0, "y1": high, "fillcolor": look.hurts},
-        area | {"y0": low, "y1": 0, "fillcolor": look.helps},
-    ]
 
 
 def _region_notes(panel: Panel, look: Look) -> list[Element]:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from freeatten_core.results.field import field_text
-from freeatten_core.results.format import Result, count, number, scaled, with_range
+from freeatten_core.results.format import Result, count, number, with_range
 
 from .canvas import (
     SLIM_TICKS,
@@ -15,6 +15,7 @@ from .canvas import (
     Panel,
     Theme,
     length_axis,
+    level_mark,
     look_of,
     machine,
     panel_drawing,
@@ -22,7 +23,7 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .lines import Line, length_lines, line_labels, missing_note, space_for
+from .lines import Line, length_lines, line_labels, missing_note, percent_rows, space_for
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -70,16 +71,7 @@ def field_drawing(
     panel = space.fit(Panel("", whole, whole, heading, axis, y_axis))
     trained = sorted({row["train_length"] for row in result["variants"]})
     trained = [length for length in trained if length <= result["length"]]
-    share = {
-        "type": "line",
-        "xref": "x domain",
-        "yref": "y",
-        "x0": 0,
-        "x1": 1,
-        "y0": 100 * result["share"],
-        "y1": 100 * result["share"],
-        "line": {"color": look.soft, "dash": "dot", "width": 1.3},
-    }
+    share = level_mark(panel, 100 * result["share"], look)
     return panel_drawing(
         [panel],
         [line.trace(panel) for line in lines],
@@ -102,14 +94,7 @@ def field_drawing(
 
 def _lines(result: Result) -> list[Line]:
     """In percent; a label has the field beside the name."""
-    rows = [
-        row
-        | {
-            "share": [None if value is None else 100 * value for value in row["share"]],
-            "share_ci95": [scaled(pair, 100) for pair in row["share_ci95"]],
-        }
-        for row in result["variants"]
-    ]
+    rows = percent_rows(result, "share")
     shown = {**result, "lengths": result["distances"], "variants": rows}
     form = partial(number, digits=1)
     lines = length_lines(shown, "share", "share_ci95", "% of the gradient", form, with_range)

@@ -35,7 +35,7 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .cells import HURTING, cells
+from .cells import HURTING_SHADE, cells
 from .lines import Line, end_labels, space_for
 from .styles import markup, row_labels, row_styles, style_of
 
@@ -316,7 +316,9 @@ def head_cells(
 
     names = [f"layer and head {head_name(head)}: " for head in row["heads"]]
     hover = [name + text for name, text in zip(names, texts, strict=True)]
-    return cells(panel, in_layers(strength), in_layers(texts), in_layers(hover), HURTING, look)
+    return cells(
+        panel, in_layers(strength), in_layers(texts), in_layers(hover), HURTING_SHADE, look
+    )
 
 
 # What the figures share

@@ -15,11 +15,12 @@ from freeatten_core.results.format import (
     Result,
     count,
     number,
+    scaled,
     signed,
     with_half_width,
 )
 
-from .canvas import PANEL_HEIGHT, RIGHT, Element, Panel, Space
+from .canvas import LABEL_ROOM, PANEL_HEIGHT, Element, Panel, Space
 from .styles import Style, row_labels, row_styles
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "length_lines",
     "line_labels",
     "missing_note",
+    "percent_rows",
     "space_for",
     "text_width",
 ]
@@ -243,9 +245,9 @@ def space_for(width: int, *drawn: Sequence[Line], columns: int = 1, labels: bool
     heights = [sum(map(label_height, (line.shown for line in lines))) for lines in drawn]
     texts = [part for lines in drawn for line in lines for part in line.shown.split("<br>")]
     widest = max(map(text_width, texts), default=0.0)
-    right = max(RIGHT, math.ceil(LABEL_REACH + widest + VALUE_WIDTH))
+    right = max(LABEL_ROOM, math.ceil(LABEL_REACH + widest + VALUE_WIDTH))
     height = max([PANEL_HEIGHT, *heights])
-    return Space(width + columns * (right - RIGHT), height, right)
+    return Space(width + columns * (right - LABEL_ROOM), height, right)
 
 
 def text_width(text: str) -> float:
@@ -257,6 +259,18 @@ def text_width(text: str) -> float:
 
 def interval_list(row: Entry, key: str, length: int) -> list[Interval]:
     return list(row.get(key) or [None] * length)
+
+
+def percent_rows(result: Result, key: str) -> list[Entry]:
+    """The rows with a share and its intervals in percent."""
+    return [
+        row
+        | {
+            key: [None if value is None else 100 * value for value in row[key]],
+            f"{key}_ci95": [scaled(pair, 100) for pair in row[f"{key}_ci95"]],
+        }
+        for row in result["variants"]
+    ]
 
 
 def length_lines(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-__all__ = ["Box", "placed_labels"]
+__all__ = ["Box", "Stroke", "placed_labels"]
 
 GAP, RINGS, TURNS, NEAR = 5.0, 24, 24, 200
 """Pixels between a point and its label, and between rings of places around it; how many of each,
@@ -102,10 +103,10 @@ def _in_order(
 ) -> tuple[int, list[Box]]:
     """How many crossings there are, and the labels placed one after another."""
     found: dict[int, Box] = {}
+    taken = list(signs)
 
     def free(box: Box) -> bool:
-        others = [*signs, *found.values()]
-        return box.within(*plot) and not any(box.meets(other) for other in others)
+        return box.within(*plot) and not any(box.meets(other) for other in taken)
 
     def crossings(at: int, box: Box) -> int:
         point, end = (signs[at].x, signs[at].y), (box.x, box.y)
@@ -118,10 +119,16 @@ def _in_order(
 
     total = 0
     for at in order:
-        unused = [box for box in places[at] if free(box)][:NEAR] or [places[at][0]]
-        clear = next((box for box in unused if not crossings(at, box)), None)
-        found[at] = clear or min(unused, key=lambda box: crossings(at, box))
-        total += 0 if clear else crossings(at, found[at])
+        least, best = math.inf, places[at][0]
+        for box in islice(filter(free, places[at]), NEAR):
+            count = crossings(at, box)
+            if count < least:
+                least, best = count, box
+            if count == 0:
+                break
+        total += crossings(at, best) if math.isinf(least) else int(least)
+        found[at] = best
+        taken.append(best)
     return total, [found[at] for at in range(len(signs))]
 
 

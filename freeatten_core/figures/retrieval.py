@@ -14,7 +14,6 @@ from freeatten_core.results.format import (
     number,
     percent,
     percent_range,
-    scaled,
     signed,
     with_range,
 )
@@ -41,8 +40,8 @@ from .canvas import (
     trained_mark,
     trained_note,
 )
-from .cells import RIGHT, cells
-from .lines import Line, end_labels, length_lines, missing_note, space_for
+from .cells import RIGHT_SHADE, cells
+from .lines import Line, end_labels, length_lines, missing_note, percent_rows, space_for
 from .styles import markup, row_labels
 
 if TYPE_CHECKING:
@@ -153,15 +152,8 @@ def _gain(result: Result) -> tuple[list[Line], _Words]:
 
 def _answers(result: Result) -> tuple[list[Line], _Words]:
     """Share of queries answered right, in %, against the length."""
-    in_percent = [
-        row
-        | {
-            "accuracy": [None if value is None else 100 * value for value in row["accuracy"]],
-            "accuracy_ci95": [scaled(pair, 100) for pair in row["accuracy_ci95"]],
-        }
-        for row in result["variants"]
-    ]
-    shown, form = {**result, "variants": in_percent}, partial(number, digits=1)
+    shown = {**result, "variants": percent_rows(result, "accuracy")}
+    form = partial(number, digits=1)
     lines = length_lines(shown, "accuracy", "accuracy_ci95", "% right", form, with_range)
     heading = f"<b>Answers</b>: right (a guess: {percent(result['chance'])} %)"
     return lines, _Words(heading, "queries answered right (%)", 0, sign=False)
@@ -252,7 +244,7 @@ def _grid_cells(panel: Panel, result: Result, row: Entry, look: Look) -> Element
             ]
             for line, parts in zip(places, by_distance, strict=True)
         ],
-        RIGHT,
+        RIGHT_SHADE,
         look,
         _DIGITS,
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from freeatten_core.results.format import count, number, plural, signed
-from freeatten_core.results.rows import Placed
+from freeatten_core.results.format import count, mean, number, plural, signed
+from freeatten_core.results.rows import RecipeRow
 from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
 
@@ -21,11 +22,13 @@ from .canvas import (
     Panel,
     Space,
     Theme,
+    half_planes,
+    level_mark,
     look_of,
     panel_drawing,
 )
 from .lines import text_width
-from .placement import placed_labels
+from .placement import Box, Stroke, placed_labels
 from .styles import STEPS, markup
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TEXTS", "rows_drawing", "rows_figure", "short_label"]
 
-HEIGHT, SLIM_HEIGHT, LEFT, RIGHT, LABEL_HEIGHT = 820, 480, 70, 30, 15
+HEIGHT, SLIM_HEIGHT, LEFT_MARGIN, RIGHT_MARGIN, LABEL_HEIGHT = 820, 480, 70, 30, 15
 """Pixels: of the panel with and without names, at its left and right, of a label."""
 LINEAR = 0.02
 """Nats up to which the axis of Δ is even; beyond, equal steps are equal factors."""
@@ -46,7 +49,7 @@ TEXTS = {"code": "Python's standard library", "books": "held-out books"}
 
 
 def rows_figure(
-    rows: Sequence[Placed], *, text: str = "code", theme: Theme = "light", width: int = WIDTH
+    rows: Sequence[RecipeRow], *, text: str = "code", theme: Theme = "light", width: int = WIDTH
 ) -> go.Figure:
     """What `rows_drawing` gives, as Plotly's own figure."""
     import plotly.graph_objects as go
@@ -55,7 +58,7 @@ def rows_figure(
 
 
 def rows_drawing(
-    rows: Sequence[Placed],
+    rows: Sequence[RecipeRow],
     *,
     text: str = "code",
     title: str | None = None,
@@ -74,7 +77,7 @@ def rows_drawing(
         labels: names beside the points; without, a page can only say them when it is asked.
     """
     look = look_of(theme)
-    space = Space(width, HEIGHT if labels else SLIM_HEIGHT, RIGHT)
+    space = Space(width, HEIGHT if labels else SLIM_HEIGHT, RIGHT_MARGIN)
     panel = space.fit(_panel(rows, text))
     trained = rows[0].train_length
     question = (
@@ -94,7 +97,7 @@ def rows_drawing(
     )
 
 
-def _subtitle(rows: Sequence[Placed], text: str) -> str:
+def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
     """What the signs mean, and what the rows have and have not in common."""
     lacks = [
         (short_label(row.variant), *(row.controls(text, name)[0] for name in ("sliding", "window")))
@@ -126,7 +129,7 @@ def short_label(variant: str) -> str:
     return markup(" + ".join([name, *options]))
 
 
-def _panel(rows: Sequence[Placed], text: str) -> Panel:
+def _panel(rows: Sequence[RecipeRow], text: str) -> Panel:
     losses = [row.loss(text) for row in rows]
     least = min(losses)
     most = min(max(losses), least + REACH)
@@ -155,9 +158,8 @@ def _place(delta: float) -> float:
     return math.asinh(delta / LINEAR)
 
 
-def _mean(row: Placed, text: str) -> float:
-    deltas = row.deltas(text)
-    return sum(deltas) / len(deltas)
+def _mean(row: RecipeRow, text: str) -> float:
+    return mean(row.deltas(text))
 
 
 def _edge(panel: Panel, loss: float) -> float:
@@ -165,11 +167,11 @@ def _edge(panel: Panel, loss: float) -> float:
     return min(loss, float(panel.x_axis["range"][1]))
 
 
-def _colour(row: Placed) -> str:
+def _colour(row: RecipeRow) -> str:
     return COLOURS.get(stages_of(Variant.parse(row.variant).computes).positivity, OTHERS)
 
 
-def _trace(row: Placed, text: str, panel: Panel) -> Element:
+def _trace(row: RecipeRow, text: str, panel: Panel) -> Element:
     deltas, mean = row.deltas(text), _mean(row, text)
     ends = [_place(value) for value in (min(deltas), mean, max(deltas))]
     filled = row.uses(text)
@@ -203,10 +205,10 @@ def _trace(row: Placed, text: str, panel: Panel) -> Element:
 
 
 def _labels(
-    rows: Sequence[Placed], text: str, panel: Panel, width: int, look: Look
+    rows: Sequence[RecipeRow], text: str, panel: Panel, width: int, look: Look
 ) -> list[Element]:
     low, high = panel.x_axis["range"]
-    across = width - LEFT - RIGHT
+    across = width - LEFT_MARGIN - RIGHT_MARGIN
     shown = [_label(row, text, panel) for row in rows]
     xs = [(_edge(panel, row.loss(text)) - low) / (high - low) * across for row in rows]
     ys = [panel.pixel(_place(_mean(row, text))) for row in rows]
@@ -219,7 +221,7 @@ def _labels(
         ends = (panel.pixel(_place(end(deltas))) for end in (min, max))
         least, largest = ends
         strokes.append(((x, least), (x, largest)))
-    boxes = placed_labels(points, widths, LABEL_HEIGHT, (across, panel.height), strokes=strokes)
+    boxes = _boxes(tuple(points), tuple(widths), (across, panel.height), tuple(strokes))
     return [
         {
             "text": label,
@@ -243,22 +245,26 @@ def _labels(
     ]
 
 
-def _label(row: Placed, text: str, panel: Panel) -> str:
+@lru_cache(maxsize=16)
+def _boxes(
+    points: tuple[tuple[float, float], ...],
+    widths: tuple[float, ...],
+    plot: tuple[float, float],
+    strokes: tuple[Stroke, ...],
+) -> list[Box]:
+    """Where labels stand is the same in both themes and for every visitor of a page."""
+    return placed_labels(points, widths, LABEL_HEIGHT, plot, strokes=strokes)
+
+
+def _label(row: RecipeRow, text: str, panel: Panel) -> str:
     loss, name = row.loss(text), short_label(row.variant)
     beyond = loss > panel.x_axis["range"][1]
     return f"{name} → {number(loss, 2)}" if beyond else name
 
 
 def _regions(panel: Panel, look: Look) -> list[Element]:
-    low, high = panel.span
-    place = {"xref": "x domain", "yref": "y", "x0": 0, "x1": 1, "layer": "below"}
-    area = {"type": "rect", "line": {"width": 0}, **place}
-    line = {"color": look.text, "width": 1.3}
-    return [
-        area | {"y0": 0, "y1": high, "fillcolor": look.hurts},
-        area | {"y0": low, "y1": 0, "fillcolor": look.helps},
-        {"type": "line", **place, "y0": 0, "y1": 0, "line": line},
-    ]
+    line = {"color": look.text, "width": 1.3, "dash": "solid"}
+    return [*half_planes(panel, look), level_mark(panel, 0.0, look) | {"line": line}]
 
 
 def _region_notes(panel: Panel) -> list[Element]:

@@ -109,7 +109,7 @@ def _check_request(request: AblateRequest) -> None:
                 "nothing can be hidden from a head of it; freeatten compare, entropy and map "
                 "take it"
             )
-        if not row.variant.setting.is_rotary:
+        if not row.variant.setting.is_plainly_rotary:
             raise UsageError(
                 f"{row.variant}: what is undone here is new to rotary layers that see all keys and "
                 "learn nothing of scores; take a row whose name has no position, gate, scale, "
@@ -265,10 +265,7 @@ def _header(request: AblateRequest, selection: Selection) -> ResultDict:
         "seed": request.seed,
         "dtype": types_of(request.rows),
         "text": {
-            "source": request.source,
-            "files": selection.files,
-            "qualifying": selection.qualifying,
-            "repeats": selection.repeats,
+            **selection.facts(request.source),
             "tokens": len(selection.texts) * request.length // 2,
             "sha256": selection.digest,
             "manifest": manifest(selection.documents),

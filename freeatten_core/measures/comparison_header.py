@@ -35,10 +35,7 @@ def header(request: Request, selection: Selection, seconds: float) -> ResultDict
         "control": request.control,
         **run_facts(request.device, request.command, seconds),
         "text": {
-            "source": request.source,
-            "files": selection.files,
-            "qualifying": selection.qualifying,
-            "repeats": selection.repeats,
+            **selection.facts(request.source),
             "tokens": len(selection.texts) * max(request.lengths),
             "sha256": digest.hexdigest(),
             "matches_stored": matches_stored(request.source, selection.documents),

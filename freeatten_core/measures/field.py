@@ -100,10 +100,7 @@ def measure_field(request: FieldRequest, watch: Watch | None = None) -> ResultDi
         "seed": request.seed,
         "dtype": "float32",
         "text": {
-            "source": request.source,
-            "files": drawn.files,
-            "qualifying": drawn.qualifying,
-            "repeats": drawn.repeats,
+            **drawn.facts(request.source),
             "manifest": manifest(drawn.documents),
         },
         **run_facts(request.device, request.command, time.perf_counter() - started),

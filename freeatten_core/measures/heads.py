@@ -112,10 +112,7 @@ def survey(
     measure = _measure_loss if request.statistic == LOSS else _measure
     entries = [measure(request, row, drawn.texts, advance) for row in request.rows]
     text = {
-        "source": request.source,
-        "files": drawn.files,
-        "qualifying": drawn.qualifying,
-        "repeats": drawn.repeats,
+        **drawn.facts(request.source),
         "names": [text.name for text in drawn.texts],
         "manifest": manifest(drawn.documents),
     }

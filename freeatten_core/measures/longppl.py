@@ -254,10 +254,7 @@ def _header(request: LongPplRequest, cut: Truncation, drawn: Selection, marks: M
         "seed": request.seed,
         "dtype": types_of([request.evaluator, *request.rows]),
         "text": {
-            "source": request.source,
-            "files": drawn.files,
-            "qualifying": drawn.qualifying,
-            "repeats": drawn.repeats,
+            **drawn.facts(request.source),
             "manifest": manifest(drawn.documents),
         },
     }

@@ -48,7 +48,7 @@ from .format import (
 from .interface import EnoughError, Observe, Undone
 from .modifiers import Temperatures
 from .parts import reporting
-from .single_heads import SingleHeads
+from .single_heads import DecoderSingleHeads
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
 
@@ -200,9 +200,9 @@ class Checkpoint:
             model.attend = partial(model.attend, familiar=familiar)
         return replace(self, model=model)
 
-    def single_heads(self, tokens: Tensor, window: int) -> SingleHeads:
+    def single_heads(self, tokens: Tensor, window: int) -> DecoderSingleHeads:
         """A text (1, L + 1) to be scored with one head windowed at a time."""
-        return SingleHeads(self.model, tokens, window)
+        return DecoderSingleHeads(self.model, tokens, window)
 
     def head_share(self, layer: int) -> float:
         """Of a pass, what is computed again with one head of a layer windowed."""

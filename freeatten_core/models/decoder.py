@@ -83,9 +83,11 @@ class Attention(nn.Module):
         given = config.width, self.position.kinds, config.train_length
         self.scale = None if setting.scale is None else LearnedScale(setting.scale, *given)
         self.sink = nn.Parameter(torch.empty(config.score_heads)) if setting.sink else None
-        self.keys = None if setting.dilate is None else setting.dilate.keys
+        self.dilated_keys = None if setting.dilate is None else setting.dilate.keys
         self.offsets = (
-            None if self.keys is None else nn.Parameter(torch.empty(config.score_heads, self.keys))
+            None
+            if self.dilated_keys is None
+            else nn.Parameter(torch.empty(config.score_heads, self.dilated_keys))
         )
         self.taken = nn.Linear(config.width, config.heads, bias=False) if setting.heads else None
 
@@ -149,7 +151,7 @@ class Attention(nn.Module):
         """
         value = self._split(self.value(hidden), self.config.kv_heads)
         given: dict[str, Any] = {} if terms.is_empty else {"terms": terms}
-        window = self.position.window if self.keys is None else self.keys
+        window = self.position.window if self.dilated_keys is None else self.dilated_keys
         if window is not None:
             given["window"] = window
         computed = self.config.variant.computes
@@ -240,7 +242,7 @@ class Model(nn.Module):
         depth_scale = 1 / math.sqrt(2 * len(self.config.passes(self.config.train_length)))
         drawn_here = [each for each in self.named_parameters() if not _positions(each[0])]
         with torch.no_grad():
-            for name, weight in sorted(drawn_here, key=lambda each: _gates(each[0])):
+            for name, weight in sorted(drawn_here, key=lambda each: _only_of_some_names(each[0])):
                 if weight.ndim == 1:
                     weight.fill_(_start(name))
                     continue
@@ -356,8 +358,8 @@ class Model(nn.Module):
             query = query * self.query_factor(query.shape[2])[:, None].to(query)
         if observe is not None:
             reading = replace(self.reading, window=seen, terms=terms)
-            if attention.keys is not None:
-                reading = _dilated(reading, stride, attention.keys, hidden.shape[1])
+            if attention.dilated_keys is not None:
+                reading = _dilated(reading, stride, attention.dilated_keys, hidden.shape[1])
             observe(layer, query, key, reading)
         hidden = hidden + attention.mix(normed, query, key, attend, terms, stride)
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
@@ -419,7 +421,7 @@ def kept_type(name: str) -> torch.dtype:
     return torch.float32 if whole else torch.bfloat16
 
 
-def _gates(name: str) -> bool:
+def _only_of_some_names(name: str) -> bool:
     """Whether a parameter is of what only some names ask for."""
     return any(part in name for part in (*WHOLE, ".output_gate.", ".offsets", ".taken."))
 

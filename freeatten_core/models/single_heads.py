@@ -12,10 +12,10 @@ from freeatten_core.variants.stages import Computed
 
 from .decoder import Model
 
-__all__ = ["SingleHeads"]
+__all__ = ["DecoderSingleHeads"]
 
 
-class SingleHeads:
+class DecoderSingleHeads:
     """Losses of one text with one head windowed at a time.
 
     What lies below that head's layer, and the layer's other heads, are computed once.

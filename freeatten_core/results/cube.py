@@ -7,13 +7,13 @@ shorter than that of the shipped models, and never compared with those. Weights 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from freeatten_core.basics.errors import ContentError
 from freeatten_core.variants.variant import Variant
 
-from .format import Result, count, number, plural, signed
+from .format import Result, count, ends_text, mean, number, plural, signed
 from .markdown import table
 from .verdicts import upgraded
 
@@ -194,10 +194,10 @@ def cell_table(result: Result) -> str:
             [
                 f"`{variant}`",
                 str(len(runs)),
-                *(number(_mean([_at(row, "loss", scale) for row in code])) for scale in (1, 4, 16)),
-                _spread([_at(row, "delta", 16) for row in code]),
-                _spread([_at(run["books"], "delta", 16) for run in runs]),
-                signed(_mean([_at(run["copy"], "gain", 2) for run in runs]), 2),
+                *(number(mean([_at(row, "loss", scale) for row in code])) for scale in (1, 4, 16)),
+                ends_text([_at(row, "delta", 16) for row in code], 2),
+                ends_text([_at(run["books"], "delta", 16) for run in runs], 2),
+                signed(mean([_at(run["copy"], "gain", 2) for run in runs]), 2),
             ]
         )
     return table(header, lines)
@@ -262,19 +262,3 @@ def _commits(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _at(row: Mapping[str, Any], key: str, scale: int) -> float:
     value = row[key][row["lengths"].index(scale * row["train_length"])]
     return float(value)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: Sequence[float]) -> str:
-    """One value, or the least and the largest."""
-    ends = list(_ends(values))
-    return " to ".join(signed(value, 2) for value in ends)
-
-
-def _ends(values: Sequence[float]) -> Iterator[float]:
-    yield min(values)
-    if len(values) > 1:
-        yield max(values)

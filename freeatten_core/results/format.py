@@ -16,10 +16,12 @@ __all__ = [
     "control_text",
     "count",
     "declares",
+    "ends_text",
     "finite",
     "forms_text",
     "half_width",
     "marked_length",
+    "mean",
     "number",
     "partial_text",
     "percent",
@@ -110,6 +112,18 @@ def signed(value: float | None, digits: int = 3) -> str:
     if value is None or not finite(value):
         return MISSING
     return "0" if value == 0 else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def ends_text(values: Sequence[float | None], digits: int = 3) -> str:
+    """`−0.030 to +0.182`: the least and the largest, one where they read the same."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return MISSING
+    return " to ".join(dict.fromkeys(signed(end, digits) for end in (min(known), max(known))))
 
 
 def percent(value: float | None) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 
 from .ceiling import share_of
 from .cube import provenance
-from .format import MISSING, Entry, Result, count, number, signed
+from .format import MISSING, Entry, Result, count, ends_text, mean, number, signed
 from .markdown import heading, table
 
 __all__ = [
-    "Placed",
+    "RecipeRow",
     "all_rows_blocks",
     "ceiling_cells",
     "ceiling_table",
     "copy_table",
-    "placed",
+    "recipe_rows",
     "row_blocks",
     "row_cells",
     "row_table",
@@ -56,7 +56,7 @@ def row_table(result: Result, part: str) -> str:
     times = [scale for scale in SHOWN if scale * trained in lengths]
     header = ["", "runs", *(f"{'loss ' if scale == 1 else ''}{scale}×" for scale in times)]
     header += [*(f"Δ {scale}×" for scale in times[1:]), "S", "W"]
-    ranked = sorted(found.items(), key=lambda each: _mean([row["loss"][-1] for row in each[1]]))
+    ranked = sorted(found.items(), key=lambda each: mean([row["loss"][-1] for row in each[1]]))
     lines = []
     for variant, rows in ranked:
         at = [lengths.index(scale * trained) for scale in times]
@@ -64,10 +64,10 @@ def row_table(result: Result, part: str) -> str:
             [
                 f"`{variant}`",
                 str(len(rows)),
-                *(number(_mean([row["loss"][index] for row in rows])) for index in at),
-                *(_spread([row["delta"][index] for row in rows]) for index in at[1:]),
-                _spread([row["sliding_delta"] for row in rows]),
-                _spread([row["window_delta"] for row in rows]),
+                *(number(mean([row["loss"][index] for row in rows])) for index in at),
+                *(ends_text([row["delta"][index] for row in rows]) for index in at[1:]),
+                ends_text([row["sliding_delta"] for row in rows]),
+                ends_text([row["window_delta"] for row in rows]),
             ]
         )
     failed = [
@@ -81,7 +81,7 @@ def row_table(result: Result, part: str) -> str:
 
 
 @dataclass(frozen=True)
-class Placed:
+class RecipeRow:
     """A row by its loss at 1× and what it gains or loses at 16×, over all its runs."""
 
     variant: str
@@ -93,7 +93,7 @@ class Placed:
 
     def loss(self, part: str, scale: int = 1) -> float:
         """The mean over runs at so many times the training length."""
-        return _mean([self.loss_of(run[part], scale) for run in self.runs])
+        return mean([self.loss_of(run[part], scale) for run in self.runs])
 
     def loss_of(self, row: Entry, scale: int) -> float:
         """Of a single run's row."""
@@ -116,7 +116,7 @@ class Placed:
         return int(row["lengths"].index(scale * self.train_length))
 
 
-def placed(results: Mapping[str, Result], steps: int) -> list[Placed]:
+def recipe_rows(results: Mapping[str, Result], steps: int) -> list[RecipeRow]:
     """Every variant that was trained with so many steps, the least loss on code at 16× first.
 
     Args:
@@ -129,7 +129,7 @@ def placed(results: Mapping[str, Result], steps: int) -> list[Placed]:
             if recipe["steps"] == steps and recipe["train_length"] == result["train_length"]:
                 found.setdefault(run["variant"], []).append((name.split("/")[0], run))
     rows = [
-        Placed(
+        RecipeRow(
             variant,
             tuple(dict.fromkeys(folder for folder, _ in runs)),
             [run for _, run in runs],
@@ -140,7 +140,7 @@ def placed(results: Mapping[str, Result], steps: int) -> list[Placed]:
     return sorted(rows, key=lambda row: row.loss("code", 16))
 
 
-def all_rows_blocks(rows: Sequence[Placed]) -> dict[str, str]:
+def all_rows_blocks(rows: Sequence[RecipeRow]) -> dict[str, str]:
     """The generated block of every row, for docs/softplus.md."""
     header = ["", "told of in", "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
     header += ["Δ 16×, books", "S", "W"]
@@ -159,11 +159,11 @@ def all_rows_blocks(rows: Sequence[Placed]) -> dict[str, str]:
     return {"rows/all table": table(header, lines)}
 
 
-def row_cells(row: Placed, part: str) -> list[str]:
+def row_cells(row: RecipeRow, part: str) -> list[str]:
     """Loss at 1× and at 16×, Δ, S and W of a row on a text, the last three over its runs."""
-    controls = (_spread(row.controls(part, name)) for name in ("sliding", "window"))
+    controls = (ends_text(row.controls(part, name)) for name in ("sliding", "window"))
     losses = (number(row.loss(part, scale)) for scale in (1, 16))
-    return [*losses, _spread(row.deltas(part)), *controls]
+    return [*losses, ends_text(row.deltas(part)), *controls]
 
 
 def copy_table(result: Result) -> str:
@@ -177,10 +177,10 @@ def copy_table(result: Result) -> str:
         [
             f"`{variant}`",
             str(len(rows)),
-            *(signed(_mean([row["gain"][at] for row in rows])) for at in range(len(lengths))),
+            *(signed(mean([row["gain"][at] for row in rows])) for at in range(len(lengths))),
         ]
         for variant, rows in sorted(
-            found.items(), key=lambda each: -_mean([row["gain"][-1] for row in each[1]])
+            found.items(), key=lambda each: -mean([row["gain"][-1] for row in each[1]])
         )
     ]
     return table(["", "runs", *(heading(result, length) for length in lengths)], lines)
@@ -221,7 +221,7 @@ def _ceiling_cells(rows: Sequence[Any], above: Mapping[str, Any], part: str) -> 
     known = [round(100 * share) for share in shares if share is not None]
     ends = dict.fromkeys([min(known), max(known)]) if known else {}
     text = " to ".join(str(end).replace("-", "−") for end in ends) or MISSING
-    return [number(_mean(first)), number(_mean(there)), number(its), text]
+    return [number(mean(first)), number(mean(there)), number(its), text]
 
 
 def _is_ceiling(run: Mapping[str, Any], result: Result) -> bool:
@@ -234,16 +234,3 @@ def _by_variant(runs: Sequence[Any], part: str) -> dict[str, list[Entry]]:
     for run in runs:
         found.setdefault(run["variant"], []).append(run[part])
     return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: Sequence[float | None]) -> str:
-    """The least and the largest, – where a row has none."""
-    known = [value for value in values if value is not None]
-    if not known:
-        return "–"
-    ends = dict.fromkeys([signed(min(known)), signed(max(known))])
-    return " to ".join(ends)

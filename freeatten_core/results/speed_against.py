@@ -13,7 +13,7 @@ from freeatten_core.basics.errors import UsageError
 from .format import Entry, Result
 from .speed import baseline, on_gpu, times
 
-__all__ = ["NOISE", "Change", "changes", "comparison_json", "earlier", "listed", "verdict"]
+__all__ = ["NOISE", "Change", "changes", "changes_json", "changes_sentence", "earlier", "listed"]
 
 NOISE = 0.05
 """A ratio that moved by less says nothing: two runs of one commit differ by up to 4 % on an H200
@@ -84,19 +84,19 @@ def changes(before: Result, after: Result) -> list[Change]:
     return sorted(found, key=lambda change: -change.factor)
 
 
-def comparison_json(before: Result, found: Sequence[Change]) -> dict[str, Any]:
+def changes_json(before: Result, found: Sequence[Change]) -> dict[str, Any]:
     """For `against` in a result: what it was compared with, and every change."""
     about = {name: before.get(name) for name in ("device", "versions", "date", "commit", "command")}
     return about | {"changes": [asdict(each) | {"factor": each.factor} for each in found]}
 
 
 def listed(against: Result) -> list[Change]:
-    """The changes of `comparison_json`."""
+    """The changes of `changes_json`."""
     names = [each.name for each in fields(Change)]
     return [Change(**{name: entry[name] for name in names}) for entry in against["changes"]]
 
 
-def verdict(found: Sequence[Change]) -> str:
+def changes_sentence(found: Sequence[Change]) -> str:
     """One sentence: how many got slower, and which most."""
     if not found:
         return (

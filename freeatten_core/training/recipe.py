@@ -75,7 +75,7 @@ class Recipe:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(recipe, name) not in known:
                 raise UsageError(
-                    f"{name} is {getattr(recipe, name)!r}; it must be {', '.join(known)}"
+                    f"{name} is {getattr(recipe, name)!r}; it must be one of {', '.join(known)}"
                 )
         if recipe.width % (2 * recipe.heads):
             raise UsageError(

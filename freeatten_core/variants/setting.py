@@ -16,7 +16,7 @@ from .stages import Computed, Stages
 __all__ = [
     "OPTIONS",
     "PLAIN_SETTING",
-    "SHORT",
+    "SHORT_NAMES",
     "Dilation",
     "Gate",
     "Heads",
@@ -61,7 +61,7 @@ OPTIONS: Mapping[str, str] = {
 }
 
 
-SHORT: Mapping[str, str] = {
+SHORT_NAMES: Mapping[str, str] = {
     "alibi": "softmax:position=alibi",
     "nope": "softmax:position=none",
     "clex": "softmax:position=clex",
@@ -128,7 +128,7 @@ class Setting:
     heads: Heads | None = None
 
     @property
-    def is_rotary(self) -> bool:
+    def is_plainly_rotary(self) -> bool:
         """Whether every head of every layer is rotary, sees all keys, forgets none, learns nothing
         else of its scores and is one attention."""
         others = self.gate, self.scale, self.sink, self.heads

@@ -17,7 +17,7 @@ from freeatten_core.positions.scalings import Ramp, Scaling
 from .setting import (
     OPTIONS,
     PLAIN_SETTING,
-    SHORT,
+    SHORT_NAMES,
     Setting,
     check_setting,
     take_setting,
@@ -367,8 +367,8 @@ def _take_scale(options: dict[str, str], whole: str) -> float:
 
 
 def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
-    if name in SHORT:
-        name, usual = _split_options(SHORT[name], whole)
+    if name in SHORT_NAMES:
+        name, usual = _split_options(SHORT_NAMES[name], whole)
         options = usual | options
     legal = [*OPTIONS]
     computed: Computed
@@ -392,7 +392,9 @@ def _from_name(name: str, options: dict[str, str], whole: str) -> Variant:
     elif ".py" in name:
         computed, legal = OwnFunctionName(name), []
     else:
-        raise UsageError(f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED, *SHORT])}")
+        raise UsageError(
+            f"unknown variant {name!r}{nearest(name, [*PLAIN, *SHARPENED, *SHORT_NAMES])}"
+        )
     setting = take_setting(options, computed) if legal else PLAIN_SETTING
     if options:
         raise UsageError(
@@ -455,7 +457,7 @@ def _check_modifiers(variant: Variant) -> None:
             f"{rotations[0]} changes how far keys are rotated, and here none are, or as they were "
             "trained to be"
         )
-    if "rerope" in names and not variant.setting.is_rotary:
+    if "rerope" in names and not variant.setting.is_plainly_rotary:
         raise refuse(
             "rerope turns far keys in every layer and head, so all must be rotary, see all keys "
             "and have no forget gate, learned scale or sink, and be no difference of two"

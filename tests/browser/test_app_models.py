@@ -2,6 +2,7 @@
 
 import causal
 import pytest
+from freeatten_app.server.cache import BoundedCache
 from freeatten_app.server.models import Models
 from pages import LENGTH, MAPS, READY, ask, wait
 
@@ -25,8 +26,10 @@ def state(models, more=""):
 
 
 def test_what_a_model_takes_is_told_and_its_layers_are_offered_before_it_is_read(
-    opened, folder, monkeypatch
+    opened, served, folder, monkeypatch
 ):
+    analyses, _ = served
+    analyses.kept = BoundedCache(analyses.kept.entries, analyses.kept.size)
     read = []
     get = Models.get
     monkeypatch.setattr(Models, "get", lambda *given: read.append(given[1]) or get(*given))

@@ -3,8 +3,9 @@
 import threading
 
 import pytest
+from freeatten_app.server.answers import GoneError
 from freeatten_app.tabs import about, compare
-from pages import MAPS, READY, wait
+from pages import MAPS, READY, settled, wait
 
 from freeatten_core.analysis import STATISTICS
 from freeatten_core.results.stored import stored_comparisons
@@ -148,3 +149,25 @@ def test_what_a_row_is_made_of_is_said(opened):
     page.locator("#stage-model").select_option("0")
     wait(page, "document.getElementById('stage-note').textContent.startsWith('softmax:')")
     assert "offset" not in page.locator("#stage-note").text_content()
+
+
+def test_what_others_push_out_of_a_busy_server_again_is_made_anew_again(
+    opened, served, monkeypatch
+):
+    page = opened(f"map&{SETUP}", MAPS)
+    settled(page)
+    analyses, _ = served
+    find, gone = analyses.map, []
+
+    def pushed_out(*place, **options):
+        if len(gone) < 4:  # twice for each of two maps
+            gone.append(place)
+            raise GoneError
+        return find(*place, **options)
+
+    monkeypatch.setattr(analyses, "map", pushed_out)
+    page.evaluate("freeatten.page.look({ query: 300, key: 290, span: 20 })")
+    settled(page)
+    assert len(gone) == 4
+    assert page.locator(".fa-failed").count() == 0
+    assert page.evaluate("freeatten.page.panels.map(({ tile }) => tile.cell)") == [1, 1]

@@ -66,21 +66,25 @@ def inside(page):
 # Compare
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_the_first_screen_fits_every_page(site, visit, width, height, scheme, tmp_path):
-    page = visit(site, ready=READY, width=width, height=height, color_scheme=scheme)
+def test_the_first_screen_fits_every_page(site, visit, width, height, tmp_path):
+    page = visit(site, ready=READY, width=width, height=height)
     layout = {1280: "wide", 800: "stacked", 390: "phone"}[width]
-    drawn(page, layout, scheme)
-    assert "which attention breaks?" in page.locator("h1").first.text_content()
-    assert traces(page) == 8  # loss and Δ of four
-    assert page.locator("#lines li").count() == 4
-    assert page.locator("#thumbnails canvas").count() == 2
-    assert page.locator("#story-maps canvas").count() == 2
-    assert overlapping(boxes_of(page, COMPARED, width)) == []
-    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    assert overlapping(boxes_of(page, COMPARED, width)) == []
-    assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 20_000
+    details = page.locator("details")
+    folded = details.evaluate_all("all => all.map((one) => one.open)")
+    unfold = "(all, given) => all.forEach((one, at) => { one.open = given[at]; })"
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        drawn(page, layout, scheme)
+        assert "which attention breaks?" in page.locator("h1").first.text_content()
+        assert traces(page) == 8  # loss and Δ of four
+        assert page.locator("#lines li").count() == 4
+        assert page.locator("#thumbnails canvas").count() == 2
+        assert page.locator("#story-maps canvas").count() == 2
+        for states in (folded, [True] * len(folded)):
+            details.evaluate_all(unfold, states)
+            assert overlapping(boxes_of(page, COMPARED, width)) == []
+        assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 20_000
 
 
 def test_the_chart_follows_the_window(site, visit):
@@ -194,13 +198,15 @@ def test_a_link_restores_the_maps(site, visit):
     assert again.evaluate("({...freeatten.page.view})") == view
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_the_maps_fit_every_page(site, visit, width, height, scheme, tmp_path):
-    page = visit(site, "map", ready=READY, width=width, height=height, color_scheme=scheme)
+def test_the_maps_fit_every_page(site, visit, width, height, tmp_path):
+    page = visit(site, "map", ready=READY, width=width, height=height)
     assert page.locator(".fa-canvas").count() == 4
-    assert overlapping(boxes_of(page, MAPPED, width)) == []
-    assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 20_000
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        settled(page)
+        assert overlapping(boxes_of(page, MAPPED, width)) == []
+        assert len(page.screenshot(path=tmp_path / "page.png", full_page=True)) > 20_000
 
 
 def test_a_missing_file_is_told(site, visit, tmp_path):

@@ -6,6 +6,7 @@ import runpy
 import sys
 
 import pytest
+import torch
 from bounds import ended
 from terminal import CONFTEST, QUICK, process_environment
 
@@ -48,3 +49,11 @@ def test_what_is_wrong_is_said_once_with_the_exit_code_of_one_process(run, tmp_p
     assert done.returncode == 2
     assert done.stderr.count("nowhere") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said_once(run, books, tmp_path):
+    words = ["--variant", "lssa", "--text", books, "--out", tmp_path / "two", "--gpus", 2]
+    done = run("train", *words, "--device", "cuda")
+    assert done.returncode == 2
+    assert done.stderr.count("torch sees no GPU here") == 1

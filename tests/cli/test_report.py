@@ -84,6 +84,7 @@ def blocks_of(checkout: Path, page: str, result: str) -> dict[str, str]:
         ("cube", "softplus.md", "cube/runs cells"),
         ("own", "own.md", "own/code loss"),
         ("models", "models.md", "models/code bits"),
+        ("scale", "training.md", "scale/training speed"),
     ],
 )
 def test_while_nothing_is_stored_the_blocks_stay_as_they_are(checkout, folder, page, block):

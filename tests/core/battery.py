@@ -75,6 +75,8 @@ class Computes:
     nonfinite: tuple[Call, tuple[str, ...], tuple[str, ...]] | None = None
     """The call, the variants, and which of its inputs can have a number that is not finite."""
     refuses: Refusals = field(default_factory=dict)
+    slow: frozenset[str] = frozenset()
+    """Cases, by their variant and call, of `make slow` and `make gpu` alone."""
     rounded: Callable[[Tensor], Tensor] = lambda vectors: vectors
     """What of queries and keys it is given."""
     fixtures: tuple[str, ...] = ()
@@ -234,6 +236,33 @@ GROUPED = {
     for groups in (2, 3)
 }
 
+OF_ALL_FAMILIES = ("63 tokens", "not causal", "longer cache, not causal", "window", "everything")
+INTERPRETED = frozenset(
+    [
+        *(f"{name}-200 tokens" for name in FAMILIES if name != "lssar:p=3"),
+        *(
+            f"{name}-{call}"
+            for name in ("sigmoid", "softmax-r:p=15")
+            for call in UNBOUNDED
+            if call not in OF_ALL_FAMILIES
+        ),
+        *(
+            f"{name}{call}"
+            for name in FUSED_VARIANTS
+            if name.endswith((":p=1", ":p=2", ":p=64"))
+            for call in ("", "-45 tokens")
+        ),
+        *(
+            f"{name}-torch.{dtype}"
+            for name in ("lssa", "lssar:p=1", "softmax-ls")
+            for dtype in ("bfloat16", "float16")
+        ),
+    ]
+)
+"""Triton's interpreter takes seconds for each, and they differ from cases that always run by the
+length, by an exponent, by one stage for which those have other options, or, where a row is hard, by
+a type that others have there."""
+
 COMPUTES = [
     Computes(
         "panels",
@@ -327,6 +356,7 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             adversarial=(LONGEST, (SINGLE, *LOW), 64),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("lssar:p=3",)),
             nonfinite=(Call(40, 40, 16, 16, 1, 1), NONFINITE, ("query", "key", "value")),
+            slow=INTERPRETED,
             fixtures=("small_tiles", "quiet_numpy"),
         ),
         Computes(

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from served import PROGRAM, options, row, run, tell
+from served import PROGRAM, row, run_repeated, tell
 
 GOAL = 120.0
 LIMIT = 1800
@@ -46,12 +46,5 @@ def _processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
-    run("app/export", lambda: measured(given.repeat), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_repeated(__doc__, "app/export", measured, 3)

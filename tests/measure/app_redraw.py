@@ -1,6 +1,7 @@
 """Milliseconds from what a reader does to what is shown: views, heads, the text, results.
 
-    python tests/measure/app_redraw.py [--changes 200] [--json assets/results/app/redraw.json]
+    python tests/measure/app_redraw.py [--changes 200] [--parts analysis results redraw heads
+        tints clients] [--json assets/results/app/redraw.json]
 
 - Redraw: one page in Chromium jumps to random views, of 4 tokens to the whole map, none of them
   seen before, once the small pictures of all heads are there. A change ends when every map is
@@ -41,6 +42,7 @@ from served import (
 )
 
 LENGTHS = (8192, 32_768)
+PARTS = ("analysis", "results", "redraw", "heads", "tints", "clients")
 PAIR = ("softmax", "lssar-p15")
 CELLS = 512
 CLIENTS = 16
@@ -305,29 +307,36 @@ async def at_once(address: str, length: int, changes: int) -> dict[str, Any]:
     return made
 
 
-def measured(changes: int) -> dict[str, Any]:
-    rows = []
+def measured(changes: int, parts: Sequence[str]) -> dict[str, Any]:
+    rows, analysis = [], []
     with browser() as chromium:
-        analysis = first_analyses(chromium)
+        if "analysis" in parts:
+            analysis = [first_analyses(chromium)]
         with Server() as server:
             server.first_answer()
-            switched = results(chromium, server)
-            for length in LENGTHS:
+            switched = [results(chromium, server)] if "results" in parts else []
+            for length in LENGTHS if "redraw" in parts else ():
                 rows += redraws(chromium, server, length, changes)
-            rows += heads(chromium, server, LENGTHS[-1])
-            rows += [tints(chromium, server, LENGTHS[0]), switched]
-    with Server() as server:
-        server.first_answer()
-        for length in LENGTHS:
-            rows.append(asyncio.run(at_once(server.address, length, changes)))
-    return {"rows": [*rows, analysis]}
+            if "heads" in parts:
+                rows += heads(chromium, server, LENGTHS[-1])
+            if "tints" in parts:
+                rows.append(tints(chromium, server, LENGTHS[0]))
+    if "clients" in parts:
+        with Server() as server:
+            server.first_answer()
+            for length in LENGTHS:
+                rows.append(asyncio.run(at_once(server.address, length, changes)))
+    return {"rows": [*rows, *switched, *analysis]}
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--changes", type=int, default=200, help="of each client and page")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured")
     given = parser.parse_args()
-    run("app/redraw", lambda: measured(given.changes), given.json)
+    whole = list(given.parts) == list(PARTS)
+    name = "app/redraw" if whole else f"app/{'-'.join(given.parts)}"
+    run(name, lambda: measured(given.changes, given.parts), given.json)
 
 
 if __name__ == "__main__":

@@ -156,6 +156,7 @@ async def scored(page: Any, rng: random.Random) -> None:
     """A comparison on an own text, and back to the stored ones."""
     await turn(page, "compare")
     await page.locator("#result").select_option("own")
+    await page.locator("#setup").wait_for()
     await tick(page, rng)
     await page.locator("#text").select_option("own")
     await page.locator("#content").fill(words(rng, 1500))
@@ -211,6 +212,7 @@ async def tick(page: Any, rng: random.Random) -> None:
     """One model or two."""
     await page.locator("#fold").evaluate("(one) => { one.open = true; }")
     boxes = page.locator("[name=model]")
+    await boxes.first.wait_for()
     shown = set(rng.sample(range(await boxes.count()), rng.randint(1, 2)))
     for at in range(await boxes.count()):
         await boxes.nth(at).set_checked(at in shown)
@@ -279,13 +281,18 @@ class Use:
         self.requests: list[str] = []
 
     def listen(self, page: Any) -> None:
-        page.on("console", lambda message: self.console.append(message.text))
-        page.on("pageerror", lambda error: self.console.append(str(error)))
+        page.on("console", lambda message: self._said(message.text))
+        page.on("pageerror", lambda error: self._said(str(error)))
         page.on("response", self._answered)
+
+    def _said(self, text: str) -> None:
+        self.console.append(text)
+        tell(text)
 
     def _answered(self, answer: Any) -> None:
         if answer.status >= 400:
             self.requests.append(f"{answer.status} {answer.url}")
+            tell(self.requests[-1])
 
     async def client(self, browser: Any, address: str, number: int, end: float) -> None:
         """One page, until the time is over."""
@@ -304,15 +311,29 @@ class Use:
             try:
                 await step(page, rng)
             except (Error, AssertionError) as error:
-                self.failed.append(f"{step.__name__}: {error} {await page.evaluate(STATE)}")
+                self.failed.append(f"{step.__name__}: {error} {await state_of(page)}")
+                tell(self.failed[-1])
                 await page.goto("about:blank")
                 await page.goto(address)
                 await idle(page)
             self.steps[step.__name__] += 1
             self.times.append(time.monotonic() - begun)
-            self.told += await page.evaluate(TOLD)
+            told = await page.evaluate(TOLD)
+            self.told += told
+            for text in told:
+                tell(f"after {step.__name__}: {text}")
             await asyncio.sleep(rng.uniform(*PAUSE))
         await context.close()
+
+
+async def state_of(page: Any) -> str:
+    """What a page shows, or why it cannot be asked."""
+    from playwright.async_api import Error
+
+    try:
+        return str(await page.evaluate(STATE))
+    except Error as error:
+        return str(error)
 
 
 async def used(server: Server, clients: int, minutes: float) -> Use:

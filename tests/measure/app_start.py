@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from served import WIDE, Server, browser, options, row, run
+from served import WIDE, Server, browser, row, run_repeated
 
 CHART = "document.getElementById('chart')?.firstElementChild"
 """A chart: the page draws one itself, and again when the chart library has started."""
@@ -61,12 +61,5 @@ def from_the_address(chromium: Any, repeat: int) -> list[float]:
     return times[1:]
 
 
-def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--repeat", type=int, default=7)
-    given = parser.parse_args()
-    run("app/start", lambda: measured(given.repeat), given.json)
-
-
 if __name__ == "__main__":
-    main()
+    run_repeated(__doc__, "app/start", measured, 7)

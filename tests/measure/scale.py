@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from freeatten_core.basics.distributed import Ranks, joined_ranks, rank_device, 
 from freeatten_core.basics.files import write_text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import parameter_count
-from freeatten_core.results.facts import versions
+from freeatten_core.results.facts import commit, versions
 from freeatten_core.training.objective import Objective
 from freeatten_core.training.recipe import OPTIMIZERS, SIZES, Recipe
 from freeatten_core.training.sharding import drawn_anew
@@ -129,6 +130,7 @@ def measured(
         "peak_bytes": torch.cuda.max_memory_allocated(device) if cuda else None,
         "device": device_name(device),
         "versions": versions(),
+        "commit": commit(),
     }
 
 
@@ -144,8 +146,11 @@ def join(given: argparse.Namespace) -> None:
     folder, out = given.folder, given.out
     out.mkdir(parents=True, exist_ok=True)
     rows = [row(path.parent) for path in sorted(folder.glob("*/curve.json"))]
+    done = {each["name"] for each in rows}
     unfinished = {
-        path.name.split(".")[0]: read(path) for path in sorted(folder.glob("*.progress.json"))
+        name: read(path)
+        for path in sorted(folder.glob("*.progress.json"))
+        if (name := path.name.split(".")[0]) not in done
     }
     training = {
         "schema": 1,
@@ -205,8 +210,8 @@ def read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True)
     one = commands.add_parser("speed")
     one.set_defaults(work=speed)
@@ -222,7 +227,11 @@ def main() -> None:
     other.set_defaults(work=join)
     other.add_argument("folder", type=Path)
     other.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    given = arguments()
     given.work(given)
 
 

@@ -189,6 +189,16 @@ def run(measure: str, work: Callable[[], dict[str, Any]], path: Path | None) -> 
         print(text, end="\n\n")
 
 
+def run_repeated(
+    about: str, measure: str, measured: Callable[[int], dict[str, Any]], times: int
+) -> None:
+    """A program that measures so many times, unless its command line says how often."""
+    parser = options(about)
+    parser.add_argument("--repeat", type=int, default=times)
+    given = parser.parse_args()
+    run(measure, lambda: measured(given.repeat), given.json)
+
+
 def machine() -> dict[str, Any]:
     """What it ran on."""
     names = [

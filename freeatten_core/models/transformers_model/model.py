@@ -29,7 +29,7 @@ from .config import PASS_STATES, reason
 from .losses import LOGIT_NUMBERS, LOGITS, logits_in_parts, token_losses
 from .modified import modified, undoing
 
-__all__ = ["CausalModel", "SingleHeads", "entrance"]
+__all__ = ["CausalModel", "CausalSingleHeads", "entrance"]
 
 SOFTMAX = Variant()
 
@@ -149,9 +149,9 @@ class CausalModel:
         """The same weights with a thing undone; see `modified.undoing`."""
         return undoing(self, what, variant, longest)
 
-    def single_heads(self, tokens: Tensor, window: int) -> SingleHeads:
+    def single_heads(self, tokens: Tensor, window: int) -> CausalSingleHeads:
         """Losses of a text (1, L + 1) with one head windowed at a time, a pass each."""
-        return SingleHeads(self, tokens, window)
+        return CausalSingleHeads(self, tokens, window)
 
     def head_share(self, layer: int) -> float:  # noqa: ARG002  (of the interface)
         """Of a pass, what is computed again with one head of a layer windowed: all of it."""
@@ -301,7 +301,7 @@ class CausalModel:
 
 
 @dataclass(frozen=True)
-class SingleHeads:
+class CausalSingleHeads:
     """Losses of one text with one head windowed at a time."""
 
     model: CausalModel

@@ -39,17 +39,6 @@ def quiet():
     transformers.logging.disable_progress_bar()
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {name: causal.save(root / name, causal.network(name)) for name in causal.ARCHITECTURES}
-
-
-@pytest.fixture(scope="module")
-def models(folders):
-    return {name: load_causal_model(str(folder)) for name, folder in folders.items()}
-
-
 @torch.inference_mode()
 def eager_weights(folder, tokens=TOKENS):
     """What the library gives itself, layers without attention left out."""

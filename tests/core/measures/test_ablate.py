@@ -21,7 +21,7 @@ from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.ablation import UNDONE, AblateRequest, ablate
 from freeatten_core.measures.scoring import score_texts
 from freeatten_core.models.rows import CausalRow, Row
-from freeatten_core.models.single_heads import SingleHeads
+from freeatten_core.models.single_heads import DecoderSingleHeads
 from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import familiar_attention, grouped_attention
@@ -137,7 +137,7 @@ def test_a_window_hides_what_is_older(variant):
 def test_one_head_is_windowed_and_all_else_is_as_it_was(variant):
     model = tiny.model(variant, layers=3, heads=4, kv_heads=2)
     tokens = torch.randint(300, (1, LENGTH + 1), generator=torch.Generator().manual_seed(2))
-    alone = SingleHeads(model, tokens, TRAINED)
+    alone = DecoderSingleHeads(model, tokens, TRAINED)
     for layer in range(3):
         for head in range(4):
             calls = []
@@ -200,7 +200,9 @@ def test_deltas_and_changes_are_those_of_the_passes_themselves(rows):
         ]  # fmt: skip
         for head in entry["heads"]:
             place = head["layer"], head["head"]
-            changed = [SingleHeads(plain, each[None], 16).losses(*place, 32) for each in tokens]
+            changed = [
+                DecoderSingleHeads(plain, each[None], 16).losses(*place, 32) for each in tokens
+            ]
             wanted = float(torch.cat(changed).mean()) - intact
             assert head["change"] == pytest.approx(wanted, abs=1e-4)
 

@@ -43,17 +43,6 @@ def quiet():
     transformers.logging.disable_progress_bar()
 
 
-@pytest.fixture(scope="session")
-def folders(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    return {name: causal.save(root / name, causal.network(name)) for name in causal.ARCHITECTURES}
-
-
-@pytest.fixture(scope="session")
-def models(folders):
-    return {name: load_causal_model(str(folder)) for name, folder in folders.items()}
-
-
 @pytest.fixture
 def copied(folders, tmp_path):
     """A folder of a Llama that a test may spoil."""

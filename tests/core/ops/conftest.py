@@ -3,11 +3,11 @@ from importlib import import_module
 
 import pytest
 import torch
-from chromium import chromium
+from chromium import started_chromium
 
 from freeatten_core.mapview import component_script
 
-__all__ = ["chromium"]
+chromium = pytest.fixture(scope="module")(started_chromium)
 
 
 @pytest.fixture

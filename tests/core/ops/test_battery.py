@@ -46,8 +46,14 @@ def exact(inputs, variant, options):
 
 def each(having, parts):
     """A parameter for every entry that has something, with one of its parts."""
+    slow = [pytest.mark.slow]
     return [
-        pytest.param(computes, *values, id=f"{computes.name}-{name}")
+        pytest.param(
+            computes,
+            *values,
+            id=f"{computes.name}-{name}",
+            marks=slow if name in computes.slow else [],
+        )
         for computes in COMPUTES
         if having(computes)
         for name, *values in parts(computes)

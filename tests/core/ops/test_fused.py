@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 import torch
 from adversarial import away
-from battery import FAMILIES, WIDE, fused
+from battery import FAMILIES, INTERPRETED, WIDE, fused
 from battery import outcome as forward_and_gradients
 from strategies import FUSED_VARIANTS, Call, amplification, assert_within, stages
 
@@ -26,7 +26,13 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-each_variant = pytest.mark.parametrize("variant", FUSED_VARIANTS)
+each_variant = pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in INTERPRETED else [])
+        for name in FUSED_VARIANTS
+    ],
+)
 each_family = pytest.mark.parametrize("variant", FAMILIES)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from freeatten_core.figures.placement import placed_labels
 from freeatten_core.figures.rows import rows_figure, short_label
-from freeatten_core.results.rows import all_rows_blocks, placed, row_blocks, row_table
+from freeatten_core.results.rows import all_rows_blocks, recipe_rows, row_blocks, row_table
 
 
 def _run(variant, last, window, seed=0):
@@ -66,7 +66,7 @@ def _placed():
     cube = RESULT | {"runs": [_run("softmax", 6.2, None), _run("lssa", 4.1, None)]}
     other = _run("softmax", 1.0, None)
     full = RESULT | {"runs": [other | {"recipe": other["recipe"] | {"steps": 20_000}}]}
-    return placed({"cube/runs": cube, "rows/runs": RESULT, "rows/full": full}, 2000)
+    return recipe_rows({"cube/runs": cube, "rows/runs": RESULT, "rows/full": full}, 2000)
 
 
 def test_runs_of_one_recipe_are_joined_wherever_they_are_stored():
@@ -125,6 +125,6 @@ def test_a_row_without_s_is_not_filled():
     run = _run("fox", 3.5, None)
     for part in ("code", "books"):
         run[part] = {key: each for key, each in run[part].items() if "sliding" not in key}
-    (row,) = placed({"cube/runs": RESULT | {"runs": [run]}}, 2000)
+    (row,) = recipe_rows({"cube/runs": RESULT | {"runs": [run]}}, 2000)
     assert run["code"]["verdict"] == "uses"
     assert not row.uses("code")

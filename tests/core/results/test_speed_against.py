@@ -7,7 +7,13 @@ import pytest
 from sample_speed import sample_speed
 
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.results.speed_against import changes, comparison_json, earlier, listed, verdict
+from freeatten_core.results.speed_against import (
+    changes,
+    changes_json,
+    changes_sentence,
+    earlier,
+    listed,
+)
 
 
 def changed(**factors):
@@ -21,7 +27,7 @@ def test_what_got_slower_comes_first_and_is_told():
     found = changes(changed(), changed(lssa=1.5, softmax=0.5))
     assert (found[0].peer, found[0].factor) == ("lssa", pytest.approx(1.5))
     assert [each.peer for each in found if each.faster] == ["softmax", "softmax"]
-    sentence = verdict(found)
+    sentence = changes_sentence(found)
     assert (
         "4 slower, most lssa forward at 2,048 tokens and heads of 64 (0.98× to 1.47×)" in sentence
     )
@@ -31,7 +37,7 @@ def test_what_got_slower_comes_first_and_is_told():
 def test_a_ratio_within_the_noise_is_no_change():
     found = changes(changed(), changed(lssa=1.04, softmax=0.96))
     assert not any(each.slower or each.faster for each in found)
-    assert "Nothing changed by 5% or more" in verdict(found)
+    assert "Nothing changed by 5% or more" in changes_sentence(found)
 
 
 def test_the_baseline_and_what_was_not_measured_are_no_cells():
@@ -45,14 +51,14 @@ def test_the_baseline_and_what_was_not_measured_are_no_cells():
 
 def test_json_keeps_every_change():
     found = changes(changed(), changed(lssa=2))
-    kept = json.loads(json.dumps(comparison_json(changed(), found)))
+    kept = json.loads(json.dumps(changes_json(changed(), found)))
     assert listed(kept) == found
     assert kept["changes"][0]["factor"] == pytest.approx(2)
 
 
 def test_two_runs_of_other_lengths_share_nothing():
     found = changes(sample_speed(lengths=(1024,)), sample_speed(lengths=(2048,)))
-    assert verdict(found).startswith("Nothing is in both")
+    assert changes_sentence(found).startswith("Nothing is in both")
 
 
 @pytest.mark.parametrize(("name", "value"), [("dtype", "float16"), ("heads", 4), ("batch", 3)])

@@ -7,7 +7,6 @@ from strategies import refused, stages
 
 from freeatten_core import Variant
 from freeatten_core.basics.errors import ContentError
-from freeatten_core.figures.cube import cube_figure
 from freeatten_core.results import cube
 from freeatten_core.results.comparison import provenance
 from freeatten_core.results.cube import joined
@@ -153,6 +152,9 @@ def test_runs_on_different_texts_are_not_joined(name):
 
 
 def test_the_figure_has_a_line_for_every_run_in_its_panel():
+    pytest.importorskip("plotly", reason="a figure is drawn by Plotly")
+    from freeatten_core.figures.cube import cube_figure
+
     runs = [run(name, last=4.0 + index / 10) for index, name in enumerate(cube.CUBE)]
     figure = cube_figure(joined([*runs, run("softmax", seed=1)]))
     assert len(figure.data) == 13

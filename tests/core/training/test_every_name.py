@@ -9,7 +9,7 @@ import torch
 from freeatten_core import Variant, load_checkpoint
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.training.run import train
-from freeatten_core.variants.setting import SHORT
+from freeatten_core.variants.setting import SHORT_NAMES
 from freeatten_core.variants.variant import PLAIN, SHARPENED
 
 
@@ -25,7 +25,7 @@ def texts(tmp_path_factory):
     [
         *PLAIN,
         *SHARPENED,
-        *SHORT,
+        *SHORT_NAMES,
         "lssar:p=3:gate=forget:output=gated",
         "softmax-ls:position=rope/none@9",
     ],

@@ -10,7 +10,7 @@ from ranks import run_ranks
 from safetensors.torch import load_file
 
 from freeatten_core import Variant
-from freeatten_core.basics.distributed import Ranks, rank_device, started_ranks
+from freeatten_core.basics.distributed import Ranks, check_gpus, rank_device, started_ranks
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.prepared import load_corpus, prepare
 from freeatten_core.models.format import CURVE, WEIGHTS
@@ -160,9 +160,16 @@ def test_more_ranks_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
     with pytest.raises(UsageError, match="rank 1 is number 1 on its machine, which has 1 GPUs"):
         rank_device(Ranks(1, 2, 1), torch.device("cuda"))
+    with pytest.raises(UsageError, match="--gpus is 2, and torch sees 1 here; ask for 1 at most"):
+        check_gpus(2, torch.device("cuda"))
+    check_gpus(2, CPU)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
-    with pytest.raises(UsageError, match="no NCCL"):
-        rank_device(Ranks(1, 2, 1), torch.device("cuda"))
+    for refused in (
+        lambda: rank_device(Ranks(1, 2, 1), torch.device("cuda")),
+        lambda: check_gpus(2, torch.device("cuda")),
+    ):
+        with pytest.raises(UsageError, match="no NCCL"):
+            refused()
 
 
 def test_a_batch_in_parts_is_trained_as_a_whole_one(corpus, whole, tmp_path):

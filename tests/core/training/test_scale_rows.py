@@ -1,13 +1,20 @@
-"""`tests/measure/scale_rows.py`: rows of as many tokens, made once, whatever stops them."""
+"""`tests/measure/scale_rows.py`: rows of as many tokens, made once, whatever stops them; and
+`tests/measure/scale_all.py`, which runs all that a size needs."""
 
 import importlib.util
 import json
+import subprocess
 import sys
+import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from bounds import LIMIT
 
 ROOT = Path(__file__).resolve().parents[3]
+STAGES = ("scale.py speed", "row trial-", "row medium-", "freeatten_cli compare")
+"""What the first command of every stage has."""
 PROGRAM = """#!{python}
 import json, sys
 from pathlib import Path
@@ -33,16 +40,22 @@ else:
 """
 
 
+def loaded(name, monkeypatch):
+    path = ROOT / "tests" / "measure" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def script(tmp_path, monkeypatch):
     """The script, which runs a program that only says what it was asked."""
     program = tmp_path / "freeatten"
     program.write_text(PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
-    path = ROOT / "tests" / "measure" / "scale_rows.py"
-    spec = importlib.util.spec_from_file_location("scale_rows", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded("scale_rows", monkeypatch)
     monkeypatch.setattr(module, "PROGRAM", program)
     monkeypatch.setattr(module, "ASKED_EVERY", 0.05)
     return module
@@ -138,3 +151,78 @@ def test_what_was_measured_is_not_measured_again_and_a_failure_stops_no_other(ro
     assert (tmp_path / "work" / "nonfiction-heldout").is_dir()
     found = {path.name.split(".")[1] for path in (tmp_path / "out").glob("mine.*.json")}
     assert found == {"code", "nonfiction", "copy", "inside", "bfloat16"}
+
+
+# All of a size
+
+
+@pytest.fixture
+def everything(tmp_path, monkeypatch):
+    """Runs the script with programs that only say how they were started; returns those."""
+    module, begun = loaded("scale_all", monkeypatch), []
+
+    def start(command, *, env, stdout, **_):
+        taken = [gpu for gpu in env["CUDA_VISIBLE_DEVICES"].split(",") if gpu]
+        begun.append((command[1:], taken))
+        failed = any(word in command for word in failing)
+        return subprocess.CompletedProcess(command, int(failed), "{}" if stdout else None)
+
+    def call(*words):
+        begun.clear()
+        places = ["--work", tmp_path / "work", "--out", tmp_path / "out", "--text", "packages"]
+        given = ["--gpus", 2, *places, "--books", tmp_path / "books-heldout", *words]
+        module.main(list(map(str, given)))
+        return begun
+
+    failing = []
+    monkeypatch.setattr(module.subprocess, "run", start)
+    call.failing, call.module = failing, module
+    return call
+
+
+def test_every_command_is_one_that_the_scripts_take(everything, monkeypatch):
+    parsers = {name: loaded(name, monkeypatch).arguments for name in ("scale", "scale_rows")}
+    seen = Counter()
+    for words, _ in everything():
+        scripts = [at for at, word in enumerate(words) if Path(word).stem in parsers]
+        for at in scripts:
+            given = parsers[Path(words[at]).stem](words[at + 1 :])
+            seen[words[at + 1]] += 1
+            if words[at + 1] == "row" and words[at + 2].startswith("trial-"):
+                assert {"--optimizer", "--schedule"} < set(given.options)
+    assert seen == {"prepare": 1, "speed": 7, "row": 12}
+
+
+def test_programs_run_beside_each_other_on_gpus_of_their_own(everything, monkeypatch):
+    together, seen = threading.Barrier(2, timeout=LIMIT), []
+
+    def run(_, gpus):
+        together.wait()
+        seen.append(list(gpus))
+        return True
+
+    monkeypatch.setattr(everything.module, "run", run)
+    jobs = [everything.module.Job(name, []) for name in ("one", "two")]
+    assert everything.module.stage(jobs, 2) == []
+    assert sorted(seen) == [[0], [1]]
+
+
+def test_stages_follow_each_other(everything):
+    begun = everything()
+    assert Counter(len(taken) for _, taken in begun) == {0: 1, 1: 20, 2: 1}
+    kinds = [" ".join(words) for words, _ in begun]
+    first = [next(at for at, each in enumerate(kinds) if part in each) for part in STAGES]
+    assert first == sorted(first)
+
+
+def test_what_is_made_is_not_made_again_and_a_failure_is_named(everything, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "lssar-1.speed.json").write_text("{}")
+    everything.failing.append("stick-breaking")
+    with pytest.raises(SystemExit, match="failed: speed of stick; run it again"):
+        everything("--until", "speeds")
+    everything.failing.clear()
+    names = [word for words, _ in everything("--until", "speeds") for word in words]
+    assert str(tmp_path / "out" / "lssar-1.speed.json") not in names
+    everything()
+    assert (tmp_path / "out" / "sizes-books.json").read_text() == "{}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .fast_backward import is_curved, straight_from, sweep_keys_fast, sweep_rows_fast
 from .forward import key_scales
 from .stages import (
     NORM_EPS,
@@ -41,10 +42,13 @@ __all__ = [
     "weights_and_slopes",
 ]
 
-ROW_FIELDS = 12
+ROW_FIELDS = 13
 """What the first sweep leaves of a row: scale, shift, rise, drop, weight factor, D, e, gradient
 factor, for float16 1/‖q‖ and the lift of the slope, the gradient factor `h` of the score itself,
-and the gradient of the head's scale."""
+and the gradient of the head's scale.
+
+With FAST, shift, 1/‖q‖, lift and a last one are what `fast_backward` wants: rise · scale, drop, e
+and half the gradient factor, for `t / R^(1/p)` instead of `t`, whose power is the weight."""
 
 
 @triton.jit
@@ -177,6 +181,7 @@ def query_kernel(
     grad_output,
     scalars,
     rows,
+    curved,
     grad_query,
     key_scale,
     head_scale,
@@ -215,6 +220,7 @@ def query_kernel(
     BLOCK_VALUE: tl.constexpr,
     DEGREE: tl.constexpr,
     HALF: tl.constexpr,
+    FAST: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -225,6 +231,8 @@ def query_kernel(
         output, grad_output: (B, H, Lq, Dv), contiguous.
         scalars: of the forward, (5, B·H, Lq).
         rows: written, (ROW_FIELDS, B·H, Lq) float32.
+        curved: written if FAST, bytes (B·H, blocks): whether a row of the block needs softplus
+            itself.
     """
     block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
     pair = tl.program_id(0) % pairs
@@ -312,12 +320,25 @@ def query_kernel(
             lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
             HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, 1, True,
         )  # fmt: skip
-    grad, pull, pushed = sweep_keys(
-        grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token, value_base,
-        value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise, drop, delta,
-        lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
-        HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, KEYS, STAGES, False,
-    )  # fmt: skip
+    bent = start * 0 + 1
+    if FAST:
+        bent = tl.max((is_curved(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
+        blocks = tl.cdiv(query_length, ROWS)
+        tl.store(curved + pair.to(tl.int64) * blocks + block, bent.to(tl.int8))
+        if bent == 0:
+            grad, pull, pushed = sweep_keys_fast(
+                grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token,
+                value_base, value_token, scale, rise, drop, delta, key_length, POWER, DIM,
+                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, KEYS, STAGES,
+            )  # fmt: skip
+    if bent != 0:
+        grad, pull, pushed = sweep_keys(
+            grad, pull, pushed, full_low, full_high, q, do, key_base, key_scale, key_token,
+            value_base, value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise,
+            drop, delta, lift, key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL,
+            DISTANCE, DECAY, HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF,
+            KEYS, STAGES, False,
+        )  # fmt: skip
     grad, pull, pushed = sweep_keys(
         grad, pull, pushed, full_high, high, q, do, key_base, key_scale, key_token, value_base,
         value_token, scale, bias, by_distance, own, own_decay, decay, shift, rise, drop, delta,
@@ -338,8 +359,15 @@ def query_kernel(
         grad = through_norm(grad, q)
     store_tile(grad_query + first * DIM, grad, start, DIM, query_length, DIM, BLOCK_DIM, ROWS)
 
+    if FAST:
+        root = tl.exp2(tl.log2(raised) * (1 / POWER))
+        tl.store(at + field, rise * scale / root, inside)
+        tl.store(at + 8 * field, drop / root, inside)
+        tl.store(at + 9 * field, even * root / raised, inside)
+        tl.store(at + 12 * field, 0.5 * factor * natural * inverse * raised / root, inside)
+    else:
+        tl.store(at + field, shift, inside)
     tl.store(at, scale, inside)
-    tl.store(at + field, shift, inside)
     tl.store(at + 2 * field, rise, inside)
     tl.store(at + 3 * field, drop, inside)
     tl.store(at + 4 * field, weight, inside)
@@ -455,6 +483,7 @@ def key_kernel(
     value,
     grad_output,
     rows,
+    curved,
     grad_key,
     grad_value,
     grad_decay,
@@ -489,6 +518,8 @@ def key_kernel(
     BLOCK_VALUE: tl.constexpr,
     DEGREE: tl.constexpr,
     HALF: tl.constexpr,
+    FAST: tl.constexpr,
+    FLAGGED: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -498,7 +529,7 @@ def key_kernel(
 
     Args:
         grad_output: (B, H, Lq, Dv), contiguous.
-        rows: from `query_kernel`.
+        rows, curved: from `query_kernel`, whose blocks had FLAGGED rows.
     """
     key_heads = heads // groups
     key_pairs = pairs // groups
@@ -535,15 +566,28 @@ def key_kernel(
             SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, DIM,
             BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
         )  # fmt: skip
+        middle = full_high
+        rest = full_high
+        if FAST:
+            blocks = tl.cdiv(query_length, FLAGGED)
+            middle = straight_from(curved + (batch * heads + head) * blocks, blocks, FLAGGED)
+            middle = tl.minimum(tl.maximum(tl.cdiv(middle, ROWS) * ROWS, full_low), full_high)
+            rest = tl.maximum(middle, tl.minimum(full_high, query_length // ROWS * ROWS))
         grad_k, grad_v, grad_c = sweep_rows(
-            grad_k, grad_v, grad_c, full_low, full_high, k, v, inverse, keys, query_base,
+            grad_k, grad_v, grad_c, full_low, middle, k, v, inverse, keys, query_base,
             query_token, do_base, rows + first, field, by_distance, fade, query_length, key_length,
             window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY, HAS_WINDOW, DIM,
             BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, STAGES, False,
         )  # fmt: skip
-        if HAS_WINDOW:
+        if FAST:
+            grad_k, grad_v = sweep_rows_fast(
+                grad_k, grad_v, middle, rest, k, v, inverse, query_base, query_token, do_base,
+                rows + first, field, query_length, POWER, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE,
+                ROWS, STAGES,
+            )  # fmt: skip
+        if HAS_WINDOW or FAST:
             grad_k, grad_v, grad_c = sweep_rows(
-                grad_k, grad_v, grad_c, full_high, high, k, v, inverse, keys, query_base,
+                grad_k, grad_v, grad_c, rest, high, k, v, inverse, keys, query_base,
                 query_token, do_base, rows + first, field, by_distance, fade, query_length,
                 key_length, window, SCORE, POSITIVITY, POWER, SHARPENED, CAUSAL, DISTANCE, DECAY,
                 HAS_WINDOW, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, DEGREE, HALF, ROWS, 1, True,
