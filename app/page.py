@@ -6,6 +6,7 @@ used: it takes seconds to start, and makes one component of what is one page.
 
 from __future__ import annotations
 
+import secrets
 from string import Template
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,8 @@ SCRIPTS = (
 )
 """In the order in which they are put together."""
 OWN = ' <a id="own-text" class="site-more" href="#compare&amp;result=own">Score your own text →</a>'
-MARK = "freeatten-functions"
-"""In what Gradio answers to those alone who may call the functions."""
+MARK = f"freeatten-{secrets.token_hex(8)}"
+"""In what Gradio answers to those alone who may call the functions, and known to nobody else."""
 
 
 def build(analyses: Analyses) -> tuple[gr.Blocks, int]:

@@ -332,7 +332,10 @@ class Compare {
   drawQuick(chart, width) {
     const name = layout(width);
     const drawn = this.figures.layouts[this.theme()][name];
-    if (!QuickChart.takes(drawn)) return;
+    if (!QuickChart.takes(drawn)) {
+      chart.replaceChildren();
+      return;
+    }
     chart.replaceChildren(new QuickChart(this.figures.data, drawn, width).root);
     chart.dataset.seen = `${name} ${this.theme()}`;
   }

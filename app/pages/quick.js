@@ -112,7 +112,7 @@ class QuickChart {
     const dashes = DASHES[line.dash] ?? "";
     clip.append(part("polyline", { points: points.map((each) => each.join()).join(" "), fill: "none", stroke: line.color, "stroke-width": line.width, "stroke-dasharray": dashes }));
     x.forEach((value, at) => {
-      if (!error?.array || y[at] === null) return;
+      if (!error?.array || y[at] === null || error.array[at] === null) return;
       const [px, low, high] = [this.place(xaxis, value), this.place(yaxis, y[at] - error.arrayminus[at]), this.place(yaxis, y[at] + error.array[at])];
       for (const ends of [[px, low, px, high], [px - 3, low, px + 3, low], [px - 3, high, px + 3, high]]) {
         const [x1, y1, x2, y2] = ends;

@@ -140,7 +140,7 @@ def _check_statistic(name: str, **of_heads: Any) -> None:
     if name not in known:
         raise UsageError(f"--statistic is {name!r}{nearest(name, known)}")
     for option, value in of_heads.items():
-        if name == "loss" and value not in (None, False):
+        if name == "loss" and value is not None and value is not False:
             raise UsageError(f"--statistic loss is of the whole model; leave out --{option}")
 
 
@@ -161,7 +161,8 @@ def _request(
 
     rows = any_rows_of(variants, checkpoints, DEFAULT)
     length = length_of(len_, rows, "4x")
-    chosen = _layers(layers, place, rows)
+    of_heads = settings["statistic"] != "loss" or layers is not None or place is not None
+    chosen = _layers(layers, place, rows) if of_heads else None
     if not quiet and layers is not None:
         _tell_forecast(rows, length, chosen, device)
     return SurveyRequest(

@@ -40,6 +40,8 @@ __all__ = [
 
 VALIDATION_SHARE = 50
 """One training document in this many is held back to choose learning rates and draw curves."""
+MOST_TOKENS = 1 << 16
+"""Of a vocabulary: prepared text has two bytes a token."""
 FORMAT = 1
 """Of a prepared corpus: to be raised when the same texts would become other tokens."""
 
@@ -269,6 +271,11 @@ def _prepare(
     given: Tokenizer | None,
     report: Report,
 ) -> Corpus:
+    if given is not None and given.get_vocab_size() > MOST_TOKENS:
+        raise UsageError(
+            f"the tokenizer has {given.get_vocab_size():,} tokens; text is kept in two bytes a "
+            f"token, so it must have at most {MOST_TOKENS:,}"
+        )
     entries: list[dict[str, Any]] = []
     training: list[list[Document]] = []
     validation: list[list[Document]] = []

@@ -236,7 +236,7 @@ def _measure_loss(
     texts: Sequence[Text],
     advance: Callable[[str], Advance],
 ) -> dict[str, Any]:
-    model = row.model.with_modifiers(row.variant, request.length)
+    model = row.model.on(request.device, torch.float32).with_modifiers(row.variant, request.length)
 
     def scored(shard: Shard) -> list[Values]:
         found = []

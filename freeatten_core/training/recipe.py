@@ -55,6 +55,13 @@ class Recipe:
     validation_windows: int = 256
     save_every: int = 1_000
 
+    def __post_init__(self) -> None:
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(known)}"
+                )
+
     def changed(self, **values: Any) -> Recipe:
         """A recipe with the values that are not None replaced.
 
@@ -72,11 +79,6 @@ class Recipe:
             given.setdefault("mlp_width", 3 * given["width"])
         recipe = replace(self, **given)
         check_seed(recipe.seed)
-        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
-            if getattr(recipe, name) not in known:
-                raise UsageError(
-                    f"{name} is {getattr(recipe, name)!r}; it must be one of {', '.join(known)}"
-                )
         if recipe.width % (2 * recipe.heads):
             raise UsageError(
                 f"width is {recipe.width} with {recipe.heads} heads; heads must divide half of it"

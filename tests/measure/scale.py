@@ -192,7 +192,7 @@ def joined(paths: list[Path]) -> dict[str, Any]:
     results = [read(path) for path in paths]
     shared = {key: value for key, value in results[0].items() if key not in OF_ALL_ROWS}
     for path, result in zip(paths, results, strict=True):
-        for key in ("lengths", "text", "seed"):
+        for key in ("lengths", "text", "seed", "commit"):
             if result[key] != shared[key]:
                 raise SystemExit(f"{path} has another {key} than {paths[0]}")
     names = [f"--checkpoint {path.name.split('.')[0]}" for path in paths]

@@ -197,9 +197,9 @@ def main(words: Sequence[str] | None = None) -> None:
     given.work, given.out = given.work.absolute(), given.out.absolute()
     given.out.mkdir(parents=True, exist_ok=True)
     stages = (speeds, trials, rows, sizes)[: UNTIL.index(given.until) + 1]
-    failed = [name for each in stages for name in stage(each(given), given.gpus)]
-    if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}; run it again for what is missing")
+    for each in stages:  # what a stage leaves out is not what the next one chooses from
+        if failed := list(stage(each(given), given.gpus)):
+            raise SystemExit(f"failed: {', '.join(failed)}; run it again for what is missing")
 
 
 if __name__ == "__main__":

@@ -197,6 +197,13 @@ def test_a_given_tokenizer_is_used(folder, tmp_path):
     assert tokenizer_id(found.tokenizer) == tokenizer_id(tiny.tokenizer())
 
 
+def test_a_tokenizer_of_more_tokens_than_two_bytes_name_is_refused(folder, tmp_path):
+    large = tiny.tokenizer()
+    large.add_tokens([f"word{at}" for at in range((1 << 16) + 1 - large.get_vocab_size())])
+    with pytest.raises(UsageError, match=r"has 65,537 tokens; .* at most 65,536"):
+        tokens.prepare([str(folder)], tmp_path / "corpus", vocab_size=999, tokenizer=large)
+
+
 def test_sources_are_kept_apart(folder, tmp_path):
     other = tiny.write_folder(tmp_path / "other", files=8)
     found = tokens.prepare([str(folder), str(other)], tmp_path / "corpus", vocab_size=300)

@@ -150,6 +150,8 @@ def test_a_torch_without_muon_is_told(corpus, tmp_path, monkeypatch):
 def test_a_name_that_is_none_is_refused(option, known):
     with pytest.raises(UsageError, match=rf"{option} is 'none'; it must be .*{known}"):
         tiny.RECIPE.changed(**{option: "none"})
+    with pytest.raises(UsageError, match=rf"{option} is 'none'; it must be .*{known}"):
+        replace(tiny.RECIPE, **{option: "none"})
 
 
 def test_a_validation_loss_is_computed_in_the_parts_of_training():
