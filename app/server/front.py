@@ -69,7 +69,7 @@ class Front:
 def _address(scope: Scope) -> str:
     """Where the picture is, as the visitor names this server: other pages need it whole."""
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-    proxies = headers.get(b"x-forwarded-proto", scope["scheme"])
+    proxies: str = headers.get(b"x-forwarded-proto") or scope["scheme"]
     scheme = proxies.partition(",")[0].strip()
     return f"{scheme}://{headers.get(b'host', '')}{PICTURE}"
 

@@ -469,7 +469,7 @@ def _warn_trained_on(request: Request, console: Console) -> None:
     if not path.exists():
         return
     for row in request.rows:
-        package = trained_on(path, row.model.packages)
+        package = trained_on(path, row.model.packages())
         if package is not None:
             console.print(
                 f"warning: {request.source} belongs to {package}, which {row.source} was "

@@ -128,7 +128,6 @@ class Checkpoint:
         """Yes."""
         return True
 
-    @property
     def packages(self) -> list[Package]:
         """Packages that it lists; none where its curve is of another's making."""
         try:

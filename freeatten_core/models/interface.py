@@ -114,7 +114,6 @@ class LanguageModel(Protocol):
     def uses_operator(self) -> bool:
         """Whether the operator of this project computes its attention."""
 
-    @property
     def packages(self) -> list[Package]:
         """Packages that it says it was trained on."""
 

@@ -228,8 +228,8 @@ def test_a_model_of_the_other_task_is_refused(model, books, recalling):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--task", "recall", "--text", "packages"), "--text, --corpus and --vocab are for"),
-        (("--task", "recall", "--vocab", "300"), "--text, --corpus and --vocab are for"),
+        (("--task", "recall", "--text", "packages"), "--tokenizer and --from are for --task text"),
+        (("--task", "recall", "--vocab", "300"), "--text, --corpus, --vocab, --tokenizer and"),
         (("--task", "sort"), "--task is 'sort'; it can be text, recall"),
         ((), "--text is missing"),
         (("--task", "recall", "--length", "16"), "needs at least 32 tokens"),

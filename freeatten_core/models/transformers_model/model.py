@@ -90,7 +90,6 @@ class CausalModel:
         """Where its attention was swapped for one of this project, or trained with it."""
         return self.change is not None and self.change.takes_operator
 
-    @property
     def packages(self) -> list[Package]:
         """None: nothing tells."""
         return []

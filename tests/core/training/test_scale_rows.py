@@ -194,10 +194,10 @@ def test_every_command_is_one_that_the_scripts_take(everything, monkeypatch):
 
 
 def test_programs_run_beside_each_other_on_gpus_of_their_own(everything, monkeypatch):
-    together, seen = threading.Barrier(2, timeout=LIMIT), []
+    together, seen = threading.Barrier(2), []
 
     def run(_, gpus):
-        together.wait()
+        together.wait(LIMIT)
         seen.append(list(gpus))
         return True
 

@@ -462,7 +462,7 @@ def test_the_rate_begins_again_where_drope_drops_the_rotation():
         found = []
         for step in range(40):
             updates.apply(step)
-            found.append(updates._optimizer.param_groups[0]["lr"])
+            found.append(updates._optimizers[0].param_groups[0]["lr"])
         return found
 
     plain, dropped = rates("softmax"), rates("drope")
