@@ -56,6 +56,7 @@ class App {
   async follow() {
     try {
       await this.settling(address().tab, () => this.show());
+      if (this.tab === "compare") await this.compare.enliven();
       byId("fault").replaceChildren();
     } catch (error) {
       byId("fault").replaceChildren(make("p", { class: "site-error" }, sentence(`This could not be shown: ${error.message}`)));

@@ -193,7 +193,11 @@ class Compare {
     if (!this.story.show(asked.get("step"))) unmet.push(`step=${asked.get("step")}`);
     this.tellUnmet(unmet);
     await this.fill(asked, unmet);
-    await painted(); // the library starts when there is something to look at
+  }
+
+  /** Makes the chart answer to the pointer: the library starts when there is something to look at. */
+  async enliven() {
+    await painted();
     await this.library();
     this.draw();
   }

@@ -165,6 +165,7 @@ async function show() {
   } finally {
     following -= 1;
   }
+  if (tab === "compare") await compare.enliven();
 }
 
 function start() {
