@@ -107,6 +107,25 @@ def test_vmap_over_samples_is_one_sample_after_another(variant):
     torch.testing.assert_close(mapped, one_by_one, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("attend", [attention, staged.reference_attention])
+@pytest.mark.parametrize("variant", ["entmax15", "softpick", "stick-breaking"])
+def test_vmap_maps_weights_that_need_their_whole_row_and_gradients(variant, attend):
+    """Those of entmax by a loop that ends when it is done; under vmap there is no one to ask."""
+    inputs = Call(9, 13, 16, 8, batch=3).tensors()
+
+    def loss(*tensors):
+        return attend(*(x[None] for x in tensors), variant).square().sum()
+
+    per_sample = torch.func.grad_and_value(loss, (0, 1, 2))
+    mapped = torch.vmap(per_sample)(*inputs)
+    each = [per_sample(*sample) for sample in zip(*inputs, strict=True)]
+    for at in range(3):
+        wanted = torch.stack([grads[at] for grads, _ in each])
+        torch.testing.assert_close(mapped[0][at], wanted, rtol=1e-12, atol=1e-12)
+    wanted = torch.stack([value for _, value in each])
+    torch.testing.assert_close(mapped[1], wanted, rtol=1e-12, atol=1e-12)
+
+
 @each_family
 def test_vmap_takes_any_dimension_of_any_argument(variant):
     query, key, value = TERMS.tensors()
