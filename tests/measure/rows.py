@@ -29,8 +29,8 @@ from tokenizers import Tokenizer
 
 from freeatten_core.basics.files import write_text
 from freeatten_core.data.prepared import prepared
-from freeatten_core.models.catalogue import locate
-from freeatten_core.models.format import TOKENIZER, read_tokenizer
+from freeatten_core.models.catalogue import locate, tokenizer_file
+from freeatten_core.models.format import read_tokenizer
 from freeatten_core.results.cube import joined
 from freeatten_core.training.cube import RECIPE, Cell
 from freeatten_core.training.recipe import Recipe
@@ -69,7 +69,7 @@ def make(cell: Cell, given: argparse.Namespace) -> None:
 
 
 def tokenizer_of(checkpoint: str | None) -> Tokenizer | None:
-    return None if checkpoint is None else read_tokenizer(locate(checkpoint)[1] / TOKENIZER)
+    return None if checkpoint is None else read_tokenizer(tokenizer_file(*locate(checkpoint)))
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
