@@ -307,7 +307,7 @@ def save_checkpoint(
         if tokenizer is not None:
             config["tokenizer_sha256"] = file_sha256(temporary / TOKENIZER)
         write_utf8(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
-        write_utf8(temporary / CURVE, json.dumps(curve) + "\n")
+        write_utf8(temporary / CURVE, json.dumps(curve, separators=(",", ":")) + "\n")
         write_utf8(temporary / CARD, card)
 
 

@@ -47,9 +47,9 @@ def write(out: Path, runs: Sequence[dict[str, Any]], failed: Sequence[dict[str, 
     if runs:
         ordered = sorted(runs, key=lambda run: run["curve"]["recipe"]["train_length"])
         result = joined(ordered, PARTS) | {"failed": list(failed)}
-        write_text(out / "rows.json", json.dumps(result) + "\n")
+        write_text(out / "rows.json", json.dumps(result, separators=(",", ":")) + "\n")
     curves = {run["cell"]: run["curve"]["curve"] for run in runs}
-    write_text(out / "curves.json", json.dumps(curves) + "\n")
+    write_text(out / "curves.json", json.dumps(curves, separators=(",", ":")) + "\n")
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
