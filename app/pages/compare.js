@@ -24,6 +24,8 @@ function swatch({ color, dash, sign }) {
 function drawFigure(chart, figures, name, theme) {
   const { data, layout } = structuredClone({ data: figures.data, layout: figures.layouts[theme][name] });
   for (const { textfont } of data) if (textfont) textfont.color = layout.font.color; // data is of no theme
+  // what the ticks say fits the margins; to look whether it does would lay the page out once more
+  for (const axis of axesOf(layout)) layout[axis].ticklabeloverflow = "allow";
   chart.dataset.drawn = `${name} ${theme}`;
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
@@ -179,7 +181,7 @@ class Compare {
     this.picks = new Picks(() => this.pick());
     for (const kind of ["png", "svg"]) byId(`compare-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("compare-csv").addEventListener("click", () => this.saveCsv());
-    new ResizeObserver(() => this.draw()).observe(byId("chart"));
+    new ResizeObserver(() => this.fit()).observe(byId("chart"));
     this.single = new Single(byId("chart"), byId("lines"));
   }
 
@@ -320,11 +322,17 @@ class Compare {
     saveValues("freeatten-compare", [byId("title").textContent, ...this.caption, said], [header, ...this.rowsShown.values]);
   }
 
+  /** Draws anew where the page's width is another than what was drawn has. */
+  fit() {
+    if (byId("chart").clientWidth !== this.width) this.draw();
+  }
+
   /** Draws the figure that fits; its width is the page's. */
   draw() {
     const chart = byId("chart");
-    const width = chart.clientWidth;
-    if (!this.figures || !width) return;
+    const width = this.figures ? chart.clientWidth : 0;
+    this.width = width;
+    if (!width) return;
     if (!window.Plotly) {
       this.drawQuick(chart, width);
       return;

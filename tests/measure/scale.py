@@ -82,7 +82,7 @@ def speed(given: argparse.Namespace) -> None:
     with joined_ranks(ranks, device):
         found = measured(recipe, variant, device, ranks, shard=given.shard)
         if ranks.writes:
-            given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            given.out.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
             print(f"{given.out.name}: {found['tokens_per_second']:,.0f} tokens/s")
 
 
@@ -170,7 +170,7 @@ def join(given: argparse.Namespace) -> None:
     found = {kind: joined(sorted(folder.glob(f"*.{kind}.json"))) for kind in sorted(kinds)}
     found |= {path.stem: read(path) for path in sorted(folder.glob("sizes-*.json"))}
     for name, result in {"training": training, **found}.items():
-        write_text(out / f"{name}.json", json.dumps(result) + "\n")
+        write_text(out / f"{name}.json", json.dumps(result, separators=(",", ":")) + "\n")
 
 
 def row(folder: Path) -> dict[str, Any]:
