@@ -185,13 +185,15 @@ class Compare {
     this.single = new Single(byId("chart"), byId("lines"));
   }
 
-  async show(state) {
+  /** Shows what a link says; `elsewhere` are parts of it that are not here, and not of this screen. */
+  async show(state, elsewhere = []) {
     const asked = new URLSearchParams(state);
     byId("result").value = asked.get("result");
     const isKnown = Boolean(byId("result").value);
     if (!isKnown) byId("result").value = this.results[0].id;
     byId("all").checked = asked.get("all") === "1";
-    const unmet = asked.get("result") && !isKnown ? [`result=${asked.get("result")}`] : [];
+    const unmet = [...elsewhere];
+    if (asked.get("result") && !isKnown) unmet.push(`result=${asked.get("result")}`);
     if (!this.story.show(asked.get("step"))) unmet.push(`step=${asked.get("step")}`);
     this.tellUnmet(unmet);
     await this.fill(asked, unmet);
