@@ -73,6 +73,7 @@ MODELS = tuple(
     )
 )
 """Models of others, for docs/models.md and the README."""
+MODELS_DRAWN = "models/code", "models/modified-code"
 MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
 SCALE = "scale/training"
@@ -80,7 +81,7 @@ SCALE = "scale/training"
 rows gave besides, docs/scale.md."""
 SCALE_TEXTS = {"code": "stdlib-16x", "books": "books-16x"}
 """On what larger models are compared with the shipped ones: their results by the kind of text."""
-SCALE_DRAWN = "scale/code", "scale/books"
+SCALE_DRAWN = "scale/code"
 SCALE_PAGE = tuple(
     f"scale/{name}"
     for name in ("sizes", "code", "books", "nonfiction", "copy", "inside", "bfloat16")
@@ -355,7 +356,7 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
 
     from ..exports import save_page_picture
 
-    compared = {name: found for name, found in models.items() if "control" in found}
+    compared = {name: models[name] for name in MODELS_DRAWN if name in models}
     seen = [models[name] for name in MODEL_HEADS if name in models]
     for theme in ("light", "dark"):
         for name, result in compared.items():
@@ -371,15 +372,15 @@ def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
 
     from ..exports import save_page_picture
 
-    for name in SCALE_DRAWN if SCALE in scale else ():
-        rows = scale[SCALE]["rows"]
-        most = max(each["parameters"] for each in rows)
-        largest = {each["name"] for each in rows if each["parameters"] == most}
-        found = scale[name]
-        drawn = [row for row in found["variants"] if row["checkpoint"] in largest]
-        for theme in ("light", "dark"):
-            figure = comparison_figure({**found, "variants": drawn}, theme=theme)
-            save_page_picture(figure, folder / f"{name.replace('/', '-')}-{theme}.png")
+    if SCALE not in scale:
+        return
+    rows, found = scale[SCALE]["rows"], scale[SCALE_DRAWN]
+    most = max(each["parameters"] for each in rows)
+    largest = {each["name"] for each in rows if each["parameters"] == most}
+    drawn = {**found, "variants": [r for r in found["variants"] if r["checkpoint"] in largest]}
+    for theme in ("light", "dark"):
+        picture = folder / f"{SCALE_DRAWN.replace('/', '-')}-{theme}.png"
+        save_page_picture(comparison_figure(drawn, theme=theme), picture)
 
 
 def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:

@@ -42,7 +42,7 @@ PEAKS = {"H100": 989e12, "H200": 989e12}
 TRIAL = "trial-"
 """How names of trainings begin that were only to choose an optimizer and a schedule."""
 OF_A_HEAD = ("layer", "head", "sink")
-OF_A_HEAD_BY_LENGTH = ("relative_entropy", "mean_distance", "far", "received")
+OF_A_HEAD_BY_LENGTH = ("mean_distance", "far", "received")
 """What the tables take of the heads of `entropy`, of which a row has many."""
 OF_ALL_ROWS = ("seconds", "command", "variants", "commit", "date")
 """What the results of single rows do not share."""
