@@ -1,11 +1,12 @@
 import warnings
-from functools import cache
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
 import torch
 from chromium import started_chromium
+from interpreter import quickened
 
 from freeatten_core.mapview import component_script
 
@@ -29,34 +30,8 @@ def quiet_numpy():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def language_patched_once():
-    """Triton's interpreter patches its language anew wherever one function calls another.
-
-    That is a third of its time, and changes nothing after the first time in a launch.
-    """
-    if find_spec("triton") is None:
-        yield
-        return
-    language = import_module("triton.language")
-    interpreter = import_module("triton.runtime.interpreter")
-    patch, patched = interpreter._patch_lang, set()
-
-    @cache
-    def needed(function):
-        there = function.__globals__.values()
-        return {one.__name__ for one in (language, language.core) if any(x is one for x in there)}
-
-    def patch_once(function):
-        if patched and needed(function) <= patched:
-            return None  # of a call within a launch, which restores all at its end
-        scope = patch(function)
-        if not patched:
-            scope.restore = lambda restore=scope.restore: (patched.clear(), restore())
-        patched.update(needed(function))
-        return scope
-
-    with pytest.MonkeyPatch.context() as patches:
-        patches.setattr(interpreter, "_patch_lang", patch_once)
+def quick_interpreter():
+    with quickened() if find_spec("triton") else nullcontext():
         yield
 
 
