@@ -16,6 +16,7 @@ import pytest
 import torch
 from bounds import ended
 from freeatten_cli import hub_kernel
+from interpreter import quickened
 from terminal import freeatten
 
 from freeatten_core import attention, row_statistics
@@ -184,7 +185,7 @@ def test_its_triton_kernels_are_within_rounding_of_float64(kernels, variant):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     choice = sys.modules[f"{kernel.__name__}.ops.backends.choice"]
     inputs = [each.to(device) for each in tensors()]
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
+    with quickened(), patch.object(choice, "chosen", lambda *_: choice.named("fused")):
         found = with_gradients(kernel.attention, inputs, variant)
     exact = with_gradients(staged.reference_attention, [each.double() for each in inputs], variant)
     for one, other in zip(found, exact, strict=True):
