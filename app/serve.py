@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import webbrowser
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from freeatten_core.basics.errors import UsageError
 
-from .server import environment
+from .server import environment, gradio_import
 from .server.address import check_port, in_url, shown
 from .server.environment import say
 from .server.visitor import is_loopback
@@ -33,7 +31,6 @@ __all__ = [
     "run",
     "serve",
     "warm",
-    "without_stubs",
 ]
 
 UPLOAD_BYTES = "1kb"
@@ -101,7 +98,8 @@ def _listen(
     browser: bool,
     signals: SimpleQueue[int],
 ) -> None:
-    app = launch(analyses, host, port, login)
+    with environment.without_collection():
+        app = launch(analyses, host, port, login)
     try:
         address = f"http://{shown(host)}:{port}"
         say(f"freeatten is at {address} (Ctrl-C stops it)")
@@ -130,7 +128,7 @@ def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | No
 
 
 def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
-    with without_stubs():
+    with gradio_import.shorter():
         import gradio as gr
     from starlette.middleware import Middleware
 
@@ -159,28 +157,11 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
         share=False,
         run_history=False,
         enable_monitoring=False,
+        ssl_verify=False,  # it asks its own page, which has no certificate
         ssr_mode=False,
         mcp_server=False,
     )
     return app
-
-
-@contextmanager
-def without_stubs() -> Iterator[None]:
-    """Importing Gradio takes half as long within.
-
-    At every import it parses the source of each of its components to keep a stub for editors
-    beside it. It spares classes that have no file, as `inspect` says by an `OSError`.
-    """
-
-    def no_file(object: Any) -> str:
-        raise OSError(f"the file of {object} is not looked for while Gradio is imported")
-
-    getfile, inspect.getfile = inspect.getfile, no_file
-    try:
-        yield
-    finally:
-        inspect.getfile = getfile
 
 
 def warm() -> None:

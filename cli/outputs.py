@@ -97,7 +97,7 @@ class Outputs:
 
 def show_json(result: Mapping[str, Any]) -> None:
     """A result as JSON, alone on standard output."""
-    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(result, allow_nan=False, separators=(",", ":")) + "\n")
 
 
 def refuse_failed(result: Mapping[str, Any]) -> None:

@@ -22,6 +22,8 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILE_BYTES = 10_000_000
 """Above this, a Space needs LFS."""
+TREE_BYTES = 61 * 1024**2
+"""Of the whole checkout; the weights of what is shipped are 50 MiB of it."""
 NO_TRITON = """
 import sys
 
@@ -115,7 +117,9 @@ def test_the_page_of_a_package_index_names_no_path_of_the_repository():
 # The repository
 
 
-def test_no_tracked_file_is_large():
+@pytest.fixture(scope="module")
+def tracked():
+    """The bytes of every file that git keeps."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     done = ended(
@@ -126,8 +130,15 @@ def test_no_tracked_file_is_large():
     )
     files = [ROOT / name for name in done.stdout.split("\0") if name]
     assert ROOT / "README.md" in files
-    sizes = {str(path): path.stat().st_size for path in files if path.is_file()}
-    assert {name: size for name, size in sizes.items() if size > FILE_BYTES} == {}
+    return {str(path): path.stat().st_size for path in files if path.is_file()}
+
+
+def test_no_tracked_file_is_large(tracked):
+    assert {name: size for name, size in tracked.items() if size > FILE_BYTES} == {}
+
+
+def test_all_that_is_tracked_is_small(tracked):
+    assert sum(tracked.values()) < TREE_BYTES
 
 
 def test_no_two_modules_of_tests_share_a_name():

@@ -12,10 +12,12 @@ function theme() {
   return wanted ?? (dark.matches ? "dark" : "light");
 }
 
-/** `map&models=…&q=…`: the tab, and its state. */
+/** `map&models=…&q=…`: the tab, its state, and what of it is not here: a tab of another name. */
 function address() {
   const [name, ...rest] = location.hash.slice(1).split("&");
-  return { tab: TABS.includes(name) ? name : "compare", parts: new URLSearchParams(rest.join("&")) };
+  const isKnown = TABS.includes(name);
+  const unmet = isKnown || !name ? [] : [`tab=${new URLSearchParams(`tab=${name}`).get("tab")}`];
+  return { tab: isKnown ? name : "compare", parts: new URLSearchParams(rest.join("&")), unmet };
 }
 
 /** What the link of a tab says. */
@@ -74,7 +76,7 @@ class App {
   }
 
   async show() {
-    const { tab, parts } = address();
+    const { tab, parts, unmet } = address();
     this.tab = tab;
     for (const name of TABS) {
       byId(name).hidden = name !== tab;
@@ -86,18 +88,18 @@ class App {
     if (tab !== "compare") byId("setup").hidden = !INSIDE.includes(tab);
     this.setup?.mark();
     seeTab(byId(`${tab}-tab`));
-    if (tab === "compare") await this.showCompare(parts);
+    if (tab === "compare") await this.showCompare(parts, unmet);
     else if (tab === "retrieval" || tab === "use") await this.showStored(tab);
     else if (tab === "about") await showAbout();
     else await this.showInside(parts);
   }
 
-  async showCompare(parts) {
+  async showCompare(parts, unmet) {
     this.tabs.compare ??= call("results").then((found) => this.buildCompare(found)).catch((error) => {
       this.tabs.compare = null;
       throw error;
     });
-    await (await this.tabs.compare).show(parts);
+    await (await this.tabs.compare).show(parts, unmet);
   }
 
   buildCompare(found) {

@@ -24,6 +24,8 @@ function swatch({ color, dash, sign }) {
 function drawFigure(chart, figures, name, theme) {
   const { data, layout } = structuredClone({ data: figures.data, layout: figures.layouts[theme][name] });
   for (const { textfont } of data) if (textfont) textfont.color = layout.font.color; // data is of no theme
+  // what the ticks say fits the margins; to look whether it does would lay the page out once more
+  for (const axis of axesOf(layout)) layout[axis].ticklabeloverflow = "allow";
   chart.dataset.drawn = `${name} ${theme}`;
   return window.Plotly.react(chart, data, { ...layout, width: chart.clientWidth }, CHART);
 }
@@ -179,17 +181,19 @@ class Compare {
     this.picks = new Picks(() => this.pick());
     for (const kind of ["png", "svg"]) byId(`compare-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("compare-csv").addEventListener("click", () => this.saveCsv());
-    new ResizeObserver(() => this.draw()).observe(byId("chart"));
+    new ResizeObserver(() => this.fit()).observe(byId("chart"));
     this.single = new Single(byId("chart"), byId("lines"));
   }
 
-  async show(state) {
+  /** Shows what a link says; `elsewhere` are parts of it that are not here, and not of this screen. */
+  async show(state, elsewhere = []) {
     const asked = new URLSearchParams(state);
     byId("result").value = asked.get("result");
     const isKnown = Boolean(byId("result").value);
     if (!isKnown) byId("result").value = this.results[0].id;
     byId("all").checked = asked.get("all") === "1";
-    const unmet = asked.get("result") && !isKnown ? [`result=${asked.get("result")}`] : [];
+    const unmet = [...elsewhere];
+    if (asked.get("result") && !isKnown) unmet.push(`result=${asked.get("result")}`);
     if (!this.story.show(asked.get("step"))) unmet.push(`step=${asked.get("step")}`);
     this.tellUnmet(unmet);
     await this.fill(asked, unmet);
@@ -320,11 +324,17 @@ class Compare {
     saveValues("freeatten-compare", [byId("title").textContent, ...this.caption, said], [header, ...this.rowsShown.values]);
   }
 
+  /** Draws anew where the page's width is another than what was drawn has. */
+  fit() {
+    if (byId("chart").clientWidth !== this.width) this.draw();
+  }
+
   /** Draws the figure that fits; its width is the page's. */
   draw() {
     const chart = byId("chart");
-    const width = chart.clientWidth;
-    if (!this.figures || !width) return;
+    const width = this.figures ? chart.clientWidth : 0;
+    this.width = width;
+    if (!width) return;
     if (!window.Plotly) {
       this.drawQuick(chart, width);
       return;

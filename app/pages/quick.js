@@ -18,6 +18,11 @@ function stepOf(span, pixels) {
   return power * [1, 2, 5, 10].find((step) => step * power >= rough);
 }
 
+/** The names of a layout's axes. */
+function axesOf(layout) {
+  return Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name));
+}
+
 /** A text of Plotly as lines of parts, each with whether it is bold. */
 function partsOfText(text) {
   return text.split("<br>").map((line) => line.split(/(?=<b>)|<\/b>/).map((part) => ({
@@ -32,14 +37,14 @@ class QuickChart {
     Object.assign(this, { layout, width });
     this.root = part("svg", { width, height: layout.height, "font-family": layout.font.family, "font-size": layout.font.size, fill: layout.font.color, style: "display: block" });
     for (const shape of layout.shapes ?? []) this.shape(shape);
-    for (const key of Object.keys(layout).filter((name) => /^[xy]axis\d*$/.test(name))) this.axis(key);
+    for (const key of axesOf(layout)) this.axis(key);
     for (const trace of data) this.trace(trace);
     for (const note of layout.annotations ?? []) this.note(note);
   }
 
   /** Whether a layout says how far its axes go; the library finds it out where lines come and go. */
   static takes(layout) {
-    return Object.entries(layout).every(([name, axis]) => !/^[xy]axis\d*$/.test(name) || axis.range);
+    return axesOf(layout).every((name) => layout[name].range);
   }
 
   /** Where a value of an axis lies; `ref` is `x2`, or `y domain` for parts of its length. */

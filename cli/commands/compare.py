@@ -212,7 +212,7 @@ def _deliver(
 
     def show() -> None:
         if as_json:
-            sys.stdout.write(json.dumps(done.result) + "\n")
+            sys.stdout.write(json.dumps(done.result, separators=(",", ":")) + "\n")
         else:
             _print(done.result, by_position=by_position)
 

@@ -73,10 +73,20 @@ MODELS = tuple(
     )
 )
 """Models of others, for docs/models.md and the README."""
+MODELS_DRAWN = "models/code", "models/modified-code"
 MODEL_HEADS = MODELS[-2:]
 """Of these, what `freeatten entropy` gave."""
 SCALE = "scale/training"
-"""What tests/measure/scale.py joined; for docs/training.md."""
+"""What tests/measure/scale.py joined; for docs/training.md and, with SCALE_TEXTS and what the same
+rows gave besides, docs/scale.md."""
+SCALE_TEXTS = {"code": "stdlib-16x", "books": "books-16x"}
+"""On what larger models are compared with the shipped ones: their results by the kind of text."""
+SCALE_DRAWN = "scale/code"
+SCALE_PAGE = tuple(
+    f"scale/{name}"
+    for name in ("sizes", "code", "books", "nonfiction", "copy", "inside", "bfloat16")
+)
+"""What docs/scale.md shows besides."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 TASKS = "tasks/learned"
@@ -95,7 +105,7 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, SCALE),
+    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, SCALE, *SCALE_PAGE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
@@ -125,6 +135,7 @@ def report(
     recall = others["retrieve"].get("retrieve/recall")
     write_cards(root / "assets" / "recall", task_card, recall)
     filled = all_blocks(results, others)
+    filled |= size_blocks(shipped_trainings(root / "assets" / "checkpoints"), results, others)
     given = {name for folder in others.values() for name in folder}
     pending = EXPECTED - given
     if CUBE in pending:
@@ -151,6 +162,7 @@ def all_blocks(
     from freeatten_core.results.pages import (
         comparison_blocks,
         inside_blocks,
+        mixed_blocks,
         model_blocks,
         modifier_blocks,
         retrieval_blocks,
@@ -166,6 +178,10 @@ def all_blocks(
     filled |= inside_blocks(others["inside"])
     filled |= modifier_blocks(with_modifiers(others))
     filled |= model_blocks(others["models"])
+    trained = {name: found for name, found in others["scale"].items() if name == SCALE}
+    filled |= mixed_blocks({n: found for n, found in others["scale"].items() if n not in trained})
+    for name, result in trained.items():
+        filled |= scale_blocks(name, result)
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -173,13 +189,55 @@ def all_blocks(
         ("cube", cube_blocks),
         ("rows", row_blocks),
         ("languages", language_blocks),
-        ("scale", scale_blocks),
         ("longppl", longppl_blocks),
         ("tasks", learning_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
     return filled | all_rows_blocks(short_rows(others))
+
+
+def size_blocks(
+    shipped: Sequence[Mapping[str, Any]],
+    results: Mapping[str, Any],
+    others: Mapping[str, Mapping[str, Any]],
+) -> dict[str, str]:
+    """The table of larger models beside the shipped ones, if there are any."""
+    from freeatten_core.results.scale import sizes_table
+
+    scale = others["scale"]
+    if SCALE not in scale:
+        return {}
+    larger = scale[SCALE]["rows"]
+    variants = {each["variant"] for each in larger}
+    trainings = [*(each for each in shipped if each["variant"] in variants), *larger]
+    measured = [
+        (kind, [results[name], scale[f"scale/{kind}"]]) for kind, name in SCALE_TEXTS.items()
+    ]
+    return {"scale/sizes table": sizes_table(trainings, measured)}
+
+
+def shipped_trainings(checkpoints: Path) -> list[dict[str, Any]]:
+    """What `sizes_table` asks of every shipped checkpoint."""
+    import json
+
+    from freeatten_core.models.forecast import parameter_count
+    from freeatten_core.models.format import CONFIG, CURVE, read_config
+
+    found = []
+    for path in sorted(checkpoints.glob(f"*/{CONFIG}")):
+        config = read_config(path)
+        recipe = json.loads((path.parent / CURVE).read_text(encoding="utf-8"))["recipe"]
+        found.append(
+            {
+                "name": path.parent.name,
+                "variant": str(config.variant),
+                "parameters": parameter_count(config),
+                "train_length": recipe["train_length"],
+                "tokens_seen": recipe["steps"] * recipe["batch"] * recipe["train_length"],
+            }
+        )
+    return found
 
 
 def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:
@@ -213,6 +271,7 @@ def draw_all(
     draw_rows(images, short_rows(others))
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
+    draw_scale(images, others["scale"])
 
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
@@ -297,7 +356,7 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
 
     from ..exports import save_page_picture
 
-    compared = {name: found for name, found in models.items() if "control" in found}
+    compared = {name: models[name] for name in MODELS_DRAWN if name in models}
     seen = [models[name] for name in MODEL_HEADS if name in models]
     for theme in ("light", "dark"):
         for name, result in compared.items():
@@ -305,6 +364,23 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
             save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
+
+
+def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
+    """`scale-code-light.png` and the like: the largest models."""
+    from freeatten_core.figures.comparison import comparison_figure
+
+    from ..exports import save_page_picture
+
+    if SCALE not in scale:
+        return
+    rows, found = scale[SCALE]["rows"], scale[SCALE_DRAWN]
+    most = max(each["parameters"] for each in rows)
+    largest = {each["name"] for each in rows if each["parameters"] == most}
+    drawn = {**found, "variants": [r for r in found["variants"] if r["checkpoint"] in largest]}
+    for theme in ("light", "dark"):
+        picture = folder / f"{SCALE_DRAWN.replace('/', '-')}-{theme}.png"
+        save_page_picture(comparison_figure(drawn, theme=theme), picture)
 
 
 def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:

@@ -149,15 +149,13 @@ class _Texts:
 
     def tokenizer(self) -> Tokenizer | None:
         """The one to take; None where one is to be learned."""
-        from freeatten_core.models.catalogue import locate
-        from freeatten_core.models.format import TOKENIZER, check_files, read_tokenizer
+        from freeatten_core.models.catalogue import locate, tokenizer_file
+        from freeatten_core.models.format import read_tokenizer
 
         source = self.trained_on or self.tokenizer_of
         if source is None:
             return None
-        name, folder = locate(source)
-        check_files(name, folder, [TOKENIZER])
-        return read_tokenizer(folder / TOKENIZER)
+        return read_tokenizer(tokenizer_file(*locate(source)))
 
 
 def train(

@@ -27,7 +27,7 @@ BURST = 0.01
 MOST_CALLS = 100
 """In a burst."""
 SECONDS_A_PEER = 1.0
-"""A peer is repeated no more once its repetitions took this long together."""
+"""A peer is repeated no more once its bursts took this long together."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def measure(
         for call in calls.values():
             call()
         timed = {name: partial(_burst, call, setup.settle) for name, call in calls.items()}
-        return in_rounds(timed, repeat, SECONDS_A_PEER, report)
+        return in_rounds(timed, repeat, SECONDS_A_PEER, report, time.perf_counter)
 
     work = operations(
         batch=setup.batch, heads=setup.heads, length=length, dim=setup.dim, pass_name=kind

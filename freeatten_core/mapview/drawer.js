@@ -80,8 +80,8 @@ class Drawer {
     if (this.tinted !== key) return;
     const tints = rows.flatMap((weights, at) =>
       (weights ? [{ name: this.panels[at].name, shares: rowShares(weights) }] : []));
-    this.text.tint(tints, `Read by the query at ${count(query)}, as a share of the most that it reads:`);
-    if (isPinned) this.text.reveal(query);
+    const said = `Read by the query at ${count(query)}, as a share of the most that it reads:`;
+    this.text.tint(tints, said, isPinned ? query : null);
   }
 
   // Losses in the text

@@ -42,6 +42,8 @@ class TextPane {
     this.marked = { query: null, key: null };
     /** The first token of every line. @type {number[]} */
     this.starts = [];
+    /** The lines that are drawn, `last` not among them. */
+    this.drawn = { first: 0, last: 0 };
     this.width = 0;
     this.build();
   }
@@ -58,7 +60,7 @@ class TextPane {
       class: "fa-text-scroller", tabindex: 0, role: "application", "aria-roledescription": "text",
       "aria-label": "The text. Left and right move from token to token, Enter makes one the query.",
       on: {
-        scroll: () => this.render(),
+        scroll: () => this.scrolled(),
         pointermove: (/** @type {PointerEvent} */ event) => this.at(event, this.reading.point),
         click: (/** @type {PointerEvent} */ event) => this.at(event, this.reading.pick),
         keydown: (/** @type {KeyboardEvent} */ event) => this.press(event),
@@ -134,12 +136,26 @@ class TextPane {
     return low;
   }
 
+  /** The lines that are seen, and so many above and below them. @param {number} spare */
+  seen(spare) {
+    const { scrollTop, clientHeight } = this.scroller;
+    return {
+      first: Math.max(0, Math.floor(scrollTop / TEXT_LINE) - spare),
+      last: Math.min(this.starts.length, Math.ceil((scrollTop + clientHeight) / TEXT_LINE) + spare),
+    };
+  }
+
+  /** Draws other lines once half of those to spare have come into view. */
+  scrolled() {
+    const { first, last } = this.seen(TEXT_SPARE / 2);
+    if (first < this.drawn.first || last > this.drawn.last) this.render();
+  }
+
   /** Draws the lines that are seen. */
   render() {
     if (!this.width) return;
-    const { scrollTop, clientHeight } = this.scroller;
-    const first = Math.max(0, Math.floor(scrollTop / TEXT_LINE) - TEXT_SPARE);
-    const last = Math.min(this.starts.length, Math.ceil((scrollTop + clientHeight) / TEXT_LINE) + TEXT_SPARE);
+    this.drawn = this.seen(TEXT_SPARE);
+    const { first, last } = this.drawn;
     this.lines.replaceChildren(...Array.from({ length: last - first }, (_, at) => this.line(first + at)));
   }
 
@@ -170,16 +186,20 @@ class TextPane {
 
   // What is shown of the tokens
 
-  /** @param {Tint[]} tints @param {string} said  what the tint is of */
-  tint(tints, said) {
+  /**
+   * @param {Tint[]} tints @param {string} said  what the tint is of
+   * @param {number | null} shown  a token to scroll to
+   */
+  tint(tints, said, shown = null) {
     this.tints = tints;
+    if (shown !== null) this.scrollTo(shown);
+    this.render();
     const names = tints.map(({ name }, index) => {
       const swatch = element("i", { class: "fa-swatch" });
       swatch.style.background = `rgb(${STRIPES[index % STRIPES.length]})`;
       return element("span", { class: "fa-note" }, swatch, element("span", { text: name }));
     });
     this.legend.replaceChildren(element("span", { text: said }), ...names);
-    this.render();
   }
 
   /** Marks the query and the key. @param {number | null} query @param {number | null} key */
@@ -194,11 +214,16 @@ class TextPane {
 
   /** Scrolls a token into view. @param {number} token */
   reveal(token) {
+    this.scrollTo(token);
+    this.scrolled();
+  }
+
+  /** Scrolls without drawing, unless the token is seen. @param {number} token */
+  scrollTo(token) {
     const top = this.lineOf(token) * TEXT_LINE;
     const { scrollTop, clientHeight } = this.scroller;
     if (top >= scrollTop && top + TEXT_LINE <= scrollTop + clientHeight) return;
     this.scroller.scrollTop = top - clientHeight / 2;
-    this.render();
   }
 
   /** Goes to the next place of what is searched for, or the one before. @param {number} step */
@@ -227,6 +252,8 @@ class TextPane {
 
 /** A row's weights as shares of its largest, by their square roots: small ones are seen too. */
 function rowShares(/** @type {ArrayLike<number>} */ weights) {
-  const top = Array.prototype.reduce.call(weights, (most, weight) => Math.max(Number(most), Number(weight)), 0);
-  return Float32Array.from(weights, (weight) => (Number(top) > 0 ? Math.sqrt(weight / Number(top)) : 0));
+  const shares = Float32Array.from(weights);
+  let top = 0;
+  for (const weight of shares) top = Math.max(top, weight);
+  return shares.map((weight) => (top > 0 ? Math.sqrt(weight / top) : 0));
 }

@@ -21,6 +21,7 @@ from freeatten_core.variants.variant import Variant
 
 from .alignment import fitting_cost
 from .controls import sliding_cost, window_variant, windowed_cost
+from .low_precision import precision_cost
 from .request import Drawn, Request
 from .scoring import pass_cost, scoring_cost, windows_at_once
 
@@ -137,5 +138,5 @@ def _row_cost(request: Request, row: Row | CausalRow, drawn: Drawn) -> float:
         far = [length for length in request.lengths if length > trained]
         whole += 2 * sum(pass_cost(texts * longest // length, length) for length in far)
     if request.dtype != "float32":
-        whole += pass_cost(texts, longest)
+        whole += precision_cost(row.variant, row.model, texts, longest)
     return whole

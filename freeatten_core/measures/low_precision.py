@@ -18,7 +18,13 @@ from freeatten_core.variants.variant import Variant
 
 from .scoring import Advance, Losses, pass_cost
 
-__all__ = ["precision_entry"]
+__all__ = ["precision_cost", "precision_entry"]
+
+
+def precision_cost(variant: Variant, model: LanguageModel, texts: int, longest: int) -> float:
+    """What `precision_entry` reports to `advance` in all: every text is read once for its logits,
+    and a second time where rows are summed."""
+    return (1 + _is_summed(variant, model)) * pass_cost(texts, longest)
 
 
 @torch.inference_mode()
@@ -38,10 +44,10 @@ def precision_entry(
         model: the same, on `device`, in the precision asked about.
         texts: of the longest length + 1 tokens.
         losses: of those texts.
-        advance: called with the cost of each text's pass.
+        advance: called with the cost of every pass.
     """
     sums, bad_logits = [0.0], 0
-    summed = model.uses_operator and _sums_to_one(variant)
+    summed = _is_summed(variant, model)
 
     def observe(_layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
         given: dict[str, Any] = {"window": reading.window, "softcap": reading.softcap}
@@ -52,9 +58,10 @@ def precision_entry(
     for text in texts:
         tokens = torch.from_numpy(text.tokens[None, :-1]).to(device)
         bad_logits += model.not_finite_logits(tokens)
+        advance(pass_cost(*tokens.shape))
         if summed:
             model.run(tokens, observe, lambda _: None)
-        advance(pass_cost(1, len(text.tokens) - 1))
+            advance(pass_cost(*tokens.shape))
     bad_losses = sum(int((~np.isfinite(table)).sum()) for table in losses.by_length.values())
     return {
         "nonfinite": {"logits": bad_logits, "losses": bad_losses},
@@ -62,9 +69,11 @@ def precision_entry(
     }
 
 
-def _sums_to_one(variant: Variant) -> bool:
+def _is_summed(variant: Variant, model: LanguageModel) -> bool:
     """Whether rows of what is computed sum to 1, and row statistics are of those rows: a function
-    of one's own promises no sum, and `rerope` scores far keys otherwise."""
+    of one's own promises no sum, and `rerope` scores far keys otherwise. The same with and without
+    the modifiers, of which `swap` brings the operator."""
     computed = variant.computes
     summed = isinstance(computed, Stages) and computed.sums_to_one
-    return summed and variant.modifier("rerope") is None
+    by_operator = model.uses_operator or variant.modifier("swap") is not None
+    return by_operator and summed and variant.modifier("rerope") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,17 @@ from freeatten_core.basics.files import check_utf8, expanded
 from freeatten_core.basics.suggestions import closest, closest_path
 from freeatten_core.variants.variant import Variant
 
-from .format import CONFIG, FILES, check_files, read_config
+from .format import CONFIG, FILES, TOKENIZER, check_files, read_config, read_json
 
-__all__ = ["fetch_files", "is_near_shipped", "locate", "shipped", "slug"]
+__all__ = [
+    "fetch_files",
+    "file_sha256",
+    "is_near_shipped",
+    "locate",
+    "shipped",
+    "slug",
+    "tokenizer_file",
+]
 
 MODELS = "checkpoints"
 """The folder of `assets` with models of text; those of a task lie in one of its name."""
@@ -63,6 +72,29 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         "Face repository owner/name in freeatten's format"
         + (close or f"; known: {', '.join(names)}")
     )
+
+
+def tokenizer_file(name: str, folder: Path) -> Path:
+    """Where the tokenizer of a checkpoint is: in its folder, or the one of what is shipped.
+
+    What is shipped has one tokenizer, kept once. A folder without its own is given that one if its
+    config says that the model was trained with it, so that a copy of a shipped folder is whole.
+
+    Raises:
+        ContentError: there is none, or a config to be asked is not readable.
+    """
+    own, shared = folder / TOKENIZER, assets() / MODELS / TOKENIZER
+    if not own.is_file() and (folder / CONFIG).is_file() and shared.is_file():
+        trained_with = read_json(folder / CONFIG).get("tokenizer_sha256")
+        if trained_with == file_sha256(shared):
+            return shared
+    check_files(name, folder, [TOKENIZER])
+    return own
+
+
+def file_sha256(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def is_near_shipped(text: str) -> bool:

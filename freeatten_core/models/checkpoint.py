@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -26,7 +25,7 @@ from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
-from .catalogue import locate
+from .catalogue import file_sha256, locate, tokenizer_file
 from .codec import Codec
 from .config import LayerShape, ModelConfig
 from .decoder import LOSS_TOKENS, Model, kept_type, parameter_shapes
@@ -36,6 +35,7 @@ from .format import (
     CONFIG,
     CURVE,
     FILES,
+    TASK_FILES,
     TOKENIZER,
     WEIGHTS,
     check_files,
@@ -248,11 +248,12 @@ def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> C
             f"checkpoint {name} was trained on a task and reads no text; freeatten retrieve "
             "--task recall measures it"
         )
-    check_files(name, folder, FILES)
+    check_files(name, folder, TASK_FILES, FILES)  # its tokenizer may be the shipped one
+    letters = tokenizer_file(name, folder)
     config = read_config(folder / CONFIG)
     model = load_model(folder, config, device)
-    tokenizer = read_tokenizer(folder / TOKENIZER)
-    _check_vocabulary(name, folder, tokenizer, config.vocab_size)
+    tokenizer = read_tokenizer(letters)
+    _check_vocabulary(name, folder, letters, tokenizer, config.vocab_size)
     return Checkpoint(name, config, model, tokenizer, folder)
 
 
@@ -304,13 +305,15 @@ def save_checkpoint(
         config = config_json(model.config, seed=seed, steps=steps)
         config |= {} if task is None else {"task": dict(task)}
         if tokenizer is not None:
-            config["tokenizer_sha256"] = _sha256(temporary / TOKENIZER)
+            config["tokenizer_sha256"] = file_sha256(temporary / TOKENIZER)
         write_utf8(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
-        write_utf8(temporary / CURVE, json.dumps(curve) + "\n")
+        write_utf8(temporary / CURVE, json.dumps(curve, separators=(",", ":")) + "\n")
         write_utf8(temporary / CARD, card)
 
 
-def _check_vocabulary(name: str, folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
+def _check_vocabulary(
+    name: str, folder: Path, letters: Path, tokenizer: Tokenizer, vocab_size: int
+) -> None:
     """Whether the tokenizer is the one that the model was trained with."""
     size = 1 + max(tokenizer.get_vocab().values(), default=-1)
     trained_with = read_json(folder / CONFIG).get("tokenizer_sha256")
@@ -321,16 +324,12 @@ def _check_vocabulary(name: str, folder: Path, tokenizer: Tokenizer, vocab_size:
         )
     if trained_with is None:
         return
-    found = _sha256(folder / TOKENIZER)
+    found = file_sha256(letters)
     if found != trained_with:
         raise ContentError(
             f"checkpoint {name}: {TOKENIZER} is not the one that the model was trained with "
             f"(SHA-256 {found[:12]}…, {CONFIG} says {str(trained_with)[:12]}…)"
         )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "check_tensors",
     "compute_dtype",
+    "in_transform",
     "visible_scores",
     "what_computes",
 ]
@@ -81,6 +82,12 @@ below −69, which gated rows come to. Such a row is 0, as one without a visible
 
 FIRST_ROWS = 3
 """Rows that see at most this many keys are re-weighted without the offset (the paper)."""
+
+
+in_transform: Callable[[], bool] = getattr(
+    torch._C, "_are_functorch_transforms_active", lambda: True
+)
+"""Whether `torch.func` is at work around a call."""
 
 
 class ScoreTerms(NamedTuple):

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from freeatten_core.variants.stages import Stages
 
 from .backends import choice
-from .call import Problem, ScoreTerms, compute_dtype
+from .call import Problem, ScoreTerms, compute_dtype, in_transform
 
 __all__ = ["attention", "attention_backward", "attention_forward"]
 
@@ -41,7 +41,7 @@ def attention(
         problem.softcap,
         choice.chosen("attention", problem, query, value.shape[-1], terms).name,
     )
-    transformed = not torch.compiler.is_compiling() and _in_transform()
+    transformed = not torch.compiler.is_compiling() and in_transform()
     output: Tensor = (_differentiable if transformed else attention_forward)(*inputs)[0]
     return output
 
@@ -140,11 +140,6 @@ NAMESPACE = "freeatten" if PACKAGE == "freeatten_core" else PACKAGE
 
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")  # type: ignore[no-untyped-call]  # no types in PyTorch
 """Not `torch.library.custom_op`: with it the first eager call would load the compiler, seconds."""
-
-_in_transform: Callable[[], bool] = getattr(
-    torch._C, "_are_functorch_transforms_active", lambda: True
-)
-"""Whether `torch.func` is at work around a call."""
 
 
 def _registered(name: str, compute: Callable[..., Any], fake: Callable[..., Any]) -> Any:

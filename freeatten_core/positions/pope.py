@@ -39,5 +39,7 @@ def polar_key(vectors: Tensor, cos: Tensor, sin: Tensor, phase: Tensor) -> Tenso
 
 
 def _polar(vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    much = F.softplus(vectors.float())
+    # contiguous: of a transposed input torch.compile foresees other strides of softplus' gradient
+    # than it has, and what follows in the graph fails
+    much = F.softplus(vectors.contiguous().float())
     return torch.cat([much * cos, much * sin], dim=-1).to(vectors.dtype)

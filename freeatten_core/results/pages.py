@@ -13,6 +13,7 @@ __all__ = [
     "comparison_blocks",
     "fill_blocks",
     "inside_blocks",
+    "mixed_blocks",
     "model_blocks",
     "modifier_blocks",
     "of_folder",
@@ -57,21 +58,27 @@ def modifier_blocks(results: Mapping[str, Any]) -> dict[str, str]:
     return comparison_blocks(compared) | retrieval_blocks(copied)
 
 
-def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of models of others, by name; each says the form of their
-    weights."""
+def mixed_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of results of several commands, by name, with bits per
+    byte."""
     from .comparison import bits_table
-    from .format import forms_text
 
     compared = {name: result for name, result in results.items() if "control" in result}
     seen = {n: result for n, result in results.items() if not {"control", "task"} & {*result}}
     copied = {name: result for name, result in results.items() if "task" in result}
     filled = {f"{name} bits": bits_table(result) for name, result in compared.items()}
-    filled |= comparison_blocks(compared) | inside_blocks(seen) | retrieval_blocks(copied)
+    return filled | comparison_blocks(compared) | inside_blocks(seen) | retrieval_blocks(copied)
+
+
+def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
+    """The text of the generated blocks of models of others, by name; each says the form of their
+    weights."""
+    from .format import forms_text
+
     forms = {name: forms_text(result) for name, result in results.items()}
     return {
         block: text if block.endswith("provenance") else f"{text}\n\nWeights of {forms[name]}."
-        for block, text in filled.items()
+        for block, text in mixed_blocks(results).items()
         if (name := block.split()[0])
     }
 

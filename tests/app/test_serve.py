@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import http.client
-import inspect
 import json
 import os
 import platform
@@ -760,15 +759,6 @@ def test_a_card_can_neither_run_nor_fetch():
 
 def viz(*words):
     return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "300"})
-
-
-def test_only_while_gradio_is_imported_no_class_has_a_file():
-    with serve.without_stubs(), pytest.raises(OSError, match="not looked for"):
-        inspect.getfile(Namespace)
-    assert Path(inspect.getfile(Analyses)).name == "analyses.py"
-    with pytest.raises(ImportError), serve.without_stubs():
-        raise ImportError
-    assert Path(inspect.getfile(Analyses)).name == "analyses.py"
 
 
 def test_a_taken_port_is_told_with_the_next():

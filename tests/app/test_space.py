@@ -34,6 +34,7 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.progress import ignore
 from freeatten_core.models.catalogue import shipped
+from freeatten_core.models.format import TOKENIZER
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -71,7 +72,8 @@ def test_the_space_is_whole_and_no_file_is_large(files):
     tops = {name.split("/")[0] for name in files}
     packages = {"freeatten_app", "freeatten_core", "freeatten_assets"}
     assert tops == packages | {"LICENSE", "README.md", "app.py", "requirements.txt"}
-    assert {name.split("/")[2] for name in files if "/checkpoints/" in name} == set(shipped())
+    models = {name.split("/")[2] for name in files if "/checkpoints/" in name}
+    assert models == {*shipped(), TOKENIZER}
     stored = {path.relative_to(assets()).as_posix() for path in assets().rglob("results/**/*.json")}
     assert stored
     assert {f"freeatten_assets/{name}" for name in stored} <= files.keys()

@@ -200,6 +200,44 @@ def test_a_result_never_shows_under_the_name_of_another(opened):
     assert "16,384" in page.locator("#title").text_content()
 
 
+COUNTED = """() => {
+    const [chart, { react }, { fetch }] = [document.getElementById("chart"), Plotly, window];
+    let hidden;
+    const isHidden = new Promise((done) => { hidden = done; });
+    window.fetch = (...given) => isHidden.then(() => fetch(...given));
+    Plotly.react = (...given) => {
+        window.drawings.push(chart.clientWidth);
+        return react(...given);
+    };
+    Object.assign(window, { drawings: [], widths: [] });
+    new ResizeObserver(() => { // is told after the page's own
+        window.widths.push(chart.clientWidth);
+        if (!chart.clientWidth) hidden();
+    }).observe(chart);
+}"""
+"""Counts the drawings of the chart and the widths that it is told; a result waits to be hidden."""
+
+
+def test_another_result_is_drawn_once_and_anew_at_another_width_or_theme(opened):
+    page = opened("", "document.getElementById('chart').dataset.drawn === 'wide light'")
+    page.evaluate(COUNTED)
+    wait(page, "widths.length === 1")
+    width = page.evaluate("widths[0]")
+    page.locator("#result").select_option("books-16x")
+    wait(page, "widths.length === 3")
+    assert page.evaluate("[widths, drawings]") == [[width, 0, width], [width]]
+    page.locator("#about-tab").click()
+    wait(page, "widths.length === 4")
+    page.locator("#theme").click()
+    page.locator("#compare-tab").click()
+    wait(page, "document.getElementById('chart').dataset.drawn === 'wide dark'")
+    wait(page, "widths.length === 5")
+    page.set_viewport_size({"width": 1200, "height": 800})
+    wait(page, "widths.length === 6")
+    assert page.evaluate("drawings.at(-1) === widths.at(-1)")
+    assert page.evaluate("widths.at(-1)") < width
+
+
 def test_a_row_that_is_pointed_at_is_singled_out(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     faint = "document.getElementById('chart').data.map(({ opacity }) => (opacity ?? 1) < 0.5)"

@@ -41,13 +41,15 @@ def test_a_variant_has_its_name_and_its_code_name_side_by_side_once(opened):
 @pytest.mark.parametrize(
     ("state", "parts"),
     [
-        ("result=none", ["result=none"]),
-        ("result=%3Cb%3E&step=700", ["result=<b>", "step=700"]),
-        ("result=systems%2Fcode&rows=none,softmax", ["rows=none"]),
+        ("compare&result=none", ["result=none"]),
+        ("compare&result=%3Cb%3E&step=700", ["result=<b>", "step=700"]),
+        ("compare&result=systems%2Fcode&rows=none,softmax", ["rows=none"]),
+        ("nonsense", ["tab=nonsense"]),
+        ("%3Cb%3E%&result=none", ["tab=<b>%", "result=none"]),
     ],
 )
-def test_a_link_to_a_result_that_is_not_here_says_so(opened, state, parts):
-    page = opened(f"compare&{state}", DRAWN)
+def test_a_link_to_a_tab_or_a_result_that_is_not_here_says_so(opened, state, parts):
+    page = opened(state, DRAWN)
     wait(page, f"{UNMET}.includes(given)", ", ".join(parts))
     shown = page.locator("#result option:checked").text_content()
     told = f"The link asks for {', '.join(parts)}, which is not here; shown is {shown}."
@@ -57,8 +59,11 @@ def test_a_link_to_a_result_that_is_not_here_says_so(opened, state, parts):
     wait(page, "document.getElementById('unmet').hidden")
 
 
-def test_a_link_that_can_be_followed_says_nothing(opened):
-    page = opened("compare&result=systems%2Fcode&rows=softmax&step=1024", DRAWN)
+@pytest.mark.parametrize(
+    "state", ["", "compare", "compare&result=systems%2Fcode&rows=softmax&step=1024"]
+)
+def test_a_link_that_can_be_followed_says_nothing(opened, state):
+    page = opened(state, DRAWN)
     assert page.locator("#unmet").is_hidden()
 
 

@@ -70,6 +70,54 @@ def test_thirty_thousand_tokens_of_text_are_a_few_lines_of_the_page(opened):
     assert page.evaluate("Boolean(window.pane.lines.querySelector('[data-at=\"20000\"]'))")
 
 
+COUNTED = """() => {
+    const { text } = freeatten.page.drawer;
+    const render = text.render.bind(text);
+    Object.assign(window, { text, renders: 0 });
+    text.render = () => { window.renders += 1; render(); };
+}"""
+SEEN = """(() => {
+    const [box, whole] = [text.scroller, text.lines].map((one) => one.getBoundingClientRect());
+    const lines = [...text.lines.children].map((line) => line.getBoundingClientRect());
+    const [top, bottom] = [Math.max(box.top, whole.top), Math.min(box.bottom, whole.bottom)];
+    return Math.min(...lines.map((line) => line.top)) <= top
+        && Math.max(...lines.map((line) => line.bottom)) >= bottom;
+})()"""
+"""Whether the lines that are seen are drawn."""
+
+
+def test_a_pinned_row_far_away_draws_the_text_once_at_its_place(opened):
+    page = opened(f"map&{SETUP.replace(f'len={LENGTH}', 'len=2048')}", MAPS)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    legend = "document.querySelector('.fa-text-legend').textContent"
+    wait(page, f"{legend}.includes('at 2,047,')")
+    page.evaluate(COUNTED)
+    page.evaluate("freeatten.page.pinned(1700)")
+    wait(page, f"{legend}.includes('at 1,700,')")
+    scrolled = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+    page.evaluate(f"{scrolled}.then(() => {scrolled})")  # what was scrolled is told in a frame
+    assert page.evaluate("renders") == 1
+    assert page.evaluate(SEEN)
+    assert page.locator(".fa-word-query").get_attribute("data-at") == "1700"
+    assert page.locator(".fa-word-query").is_visible()
+
+
+def test_lines_are_there_wherever_the_text_is_scrolled_to(opened):
+    page = opened(f"map&{SETUP.replace(f'len={LENGTH}', 'len=2048')}", MAPS)
+    page.get_by_role("button", name="the text and the strongest sources").click()
+    wait(page, "document.querySelector('.fa-text-legend').textContent")
+    page.evaluate(COUNTED)
+    page.evaluate("text.scroller.scrollTop = 0")
+    wait(page, SEEN)
+    for line in (5, 11, 12, 30, 61, 40, 39, 0, 1e6, 1e6 - 3):
+        page.evaluate("line => { text.scroller.scrollTop = 23 * line; text.scrolled(); }", line)
+        assert page.evaluate(SEEN)
+    drawn = page.evaluate("renders")
+    page.evaluate("text.scroller.scrollTop -= 3 * 23; text.scrolled()")
+    assert page.evaluate("renders") == drawn
+    assert page.evaluate(SEEN)
+
+
 def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
     page = opened(f"map&{SETUP.replace(f'len={LENGTH}', 'len=1024')}", MAPS)
     page.get_by_role("button", name="the text and the strongest sources").click()

@@ -5,6 +5,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from freeatten_cli import exports
 from PIL import Image
@@ -81,12 +82,37 @@ def test_pictures(figure, picture, tmp_path):
 
 
 @needs_browser
-def test_a_picture_for_a_page_has_few_colours_and_the_same_size(figure, picture, tmp_path):
+def test_a_picture_for_a_page_has_few_colours_and_is_small(figure, picture, tmp_path):
     exports.save_page_picture(figure, tmp_path / "small.png")
-    whole, small = Image.open(picture), Image.open(tmp_path / "small.png")
-    assert small.size == whole.size
+    small = Image.open(tmp_path / "small.png")
+    shown = (figure.layout.width, figure.layout.height)
+    assert small.size == tuple(round(points * exports.PAGE_SCALE) for points in shown)
     assert small.mode == "P"
-    assert (tmp_path / "small.png").stat().st_size < picture.stat().st_size / 2
+    assert (tmp_path / "small.png").stat().st_size < picture.stat().st_size / 3
+
+
+def colour_error(whole, few):
+    off = np.abs(np.asarray(whole, np.int64) - np.asarray(few.convert("RGB"), np.int64))
+    return off.mean(), off.max()
+
+
+def test_the_colours_of_a_plain_picture_are_kept():
+    levels = np.random.default_rng(0).integers(0, 256, (20, 3), dtype=np.uint8)
+    whole = Image.fromarray(levels[np.arange(20 * 64).reshape(32, 40) % 20])
+    few = exports.few_colours(whole)
+    assert colour_error(whole, few) == (0, 0)
+    assert len(few.getcolors()) == 20
+
+
+@pytest.mark.parametrize("shades", [48, 100, 250])
+def test_a_picture_has_as_many_colours_as_it_takes(shades):
+    ramp = np.linspace([20, 0, 255], [250, 255, 0], shades).round().astype(np.uint8)
+    whole = Image.fromarray(np.tile(ramp, (40, 1, 1)))
+    few = exports.few_colours(whole)
+    mean, largest = colour_error(whole, few)
+    assert mean <= exports.COLOUR_ERROR
+    assert largest <= 4
+    assert 32 < len(few.getcolors()) <= 256
 
 
 def fail_with(monkeypatch, error):

@@ -267,7 +267,7 @@ def test_models_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     draw_models(tmp_path, {})
     assert drawn == []
     draw_models(tmp_path, stored_models())
-    names = ("code", "books", "modified-code", "modified-books", "heads")
+    names = ("code", "modified-code", "heads")
     assert drawn == [f"models-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
 
 

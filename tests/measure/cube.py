@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(partial(make, given=given), rest))
     result = joined([run_of(given.out, cell) for cell in wanted])
-    write_text(given.out / "runs.json", json.dumps(result) + "\n")
+    write_text(given.out / "runs.json", json.dumps(result, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from freeatten_core.results.languages import joined_languages
 def main() -> None:
     out, *given = map(Path, sys.argv[1:])
     results = [json.loads(each.read_text(encoding="utf-8")) for each in given]
-    write_text(out, json.dumps(joined_languages(results)) + "\n")
+    write_text(out, json.dumps(joined_languages(results), separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

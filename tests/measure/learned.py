@@ -46,7 +46,7 @@ def main() -> None:
         "guesses": {kind: -math.log(TASKS[kind].chance) for kind in kinds},
         "runs": [{key: run[key] for key in ("task", "variant", *KEPT)} for run in runs],
     }
-    write_text(Path(out), json.dumps(result) + "\n")
+    write_text(Path(out), json.dumps(result, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ Files of OUT belong into assets/results/models, then `freeatten report`.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from scale import slim
 
 from freeatten_core.basics.files import write_text
 
@@ -99,10 +102,17 @@ def measure(name: str, arguments: Sequence[str], given: argparse.Namespace, unti
             process.send_signal(signal.SIGTERM)  # it gives the rows that are whole
             printed, _ = process.communicate()
     if printed.strip():
-        write_text(path, printed)
+        write_text(path, slim_result(printed))
     seconds = time.monotonic() - began
     told = f"{process.returncode}, {len(printed):,} characters, {seconds:.0f} s"
     print(f"{name}: ended with {told}", flush=True)
+
+
+def slim_result(printed: str) -> str:
+    """What is stored of a result: of single heads what a table takes."""
+    result = json.loads(printed)
+    rows = [slim(row) for row in result["variants"]]
+    return json.dumps({**result, "variants": rows}, separators=(",", ":")) + "\n"
 
 
 def main(asked: Sequence[str] | None = None) -> None:

@@ -29,8 +29,8 @@ from tokenizers import Tokenizer
 
 from freeatten_core.basics.files import write_text
 from freeatten_core.data.prepared import prepared
-from freeatten_core.models.catalogue import locate
-from freeatten_core.models.format import TOKENIZER, read_tokenizer
+from freeatten_core.models.catalogue import locate, tokenizer_file
+from freeatten_core.models.format import read_tokenizer
 from freeatten_core.results.cube import joined
 from freeatten_core.training.cube import RECIPE, Cell
 from freeatten_core.training.recipe import Recipe
@@ -47,9 +47,9 @@ def write(out: Path, runs: Sequence[dict[str, Any]], failed: Sequence[dict[str, 
     if runs:
         ordered = sorted(runs, key=lambda run: run["curve"]["recipe"]["train_length"])
         result = joined(ordered, PARTS) | {"failed": list(failed)}
-        write_text(out / "rows.json", json.dumps(result) + "\n")
+        write_text(out / "rows.json", json.dumps(result, separators=(",", ":")) + "\n")
     curves = {run["cell"]: run["curve"]["curve"] for run in runs}
-    write_text(out / "curves.json", json.dumps(curves) + "\n")
+    write_text(out / "curves.json", json.dumps(curves, separators=(",", ":")) + "\n")
 
 
 def cells(given: argparse.Namespace) -> list[Cell]:
@@ -69,7 +69,7 @@ def make(cell: Cell, given: argparse.Namespace) -> None:
 
 
 def tokenizer_of(checkpoint: str | None) -> Tokenizer | None:
-    return None if checkpoint is None else read_tokenizer(locate(checkpoint)[1] / TOKENIZER)
+    return None if checkpoint is None else read_tokenizer(tokenizer_file(*locate(checkpoint)))
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:

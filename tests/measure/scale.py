@@ -8,7 +8,8 @@
 `scale_rows.py` trains and measures rows. `join` reads a folder of NAME.speed.json, of checkpoints'
 NAME/curve.json and NAME/config.json, and of what `compare`, `retrieve` and `entropy` printed with
 `--json` as NAME.KIND.json, one row a file. It writes training.json, how fast and how rows were
-trained, those whose names begin with trial- apart, and a KIND.json of all rows.
+trained, those whose names begin with trial- apart, and a KIND.json of all rows. Speeds and trials
+that stand in OUT stay there where the folder has none.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ PEAKS = {"H100": 989e12, "H200": 989e12}
 """Operations a second in bfloat16 without sparsity, by the vendor's data sheets."""
 TRIAL = "trial-"
 """How names of trainings begin that were only to choose an optimizer and a schedule."""
+OF_A_HEAD = ("layer", "head", "sink")
+OF_A_HEAD_BY_LENGTH = ("mean_distance", "far", "received")
+"""What the tables take of the heads of `entropy`, of which a row has many."""
 OF_ALL_ROWS = ("seconds", "command", "variants", "commit", "date")
 """What the results of single rows do not share."""
 
@@ -78,7 +82,7 @@ def speed(given: argparse.Namespace) -> None:
     with joined_ranks(ranks, device):
         found = measured(recipe, variant, device, ranks, shard=given.shard)
         if ranks.writes:
-            given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            given.out.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
             print(f"{given.out.name}: {found['tokens_per_second']:,.0f} tokens/s")
 
 
@@ -152,18 +156,21 @@ def join(given: argparse.Namespace) -> None:
         for path in sorted(folder.glob("*.progress.json"))
         if (name := path.name.split(".")[0]) not in done
     }
+    earlier = read(out / "training.json") if (out / "training.json").exists() else {}
+    speeds = [read(path) for path in sorted(folder.glob("*.speed.json"))]
+    trials = [each for each in rows if each["name"].startswith(TRIAL)]
     training = {
         "schema": 1,
-        "speed": [read(path) for path in sorted(folder.glob("*.speed.json"))],
+        "speed": speeds or earlier.get("speed", []),
         "rows": [each for each in rows if not each["name"].startswith(TRIAL)],
-        "trials": [each for each in rows if each["name"].startswith(TRIAL)],
+        "trials": trials or earlier.get("trials", []),
         "unfinished": unfinished,
     }
     kinds = {path.suffixes[-2][1:] for path in folder.glob("*.*.json")} - {"speed", "progress"}
     found = {kind: joined(sorted(folder.glob(f"*.{kind}.json"))) for kind in sorted(kinds)}
     found |= {path.stem: read(path) for path in sorted(folder.glob("sizes-*.json"))}
     for name, result in {"training": training, **found}.items():
-        write_text(out / f"{name}.json", json.dumps(result) + "\n")
+        write_text(out / f"{name}.json", json.dumps(result, separators=(",", ":")) + "\n")
 
 
 def row(folder: Path) -> dict[str, Any]:
@@ -193,7 +200,7 @@ def joined(paths: list[Path]) -> dict[str, Any]:
     shared = {key: value for key, value in results[0].items() if key not in OF_ALL_ROWS}
     for path, result in zip(paths, results, strict=True):
         for key in ("lengths", "text", "seed", "commit"):
-            if result[key] != shared[key]:
+            if result[key] != results[0][key]:
                 raise SystemExit(f"{path} has another {key} than {paths[0]}")
     names = [f"--checkpoint {path.name.split('.')[0]}" for path in paths]
     return {
@@ -202,8 +209,20 @@ def joined(paths: list[Path]) -> dict[str, Any]:
         "command": results[0]["command"].replace(names[0], " ".join(names)),
         "date": results[0]["date"],
         "commit": results[0]["commit"],
-        "variants": [entry for result in results for entry in result["variants"]],
+        "variants": [slim(entry) for result in results for entry in result["variants"]],
     }
+
+
+def slim(entry: dict[str, Any]) -> dict[str, Any]:
+    """Without what no table takes of single heads, nine tenths of a result of `entropy`."""
+    if "heads" not in entry:
+        return entry
+    heads = [
+        {key: head[key] for key in OF_A_HEAD}
+        | {"by_length": {key: head["by_length"][key] for key in OF_A_HEAD_BY_LENGTH}}
+        for head in entry["heads"]
+    ]
+    return {**entry, "heads": heads}
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python tests/measure/screenshots.py [--out assets/images]
 
 Writes app-compare-light.png and the like: four tabs at desktop width, light and dark, and the map
-on a phone. Each has few colours.
+on a phone. Each has few colours, as the pages' other pictures have.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from freeatten_cli.exports import few_colours
 from served import DRAWN, HERE, PICTURED, READY, Server, browser, looking, tell
 
 from freeatten_core.basics.files import replacing
 
 SETUP = looking(("softmax", "lssar-p15"), 8192)
 MOST_BYTES = 250_000
-COLOURS = (256, 128, 64)
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -92,21 +92,15 @@ def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: 
 
 
 def write(path: Path, picture: bytes) -> None:
-    """With as many colours as fit."""
     from PIL import Image
 
-    whole = Image.open(io.BytesIO(picture)).convert("RGB")
-    for colours in COLOURS:
-        file = io.BytesIO()
-        few = whole.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(file, "PNG", optimize=True)
-        if file.tell() <= MOST_BYTES:
-            break
-    else:
+    few, file = few_colours(Image.open(io.BytesIO(picture))), io.BytesIO()
+    few.save(file, "PNG", optimize=True)
+    if file.tell() > MOST_BYTES:
         raise SystemExit(f"{path} would have {file.tell():,} bytes; {MOST_BYTES:,} are allowed")
     with replacing(path) as temporary:
         temporary.write_bytes(file.getvalue())
-    tell(f"{path.name}: {file.tell() / 1000:.0f} kB in {colours} colours")
+    tell(f"{path.name}: {file.tell() / 1000:.0f} kB in {len(few.getcolors())} colours")
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def run(measure: str, work: Callable[[], dict[str, Any]], path: Path | None) -> 
     facts["versions"] |= _versions()
     result = {"measure": measure, **machine(), "load_before": round(load, 2), **facts, **found}
     if path is not None:
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps(result, separators=(",", ":")) + "\n")
     for text in app_speed.app_speed_blocks(measure, result).values():
         print(text, end="\n\n")
 

@@ -87,7 +87,7 @@ def main(asked: Sequence[str] | None = None) -> None:
         return
     old, new = (json.loads(path.read_text("utf-8")) for path in (given.old, given.new))
     found = joined(old, new, given.variant, given.command)
-    write_text(given.out, json.dumps(found) + "\n")
+    write_text(given.out, json.dumps(found, separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

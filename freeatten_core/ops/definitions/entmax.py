@@ -8,10 +8,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..call import in_transform
+
 __all__ = ["thresholds"]
 
 SWEEPS = 12
-"""Of Newton's method where a compiler unrolls it; 4 to 7 are enough on random and equal scores."""
+"""Of Newton's method where it is not asked when it is done: where a compiler unrolls it, on a GPU,
+which would wait for every answer, and under `vmap`, which has none for all. 4 to 7 are enough on
+random and equal scores, 9 were the most on rows made to need many."""
 MOST_SWEEPS = 100
 
 
@@ -41,13 +45,13 @@ def _found(half: Tensor) -> Tensor:
     """
     highest = half.amax(-1, keepdim=True)
     tau = torch.where(highest.isfinite(), highest, 0.0) - 1
-    compiled = torch.compiler.is_compiling()
-    for _ in range(SWEEPS if compiled else MOST_SWEEPS):
+    unasked = torch.compiler.is_compiling() or half.is_cuda or in_transform()
+    for _ in range(SWEEPS if unasked else MOST_SWEEPS):
         above = (half - tau).clamp(min=0)
         norm = torch.linalg.vector_norm(above, dim=-1, keepdim=True)
         total = above.sum(-1, keepdim=True)
         risen = tau + (norm - 1) * norm / torch.where(total > 0, total, 1.0)
-        if not compiled and bool((risen <= tau).all()):
+        if not unasked and bool((risen <= tau).all()):
             break
         tau = torch.maximum(tau, risen)
     return tau

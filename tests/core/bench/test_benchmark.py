@@ -13,6 +13,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.bench import cpu as module
 from freeatten_core.bench import latency
 from freeatten_core.bench.cpu import BASELINE, MISSING_COMPILER, CpuSettings
+from freeatten_core.bench.rounds import Timing
 from freeatten_core.variants.variant import Variant
 
 TINY = CpuSettings(lengths=(5, 16), heads=2, dim=8, passes=("forward",), repeat=2)
@@ -199,6 +200,22 @@ def test_a_call_is_waited_for_in_bursts(monkeypatch):
     taken = latency._burst(lambda: said.append("call"), lambda: said.append("settled"))
     assert said == ["settled", *["call", "settled"] * 3]  # until 10 ms have passed
     assert math.isclose(taken, 0.004)
+
+
+def test_a_quick_peer_is_repeated_no_more_once_its_bursts_took_the_limit(monkeypatch):
+    """The bursts, not the call that each is the mean of."""
+    clock = [0.0]
+    monkeypatch.setattr(latency.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(latency, "SECONDS_A_PEER", 0.02)
+
+    def forward(query, *_):
+        clock[0] += 0.004
+        return query
+
+    rows = {BASELINE: Timing(BASELINE, 16, pass_name="short")}
+    setup = latency.Setup(1, 1, 8, torch.float32, torch.device("cpu"))
+    given = {"baseline": BASELINE, "repeat": 9, "report": lambda _: None}
+    assert latency.measure({BASELINE: forward}, rows, setup, **given) == {BASELINE: 2}
 
 
 def test_memory_of_a_dense_form_is_that_of_its_matrices():

@@ -14,7 +14,6 @@ from strategies import refused
 from tokenizers import Tokenizer
 
 from freeatten_core.basics import files
-from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data import documents, tokenizer
 from freeatten_core.data import prepared as tokens
@@ -27,9 +26,10 @@ from freeatten_core.data.tokenizer import (
     tokenizer_id,
     train_tokenizer,
 )
-from freeatten_core.models.format import TOKENIZER, read_tokenizer
+from freeatten_core.models.catalogue import locate, tokenizer_file
+from freeatten_core.models.format import read_tokenizer
 
-SHIPPED = read_tokenizer(assets() / "checkpoints" / "softmax" / TOKENIZER)
+SHIPPED = read_tokenizer(tokenizer_file(*locate("softmax")))
 TOKENIZERS = {"tiny": tiny.tokenizer(), "shipped": SHIPPED}
 
 any_tokenizer = pytest.mark.parametrize("letters", TOKENIZERS.values(), ids=TOKENIZERS.keys())

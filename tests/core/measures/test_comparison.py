@@ -23,8 +23,9 @@ from freeatten_core.data.tokenizer import train_tokenizer
 from freeatten_core.measures import comparison_forecast, comparison_header
 from freeatten_core.measures.comparison import Request, compare
 from freeatten_core.measures.controls import sliding_losses
+from freeatten_core.measures.low_precision import precision_cost
 from freeatten_core.measures.request import Drawn
-from freeatten_core.measures.scoring import score_texts
+from freeatten_core.measures.scoring import pass_cost, score_texts
 from freeatten_core.models import forecast as models_forecast
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.rows import ROWS, Row, load_rows
@@ -394,13 +395,27 @@ def test_every_loss_is_that_of_its_text_alone_however_texts_are_shared_out(rows)
 # while it runs
 
 
-@pytest.mark.parametrize("control", ["restart", "swap"])
-def test_the_cost_announced_is_the_cost_reported(rows, control):
+@pytest.mark.parametrize(
+    ("control", "dtype"), [("restart", "float32"), ("swap", "float32"), ("restart", "bfloat16")]
+)
+def test_the_cost_announced_is_the_cost_reported(rows, control, dtype):
     totals, parts = [], []
     watch = Watch(total=totals.append, advance=parts.append)
     aligned = replace(rows["softmax"], variant=Variant.parse("softmax+align"))
-    compare(request([rows["softmax"], aligned, rows["relu"]], control=control), watch)
+    asked = request([rows["softmax"], aligned, rows["relu"]], control=control, dtype=dtype)
+    compare(asked, watch)
     assert totals == [pytest.approx(sum(parts))]
+
+
+def test_a_row_whose_sums_are_looked_at_is_foreseen_a_pass_longer(rows):
+    """Its texts are read for their logits, and again for the sums; those of relu need be none."""
+    model, pass_of_all = rows["softmax"].model, pass_cost(3, 64)
+
+    def cost(name):
+        return precision_cost(Variant.parse(name), model, 3, 64)
+
+    assert cost("softmax") == cost("softmax+swap:to=lssa") == 2 * pass_of_all
+    assert cost("relu") == cost("softmax+rerope") == pass_of_all
 
 
 def test_too_little_memory_is_refused_with_the_numbers_before_any_pass(rows, monkeypatch):

@@ -26,7 +26,7 @@ from freeatten_core.data.tasks.task import TEST
 from freeatten_core.data.tokenizer import encode, tokenizer_id, train_tokenizer
 from freeatten_core.measures.tasks import right_answers
 from freeatten_core.models import checkpoint
-from freeatten_core.models.catalogue import locate, shipped, slug
+from freeatten_core.models.catalogue import locate, shipped, slug, tokenizer_file
 from freeatten_core.models.format import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
 from freeatten_core.models.task_checkpoint import load_task
 from freeatten_core.training.recipe import Recipe
@@ -143,6 +143,34 @@ def test_shipped_checkpoints_share_recipe_tokenizer_and_seed():
     first = about[0]["recipe"]
     assert first["seed"] == 0
     assert all({key: one["recipe"][key] for key in first} == first for one in about)
+
+
+def test_the_tokenizer_of_what_is_shipped_is_kept_once():
+    (kept,) = (assets() / "checkpoints").rglob(TOKENIZER)
+    assert {tokenizer_file(*locate(name)) for name in NAMES} == {kept}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_copy_of_a_shipped_folder_is_whole(tmp_path, name):
+    copied = Path(shutil.copytree(assets() / "checkpoints" / name, tmp_path / "copied"))
+    loaded = load_checkpoint(copied)
+    assert tokenizer_id(loaded.tokenizer) == tokenizer_id(load_checkpoint(name).tokenizer)
+    assert torch.equal(loaded.model(TOKENS), load_checkpoint(name).model(TOKENS))
+
+
+@pytest.mark.parametrize("says", ["0" * 64, None], ids=["another", "nothing"])
+def test_a_copy_takes_the_shipped_tokenizer_only_if_its_config_names_it(tmp_path, says):
+    copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
+    rewrite(copied, tokenizer_sha256=says)
+    with refused(ContentError, [f"checkpoint {copied} lacks {TOKENIZER}", *FILES]):
+        load_checkpoint(copied)
+
+
+def test_a_tokenizer_in_the_folder_goes_before_the_shipped_one(tmp_path):
+    copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
+    tiny.tokenizer().save(str(copied / TOKENIZER))
+    with refused(ContentError, [f"checkpoint {copied}: {TOKENIZER} is not the one", "SHA-256"]):
+        load_checkpoint(copied)
 
 
 def test_shipped_checkpoints_share_their_text_but_for_the_packages_of_the_one_added():
@@ -581,11 +609,10 @@ def test_a_repository_without_a_config_is_refused(hub, tmp_path):
 def test_a_tokenizer_with_an_id_beyond_the_model_is_refused(tmp_path):
     folder = tmp_path / "gap"
     shutil.copytree(assets() / "checkpoints" / "lssa", folder)
-    path = folder / "tokenizer.json"
-    values = json.loads(path.read_text())
+    values = json.loads(tokenizer_file("lssa", folder).read_text())
     token = max(values["model"]["vocab"], key=values["model"]["vocab"].get)
     values["model"]["vocab"][token] = 5000
-    path.write_text(json.dumps(values))
+    (folder / TOKENIZER).write_text(json.dumps(values))
     with pytest.raises(ContentError, match="the tokenizer has 5001 tokens, the model 4096"):
         load_checkpoint(folder)
 

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from battery import fused, outcome
+from battery import DEVICE, fused, outcome
 from strategies import L1_VARIANTS, Call, amplification, assert_within, dense, refused
 
 from freeatten_core import attention, attention_weights, row_statistics
@@ -119,10 +119,11 @@ def test_a_sum_of_500_is_as_good_in_low_precision_as_eager(variant, dtype):
 def test_a_row_whose_weights_all_vanish_is_zero_and_has_a_gradient(variant, attend):
     """Own scores of −60 to −120 and gates that leave nothing else: such a row has taught a gated
     softplus NaN, at 8,192 tokens and at a high rate."""
-    ramp = torch.linspace(7.75, 11, 24)[:, None].repeat(1, 4)
+    device = DEVICE if attend is fused else "cpu"
+    ramp = torch.linspace(7.75, 11, 24, device=device)[:, None].repeat(1, 4)
     query, key = 0.5 * ramp[None, None], -2 * ramp[None, None] / 2
-    value = torch.arange(24.0).view(1, 1, 24, 1)
-    decay = -300.0 * torch.arange(24.0).view(1, 1, 24)
+    value = torch.arange(24.0, device=device).view(1, 1, 24, 1)
+    decay = -300.0 * torch.arange(24.0, device=device).view(1, 1, 24)
     output, *gradients = outcome(attend, (query, key, value), variant, {"decay": decay})
     own = torch.nn.functional.softplus((query * key).sum(-1).double() / 2)[..., None]
     assert (own > 2.0**-90).any()

@@ -9,6 +9,7 @@ import torch
 from battery import DEVICE, FAMILIES
 from bounds import ended
 from strategies import Call, stages
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.ops import registered
@@ -104,6 +105,25 @@ def test_vmap_over_samples_is_one_sample_after_another(variant):
     mapped = torch.vmap(sample)(*inputs)
     one_by_one = torch.stack([sample(*each) for each in zip(*inputs, strict=True)])
     torch.testing.assert_close(mapped, one_by_one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("attend", [attention, staged.reference_attention])
+@pytest.mark.parametrize("variant", ["entmax15", "softpick", "stick-breaking"])
+def test_vmap_maps_weights_that_need_their_whole_row_and_gradients(variant, attend):
+    """Those of entmax by a loop that ends when it is done; under vmap there is no one to ask."""
+    inputs = Call(9, 13, 16, 8, batch=3).tensors()
+
+    def loss(*tensors):
+        return attend(*(x[None] for x in tensors), variant).square().sum()
+
+    per_sample = torch.func.grad_and_value(loss, (0, 1, 2))
+    mapped = torch.vmap(per_sample)(*inputs)
+    each = [per_sample(*sample) for sample in zip(*inputs, strict=True)]
+    for at in range(3):
+        wanted = torch.stack([grads[at] for grads, _ in each])
+        torch.testing.assert_close(mapped[0][at], wanted, rtol=1e-12, atol=1e-12)
+    wanted = torch.stack([value for _, value in each])
+    torch.testing.assert_close(mapped[1], wanted, rtol=1e-12, atol=1e-12)
 
 
 @each_family
@@ -242,6 +262,44 @@ def test_the_operators_pass_opcheck(back_end, learned):
         registered.attention_backward,
         (output, *inputs, output, scalars, *terms, *options, learned),
     )
+
+
+def as_projected(tensor):
+    """The same numbers as a layer's projection has them: heads side by side in every token."""
+    return tensor.transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def of_every_other(tensor):
+    """The same numbers in every other place of their memory."""
+    return torch.stack([tensor, tensor], dim=-1)[..., 0]
+
+
+def promised_of(operator, inputs):
+    """Shape, strides and type of what an operator says to a compiler that it gives back."""
+    with FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(x) if isinstance(x, torch.Tensor) else x for x in inputs]
+        return [(x.shape, x.stride(), x.dtype) for x in operator(*fakes)]
+
+
+def given_by(operator, inputs):
+    outputs = operator(*inputs)
+    return outputs, [(x.shape, x.stride(), x.dtype) for x in outputs]
+
+
+@pytest.mark.parametrize("laid_out", [torch.Tensor.contiguous, as_projected, of_every_other])
+@pytest.mark.parametrize(
+    ("dims", "dtype"), [((16, 16), SINGLE), ((32, 16), HALF), ((16, 24), SINGLE)], ids=str
+)
+def test_what_a_compiler_is_promised_is_what_it_gets(back_end, dims, dtype, laid_out):
+    """In memory, too: of other strides than a compiler foresaw a view fails far behind the call."""
+    _, terms, options = operands(back_end, learned=True)
+    inputs = [laid_out(x.to(DEVICE, dtype)) for x in Call(9, 9, *dims, 1, 2).tensors(SINGLE)]
+    wanted = (*inputs, *terms, *options)
+    (output, scalars), got = given_by(registered.attention_forward, wanted)
+    assert got == promised_of(registered.attention_forward, wanted)
+    wanted = (laid_out(output), *inputs, output, scalars, *terms, *options, True)
+    _, got = given_by(registered.attention_backward, wanted)
+    assert got == promised_of(registered.attention_backward, wanted)
 
 
 def test_compiled_once_for_every_length_to_the_same_values(back_end, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from strategies import L1_VARIANTS, POWERS, VARIANTS, Call
 
-from freeatten_core.ops.definitions import staged
+from freeatten_core.ops.definitions import entmax, staged
 from freeatten_core.variants.variant import SHARPENED
 
 IN_RATIO_1_2_3_4 = [0.1, 0.2, 0.3, 0.4]
@@ -226,3 +226,28 @@ def test_a_vector_without_length_has_no_direction_and_no_gradient():
     direction.sum().backward()
     assert vectors.grad[0].tolist() == pytest.approx([0.032, -0.024])
     assert vectors.grad[1:].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def slow_rows():
+    """Rows of 4,096 scores on which Newton's method takes many steps: more and more keys, lower and
+    lower, so that every step leaves fewer of them above."""
+    place = torch.arange(1, 4097, dtype=torch.float64) / 4096
+    powers = [1 - place**power for power in (0.25, 0.5, 1.0, 4.0)]
+    halving = [
+        1 - first * 2.0 ** -(place * 4096).log2().div(2).floor() for first in (0.3, 0.8, 1.2)
+    ]
+    rows = torch.stack([*powers, *halving])
+    rows[:, 0] = 1.0
+    return 2 * rows
+
+
+def test_a_fixed_number_of_steps_finds_the_threshold_of_entmax_in_float64():
+    """As many as a GPU, a compiler and vmap take, who are not asked when it is done."""
+    scores = slow_rows()
+    visible = torch.ones(1, scores.shape[-1], dtype=torch.bool)
+    asked = entmax.thresholds(scores[:, None], visible)
+    fixed = torch.vmap(lambda row: entmax.thresholds(row[None], visible))(scores)
+    torch.testing.assert_close(fixed, asked, rtol=0, atol=1e-14)
+    weights = (scores[:, None] / 2 - fixed).clamp(min=0).square()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(scores), 1).double(),
+                               rtol=0, atol=1e-12)  # fmt: skip

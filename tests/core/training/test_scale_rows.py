@@ -226,3 +226,44 @@ def test_what_is_made_is_not_made_again_and_a_failure_is_named(everything, tmp_p
     assert str(tmp_path / "out" / "lssar-1.speed.json") not in names
     everything()
     assert (tmp_path / "out" / "sizes-books.json").read_text() == "{}"
+
+
+def compared(name, **changes):
+    """What `compare --json` gives of one row."""
+    return {
+        "lengths": [1024],
+        "text": {"sha256": "a"},
+        "seed": 0,
+        "commit": "c",
+        "date": "d",
+        "seconds": 2.5,
+        "command": f"freeatten compare --checkpoint {name} --json",
+        "variants": [{"variant": name}],
+        **changes,
+    }
+
+
+def joined(monkeypatch, folder, out):
+    module = loaded("scale", monkeypatch)
+    module.join(module.arguments(["join", str(folder), "--out", str(out)]))
+    return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+def test_rows_measured_one_by_one_become_one_result(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.code.json").write_text(json.dumps(compared(name)))
+    (tmp_path / "out").mkdir()
+    earlier = {"speed": [{"tokens_per_second": 1.0}], "trials": [{"name": "trial-a"}]}
+    (tmp_path / "out" / "training.json").write_text(json.dumps(earlier))
+    found = joined(monkeypatch, tmp_path, tmp_path / "out")
+    assert found["code"]["variants"] == [{"variant": "a"}, {"variant": "b"}]
+    assert found["code"]["command"] == "freeatten compare --checkpoint a --checkpoint b --json"
+    assert found["code"]["seconds"] == 5.0
+    assert {key: found["training"][key] for key in earlier} == earlier
+
+
+def test_rows_measured_on_other_texts_are_not_joined(tmp_path, monkeypatch):
+    for name, text in (("a", "x"), ("b", "y")):
+        (tmp_path / f"{name}.code.json").write_text(json.dumps(compared(name, text=text)))
+    with pytest.raises(SystemExit, match="another text"):
+        joined(monkeypatch, tmp_path, tmp_path / "out")
