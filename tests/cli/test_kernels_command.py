@@ -48,7 +48,7 @@ print(kernel.row_statistics(query.detach(), key.detach(), "lssa").entropy.shape)
 """A process that has PyTorch and nothing else of what this project needs."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("kernels") / "attention-kernel"
     done = freeatten("kernels", "--out", out)
@@ -57,9 +57,12 @@ def written(tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kernels(written):
-    """Both variants, loaded side by side with the library; and what takes them away again."""
+    """Both variants, loaded side by side with the library; and what takes them away again.
+
+    Of the session, as a process registers operators once: worksteal may leave this file and return.
+    """
     names: dict[str, object] = {}
     exec(LOAD, names)
     before = set(sys.modules)
