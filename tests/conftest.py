@@ -36,8 +36,10 @@ for name, folder in FOLDERS.items():
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Settings of libraries that must not depend on which test loads them first."""
+    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
+        return  # it hands out tests and runs none
     import torch
 
     torch.set_num_threads(1)

@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.data.tokenizer import PROBE
-from freeatten_core.ops.definitions import own_function
 from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.setting import PLAIN_SETTING
@@ -106,11 +105,11 @@ def _numbers(variant: Variant) -> dict[str, dict[str, float]]:
 
 
 def _function_json(variant: Variant) -> dict[str, str]:
-    return (
-        {"function_sha256": own_function.find(variant.computes).sha256}
-        if isinstance(variant.computes, OwnFunctionName)
-        else {}
-    )
+    if not isinstance(variant.computes, OwnFunctionName):
+        return {}
+    from freeatten_core.ops.definitions import own_function  # its torch takes seconds to load
+
+    return {"function_sha256": own_function.find(variant.computes).sha256}
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -16,15 +16,17 @@ so that W_down = 0, the start, is NTK scaling exactly, and 42 steps do for what 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    Moves = Callable[[float, Tensor], Tensor]
+    """dy/du at (u, y)."""
 
 __all__ = ["LARGEST_STRETCH", "WIDENING", "alpha", "drawn", "frequencies", "stretch_of"]
 
@@ -34,9 +36,6 @@ WIDENING = 1
 """λ: W_up is D/2 × λD, W_down λD × D/2."""
 LARGEST_STEP = 0.1
 """In log α, of the Runge–Kutta method of order 4."""
-
-Moves = Callable[[float, Tensor], Tensor]
-"""dy/du at (u, y)."""
 
 
 def alpha(stretch: float) -> float:
@@ -57,6 +56,8 @@ def frequencies(up: Tensor, down: Tensor, base: float, stretch: int = LARGEST_ST
         down: W_down (λD, D / 2).
         base: b.
     """
+    import torch  # what only knows the position's name does without
+
     up, down, pairs = up.double(), down.double(), up.shape[0]
     pair = torch.arange(pairs, dtype=torch.float64, device=up.device)
     plain, slope = -pair / pairs * math.log(base), -pair / max(1, pairs - 1)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from bounds import ended
 from freeatten_cli import hub_kernel
+from interpreter import quickened
 from terminal import freeatten
 
 from freeatten_core import attention, row_statistics
@@ -47,7 +48,7 @@ print(kernel.row_statistics(query.detach(), key.detach(), "lssa").entropy.shape)
 """A process that has PyTorch and nothing else of what this project needs."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("kernels") / "attention-kernel"
     done = freeatten("kernels", "--out", out)
@@ -56,9 +57,12 @@ def written(tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def kernels(written):
-    """Both variants, loaded side by side with the library; and what takes them away again."""
+    """Both variants, loaded side by side with the library; and what takes them away again.
+
+    Of the session, as a process registers operators once: worksteal may leave this file and return.
+    """
     names: dict[str, object] = {}
     exec(LOAD, names)
     before = set(sys.modules)
@@ -184,7 +188,7 @@ def test_its_triton_kernels_are_within_rounding_of_float64(kernels, variant):
     device = "cuda" if torch.cuda.is_available() else "cpu"
     choice = sys.modules[f"{kernel.__name__}.ops.backends.choice"]
     inputs = [each.to(device) for each in tensors()]
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
+    with quickened(), patch.object(choice, "chosen", lambda *_: choice.named("fused")):
         found = with_gradients(kernel.attention, inputs, variant)
     exact = with_gradients(staged.reference_attention, [each.double() for each in inputs], variant)
     for one, other in zip(found, exact, strict=True):

@@ -11,6 +11,7 @@ COMMANDS = [
     "train",
 ]
 SLOW = ["torch", "numpy", "plotly", "scipy", "tokenizers"]
+LISTS = [["checkpoints"], ["checkpoints", "lssa"], ["checkpoints", "gpt2"], ["variants"]]
 LOADED = f"""
 try:
     main()
@@ -47,6 +48,17 @@ def test_help_waits_for_no_slow_import(words):
         env=process_environment(),
     )
     assert done.stderr == "[]\n"
+
+
+@pytest.mark.parametrize("words", LISTS)
+def test_a_list_waits_for_no_torch(words):
+    done = ended(
+        [sys.executable, "-c", BOOTSTRAP + LOADED, *words],
+        capture_output=True,
+        text=True,
+        env=process_environment(),
+    )
+    assert "torch" not in done.stderr.splitlines()[-1]
 
 
 def test_the_version_is_one_line():

@@ -1,9 +1,12 @@
 import warnings
+from contextlib import nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 import torch
 from chromium import started_chromium
+from interpreter import quickened
 
 from freeatten_core.mapview import component_script
 
@@ -23,6 +26,12 @@ def quiet_numpy():
     """Triton's interpreter computes with NumPy, which warns where a GPU gives an infinity."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_interpreter():
+    with quickened() if find_spec("triton") else nullcontext():
         yield
 
 
