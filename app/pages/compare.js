@@ -115,7 +115,8 @@ class Picks {
   rows({ main, all }) {
     const count = `${this.ids.length} of ${all.lines.length}`;
     this.root.firstElementChild.textContent = `Choose the lines of the chart: ${count} are drawn; the tables have all`;
-    return this.state === null ? main : pickedRows(all, this.ids);
+    const { tables, values } = all;
+    return this.state === null ? { ...main, tables, values } : pickedRows(all, this.ids);
   }
 }
 

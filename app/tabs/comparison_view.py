@@ -55,6 +55,8 @@ FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
 MANY = 9
 """Of more rows, the chart shows those that are ticked."""
+NUMBERS = "tables", "values"
+"""Parts of a result that have all rows, whichever are drawn."""
 SOURCES = {"books-heldout": "Novels kept from training (books-heldout)"}
 """Folders that say nothing to whoever has not made them."""
 LOSS_CAPTION = "Mean loss, nats per token (± half of the 95 % interval)"
@@ -167,7 +169,7 @@ def chosen(name: str, result: Result) -> Result:
 def comparison(name: str, result: Result) -> dict[str, Any]:
     """A stored result: its rows of the first screen, and all where there are more.
 
-    Where there are many, `picked` names those of the first screen, and the tables have all.
+    Where there are many, `picked` names those of the first screen, whose tables are those of all.
     """
     main = chosen(name, result)
     about = _about(main) | {"answer": first_answer(name, result)}
@@ -178,8 +180,8 @@ def comparison(name: str, result: Result) -> dict[str, Any]:
         return about | {"main": _shown(main), "all": _shown(result)}
     whole = _shown(result, _legended)
     about["picked"] = row_names(main["variants"])
-    numbers = {part: whole[part] for part in ("tables", "values")}
-    return about | {"main": _shown(main) | numbers, "all": whole}
+    drawn = {part: each for part, each in _shown(main).items() if part not in NUMBERS}
+    return about | {"main": drawn, "all": whole}
 
 
 def scored(result: Result) -> dict[str, Any]:

@@ -89,9 +89,12 @@ def rows_table(rows: Sequence[Entry]) -> str:
     return table(header, lines)
 
 
-def sizes_table(trainings: Sequence[Entry], measured: Sequence[tuple[str, Sequence[Result]]]) -> str:
-    """A line a variant and size, the smallest first: the loss where it was trained and what
-    sixteen times as much does to it.
+def sizes_table(
+    trainings: Sequence[Entry], measured: Sequence[tuple[str, Sequence[Result]]]
+) -> str:
+    """A line a variant and size, the smallest first.
+
+    Of each text it has bits per byte at the training length, and Δ at the longest with its verdict.
 
     Args:
         trainings: `name`, `variant`, `parameters`, `train_length` and `tokens_seen` of every row.
