@@ -44,7 +44,7 @@ INSIDE = (
     "inside/field",
 )
 """What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
-APP = ("app/start", "app/redraw", "app/results-tints", "app/export", "app/soak")
+APP = ("app/start", "app/redraw", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
 """What `freeatten stability` gave; for docs/stability.md."""
