@@ -51,6 +51,7 @@ def _compiling_once() -> Iterator[None]:
     from jinja2 import Environment
 
     compiled = Environment.compile
+    # mypy lets no method be replaced; this one is the cached original, and put back below
     Environment.compile = cache(compiled)  # type: ignore[method-assign, assignment]
     try:
         yield
