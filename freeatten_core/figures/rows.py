@@ -114,7 +114,7 @@ def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
         "strokes: range over runs",
     ]
     if any(len(row.folders) > 1 for row in rows):
-        parts.append("cube and rows have a tokenizer each: means over two where a row joins both")
+        parts.append("tokenizers differ between results: means over two where a row joins both")
     return " · ".join(parts)
 
 
