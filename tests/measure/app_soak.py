@@ -136,10 +136,10 @@ async def comparison(page: Any, rng: random.Random) -> None:
     stored = page.locator("#result option:not([value=own])")
     values = await stored.evaluate_all("(all) => all.map(({ value }) => value)")
     await page.locator("#result").select_option(rng.choice(values))
-    await page.locator("#all:visible, #picks:visible").first.wait_for()
+    await page.locator("#compare-png").wait_for()
     if await page.locator("#all").is_visible():
         await page.locator("#all").click()
-    else:  # many rows, each with a tick behind a summary
+    elif await page.locator("#picks").is_visible():  # many rows, each with a tick behind a summary
         rows = page.locator("#picks input")
         await rows.nth(rng.randrange(await rows.count())).evaluate("(one) => one.click()")
     await idle(page)
