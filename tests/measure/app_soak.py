@@ -37,7 +37,7 @@ IDLE = """(() => {
     const tab = location.hash.slice(1).split("&")[0] || "compare";
     const filled = {
         compare: () => at("chart").dataset.drawn,
-        map: () => window.freeatten?.page?.panels.length
+        map: () => window.freeatten?.page?.panels.length && freeatten.page.root.isConnected
             && freeatten.page.root.dataset.settled === "true",
         entropy: () => at("curves").data,
         stages: () => at("stage-charts").dataset.drawn,
@@ -50,6 +50,12 @@ IDLE = """(() => {
     return isIdle && performance.now() - window.idleSince > 300;
 })()"""
 """For a while the tab that the address names has shown something, and nothing was asked for."""
+SLIDE = """(one, share) => {
+    if (!one.checkVisibility()) return;
+    one.value = Math.max(1, Math.round(share * one.max));
+    for (const kind of ["input", "change"]) one.dispatchEvent(new Event(kind, { bubbles: true }));
+}"""
+"""Moves a slider that is there: which ones are follows from the model that is shown."""
 STATE = """[location.hash, document.getElementById("status")?.textContent,
     document.getElementById("look")?.disabled, window.freeatten?.page?.root.dataset.settled]
     .join(" | ")"""
@@ -104,6 +110,7 @@ async def drag(page: Any, rng: random.Random) -> None:
 
 async def over_a_map(page: Any, rng: random.Random) -> dict[str, float]:
     canvases = page.locator(".fa-canvas")
+    await canvases.first.wait_for()
     canvas = canvases.nth(rng.randrange(await canvases.count()))
     await canvas.scroll_into_view_if_needed()
     box = await canvas.bounding_box()
@@ -176,9 +183,7 @@ async def stages(page: Any, rng: random.Random) -> None:
     await turn(page, "stages")
     await choose(page, rng, "#stage-head")
     for slider in rng.choices(("position", "last", "power"), k=4):
-        if await page.locator(f"#{slider}").is_visible():
-            most = int(await page.locator(f"#{slider}").get_attribute("max"))
-            await page.locator(f"#{slider}").fill(str(rng.randint(1, most)))
+        await page.locator(f"#{slider}").evaluate(SLIDE, rng.random())
     await idle(page)
 
 
