@@ -40,6 +40,8 @@ class App {
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
+    /** How many times a tab is being filled: what it still shows is dimmed. */
+    this.filling = Object.fromEntries(INSIDE.map((name) => [name, 0]));
   }
 
   async start() {
@@ -155,7 +157,7 @@ class App {
     }
     this.pending = this.own(parts);
     if (isAsked && this.setup.running) await this.setup.running;
-    else if (isAsked && this.setup.isShown) await this.tabs[this.tab].show(this.pending);
+    else if (isAsked && this.setup.isShown) await this.fill(this.tab, this.pending);
     else await this.setup.run();
     this.setup.tellUnmet();
   }
@@ -195,12 +197,24 @@ class App {
     this.shareSetup("compare", shared);
   }
 
+  /** Shows in a tab what the setup has analysed; what it shows of something else is dimmed until then. */
+  async fill(tab, parts) {
+    this.filling[tab] += 1;
+    byId(tab).ariaBusy = "true";
+    try {
+      await this.tabs[tab].show(parts);
+    } finally {
+      this.filling[tab] -= 1;
+      if (!this.filling[tab]) byId(tab).ariaBusy = "false";
+    }
+  }
+
   /** What the setup has analysed is shown in the tab that is open. */
   async analysed() {
     if (!INSIDE.includes(this.tab)) return;
     const parts = this.pending ?? new URLSearchParams();
     this.pending = null;
-    await this.tabs[this.tab].show(parts);
+    await this.fill(this.tab, parts);
     this.remember(this.tab, this.stateOf(this.tab), false);
   }
 

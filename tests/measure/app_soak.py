@@ -37,7 +37,7 @@ IDLE = """(() => {
     const tab = location.hash.slice(1).split("&")[0] || "compare";
     const filled = {
         compare: () => at("chart").dataset.drawn,
-        map: () => window.freeatten?.page?.panels.length && freeatten.page.root.isConnected
+        map: () => window.freeatten?.page?.panels.length
             && freeatten.page.root.dataset.settled === "true",
         entropy: () => at("curves").data,
         stages: () => at("stage-charts").dataset.drawn,
@@ -45,7 +45,8 @@ IDLE = """(() => {
         use: () => at("use-shown").children.length,
         about: () => at("cards").children.length,
     };
-    const isIdle = at(tab) && !at(tab).hidden && !at("look").disabled && filled[tab]();
+    const isIdle = at(tab) && !at(tab).hidden && at(tab).ariaBusy !== "true"
+        && !at("look").disabled && filled[tab]();
     window.idleSince = isIdle ? window.idleSince ?? performance.now() : null;
     return isIdle && performance.now() - window.idleSince > 300;
 })()"""
