@@ -49,6 +49,8 @@ class App {
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
+    /** How many times a tab is being filled: what it still shows is dimmed. */
+    this.filling = Object.fromEntries(INSIDE.map((name) => [name, 0]));
   }
 
   async start() {
@@ -204,6 +206,18 @@ class App {
     this.shareSetup("compare", shared);
   }
 
+  /** Shows in a tab what the setup has analysed; what it shows of something else is dimmed until then. */
+  async fill(tab, parts) {
+    this.filling[tab] += 1;
+    byId(tab).ariaBusy = "true";
+    try {
+      await this.tabs[tab].show(parts);
+    } finally {
+      this.filling[tab] -= 1;
+      if (!this.filling[tab]) byId(tab).ariaBusy = "false";
+    }
+  }
+
   /** What the setup has analysed is shown in the tab that is open. */
   async analysed() {
     if (!INSIDE.includes(this.tab)) return;
@@ -215,9 +229,9 @@ class App {
   async showPending() {
     const { parts, isLink } = this.pending ?? { parts: new URLSearchParams(), isLink: false };
     this.pending = null;
-    const tab = this.tabs[this.tab];
-    await tab.show(new URLSearchParams(parts));
-    if (isLink) this.setup.unmet.push(...unlike(parts, tab.values()));
+    const { tab } = this;
+    await this.fill(tab, new URLSearchParams(parts));
+    if (isLink) this.setup.unmet.push(...unlike(parts, this.tabs[tab].values()));
   }
 
   /** The part of a link that is the tab's own. */

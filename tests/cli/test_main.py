@@ -43,8 +43,8 @@ def test_every_command_explains_itself(command, option):
     assert f"freeatten {command}" in done.out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["--version"]])
-def test_help_waits_for_no_slow_import(words):
+@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["--version"], ["variants"]])
+def test_help_and_names_wait_for_no_slow_import(words):
     done = ended(
         [sys.executable, "-c", BOOTSTRAP + LOADED, *words],
         capture_output=True,
