@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from . import backward as backward_kernels
 from . import distance as distance_kernels
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels
-from .tuning import forward_tiles, key_tiles, query_tiles
+from .compiled import Compiled, compiled_for
+from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
 
 __all__ = [
     "Call",
@@ -72,7 +75,6 @@ class Call:
         self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
         self.pairs = problem.batch * problem.heads
-        self.key_scale = self._key_scale()
 
     def empty_rows(self, fields: int) -> Tensor:
         return torch.empty(
@@ -93,22 +95,20 @@ class Call:
         in_base_2 = self.problem.variant.positivity != "relu"
         return (table * LOG2_E if in_base_2 else table).contiguous()
 
-    def _key_scale(self) -> Tensor:
+    @cached_property
+    def key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
         problem, key = self.problem, self.key
         if not problem.variant.cosine:
             return torch.empty(0, dtype=torch.float32, device=key.device)
         pairs = problem.batch * problem.kv_heads
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
-        forward_kernels.key_norms_kernel[(pairs * triton.cdiv(problem.key_length, NORM_KEYS),)](
-            key,
-            inverse,
-            *key.stride()[:3],
-            problem.kv_heads,
-            problem.key_length,
-            DIM=self.dim,
-            BLOCK_DIM=self.block_dim,
-            KEYS=NORM_KEYS,
+        sizes = {"DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
+        norms = forward_kernels.key_norms_kernel
+        kernel = compiled_for((norms, self.dim), lambda: Compiled(norms, sizes, {}))
+        programs = pairs * -(-problem.key_length // NORM_KEYS)
+        kernel.start(
+            programs, key, inverse, *key.stride()[:3], problem.kv_heads, problem.key_length
         )
         return inverse
 
@@ -133,6 +133,21 @@ class Call:
     @property
     def scales(self) -> tuple[float, float]:
         return self.problem.scale_slope, self.problem.scale_base
+
+    @property
+    def settings(self) -> Hashable:
+        """What decides everything that a kernel compiles in but its tiles."""
+        problem, distances = self.problem, self.distances
+        return (
+            problem.variant,
+            problem.is_causal,
+            self.dim,
+            self.value_dim,
+            self.query.dtype,
+            self.head_scale is None,
+            *distances.values(),
+            self.quick,
+        )
 
     @property
     def stages(self) -> dict[str, Any]:
@@ -249,7 +264,12 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
     tiles = forward_tiles(call.width, query.dtype)
-    forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
+    kernel = compiled_for(
+        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only),
+        lambda: _forward_kernel(call, tiles, scalars_only),
+    )
+    kernel.start(
+        call.pairs * -(-problem.query_length // tiles.rows),
         query,
         call.key,
         call.key if call.value is None else call.value,
@@ -262,22 +282,27 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         *call.strides,
         *call.sizes,
         *call.scales,
-        NORMALISE=call.normalise,
-        SWEEPS=2 if scalars_only else call.sweeps,
-        HAS_HEAD_SCALE=call.head_scale is not None,
-        LATE=call.late,
-        ONE_MORE=problem.variant.normalise == "off-by-one",
-        QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
-        HAS_VALUE=not scalars_only,
-        **call.stages,
-        **call.options,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        STAGES=tiles.stages,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
     )
     return output, scalars
+
+
+def _forward_kernel(call: Call, tiles: Tiles, scalars_only: bool) -> Compiled:
+    constants = {
+        "NORMALISE": call.normalise,
+        "SWEEPS": 2 if scalars_only else call.sweeps,
+        "HAS_HEAD_SCALE": call.head_scale is not None,
+        "LATE": call.late,
+        "ONE_MORE": call.problem.variant.normalise == "off-by-one",
+        "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
+        "HAS_VALUE": not scalars_only,
+        **call.stages,
+        **call.options,
+        "ROWS": tiles.rows,
+        "KEYS": tiles.keys,
+        "STAGES": tiles.stages,
+    }
+    options = {"num_warps": tiles.warps, "maxnreg": tiles.registers}
+    return Compiled(forward_kernels.forward_kernel, constants, options)
 
 
 def backward(

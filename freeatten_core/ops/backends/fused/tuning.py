@@ -11,7 +11,7 @@ import torch
 
 from freeatten_core.variants.stages import Stages
 
-__all__ = ["Tiles", "forward_tiles", "key_tiles", "query_tiles"]
+__all__ = ["Tiles", "forward_tiles", "key_tiles", "query_tiles", "split_tiles"]
 
 
 @dataclass(frozen=True)
@@ -79,3 +79,11 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     if width <= 128:
         return Tiles(32, 64, 4, 3)
     return Tiles(32, 32, warps=8)
+
+
+def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
+    """Of few rows, whose keys are shared out; one row has no matrix products. Not tuned."""
+    wide = width * dtype.itemsize > 256
+    if rows == 1:
+        return Tiles(1, 32 if wide else 64, 4, 3)
+    return Tiles(max(16, 1 << (rows - 1).bit_length()), 32 if wide else 64, 4, 3)
