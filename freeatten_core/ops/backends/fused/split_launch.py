@@ -29,8 +29,14 @@ MOST_PARTS = 128
 
 
 def takes(call: Call) -> bool:
-    """Whether few rows see many keys, of a score that nothing is added to by distance."""
+    """Whether few rows see many keys, of a score that nothing is added to by distance.
+
+    A call with gradients to come keeps the forward whose scores are rounded as the backward's are.
+    """
     problem, terms = call.problem, call.terms
+    inputs = (call.query, call.key, call.value, terms.head_scale)
+    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
+        return False
     return (
         problem.groups * problem.query_length <= MOST_ROWS
         and problem.query_length <= problem.key_length
