@@ -40,8 +40,10 @@ DISTANCE_SCORES = 1 << 26
 LEAST_POWER = 8
 """Of the backward's fast sweeps. Not tuned: with 15 nearly all rows take them, with 3 none."""
 
-FAST_WIDTH = 64
-"""Of the backward's fast sweeps; at 128 their errors were not measured on a GPU."""
+FAST_WIDTHS = (64, 128)
+"""Of the backward's fast sweeps. Their gradients err by what those of the exact sweeps err by, to
+two digits, at 2,048 to 8,192 tokens, also in the worst row, inputs times 0.3 and 3, powers 8 and 15
+(H100): see docs/speed.md."""
 
 FAST_KEYS = 2048
 """From so many on, as measured: the backward takes 1.39 instead of 1.69 ms at 2,048 tokens and 3.70
@@ -229,7 +231,7 @@ class Call:
         """Whether the backward has the sweeps of `fast_backward`: for LSSAR in bfloat16 without
         what is added to scores, with a power that leaves no weight to keys near the mean.
 
-        Only heads that are padded to `FAST_WIDTH`, from `FAST_KEYS` keys on: it is what was
+        Only heads that are padded to `FAST_WIDTHS`, from `FAST_KEYS` keys on: it is what was
         measured."""
         variant, terms = self.problem.variant, self.terms
         return (
@@ -240,7 +242,7 @@ class Call:
             and not terms.depends_on_distance
             and terms.decay is None
             and self.query.dtype == torch.bfloat16
-            and self.width == FAST_WIDTH
+            and self.width in FAST_WIDTHS
             and self.problem.key_length >= FAST_KEYS
         )
 
