@@ -346,12 +346,15 @@ _checked: dict[Hashable, Problem] = {}
 def _known(query: Tensor, key: Tensor, value: Tensor | None, *options: Any) -> Hashable:
     """All that a check reads of a call; None where a tensor or an option is none of the plain
     ones, which only a check can read."""
-    given = (query, key) if value is None else (query, key, value)
-    if any(type(x) is not Tensor or x.layout is not torch.strided for x in given):
-        return None
-    if not all(x is None or isinstance(x, PLAIN) for x in options):
-        return None
-    return *((x.dtype, x.device, x.shape) for x in given), *options
+    found: list[Any] = []
+    for x in (query, key) if value is None else (query, key, value):
+        if type(x) is not Tensor or x.layout is not torch.strided:
+            return None
+        found += (x.dtype, x.device, x.shape)
+    for option in options:
+        if option is not None and not isinstance(option, PLAIN):
+            return None
+    return *found, *options
 
 
 def _check(

@@ -78,7 +78,10 @@ def _is_plain(query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms) -> b
             return False
     if query.is_meta or profiler._is_profiler_enabled or forward_ad._current_level >= 0:
         return False
-    return not any(around() for around in FOLLOWED)
+    for followed in FOLLOWED:
+        if followed():
+            return False
+    return True
 
 
 def _attention(

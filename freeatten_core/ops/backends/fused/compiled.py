@@ -25,6 +25,9 @@ every other starts it as ever. Its code takes all arguments, those compiled in a
 MOST = 256
 """Kernels and sets of options that are remembered."""
 
+MOST_NUMBERS = 4096
+"""Sets of numbers that a kernel remembers to have been started with."""
+
 LARGEST_INT = 2**31 - 1
 
 
@@ -34,36 +37,50 @@ def _is_direct() -> bool:
 
 
 class Compiled:
-    """A kernel with what is compiled in."""
+    """A kernel with what is compiled in, for tensors of the same types every time."""
 
     def __init__(self, kernel: Any, constants: dict[str, Any], options: dict[str, Any]) -> None:
         """constants: the kernel's, by name; options: how it runs, as Triton names them."""
         self._kernel = kernel
         self._given = constants | options
-        self._constants = tuple(constants.get(name) for name in kernel.arg_names)
-        self._found: dict[Hashable, Any] = {}
+        self._constants = tuple(constants[name] for name in kernel.arg_names if name in constants)
+        self._code: dict[Hashable, Any] = {}
+        self._started: dict[Hashable, Any] = {}
         self._direct = _is_direct()
 
-    def start(self, programs: int, *arguments: Tensor | float) -> None:
-        """Start so many programs on the current device; arguments in the kernel's order."""
+    def start(
+        self, programs: int, tensors: tuple[Tensor, ...], numbers: tuple[float, ...]
+    ) -> None:
+        """Start so many programs on the current device, which the tensors are on.
+
+        Args:
+            tensors, numbers: the kernel's first arguments, in its order.
+        """
         if not self._direct:
-            self._kernel[(programs,)](*arguments, **self._given)
+            self._kernel[(programs,)](*tensors, *numbers, **self._given)
             return
-        kind = torch.cuda.current_device(), *map(_kind, arguments)
-        code = self._found.get(kind)
+        device, odd = tensors[0].get_device(), 0
+        for at, tensor in enumerate(tensors):
+            if tensor.data_ptr() % 16:
+                odd |= 1 << at
+        code = self._started.get((device, odd, numbers))
         if code is None:
-            self._found[kind] = self._kernel[(programs,)](*arguments, **self._given)
-        else:
-            code[(programs, 1, 1)](*arguments, *self._constants[len(arguments) :])
+            kind = device, odd, *map(_kind, numbers)
+            code = self._code.get(kind)
+            if code is None:
+                self._code[kind] = self._kernel[(programs,)](*tensors, *numbers, **self._given)
+                return
+            if len(self._started) >= MOST_NUMBERS:
+                self._started.clear()
+            self._started[device, odd, numbers] = code
+        code[(programs, 1, 1)](*tensors, *numbers, *self._constants)
 
 
-def _kind(argument: Tensor | float) -> Hashable:
-    """What Triton's code for an argument depends on: the type, and whether it is 1 or divides by
-    16, where a tensor begins or a whole number itself."""
-    if isinstance(argument, Tensor):
-        return argument.dtype, argument.data_ptr() % 16 == 0
-    if isinstance(argument, int):
-        return argument == 1, argument % 16 == 0, -LARGEST_INT <= argument <= LARGEST_INT
+def _kind(number: float) -> Hashable:
+    """What Triton's code for a number depends on: of a whole one, whether it is 1 or divides by
+    16, and how many bits it needs."""
+    if isinstance(number, int):
+        return number == 1, number % 16 == 0, -LARGEST_INT <= number <= LARGEST_INT
     return float
 
 
@@ -71,7 +88,7 @@ _known: dict[Hashable, Compiled] = {}
 
 
 def compiled_for(key: Hashable, make: Callable[[], Compiled]) -> Compiled:
-    """What was made for a key, which says all that is compiled in."""
+    """What was made for a key, which says all that is compiled in and the types of tensors."""
     found = _known.get(key)
     if found is None:
         if len(_known) >= MOST:

@@ -107,11 +107,10 @@ class Call:
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
         sizes = {"DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
         norms = forward_kernels.key_norms_kernel
-        kernel = compiled_for((norms, self.dim), lambda: Compiled(norms, sizes, {}))
+        kernel = compiled_for((norms, self.dim, key.dtype), lambda: Compiled(norms, sizes, {}))
         programs = pairs * -(-problem.key_length // NORM_KEYS)
-        kernel.start(
-            programs, key, inverse, *key.stride()[:3], problem.kv_heads, problem.key_length
-        )
+        numbers = *key.stride()[:3], problem.kv_heads, problem.key_length
+        kernel.start(programs, (key, inverse), numbers)
         return inverse
 
     @property
@@ -134,7 +133,7 @@ class Call:
 
     @property
     def scales(self) -> tuple[float, float]:
-        return self.problem.scale_slope, self.problem.scale_base
+        return float(self.problem.scale_slope), float(self.problem.scale_base)
 
     @property
     def settings(self) -> Hashable:
@@ -270,8 +269,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         (forward_kernels.forward_kernel, call.settings, tiles, scalars_only),
         lambda: _forward_kernel(call, tiles, scalars_only),
     )
-    kernel.start(
-        call.pairs * -(-problem.query_length // tiles.rows),
+    tensors = (
         query,
         call.key,
         call.key if call.value is None else call.value,
@@ -281,10 +279,9 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
         _or_any(call.decay, scalars),
-        *call.strides,
-        *call.sizes,
-        *call.scales,
     )
+    numbers = *call.strides, *call.sizes, *call.scales
+    kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
     return output, scalars
 
 

@@ -48,7 +48,8 @@ def takes(call: Call) -> bool:
 
 def forward(call: Call) -> tuple[Tensor, Tensor]:
     """Output (B, H, Lq, Dv), contiguous, and the rows' scalars (5, B·H, Lq)."""
-    problem, query = call.problem, call.query
+    problem, query, value = call.problem, call.query, call.value
+    assert value is not None
     rows, pairs = problem.groups * problem.query_length, problem.batch * problem.kv_heads
     tiles = split_tiles(rows, call.width, query.dtype)
     first, step, parts = parts_of(call, tiles.keys)
@@ -61,7 +62,7 @@ def forward(call: Call) -> tuple[Tensor, Tensor]:
         kept, raised = sums.new_empty(pairs, problem.key_length, rows), torch.empty_like(sums)
         sweeps = ("scores", "weights")
     head_scale = scalars if call.head_scale is None else call.head_scale
-    tensors = kept, sums, raised, mixtures, scalars, head_scale
+    tensors = query, call.key, value, kept, sums, raised, mixtures, scalars, head_scale
     sizes = problem.query_length, problem.key_length, problem.window or 0
     numbers = pairs, problem.kv_heads, problem.groups, *sizes, first, step, parts, *call.scales
     at_once = max(16, 1 << (parts - 1).bit_length())
@@ -70,15 +71,12 @@ def forward(call: Call) -> tuple[Tensor, Tensor]:
             (kernels.split_kernel, sweep, call.settings, tiles, at_once),
             partial(_split_kernel, call, sweep, tiles, at_once),
         )
-        kernel.start(
-            pairs * parts, query, call.key, call.value, *tensors, *call.strides, *numbers
-        )
+        kernel.start(pairs * parts, tensors, (*call.strides, *numbers))
     kernel = compiled_for(
         (kernels.merge_kernel, call.settings, at_once), partial(_merge_kernel, call, at_once)
     )
-    kernel.start(
-        pairs * rows, raised, mixtures, output, scalars, pairs, problem.groups, *sizes, parts
-    )
+    tensors = raised, mixtures, output, scalars
+    kernel.start(pairs * rows, tensors, (pairs, problem.groups, *sizes, parts))
     return output, scalars
 
 
