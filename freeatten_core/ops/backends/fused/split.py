@@ -6,8 +6,8 @@ kernel adds the parts in their order, so that the same bits come every time. Whe
 must be known before its weights, the first kernel keeps the scores, and a second weighs the values:
 every key and value is read once.
 
-A tile is (keys × rows). A single row is not worth a matrix product: its keys are lanes that add up
-on their own until the end.
+A tile is (rows × keys). A single row is not worth a matrix product: its tile is (keys × 1), and the
+keys are lanes that add up on their own until the end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .stages import (
 )
 from .tiles import load_tile, narrow, product, visible_count
 
-__all__ = ["added", "merge_kernel", "split_kernel", "sweep"]
+__all__ = ["added", "along_keys", "merge_kernel", "split_kernel", "sweep"]
 
 CHUNK = tl.constexpr(16)
 """Parts whose outputs are added at once."""
@@ -37,11 +37,20 @@ CHUNK = tl.constexpr(16)
 
 @triton.jit
 def added(x, ROWS: tl.constexpr):
-    """Tile (KEYS, ROWS) over its keys, (1, ROWS); of a single row later."""
+    """A tile over its keys, (ROWS, 1); of a single row later."""
     if ROWS == 1:
         return x
     else:
-        return tl.sum(x, 0)[None, :]
+        return tl.sum(x, 1)[:, None]
+
+
+@triton.jit
+def along_keys(x, ROWS: tl.constexpr):
+    """What keys have, (KEYS,), so that it broadcasts in a tile."""
+    if ROWS == 1:
+        return x[:, None]
+    else:
+        return x[None, :]
 
 
 @triton.jit
@@ -84,11 +93,11 @@ def sweep(
     STAGES: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """What keys low … high add to the sums of the rows, which are (1, ROWS), or (KEYS, 1)."""
+    """What keys low … high add to the sums of the rows, which are (ROWS, 1), or (KEYS, 1)."""
     for start in tl.range(low, high, KEYS, num_stages=STAGES):
-        keys = start + tl.arange(0, KEYS)[:, None]
-        place = kept + keys.to(tl.int64) * rows + row[None, :]
-        there = (keys < key_length) & (row < rows)[None, :]
+        keys = along_keys(start + tl.arange(0, KEYS), ROWS)
+        place = kept + keys.to(tl.int64) * rows + row[:, None]
+        there = (keys < key_length) & (row < rows)[:, None]
         if SWEEP == "weights":
             x = tl.load(place, there, other=0.0)
         else:
@@ -96,13 +105,14 @@ def sweep(
             if ROWS == 1:
                 dots = tl.sum(k.to(tl.float32) * q.to(tl.float32), 1)[:, None]
             else:
-                dots = product(k, tl.trans(q), None)
+                dots = product(q, tl.trans(k), None)
             inverse = tl.full((KEYS,), 1.0, tl.float32)
             if SCORE == "cosine":
                 inverse = 1 / tl.maximum(norm(k), NORM_EPS)
             x, _fall = score(
-                dots, scale[None, :], inverse[:, None], bias[None, :], 0.0, own[None, :], 0.0, kept,
-                keys, key_length, window, SCORE, CAUSAL, "none", "none", HAS_WINDOW, False, MASKED,
+                dots, scale[:, None], along_keys(inverse, ROWS), bias[:, None], 0.0, own[:, None],
+                0.0, kept, keys, key_length, window, SCORE, CAUSAL, "none", "none", HAS_WINDOW,
+                False, MASKED,
             )  # fmt: skip
         if POSITIVITY == "exp":
             if SWEEP == "weights":
@@ -111,7 +121,7 @@ def sweep(
                 if ROWS == 1:
                     risen = tl.maximum(shift, x)
                 else:
-                    risen = tl.maximum(shift, tl.max(x, 0)[None, :])
+                    risen = tl.maximum(shift, tl.max(x, 1)[:, None])
                 fallen = tl.exp2(shift - risen)
                 shift = risen
                 total *= fallen
@@ -129,11 +139,11 @@ def sweep(
                 if ROWS == 1:
                     highest = tl.maximum(highest, w)
                 else:
-                    highest = tl.maximum(highest, tl.max(w, 0)[None, :])
+                    highest = tl.maximum(highest, tl.max(w, 1)[:, None])
         elif SWEEP == "weights" and SHARPENED:
-            w = power(tl.maximum(w * rise[None, :] - drop[None, :], 0.0), POWER)
+            w = power(tl.maximum(w * rise[:, None] - drop[:, None], 0.0), POWER)
         elif SWEEP == "weights":
-            w *= rise[None, :]
+            w *= rise[:, None]
         if MASKED and SWEEP == "weights":
             # what a row does not see was kept as 0, which is a score of `exp`
             w = tl.where(keys < key_length, w, 0.0)
@@ -146,24 +156,24 @@ def sweep(
                 # 0 · NaN is NaN: a value that a row does not see must not reach it
                 seen = keys < key_length
                 if CAUSAL:
-                    seen = seen & (keys <= own[None, :])
+                    seen = seen & (keys <= own[:, None])
                 if HAS_WINDOW:
-                    seen = seen & (keys > own[None, :] - window)
+                    seen = seen & (keys > own[:, None] - window)
                 if ROWS == 1:
                     v = tl.where(seen, v, 0.0).to(value_base.dtype.element_ty)
                 else:
                     broken = (v != v) | (tl.abs(v.to(tl.float32)) == float("inf"))
                     v = tl.where(broken, 0.0, v).to(value_base.dtype.element_ty)
                     reached = product(
-                        tl.trans(tl.where(broken, 1.0, 0.0).to(v.dtype)),
                         tl.where(seen, 1.0, 0.0).to(v.dtype),
+                        tl.where(broken, 1.0, 0.0).to(v.dtype),
                         None,
                     )
                     mixed = tl.where(reached > 0, float("nan"), mixed)
             if ROWS == 1:
                 mixed += w * v.to(tl.float32)
             else:
-                mixed = product(tl.trans(v), narrow(w, v.dtype), mixed)
+                mixed = product(narrow(w, v.dtype), v, mixed)
     return mixed, total, highest, shift
 
 
@@ -261,8 +271,8 @@ def split_kernel(
     field = tl.cast(key_pairs, tl.int64) * splits * rows
     rise = tl.full((ROWS,), 1.0, tl.float32)
     drop = tl.zeros((ROWS,), tl.float32)
-    lanes: tl.constexpr = KEYS if ROWS == 1 else 1
-    shift = tl.full((lanes, ROWS), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)
+    lanes: tl.constexpr = KEYS if ROWS == 1 else ROWS
+    shift = tl.full((lanes, 1), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)
     if SWEEP == "weights":
         part = tl.arange(0, PARTS)[:, None]
         at = sums + (pair * splits + part) * rows + row[None, :]
@@ -274,7 +284,7 @@ def split_kernel(
             shifts = tl.load(at + 2 * field, known, other=LOWEST)
             shift_of = tl.max(shifts, 0)
             of_parts *= tl.exp2(shifts - shift_of[None, :])
-            shift = tl.zeros((lanes, ROWS), tl.float32) + shift_of[None, :]
+            shift = tl.zeros((lanes, 1), tl.float32) + shift_of[:, None]
         total_of = tl.sum(of_parts, 0)
         if POSITIVITY == "exp":
             highest_of = tl.where(total_of > 0, 1.0, 0.0)
@@ -290,12 +300,9 @@ def split_kernel(
 
     mixed = 0.0
     if SWEEP != "scores":
-        if ROWS == 1:
-            mixed = tl.zeros((KEYS, BLOCK_VALUE), tl.float32)
-        else:
-            mixed = tl.zeros((BLOCK_VALUE, ROWS), tl.float32)
-    total = tl.zeros((lanes, ROWS), tl.float32)
-    highest = tl.zeros((lanes, ROWS), tl.float32)
+        mixed = tl.zeros((lanes, BLOCK_VALUE), tl.float32)
+    total = tl.zeros((lanes, 1), tl.float32)
+    highest = tl.zeros((lanes, 1), tl.float32)
 
     begin = first + split * step
     end = tl.minimum(begin + step, key_length)
@@ -330,18 +337,18 @@ def split_kernel(
         above = tl.max(shift, 0)[None, :]
         fallen = tl.exp2(shift - above)
         if SWEEP != "scores":
-            mixed = tl.sum(mixed * fallen, 0)[:, None]
+            mixed = tl.sum(mixed * fallen, 0)[None, :]
         total = tl.sum(total * fallen, 0)[None, :]
         highest = tl.max(highest, 0)[None, :]
         shift = above
-    to = (raised if SWEEP == "weights" else sums) + (pair * splits + split) * rows + row[None, :]
-    tl.store(to, total, inside[None, :])
-    tl.store(to + field, highest, inside[None, :])
-    tl.store(to + 2 * field, shift, inside[None, :])
+    to = (raised if SWEEP == "weights" else sums) + (pair * splits + split) * rows + row[:, None]
+    tl.store(to, total, inside[:, None])
+    tl.store(to + field, highest, inside[:, None])
+    tl.store(to + 2 * field, shift, inside[:, None])
     if SWEEP != "scores":
-        dim = tl.arange(0, BLOCK_VALUE)[:, None]
-        to = mixtures + ((pair * splits + split) * rows + row)[None, :] * VALUE_DIM + dim
-        tl.store(to, mixed, inside[None, :] & (dim < VALUE_DIM))
+        dim = tl.arange(0, BLOCK_VALUE)[None, :]
+        to = mixtures + ((pair * splits + split) * rows + row)[:, None] * VALUE_DIM + dim
+        tl.store(to, mixed, inside[:, None] & (dim < VALUE_DIM))
 
 
 @triton.jit
