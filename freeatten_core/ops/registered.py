@@ -26,10 +26,9 @@ PLAIN = (Tensor, torch.nn.Parameter)
 
 FOLLOWED: tuple[Callable[[], Any], ...] = (
     in_transform,
-    torch.jit.is_tracing,
     *(
         getattr(torch._C, name, lambda: True)
-        for name in ("_len_torch_dispatch_stack", "_len_torch_function_stack")
+        for name in ("_is_tracing", "_len_torch_dispatch_stack", "_len_torch_function_stack")
     ),
 )
 """Whether something around a call sees every operator: a trace, a counter, tensors without data."""
@@ -78,10 +77,7 @@ def _is_plain(query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms) -> b
             return False
     if query.is_meta or profiler._is_profiler_enabled or forward_ad._current_level >= 0:
         return False
-    for followed in FOLLOWED:
-        if followed():
-            return False
-    return True
+    return not any(followed() for followed in FOLLOWED)
 
 
 def _attention(

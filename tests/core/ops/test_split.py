@@ -33,9 +33,7 @@ def called(call, variant="lssar:p=15", dtype=torch.bfloat16):
         name: x.to(DEVICE) if isinstance(x, torch.Tensor) else x for name, x in call.options.items()
     }
     terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
-    problem = check(
-        *inputs, variant, **call.masking, terms=terms, window=options["window"]
-    )
+    problem = check(*inputs, variant, **call.masking, terms=terms, window=options["window"])
     return launch.Call(problem, *inputs, terms)
 
 
@@ -122,7 +120,8 @@ def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(variant, 
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("variant", FAMILIES)
 def test_all_that_is_allocated_is_written(variant, rows):
-    inputs = [x.to(DEVICE) for x in Call(rows, 50, 20, 17, batch=1, groups=2).tensors(torch.float32)]
+    call = Call(rows, 50, 20, 17, batch=1, groups=2)
+    inputs = [x.to(DEVICE) for x in call.tensors(torch.float32)]
     assert torch.empty(1).isnan()
     assert fused(*inputs, variant, enable_gqa=True).isfinite().all()
 

@@ -48,9 +48,7 @@ class Compiled:
         self._started: dict[Hashable, Any] = {}
         self._direct = _is_direct()
 
-    def start(
-        self, programs: int, tensors: tuple[Tensor, ...], numbers: tuple[float, ...]
-    ) -> None:
+    def start(self, programs: int, tensors: tuple[Tensor, ...], numbers: tuple[float, ...]) -> None:
         """Start so many programs on the current device, which the tensors are on.
 
         Args:

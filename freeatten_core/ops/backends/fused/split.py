@@ -251,16 +251,12 @@ def split_kernel(
 
     dim = tl.arange(0, BLOCK_DIM)
     pointers = query + batch * query_batch + head * query_head + row % query_length * query_token
-    q = tl.load(
-        pointers[:, None] + dim[None, :], inside[:, None] & (dim < DIM)[None, :], other=0.0
-    )
+    q = tl.load(pointers[:, None] + dim[None, :], inside[:, None] & (dim < DIM)[None, :], other=0.0)
     key_base = key + batch * key_batch + kv_head * key_head
     value_base = value + batch * value_batch + kv_head * value_head
     kept += pair * key_length * rows
 
-    count = visible_count(
-        row % query_length, query_length, key_length, window, CAUSAL, HAS_WINDOW
-    )
+    count = visible_count(row % query_length, query_length, key_length, window, CAUSAL, HAS_WINDOW)
     scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if SCORE == "cosine":
         scale /= tl.maximum(norm(q), NORM_EPS)

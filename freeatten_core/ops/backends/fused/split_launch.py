@@ -57,7 +57,8 @@ def forward(call: Call) -> tuple[Tensor, Tensor]:
     scalars = call.empty_rows(5)
     sums = query.new_empty(3, pairs, parts, rows, dtype=torch.float32)
     mixtures = sums.new_empty(pairs, parts, rows, call.value_dim)
-    kept, raised, sweeps = sums, sums, ("all",)
+    kept, raised = sums, sums
+    sweeps: tuple[str, ...] = ("all",)
     if call.sweeps == 2:
         kept, raised = sums.new_empty(pairs, problem.key_length, rows), torch.empty_like(sums)
         sweeps = ("scores", "weights")
@@ -75,8 +76,8 @@ def forward(call: Call) -> tuple[Tensor, Tensor]:
     kernel = compiled_for(
         (kernels.merge_kernel, call.settings, at_once), partial(_merge_kernel, call, at_once)
     )
-    tensors = raised, mixtures, output, scalars
-    kernel.start(pairs * rows, tensors, (pairs, problem.groups, *sizes, parts))
+    of_parts = pairs, problem.groups, *sizes, parts
+    kernel.start(pairs * rows, (raised, mixtures, output, scalars), of_parts)
     return output, scalars
 
 
