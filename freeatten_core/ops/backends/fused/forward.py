@@ -106,10 +106,16 @@ def score_tile(
     KEYS: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """What `stages.score` gives of rows q (ROWS, D) and keys start … start + KEYS, (ROWS, KEYS)."""
+    """What `stages.score` gives of rows q (ROWS, D) and keys start … start + KEYS, (ROWS, KEYS).
+
+    `cosine here` is the cosine of keys whose norms nobody computed before.
+    """
     k = load_tile(key_base, start, stride_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
     dots = product(q, tl.trans(k), None)
-    inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
+    if SCORE == "cosine here":
+        inverse = 1 / tl.maximum(norm(k), NORM_EPS)
+    else:
+        inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
     return score(
         dots,
         scale[:, None],
@@ -122,7 +128,7 @@ def score_tile(
         (start + tl.arange(0, KEYS))[None, :],
         key_length,
         window,
-        SCORE,
+        "cosine" if SCORE == "cosine here" else SCORE,
         CAUSAL,
         DISTANCE,
         DECAY,
@@ -481,7 +487,7 @@ def forward_kernel(
     scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if LATE:
         scale = tl.maximum(scale, LEAST_SCALE)
-    if SCORE == "cosine":
+    if SCORE == "cosine" or SCORE == "cosine here":
         scale /= tl.maximum(norm(q), NORM_EPS)
     if HAS_HEAD_SCALE:
         scale *= tl.load(head_scale + head)
