@@ -23,7 +23,7 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-LONG = Call(1, 2000, 16, 16, batch=1, heads=2)
+LONG = Call(1, 3000, 16, 16, batch=1, heads=2)
 
 
 def called(call, variant="lssar:p=15", dtype=torch.bfloat16):
@@ -41,13 +41,15 @@ def called(call, variant="lssar:p=15", dtype=torch.bfloat16):
     ("change", "taken"),
     [
         ({}, True),
-        ({"query_length": 16}, True),
-        ({"query_length": 17}, False),
-        ({"heads": 8, "groups": 4, "query_length": 4}, True),
-        ({"heads": 8, "groups": 4, "query_length": 5}, False),
-        ({"key_length": 1000}, False),
-        ({"window": 500}, False),
-        ({"window": 1500}, True),
+        ({"query_length": 64}, True),
+        ({"query_length": 65}, False),
+        ({"heads": 8, "groups": 4, "query_length": 16}, True),
+        ({"heads": 8, "groups": 4, "query_length": 17}, False),
+        ({"dim": 200, "query_length": 16}, True),
+        ({"dim": 200, "query_length": 17}, False),
+        ({"key_length": 2000}, False),
+        ({"window": 2000}, False),
+        ({"window": 2500}, True),
         ({"is_causal": False}, True),
         ({"head_scale": True}, True),
         ({"distance_slope": True}, False),
@@ -150,14 +152,16 @@ def test_a_call_with_gradients_to_come_is_not_shared_out():
 
 
 @pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize(("groups", "rows"), [(1, 1), (4, 1), (1, 5), (8, 2)])
-@pytest.mark.parametrize("dim", [64, 80, 128])
-@pytest.mark.parametrize("variant", ["softmax", "softmax-ls", "lssa", "lssar:p=3", "lssar:p=15"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize(("groups", "rows"), [(1, 1), (4, 1), (1, 5), (8, 2), (1, 64)])
+@pytest.mark.parametrize("dim", [64, 80, 128, 256])
+@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15"])
 def test_a_long_cache_gives_what_float64_gives(variant, dim, groups, rows, dtype):
-    call = Call(rows, 8000, dim, dim, batch=1, heads=8, groups=groups)
+    call = Call(rows, 5001, dim, dim, batch=1, heads=8, groups=groups)
     inputs = [x.to(DEVICE, dtype) for x in call.tensors(torch.float32)]
     output = fused(*inputs, variant, **call.masking)
     wide = [x.double() for x in inputs]
     wanted = staged.reference_attention(*wide, variant, **call.masking)
-    assert (output.double() - wanted).norm() <= 4e-3 * wanted.norm()
+    steps = 1 if dtype != torch.float32 else 100
+    bound = steps * torch.finfo(dtype).eps
+    assert (output.double() - wanted).norm() <= bound * wanted.norm()
