@@ -487,7 +487,7 @@ def forward_kernel(
     scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if LATE:
         scale = tl.maximum(scale, LEAST_SCALE)
-    if SCORE == "cosine" or SCORE == "cosine here":
+    if SCORE == "cosine" or SCORE == "cosine here":  # noqa: PLR1714  # Triton knows no sets
         scale /= tl.maximum(norm(q), NORM_EPS)
     if HAS_HEAD_SCALE:
         scale *= tl.load(head_scale + head)

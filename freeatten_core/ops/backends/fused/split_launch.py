@@ -23,8 +23,8 @@ WIDE_ROWS = 16
 """Of heads of more than 256 bytes."""
 
 LEAST_KEYS = 2048
-"""That a row sees. The GPU is done sooner from 1,024 on (0.014 instead of 0.032 ms), but a caller who
-waits for one call waits for the start of one kernel more."""
+"""That a row sees. The GPU is done sooner from 1,024 on (0.014 instead of 0.032 ms), but a caller
+who waits for one call waits for the start of one kernel more."""
 
 PROGRAMS = 2
 """A multiprocessor. Not tuned."""
