@@ -40,14 +40,11 @@ DISTANCE_SCORES = 1 << 26
 LEAST_POWER = 8
 """Of the backward's fast sweeps. Not tuned: with 15 nearly all rows take them, with 3 none."""
 
-FAST_WIDTHS = (64, 128)
-"""Of the backward's fast sweeps. Their gradients err by what those of the exact sweeps err by, to
-two digits, at 2,048 to 8,192 tokens, also in the worst row, inputs times 0.3 and 3, powers 8 and 15
-(H100): see docs/speed.md."""
-
-FAST_KEYS = 2048
-"""From so many on, as measured: the backward takes 1.39 instead of 1.69 ms at 2,048 tokens and 3.70
-instead of 4.68 at 8,192. Random rows of fewer keys are not straight."""
+FAST_KEYS = {64: 2048, 128: 4096}
+"""Of the backward's fast sweeps, by the width of heads: from so many on. Random rows of fewer keys
+are not straight. Forward and backward take 5.55 instead of 6.40 ms at 8,192 tokens with heads of
+64, 9.20 instead of 10.55 with heads of 128 (H100); at 2,048 tokens 1.97 instead of 2.01, and 3.83
+instead of 3.66. The gradients err by the same, in the worst row too: see docs/speed.md."""
 
 SHORT_KEYS = 1024
 """Up to so many, the forward computes norms of keys where it needs them: that takes less than to
@@ -234,8 +231,7 @@ class Call:
         """Whether the backward has the sweeps of `fast_backward`: for LSSAR in bfloat16 without
         what is added to scores, with a power that leaves no weight to keys near the mean.
 
-        Only heads that are padded to `FAST_WIDTHS`, from `FAST_KEYS` keys on: it is what was
-        measured."""
+        Only heads of the widths of `FAST_KEYS`: it is what was measured."""
         variant, terms = self.problem.variant, self.terms
         return (
             variant.cosine
@@ -245,8 +241,7 @@ class Call:
             and not terms.depends_on_distance
             and terms.decay is None
             and self.query.dtype == torch.bfloat16
-            and self.width in FAST_WIDTHS
-            and self.problem.key_length >= FAST_KEYS
+            and self.problem.key_length >= FAST_KEYS.get(self.width, math.inf)
         )
 
     @property

@@ -13,7 +13,7 @@ from .compiled import Compiled, compiled_for
 from .launch import Call
 from .tuning import Tiles, split_tiles
 
-__all__ = ["forward", "parts_of", "takes"]
+__all__ = ["forward", "multiprocessors", "parts_of", "takes"]
 
 MOST_ROWS = 64
 """Queries of one key head that share its keys. LSSAR p = 15, 16 heads of 64, 32,768 keys, 64 rows:
