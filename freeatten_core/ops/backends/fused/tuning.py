@@ -49,8 +49,8 @@ def query_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     D = 128: 3.44 ms; with 128×64 and 8 warps 3.57 to 3.72, with 64 keys 4.13.
 
     With the sweep of `fast_backward`, D = 64: 1.54 ms; with 2 stages 1.69, with 32 keys 1.60, with
-    168 registers 1.87, with 128 rows and 8 warps 1.72 to 1.97. D = 128 (H100): 2.72 ms, the same with
-    4 and 5 stages; with 2 3.12, with 64 keys 3.37 to 4.43, with 128 rows and 8 warps 2.79 to 3.67.
+    168 registers 1.87, with 128 rows and 8 warps 1.72 to 1.97. D = 128 (H100): 2.72 ms, as with
+    4 or 5 stages; with 2 3.12, with 64 keys 3.37 to 4.43, with 128 rows and 8 warps 2.79 to 3.67.
 
     Softmax: 0.75 and 1.49 ms; with 64 keys 0.77 (D = 64), with 32 keys 1.68 (D = 128).
     """
@@ -87,8 +87,11 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
 def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
     """Of few rows, whose keys are shared out; one row has no matrix products.
 
-    One query, 16 heads of 128, 32,768 keys (H100), LSSAR p = 15: 0.111 ms; with 4 warps 0.285.
+    One query, 16 heads, 32,768 keys (H100), LSSAR p = 15, D = 128: 0.111 ms; with 4 warps 0.285,
+    with 32 keys 0.115, with 128 0.116, with 2 stages 0.115.
     """
     size = width * dtype.itemsize
-    keys, warps = (64, 4) if size <= 128 else (64, 8) if size <= 256 else (32, 8)
-    return Tiles(1 if rows == 1 else max(16, 1 << (rows - 1).bit_length()), keys, warps, 3)
+    keys = 64 if size <= 256 else 32
+    if rows == 1:
+        return Tiles(1, keys, 8 if width == 128 and dtype != torch.float32 else 4, 3)
+    return Tiles(max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
