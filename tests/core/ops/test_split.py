@@ -165,3 +165,23 @@ def test_a_long_cache_gives_what_float64_gives(variant, dim, groups, rows, dtype
     steps = 1 if dtype != torch.float32 else 100
     bound = steps * torch.finfo(dtype).eps
     assert (output.double() - wanted).norm() <= bound * wanted.norm()
+
+
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+@pytest.mark.parametrize("rows", [1, 5])
+@pytest.mark.parametrize("dim", [64, 128])
+@pytest.mark.parametrize(
+    "change", [{"window": 3001}, {"is_causal": False}, {"head_scale": True}], ids=str
+)
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15"])
+def test_windows_and_scales_of_a_long_cache_too(variant, change, dim, rows):
+    call = replace(Call(rows, 5001, dim, dim, batch=1, heads=4, groups=2), **change)
+    kernels = called(call, variant)
+    assert split_launch.takes(kernels)
+    options = {
+        name: x.to(DEVICE) if isinstance(x, torch.Tensor) else x for name, x in call.options.items()
+    }
+    inputs = kernels.query, kernels.key, kernels.value
+    output = fused(*inputs, variant, **options)
+    wanted = staged.reference_attention(*(x.double() for x in inputs), variant, **options)
+    assert (output.double() - wanted).norm() <= 4e-3 * wanted.norm()
