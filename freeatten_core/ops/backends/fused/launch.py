@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,7 +16,8 @@ from . import backward as backward_kernels
 from . import distance as distance_kernels
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels
-from .tuning import forward_tiles, key_tiles, query_tiles
+from .compiled import Compiled, compiled_for
+from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
 
 __all__ = [
     "Call",
@@ -37,12 +40,15 @@ DISTANCE_SCORES = 1 << 26
 LEAST_POWER = 8
 """Of the backward's fast sweeps. Not tuned: with 15 nearly all rows take them, with 3 none."""
 
-FAST_WIDTH = 64
-"""Of the backward's fast sweeps; at 128 their errors were not measured on a GPU."""
+FAST_KEYS = {64: 2048, 128: 4096}
+"""Of the backward's fast sweeps, by the width of heads: from so many on. Random rows of fewer keys
+are not straight. Forward and backward take 5.55 instead of 6.40 ms at 8,192 tokens with heads of
+64, 9.20 instead of 10.55 with heads of 128 (H100); at 2,048 tokens 1.97 instead of 2.01, and 3.83
+instead of 3.66. The gradients err by the same, in the worst row too: see docs/speed.md."""
 
-FAST_KEYS = 2048
-"""From so many on, as measured: the backward takes 1.39 instead of 1.69 ms at 2,048 tokens and 3.70
-instead of 4.68 at 8,192. Random rows of fewer keys are not straight."""
+SHORT_KEYS = 1024
+"""Up to so many, the forward computes norms of keys where it needs them: that takes less than to
+start a kernel for them."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
@@ -72,7 +78,6 @@ class Call:
         self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
         self.pairs = problem.batch * problem.heads
-        self.key_scale = self._key_scale()
 
     def empty_rows(self, fields: int) -> Tensor:
         return torch.empty(
@@ -93,23 +98,20 @@ class Call:
         in_base_2 = self.problem.variant.positivity != "relu"
         return (table * LOG2_E if in_base_2 else table).contiguous()
 
-    def _key_scale(self) -> Tensor:
+    @cached_property
+    def key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
         problem, key = self.problem, self.key
         if not problem.variant.cosine:
             return torch.empty(0, dtype=torch.float32, device=key.device)
         pairs = problem.batch * problem.kv_heads
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
-        forward_kernels.key_norms_kernel[(pairs * triton.cdiv(problem.key_length, NORM_KEYS),)](
-            key,
-            inverse,
-            *key.stride()[:3],
-            problem.kv_heads,
-            problem.key_length,
-            DIM=self.dim,
-            BLOCK_DIM=self.block_dim,
-            KEYS=NORM_KEYS,
-        )
+        sizes = {"DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
+        norms = forward_kernels.key_norms_kernel
+        kernel = compiled_for((norms, self.dim, key.dtype), lambda: Compiled(norms, sizes, {}))
+        programs = pairs * -(-problem.key_length // NORM_KEYS)
+        numbers = *key.stride()[:3], problem.kv_heads, problem.key_length
+        kernel.start(programs, (key, inverse), numbers)
         return inverse
 
     @property
@@ -132,7 +134,22 @@ class Call:
 
     @property
     def scales(self) -> tuple[float, float]:
-        return self.problem.scale_slope, self.problem.scale_base
+        return float(self.problem.scale_slope), float(self.problem.scale_base)
+
+    @property
+    def settings(self) -> Hashable:
+        """What decides everything that a kernel compiles in but its tiles."""
+        problem, distances = self.problem, self.distances
+        return (
+            problem.variant,
+            problem.is_causal,
+            self.dim,
+            self.value_dim,
+            self.query.dtype,
+            self.head_scale is None,
+            *distances.values(),
+            self.quick,
+        )
 
     @property
     def stages(self) -> dict[str, Any]:
@@ -214,8 +231,7 @@ class Call:
         """Whether the backward has the sweeps of `fast_backward`: for LSSAR in bfloat16 without
         what is added to scores, with a power that leaves no weight to keys near the mean.
 
-        Only heads that are padded to `FAST_WIDTH`, from `FAST_KEYS` keys on: it is what was
-        measured."""
+        Only heads of the widths of `FAST_KEYS`: it is what was measured."""
         variant, terms = self.problem.variant, self.terms
         return (
             variant.cosine
@@ -225,8 +241,7 @@ class Call:
             and not terms.depends_on_distance
             and terms.decay is None
             and self.query.dtype == torch.bfloat16
-            and self.width == FAST_WIDTH
-            and self.problem.key_length >= FAST_KEYS
+            and self.problem.key_length >= FAST_KEYS.get(self.width, math.inf)
         )
 
     @property
@@ -249,35 +264,45 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
     tiles = forward_tiles(call.width, query.dtype)
-    forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
+    here = problem.variant.cosine and problem.key_length <= SHORT_KEYS
+    kernel = compiled_for(
+        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here),
+        lambda: _forward_kernel(call, tiles, scalars_only, here),
+    )
+    tensors = (
         query,
         call.key,
         call.key if call.value is None else call.value,
         output,
         scalars,
-        call.key_scale,
+        scalars if here else call.key_scale,
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
         _or_any(call.decay, scalars),
-        *call.strides,
-        *call.sizes,
-        *call.scales,
-        NORMALISE=call.normalise,
-        SWEEPS=2 if scalars_only else call.sweeps,
-        HAS_HEAD_SCALE=call.head_scale is not None,
-        LATE=call.late,
-        ONE_MORE=problem.variant.normalise == "off-by-one",
-        QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
-        HAS_VALUE=not scalars_only,
-        **call.stages,
-        **call.options,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        STAGES=tiles.stages,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
     )
+    numbers = *call.strides, *call.sizes, *call.scales
+    kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
     return output, scalars
+
+
+def _forward_kernel(call: Call, tiles: Tiles, scalars_only: bool, here: bool) -> Compiled:
+    constants = {
+        "NORMALISE": call.normalise,
+        "SWEEPS": 2 if scalars_only else call.sweeps,
+        "HAS_HEAD_SCALE": call.head_scale is not None,
+        "LATE": call.late,
+        "ONE_MORE": call.problem.variant.normalise == "off-by-one",
+        "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
+        "HAS_VALUE": not scalars_only,
+        **call.stages,
+        **({"SCORE": "cosine here"} if here else {}),
+        **call.options,
+        "ROWS": tiles.rows,
+        "KEYS": tiles.keys,
+        "STAGES": tiles.stages,
+    }
+    options = {"num_warps": tiles.warps, "maxnreg": tiles.registers}
+    return Compiled(forward_kernels.forward_kernel, constants, options)
 
 
 def backward(

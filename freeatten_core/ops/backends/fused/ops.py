@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...call import NO_TERMS, Problem, ScoreTerms, visible_scores
 from ...row_statistics import RowStatistics
-from . import launch
+from . import launch, split_launch
 from .statistics import FIELDS
 
 __all__ = ["attention", "attention_backward", "row_statistics"]
@@ -22,7 +22,9 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, Lq, Dv) of a checked call, and the rows' scalars (5, B, H, Lq)."""
     with _on_device_of(query):
-        output, scalars = launch.forward(launch.Call(problem, query, key, value, terms))
+        call = launch.Call(problem, query, key, value, terms)
+        forward = split_launch.forward if split_launch.takes(call) else launch.forward
+        output, scalars = forward(call)
     return output, scalars.view(5, problem.batch, problem.heads, problem.query_length)
 
 
