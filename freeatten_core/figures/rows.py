@@ -103,7 +103,7 @@ def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
         (short_label(row.variant), *(row.controls(text, name)[0] for name in ("sliding", "window")))
         for row in rows
     ]
-    unbounded = ", ".join(name for name, s, w in lacks if s is not None and w is None)
+    unbounded = ", ".join(str(name) for name, s, w in lacks if s is not None and w is None)
     lacking = [f"no W for {unbounded}"] if unbounded else []
     if any(s is None for _, s, _ in lacks):
         lacking.append("rows of the cube have neither S nor W and are never filled")
