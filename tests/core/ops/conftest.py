@@ -47,6 +47,13 @@ def small_sticks(monkeypatch):
 
 
 @pytest.fixture
+def short_coarse_calls(monkeypatch):
+    """Short calls of LSSAR have the forward with coarse sums too."""
+    launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
+    monkeypatch.setattr(launch, "TOKENS", 1)
+
+
+@pytest.fixture
 def small_tiles(monkeypatch):
     """Cut even short sequences into many tiles."""
     launch = import_module("freeatten_core.ops.backends.fused.launch")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
 from . import distance as distance_kernels
+from . import fast_launch
 from . import forward as forward_kernels
 from . import statistics as statistics_kernels
 from .tuning import forward_tiles, key_tiles, query_tiles
@@ -72,7 +74,6 @@ class Call:
         self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
         self.pairs = problem.batch * problem.heads
-        self.key_scale = self._key_scale()
 
     def empty_rows(self, fields: int) -> Tensor:
         return torch.empty(
@@ -93,8 +94,21 @@ class Call:
         in_base_2 = self.problem.variant.positivity != "relu"
         return (table * LOG2_E if in_base_2 else table).contiguous()
 
-    def _key_scale(self) -> Tensor:
+    @cached_property
+    def key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
+        return self._key_scale()
+
+    @cached_property
+    def unit_keys(self) -> Tensor:
+        """k/‖k‖, (B·Hkv, Lk, block_dim) float16; it leaves `key_scale` too."""
+        problem, key = self.problem, self.key
+        shape = (problem.batch * problem.kv_heads, problem.key_length, self.block_dim)
+        units = torch.empty(shape, dtype=torch.float16, device=key.device)
+        self.key_scale = self._key_scale(units)
+        return units
+
+    def _key_scale(self, unit_keys: Tensor | None = None) -> Tensor:
         problem, key = self.problem, self.key
         if not problem.variant.cosine:
             return torch.empty(0, dtype=torch.float32, device=key.device)
@@ -103,9 +117,11 @@ class Call:
         forward_kernels.key_norms_kernel[(pairs * triton.cdiv(problem.key_length, NORM_KEYS),)](
             key,
             inverse,
+            _or_any(unit_keys, inverse),
             *key.stride()[:3],
             problem.kv_heads,
             problem.key_length,
+            UNIT=unit_keys is not None,
             DIM=self.dim,
             BLOCK_DIM=self.block_dim,
             KEYS=NORM_KEYS,
@@ -248,6 +264,9 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     shape = (problem.batch, problem.heads, problem.query_length, call.value_dim)
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
+    flags, flagged = scalars, 0
+    if not scalars_only and fast_launch.is_taken(call):
+        flags, flagged = fast_launch.forward(call, output, scalars)
     tiles = forward_tiles(call.width, query.dtype)
     forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
         query,
@@ -255,6 +274,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         call.key if call.value is None else call.value,
         output,
         scalars,
+        flags,
         call.key_scale,
         _or_any(call.head_scale, scalars),
         _or_any(call.distance, scalars),
@@ -269,6 +289,7 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         ONE_MORE=problem.variant.normalise == "off-by-one",
         QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
         HAS_VALUE=not scalars_only,
+        FLAGGED=flagged,
         **call.stages,
         **call.options,
         ROWS=tiles.rows,
