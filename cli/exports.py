@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_browser",
     "check_outputs",
-    "few_colours",
+    "page_picture",
     "save_csv",
     "save_figure",
     "save_lines",
@@ -119,19 +119,30 @@ def save_figure(figure: go.Figure, path: Path | str) -> None:
 
 
 def save_page_picture(figure: go.Figure, path: Path) -> None:
-    """A PNG of few colours, a quarter as large: history keeps every version of the pages' pictures.
+    """A picture for a page: WebP of few colours.
 
     Raises:
         ContentError: as `save_figure`.
     """
+    drawn = _picture(_painted(figure), "png", PAGE_SCALE)
+    with replacing(path) as temporary:
+        temporary.write_bytes(page_picture(drawn))
+
+
+def page_picture(picture: bytes) -> bytes:
+    """A picture as lossless WebP of few colours: history keeps every version of the pages'.
+
+    Those there were took 4.19 MB as PNG of as many colours, and 2.82 so.
+    """
     from PIL import Image
 
-    drawn = BytesIO(_picture(_painted(figure), "png", PAGE_SCALE))
-    with replacing(path) as temporary, Image.open(drawn) as picture:
-        few_colours(picture).save(temporary, "png", optimize=True)
+    file = BytesIO()
+    with Image.open(BytesIO(picture)) as whole:
+        _few_colours(whole).convert("RGB").save(file, "webp", lossless=True, quality=80, method=4)
+    return file.getvalue()
 
 
-def few_colours(picture: Image.Image) -> Image.Image:
+def _few_colours(picture: Image.Image) -> Image.Image:
     """The picture with the smallest palette that is off by at most `COLOUR_ERROR` in the mean."""
     from PIL import Image, ImageChops, ImageStat
 

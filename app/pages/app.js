@@ -5,6 +5,8 @@ const INSIDE = ["map", "entropy", "stages"];
 const SETUP_KEYS = ["models", "text", "len", "longest", "seed", "digest", "layers"];
 /** Parts of a link that are places in one text. */
 const PLACES = ["q", "k", "span", "pin", "position", "last", "from", "to"];
+/** How far a place can be from what its link says, which has two digits behind the point. */
+const ROUNDED = 0.05;
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let wanted = chosenTheme();
 
@@ -25,6 +27,13 @@ function partsOf(tab) {
   return new URLSearchParams(byId(`${tab}-tab`).getAttribute("href").split("&").slice(1).join("&"));
 }
 
+/** Parts of a link that have other values than those that are shown. @returns {string[]} */
+function unlike(parts, shown) {
+  const isShown = (asked, value) => (typeof value === "number" ? Math.abs(Number(asked) - value) < ROUNDED : asked === value);
+  return Object.entries(shown).filter(([name, value]) => parts.has(name) && !isShown(parts.get(name), value))
+    .map(([name]) => `${name}=${parts.get(name)}`);
+}
+
 /** Scrolls the row of tabs, which on a phone is wider than the page, to one of them. */
 function seeTab(link) {
   const row = link.parentElement;
@@ -40,6 +49,8 @@ class App {
     this.tab = "";
     /** How many links of a tab are being shown: what comes of them is no step of the reader's. */
     this.following = Object.fromEntries(TABS.map((name) => [name, 0]));
+    /** How many times a tab is being filled: what it still shows is dimmed. */
+    this.filling = Object.fromEntries(INSIDE.map((name) => [name, 0]));
   }
 
   async start() {
@@ -153,9 +164,9 @@ class App {
       this.setup.fold(true);
       return;
     }
-    this.pending = this.own(parts);
+    this.pending = { parts: this.own(parts), isLink: true };
     if (isAsked && this.setup.running) await this.setup.running;
-    else if (isAsked && this.setup.isShown) await this.tabs[this.tab].show(this.pending);
+    else if (isAsked && this.setup.isShown) await this.showPending();
     else await this.setup.run();
     this.setup.tellUnmet();
   }
@@ -167,7 +178,7 @@ class App {
     const own = this.tabs[this.tab].state();
     const isOther = ["text", "seed", "digest"].some((name) => asked.get(name) !== this.setup.shown.get(name));
     if (isOther) for (const name of PLACES) own.delete(name);
-    this.pending = own;
+    this.pending = { parts: own, isLink: false };
     const run = this.setup.run();
     this.remember(this.tab, new URLSearchParams([...this.setup.current, ...own]));
     return this.settling(this.tab, () => run);
@@ -195,13 +206,32 @@ class App {
     this.shareSetup("compare", shared);
   }
 
+  /** Shows in a tab what the setup has analysed; what it shows of something else is dimmed until then. */
+  async fill(tab, parts) {
+    this.filling[tab] += 1;
+    byId(tab).ariaBusy = "true";
+    try {
+      await this.tabs[tab].show(parts);
+    } finally {
+      this.filling[tab] -= 1;
+      if (!this.filling[tab]) byId(tab).ariaBusy = "false";
+    }
+  }
+
   /** What the setup has analysed is shown in the tab that is open. */
   async analysed() {
     if (!INSIDE.includes(this.tab)) return;
-    const parts = this.pending ?? new URLSearchParams();
-    this.pending = null;
-    await this.tabs[this.tab].show(parts);
+    await this.showPending();
     this.remember(this.tab, this.stateOf(this.tab), false);
+  }
+
+  /** Shows the tab's own part of what was asked for, and notes what of a link is shown otherwise. */
+  async showPending() {
+    const { parts, isLink } = this.pending ?? { parts: new URLSearchParams(), isLink: false };
+    this.pending = null;
+    const { tab } = this;
+    await this.fill(tab, new URLSearchParams(parts));
+    if (isLink) this.setup.unmet.push(...unlike(parts, this.tabs[tab].values()));
   }
 
   /** The part of a link that is the tab's own. */

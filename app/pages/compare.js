@@ -44,10 +44,15 @@ function verdictOf(row) {
   return [`${row.mark} ${row.verdict ? `${row.verdict} (${delta})` : delta}`.trim(), KINDS[row.kind] ?? ""];
 }
 
+/** Attributes of a row that singles out its line. */
+function singled(said) {
+  return { tabindex: "0", "aria-label": `${said}. Enter keeps its line singled out` };
+}
+
 function line(row) {
   const [said, style] = verdictOf(row);
   const code = row.id === row.label ? [] : [" ", make("code", {}, row.id)];
-  return make("li", { tabindex: "0", "aria-label": `${row.label}: loss ${row.loss}; ${said}. Enter keeps its line singled out` }, swatch(row), make("span", { class: "site-name" }, row.label, ...code),
+  return make("li", singled(`${row.label}: loss ${row.loss}; ${said}`), swatch(row), make("span", { class: "site-name" }, row.label, ...code),
     make("span", { class: "site-loss" }, make("span", { class: "site-word" }, "loss "), row.loss),
     make("span", { class: `site-verdict ${style}` }, said));
 }
@@ -122,8 +127,9 @@ class Picks {
 
 /** Singles out the line of a row that is pointed at, in the chart or the list; a click keeps it. */
 class Single {
-  constructor(chart, list) {
-    Object.assign(this, { chart, list, kept: null, shown: null });
+  /** `isByChart`: the chart tells of one line at a time, and not of all at a position. */
+  constructor(chart, list, isByChart = true) {
+    Object.assign(this, { chart, list, kept: null, shown: null, isHeard: !isByChart });
     const at = (event) => {
       const row = event.target.closest("li");
       return row ? [...list.children].indexOf(row) : null;

@@ -19,6 +19,7 @@ class EntropyTab {
     for (const kind of ["png", "svg"]) byId(`curves-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("curves-csv").addEventListener("click", () => this.saveCsv());
     this.fetch = newest((...given) => this.fetchCurves(...given));
+    this.single = new Single(byId("curves"), byId("curve-lines"), false);
   }
 
   async show(parts) {
@@ -26,11 +27,9 @@ class EntropyTab {
     byId("entropy-shown").hidden = false;
     const known = this.statistics.map(({ id }) => id);
     if (known.includes(parts.get("statistic"))) byId("statistic").value = parts.get("statistic");
-    else if (parts.has("statistic")) this.setup.unmet.push(`statistic=${parts.get("statistic")}`);
     this.wantedHead = parts.get("of") ?? byId("curve-head").value;
     this.brush.show(this.setup.analyses[0].length, parts.get("from"), parts.get("to"));
     await Promise.all([loadPlotly(), this.load()]);
-    if (parts.has("of") && byId("curve-head").value !== parts.get("of")) this.setup.unmet.push(`of=${parts.get("of")}`);
     this.draw();
   }
 
@@ -49,9 +48,11 @@ class EntropyTab {
 
   /** The loss of every token, stretch by stretch, as the curve of a head that is the whole model. */
   async losses(one) {
-    this.setup.say("Scoring every token");
+    const said = `Scoring every token with ${one.variant}`;
+    this.setup.say(said);
+    const scored = one.work("start_losses", ({ share }) => this.setup.say(`${said}: ${Math.round(100 * share)} %`));
     const [{ color, dash }, { loss }, { command }] = await Promise.all([
-      one.call("curves", { statistic: "entropy" }), one.work("start_losses"), one.call("loss_command")]);
+      one.call("curves", { statistic: "entropy" }), scored, one.call("loss_command")]);
     this.setup.say("");
     const values = new Float32Array(bytesOf(loss).buffer);
     const size = Math.ceil(values.length / STRETCHES);
@@ -110,7 +111,7 @@ class EntropyTab {
       })),
       xTitle: "position (tokens)", yTitle: named, height: CURVES_HEIGHT,
       mark: first.trained < first.length ? first.trained : null, markText: "trained up to here", range: [0, first.length],
-    });
+    }).then(() => this.single.drawn());
     byId("curve-lines").replaceChildren(...this.found.map((one, at) => this.legend(one, this.analyses[at])));
     byId("head-tables").replaceChildren(...(this.isLoss ? [] : this.found).map((one, at) => this.table(one, this.analyses[at], named)));
     const name = byId("curve-head").value;
@@ -134,7 +135,7 @@ class EntropyTab {
 
   legend(one, analysis) {
     const [name, value, more] = this.said(one, analysis);
-    return make("li", {}, swatch({ ...one, sign: "" }), make("span", { class: "site-name" }, name),
+    return make("li", singled([name, value, more].filter(Boolean).join(": ")), swatch({ ...one, sign: "" }), make("span", { class: "site-name" }, name),
       make("span", { class: "site-loss" }, value), make("span", { class: "site-verdict" }, more));
   }
 
@@ -154,6 +155,12 @@ class EntropyTab {
     if (byId("curve-head").value !== ALL) parts.set("of", byId("curve-head").value);
     for (const [name, value] of Object.entries(this.brush.state)) parts.set(name, value);
     return parts;
+  }
+
+  /** Whatever a link can say of the tab, as it is shown. */
+  values() {
+    const [from, to] = this.brush.ends;
+    return { statistic: byId("statistic").value, of: byId("curve-head").value, from, to };
   }
 
   /** What a download says of the curves. */

@@ -23,8 +23,8 @@ class Analysis {
   }
 
   /** What a job about this analysis answers. */
-  work(start) {
-    return renewing(() => finished(start, { id: this.id }, () => {}), () => this.renew());
+  work(start, tell = () => {}) {
+    return renewing(() => finished(start, { id: this.id }, tell), () => this.renew());
   }
 
   renew() {

@@ -111,7 +111,6 @@ class MapTab {
     this.tables = await Promise.all(analyses.map((one) => one.call("heads")));
     const [layer, head] = farthest(this.tables[0].heads);
     const isThere = this.tables[0].heads.some((one) => nameOf(one) === parts.get("head"));
-    if (parts.has("head") && !isThere) this.setup.unmet.push(`head=${parts.get("head")}`);
     if (!isThere) parts.set("head", nameOf({ layer, head }));
     this.view?.destroy();
     this.shown = analyses;
@@ -124,7 +123,7 @@ class MapTab {
     byId("maps").replaceChildren(root);
     this.view = new freeatten.MapView(root, {
       maps: this.entries(analyses), tokens, state: parts.toString(), theme: this.theme(),
-      losses: () => this.losses(analyses), isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
+      losses: (tell) => this.losses(analyses, tell), isFolded: true, title: `${analyses.map((one) => one.variant).join(", ")}`, onState: () => this.moved(),
       caption: () => [this.setup.about(), `Made by ${byId("map-command").textContent}`],
     });
     freeatten.page = this.view;
@@ -160,9 +159,13 @@ class MapTab {
   }
 
   /** The loss of every token by every model, which is measured once. */
-  losses(analyses) {
-    const measured = async (one) => {
-      const told = await one.work("start_losses");
+  losses(analyses, tell) {
+    const shares = analyses.map(() => 0);
+    const measured = async (one, at) => {
+      const told = await one.work("start_losses", ({ share }) => {
+        shares[at] = share;
+        tell(mean(shares));
+      });
       const of = (text) => new Float32Array(bytesOf(text).buffer);
       return { loss: of(told.loss), delta: of(told.delta) };
     };
@@ -319,6 +322,16 @@ class MapTab {
     if (byId("sort-model").value > 0) parts.set("of", byId("sort-model").value);
     if (byId("lowest").checked) parts.set("lowest", "1");
     return parts;
+  }
+
+  /** Whatever a link can say of the tab, as it is shown. */
+  values() {
+    const { head, pin, view: { query, key, span } } = this.view;
+    const said = new URLSearchParams(this.view.state());
+    return {
+      head, q: query, k: key, span, pin: pin ?? "none", diff: said.get("diff") ?? "", colour: said.get("colour") ?? "all-log",
+      tint: said.get("tint") ?? "closed", sort: byId("sort").value, of: Number(byId("sort-model").value), lowest: Number(byId("lowest").checked),
+    };
   }
 
   /**

@@ -28,8 +28,9 @@ class Stored {
 
   part(result, charts) {
     const { name, title, lines, tables, provenance, command } = result;
-    const legend = make("ul", { class: "site-lines site-legend" },
-      ...lines.map((one) => make("li", {}, swatch(one), make("span", { class: "site-name" }, one.label))));
+    const legend = make("ul", { class: "site-lines site-legend", "aria-label": "the lines" },
+      ...lines.map((one) => make("li", singled(one.label), swatch(one), make("span", { class: "site-name" }, one.label))));
+    for (const one of charts) if (lines.length && !one.isGrid) one.single = new Single(one.chart, legend);
     const drawn = charts.flatMap(({ chart, about, isGrid }) =>
       [make("p", { class: "site-caption" }, about), chart, ...(isGrid ? [] : [legend])]);
     const kinds = [...(charts.length ? [["png", "Save PNG"], ["svg", "Save SVG"]] : []), ["csv", "Save CSV"]];
@@ -46,26 +47,30 @@ class Stored {
       make("details", {}, make("summary", {}, "How this was measured"), make("p", { class: "site-caption" }, provenance)));
   }
 
+  /** What a download says below its title. */
+  caption({ provenance, command }) {
+    return [provenance, provenance.includes(command) ? "" : `Made by ${command}`];
+  }
+
   savePicture(result, charts, kind) {
-    const { name, title, lines, provenance } = result;
+    const { name, title, lines } = result;
     const about = charts.map((one) => one.about).join(" ");
     return saveCharts(`freeatten-${name}`, kind, {
-      title, about, charts, lines: lines.map((one) => ({ ...one, text: one.label })), caption: [provenance],
+      title, about, charts, lines: lines.map((one) => ({ ...one, text: one.label })), caption: this.caption(result),
     });
   }
 
   saveCsv(result) {
-    saveValues(`freeatten-${result.name}`, [result.title, result.provenance, result.said], [result.header, ...result.values]);
+    saveValues(`freeatten-${result.name}`, [result.title, ...this.caption(result), result.said], [result.header, ...result.values]);
   }
 
   draw() {
     if (!window.Plotly) return;
-    for (const { chart, figures } of this.charts) {
+    for (const { chart, figures, single } of this.charts) {
       const width = chart.clientWidth;
       if (!width) continue;
       const name = width < LABELLED ? "phone" : "wide";
-      chart.parentElement.classList.toggle("site-slim", name === "phone");
-      drawFigure(chart, figures, name, this.theme());
+      drawFigure(chart, figures, name, this.theme()).then(() => single?.drawn());
     }
   }
 }

@@ -137,24 +137,28 @@ class Setup {
   }
 
   typed() {
-    this.own = { name: "", content: byId("content").value };
+    this.take("", byId("content").value);
+  }
+
+  /** Takes a text, or as much of it as is looked at, and says so. */
+  take(name, whole, isPart = false) {
+    const most = this.choices.characters;
+    this.own = { name: name.slice(0, 200), content: whole.slice(0, most).replace(/[\ud800-\udbff]$/, "") };
     this.showOwn();
+    const isCut = isPart || whole.length > most;
+    if (isCut) this.say(`${name || "The text"} is longer: its first ${most.toLocaleString("en")} characters are taken.`);
+    else if (name) this.say("");
   }
 
   async fileChosen() {
     const [file] = byId("file").files;
     if (!file) return;
     try {
-      const most = this.choices.characters;
-      const bytes = await file.slice(0, BYTES_OF_CHARACTER * most).arrayBuffer();
+      const bytes = await file.slice(0, BYTES_OF_CHARACTER * this.choices.characters).arrayBuffer();
       const isPart = bytes.byteLength < file.size; // it may end within a character
       const whole = new TextDecoder("utf-8", { fatal: true }).decode(bytes, { stream: isPart });
       if (whole.includes("\0")) throw new TypeError();
-      const content = whole.slice(0, most).replace(/[\ud800-\udbff]$/, "");
-      this.own = { name: file.name.slice(0, 200), content };
-      this.showOwn();
-      const isCut = isPart || whole.length > most;
-      this.say(isCut ? `${file.name} is longer: its first ${most.toLocaleString("en")} characters are taken.` : "");
+      this.take(file.name, whole, isPart);
       this.mark();
     } catch (error) {
       const binary = error instanceof TypeError;

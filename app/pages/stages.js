@@ -51,7 +51,6 @@ class StagesTab {
   restore(parts) {
     for (const [id, name] of [["stage-model", "m"], ["stage-layer", "layer"], ["stage-head", "head"]]) {
       if ([...byId(id).options].some(({ value }) => value === parts.get(name))) byId(id).value = parts.get(name);
-      else if (parts.has(name)) this.setup.unmet.push(`${name}=${parts.get(name)}`);
     }
     if (parts.has("position")) byId("position").value = parts.get("position");
     this.limits();
@@ -148,6 +147,13 @@ class StagesTab {
     if (power !== null) parts.set("p", power);
     if (last !== null) parts.set("last", last);
     return parts;
+  }
+
+  /** Whatever a link can say of the tab, as it is shown. */
+  values() {
+    const [m, layer, head, position, p, last] = ["stage-model", "stage-layer", "stage-head", "position", "power", "last"]
+      .map((id) => Number(byId(id).value));
+    return { m, layer, head, position, p, last };
   }
 
   /** What a download says of the row. */

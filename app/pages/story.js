@@ -12,6 +12,10 @@ class Story {
     byId("story-step").max = String(data.lengths.length - 1);
     byId("story-step").addEventListener("input", () => this.draw());
     byId("story-step").addEventListener("change", changed);
+    byId("story-on").addEventListener("click", () => {
+      byId("title").scrollIntoView();
+      byId("title").focus({ preventScroll: true });
+    });
     byId("story-legend").replaceChildren(...data.rows.map(({ label, color }) =>
       make("li", {}, swatch({ color, dash: "solid", sign: "" }), label)));
     byId("story-maps").replaceChildren(...data.rows.map(({ label, pictures: [{ where }] }) =>

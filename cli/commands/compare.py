@@ -29,7 +29,8 @@ from ..outputs import deliver, refuse_failed
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from freeatten_core.measures.comparison import Comparison, Request
+    from freeatten_core.measures.compared import Comparison
+    from freeatten_core.measures.comparison import Request
     from freeatten_core.models.rows import CausalRow, Row
     from freeatten_core.models.transformers_model import CausalModel
 
@@ -162,11 +163,12 @@ def compare(
 
 
 def _check_choices(dtype: str, control: str, by: str | None) -> None:
-    from freeatten_core.basics.devices import DTYPES
-
-    check_choice("dtype", dtype, tuple(DTYPES))
     check_choice("control", control, ("restart", "swap"))
     check_choice("by", by or "position", ("position",))
+    if dtype != "float32":
+        from freeatten_core.basics.devices import DTYPES  # with them comes torch
+
+        check_choice("dtype", dtype, tuple(DTYPES))
 
 
 def _measure(
@@ -179,7 +181,7 @@ def _measure(
     """Compare, and give what is done also where that is interrupted; of several ranks one does."""
     from rich.console import Console
 
-    from freeatten_core.measures.comparison import InterruptedComparison
+    from freeatten_core.measures.compared import InterruptedComparison
 
     from ..ranks import joined
 
@@ -318,7 +320,7 @@ def _refuse_measuring(ctx: typer.Context, shown: str) -> None:
 def _stored(name: str, variants: str | None, *, by_position: bool, npz: Path | None) -> Comparison:
     """A stored result, of the variants named if any are."""
     from freeatten_core.basics.errors import UsageError
-    from freeatten_core.measures.comparison import Comparison
+    from freeatten_core.measures.compared import Comparison
     from freeatten_core.results.stored import all_comparisons
     from freeatten_core.variants.variant import Variant, nearest
 

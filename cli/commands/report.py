@@ -90,7 +90,8 @@ SCALE_PAGE = tuple(
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 TASKS = "tasks/learned"
-"""How far small models learned their task; for docs/inside.md."""
+"""How far small models learned their task; for docs/inside.md, with what else is in the folder:
+what `freeatten retrieve --task` asked them."""
 REGULARGPT = "languages/regulargpt"
 """The same of models of other depths, joined."""
 CUBE = "cube/runs"
@@ -182,6 +183,12 @@ def all_blocks(
     filled |= mixed_blocks({n: found for n, found in others["scale"].items() if n not in trained})
     for name, result in trained.items():
         filled |= scale_blocks(name, result)
+    learned = {name: found for name, found in others["tasks"].items() if name == TASKS}
+    filled |= retrieval_blocks(
+        {n: found for n, found in others["tasks"].items() if n not in learned}
+    )
+    for name, result in learned.items():
+        filled |= learning_blocks(name, result)
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -190,7 +197,6 @@ def all_blocks(
         ("rows", row_blocks),
         ("languages", language_blocks),
         ("longppl", longppl_blocks),
-        ("tasks", learning_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
@@ -297,8 +303,8 @@ def draw(folder: Path, results: Mapping[str, Any], curves: Mapping[str, Any]) ->
     for theme in ("light", "dark"):
         for name, stored in PICTURES.items():
             figure = comparison_figure(results[stored], theme=theme)
-            save_page_picture(figure, folder / f"{name}-{theme}.png")
-        save_page_picture(curve_figure(curves, theme=theme), folder / f"curves-{theme}.png")
+            save_page_picture(figure, folder / f"{name}-{theme}.webp")
+        save_page_picture(curve_figure(curves, theme=theme), folder / f"curves-{theme}.webp")
 
 
 def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
@@ -307,7 +313,7 @@ def draw_speed(folder: Path, result: Mapping[str, Any]) -> None:
     from ..exports import save_page_picture
 
     for theme in ("light", "dark"):
-        save_page_picture(speed_figure(result, theme=theme), folder / f"speed-{theme}.png")
+        save_page_picture(speed_figure(result, theme=theme), folder / f"speed-{theme}.webp")
 
 
 def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
@@ -317,7 +323,7 @@ def draw_stability(folder: Path, result: Mapping[str, Any]) -> None:
 
     for theme in ("light", "dark"):
         for name, make in (("scale", scale_figure), ("length", length_figure)):
-            picture = folder / f"stability-{name}-{theme}.png"
+            picture = folder / f"stability-{name}-{theme}.webp"
             save_page_picture(make(result, theme=theme), picture)
 
 
@@ -328,11 +334,11 @@ def draw_languages(folder: Path, result: Mapping[str, Any]) -> None:
 
     for theme in ("light", "dark"):
         figure = languages_figure(result, theme=theme)
-        save_page_picture(figure, folder / f"languages-{theme}.png")
+        save_page_picture(figure, folder / f"languages-{theme}.webp")
 
 
 def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str, Any]) -> None:
-    """`softplus-cube-light.png` and `softplus-systems-light.png`, as far as results are stored."""
+    """`softplus-cube-light.webp` and the like, as far as results are stored."""
     from freeatten_core.figures.comparison import comparison_figure
     from freeatten_core.figures.cube import cube_figure
 
@@ -341,16 +347,16 @@ def draw_softplus(folder: Path, modified: Mapping[str, Any], cubes: Mapping[str,
     for theme in ("light", "dark"):
         if CUBE in cubes:
             figure = cube_figure(cubes[CUBE], theme=theme)
-            save_page_picture(figure, folder / f"softplus-cube-{theme}.png")
+            save_page_picture(figure, folder / f"softplus-cube-{theme}.webp")
         if WITH_MODIFIERS[0] in modified:
             stored = modified[WITH_MODIFIERS[0]]
             rows = [row for row in stored["variants"] if row["variant"] in DRAWN_WITH_MODIFIERS]
             figure = comparison_figure({**stored, "variants": rows}, theme=theme)
-            save_page_picture(figure, folder / f"softplus-systems-{theme}.png")
+            save_page_picture(figure, folder / f"softplus-systems-{theme}.webp")
 
 
 def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
-    """`models-code-light.png` and the like, as far as results are stored."""
+    """`models-code-light.webp` and the like, as far as results are stored."""
     from freeatten_core.figures.comparison import comparison_figure
     from freeatten_core.figures.heads import far_figure
 
@@ -360,14 +366,14 @@ def draw_models(folder: Path, models: Mapping[str, Any]) -> None:
     seen = [models[name] for name in MODEL_HEADS if name in models]
     for theme in ("light", "dark"):
         for name, result in compared.items():
-            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            picture = folder / f"{name.replace('/', '-')}-{theme}.webp"
             save_page_picture(comparison_figure(result, theme=theme), picture)
         if seen:
-            save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.png")
+            save_page_picture(far_figure(seen, theme=theme), folder / f"models-heads-{theme}.webp")
 
 
 def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
-    """`scale-code-light.png` and the like: the largest models."""
+    """`scale-code-light.webp` and the like: the largest models."""
     from freeatten_core.figures.comparison import comparison_figure
 
     from ..exports import save_page_picture
@@ -379,12 +385,12 @@ def draw_scale(folder: Path, scale: Mapping[str, Any]) -> None:
     largest = {each["name"] for each in rows if each["parameters"] == most}
     drawn = {**found, "variants": [r for r in found["variants"] if r["checkpoint"] in largest]}
     for theme in ("light", "dark"):
-        picture = folder / f"{SCALE_DRAWN.replace('/', '-')}-{theme}.png"
+        picture = folder / f"{SCALE_DRAWN.replace('/', '-')}-{theme}.webp"
         save_page_picture(comparison_figure(drawn, theme=theme), picture)
 
 
 def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
-    """`rows-code-light.png` and the like, if there is a row."""
+    """`rows-code-light.webp` and the like, if there is a row."""
     from freeatten_core.figures.rows import TEXTS, rows_figure
 
     from ..exports import save_page_picture
@@ -392,23 +398,23 @@ def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
     for text in TEXTS if rows else ():
         for theme in ("light", "dark"):
             figure = rows_figure(rows, text=text, theme=theme)
-            save_page_picture(figure, folder / f"rows-{text}-{theme}.png")
+            save_page_picture(figure, folder / f"rows-{text}-{theme}.webp")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:
-    """`retrieve-copy-light.png` and the like."""
+    """`retrieve-copy-light.webp` and the like."""
     from freeatten_core.figures.retrieval import retrieval_figure
 
     from ..exports import save_page_picture
 
     for name, result in results.items():
         for theme in ("light", "dark"):
-            picture = folder / f"{name.replace('/', '-')}-{theme}.png"
+            picture = folder / f"{name.replace('/', '-')}-{theme}.webp"
             save_page_picture(retrieval_figure(result, theme=theme), picture)
 
 
 def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, Any]) -> None:
-    """`inside-entropy-light.png` and the like, as far as results are stored."""
+    """`inside-entropy-light.webp` and the like, as far as results are stored."""
     from freeatten_core.figures.comparison import position_figure
     from freeatten_core.figures.heads import distance_figure, entropy_figure, heads_figure
 
@@ -425,7 +431,7 @@ def draw_inside(folder: Path, inside: Mapping[str, Any], results: Mapping[str, A
         if heads is not None and ablated is not None:
             figures["heads"] = heads_figure(heads, ablated, theme=theme)
         for name, figure in figures.items():
-            save_page_picture(figure, folder / f"inside-{name}-{theme}.png")
+            save_page_picture(figure, folder / f"inside-{name}-{theme}.webp")
 
 
 def learning_curves(checkpoints: Path) -> dict[str, Any]:

@@ -149,8 +149,8 @@ class _Texts:
 
     def tokenizer(self) -> Tokenizer | None:
         """The one to take; None where one is to be learned."""
+        from freeatten_core.data.tokenizer import read_tokenizer
         from freeatten_core.models.catalogue import locate, tokenizer_file
-        from freeatten_core.models.format import read_tokenizer
 
         source = self.trained_on or self.tokenizer_of
         if source is None:

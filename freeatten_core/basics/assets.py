@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 
 __all__ = ["CACHE", "assets", "cache", "library", "licence"]
@@ -30,6 +30,8 @@ def licence() -> str:
     file = library().parent / "LICENSE"
     if file.is_file():
         return file.read_text(encoding="utf-8")
+    from importlib import metadata  # slow, and seldom asked for
+
     return metadata.distribution("freeatten").read_text("licenses/LICENSE") or ""
 
 

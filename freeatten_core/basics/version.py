@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 __all__ = ["installed_version", "source_digest", "version_line"]
@@ -11,6 +9,8 @@ __all__ = ["installed_version", "source_digest", "version_line"]
 
 def installed_version() -> str | None:
     """As `0.1.0`; None in a checkout that is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # slow, and seldom asked for
+
     try:
         return version("freeatten")
     except PackageNotFoundError:
@@ -19,6 +19,8 @@ def installed_version() -> str | None:
 
 def source_digest() -> str:
     """SHA-256 of all code of `freeatten_core`, in hexadecimal."""
+    import hashlib
+
     folder = Path(__file__).resolve().parents[1]
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""A tokenizer: trained, applied, told from others."""
+"""A tokenizer: trained, read, applied, told from others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from freeatten_core.basics.errors import ContentError
 
 __all__ = [
     "PROBE",
     "TOKENIZER_BYTES",
     "encode",
     "encode_all",
+    "read_tokenizer",
     "token_bytes",
     "token_texts",
     "tokenizer_id",
@@ -44,6 +48,44 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read `tokenizer.json`, of a tokenizer whose tokens are the text, whole and alone.
+
+    Raises:
+        ContentError: not a tokenizer file, or one that cuts, pads, changes or draws.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for any bad file
+        raise ContentError(f"{path} is not a tokenizer file: {error}") from error
+    if tokenizer.truncation is not None:
+        raise ContentError(
+            f"{path} truncates every text to {tokenizer.truncation['max_length']} tokens; save it "
+            "after tokenizer.no_truncation()"
+        )
+    if tokenizer.padding is not None:
+        raise ContentError(f"{path} pads texts; save it after tokenizer.no_padding()")
+    dropout = getattr(tokenizer.model, "dropout", None)
+    if dropout:
+        raise ContentError(
+            f"{path} has a dropout of {dropout:g}, so that a text has other tokens each time; "
+            "save it with none"
+        )
+    if not _is_lossless(tokenizer):
+        raise ContentError(
+            f"{path} does not give back a text byte for byte, so losses would be of another text; "
+            "it must be a byte-level BPE without a normaliser"
+        )
+    return tokenizer
+
+
+def _is_lossless(tokenizer: Tokenizer) -> bool:
+    encoding = tokenizer.encode(PROBE, add_special_tokens=False)
+    as_bytes = sum(map(len, encoding.tokens))  # a byte-level token has a character for every byte
+    decoded = tokenizer.decode(encoding.ids, skip_special_tokens=False)
+    return decoded == PROBE and as_bytes == len(PROBE.encode())
 
 
 def encode(tokenizer: Tokenizer, text: str) -> NDArray[np.int64]:

@@ -2,6 +2,10 @@
 
 /** @typedef {{loss: Float32Array, delta: Float32Array}} Losses  nats; position i is of token i + 1 */
 
+/** @typedef {"closed"|"row"|"loss"|"delta"} Tinted  whether the text is there, and by what it is tinted */
+
+/** @type {Tinted[]} */
+const TINTS = ["closed", "row", "loss", "delta"];
 const LOSSES = "losses";
 const MOST_LOSS = 10;
 const MOST_DELTA = 5;
@@ -30,9 +34,28 @@ class Drawer {
       (kind) => this.tintBy(kind));
     if (this.text && map.options.losses) this.text.root.prepend(this.tintChoice.label);
     this.root = element("aside", { class: "fa-side", "aria-label": "text and strongest sources" },
-      this.title, ...(this.text ? [this.text.root] : []), this.holder, this.worst);
+      this.title, ...(this.text ? [this.text.root] : []), this.worst, this.holder);
     this.button = toolButton(this.text ? "Text" : "Sources", "the text and the strongest sources of the query", () => this.toggle());
+    /** @type {Tinted} */
+    this.usual = isOpen ? "row" : "closed";
     this.toggle(isOpen);
+  }
+
+  /** What a link says of it; null for what the page begins with. @returns {Tinted | null} */
+  get linked() {
+    const shown = /** @type {Tinted} */ (this.root.hidden ? "closed" : this.tintChoice.control.value);
+    return shown === this.usual ? null : shown;
+  }
+
+  /** Shows what a link says. @param {Tinted | null} tint */
+  restore(tint) {
+    const wanted = tint ?? this.usual;
+    const isOpen = wanted !== "closed";
+    if (isOpen === this.root.hidden) this.toggle(isOpen);
+    const kind = this.map.options.losses && isOpen ? wanted : "row";
+    if (kind === this.tintChoice.control.value) return;
+    this.tintChoice.control.value = kind;
+    this.tintBy(kind);
   }
 
   toggle(isOpen = this.root.hidden) {
@@ -44,6 +67,7 @@ class Drawer {
     this.map.crossed();
     const isBelow = this.root.getBoundingClientRect().top > window.innerHeight - SEEN;
     if (isOpen && isBelow) this.root.scrollIntoView({ block: "start" });
+    this.map.report();
   }
 
   /** Takes the maps of a head, one weight map each. @param {Panel[]} panels */
@@ -92,13 +116,18 @@ class Drawer {
     this.holder.hidden = isOfLosses;
     this.worst.hidden = !isOfLosses;
     this.tinted = isOfLosses ? LOSSES : "";
+    this.map.report();
     if (!isOfLosses || !this.text) {
       this.map.crossed();
       return;
     }
     try {
-      this.text.tint([], "Every token is being scored…");
-      const found = await this.map.options.losses?.() ?? [];
+      const { text } = this;
+      const tell = (/** @type {number} */ share) => {
+        if (this.tintChoice.control.value === kind) text.tint([], `Every token is being scored: ${Math.round(100 * share)} %`);
+      };
+      tell(0);
+      const found = await this.map.options.losses?.(tell) ?? [];
       if (this.tintChoice.control.value === kind) this.showLosses(found, kind);
     } catch (error) {
       this.text.tint([], `The losses could not be had: ${error instanceof Error ? error.message : error}`);
@@ -118,6 +147,14 @@ class Drawer {
     this.worst.replaceChildren(...found.map((one, at) => this.worstOf(this.panels[at].name, one[kind])));
   }
 
+  /** Opens the row that predicted a token: on the maps, in the text, and with what it reads. @param {number} row */
+  open(row) {
+    this.holder.hidden = false;
+    this.map.pinned(row);
+    this.map.jump(row, row);
+    this.text?.reveal(row);
+  }
+
   /** The tokens with the largest values, each a button to the row that made it. */
   worstOf(/** @type {string} */ name, /** @type {Float32Array} */ values) {
     const rows = largest(values, WORST).map(({ key: row, value }) => {
@@ -125,7 +162,7 @@ class Drawer {
       const button = element("button", {
         type: "button", class: "fa-source",
         "aria-label": `token ${count(row + 1)} ${token}, ${number(value)} nats: open the row that predicted it`,
-        on: { click: () => { this.map.pinned(row); this.text?.reveal(row); } },
+        on: { click: () => this.open(row) },
       }, element("bdi", { class: "fa-token", text: token }),
       element("span", { class: "fa-position", text: count(row + 1) }),
       element("span", { class: "fa-value", text: number(Number(value.toPrecision(3))) }));

@@ -10,10 +10,11 @@
  * @property {number | null} pin
  * @property {Pair | null} difference
  * @property {Shading} shading
+ * @property {Tinted | null} tint  null for what the page begins with
  */
 
 /** @param {Linked} linked */
-function linkText({ head, view, pin, difference, shading }) {
+function linkText({ head, view, pin, difference, shading, tint }) {
   const parts = new URLSearchParams();
   const round = (/** @type {number} */ value) => String(Math.round(value * 100) / 100);
   if (head !== null) parts.set("head", head);
@@ -25,6 +26,7 @@ function linkText({ head, view, pin, difference, shading }) {
   if (pin !== null) parts.set("pin", String(pin));
   if (difference) parts.set("diff", pairText(difference));
   if (shadingText(shading)) parts.set("colour", shadingText(shading));
+  if (tint !== null) parts.set("tint", tint);
   return parts.toString();
 }
 
@@ -39,6 +41,7 @@ function readLink(text) {
     pin: Number.isInteger(pin) && pin >= 0 ? pin : null,
     difference: pairOf(parts.get("diff") ?? ""),
     shading: shadingOf(parts.get("colour") ?? ""),
+    tint: TINTS.find((one) => one === parts.get("tint")) ?? null,
   };
 }
 

@@ -14,7 +14,7 @@
  * @property {string} [state]  as `state()` gave it
  * @property {() => string[]} [caption]  what a saved picture says of the text, and the command
  * @property {(state: string) => void} [onState]
- * @property {() => Promise<Losses[]>} [losses]  of every token, a map of a head each
+ * @property {(tell: (share: number) => void) => Promise<Losses[]>} [losses]  of every token, a map of a head each
  * @property {boolean} [isFolded]  whether text and sources are folded away at first
  * @property {"light" | "dark"} [theme]  the system's, and a button, without it
  */
@@ -203,7 +203,7 @@ class MapView {
     const { meta } = this.panels[0].source;
     const isWindowed = this.panels.some(({ source }) => (source.firstSeen?.(meta.queryLength - 1) ?? 0) > 0);
     const { shading } = this;
-    const parts = [colourBar(`weight, the same scale in every map (${shading.kind === "log" ? "logarithmic" : "linear"}${shading.range === "view" ? ", of what is in view" : ""})`,
+    const parts = [colourBar(`weight, the same scale in every map (${shading.kind === "log" ? "logarithmic" : "linear"}${this.range === this.shared ? "" : ", of what is in view"})`,
       SEQUENTIAL, shadedTicks(shading, this.range))];
     if (this.difference) {
       const [first, second] = [this.difference.first, this.difference.second].map((at) => entries[at].name);
@@ -389,9 +389,10 @@ class MapView {
     this.report();
   }
 
-  /** @returns {LogScale} */
+  /** Of what is in view if that was chosen, or if it would all be dark otherwise. @returns {LogScale} */
   rangeShown() {
-    return (this.shading.range === "view" && rangeInView(this.panels, this.view)) || this.shared;
+    const seen = rangeInView(this.panels, this.view);
+    return seen && (this.shading.range === "view" || isDark(this.shading, this.shared, seen)) ? seen : this.shared;
   }
 
   /** @returns {"light" | "dark"} */
@@ -467,21 +468,21 @@ class MapView {
 
   /** Which view, head, pin and difference are shown, as text for a link. */
   state() {
-    const head = this.heads.length > 1 ? this.head : null;
+    const { pin, difference, shading, drawer } = this;
     const view = isWhole(this.view, this.extent) ? null : this.view;
-    return linkText({ head, view, pin: this.pin, difference: this.difference, shading: this.shading });
+    return linkText({ head: this.heads.length > 1 ? this.head : null, view, pin, difference, shading, tint: drawer.linked });
   }
 
   /** Shows what `state` wrote; what makes no sense in it is left out. @param {string} text */
   async restore(text) {
     const linked = readLink(text);
-    const head = this.heads.find((name) => name === linked.head);
-    await this.show(head ?? (linked.head === null ? this.head : this.heads[0]),
-      linked.difference ?? (text ? null : this.difference));
+    const head = linked.head === null ? this.head : this.heads.find((name) => name === linked.head);
+    await this.show(head ?? this.heads[0], linked.difference ?? (text ? null : this.difference));
     if (shadingText(linked.shading) !== shadingText(this.shading)) this.shadeBy(linked.shading);
     this.pin = linked.pin !== null && linked.pin < this.queryLength ? linked.pin : null;
     this.look(linked.view ?? wholeView(this.extent));
     this.crossed();
+    this.drawer.restore(linked.tint);
     await this.settled();
   }
 

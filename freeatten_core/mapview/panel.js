@@ -190,7 +190,7 @@ class Panel {
     const region = await this.source.region(q0, q1, k0, k1, this.cells, signal);
     if (!region) return;
     this.tile = this.tiled(region);
-    if (this.reading) this.read(this.reading); // what a cell stands for is another now
+    this.read(this.reading); // what a cell stands for is another now
     this.changed();
   }
 
@@ -215,11 +215,17 @@ class Panel {
   async read(cross) {
     this.reading = cross;
     if (!cross) {
-      this.show("", "");
+      this.show("", this.emptyText());
       return;
     }
     const [value, text] = await this.worded(cross);
     if (this.reading === cross) this.show(value, text);
+  }
+
+  /** What a view of one colour is, if nothing in it is large enough for another. */
+  emptyText() {
+    if (!this.tile || !this.last || this.isDifference || codesInView(this.tile, this.last).high) return "";
+    return `all in view: 0, or below ${number(Number((2 ** this.source.meta.scale.floor).toPrecision(1)))}`;
   }
 
   /** @param {string} value @param {string} text */

@@ -5,6 +5,8 @@
  * `least`: smaller weights are shown as nothing.
  */
 
+/** Share of the scale that is purple and hard to tell apart. */
+const DARK = 0.25;
 /** @type {Shading} */
 const PLAIN = { range: "all", kind: "log", least: 0 };
 /** @type {[string, string][]} */
@@ -31,6 +33,11 @@ function shadingOf(text) {
 /** How much colour a weight has, 0 to 1. @param {Shading} shading @param {LogScale} scale @param {number} log2 */
 function shade({ kind }, scale, log2) {
   return kind === "log" ? (log2 - scale.floor) / (scale.top - scale.floor) : 2 ** (log2 - scale.top);
+}
+
+/** Whether weights up to the top of a range would all have the darkest colours, unless that was asked for. */
+function isDark(/** @type {Shading} */ shading, /** @type {LogScale} */ scale, /** @type {LogScale} */ seen) {
+  return shading.kind === "log" && shade(shading, scale, seen.top) < DARK;
 }
 
 /**

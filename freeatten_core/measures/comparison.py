@@ -19,12 +19,13 @@ from freeatten_core.data.selection import Selection, Text
 from freeatten_core.models.interface import LanguageModel
 from freeatten_core.models.rows import CausalRow, Row
 from freeatten_core.results.ceiling import with_shares
-from freeatten_core.results.facts import ResultDict, json_ready
+from freeatten_core.results.facts import json_ready
 from freeatten_core.results.intervals import intervals
 from freeatten_core.results.verdicts import judged, judged_at
 from freeatten_core.variants.variant import Variant
 
 from .alignment import modified_copy
+from .compared import Comparison, InterruptedComparison
 from .comparison_forecast import check_fits, cost, forecast
 from .comparison_header import header
 from .controls import Others, sliding_losses, window_variant, windowed_losses
@@ -48,22 +49,6 @@ Scored = Callable[..., NDArray[np.float32]]
 """`sliding_losses` or `windowed_losses`."""
 Windowed = dict[tuple[Path, Variant], NDArray[np.float32]]
 """Losses of the last half of every text by checkpoints with a window, by folder and variant."""
-
-
-@dataclass
-class Comparison:
-    """The result, and the losses of every token for `--npz`."""
-
-    result: ResultDict
-    losses: dict[str, Losses]
-
-
-class InterruptedComparison(KeyboardInterrupt):
-    """Ctrl-C, with the rows that were finished before it in `done`."""
-
-    def __init__(self, done: Comparison) -> None:
-        super().__init__()
-        self.done = done
 
 
 @dataclass

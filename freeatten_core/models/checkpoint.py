@@ -20,6 +20,7 @@ from freeatten_core.basics.devices import usable_device
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import replacing_folder, write_utf8
 from freeatten_core.data.packages import Package, packages_from_json
+from freeatten_core.data.tokenizer import read_tokenizer
 from freeatten_core.ops.call import Familiar
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
@@ -43,7 +44,6 @@ from .format import (
     read_config,
     read_json,
     read_task,
-    read_tokenizer,
 )
 from .interface import EnoughError, Observe, Undone
 from .modifiers import Temperatures

@@ -8,10 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from freeatten_core.basics.errors import ContentError, UsageError
-from freeatten_core.data.tokenizer import PROBE
 from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.setting import PLAIN_SETTING
@@ -33,7 +30,6 @@ __all__ = [
     "read_config",
     "read_json",
     "read_task",
-    "read_tokenizer",
 ]
 
 PLAIN_FORMAT, FORMAT = 1, 2
@@ -212,44 +208,6 @@ def read_task(path: Path) -> dict[str, Any] | None:
     if task is not None and not isinstance(task, dict):
         raise ContentError(f"{path}: task is {task!r}; it must be an object")
     return task
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Read `tokenizer.json`, of a tokenizer whose tokens are the text, whole and alone.
-
-    Raises:
-        ContentError: not a tokenizer file, or one that cuts, pads, changes or draws.
-    """
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises plain Exception for any bad file
-        raise ContentError(f"{path} is not a tokenizer file: {error}") from error
-    if tokenizer.truncation is not None:
-        raise ContentError(
-            f"{path} truncates every text to {tokenizer.truncation['max_length']} tokens; save it "
-            "after tokenizer.no_truncation()"
-        )
-    if tokenizer.padding is not None:
-        raise ContentError(f"{path} pads texts; save it after tokenizer.no_padding()")
-    dropout = getattr(tokenizer.model, "dropout", None)
-    if dropout:
-        raise ContentError(
-            f"{path} has a dropout of {dropout:g}, so that a text has other tokens each time; "
-            "save it with none"
-        )
-    if not _is_lossless(tokenizer):
-        raise ContentError(
-            f"{path} does not give back a text byte for byte, so losses would be of another text; "
-            "it must be a byte-level BPE without a normaliser"
-        )
-    return tokenizer
-
-
-def _is_lossless(tokenizer: Tokenizer) -> bool:
-    encoding = tokenizer.encode(PROBE, add_special_tokens=False)
-    as_bytes = sum(map(len, encoding.tokens))  # a byte-level token has a character for every byte
-    decoded = tokenizer.decode(encoding.ids, skip_special_tokens=False)
-    return decoded == PROBE and as_bytes == len(PROBE.encode())
 
 
 def _check_keys(path: Path, where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:

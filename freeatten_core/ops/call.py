@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +42,11 @@ __all__ = [
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+PLAIN = (bool, int, float, type, Stages)
+"""Options whose equality says all."""
+
+MOST_CHECKED = 1024
+"""Calls that are remembered as checked."""
 
 LOG2_E = math.log2(math.e)
 LARGEST_EXPONENT = 80.0
@@ -312,8 +317,58 @@ def check(
     window: int | None = None,
     softcap: float | None = None,
 ) -> Problem:
-    """The call as a `Problem`, or an error that names the argument, its value and the limit."""
-    stages = stages_of(what_computes(variant))
+    """The call as a `Problem`, or an error that names the argument, its value and the limit.
+
+    What was checked once is known again: a short call takes longer to check than to compute.
+    """
+    computed = what_computes(variant)
+    known = None
+    if terms.is_empty and not torch.compiler.is_compiling():
+        flags = type(is_causal), is_causal, type(enable_gqa), enable_gqa
+        bounds = type(window), window, type(softcap), softcap
+        known = _known(query, key, value, computed, *flags, *bounds)
+    problem = None if known is None else _checked.get(known)
+    if problem is not None:
+        return problem
+    problem = _check(
+        query, key, value, stages_of(computed), is_causal, enable_gqa, terms, window, softcap
+    )
+    if known is not None:
+        if len(_checked) >= MOST_CHECKED:
+            _checked.clear()
+        _checked[known] = problem
+    return problem
+
+
+_checked: dict[Hashable, Problem] = {}
+
+
+def _known(query: Tensor, key: Tensor, value: Tensor | None, *options: Any) -> Hashable:
+    """All that a check reads of a call; None where a tensor or an option is none of the plain
+    ones, which only a check can read."""
+    found: list[Any] = []
+    for x in (query, key) if value is None else (query, key, value):
+        if type(x) is not Tensor or x.layout is not torch.strided:
+            return None
+        found += (x.dtype, x.device, x.shape)
+    for option in options:
+        if option is not None and not isinstance(option, PLAIN):
+            return None
+    return *found, *options
+
+
+def _check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    stages: Stages,
+    is_causal: bool,
+    enable_gqa: bool,
+    terms: ScoreTerms,
+    window: int | None,
+    softcap: float | None,
+) -> Problem:
+    """`check` of what is not known."""
     check_flag("is_causal", is_causal)
     if stages.needs_order and not is_causal:
         raise UsageError(

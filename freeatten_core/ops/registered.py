@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad, profiler
 from torch.autograd.function import once_differentiable
 
 from freeatten_core.variants.stages import Stages
@@ -20,11 +21,28 @@ from .call import Problem, ScoreTerms, compute_dtype, in_transform
 
 __all__ = ["attention", "attention_backward", "attention_forward"]
 
+PLAIN = (Tensor, torch.nn.Parameter)
+"""Types of which nothing but PyTorch itself knows more."""
+
+FOLLOWED: tuple[Callable[[], Any], ...] = (
+    in_transform,
+    *(
+        getattr(torch._C, name, lambda: True)
+        for name in ("_is_tracing", "_len_torch_dispatch_stack", "_len_torch_function_stack")
+    ),
+)
+"""Whether something around a call sees every operator: a trace, a counter, tensors without data."""
+
 
 def attention(
     problem: Problem, query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms
 ) -> Tensor:
     """The output of a checked call, (B, H, Lq, Dv), with gradients, those of the terms too."""
+    back_end = choice.chosen("attention", problem, query, value.shape[-1], terms)
+    compiling = torch.compiler.is_compiling()
+    if not compiling and _is_plain(query, key, value, terms):
+        plain: Tensor = back_end.load().attention(problem, query, key, value, terms)[0]
+        return plain
     stages = problem.variant
     inputs = (
         query,
@@ -39,11 +57,27 @@ def attention(
         problem.is_causal,
         problem.window,
         problem.softcap,
-        choice.chosen("attention", problem, query, value.shape[-1], terms).name,
+        back_end.name,
     )
-    transformed = not torch.compiler.is_compiling() and in_transform()
+    transformed = not compiling and in_transform()
     output: Tensor = (_differentiable if transformed else attention_forward)(*inputs)[0]
     return output
+
+
+def _is_plain(query: Tensor, key: Tensor, value: Tensor, terms: ScoreTerms) -> bool:
+    """Whether nobody but the caller has to know of the operator: no gradient is to come, nothing
+    follows operators, and the numbers lie in memory. To be an operator takes a short call on a GPU
+    a quarter of its time."""
+    tensors = (query, key, value) if terms.is_empty else (query, key, value, *terms)
+    wants_gradients = torch.is_grad_enabled()
+    for each in tensors:
+        if each is None:
+            continue
+        if type(each) not in PLAIN or each.is_neg() or (wants_gradients and each.requires_grad):
+            return False
+    if query.is_meta or profiler._is_profiler_enabled or forward_ad._current_level >= 0:
+        return False
+    return not any(followed() for followed in FOLLOWED)
 
 
 def _attention(

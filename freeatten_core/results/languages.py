@@ -25,9 +25,9 @@ __all__ = [
 ALIKE = ("trained_to", "lengths", "languages", "samples", "seeds")
 """What results must have in common to stand in one table, beside their recipe but the layers."""
 PICTURE = """<picture>
-  <source media="(prefers-color-scheme: dark)" srcset="../assets/images/languages-dark.png">
+  <source media="(prefers-color-scheme: dark)" srcset="../assets/images/languages-dark.webp">
   <img alt="Accuracy by the length of the string, a panel a language" \
-src="../assets/images/languages-light.png">
+src="../assets/images/languages-light.webp">
 </picture>"""
 """Of a page of docs; drawn when there is a result."""
 

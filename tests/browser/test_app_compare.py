@@ -186,6 +186,17 @@ def test_the_story_goes_on_by_keyboard_and_every_step_is_a_link(opened, served):
     assert set(served[0].jobs._jobs) == before  # nothing was computed
 
 
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (390, 844)])
+def test_from_the_story_the_comparison_is_one_key_away(opened, width, height):
+    layout = "document.getElementById('chart').dataset.drawn"
+    page = opened("", layout, width=width, height=height)
+    page.locator("#story-on").press("Enter")
+    top = "document.getElementById('title').getBoundingClientRect().top"
+    wait(page, f"{top} >= 0 && {top} < innerHeight / 4")
+    assert page.evaluate("document.activeElement.id") == "title"
+    assert "which attention breaks?" in page.locator("#title").text_content()
+
+
 def test_a_result_never_shows_under_the_name_of_another(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     lines, title, chosen = page.evaluate(

@@ -1,6 +1,7 @@
 """One's own text in a real browser: shown as text alone, kept apart, scored in Compare."""
 
 import re
+import threading
 
 import pytest
 from app_page import (
@@ -25,6 +26,7 @@ from pages import MAPS, READY, boxes_of, overlapping, place, settled, wait
 from freeatten_core import load_checkpoint, loss_by_length
 from freeatten_core.data.documents import Document
 from freeatten_core.data.selection import select_texts
+from freeatten_core.measures.comparison import compare
 
 
 def test_a_file_that_is_too_long_is_cut_and_said_to_be(opened):
@@ -34,6 +36,14 @@ def test_a_file_that_is_too_long_is_cut_and_said_to_be(opened):
     content = "é" * 2_500_000  # 5 MB
     file = {"name": "long.txt", "mimeType": "text/plain", "buffer": content.encode()}
     page.locator("#file").set_input_files(file)
+    wait(page, "document.getElementById('status').textContent.includes('its first 1,000,000')")
+    assert page.evaluate("document.getElementById('content').value.length") == 1_000_000
+
+
+def test_a_pasted_text_that_is_too_long_is_cut_and_said_to_be(opened):
+    page = opened("compare&result=own", "!document.getElementById('own').hidden")
+    paste = "box => { box.value = 'é'.repeat(1000001); box.dispatchEvent(new Event('input')); }"
+    page.locator("#content").evaluate(paste)  # typed by Playwright it takes more than ten seconds
     wait(page, "document.getElementById('status').textContent.includes('its first 1,000,000')")
     assert page.evaluate("document.getElementById('content').value.length") == 1_000_000
 
@@ -202,6 +212,30 @@ def test_scoring_can_be_cancelled(opened, monkeypatch):
     wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
     assert page.locator("#look").is_enabled()
     assert page.locator("#content").input_value() == text
+
+
+def test_a_reload_finds_the_scoring_that_is_on_its_way(opened, monkeypatch):
+    page = opened("compare&result=own", "!document.getElementById('own').hidden")
+    began, end = [], threading.Event()
+
+    def held(*given):
+        began.append(given)
+        end.wait(30)
+        return compare(*given)
+
+    monkeypatch.setattr("freeatten_core.measures.comparison.compare", held)
+    said = "document.getElementById('status')?.textContent.startsWith('Scoring')"
+    try:
+        page.locator("#content").fill(f"{PROSE} Another line that no other text here has.")
+        page.locator("#look").click()
+        wait(page, said)
+        page.reload()
+        wait(page, said, limit=READY)
+    finally:
+        end.set()
+    wait(page, SCORED, limit=READY)
+    assert page.locator("#lines li").count() == 2
+    assert len(began) == 1
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)

@@ -12,6 +12,11 @@ from freeatten_core.results.stored import stored_comparisons
 
 DRAWN = "document.getElementById('chart').dataset.drawn"
 SETUP = "models=softmax,lssar-p15&text=given&len=512&seed=0"
+SHOWN = {
+    "map": MAPS,
+    "stages": "document.getElementById('stage-charts').dataset.drawn",
+    "entropy": "document.querySelector('#curves .trace')",
+}
 UNMET = "document.getElementById('unmet').textContent"
 STATUS = "document.getElementById('status').textContent"
 
@@ -73,12 +78,39 @@ def test_a_link_that_can_be_followed_says_nothing(opened, state):
         (f"map&{SETUP}&head=layer+9%2C+head+9", "head=layer 9, head 9", MAPS),
         (f"entropy&{SETUP}&statistic=no&of=layer+9", "statistic=no, of=layer 9", "true"),
         (f"stages&{SETUP}&layer=77", "layer=77", "true"),
+        (f"stages&{SETUP}&position=9999&p=3", "position=9999", "true"),
+        (f"entropy&{SETUP}&from=9000&to=x", "from=9000, to=x", "true"),
+        (f"map&{SETUP}&q=9000&k=3&span=40", "q=9000", MAPS),
+        (
+            f"map&{SETUP}&pin=9999&diff=7-9&colour=red&sort=no",
+            "pin=9999, diff=7-9, colour=red, sort=no",
+            MAPS,
+        ),
     ],
 )
 def test_places_of_a_link_that_are_not_there_are_told(opened, state, told, shown):
     page = opened(state, f"{STATUS}.includes('The link asks for') && {shown}")
     said = page.locator("#status").text_content()
     assert said.startswith(f"The link asks for {told}, which cannot be had here")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "map&q=0&k=0&span=512",
+        "map&q=10.13&k=5&span=40&pin=30&diff=0-1-ratio&colour=view-log-0.001",
+        "map&head=layer+1%2C+head+2&tint=row&sort=largest&of=1&lowest=1",
+        "stages&m=1&layer=3&head=2&position=300&p=3&last=100",
+        "entropy&statistic=largest&of=layer+2%2C+head+1&from=100&to=240",
+    ],
+)
+def test_places_of_a_link_that_are_there_are_not_spoken_of(opened, place):
+    tab, _, parts = place.partition("&")
+    page = opened(f"{tab}&{SETUP}&{parts}", SHOWN[tab])
+    wait(page, f"{STATUS} === ''")
+    hash = page.evaluate("location.hash")
+    if "span=512" not in parts:
+        assert all(part in hash for part in parts.split("&"))
 
 
 def test_the_first_chart_is_there_before_the_chart_library(opened, monkeypatch):
@@ -128,6 +160,13 @@ def test_the_loss_over_the_position_has_its_command(opened):
     assert page.locator("#entropy-command").is_visible()
     assert len(commands) == 2
     assert all("freeatten entropy" in each and "--statistic loss" in each for each in commands)
+
+
+def test_the_page_says_whose_it_is(opened):
+    page = opened("", DRAWN)
+    said = page.locator("footer").text_content()
+    for part in ("freeatten", "arXiv 2501.13428", "a repository of the same name"):
+        assert part in said
 
 
 def test_what_is_chosen_is_explained(opened):

@@ -115,6 +115,26 @@ def test_what_is_no_longer_chosen_is_dimmed_and_says_so(opened):
     assert page.locator("#stale").is_hidden()
 
 
+def test_maps_of_something_else_are_dimmed_until_the_new_ones_are_there(opened):
+    page = opened(f"map&{SETUP}", MAPS)
+    settled(page)
+    page.locator("#entropy-tab").click()
+    wait(page, CURVES)
+    look_at(page, "a text of another kind, " * 100)
+    wait(page, "document.getElementById('entropy-about').textContent.includes('pasted')")
+    wait(page, "!document.getElementById('look').disabled")
+    page.route(re.compile("component_server"), lambda _: None)
+    page.locator("#map-tab").click()
+    opacity = "Number(getComputedStyle(document.getElementById('map-shown')).opacity)"
+    wait(page, f"document.getElementById('map').ariaBusy === 'true' && {opacity} < 0.5")
+    assert f"{LENGTH} tokens of words.txt" in page.locator("#map-about").text_content()
+    page.unroute_all()  # what was held goes on
+    wait(page, "document.getElementById('map').ariaBusy === 'false'")
+    settled(page)
+    assert page.evaluate(opacity) == 1
+    assert "pasted" in page.locator("#map-about").text_content()
+
+
 def test_a_text_stays_and_so_do_head_pin_and_zoom_when_its_length_changes(opened):
     page = opened(f"map&{SETUP}&head=layer+1%2C+head+2&q=100&k=50&span=60&pin=120", MAPS)
     words = page.evaluate("freeatten.page.tokens")

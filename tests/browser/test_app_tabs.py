@@ -57,6 +57,36 @@ def test_entropy_draws_every_model(opened, served):
     assert told in " ".join(texts_of(downloaded(page, "#curves-svg")))
 
 
+FAINT = "data.map(({ opacity }) => (opacity ?? 1) < 0.5).join()"
+"""Which lines of a chart stand behind another."""
+
+
+def test_a_line_of_the_curves_is_singled_out(opened):
+    page = opened(f"entropy&{SETUP}", CURVES)
+    faint = f"document.getElementById('curves').{FAINT}"
+    page.locator("#curve-lines li").first.hover()
+    wait(page, f"{faint} === 'false,true'")
+    page.mouse.move(5, 5)
+    wait(page, f"{faint} === 'false,false'")
+    page.locator("#curve-lines li").last.press("Enter")
+    page.locator("#statistic").select_option("largest")
+    wait(page, "document.getElementById('curves').getAttribute('aria-label').includes('largest')")
+    wait(page, f"{faint} === 'true,false'")
+
+
+@pytest.mark.parametrize(("tab", "shown"), [("retrieval", RETRIEVED), ("use", USED)])
+def test_a_line_of_what_is_stored_is_singled_out_in_every_panel(opened, tab, shown):
+    page = opened(tab, shown)
+    legend = page.locator(f"#{tab}-shown .site-legend:has(li)").last
+    names = legend.locator("li").all_text_contents()
+    legend.locator("li").nth(1).press("Enter")
+    chart = f"[...document.querySelectorAll('#{tab}-shown .site-legend:has(li)')].at(-1)"
+    chart += ".parentElement.querySelector('.js-plotly-plot')"
+    panels = page.evaluate(f"{chart}.data.length") // len(names)
+    one = ["false" if at == 1 else "true" for at in range(len(names))]
+    wait(page, f"{chart}.{FAINT} === given", ",".join(one * panels))
+
+
 def test_a_stretch_of_a_curve_leads_to_the_map_by_pointer_and_by_keyboard(opened):
     page = opened(f"entropy&{SETUP}&of=layer+3%2C+head+1", CURVES)
     chart = page.locator("#curves")
@@ -209,6 +239,10 @@ def test_the_tab_of_use_shows_stored_measures(opened):
     assert found == cell["accuracy_by_length"]
     words = "".join(texts_of(downloaded(page, "#rows-code-svg"))).replace(" ", "")
     assert "softmax+gate+nopositions" in words
+    made = page.locator("#rows-code-svg").locator("xpath=../..").locator(".site-command code")
+    assert f"Made by {made.text_content()}".replace(" ", "") in words
+    caption, _ = values_of(downloaded(page, "#rows-code-csv"))
+    assert f"# Made by {made.text_content()}\n" in caption
     # a part that has no picture shows its numbers at once
     table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
     assert table.is_visible()

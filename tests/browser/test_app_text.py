@@ -134,5 +134,20 @@ def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
         row = int(values.argmax())
         worst = page.locator(".fa-side button[aria-label*='open the row']").first
         assert worst.get_attribute("aria-label").startswith(f"token {row + 1:,} ")
-        worst.click()
+        worst.press("Enter")
         wait(page, "location.hash.includes(given)", f"pin={row}")
+        # its row is on the maps, close up, and what it reads is listed
+        view = page.evaluate("freeatten.page.view")
+        assert view["span"] <= 48
+        assert view["query"] <= row < view["query"] + view["span"]
+        assert page.locator("button[aria-label*='go there']").first.is_visible()
+        listed = "freeatten.page.drawer.lists.every(({ query }) => query === given)"
+        wait(page, listed, row)
+        assert f"tint={kind}" in page.evaluate("location.hash")
+    again = opened(page.evaluate("location.hash.slice(1)"), MAPS)
+    assert again.get_by_label("Tint").input_value() == "delta"
+    wait(again, f"[...{heading}].filter(one => one.textContent.includes('worst')).length === 2")
+    page.go_back()
+    page.go_back()
+    wait(page, "!location.hash.includes('tint=delta')")
+    wait(page, "freeatten.page.drawer.tintChoice.control.value === 'loss'")

@@ -483,6 +483,36 @@ def test_a_difference_stands_beside_its_maps(two, visit):
     assert overlapping(boxes_of(page, ".fa-canvas, .fa-button, .fa-name, .fa-choice", 1280)) == []
 
 
+def test_a_close_view_of_small_weights_is_never_one_dark_colour(tmp_path, visit):
+    # far from the diagonal weights are between 2^-24, the scale's floor, and 2^-18
+    head = Head.random()
+    quiet = Head(0.3 * head.query, head.key)
+    built = quiet.map("softmax", terms=ScoreTerms(None, torch.tensor([0.04])))
+    write_page([HeadMap("softmax", built)], tmp_path / "map.html", "Far")
+    page = visit(tmp_path / "map.html")
+    settled(page)
+    whole = "of what is in view"
+    title = page.locator(".fa-legend-title").first
+    assert whole not in title.text_content()
+    look(page, query=400, key=100, span=20)
+    assert page.evaluate("freeatten.page.range.top") < -18
+    pixels = """(() => {
+        const { image } = freeatten.page.panels[0].tile;
+        const { data } = image.getContext("2d").getImageData(0, 0, image.width, image.height);
+        return new Set(new Uint32Array(data.buffer)).size;
+    })()"""
+    assert page.evaluate(pixels) > 20
+    assert whole in title.text_content()
+    look(page, query=580, key=0, span=20)  # all below the floor
+    assert page.evaluate(pixels) == 1
+    said = page.locator(".fa-weight").text_content()
+    assert said == "all in view: 0, or below 6 × 10⁻⁸"
+    page.get_by_role("button", name="show the whole map").click()
+    settled(page)
+    assert whole not in title.text_content()
+    assert page.locator(".fa-weight").text_content().strip() == ""
+
+
 def test_the_way_back_undoes_a_view(two, visit):
     page = visit(two)
     for span in (100, 40):

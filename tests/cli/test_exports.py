@@ -1,6 +1,7 @@
 """Files are complete, self-contained, and whole or absent."""
 
 import csv
+import io
 import re
 import shutil
 from html.parser import HTMLParser
@@ -83,23 +84,31 @@ def test_pictures(figure, picture, tmp_path):
 
 @needs_browser
 def test_a_picture_for_a_page_has_few_colours_and_is_small(figure, picture, tmp_path):
-    exports.save_page_picture(figure, tmp_path / "small.png")
-    small = Image.open(tmp_path / "small.png")
+    exports.save_page_picture(figure, tmp_path / "small.webp")
+    small = Image.open(tmp_path / "small.webp")
     shown = (figure.layout.width, figure.layout.height)
+    assert small.format == "WEBP"
     assert small.size == tuple(round(points * exports.PAGE_SCALE) for points in shown)
-    assert small.mode == "P"
-    assert (tmp_path / "small.png").stat().st_size < picture.stat().st_size / 3
+    assert len(small.convert("RGB").getcolors(maxcolors=1_000_000)) <= 256
+    assert (tmp_path / "small.webp").stat().st_size < picture.stat().st_size / 4
+
+
+def packed(whole):
+    """A picture as a page has it, unpacked again."""
+    file = io.BytesIO()
+    whole.save(file, "png")
+    return Image.open(io.BytesIO(exports.page_picture(file.getvalue()))).convert("RGB")
 
 
 def colour_error(whole, few):
-    off = np.abs(np.asarray(whole, np.int64) - np.asarray(few.convert("RGB"), np.int64))
+    off = np.abs(np.asarray(whole, np.int64) - np.asarray(few, np.int64))
     return off.mean(), off.max()
 
 
 def test_the_colours_of_a_plain_picture_are_kept():
     levels = np.random.default_rng(0).integers(0, 256, (20, 3), dtype=np.uint8)
     whole = Image.fromarray(levels[np.arange(20 * 64).reshape(32, 40) % 20])
-    few = exports.few_colours(whole)
+    few = packed(whole)
     assert colour_error(whole, few) == (0, 0)
     assert len(few.getcolors()) == 20
 
@@ -108,7 +117,7 @@ def test_the_colours_of_a_plain_picture_are_kept():
 def test_a_picture_has_as_many_colours_as_it_takes(shades):
     ramp = np.linspace([20, 0, 255], [250, 255, 0], shades).round().astype(np.uint8)
     whole = Image.fromarray(np.tile(ramp, (40, 1, 1)))
-    few = exports.few_colours(whole)
+    few = packed(whole)
     mean, largest = colour_error(whole, few)
     assert mean <= exports.COLOUR_ERROR
     assert largest <= 4

@@ -12,6 +12,11 @@ COMMANDS = [
 ]
 SLOW = ["torch", "numpy", "plotly", "scipy", "tokenizers"]
 LISTS = [["checkpoints"], ["checkpoints", "lssa"], ["checkpoints", "gpt2"], ["variants"]]
+STORED = [
+    ["compare", "--stored", "stdlib-16x"],
+    ["compare", "--stored", "systems/code", "--variants", "softmax", "--json"],
+    ["compare", "--variants", "cube"],
+]
 LOADED = f"""
 try:
     main()
@@ -38,8 +43,8 @@ def test_every_command_explains_itself(command, option):
     assert f"freeatten {command}" in done.out
 
 
-@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["--version"]])
-def test_help_waits_for_no_slow_import(words):
+@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["--version"], ["variants"]])
+def test_help_and_names_wait_for_no_slow_import(words):
     done = ended(
         [sys.executable, "-c", BOOTSTRAP + LOADED, *words],
         capture_output=True,
@@ -50,8 +55,8 @@ def test_help_waits_for_no_slow_import(words):
     assert done.stderr == "[]\n"
 
 
-@pytest.mark.parametrize("words", LISTS)
-def test_a_list_waits_for_no_torch(words):
+@pytest.mark.parametrize("words", [*LISTS, *STORED])
+def test_what_is_listed_or_stored_waits_for_no_torch(words):
     done = ended(
         [sys.executable, "-c", BOOTSTRAP + LOADED, *words],
         capture_output=True,

@@ -39,7 +39,7 @@ def checkout(tmp_path):
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     unread = shutil.ignore_patterns(
-        "*.safetensors", "tokenizer.json", "*.png", "*.py", "__pycache__"
+        "*.safetensors", "tokenizer.json", "*.webp", "*.py", "__pycache__"
     )
     shutil.copytree(ROOT / "assets", tmp_path / "assets", ignore=unread)
     return tmp_path
@@ -157,7 +157,7 @@ def test_the_benchmark_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
         exports, "save_page_picture", lambda figure, path: drawn.update({path.name: figure})
     )
     draw_speed(tmp_path, sample_speed())
-    assert list(drawn) == ["speed-light.png", "speed-dark.png"]
+    assert list(drawn) == ["speed-light.webp", "speed-dark.webp"]
     colors = [figure.layout.font.color for figure in drawn.values()]
     assert colors[0] != colors[1]
 
@@ -202,8 +202,8 @@ def test_retrievals_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
     draw_retrievals(tmp_path, {"retrieve/copy": copy_result(), "retrieve/recall": recall_result()})
     assert drawn == [
-        *("retrieve-copy-light.png", "retrieve-copy-dark.png"),
-        *("retrieve-recall-light.png", "retrieve-recall-dark.png"),
+        *("retrieve-copy-light.webp", "retrieve-copy-dark.webp"),
+        *("retrieve-recall-light.webp", "retrieve-recall-dark.webp"),
     ]
 
 
@@ -227,12 +227,12 @@ def test_the_inside_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     stored = json.loads((ROOT / "assets" / "results" / "stdlib-16x.json").read_text())
     results = {"stdlib-16x": stored}
     draw_inside(tmp_path, {}, results)
-    assert drawn == ["inside-position-light.png", "inside-position-dark.png"]
+    assert drawn == ["inside-position-light.webp", "inside-position-dark.webp"]
     drawn.clear()
     inside = {"inside/heads": survey_result(), "inside/ablate": ablate_result()}
     draw_inside(tmp_path, inside, results)
     names = ("position", "entropy", "distance", "heads")
-    assert drawn == [f"inside-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
+    assert drawn == [f"inside-{name}-{theme}.webp" for theme in ("light", "dark") for name in names]
 
 
 def stored_models() -> dict[str, Any]:
@@ -268,7 +268,7 @@ def test_models_are_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     assert drawn == []
     draw_models(tmp_path, stored_models())
     names = ("code", "modified-code", "heads")
-    assert drawn == [f"models-{name}-{theme}.png" for theme in ("light", "dark") for name in names]
+    assert drawn == [f"models-{name}-{theme}.webp" for theme in ("light", "dark") for name in names]
 
 
 def test_stored_measurements_of_the_app_fill_their_blocks(checkout):
@@ -320,7 +320,7 @@ def test_stability_is_drawn_for_light_and_dark_pages(tmp_path, monkeypatch):
     monkeypatch.setattr(exports, "save_page_picture", lambda _, path: drawn.append(path.name))
     draw_stability(tmp_path, stability_result())
     assert drawn == [
-        f"stability-{name}-{theme}.png"
+        f"stability-{name}-{theme}.webp"
         for theme in ("light", "dark")
         for name in ("scale", "length")
     ]

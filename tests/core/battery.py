@@ -224,6 +224,19 @@ STICKS = {
 FEW = {name: one_head(call) for name, call in CALLS.items()}
 UNBOUNDED = {name: call for name, call in FEW.items() if call.softcap is None}
 """Triton has no kernels of bounded scores."""
+OF_FEW_ROWS = {
+    "one query": Call(1, 70, 20, 17, batch=1, heads=2),
+    "one query, fewer keys than a tile": Call(1, 9, 16, 16, batch=1, heads=1),
+    "one query of two heads a key head": Call(1, 70, 16, 20, batch=1, heads=4, groups=2),
+    "one query, window": Call(1, 90, 16, 16, batch=1, heads=1, window=50),
+    "few rows": Call(5, 70, 20, 17, batch=2, heads=1),
+    "few rows, not causal": Call(5, 70, 16, 16, batch=1, heads=1, is_causal=False),
+    "few rows, window": Call(5, 90, 16, 16, batch=1, heads=2, groups=2, window=40),
+    "few rows, window of a few keys": Call(5, 90, 16, 16, batch=1, heads=1, window=3),
+    "head scale": Call(3, 70, 16, 16, batch=1, heads=4, groups=2, head_scale=True),
+    "as many rows as keys": Call(7, 7, 16, 16, batch=1, heads=1),
+}
+"""Calls whose keys can be shared out."""
 OF_PAGE = {name: call for name, call in FEW.items() if call.query_length < 100}
 """Numbers of longer ones take seconds from a page to here."""
 AS_SHIPPED = {
@@ -383,6 +396,21 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
             nonfinite=(Call(40, 40, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
             fixtures=("short_coarse_calls", "quiet_numpy"),
+        ),
+        Computes(
+            "fused, keys shared out",
+            fused,
+            (
+                *crossed(FAMILIES, OF_FEW_ROWS),
+                *crossed(FUSED_VARIANTS, {"one query": OF_FEW_ROWS["one query"]}),
+            ),
+            dtype=SINGLE,
+            device=DEVICE,
+            steps=12.0,
+            adversarial=(LONGEST, (SINGLE, *LOW), 16),
+            strided=(Call(3, 40, 16, 16, batch=1, groups=2), ("lssar:p=3", "softmax")),
+            slow=frozenset(f"{name}-one query" for name in FUSED_VARIANTS if name in INTERPRETED),
+            fixtures=("shared_keys", "quiet_numpy"),
         ),
         Computes(
             "fused sticks",

@@ -45,11 +45,18 @@ IDLE = """(() => {
         use: () => at("use-shown").children.length,
         about: () => at("cards").children.length,
     };
-    const isIdle = at(tab) && !at(tab).hidden && !at("look").disabled && filled[tab]();
+    const isIdle = at(tab) && !at(tab).hidden && at(tab).ariaBusy !== "true"
+        && !at("look").disabled && filled[tab]();
     window.idleSince = isIdle ? window.idleSince ?? performance.now() : null;
     return isIdle && performance.now() - window.idleSince > 300;
 })()"""
 """For a while the tab that the address names has shown something, and nothing was asked for."""
+SLIDE = """(one, share) => {
+    if (!one.checkVisibility()) return;
+    one.value = Math.max(1, Math.round(share * one.max));
+    for (const kind of ["input", "change"]) one.dispatchEvent(new Event(kind, { bubbles: true }));
+}"""
+"""Moves a slider that is there: which ones are follows from the model that is shown."""
 STATE = """[location.hash, document.getElementById("status")?.textContent,
     document.getElementById("look")?.disabled, window.freeatten?.page?.root.dataset.settled]
     .join(" | ")"""
@@ -104,6 +111,7 @@ async def drag(page: Any, rng: random.Random) -> None:
 
 async def over_a_map(page: Any, rng: random.Random) -> dict[str, float]:
     canvases = page.locator(".fa-canvas")
+    await canvases.first.wait_for()
     canvas = canvases.nth(rng.randrange(await canvases.count()))
     await canvas.scroll_into_view_if_needed()
     box = await canvas.bounding_box()
@@ -136,10 +144,10 @@ async def comparison(page: Any, rng: random.Random) -> None:
     stored = page.locator("#result option:not([value=own])")
     values = await stored.evaluate_all("(all) => all.map(({ value }) => value)")
     await page.locator("#result").select_option(rng.choice(values))
-    await page.locator("#all:visible, #picks:visible").first.wait_for()
+    await page.locator("#compare-png").wait_for()
     if await page.locator("#all").is_visible():
         await page.locator("#all").click()
-    else:  # many rows, each with a tick behind a summary
+    elif await page.locator("#picks").is_visible():  # many rows, each with a tick behind a summary
         rows = page.locator("#picks input")
         await rows.nth(rng.randrange(await rows.count())).evaluate("(one) => one.click()")
     await idle(page)
@@ -176,9 +184,7 @@ async def stages(page: Any, rng: random.Random) -> None:
     await turn(page, "stages")
     await choose(page, rng, "#stage-head")
     for slider in rng.choices(("position", "last", "power"), k=4):
-        if await page.locator(f"#{slider}").is_visible():
-            most = int(await page.locator(f"#{slider}").get_attribute("max"))
-            await page.locator(f"#{slider}").fill(str(rng.randint(1, most)))
+        await page.locator(f"#{slider}").evaluate(SLIDE, rng.random())
     await idle(page)
 
 

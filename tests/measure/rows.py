@@ -29,8 +29,8 @@ from tokenizers import Tokenizer
 
 from freeatten_core.basics.files import write_text
 from freeatten_core.data.prepared import prepared
+from freeatten_core.data.tokenizer import read_tokenizer
 from freeatten_core.models.catalogue import locate, tokenizer_file
-from freeatten_core.models.format import read_tokenizer
 from freeatten_core.results.cube import joined
 from freeatten_core.training.cube import RECIPE, Cell
 from freeatten_core.training.recipe import Recipe

@@ -2,25 +2,24 @@
 
     python tests/measure/screenshots.py [--out assets/images]
 
-Writes app-compare-light.png and the like: four tabs at desktop width, light and dark, and the map
-on a phone. Each has few colours, as the pages' other pictures have.
+Writes app-compare-light.webp and the like: four tabs at desktop width, light and dark, and the map
+on a phone. Each is packed as the pages' other pictures are.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freeatten_cli.exports import few_colours
+from freeatten_cli.exports import page_picture
 from served import DRAWN, HERE, PICTURED, READY, Server, browser, looking, tell
 
 from freeatten_core.basics.files import replacing
 
 SETUP = looking(("softmax", "lssar-p15"), 8192)
-MOST_BYTES = 250_000
+MOST_BYTES = 200_000
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -71,9 +70,9 @@ def main() -> None:
         for theme in ("light", "dark"):
             for shot in (COMPARE, MAP, STAGES, ENTROPY):
                 picture = taken(chromium, server.address, shot, DESKTOP, theme)
-                write(given.out / f"app-{shot.name}-{theme}.png", picture)
+                write(given.out / f"app-{shot.name}-{theme}.webp", picture)
         phone = taken(chromium, server.address, TOKENS, PHONE, "dark")
-        write(given.out / f"app-{TOKENS.name}.png", phone)
+        write(given.out / f"app-{TOKENS.name}.webp", phone)
 
 
 def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: str) -> bytes:
@@ -92,15 +91,12 @@ def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: 
 
 
 def write(path: Path, picture: bytes) -> None:
-    from PIL import Image
-
-    few, file = few_colours(Image.open(io.BytesIO(picture))), io.BytesIO()
-    few.save(file, "PNG", optimize=True)
-    if file.tell() > MOST_BYTES:
-        raise SystemExit(f"{path} would have {file.tell():,} bytes; {MOST_BYTES:,} are allowed")
+    packed = page_picture(picture)
+    if len(packed) > MOST_BYTES:
+        raise SystemExit(f"{path} would have {len(packed):,} bytes; {MOST_BYTES:,} are allowed")
     with replacing(path) as temporary:
-        temporary.write_bytes(file.getvalue())
-    tell(f"{path.name}: {file.tell() / 1000:.0f} kB in {len(few.getcolors())} colours")
+        temporary.write_bytes(packed)
+    tell(f"{path.name}: {len(packed) / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

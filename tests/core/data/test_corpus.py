@@ -124,8 +124,11 @@ def test_only_texts_of_the_library_itself_count(tmp_path, monkeypatch):
     (tmp_path / "binary.py").write_bytes(b"\0\1")
     (tmp_path / "empty.py").write_text("")
     monkeypatch.setattr(corpus, "stdlib_root", lambda: tmp_path)
+    walked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: walked.append(Path(path)) or scandir(path))
     found = corpus.evaluation_documents("stdlib")
     assert found == [Document(name, "x = 1\n") for name in sorted(texts)]
+    assert set(walked) == {tmp_path, tmp_path / "json"}
 
 
 def test_prose_is_a_document_a_topic():

@@ -21,13 +21,13 @@ from freeatten_core.data.tokenizer import (
     BATCH_DOCUMENTS,
     encode,
     encode_all,
+    read_tokenizer,
     token_bytes,
     token_texts,
     tokenizer_id,
     train_tokenizer,
 )
 from freeatten_core.models.catalogue import locate, tokenizer_file
-from freeatten_core.models.format import read_tokenizer
 
 SHIPPED = read_tokenizer(tokenizer_file(*locate("softmax")))
 TOKENIZERS = {"tiny": tiny.tokenizer(), "shipped": SHIPPED}

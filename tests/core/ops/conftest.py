@@ -1,5 +1,6 @@
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -60,6 +61,22 @@ def small_tiles(monkeypatch):
     tuning = import_module("freeatten_core.ops.backends.fused.tuning")
     for name in ("forward_tiles", "query_tiles", "key_tiles"):
         monkeypatch.setattr(launch, name, lambda *_: tuning.Tiles(16, 32))
+    statistics = import_module("freeatten_core.ops.backends.fused.statistics_launch")
+    monkeypatch.setattr(statistics, "query_tiles", lambda *_: tuning.Tiles(16, 32))
+
+
+@pytest.fixture
+def shared_keys(monkeypatch):
+    """Share out the keys of even short sequences, a tile a program."""
+    split = import_module("freeatten_core.ops.backends.fused.split_launch")
+    tuning = import_module("freeatten_core.ops.backends.fused.tuning")
+    monkeypatch.setattr(split, "LEAST_KEYS", 1)
+    monkeypatch.setattr(split, "MOST_ROWS", 64)
+
+    def tiles(rows, *sizes):
+        return replace(tuning.split_tiles(rows, *sizes), keys=16)
+
+    monkeypatch.setattr(split, "split_tiles", tiles)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ CALLS = {
     "longer cache": Call(70, 170, 64, 64, batch=1, heads=1),
     "not causal": Call(130, 140, 64, 64, batch=1, heads=1, is_causal=False),
     "window": Call(200, 200, 64, 64, batch=1, heads=1, window=150),
+    "heads of 128": Call(150, 150, 128, 128, batch=1, heads=1),
     "heads of 60": Call(150, 150, 60, 40, batch=1, heads=1),
     "head scale": replace(SQUARE, head_scale=True),
     "one query": Call(1, 60, 64, 64, batch=1, heads=1),
@@ -66,7 +67,7 @@ def errors(inputs, variant, options):
 
 @pytest.fixture(autouse=True)
 def short_calls_too(monkeypatch):
-    monkeypatch.setattr(launch, "FAST_KEYS", 1)
+    monkeypatch.setattr(launch, "FAST_KEYS", dict.fromkeys(launch.FAST_KEYS, 1))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_gradients_are_as_near_to_float64_as_with_softplus_itself(
     inputs, options = peaked(call)
     fast = errors(inputs, variant, options)
     assert not curved[0].all()
-    monkeypatch.setattr(launch, "FAST_WIDTH", 0)
+    monkeypatch.setattr(launch, "FAST_KEYS", {})
     slow = errors(inputs, variant, options)
     for one, other in zip(fast, slow, strict=True):
         assert one <= max(1.2 * other, 4e-3)
@@ -142,7 +143,7 @@ def test_the_same_bits_come_every_time():
     [
         ({}, "lssar:p=3"),
         ({}, "lssa"),
-        ({"dim": 128}, "lssar:p=15"),
+        ({"dim": 256}, "lssar:p=15"),
         ({"distance_slope": True}, "lssar:p=15"),
         ({"decay": 1.0}, "lssar:p=15"),
     ],
@@ -153,9 +154,10 @@ def test_other_calls_do_without(change, variant):
     terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
     problem = check(*inputs, variant, is_causal=True, enable_gqa=False, terms=terms)
     assert not launch.Call(problem, *inputs, terms).fast
-    plain, _ = peaked(SQUARE)
-    problem = check(*plain, "lssar:p=15", is_causal=True, enable_gqa=False)
-    assert launch.Call(problem, *plain).fast
+    for dim in (64, 128):
+        plain, _ = peaked(replace(SQUARE, dim=dim))
+        problem = check(*plain, "lssar:p=15", is_causal=True, enable_gqa=False)
+        assert launch.Call(problem, *plain).fast
 
 
 @triton.jit

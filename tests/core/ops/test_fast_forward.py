@@ -69,13 +69,13 @@ def flags(monkeypatch):
     """Those of every forward, in order."""
     found = []
 
-    def forward(*call):
+    def compute_most(*call):
         flagged, rows = computed(*call)
         found.append(flagged.clone())
         return flagged, rows
 
-    computed = fast_launch.forward
-    monkeypatch.setattr(fast_launch, "forward", forward)
+    computed = fast_launch.compute_most
+    monkeypatch.setattr(fast_launch, "compute_most", compute_most)
     return found
 
 
@@ -235,4 +235,4 @@ def taken(call, variant, dtype):
     problem = check(
         *inputs, variant, is_causal=True, enable_gqa=False, terms=terms, window=call.window
     )
-    return fast_launch.is_taken(launch.Call(problem, *inputs, terms))
+    return fast_launch.takes(launch.Call(problem, *inputs, terms))

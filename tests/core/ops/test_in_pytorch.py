@@ -10,6 +10,7 @@ from battery import DEVICE, FAMILIES
 from bounds import ended
 from strategies import Call, stages
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.ops import registered
@@ -371,3 +372,65 @@ def test_a_wrong_call_is_told_when_it_is_compiled_too():
     compiled = torch.compile(lambda *x: attention(*x, "lssar"), fullgraph=True, backend="eager")
     with pytest.raises(Exception, match="key has 2 heads, query 4"):
         compiled(query, key, value)
+
+
+# Calls that need not be an operator
+
+
+@pytest.fixture
+def operators(monkeypatch):
+    """The names of the back-ends that the operator was called with."""
+    told = []
+
+    def attention_forward(*inputs):
+        told.append(inputs[-1])
+        return computed(*inputs)
+
+    computed = registered.attention_forward
+    monkeypatch.setattr(registered, "attention_forward", attention_forward)
+    return told
+
+
+class Told(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_without_a_gradient_to_come_no_operator_is_called(operators):
+    inputs = leaves()
+    wanted = attention(*inputs, "lssar:p=3", **CALL.options).detach()
+    assert operators == ["panels"]
+    with torch.no_grad():
+        assert torch.equal(attention(*inputs, "lssar:p=3", **CALL.options), wanted)
+    plain = [x.detach() for x in inputs]
+    assert torch.equal(attention(*plain, "lssar:p=3", **CALL.options), wanted)
+    assert operators == ["panels"]
+    number = torch.ones(CALL.heads, dtype=WIDE, requires_grad=True)
+    options = CALL.options | {"head_scale": number}
+    assert attention(*plain, "lssar:p=3", **options).requires_grad
+
+
+def test_what_follows_operators_sees_one():
+    inputs, options = CALL.tensors(), CALL.options
+    with Told() as told:
+        attention(*inputs, "lssa", **options)
+    assert told.names == ["freeatten.attention.default"]
+    with torch.profiler.profile() as profiled:
+        attention(*inputs, "lssa", **options)
+    assert "freeatten::attention" in {each.key for each in profiled.key_averages()}
+    meta = [x.to("meta") for x in inputs]
+    assert attention(*meta, "lssa", **options).shape == (*inputs[0].shape[:3], 8)
+
+
+def test_numbers_that_are_stored_with_the_other_sign_are_read_as_they_are():
+    inputs = CALL.tensors()
+    negative = torch.complex(inputs[0], -inputs[0]).conj().imag
+    assert negative.is_neg()
+    assert torch.equal(negative, inputs[0])
+    found = attention(negative, *inputs[1:], "lssa", **CALL.options)
+    assert torch.equal(found, attention(*inputs, "lssa", **CALL.options))

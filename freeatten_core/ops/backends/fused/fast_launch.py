@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-import triton
 from torch import Tensor
 
 from . import fast_forward as kernels
-from .tuning import fast_forward_tiles
+from . import launch
+from .compiled import Compiled, compiled_for
+from .launch import Call
+from .tuning import Tiles, fast_forward_tiles
 
-if TYPE_CHECKING:
-    from .launch import Call
-
-__all__ = ["forward", "is_taken"]
+__all__ = ["compute_most", "forward", "takes"]
 
 TOKENS = 2048
 """From so many queries and keys on: on an H100 the forward takes 0.456 instead of 0.524 ms at 2,048
@@ -31,7 +28,7 @@ TOGETHER = 8
 second-level cache."""
 
 
-def is_taken(call: Call) -> bool:
+def takes(call: Call) -> bool:
     """Whether the call is LSSAR's in bfloat16, long, and adds nothing to scores.
 
     float16 has the exact kernel: its output would show the rounding of the queries and keys.
@@ -48,41 +45,53 @@ def is_taken(call: Call) -> bool:
     )
 
 
-def forward(call: Call, output: Tensor, scalars: Tensor) -> tuple[Tensor, int]:
-    """Writes output (B, H, Lq, Dv) and scalars (5, B·H, Lq) of most blocks of rows.
+def forward(call: Call) -> tuple[Tensor, Tensor]:
+    """Output (B, H, Lq, Dv), contiguous, and the rows' scalars (5, B·H, Lq)."""
+    problem, query = call.problem, call.query
+    output = query.new_empty(problem.batch, problem.heads, problem.query_length, call.value_dim)
+    scalars = call.empty_rows(5)
+    flags, rows = compute_most(call, output, scalars)
+    launch.compute_rows(call, output, scalars, flags, rows)
+    return output, scalars
+
+
+def compute_most(call: Call, output: Tensor, scalars: Tensor) -> tuple[Tensor, int]:
+    """Write output and scalars of most blocks of rows, and the keys' norms.
 
     Returns:
         Bytes (B·H, blocks): those that it left to the exact kernel; and the rows of a block.
     """
-    problem, query, value = call.problem, call.query, call.value
+    problem, key, value = call.problem, call.key, call.value
     assert value is not None
+    key_pairs = problem.batch * problem.kv_heads, problem.key_length
+    inverse = torch.empty(key_pairs, dtype=torch.float32, device=key.device)
+    units = torch.empty((*key_pairs, call.block_dim), dtype=torch.float16, device=key.device)
+    call.compute_norms(inverse, units)
+    call.key_scale = inverse
     tiles = fast_forward_tiles(call.width)
-    blocks = triton.cdiv(problem.query_length, tiles.rows)
-    flags = torch.empty((call.pairs, blocks), dtype=torch.int8, device=query.device)
-    units = call.unit_keys
-    kernels.fast_forward_kernel[(call.pairs * blocks,)](
-        query,
-        call.key,
-        units,
-        value,
-        output,
-        scalars,
-        flags,
-        call.key_scale,
-        *call.strides,
-        *call.sizes[:5],
-        *call.scales,
-        POWER=problem.variant.sharpen,
-        CAUSAL=problem.is_causal,
-        DIM=call.dim,
-        BLOCK_DIM=call.block_dim,
-        VALUE_DIM=call.value_dim,
-        BLOCK_VALUE=call.block_value,
-        TOGETHER=TOGETHER,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        STAGES=tiles.stages,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
+    blocks = -(-problem.query_length // tiles.rows)
+    flags = torch.empty((call.pairs, blocks), dtype=torch.int8, device=key.device)
+    kernel = compiled_for(
+        (kernels.fast_forward_kernel, call.settings, tiles), lambda: _kernel(call, tiles)
     )
+    tensors = call.query, key, units, value, output, scalars, flags, inverse
+    numbers = *call.strides, *call.sizes[:5], *call.scales
+    kernel.start(call.pairs * blocks, tensors, numbers)
     return flags, tiles.rows
+
+
+def _kernel(call: Call, tiles: Tiles) -> Compiled:
+    constants = {
+        "POWER": call.problem.variant.sharpen,
+        "CAUSAL": call.problem.is_causal,
+        "DIM": call.dim,
+        "BLOCK_DIM": call.block_dim,
+        "VALUE_DIM": call.value_dim,
+        "BLOCK_VALUE": call.block_value,
+        "TOGETHER": TOGETHER,
+        "ROWS": tiles.rows,
+        "KEYS": tiles.keys,
+        "STAGES": tiles.stages,
+    }
+    options = {"num_warps": tiles.warps, "maxnreg": tiles.registers}
+    return Compiled(kernels.fast_forward_kernel, constants, options)

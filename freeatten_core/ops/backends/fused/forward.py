@@ -6,21 +6,20 @@ import triton
 import triton.language as tl
 
 from .stages import (
+    LOWEST,
     NORM_EPS,
     distance_of,
     faded,
-    nonzero,
     norm,
-    offset,
     own_decays,
     positive,
     positive_scale,
     power,
     row_scale,
     score,
+    settled,
     unit_of,
-    unless_vanished,
-    unnormalised_factor,
+    weighing,
 )
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
 
@@ -34,9 +33,6 @@ __all__ = [
     "mix_row",
     "score_tile",
 ]
-
-LOWEST = tl.constexpr(-1e30)
-"""A row maximum before any key; finite, so that differences with it are."""
 
 LEAST_SCALE = tl.constexpr(1e-9)
 """Instead of the scale 0 of a row that sees one key: softplus is divided by it."""
@@ -117,10 +113,16 @@ def score_tile(
     KEYS: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """What `stages.score` gives of rows q (ROWS, D) and keys start … start + KEYS, (ROWS, KEYS)."""
+    """What `stages.score` gives of rows q (ROWS, D) and keys start … start + KEYS, (ROWS, KEYS).
+
+    `cosine here` is the cosine of keys whose norms nobody computed before.
+    """
     k = load_tile(key_base, start, stride_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
     dots = product(q, tl.trans(k), None)
-    inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
+    if SCORE == "cosine here":
+        inverse = 1 / tl.maximum(norm(k), NORM_EPS)
+    else:
+        inverse = key_scales(key_scale, start, key_length, SCORE, KEYS, MASKED)
     return score(
         dots,
         scale[:, None],
@@ -133,7 +135,7 @@ def score_tile(
         (start + tl.arange(0, KEYS))[None, :],
         key_length,
         window,
-        SCORE,
+        "cosine" if SCORE == "cosine here" else SCORE,
         CAUSAL,
         DISTANCE,
         DECAY,
@@ -500,7 +502,7 @@ def forward_kernel(
     scale = row_scale(count, scale_slope, scale_base) * unit_of(POSITIVITY)
     if LATE:
         scale = tl.maximum(scale, LEAST_SCALE)
-    if SCORE == "cosine":
+    if SCORE == "cosine" or SCORE == "cosine here":  # noqa: PLR1714  # Triton knows no sets
         scale /= tl.maximum(norm(q), NORM_EPS)
     if HAS_HEAD_SCALE:
         scale *= tl.load(head_scale + head)
@@ -539,19 +541,9 @@ def forward_kernel(
                     CAUSAL, DISTANCE, DECAY, HAS_WINDOW, LATE, DIM, BLOCK_DIM, ROWS, KEYS, DEGREE,
                     False, 1,
                 )  # fmt: skip
-        if POSITIVITY == "exp" and NORMALISE != "l1":
-            total *= tl.exp2(shift)
-            highest *= tl.exp2(shift)
-        if POSITIVITY != "exp":
-            highest = unless_vanished(highest, total)
-            total = unless_vanished(total, total)
-        if SHARPENED:
-            off = offset(total, highest, count)
-            highest = count * highest / nonzero(total) - off
-            rise = count / (nonzero(total) * nonzero(highest))
-            drop = off / nonzero(highest)
-        else:
-            rise = 1 / nonzero(highest)
+        total, highest, off, rise, drop = weighing(
+            total, highest, shift, count, POSITIVITY, NORMALISE, SHARPENED
+        )
 
     mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
     raised = tl.zeros((ROWS,), tl.float32)
@@ -574,39 +566,17 @@ def forward_kernel(
                 HAS_WINDOW, LATE, HAS_VALUE, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS,
                 DEGREE, False, 1 if QUICK else STAGES,
             )  # fmt: skip
-    if POSITIVITY != "exp" and NORMALISE == "l1":
-        raised = unless_vanished(raised, raised)
-    if SWEEPS == 1:
-        total = raised
-    raised += total * 0  # a total that is not finite must reach the output
-    if ONE_MORE:
-        above = tl.maximum(shift, 0.0)
-        moved = tl.exp2(shift - above)
-        total = total * moved + tl.exp2(-above)
-        highest *= moved
-        mixed *= moved[:, None]
-        raised = total
-        shift = above
-
-    inverse = 1 / nonzero(raised)
-    if NORMALISE != "l1":
-        inverse = unnormalised_factor(count, POSITIVITY, NORMALISE)
-    if POSITIVITY == "exp" and NORMALISE != "l1":
-        inverse *= tl.exp2(shift)
-        shift *= 0
+    mixed, shift, total, highest, raised = settled(
+        mixed, raised, total, highest, shift, count, POSITIVITY, NORMALISE, SWEEPS, ONE_MORE
+    )
 
     field = tl.cast(pairs, tl.int64) * query_length
     at = scalars + pair.to(tl.int64) * query_length + row
-    tl.store(at, tl.where(shift > LOWEST, shift, 0.0), inside)
-    if NORMALISE == "l1":
-        total = nonzero(total)
+    tl.store(at, shift, inside)
     tl.store(at + field, total, inside)
     tl.store(at + 2 * field, highest, inside)
     tl.store(at + 3 * field, off, inside)
-    tl.store(at + 4 * field, nonzero(raised), inside)
+    tl.store(at + 4 * field, raised, inside)
     if HAS_VALUE:
         base = output + pair.to(tl.int64) * query_length * VALUE_DIM
-        store_tile(
-            base, mixed * inverse[:, None], start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE,
-            ROWS,
-        )  # fmt: skip
+        store_tile(base, mixed, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS)

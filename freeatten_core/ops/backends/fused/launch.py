@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from functools import cached_property
 from typing import Any
 
@@ -13,10 +14,9 @@ from torch import Tensor
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
 from . import distance as distance_kernels
-from . import fast_launch
 from . import forward as forward_kernels
-from . import statistics as statistics_kernels
-from .tuning import forward_tiles, key_tiles, query_tiles
+from .compiled import Compiled, compiled_for
+from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
 
 __all__ = [
     "Call",
@@ -24,8 +24,9 @@ __all__ = [
     "backward_distance",
     "backward_key",
     "backward_query",
-    "describe",
+    "compute_rows",
     "forward",
+    "or_any",
 ]
 
 NORM_KEYS = 128
@@ -39,12 +40,15 @@ DISTANCE_SCORES = 1 << 26
 LEAST_POWER = 8
 """Of the backward's fast sweeps. Not tuned: with 15 nearly all rows take them, with 3 none."""
 
-FAST_WIDTH = 64
-"""Of the backward's fast sweeps; at 128 their errors were not measured on a GPU."""
+FAST_KEYS = {64: 2048, 128: 4096}
+"""Of the backward's fast sweeps, by the width of heads: from so many on. Random rows of fewer keys
+are not straight. Forward and backward take 5.55 instead of 6.40 ms at 8,192 tokens with heads of
+64, 9.20 instead of 10.55 with heads of 128 (H100); at 2,048 tokens 1.97 instead of 2.01, and 3.83
+instead of 3.66. The gradients err by the same, in the worst row too: see docs/speed.md."""
 
-FAST_KEYS = 2048
-"""From so many on, as measured: the backward takes 1.39 instead of 1.69 ms at 2,048 tokens and 3.70
-instead of 4.68 at 8,192. Random rows of fewer keys are not straight."""
+SHORT_KEYS = 1024
+"""Up to so many, the forward computes norms of keys where it needs them: that takes less than to
+start a kernel for them."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
@@ -97,36 +101,24 @@ class Call:
     @cached_property
     def key_scale(self) -> Tensor:
         """1/‖k‖, (B·Hkv, Lk); empty where scores are not cosines."""
-        return self._key_scale()
-
-    @cached_property
-    def unit_keys(self) -> Tensor:
-        """k/‖k‖, (B·Hkv, Lk, block_dim) float16; it leaves `key_scale` too."""
-        problem, key = self.problem, self.key
-        shape = (problem.batch * problem.kv_heads, problem.key_length, self.block_dim)
-        units = torch.empty(shape, dtype=torch.float16, device=key.device)
-        self.key_scale = self._key_scale(units)
-        return units
-
-    def _key_scale(self, unit_keys: Tensor | None = None) -> Tensor:
         problem, key = self.problem, self.key
         if not problem.variant.cosine:
             return torch.empty(0, dtype=torch.float32, device=key.device)
         pairs = problem.batch * problem.kv_heads
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
-        forward_kernels.key_norms_kernel[(pairs * triton.cdiv(problem.key_length, NORM_KEYS),)](
-            key,
-            inverse,
-            _or_any(unit_keys, inverse),
-            *key.stride()[:3],
-            problem.kv_heads,
-            problem.key_length,
-            UNIT=unit_keys is not None,
-            DIM=self.dim,
-            BLOCK_DIM=self.block_dim,
-            KEYS=NORM_KEYS,
-        )
+        self.compute_norms(inverse, None)
         return inverse
+
+    def compute_norms(self, inverse: Tensor, units: Tensor | None) -> None:
+        """Write 1/‖k‖, and k/‖k‖ (B·Hkv, Lk, block_dim) if it has a place."""
+        problem, key, unit = self.problem, self.key, units is not None
+        sizes = {"UNIT": unit, "DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
+        norms = forward_kernels.key_norms_kernel
+        name = norms, unit, self.dim, key.dtype
+        kernel = compiled_for(name, lambda: Compiled(norms, sizes, {}))
+        programs = len(inverse) * -(-problem.key_length // NORM_KEYS)
+        numbers = *key.stride()[:3], problem.kv_heads, problem.key_length
+        kernel.start(programs, (key, inverse, or_any(units, inverse)), numbers)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -148,7 +140,22 @@ class Call:
 
     @property
     def scales(self) -> tuple[float, float]:
-        return self.problem.scale_slope, self.problem.scale_base
+        return float(self.problem.scale_slope), float(self.problem.scale_base)
+
+    @property
+    def settings(self) -> Hashable:
+        """What decides everything that a kernel compiles in but its tiles."""
+        problem, distances = self.problem, self.distances
+        return (
+            problem.variant,
+            problem.is_causal,
+            self.dim,
+            self.value_dim,
+            self.query.dtype,
+            self.head_scale is None,
+            *distances.values(),
+            self.quick,
+        )
 
     @property
     def stages(self) -> dict[str, Any]:
@@ -230,8 +237,7 @@ class Call:
         """Whether the backward has the sweeps of `fast_backward`: for LSSAR in bfloat16 without
         what is added to scores, with a power that leaves no weight to keys near the mean.
 
-        Only heads that are padded to `FAST_WIDTH`, from `FAST_KEYS` keys on: it is what was
-        measured."""
+        Only heads of the widths of `FAST_KEYS`: it is what was measured."""
         variant, terms = self.problem.variant, self.terms
         return (
             variant.cosine
@@ -241,8 +247,7 @@ class Call:
             and not terms.depends_on_distance
             and terms.decay is None
             and self.query.dtype == torch.bfloat16
-            and self.width == FAST_WIDTH
-            and self.problem.key_length >= FAST_KEYS
+            and self.problem.key_length >= FAST_KEYS.get(self.width, math.inf)
         )
 
     @property
@@ -264,41 +269,64 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     shape = (problem.batch, problem.heads, problem.query_length, call.value_dim)
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
-    flags, flagged = scalars, 0
-    if not scalars_only and fast_launch.is_taken(call):
-        flags, flagged = fast_launch.forward(call, output, scalars)
+    compute_rows(call, output, scalars, scalars_only=scalars_only)
+    return output, scalars
+
+
+def compute_rows(
+    call: Call,
+    output: Tensor,
+    scalars: Tensor,
+    flags: Tensor | None = None,
+    flagged: int = 0,
+    *,
+    scalars_only: bool = False,
+) -> None:
+    """Write what `forward` returns, of all rows or of the blocks of `flagged` rows with a flag."""
+    problem, query = call.problem, call.query
     tiles = forward_tiles(call.width, query.dtype)
-    forward_kernels.forward_kernel[(call.pairs * triton.cdiv(problem.query_length, tiles.rows),)](
+    here = problem.variant.cosine and problem.key_length <= SHORT_KEYS
+    kernel = compiled_for(
+        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here, flagged),
+        lambda: _forward_kernel(call, tiles, scalars_only, here, flagged),
+    )
+    tensors = (
         query,
         call.key,
         call.key if call.value is None else call.value,
         output,
         scalars,
-        flags,
-        call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
-        *call.strides,
-        *call.sizes,
-        *call.scales,
-        NORMALISE=call.normalise,
-        SWEEPS=2 if scalars_only else call.sweeps,
-        HAS_HEAD_SCALE=call.head_scale is not None,
-        LATE=call.late,
-        ONE_MORE=problem.variant.normalise == "off-by-one",
-        QUICK=call.quick and not scalars_only,  # the statistics describe the exact softplus
-        HAS_VALUE=not scalars_only,
-        FLAGGED=flagged,
-        **call.stages,
-        **call.options,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        STAGES=tiles.stages,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
+        or_any(flags, scalars),
+        scalars if here else call.key_scale,
+        or_any(call.head_scale, scalars),
+        or_any(call.distance, scalars),
+        or_any(call.decay, scalars),
     )
-    return output, scalars
+    numbers = *call.strides, *call.sizes, *call.scales
+    kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
+
+
+def _forward_kernel(
+    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int
+) -> Compiled:
+    constants = {
+        "NORMALISE": call.normalise,
+        "SWEEPS": 2 if scalars_only else call.sweeps,
+        "HAS_HEAD_SCALE": call.head_scale is not None,
+        "LATE": call.late,
+        "ONE_MORE": call.problem.variant.normalise == "off-by-one",
+        "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
+        "HAS_VALUE": not scalars_only,
+        "FLAGGED": flagged,
+        **call.stages,
+        **({"SCORE": "cosine here"} if here else {}),
+        **call.options,
+        "ROWS": tiles.rows,
+        "KEYS": tiles.keys,
+        "STAGES": tiles.stages,
+    }
+    options = {"num_warps": tiles.warps, "maxnreg": tiles.registers}
+    return Compiled(forward_kernels.forward_kernel, constants, options)
 
 
 def backward(
@@ -344,9 +372,9 @@ def backward_query(
         curved,
         grad_query,
         call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
+        or_any(call.head_scale, scalars),
+        or_any(call.distance, scalars),
+        or_any(call.decay, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -385,9 +413,9 @@ def backward_key(
         curved,
         grad_key,
         grad_value,
-        _or_any(grad_decay, rows),
-        _or_any(call.distance, rows),
-        _or_any(call.decay, rows),
+        or_any(grad_decay, rows),
+        or_any(call.distance, rows),
+        or_any(call.decay, rows),
         *call.strides,
         *call.sizes,
         HALF=key.dtype == torch.float16,
@@ -424,8 +452,8 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
             rows,
             part,
             call.key_scale,
-            _or_any(call.distance, rows),
-            _or_any(call.decay, rows),
+            or_any(call.distance, rows),
+            or_any(call.decay, rows),
             *call.strides,
             *call.sizes,
             start,
@@ -442,38 +470,6 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
     return total.view(problem.batch, problem.heads, -1).sum(0)
 
 
-def describe(call: Call, scalars: Tensor) -> Tensor:
-    """`statistics.FIELDS` of every row, (len(FIELDS), B·H, Lq), from the forward's scalars."""
-    problem, query = call.problem, call.query
-    described = call.empty_rows(len(statistics_kernels.FIELDS))
-    tiles = query_tiles(problem.variant, call.width, query.dtype)
-    statistics_kernels.statistics_kernel[
-        (call.pairs * triton.cdiv(problem.query_length, tiles.rows),)
-    ](
-        query,
-        call.key,
-        scalars,
-        described,
-        call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
-        *call.strides[:6],
-        *call.sizes,
-        *call.scales,
-        NORMALISE=call.normalise,
-        SCALED=call.sweeps == 2,
-        HAS_HEAD_SCALE=call.head_scale is not None,
-        **call.stages,
-        **call.distances,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
-    )
-    return described
-
-
 def _block(width: int) -> int:
     """The tile width: matrix units take powers of two from 16."""
     return max(16, 1 << (width - 1).bit_length())
@@ -485,6 +481,6 @@ def _readable(tensor: Tensor) -> Tensor:
     return tensor if near else tensor.contiguous()
 
 
-def _or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:
+def or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:
     """A pointer for an argument that the kernel does not read."""
     return instead if tensor is None else tensor

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...call import NO_TERMS, Problem, ScoreTerms, visible_scores
 from ...row_statistics import RowStatistics
-from . import launch
+from . import fast_launch, launch, split_launch, statistics_launch
 from .statistics import FIELDS
 
 __all__ = ["attention", "attention_backward", "row_statistics"]
@@ -22,7 +22,9 @@ def attention(
 ) -> tuple[Tensor, Tensor]:
     """Output (B, H, Lq, Dv) of a checked call, and the rows' scalars (5, B, H, Lq)."""
     with _on_device_of(query):
-        output, scalars = launch.forward(launch.Call(problem, query, key, value, terms))
+        call = launch.Call(problem, query, key, value, terms)
+        ways = (each for each in (split_launch, fast_launch) if each.takes(call))
+        output, scalars = next(ways, launch).forward(call)
     return output, scalars.view(5, problem.batch, problem.heads, problem.query_length)
 
 
@@ -60,7 +62,7 @@ def row_statistics(
     with _on_device_of(query):
         call = launch.Call(problem, query, key, None, terms)
         _, scalars = launch.forward(call, scalars_only=True)
-        described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
+        described = dict(zip(FIELDS, statistics_launch.describe(call, scalars), strict=True))
     shift, total, highest, offset, raised = scalars
     variant = problem.variant
     if variant.positivity == "exp":

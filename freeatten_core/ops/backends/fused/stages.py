@@ -19,6 +19,7 @@ from .tiles import INTERPRETED
 
 __all__ = [
     "LN_2",
+    "LOWEST",
     "NORM_EPS",
     "distance_of",
     "faded",
@@ -34,11 +35,13 @@ __all__ = [
     "quick_softplus",
     "row_scale",
     "score",
+    "settled",
     "softplus",
     "two_powers",
     "unit_of",
     "unless_vanished",
     "unnormalised_factor",
+    "weighing",
 ]
 
 LOG2_E = tl.constexpr(math.log2(math.e))
@@ -47,6 +50,9 @@ NORM_EPS = tl.constexpr(call.NORM_EPS)
 UNIFORM = tl.constexpr(1 + UNIFORM_TOLERANCE)
 FIRST_ROWS = tl.constexpr(call.FIRST_ROWS)
 VANISHING = tl.constexpr(call.VANISHING)
+
+LOWEST = tl.constexpr(-1e30)
+"""A row maximum before any key; finite, so that differences with it are."""
 
 
 @triton.jit
@@ -318,3 +324,80 @@ def nonzero(x):
 def unless_vanished(x, total):
     """x of a row, 0 where its sum is too small to be divided by."""
     return tl.where(total < VANISHING, 0.0, x)
+
+
+@triton.jit
+def weighing(
+    total,
+    highest,
+    shift,
+    count,
+    POSITIVITY: tl.constexpr,
+    NORMALISE: tl.constexpr,
+    SHARPENED: tl.constexpr,
+):
+    """How a row whose `Σ f` and `max f` are known weighs `f`: `relu(f · rise − drop)`, to a power.
+
+    Returns:
+        total, highest (of `u` where SHARPENED), offset, rise, drop.
+    """
+    off = tl.zeros(total.shape, tl.float32)
+    drop = tl.zeros(total.shape, tl.float32)
+    if POSITIVITY == "exp" and NORMALISE != "l1":
+        total *= tl.exp2(shift)
+        highest *= tl.exp2(shift)
+    if POSITIVITY != "exp":
+        highest = unless_vanished(highest, total)
+        total = unless_vanished(total, total)
+    if SHARPENED:
+        off = offset(total, highest, count)
+        highest = count * highest / nonzero(total) - off
+        rise = count / (nonzero(total) * nonzero(highest))
+        drop = off / nonzero(highest)
+    else:
+        rise = 1 / nonzero(highest)
+    return total, highest, off, rise, drop
+
+
+@triton.jit
+def settled(
+    mixed,
+    raised,
+    total,
+    highest,
+    shift,
+    count,
+    POSITIVITY: tl.constexpr,
+    NORMALISE: tl.constexpr,
+    SWEEPS: tl.constexpr,
+    ONE_MORE: tl.constexpr,
+):
+    """The end of a row: its output from `Σ w v` (rows, Dv) and `Σ w`, and what is kept of it.
+
+    Returns:
+        output, shift, total, highest, raised.
+    """
+    if POSITIVITY != "exp" and NORMALISE == "l1":
+        raised = unless_vanished(raised, raised)
+    if SWEEPS == 1:
+        total = raised
+    raised += total * 0  # a total that is not finite must reach the output
+    if ONE_MORE:
+        above = tl.maximum(shift, 0.0)
+        moved = tl.exp2(shift - above)
+        total = total * moved + tl.exp2(-above)
+        highest *= moved
+        mixed *= moved[:, None]
+        raised = total
+        shift = above
+
+    inverse = 1 / nonzero(raised)
+    if NORMALISE != "l1":
+        inverse = unnormalised_factor(count, POSITIVITY, NORMALISE)
+    if POSITIVITY == "exp" and NORMALISE != "l1":
+        inverse *= tl.exp2(shift)
+        shift *= 0
+    if NORMALISE == "l1":
+        total = nonzero(total)
+    shift = tl.where(shift > LOWEST, shift, 0.0)
+    return mixed * inverse[:, None], shift, total, highest, nonzero(raised)

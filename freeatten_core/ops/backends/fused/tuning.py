@@ -11,7 +11,14 @@ import torch
 
 from freeatten_core.variants.stages import Stages
 
-__all__ = ["Tiles", "fast_forward_tiles", "forward_tiles", "key_tiles", "query_tiles"]
+__all__ = [
+    "Tiles",
+    "fast_forward_tiles",
+    "forward_tiles",
+    "key_tiles",
+    "query_tiles",
+    "split_tiles",
+]
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ def query_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     D = 128: 3.44 ms; with 128×64 and 8 warps 3.57 to 3.72, with 64 keys 4.13.
 
     With the sweep of `fast_backward`, D = 64: 1.54 ms; with 2 stages 1.69, with 32 keys 1.60, with
-    168 registers 1.87, with 128 rows and 8 warps 1.72 to 1.97.
+    168 registers 1.87, with 128 rows and 8 warps 1.72 to 1.97. D = 128 (H100): 2.72 ms, as with
+    4 or 5 stages; with 2 3.12, with 64 keys 3.37 to 4.43, with 128 rows and 8 warps 2.79 to 3.67.
 
     Softmax: 0.75 and 1.49 ms; with 64 keys 0.77 (D = 64), with 32 keys 1.68 (D = 128).
     """
@@ -76,7 +84,9 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     D = 128: 4.30 to 4.42 ms; with 2 stages 4.92 to 5.12, with 64 rows 4.97, with 128 keys 4.63.
 
     With the sweep of `fast_backward`, D = 64: 2.16 ms; with 3 stages and no limit on registers
-    2.21, with 64 rows 2.18, with 128 keys and 8 warps 2.39 to 2.69.
+    2.21, with 64 rows 2.18, with 128 keys and 8 warps 2.39 to 2.69. D = 128 (H100): 3.30 ms; with 3
+    stages 3.46, with 5 5.22, with 232 registers 4.33, with 64 rows 6.7; without that sweep 3 and 4
+    stages are the same.
 
     Softmax: 1.64 and 2.97 ms; with 64 rows 1.68 (D = 64), with 128 keys 3.15 (D = 128).
     """
@@ -85,5 +95,18 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
     if width <= 64:
         return Tiles(32, 64, 4, 3 if variant.sharpen is None else 4, 168)
     if width <= 128:
-        return Tiles(32, 64, 4, 3)
+        return Tiles(32, 64, 4, 3 if variant.sharpen is None else 4)
     return Tiles(32, 32, warps=8)
+
+
+def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
+    """Of few rows, whose keys are shared out; one row has no matrix products.
+
+    One query, 16 heads, 32,768 keys (H100), LSSAR p = 15, D = 128: 0.111 ms; with 4 warps 0.285,
+    with 32 keys 0.115, with 128 0.116, with 2 stages 0.115.
+    """
+    size = width * dtype.itemsize
+    keys = 64 if size <= 256 else 32
+    if rows == 1:
+        return Tiles(1, keys, 8 if width == 128 and dtype != torch.float32 else 4, 3)
+    return Tiles(max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)

@@ -58,9 +58,14 @@ def row_statistics(
         divisor = row_divisor(problem, operands.count[block.rows], scalars.raised[at])
         if power is not None:
             panel, scratch = power_(panel, power, scratch)
-            total = panel.sum(-1)
-            rows.raised[at] = divisor = total.masked_fill_(total == 0, 1)
-        _describe(rows, operands, block, panel, scratch, divisor, query.dtype)
+        mass = panel.sum(-1)
+        if power is not None:
+            rows.raised[at] = divisor = mass.masked_fill(mass == 0, 1)
+        _describe(rows, operands, block, panel, scratch, divisor, mass)
+        if operands.narrow:
+            panel, divisor = round_weights_(problem, panel, divisor, query.dtype)
+            mass = panel.sum(-1)
+        rows.row_sum[at] = mass / divisor
         advance(panel.numel())
     exponential = problem.variant.positivity in ("exp", "softpick")
     rows.normaliser.copy_(scalars.shift + scalars.total.log() if exponential else scalars.total)
@@ -94,12 +99,12 @@ def _describe(
     panel: Tensor,
     scratch: Tensor,
     divisor: Tensor,
-    dtype: torch.dtype,
+    mass: Tensor,
 ) -> None:
-    """Fill a block of `rows` from its panel of weights times `divisor`; overwrites both panels."""
+    """Fill a block of `rows` from its panel of weights times `divisor`, whose rows sum to `mass`;
+    overwrites `scratch`."""
     at = (block.heads, slice(None), block.rows)
     problem = operands.problem
-    mass = panel.sum(-1)
     safe = mass.masked_fill(mass == 0, 1)
 
     # H = log M − (1/M) Σ x log x for x = w · divisor, M = Σ x
@@ -121,8 +126,6 @@ def _describe(
     own = torch.arange(block.start, block.stop, device=panel.device)
     mean_back = (panel @ back) / safe - (block.stop - 1 - own)
     rows.mean_distance[at] = torch.where(mass == 0, 0.0, mean_back)
-    rounded, divisor = round_weights_(problem, panel, divisor, dtype)
-    rows.row_sum[at] = rounded.sum(-1) / divisor
 
 
 @torch.no_grad()
