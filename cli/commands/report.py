@@ -101,7 +101,7 @@ ALL_ROWS = "rows/all"
 FOLDERS = (
     *("speed", "retrieve", "inside", "app", "stability"),
     *("systems", "far", "ceiling", "own", "cube", "rows", "languages", "models", "scale"),
-    *("longppl", "tasks"),
+    *("longppl", "tasks", "controls"),
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
@@ -255,8 +255,8 @@ def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:
 
 
 def with_modifiers(others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Comparisons of rows with modifiers and of own attention, by name."""
-    folders = ("systems", "far", "ceiling", "own")
+    """Comparisons of rows with modifiers, of own attention and of trained controls, by name."""
+    folders = ("systems", "far", "ceiling", "own", "controls")
     return {name: found for folder in folders for name, found in others[folder].items()}
 
 

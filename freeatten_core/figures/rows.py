@@ -78,7 +78,7 @@ def rows_drawing(
     """
     look = look_of(theme)
     space = Space(width, HEIGHT if labels else SLIM_HEIGHT, RIGHT_MARGIN)
-    panel = space.fit(_panel(rows, text))
+    panel = space.fit(_panel(rows, text, 2 if labels else None))
     trained = rows[0].train_length
     question = (
         f"Trained at {count(trained)} tokens, read at {count(16 * trained)}: which rows use it?"
@@ -103,7 +103,8 @@ def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
         (short_label(row.variant), *(row.controls(text, name)[0] for name in ("sliding", "window")))
         for row in rows
     ]
-    lacking = [f"no W for {name}" for name, s, w in lacks if s is not None and w is None]
+    unbounded = ", ".join(str(name) for name, s, w in lacks if s is not None and w is None)
+    lacking = [f"no W for {unbounded}"] if unbounded else []
     if any(s is None for _, s, _ in lacks):
         lacking.append("rows of the cube have neither S nor W and are never filled")
     parts = [
@@ -129,7 +130,8 @@ def short_label(variant: str) -> str:
     return markup(" + ".join([name, *options]))
 
 
-def _panel(rows: Sequence[RecipeRow], text: str) -> Panel:
+def _panel(rows: Sequence[RecipeRow], text: str, digits: int | None) -> Panel:
+    """Args: digits: of the ticks of Δ; None for as few as they need, where there is little room."""
     losses = [row.loss(text) for row in rows]
     least = min(losses)
     most = min(max(losses), least + REACH)
@@ -148,9 +150,16 @@ def _panel(rows: Sequence[RecipeRow], text: str) -> Panel:
             "range": [min(deltas) - room, max(deltas) + room],
             "title": {"text": "Δ at 16× (nats per token)"},
             "tickvals": [_place(tick) for tick in TICKS],
-            "ticktext": [signed(tick, 2) for tick in TICKS],
+            "ticktext": [
+                signed(tick, _digits(tick) if digits is None else digits) for tick in TICKS
+            ],
         },
     )
+
+
+def _digits(tick: float) -> int:
+    """Behind the point, of 10, 0.5 or 0.02."""
+    return len(f"{tick:g}".partition(".")[2])
 
 
 def _place(delta: float) -> float:

@@ -144,32 +144,33 @@ class Drawer {
     }));
     this.text?.tint(tints, kind === "loss" ? `Loss of every token, full at ${MOST_LOSS} nats:`
       : `By how much the context beyond training raises its loss, full at ${MOST_DELTA} nats:`);
-    this.worst.replaceChildren(...found.map((one, at) => this.worstOf(this.panels[at].name, one[kind])));
+    this.worst.replaceChildren(...found.map((one, at) => this.worstOf(this.panels[at], one[kind])));
   }
 
-  /** Opens the row that predicted a token: on the maps, in the text, and with what it reads. @param {number} row */
-  open(row) {
+  /** Opens the row that predicted a token: where it reads most in a map, in the text, and with its sources. */
+  async open(/** @type {number} */ row, /** @type {Panel} */ panel) {
+    const [first] = await panel.source.strongest?.(row, 1) ?? [];
     this.holder.hidden = false;
     this.map.pinned(row);
-    this.map.jump(row, row);
+    this.map.jump(row, first?.key ?? row);
     this.text?.reveal(row);
   }
 
   /** The tokens with the largest values, each a button to the row that made it. */
-  worstOf(/** @type {string} */ name, /** @type {Float32Array} */ values) {
+  worstOf(/** @type {Panel} */ panel, /** @type {Float32Array} */ values) {
     const rows = largest(values, WORST).map(({ key: row, value }) => {
       const token = this.map.token(row + 1);
       const button = element("button", {
         type: "button", class: "fa-source",
         "aria-label": `token ${count(row + 1)} ${token}, ${number(value)} nats: open the row that predicted it`,
-        on: { click: () => this.open(row) },
+        on: { click: () => this.open(row, panel) },
       }, element("bdi", { class: "fa-token", text: token }),
       element("span", { class: "fa-position", text: count(row + 1) }),
       element("span", { class: "fa-value", text: number(Number(value.toPrecision(3))) }));
       button.style.setProperty("--fa-length", "0%");
       return element("li", {}, button);
     });
-    return element("section", { class: "fa-sources-of" }, element("h3", { text: `${name}: worst tokens` }),
+    return element("section", { class: "fa-sources-of" }, element("h3", { text: `${panel.name}: worst tokens` }),
       element("ol", { class: "fa-sources" }, ...rows));
   }
 }

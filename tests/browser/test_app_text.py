@@ -136,10 +136,15 @@ def test_losses_in_the_text_lead_to_the_rows_that_made_them(opened, served):
         assert worst.get_attribute("aria-label").startswith(f"token {row + 1:,} ")
         worst.press("Enter")
         wait(page, "location.hash.includes(given)", f"pin={row}")
-        # its row is on the maps, close up, and what it reads is listed
-        view = page.evaluate("freeatten.page.view")
+        # its row is on the maps, close up, where it reads most, and its sources are listed
+        view, cross = page.evaluate("[freeatten.page.view, freeatten.page.cross]")
+        layer, head = (int(part) for part in page.evaluate("freeatten.page.head.match(/\\d+/g)"))
+        found = AttentionMap.of(captured(served[0], 0, length=1024), layer, head)
+        weights = found.weights(row, row + 1, 0, 1024)[0]
+        assert cross == {"query": row, "key": int(weights.argmax())}
         assert view["span"] <= 48
         assert view["query"] <= row < view["query"] + view["span"]
+        assert view["key"] <= cross["key"] < view["key"] + view["span"]
         assert page.locator("button[aria-label*='go there']").first.is_visible()
         listed = "freeatten.page.drawer.lists.every(({ query }) => query === given)"
         wait(page, listed, row)

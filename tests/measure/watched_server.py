@@ -14,7 +14,8 @@ import os
 import time
 from pathlib import Path
 
-CACHE_BYTES = 400_000_000
+CACHE_BYTES = 800_000_000
+"""Of 400 MB eight visitors with two models at 8,192 tokens each put out one another's analyses."""
 EVERY = 2.0
 
 

@@ -71,6 +71,9 @@ def shared_keys(monkeypatch):
     split = import_module("freeatten_core.ops.backends.fused.split_launch")
     tuning = import_module("freeatten_core.ops.backends.fused.tuning")
     monkeypatch.setattr(split, "LEAST_KEYS", 1)
+    monkeypatch.setattr(split, "WIDTHS", range(257))
+    monkeypatch.setattr(split, "TYPES", (*split.TYPES, torch.float32))
+    monkeypatch.setattr(split, "WINDOWS", True)
     monkeypatch.setattr(split, "MOST_ROWS", 64)
 
     def tiles(rows, *sizes):

@@ -3,7 +3,7 @@
 import pytest
 
 from freeatten_core.figures.placement import placed_labels
-from freeatten_core.figures.rows import rows_figure, short_label
+from freeatten_core.figures.rows import rows_drawing, rows_figure, short_label
 from freeatten_core.results.rows import all_rows_blocks, recipe_rows, row_blocks, row_table
 
 
@@ -96,6 +96,12 @@ def test_every_row_stands_at_its_loss_and_its_delta(text, theme):
     assert ticks["−0.10"] < figure.data[0].y[0] < ticks["−0.05"]
     assert [trace.marker.symbol for trace in figure.data] == ["circle", *["circle-open"] * 2]
     assert {note.text for note in figure.layout.annotations} >= {"stick-breaking", "lssa"}
+
+
+def test_where_there_is_little_room_ticks_have_no_digits_that_say_nothing():
+    axis = rows_drawing(_placed(), width=340, labels=False)["layout"]["yaxis"]
+    named = ["−0.1", "−0.05", "−0.02", "0", "+0.02", "+0.05", "+0.1", "+0.2", "+0.5"]
+    assert axis["ticktext"] == [*named, "+1", "+2", "+5", "+10"]
 
 
 def test_long_names_are_shortened_and_stay_different():

@@ -15,12 +15,17 @@ from .tuning import Tiles, split_tiles
 
 __all__ = ["forward", "multiprocessors", "parts_of", "takes"]
 
-MOST_ROWS = 64
-"""Queries of one key head that share its keys. LSSAR p = 15, 16 heads of 64, 32,768 keys, 64 rows:
-0.18 ms where `forward_kernel` takes 0.72 (H100)."""
+MOST_ROWS = 16
+"""Queries of one key head that share its keys. With 64 LSSAR takes 0.18 ms where `forward_kernel`
+takes 0.72 (p = 15, 16 heads of 64, 32,768 keys, H100), but no more than 16 were compared with
+float64 on a GPU."""
 
-WIDE_ROWS = 16
-"""Of heads of more than 256 bytes."""
+WIDTHS, TYPES = (64, 128), (torch.bfloat16, torch.float16)
+"""Of heads, padded, and of inputs: those that were compared with float64 on a GPU."""
+
+WINDOWS = False
+"""Whether calls with a window are shared out: only in Triton's interpreter were they compared with
+float64."""
 
 LEAST_KEYS = 2048
 """That a row sees. The GPU is done sooner from 1,024 on (0.014 instead of 0.032 ms), but a caller
@@ -42,9 +47,11 @@ def takes(call: Call) -> bool:
     inputs = (call.query, call.key, call.value, terms.head_scale)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         return False
-    wide = call.width * call.query.element_size() > 256
     return (
-        problem.groups * problem.query_length <= (WIDE_ROWS if wide else MOST_ROWS)
+        problem.groups * problem.query_length <= MOST_ROWS
+        and call.width in WIDTHS
+        and call.query.dtype in TYPES
+        and (WINDOWS or problem.window is None)
         and problem.query_length <= problem.key_length
         and min(problem.key_length, problem.window or problem.key_length) >= LEAST_KEYS
         and not terms.depends_on_distance

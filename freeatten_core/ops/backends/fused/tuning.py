@@ -102,11 +102,8 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
 def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
     """Of few rows, whose keys are shared out; one row has no matrix products.
 
-    One query, 16 heads, 32,768 keys (H100), LSSAR p = 15, D = 128: 0.111 ms; with 4 warps 0.285,
-    with 32 keys 0.115, with 128 0.116, with 2 stages 0.115.
+    One query, 16 heads, 32,768 keys (H100), LSSAR p = 15, D = 64: 0.064 ms. D = 128: 0.285; with 8
+    warps 0.111, whose values were not compared with float64 on a GPU.
     """
-    size = width * dtype.itemsize
-    keys = 64 if size <= 256 else 32
-    if rows == 1:
-        return Tiles(1, keys, 8 if width == 128 and dtype != torch.float32 else 4, 3)
-    return Tiles(max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
+    keys = 64 if width * dtype.itemsize <= 256 else 32
+    return Tiles(1 if rows == 1 else max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
