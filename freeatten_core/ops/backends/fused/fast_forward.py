@@ -18,19 +18,28 @@ import triton.language as tl
 
 from .fast_backward import clamped, is_bent, is_level
 from .forward import LEAST_SCALE, key_scales
-from .stages import LOG2_E, NORM_EPS, norm, offset, power, row_scale
+from .stages import NORM_EPS, norm, offset, power, row_scale, unit_of
 from .tiles import INTERPRETED, keys_seen, load_tile, narrow, product, store_tile, visible_count
 
 __all__ = [
     "add_up_coarse",
+    "by_lane",
+    "coarse_softplus",
+    "coarse_softplus_of_one",
     "coarse_sums",
     "fast_forward_kernel",
+    "halves_of",
+    "lane_sums",
     "largest_bits",
     "lifted",
     "mix_fast",
     "power_below",
+    "power_of_two",
     "products",
+    "rounded",
+    "singles_of",
     "softplus_of_row",
+    "sum_of_pairs",
     "unevenness",
 ]
 
@@ -392,7 +401,7 @@ def fast_forward_kernel(
 
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
     count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
-    scale = tl.maximum(row_scale(count, scale_slope, scale_base) * LOG2_E, LEAST_SCALE)
+    scale = tl.maximum(row_scale(count, scale_slope, scale_base) * unit_of("softplus"), LEAST_SCALE)
     length = tl.maximum(norm(q), NORM_EPS)
     reach = scale * (KEY_ROUNDING * POWER) * unevenness(q, length)
     scale = scale / length / SPAN

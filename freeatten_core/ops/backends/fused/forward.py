@@ -24,6 +24,7 @@ from .stages import (
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
 
 __all__ = [
+    "LEAST_SCALE",
     "add_up",
     "add_up_row",
     "forward_kernel",
