@@ -41,9 +41,10 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = (
     *("inside/heads", "inside/candidates", "inside/ablate", "inside/ablate-books"),
-    "inside/field",
+    *("inside/field", "inside/gates", "inside/gates-field"),
 )
-"""What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too."""
+"""What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too, of rows
+with a gate for docs/softplus.md."""
 APP = ("app/start", "app/redraw", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"
@@ -90,8 +91,16 @@ SCALE_PAGE = tuple(
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
 TASKS = "tasks/learned"
-"""How far small models learned their task; for docs/inside.md, with what else is in the folder:
-what `freeatten retrieve --task` asked them."""
+"""How far small models learned their task; for docs/inside.md."""
+ASKED = ("tasks/passkey", "tasks/copy-gates")
+"""What `freeatten retrieve` asked others than the shipped; for docs/inside.md and softplus.md."""
+LONGPPL = ("longppl/code", "longppl/books")
+"""What `freeatten longppl` gave; for docs/inside.md."""
+CONTROLS = (
+    *("controls/clex-code", "controls/clex-books"),
+    *("controls/cosine-code", "controls/cosine-books"),
+)
+"""Trained on from softmax, and CosScale with InfoScale; for docs/rows.md."""
 REGULARGPT = "languages/regulargpt"
 """The same of models of other depths, joined."""
 CUBE = "cube/runs"
@@ -106,7 +115,8 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, TASKS, LANGUAGES, REGULARGPT, *MODELS, SCALE, *SCALE_PAGE),
+    *(CUBE, TASKS, *ASKED, *LONGPPL, *CONTROLS),
+    *(LANGUAGES, REGULARGPT, *MODELS, SCALE, *SCALE_PAGE),
 }
 """Results whose blocks stay as they are where they are not stored."""
 INSIDE_ROWS = ("softmax", "softmax-ls", "lssa", "lssar:p=15")
