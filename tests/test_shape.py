@@ -15,6 +15,7 @@ KERNELS = "freeatten_core/ops/backends/fused/"
 """A Triton kernel is one function, and what it inlines takes its registers along; there alone."""
 LONG_FILES = {
     f"{KERNELS}forward.py": "one kernel and what Triton inlines into it",
+    f"{KERNELS}fast_forward.py": "one kernel and what Triton inlines into it",
     f"{KERNELS}backward.py": "two kernels, and what Triton inlines into them",
 }
 

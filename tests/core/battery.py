@@ -383,6 +383,21 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             fixtures=("quiet_numpy",),
         ),
         Computes(
+            "fused, coarse sums",
+            fused,
+            crossed(["lssar:p=3", "lssar:p=15"], {"70 tokens": Call(70, 70, 64, 64, 1, 1)}),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(70, 70, 64, 64, batch=1, heads=1),
+            adversarial=(("lssar:p=3", "lssar:p=15"), (torch.bfloat16,), 64),
+            strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            nonfinite=(Call(40, 40, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
+            fixtures=("short_coarse_calls", "quiet_numpy"),
+        ),
+        Computes(
             "fused, keys shared out",
             fused,
             (

@@ -48,12 +48,21 @@ def small_sticks(monkeypatch):
 
 
 @pytest.fixture
+def short_coarse_calls(monkeypatch):
+    """Short calls of LSSAR have the forward with coarse sums too."""
+    launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
+    monkeypatch.setattr(launch, "TOKENS", 1)
+
+
+@pytest.fixture
 def small_tiles(monkeypatch):
     """Cut even short sequences into many tiles."""
     launch = import_module("freeatten_core.ops.backends.fused.launch")
     tuning = import_module("freeatten_core.ops.backends.fused.tuning")
     for name in ("forward_tiles", "query_tiles", "key_tiles"):
         monkeypatch.setattr(launch, name, lambda *_: tuning.Tiles(16, 32))
+    statistics = import_module("freeatten_core.ops.backends.fused.statistics_launch")
+    monkeypatch.setattr(statistics, "query_tiles", lambda *_: tuning.Tiles(16, 32))
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from .tiles import INTERPRETED, load_tile, narrow, product
 __all__ = [
     "clamped",
     "hyperbolic_tangent",
+    "is_bent",
     "is_curved",
+    "is_level",
     "straight_from",
     "sweep_keys_fast",
     "sweep_rows_fast",
@@ -35,18 +37,29 @@ below, p = 15, computed in float64)."""
 
 @triton.jit
 def is_curved(total, highest, off, count, P: tl.constexpr):
-    """Whether a row must have softplus itself, from the forward's scalars.
+    """Whether a row must have softplus itself, from the forward's scalars."""
+    return is_level(total, highest, off, count) | is_bent(total, highest, off, count, P)
+
+
+@triton.jit
+def is_level(total, highest, off, count):
+    """Whether scores below a row's mean have weights, or rounding is amplified in them; so it is of
+    a row with a number that is none."""
+    return (off == 0) | ~(total >= count * LEAST_MEAN) | ~(highest >= LEAST_TOP)
+
+
+@triton.jit
+def is_bent(total, highest, off, count, P: tl.constexpr):
+    """Whether softplus is not near enough to the score where a row has weights.
 
     Weights of scores less than `least` above the mean are together below the largest; from there
     on the linear form errs by at most `2 P g / least` of a weight, with `g` what softplus is above
-    the score. A row with a number that is none is curved.
+    the score.
     """
     top = (highest + off) * total / tl.maximum(count, 1.0)
     mean = total / count
     least = (top - mean) * tl.exp2(-tl.log2(count) / P)
-    straight = (2.0 * P * 1.4427) * tl.exp2(-mean - least) < least * BEND
-    level = (off == 0) | ~(total >= count * LEAST_MEAN) | ~(highest >= LEAST_TOP)
-    return level | ~straight
+    return ~((2.0 * P * 1.4427) * tl.exp2(-mean - least) < least * BEND)
 
 
 @triton.jit

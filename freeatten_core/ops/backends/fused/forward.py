@@ -24,6 +24,7 @@ from .stages import (
 from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
 
 __all__ = [
+    "LEAST_SCALE",
     "add_up",
     "add_up_row",
     "forward_kernel",
@@ -45,24 +46,31 @@ FAR = tl.constexpr(0.02)
 def key_norms_kernel(
     key,
     inverse,
+    unit_keys,
     stride_batch,
     stride_head,
     stride_token,
     heads,
     length,
+    UNIT: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    """`1 / max(‖k‖, eps)`, float32 (B·Hkv, Lk), of key (B, Hkv, Lk, D)."""
+    """`1 / max(‖k‖, eps)`, float32 (B·Hkv, Lk), of key (B, Hkv, Lk, D); if UNIT the keys times it
+    too, (B·Hkv, Lk, BLOCK_DIM) float16."""
     blocks = tl.cdiv(length, KEYS)
     pair = (tl.program_id(0) // blocks).to(tl.int64)
     start = tl.program_id(0) % blocks * KEYS
     base = key + pair // heads * stride_batch + pair % heads * stride_head
     vectors = load_tile(base, start, stride_token, length, DIM, BLOCK_DIM, KEYS, True)
     index = start + tl.arange(0, KEYS)
-    largest = tl.maximum(norm(vectors), NORM_EPS)
-    tl.store(inverse + pair * length + index, 1 / largest, index < length)
+    factor = 1 / tl.maximum(norm(vectors), NORM_EPS)
+    tl.store(inverse + pair * length + index, factor, index < length)
+    if UNIT:
+        units = vectors.to(tl.float32) * factor[:, None]
+        base = unit_keys + pair * length * BLOCK_DIM
+        store_tile(base, units, start, BLOCK_DIM, length, BLOCK_DIM, BLOCK_DIM, KEYS)
 
 
 @triton.jit
@@ -324,7 +332,7 @@ def mix(
             )
             if MASKED:
                 # 0 · NaN is NaN: a value that a row does not see must not reach it
-                broken = (v != v) | (tl.abs(v.to(tl.float32)) == float("inf"))
+                broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
                 v = tl.where(broken, 0.0, v).to(value_base.dtype.element_ty)
                 seen = tl.where(x != float("-inf"), 1.0, 0.0).to(v.dtype)
                 reached = product(seen, tl.where(broken, 1.0, 0.0).to(v.dtype), None)
@@ -415,6 +423,7 @@ def forward_kernel(
     value,
     output,
     scalars,
+    flags,
     key_scale,
     head_scale,
     distance,
@@ -456,11 +465,14 @@ def forward_kernel(
     BLOCK_VALUE: tl.constexpr,
     DEGREE: tl.constexpr,
     QUICK: tl.constexpr,
+    FLAGGED: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `flags`, bytes (B·H, blocks of FLAGGED rows), says which rows are computed; all if FLAGGED is 0.
 
     `ONE_MORE`: a row has a key of score and value 0 besides, which is all that the backward and the
     statistics have to know of `off-by-one`: the scalars say it.
@@ -476,6 +488,10 @@ def forward_kernel(
     key_pair = batch * (heads // groups) + head // groups
     start = block * ROWS
     row = start + tl.arange(0, ROWS)
+    if FLAGGED > 0:
+        flags += pair.to(tl.int64) * tl.cdiv(query_length, FLAGGED)
+        if tl.load(flags + start // FLAGGED) == 0:
+            return
 
     query_base = query + batch * query_batch + head.to(tl.int64) * query_head
     key_base = key + batch * key_batch + (head // groups).to(tl.int64) * key_head

@@ -15,7 +15,6 @@ from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
 from . import distance as distance_kernels
 from . import forward as forward_kernels
-from . import statistics as statistics_kernels
 from .compiled import Compiled, compiled_for
 from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
 
@@ -25,8 +24,9 @@ __all__ = [
     "backward_distance",
     "backward_key",
     "backward_query",
-    "describe",
+    "compute_rows",
     "forward",
+    "or_any",
 ]
 
 NORM_KEYS = 128
@@ -106,13 +106,19 @@ class Call:
             return torch.empty(0, dtype=torch.float32, device=key.device)
         pairs = problem.batch * problem.kv_heads
         inverse = torch.empty((pairs, problem.key_length), dtype=torch.float32, device=key.device)
-        sizes = {"DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
-        norms = forward_kernels.key_norms_kernel
-        kernel = compiled_for((norms, self.dim, key.dtype), lambda: Compiled(norms, sizes, {}))
-        programs = pairs * -(-problem.key_length // NORM_KEYS)
-        numbers = *key.stride()[:3], problem.kv_heads, problem.key_length
-        kernel.start(programs, (key, inverse), numbers)
+        self.compute_norms(inverse, None)
         return inverse
+
+    def compute_norms(self, inverse: Tensor, units: Tensor | None) -> None:
+        """Write 1/‖k‖, and k/‖k‖ (B·Hkv, Lk, block_dim) if it has a place."""
+        problem, key, unit = self.problem, self.key, units is not None
+        sizes = {"UNIT": unit, "DIM": self.dim, "BLOCK_DIM": self.block_dim, "KEYS": NORM_KEYS}
+        norms = forward_kernels.key_norms_kernel
+        name = norms, unit, self.dim, key.dtype
+        kernel = compiled_for(name, lambda: Compiled(norms, sizes, {}))
+        programs = len(inverse) * -(-problem.key_length // NORM_KEYS)
+        numbers = *key.stride()[:3], problem.kv_heads, problem.key_length
+        kernel.start(programs, (key, inverse, or_any(units, inverse)), numbers)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -263,11 +269,26 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
     shape = (problem.batch, problem.heads, problem.query_length, call.value_dim)
     output = query.new_empty(0 if scalars_only else shape)
     scalars = call.empty_rows(5)
+    compute_rows(call, output, scalars, scalars_only=scalars_only)
+    return output, scalars
+
+
+def compute_rows(
+    call: Call,
+    output: Tensor,
+    scalars: Tensor,
+    flags: Tensor | None = None,
+    flagged: int = 0,
+    *,
+    scalars_only: bool = False,
+) -> None:
+    """Write what `forward` returns, of all rows or of the blocks of `flagged` rows with a flag."""
+    problem, query = call.problem, call.query
     tiles = forward_tiles(call.width, query.dtype)
     here = problem.variant.cosine and problem.key_length <= SHORT_KEYS
     kernel = compiled_for(
-        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here),
-        lambda: _forward_kernel(call, tiles, scalars_only, here),
+        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here, flagged),
+        lambda: _forward_kernel(call, tiles, scalars_only, here, flagged),
     )
     tensors = (
         query,
@@ -275,17 +296,19 @@ def forward(call: Call, *, scalars_only: bool = False) -> tuple[Tensor, Tensor]:
         call.key if call.value is None else call.value,
         output,
         scalars,
+        or_any(flags, scalars),
         scalars if here else call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
+        or_any(call.head_scale, scalars),
+        or_any(call.distance, scalars),
+        or_any(call.decay, scalars),
     )
     numbers = *call.strides, *call.sizes, *call.scales
     kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
-    return output, scalars
 
 
-def _forward_kernel(call: Call, tiles: Tiles, scalars_only: bool, here: bool) -> Compiled:
+def _forward_kernel(
+    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int
+) -> Compiled:
     constants = {
         "NORMALISE": call.normalise,
         "SWEEPS": 2 if scalars_only else call.sweeps,
@@ -294,6 +317,7 @@ def _forward_kernel(call: Call, tiles: Tiles, scalars_only: bool, here: bool) ->
         "ONE_MORE": call.problem.variant.normalise == "off-by-one",
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
+        "FLAGGED": flagged,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
         **call.options,
@@ -348,9 +372,9 @@ def backward_query(
         curved,
         grad_query,
         call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
+        or_any(call.head_scale, scalars),
+        or_any(call.distance, scalars),
+        or_any(call.decay, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
@@ -389,9 +413,9 @@ def backward_key(
         curved,
         grad_key,
         grad_value,
-        _or_any(grad_decay, rows),
-        _or_any(call.distance, rows),
-        _or_any(call.decay, rows),
+        or_any(grad_decay, rows),
+        or_any(call.distance, rows),
+        or_any(call.decay, rows),
         *call.strides,
         *call.sizes,
         HALF=key.dtype == torch.float16,
@@ -428,8 +452,8 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
             rows,
             part,
             call.key_scale,
-            _or_any(call.distance, rows),
-            _or_any(call.decay, rows),
+            or_any(call.distance, rows),
+            or_any(call.decay, rows),
             *call.strides,
             *call.sizes,
             start,
@@ -446,38 +470,6 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
     return total.view(problem.batch, problem.heads, -1).sum(0)
 
 
-def describe(call: Call, scalars: Tensor) -> Tensor:
-    """`statistics.FIELDS` of every row, (len(FIELDS), B·H, Lq), from the forward's scalars."""
-    problem, query = call.problem, call.query
-    described = call.empty_rows(len(statistics_kernels.FIELDS))
-    tiles = query_tiles(problem.variant, call.width, query.dtype)
-    statistics_kernels.statistics_kernel[
-        (call.pairs * triton.cdiv(problem.query_length, tiles.rows),)
-    ](
-        query,
-        call.key,
-        scalars,
-        described,
-        call.key_scale,
-        _or_any(call.head_scale, scalars),
-        _or_any(call.distance, scalars),
-        _or_any(call.decay, scalars),
-        *call.strides[:6],
-        *call.sizes,
-        *call.scales,
-        NORMALISE=call.normalise,
-        SCALED=call.sweeps == 2,
-        HAS_HEAD_SCALE=call.head_scale is not None,
-        **call.stages,
-        **call.distances,
-        ROWS=tiles.rows,
-        KEYS=tiles.keys,
-        num_warps=tiles.warps,
-        maxnreg=tiles.registers,
-    )
-    return described
-
-
 def _block(width: int) -> int:
     """The tile width: matrix units take powers of two from 16."""
     return max(16, 1 << (width - 1).bit_length())
@@ -489,6 +481,6 @@ def _readable(tensor: Tensor) -> Tensor:
     return tensor if near else tensor.contiguous()
 
 
-def _or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:
+def or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:
     """A pointer for an argument that the kernel does not read."""
     return instead if tensor is None else tensor

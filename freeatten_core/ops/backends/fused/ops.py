@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...call import NO_TERMS, Problem, ScoreTerms, visible_scores
 from ...row_statistics import RowStatistics
-from . import launch, split_launch
+from . import fast_launch, launch, split_launch, statistics_launch
 from .statistics import FIELDS
 
 __all__ = ["attention", "attention_backward", "row_statistics"]
@@ -23,8 +23,8 @@ def attention(
     """Output (B, H, Lq, Dv) of a checked call, and the rows' scalars (5, B, H, Lq)."""
     with _on_device_of(query):
         call = launch.Call(problem, query, key, value, terms)
-        forward = split_launch.forward if split_launch.takes(call) else launch.forward
-        output, scalars = forward(call)
+        ways = (each for each in (split_launch, fast_launch) if each.takes(call))
+        output, scalars = next(ways, launch).forward(call)
     return output, scalars.view(5, problem.batch, problem.heads, problem.query_length)
 
 
@@ -62,7 +62,7 @@ def row_statistics(
     with _on_device_of(query):
         call = launch.Call(problem, query, key, None, terms)
         _, scalars = launch.forward(call, scalars_only=True)
-        described = dict(zip(FIELDS, launch.describe(call, scalars), strict=True))
+        described = dict(zip(FIELDS, statistics_launch.describe(call, scalars), strict=True))
     shift, total, highest, offset, raised = scalars
     variant = problem.variant
     if variant.positivity == "exp":

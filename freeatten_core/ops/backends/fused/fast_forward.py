@@ -1,0 +1,508 @@
+"""LSSAR's forward with coarse sums in the first sweep, and scores for softplus in the second.
+
+The first sweep needs the sum of a row alone, in which errors of single keys cancel: softplus comes
+from two numbers at a time in half precision, without a special function. In the second a weight is
+above zero only where softplus is above the row's mean, and there it is next to the score itself. A
+block of rows for which this is too coarse is flagged, and `forward.forward_kernel` computes it.
+
+Keys come divided by their norm, in float16. Queries are multiplied with a power of two alone, which
+rounds nothing, so that a product is a score by SPAN and by a factor of the row from 1 to 2, which
+costs no instruction in either sweep. Where sharpening would amplify the rounding of the keys the
+second sweep takes the keys themselves, and a multiplication more.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .fast_backward import clamped, is_bent, is_level
+from .forward import LEAST_SCALE, key_scales
+from .stages import NORM_EPS, norm, offset, power, row_scale, unit_of
+from .tiles import INTERPRETED, keys_seen, load_tile, narrow, product, store_tile, visible_count
+
+__all__ = [
+    "add_up_coarse",
+    "by_lane",
+    "coarse_softplus",
+    "coarse_softplus_of_one",
+    "coarse_sums",
+    "fast_forward_kernel",
+    "halves_of",
+    "lane_sums",
+    "largest_bits",
+    "lifted",
+    "mix_fast",
+    "power_below",
+    "power_of_two",
+    "products",
+    "rounded",
+    "singles_of",
+    "softplus_of_row",
+    "sum_of_pairs",
+    "unevenness",
+]
+
+SPAN = tl.constexpr(15.0)
+"""From this many bits below the score on, `coarse_softplus` takes softplus for the score."""
+
+KEY_ROUNDING = tl.constexpr(2e-4)
+"""Of a number rounded to float16, relative, on average."""
+
+MOST_NOISE = tl.constexpr(2e-3)
+"""Of weights, relative, that rounding of keys may make in the rows of a block on average: the
+outputs' own rounding to bfloat16 makes 1.7e-3."""
+
+ROUNDED_UP = tl.constexpr(1 + 2**-11)
+"""How far a score may lie above the largest with rounded keys; beyond, it is cut off."""
+
+LEAST_STRAIGHT = tl.constexpr(8)
+"""A lower power leaves weights near the mean in every row."""
+
+
+@triton.jit
+def power_below(x):
+    """The largest power of two that is not above x, a positive number; 0 of a subnormal one."""
+    return (x.to(tl.int32, bitcast=True) & 0x7F800000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def unevenness(q, length):
+    """`√Σ q̂⁴` of rows (ROWS, D) of a length: how much rounding of single numbers of the keys that
+    are along a query does to their scores."""
+    squares = q.to(tl.float32) / length[:, None]
+    squares *= squares
+    return tl.sqrt(tl.sum(squares * squares, 1))
+
+
+@triton.jit
+def products(
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    start,
+    own,
+    key_length,
+    CAUSAL: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    KEYS: tl.constexpr,
+    SCALED: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """Of rows q (ROWS, D) and keys start … start + KEYS, −inf where hidden; if SCALED times
+    `key_scale`."""
+    k = load_tile(key_base, start, stride_token, key_length, DIM, BLOCK_DIM, KEYS, MASKED)
+    y = product(q, tl.trans(k), None)
+    if SCALED:
+        y *= key_scales(key_scale, start, key_length, "cosine", KEYS, MASKED)[None, :]
+    if MASKED:
+        keys = start + tl.arange(0, KEYS)
+        visible = (keys < key_length)[None, :]
+        if CAUSAL:
+            visible = visible & (keys[None, :] <= own[:, None])
+        y = tl.where(visible, y, float("-inf"))
+    return y
+
+
+@triton.jit
+def by_lane(x, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """(ROWS, KEYS / 8, 4, 2): a thread of a product's result has one of the four, for every eighth
+    key, and both of the two."""
+    return tl.reshape(x, (ROWS, KEYS // 8, 4, 2))
+
+
+@triton.jit
+def halves_of(low, high):
+    """Two float32 rounded to float16 in one register."""
+    return tl.inline_asm_elementwise(
+        "cvt.rn.f16x2.f32 $0, $2, $1;", "=r,f,f", [low, high], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
+def singles_of(pair):
+    """The two numbers of a register as float32."""
+    return tl.inline_asm_elementwise(
+        "{.reg .b16 a, b; mov.b32 {a, b}, $2; cvt.f32.f16 $0, a; cvt.f32.f16 $1, b;}", "=f,=f,r",
+        [pair], dtype=(tl.float32, tl.float32), is_pure=True, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def sum_of_pairs(one, other):
+    return tl.inline_asm_elementwise(
+        "add.f16x2 $0, $1, $2;", "=r,r,r", [one, other], dtype=tl.int32, is_pure=True, pack=1
+    )
+
+
+@triton.jit
+def softplus_of_row(factor):
+    """What `coarse_softplus` takes of rows whose products times SPAN · factor are scores.
+
+    `log2(1 + 2^x)` is `max(x, 0) + 0.983 h⁸ + 0.021 h⁴` with `h = 1 − |x| / SPAN`, at least 0.
+    Here `h / factor` is raised, and all is divided by SPAN · factor.
+    """
+    cube = factor * factor * factor
+    small = (0.0212 / SPAN) * cube
+    large = (0.983 / SPAN) * cube * cube * factor
+    if INTERPRETED:
+        return (1 / factor).to(tl.float16), large.to(tl.float16), small.to(tl.float16)
+    else:
+        near = 1 / factor
+        return halves_of(near, near), halves_of(large, large), halves_of(small, small)
+
+
+@triton.jit
+def coarse_softplus(pair, near, large, small):
+    """Of two products, float16; NaN of NaN."""
+    return tl.inline_asm_elementwise(
+        """{.reg .b32 h, q, w, r, zero; mov.b32 zero, 0;
+        abs.f16x2 h, $1; neg.f16x2 h, h; add.sat.f16x2 h, h, $2;
+        mul.f16x2 q, h, h; mul.f16x2 q, q, q; fma.rn.f16x2 w, q, $3, $4;
+        max.NaN.f16x2 r, $1, zero; fma.rn.f16x2 $0, q, w, r;}""",
+        "=r,r,r,r,r", [pair, near, large, small], dtype=tl.int32, is_pure=True, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def coarse_softplus_of_one(y, near, large, small):
+    """`coarse_softplus` of float16 numbers, for the interpreter."""
+    h = tl.minimum(tl.maximum(near - tl.abs(y), 0.0), 1.0)
+    q = h * h
+    q = q * q
+    return q * (q * large + small) + tl.maximum(y, 0.0, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def coarse_sums(y, near, large, small, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """Sums of softplus, by SPAN · factor, of every row and lane of a tile of products, (ROWS, 4).
+
+    Args:
+        near, large, small: of a row, from `softplus_of_row`.
+    """
+    if INTERPRETED:
+        f = coarse_softplus_of_one(
+            by_lane(y, ROWS, KEYS).to(tl.float16), near[:, None, None, None],
+            large[:, None, None, None], small[:, None, None, None],
+        )  # fmt: skip
+        return tl.sum(tl.sum(f.to(tl.float32), 3), 1)
+    else:
+        low, high = tl.split(by_lane(y, ROWS, KEYS))
+        pairs = coarse_softplus(
+            halves_of(low, high), near[:, None, None], large[:, None, None], small[:, None, None]
+        )
+        one, other = singles_of(tl.reduce(pairs, 1, sum_of_pairs))
+        return one + other
+
+
+@triton.jit
+def largest_bits(y, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """The bits of the largest number of every row and lane, (ROWS, 4), if any is above zero: as
+    whole numbers they have the same order, and three are compared at a time.
+
+    It is not rounded, so that the largest weight of a row is 1 in any type.
+    """
+    return tl.max(tl.max(by_lane(y.to(tl.int32, bitcast=True), ROWS, KEYS), 3), 1)
+
+
+@triton.jit
+def add_up_coarse(
+    total,
+    highest,
+    low,
+    high,
+    q,
+    unit_keys,
+    own,
+    near,
+    large,
+    small,
+    key_length,
+    CAUSAL: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`coarse_sums` and `largest_bits` of every row over keys low … high."""
+    for start in tl.range(low, high, KEYS, num_stages=STAGES):
+        y = products(
+            q, unit_keys, unit_keys, BLOCK_DIM, start, own, key_length, CAUSAL, BLOCK_DIM,
+            BLOCK_DIM, KEYS, False, MASKED,
+        )  # fmt: skip
+        total += coarse_sums(y, near, large, small, ROWS, KEYS)
+        highest = tl.maximum(highest, largest_bits(y, ROWS, KEYS))
+    return total, highest
+
+
+@triton.jit
+def power_of_two(x):
+    if INTERPRETED:
+        return tl.exp2(x)
+    else:
+        return tl.inline_asm_elementwise(
+            "ex2.approx.ftz.f32 $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1
+        )
+
+
+@triton.jit
+def lifted(y, unit, rise, drop, bend, CURVED: tl.constexpr):
+    """`t` of a tile, between 0 and 1: `softplus · bend − drop` of scores, which are products times
+    `unit`; without CURVED of the scores themselves. `rise` is `unit · bend`.
+
+    What is added to a positive score is within 2e-3 of `log2(1 + z)`, `z = 2^−x`, for z below 0.9;
+    next to 1 it does not count, where a row's mean is one bit or more.
+    """
+    if CURVED:
+        z = power_of_two(tl.abs(y) * -unit[:, None])
+        p = (z * (0.19 * bend)[:, None] - (0.64 * bend)[:, None]) * z + (1.4405 * bend)[:, None]
+        return clamped(z, p, drop[:, None] - y * rise[:, None])
+    else:
+        return clamped(y, rise[:, None], drop[:, None])
+
+
+@triton.jit
+def rounded(low, high):
+    """Two numbers rounded to bfloat16, still float32."""
+    return tl.inline_asm_elementwise(
+        """{.reg .b32 pair; cvt.rn.bf16x2.f32 pair, $3, $2;
+        shl.b32 $0, pair, 16; and.b32 $1, pair, 0xFFFF0000;}""",
+        "=f,=f,f,f", [low, high], dtype=(tl.float32, tl.float32), is_pure=True, pack=1,
+    )  # fmt: skip
+
+
+@triton.jit
+def lane_sums(w, ROUNDED: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr):
+    """Sums of weights by row and lane, (ROWS, 4); if ROUNDED as the product has them: the largest
+    weight, which is 1 else, may be far from a number of bfloat16."""
+    if not ROUNDED:
+        return tl.sum(tl.sum(by_lane(w, ROWS, KEYS), 3), 1)
+    elif INTERPRETED:
+        return tl.sum(tl.sum(by_lane(narrow(w, tl.bfloat16).to(tl.float32), ROWS, KEYS), 3), 1)
+    else:
+        low, high = tl.split(by_lane(w, ROWS, KEYS))
+        low, high = rounded(low, high)
+        return tl.sum(low + high, 1)
+
+
+@triton.jit
+def mix_fast(
+    mixed,
+    raised,
+    low,
+    high,
+    q,
+    key_base,
+    key_scale,
+    stride_token,
+    value_base,
+    stride_value,
+    own,
+    unit,
+    rise,
+    drop,
+    bend,
+    key_length,
+    POWER: tl.constexpr,
+    CURVED: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+    SCALED: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """`Σ w v` of every row over keys low … high and `Σ w` of its lanes, (ROWS, 4)."""
+    for start in tl.range(low, high, KEYS, num_stages=STAGES):
+        y = products(
+            q, key_base, key_scale, stride_token, start, own, key_length, CAUSAL, DIM, BLOCK_DIM,
+            KEYS, SCALED, MASKED,
+        )  # fmt: skip
+        w = power(lifted(y, unit, rise, drop, bend, CURVED), POWER)
+        raised += lane_sums(w, SCALED, ROWS, KEYS)
+        v = load_tile(
+            value_base, start, stride_value, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
+        )
+        mixed = product(narrow(w, v.dtype), v, mixed)
+    return mixed, raised
+
+
+@triton.jit
+def fast_forward_kernel(
+    query,
+    key,
+    unit_keys,
+    value,
+    output,
+    scalars,
+    flags,
+    key_scale,
+    query_batch,
+    query_head,
+    query_token,
+    key_batch,
+    key_head,
+    key_token,
+    value_batch,
+    value_head,
+    value_token,
+    pairs,
+    heads,
+    groups,
+    query_length,
+    key_length,
+    scale_slope,
+    scale_base,
+    POWER: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    TOGETHER: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """What `forward.forward_kernel` writes of LSSAR without terms, for blocks that are not flagged.
+
+    Args:
+        unit_keys: k/‖k‖, (B·Hkv, Lk, BLOCK_DIM) float16, contiguous.
+        flags: written, bytes (B·H, blocks): whether a block is left to `forward_kernel`.
+        TOGETHER: heads that run at a time; what they read stays in the cache.
+    """
+    blocks = tl.cdiv(query_length, ROWS)
+    first = tl.program_id(0) // (blocks * TOGETHER) * TOGETHER
+    beside = tl.minimum(pairs - first, TOGETHER)
+    within = tl.program_id(0) - first * blocks
+    pair = first + within % beside
+    # the last rows first: causal ones see most keys
+    block = blocks - 1 - within // beside
+    head = pair % heads
+    batch = (pair // heads).to(tl.int64)
+    key_pair = batch * (heads // groups) + head // groups
+    start = block * ROWS
+    row = start + tl.arange(0, ROWS)
+    inside = row < query_length
+    own = row + key_length - query_length
+
+    query_base = query + batch * query_batch + head.to(tl.int64) * query_head
+    key_base = key + batch * key_batch + (head // groups).to(tl.int64) * key_head
+    key_scale += key_pair * key_length
+    unit_keys += key_pair * key_length * BLOCK_DIM
+    value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
+
+    q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
+    count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
+    scale = tl.maximum(row_scale(count, scale_slope, scale_base) * unit_of("softplus"), LEAST_SCALE)
+    length = tl.maximum(norm(q), NORM_EPS)
+    reach = scale * (KEY_ROUNDING * POWER) * unevenness(q, length)
+    scale = scale / length / SPAN
+    near_scale = power_below(scale)
+    q = (q.to(tl.float32) * near_scale[:, None]).to(tl.float16)
+    factor = scale / near_scale
+    unit = factor * SPAN
+    near, large, small = softplus_of_row(factor)
+
+    low, _, full_high, high = keys_seen(
+        start, query_length, key_length, 0, CAUSAL, False, ROWS, KEYS
+    )
+    total = tl.zeros((ROWS, 4), tl.float32)
+    highest = tl.zeros((ROWS, 4), tl.int32)
+    total, highest = add_up_coarse(
+        total, highest, low, full_high, q, unit_keys, own, near, large, small, key_length, CAUSAL,
+        BLOCK_DIM, ROWS, KEYS, STAGES, False,
+    )  # fmt: skip
+    total, highest = add_up_coarse(
+        total, highest, full_high, high, q, unit_keys, own, near, large, small, key_length, CAUSAL,
+        BLOCK_DIM, ROWS, KEYS, 1, True,
+    )  # fmt: skip
+    total = tl.sum(total, 1) * unit
+    top = tl.max(highest, 1).to(tl.float32, bitcast=True) * unit
+    top += tl.log2(1 + tl.exp2(-top))
+    off = offset(total, top, count)
+    highest = count * top / total - off
+    bent = start * 0 + 1
+    if POWER >= LEAST_STRAIGHT:
+        bent = tl.max((is_bent(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
+    noise = tl.where(inside, reach / (top - total / count), 0.0)
+    most = tl.sum(inside.to(tl.float32), 0) * (MOST_NOISE * MOST_NOISE)
+    rough = (~(tl.sum(noise * noise, 0) <= most)).to(tl.int32)
+    flagged = tl.max((is_level(total, highest, off, count) & inside).to(tl.int32), 0)
+    if flagged == 0:
+        bend = count / (total * highest)
+        rise = bend * unit
+        drop = off / highest
+        mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
+        raised = tl.zeros((ROWS, 4), tl.float32)
+        # not `elif` nor `else`: tiles of those would not share memory
+        if bent + rough == 0:
+            mixed, raised = mix_fast(
+                mixed, raised, low, full_high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, False, CAUSAL,
+                BLOCK_DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, False, False,
+            )  # fmt: skip
+        if (bent != 0) & (rough == 0):
+            mixed, raised = mix_fast(
+                mixed, raised, low, full_high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL,
+                BLOCK_DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, False, False,
+            )  # fmt: skip
+        if rough == 0:
+            mixed, raised = mix_fast(
+                mixed, raised, full_high, high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL,
+                BLOCK_DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, 1, False, True,
+            )  # fmt: skip
+        exact_q = load_tile(
+            query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True
+        )
+        exact_q = narrow(exact_q.to(tl.float32) * near_scale[:, None], query.dtype.element_ty)
+        if rough != 0:
+            highest = count * top * ROUNDED_UP / total - off
+            bend = count / (total * highest)
+            rise = bend * unit
+            drop = off / highest
+        if (bent == 0) & (rough != 0):
+            mixed, raised = mix_fast(
+                mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, False, CAUSAL, DIM,
+                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
+            )  # fmt: skip
+        if (bent != 0) & (rough != 0):
+            mixed, raised = mix_fast(
+                mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
+                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
+            )  # fmt: skip
+        if rough != 0:
+            mixed, raised = mix_fast(
+                mixed, raised, full_high, high, exact_q, key_base, key_scale, key_token, value_base,
+                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
+                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, 1, True, True,
+            )  # fmt: skip
+        weights = tl.sum(raised, 1)
+
+        field = tl.cast(pairs, tl.int64) * query_length
+        at = scalars + pair.to(tl.int64) * query_length + row
+        tl.store(at, tl.zeros((ROWS,), tl.float32), inside)
+        tl.store(at + field, total, inside)
+        tl.store(at + 2 * field, highest, inside)
+        tl.store(at + 3 * field, off, inside)
+        tl.store(at + 4 * field, weights, inside)
+        base = output + pair.to(tl.int64) * query_length * VALUE_DIM
+        mixed = mixed / weights[:, None]
+        store_tile(
+            base, mixed, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS
+        )  # fmt: skip
+        # 0 · NaN is NaN: a value that is not finite may have reached rows that do not see it
+        broken = inside[:, None] & ~(tl.abs(mixed) < float("inf"))
+        flagged = tl.max(tl.max(broken.to(tl.int32), 1), 0)
+    tl.store(flags + pair.to(tl.int64) * blocks + block, flagged.to(tl.int8))
