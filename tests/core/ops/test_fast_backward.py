@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -12,13 +13,10 @@ from strategies import Call
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-launch = pytest.importorskip(
-    "freeatten_core.ops.backends.fused.launch",
-    reason="Triton is not installed",
-    exc_type=ImportError,
-)
-triton = pytest.importorskip("triton")
-fast_backward = pytest.importorskip("freeatten_core.ops.backends.fused.fast_backward")
+pytest.importorskip("triton", reason="Triton is not installed")
+launch = import_module("freeatten_core.ops.backends.fused.launch")
+triton = import_module("triton")
+fast_backward = import_module("freeatten_core.ops.backends.fused.fast_backward")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":

@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,15 +14,12 @@ from strategies import Call
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-launch = pytest.importorskip(
-    "freeatten_core.ops.backends.fused.launch",
-    reason="Triton is not installed",
-    exc_type=ImportError,
-)
-triton = pytest.importorskip("triton")
+pytest.importorskip("triton", reason="Triton is not installed")
+launch = import_module("freeatten_core.ops.backends.fused.launch")
+triton = import_module("triton")
 tl = triton.language
-fast_launch = pytest.importorskip("freeatten_core.ops.backends.fused.fast_launch")
-fast_forward = pytest.importorskip("freeatten_core.ops.backends.fused.fast_forward")
+fast_launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
+fast_forward = import_module("freeatten_core.ops.backends.fused.fast_forward")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":

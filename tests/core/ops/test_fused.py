@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields
+from importlib import import_module
 
 import pytest
 import torch
@@ -15,11 +16,10 @@ from freeatten_core.ops.backends.panels import statistics as chunked_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-ops = pytest.importorskip(
-    "freeatten_core.ops.backends.fused.ops", reason="Triton is not installed", exc_type=ImportError
-)
-launch = pytest.importorskip("freeatten_core.ops.backends.fused.launch")
-tuning = pytest.importorskip("freeatten_core.ops.backends.fused.tuning")
+pytest.importorskip("triton", reason="Triton is not installed")
+ops = import_module("freeatten_core.ops.backends.fused.ops")
+launch = import_module("freeatten_core.ops.backends.fused.launch")
+tuning = import_module("freeatten_core.ops.backends.fused.tuning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import fields, replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -13,9 +14,8 @@ from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-ops = pytest.importorskip(
-    "freeatten_core.ops.backends.fused.ops", reason="Triton is not installed", exc_type=ImportError
-)
+pytest.importorskip("triton", reason="Triton is not installed")
+ops = import_module("freeatten_core.ops.backends.fused.ops")
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 

@@ -1,6 +1,7 @@
 """What stick-breaking's Triton kernels promise beside the battery."""
 
 import os
+from importlib import import_module
 
 import pytest
 import torch
@@ -9,11 +10,8 @@ from strategies import Call
 
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip(
-    "freeatten_core.ops.backends.fused.stick_ops",
-    reason="Triton is not installed",
-    exc_type=ImportError,
-)
+pytest.importorskip("triton", reason="Triton is not installed")
+import_module("freeatten_core.ops.backends.fused.stick_ops")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)

@@ -235,7 +235,7 @@ def test_what_is_no_whole_number_is_refused(window):
 @pytest.fixture(params=["panels", "fused"])
 def back_end(request):
     if request.param == "fused":
-        pytest.importorskip("freeatten_core.ops.backends.fused.ops", exc_type=ImportError)
+        pytest.importorskip("triton", reason="Triton is not installed")
         for name in ("small_tiles", "quiet_numpy"):
             request.getfixturevalue(name)
     return request.param

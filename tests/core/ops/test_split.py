@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -11,12 +12,9 @@ from strategies import Call
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-launch = pytest.importorskip(
-    "freeatten_core.ops.backends.fused.launch",
-    reason="Triton is not installed",
-    exc_type=ImportError,
-)
-split_launch = pytest.importorskip("freeatten_core.ops.backends.fused.split_launch")
+pytest.importorskip("triton", reason="Triton is not installed")
+launch = import_module("freeatten_core.ops.backends.fused.launch")
+split_launch = import_module("freeatten_core.ops.backends.fused.split_launch")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
