@@ -122,7 +122,10 @@ def peers(variants: list[Variant]) -> dict[str, Peer]:
 
 def _compiled_when_called(function: Forward) -> Forward:
     """A process that measures another peer does not load the compiler, which takes four seconds."""
-    compiled = cache(partial(torch.compile, function, dynamic=False))
+
+    @cache
+    def compiled() -> Forward:
+        return torch.compile(function, dynamic=False)
 
     def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return compiled()(query, key, value)
