@@ -7,7 +7,9 @@ from pages import LENGTH, MAPS, READY, wait
 
 from freeatten_core import load_checkpoint
 from freeatten_core.analysis import capture
+from freeatten_core.basics.assets import assets
 from freeatten_core.models.rows import modified_row
+from freeatten_core.results.stored import stored_retrievals
 
 MODELS = ("softmax", "lssar-p15")
 SETUP = f"models={','.join(MODELS)}&text=given&len={LENGTH}&seed=0"
@@ -29,9 +31,16 @@ LAYOUT = (
 PICTURES = "document.querySelectorAll('.site-head canvas[width=\"64\"]').length >= 30"
 CURVES = "document.querySelector('#curves .scatterlayer .trace')"
 STAGES = "document.getElementById('stage-charts').dataset.drawn"
+OF_TASKS = [
+    len(result["variants"])
+    for task, result in stored_retrievals(assets() / "results").items()
+    if task != "copy"
+]
+"""Rows of every stored task, each with a grid of its own."""
 RETRIEVED = (
-    "document.querySelectorAll('#retrieval-shown .scatterlayer').length >= 2"
-    " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length === 7"
+    f"document.querySelectorAll('#retrieval-shown .scatterlayer').length >= {1 + len(OF_TASKS)}"
+    " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length"
+    f" === {sum(OF_TASKS)}"
 )
 USED = "document.querySelectorAll('#use-shown .scatterlayer').length >= 5"
 CARDS = "document.getElementById('cards').children.length === 8"

@@ -117,6 +117,14 @@ def test_the_page_of_a_package_index_names_no_path_of_the_repository():
 # The repository
 
 
+def test_the_wheel_takes_every_shipped_model_along():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["setuptools"]["package-data"]["freeatten_assets"]
+    models = {path.parent.parent.name for path in (ROOT / "assets").glob("*/*/model.safetensors")}
+    assert {"checkpoints", "recall"} <= models
+    assert [name for name in models if f"{name}/*/*" not in patterns] == []
+
+
 @pytest.fixture(scope="module")
 def tracked():
     """The bytes of every file that git keeps."""

@@ -37,9 +37,9 @@ def functions() -> list[Callable[..., Answer]]:
 def retrieval() -> Answer:
     """The stored results as figures and tables, and the commands that make new ones."""
     from freeatten_core.basics.assets import assets
-    from freeatten_core.results.stored import stored_results
+    from freeatten_core.results.stored import stored_retrievals
 
-    stored = stored_results(assets() / "results" / "retrieve")
+    stored = stored_retrievals(assets() / "results")
     return {"make": list(MAKE), "results": [_shown(result) for result in stored.values()]}
 
 

@@ -29,7 +29,7 @@ def functions() -> list[Callable[..., Answer]]:
 def use() -> Answer:
     """The stored results as figures and tables, as those of retrieval are."""
     from freeatten_core.basics.assets import assets
-    from freeatten_core.results.stored import stored_results
+    from freeatten_core.results.stored import stored_results, stored_retrievals
 
     folder = assets() / "results"
     rows = stored_results(folder / "rows")
@@ -47,7 +47,7 @@ def use() -> Answer:
         parts.append(_longppl(name, result))
     if (longest := stored_results(folder).get("stdlib-16x")) is not None:
         parts.append(_knee(longest))
-    if retrieved := stored_results(folder / "retrieve"):
+    if retrieved := stored_retrievals(folder):
         parts.append(_effective(list(retrieved.values())))
     languages = stored_results(folder / "languages")
     for name in sorted(languages, key=lambda name: name != "suite"):

@@ -129,9 +129,10 @@ def report(
 ) -> None:
     """Rewrite model cards, README tables and pictures from assets/results. For maintainers."""
     from freeatten_core.basics.errors import UsageError
+    from freeatten_core.data.tasks.table import RETRIEVED
     from freeatten_core.results.cards import card, task_card
     from freeatten_core.results.pages import fill_blocks, of_folder
-    from freeatten_core.results.stored import stored_results
+    from freeatten_core.results.stored import stored_results, stored_retrievals
 
     from ..exports import check_browser
 
@@ -143,8 +144,9 @@ def report(
     results = stored_results(root / "assets" / "results")
     others = {folder: of_folder(root, folder) for folder in FOLDERS}
     write_cards(root / "assets" / "checkpoints", card, results)
-    recall = others["retrieve"].get("retrieve/recall")
-    write_cards(root / "assets" / "recall", task_card, recall)
+    retrieved = stored_retrievals(root / "assets" / "results")
+    for task in RETRIEVED:
+        write_cards(root / "assets" / task, task_card, retrieved.get(task))
     filled = all_blocks(results, others)
     filled |= size_blocks(shipped_trainings(root / "assets" / "checkpoints"), results, others)
     given = {name for folder in others.values() for name in folder}

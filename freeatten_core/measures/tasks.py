@@ -23,6 +23,7 @@ from freeatten_core.basics.version import source_digest
 from freeatten_core.data.tasks.task import TEST, Sequences, Task
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.decoder import Model
+from freeatten_core.models.format import CONFIG, read_config
 from freeatten_core.models.rows import ROWS, allowed_source
 from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.ops.definitions import own_function
@@ -82,8 +83,7 @@ def load_task_rows(
     """
     names = shipped(kind)
     if variants is None:
-        known = [] if checkpoints else [Variant.parse(name) for name in ROWS]
-        variants = [each for each in known if not each.modifiers and slug(each) in names]
+        variants = [] if checkpoints else _shipped_variants(kind, names)
         if not variants and not checkpoints:
             raise UsageError(
                 f"no {kind} model is shipped here; train one with freeatten train --task {kind} "
@@ -105,6 +105,13 @@ def load_task_rows(
         checkpoint = load_task(allowed_source(source), kind)
         rows.append(TaskRow(checkpoint.config.variant, checkpoint))
     return rows
+
+
+def _shipped_variants(kind: str, names: Sequence[str]) -> list[Variant]:
+    """The variants of shipped models: those that `compare` has rows of as there, then others."""
+    order = [slug(row) for row in ROWS]
+    ordered = sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+    return [read_config(assets() / kind / name / CONFIG).variant for name in ordered]
 
 
 def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict:

@@ -17,6 +17,7 @@ from freeatten_core.variants.variant import Variant
 from .format import CONFIG, FILES, TOKENIZER, check_files, read_config, read_json
 
 __all__ = [
+    "MODELS",
     "fetch_files",
     "file_sha256",
     "is_near_shipped",

@@ -17,6 +17,7 @@ __all__ = [
     "stored_comparisons",
     "stored_model_comparisons",
     "stored_results",
+    "stored_retrievals",
 ]
 
 WITHOUT_TRAINING = ("systems", "far", "ceiling")
@@ -24,6 +25,9 @@ WITHOUT_TRAINING = ("systems", "far", "ceiling")
 
 MODELS = "models"
 """The folder of models of others."""
+
+RETRIEVALS = ("retrieve", "tasks")
+"""Folders of what `freeatten retrieve` gave: of all tasks that the pages draw, and of more."""
 
 
 def all_comparisons() -> dict[str, Result]:
@@ -46,6 +50,20 @@ def stored_model_comparisons() -> dict[str, Result]:
     """Those of models of others, by names such as `models/code`."""
     found = stored_results(assets() / "results" / MODELS)
     return {f"{MODELS}/{name}": each for name, each in found.items() if "control" in each}
+
+
+def stored_retrievals(results: Path) -> dict[str, dict[str, Any]]:
+    """What `freeatten retrieve` gave of each task, by its name: copying first, then recall.
+
+    Args:
+        results: the folder of all stored results.
+    """
+    return {
+        name: result
+        for folder in RETRIEVALS
+        for name, result in stored_results(results / folder).items()
+        if result.get("task") == name
+    }
 
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,8 +7,10 @@ from freeatten_cli.commands import checkpoints
 from terminal import freeatten, refusal
 
 from freeatten_core.basics.assets import assets
+from freeatten_core.data.tasks.table import RETRIEVED
 from freeatten_core.models.catalogue import shipped
-from freeatten_core.results.stored import stored_results
+from freeatten_core.models.format import CONFIG, read_config
+from freeatten_core.results.stored import stored_results, stored_retrievals
 
 SHIPPED = {
     "lssa": "lssa",
@@ -87,4 +89,46 @@ def test_every_shipped_weight_file_can_go_to_a_space():
     for name in SHIPPED:
         weights = assets() / "checkpoints" / name / "model.safetensors"
         assert weights.stat().st_size <= 6_500_000
-    assert sum(entry["bytes"] for entry in checkpoints._entries()) < 51_500_000
+    assert sum(entry["bytes"] for entry in checkpoints._entries("checkpoints")) < 51_500_000
+
+
+TASKS_SHIPPED = [task for task in RETRIEVED if shipped(task)]
+
+
+@pytest.mark.parametrize("task", TASKS_SHIPPED)
+def test_models_of_a_task_are_listed_with_their_measured_table(task):
+    done = freeatten("checkpoints", "--task", task, columns=250)
+    assert (done.code, done.err) == (0, "")
+    stored = stored_retrievals(assets() / "results")[task]
+    assert f"\n{task}, stored result" in done.out
+    for name in shipped(task):
+        variant = str(read_config(assets() / task / name / CONFIG).variant)
+        assert f"{name}  {variant}, trained at 256 tokens, " in done.out
+        (row,) = (row for row in stored["variants"] if row["variant"] == variant)
+        assert f"{100 * row['accuracy'][-1]:.1f}" in done.out
+    entries = json.loads(freeatten("checkpoints", "--task", task, "--json").out)
+    assert [entry["name"] for entry in entries] == shipped(task)
+    assert all(entry["bytes"] <= 300_000 for entry in entries)
+    assert all("accuracy" in entry["measured"][task] for entry in entries)
+    assert (
+        max(map(len, freeatten("checkpoints", "--task", task, columns=60).out.splitlines())) <= 60
+    )
+
+
+def test_the_list_says_of_which_tasks_there_are_models():
+    out = freeatten("checkpoints", columns=200).out
+    named = ", ".join(f"{task} {len(shipped(task))}" for task in TASKS_SHIPPED)
+    assert f"of tasks (--task): {named}\n" in out
+    assert "recall 7" in named
+
+
+def test_the_card_of_a_model_of_a_task_is_shown():
+    done = freeatten("checkpoints", "softmax", "--task", "recall", columns=200)
+    assert "freeatten: softmax, associative recall" in done.out
+
+
+def test_a_task_without_models_says_how_one_is_made():
+    assert shipped("mqar") == []
+    assert "freeatten train --task mqar makes one" in freeatten("checkpoints", "--task", "mqar").out
+    assert json.loads(freeatten("checkpoints", "--task", "mqar", "--json").out) == []
+    assert "it can be text, recall" in refusal(2, "checkpoints", "--task", "sort")

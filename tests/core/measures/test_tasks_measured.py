@@ -11,6 +11,7 @@ from strategies import refused
 from freeatten_core import Variant
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.data.tasks.recall import RecallTask
+from freeatten_core.data.tasks.table import RETRIEVED
 from freeatten_core.measures import tasks
 from freeatten_core.measures.tasks import (
     TaskRequest,
@@ -20,9 +21,11 @@ from freeatten_core.measures.tasks import (
     measure_task,
     right_answers,
 )
+from freeatten_core.models import catalogue
+from freeatten_core.models.catalogue import slug
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.task_checkpoint import TaskCheckpoint
-from freeatten_core.training.tasks import RECIPES
+from freeatten_core.training.tasks import RECIPES, train_task
 
 CPU = torch.device("cpu")
 TASK = RecallTask(keys=8, values=4, fillers=5, pairs=4)
@@ -171,6 +174,58 @@ def test_models_of_different_tasks_are_not_compared():
 def test_a_length_too_short_for_the_task_is_refused():
     with refused(UsageError, ["at least 8 tokens", "the length is 7"]):
         measured(row(), lengths=[7, 32])
+
+
+GATED = "softplus-r:p=3:gate=forget:position=rope@64-none"
+SHIPPED_HERE = ("softmax", "stick-breaking", GATED)
+"""`compare` has rows of the first two."""
+
+
+@pytest.fixture
+def with_passkeys(tmp_path, monkeypatch):
+    """What is shipped has passkey models of these variants, which were hardly trained."""
+    task = RETRIEVED["passkey"]
+    recipe = replace(
+        RECIPES["passkey"],
+        **{"train_length": task.shortest, "width": 16, "mlp_width": 32, "steps": 2, "batch": 2},
+        **{"learning_rates": (1e-3,), "validation_windows": 2},
+    )
+    (tmp_path / "passkey").mkdir()
+    for name in reversed(SHIPPED_HERE):
+        out = tmp_path / "passkey" / slug(name)
+        train_task(Variant.parse(name), task, out, recipe, device=CPU, command="freeatten train")
+    for module in (tasks, catalogue):
+        monkeypatch.setattr(module, "assets", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("with_passkeys")
+def test_all_shipped_models_of_a_task_are_rows_whatever_their_names():
+    rows = load_task_rows("passkey", None, [])
+    assert [str(row.variant) for row in rows] == [*SHIPPED_HERE]
+    assert [row.checkpoint.name for row in rows] == [slug(name) for name in SHIPPED_HERE]
+    lengths = [rows[0].checkpoint.config.train_length, 64]
+    request = TaskRequest(rows=rows, lengths=lengths, command="freeatten retrieve", samples=2)
+    accuracies = [row["accuracy"] for row in measure_task(request)["variants"]]
+    assert [len(each) for each in accuracies if None not in each] == [2, 2, 2]
+
+
+@pytest.mark.usefixtures("with_passkeys")
+@pytest.mark.parametrize("name", SHIPPED_HERE)
+def test_a_shipped_model_of_a_task_is_named_by_its_variant_or_its_folder(name):
+    (row,) = load_task_rows("passkey", [Variant.parse(name)], [])
+    (same,) = load_task_rows("passkey", None, [slug(name)])
+    assert str(row.variant) == str(same.variant) == name
+    assert row.checkpoint.name == same.checkpoint.name == slug(name)
+
+
+@pytest.mark.usefixtures("with_passkeys")
+def test_what_is_not_shipped_of_a_task_is_told_with_the_command_that_trains_it():
+    says = ["no shipped passkey model of lssar:p=15", "train --task passkey --variant lssar:p=15"]
+    with refused(UsageError, says):
+        load_task_rows("passkey", [Variant.parse("lssar")], [])
+    with refused(UsageError, ["no recall model is shipped", "train --task recall"]):
+        load_task_rows("recall", None, [])
 
 
 def test_a_variant_without_a_model_is_refused():

@@ -22,12 +22,13 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import SavedElsewhereError
 from freeatten_core.data.documents import stdlib_root
+from freeatten_core.data.tasks.table import RETRIEVED
 from freeatten_core.data.tasks.task import TEST
 from freeatten_core.data.tokenizer import encode, tokenizer_id, train_tokenizer
 from freeatten_core.measures.tasks import right_answers
 from freeatten_core.models import checkpoint
-from freeatten_core.models.catalogue import locate, shipped, slug, tokenizer_file
-from freeatten_core.models.format import CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
+from freeatten_core.models.catalogue import MODELS, locate, shipped, slug, tokenizer_file
+from freeatten_core.models.format import CARD, CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
 from freeatten_core.models.task_checkpoint import load_task
 from freeatten_core.training.recipe import Recipe
 
@@ -37,6 +38,7 @@ NAMES = (
 )
 ADDED = "stick-breaking"
 """Trained later than the others, on another list of packages."""
+OF_TASKS = [(task, name) for task in RETRIEVED for name in shipped(task)]
 TOKENS = torch.arange(40)[None] * 7
 
 
@@ -186,22 +188,45 @@ def test_shipped_checkpoints_share_their_text_but_for_the_packages_of_the_one_ad
 def test_what_is_shipped_is_small():
     sizes = {path: path.stat().st_size for path in assets().rglob("*") if path.is_file()}
     weights = [path for path in sizes if path.suffix == ".safetensors"]
-    text, recall = (
-        [sizes[path] for path in weights if path.parent.parent.name == kind]
-        for kind in ("checkpoints", "recall")
+    text, of_tasks = (
+        [sizes[path] for path in weights if path.parent.parent.name in kinds]
+        for kinds in ((MODELS,), RETRIEVED)
     )
-    assert (len(text), len(text) + len(recall)) == (8, len(weights))
+    assert (len(text), len(text) + len(of_tasks)) == (8, len(weights))
     assert max(text) <= 6_500_000
-    assert max(recall, default=0) <= 2_000_000
+    assert max(of_tasks, default=0) <= 300_000
     assert max(sizes.values()) <= 10_000_000
 
 
-@pytest.mark.parametrize("name", shipped("recall"))
-def test_a_shipped_recall_model_answers_at_its_training_length(name):
-    loaded = load_task(assets() / "recall" / name, "recall")
+@pytest.mark.parametrize(("task", "name"), OF_TASKS)
+def test_a_shipped_model_of_a_task_answers_at_its_training_length(task, name):
+    loaded = load_task(assets() / task / name, task)
     drawn = loaded.task.draw(loaded.config.train_length, 8, (0, TEST, 0))
-    assert right_answers(loaded.model, drawn, device=torch.device("cpu")).mean() > 0.5
+    right = right_answers(loaded.model, drawn, device=torch.device("cpu")).mean()
+    assert right > (1 + loaded.task.chance) / 2  # nearer to all than to a guess
     assert slug(loaded.config.variant) == name
+
+
+@pytest.mark.parametrize("task", sorted({task for task, _ in OF_TASKS}))
+def test_shipped_models_of_a_task_differ_in_attention_and_learning_rate_alone(task):
+    recipes, tasks, seeds = [], [], []
+    for name in shipped(task):
+        about = json.loads((assets() / task / name / CURVE).read_text())
+        recipes.append({**about["recipe"], "learning_rates": None})
+        tasks.append(about["task"])
+        seeds.append(json.loads((assets() / task / name / CONFIG).read_text())["seed"])
+    assert [each for each in recipes if each != recipes[0]] == []
+    assert [each for each in tasks if each != RETRIEVED[task].as_json()] == []
+    assert set(seeds) == {0}
+
+
+@pytest.mark.parametrize(("task", "name"), OF_TASKS)
+def test_the_card_of_a_shipped_model_of_a_task_says_how_it_was_made_and_what_it_gives(task, name):
+    card = (assets() / task / name / CARD).read_text()
+    assert f"freeatten train --task {task} --variant" in card
+    assert f"--out assets/{task}/{name}" in card
+    assert "| % right | 128 | 1× (256) |" in card
+    assert "effective length" in card
 
 
 # names

@@ -60,8 +60,10 @@ def each(having, parts):
     ]
 
 
-def each_variant(having):
-    cases = each(having, lambda computes: [(name, name) for name in computes.variants])
+def each_variant(having, what=""):
+    """A parameter for every entry that has something, with one of its variants; `what` tells it
+    from others of the variant where that is slow."""
+    cases = each(having, lambda computes: [(f"{name}{what}", name) for name in computes.variants])
     return pytest.mark.parametrize(("computes", "variant"), cases)
 
 
@@ -97,7 +99,7 @@ def test_all_that_is_allocated_is_written(computes, variant):
         assert x.isfinite().all()
 
 
-@each_variant(lambda computes: computes.repeated)
+@each_variant(lambda computes: computes.repeated, ", repeated")
 def test_gradients_are_bitwise_equal_when_repeated(computes, variant):
     inputs, options = computes.inputs(computes.repeated, torch.float32)
     once, again = (outcome(computes.attend, inputs, variant, options) for _ in range(2))
