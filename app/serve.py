@@ -12,7 +12,7 @@ import typer
 
 from freeatten_core.basics.errors import UsageError
 
-from .server import environment, gradio_import
+from .server import environment, gradio_import, memory
 from .server.address import check_port, in_url, shown
 from .server.environment import say
 from .server.visitor import is_loopback
@@ -123,6 +123,7 @@ def open_browser(address: str) -> None:
 
 def launch(analyses: Analyses, host: str, port: int, login: tuple[str, str] | None) -> gr.Blocks:
     """Starts listening, and returns the app, which `close` stops."""
+    memory.map_large_blocks()
     with environment.direct():
         return _launched(analyses, host, port, login)
 

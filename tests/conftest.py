@@ -6,6 +6,7 @@ tests start run this file too, so it loads nothing slow itself.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -45,6 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
+
+
+def pytest_collection() -> None:
+    """While tests are collected nothing becomes garbage: looking for it takes a worker seconds."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end, and is not looked at again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import secrets
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,8 +15,9 @@ from typing import Any, Literal, get_args
 from freeatten_core.basics.errors import UsageError
 
 from .answers import Answer, GoneError, sentence_of, text_of
+from .memory import release_memory
 
-__all__ = ["AT_ONCE", "Advance", "CancelledError", "Job", "Jobs", "release_memory"]
+__all__ = ["AT_ONCE", "Advance", "CancelledError", "Job", "Jobs"]
 
 Kind = Literal["analysis", "comparison"]
 """Each kind has threads of its own: a comparison of an hour keeps no map waiting."""
@@ -122,14 +121,3 @@ def _run(job: Job, work: Callable[[Advance], Answer]) -> None:
         job.error, job.state = sentence_of(error), "failed"
     finally:
         release_memory()
-
-
-def release_memory() -> None:
-    """Hands what was freed back to the system.
-
-    glibc keeps it, for every thread on its own: about 800 MB after some minutes of use.
-    """
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-        if trim is not None:
-            trim(0)

@@ -193,8 +193,11 @@ class Mlp(nn.Module):
         self.down = nn.Linear(config.mlp_width, config.width, bias=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        projected: Tensor = self.down(F.silu(self.gate(hidden)) * self.up(hidden))
-        return projected
+        if torch.is_grad_enabled():
+            return cast("Tensor", self.down(F.silu(self.gate(hidden)) * self.up(hidden)))
+        # the same values with two tensors in place of three where a long text takes most memory
+        gate = F.silu(self.gate(hidden), inplace=True)
+        return cast("Tensor", self.down(gate.mul_(self.up(hidden))))
 
 
 class Block(nn.Module):
@@ -362,6 +365,7 @@ class Model(nn.Module):
                 reading = _dilated(reading, stride, attention.dilated_keys, hidden.shape[1])
             observe(layer, query, key, reading)
         hidden = hidden + attention.mix(normed, query, key, attend, terms, stride)
+        del normed, query, key  # the widest part is still to come
         above: Tensor = hidden + block.mlp(block.mlp_norm(hidden))
         return above
 

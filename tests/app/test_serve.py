@@ -28,7 +28,7 @@ import torch
 from bounds import started, turns
 from freeatten_app import serve
 from freeatten_app.main import app
-from freeatten_app.server import guard, jobs
+from freeatten_app.server import guard, jobs, memory
 from freeatten_app.server.analyses import Analyses
 from freeatten_app.server.answers import BUG, GoneError, answering
 from freeatten_app.server.cache import BoundedCache
@@ -62,6 +62,24 @@ import conftest
 from freeatten_app.main import main
 main()
 """
+
+FREEING = """
+import os
+import sys
+from pathlib import Path
+from freeatten_app.server import memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+getattr(memory, sys.argv[1])()
+bytes(range(256)) * 100_000  # the first large block that is freed: glibc maps no smaller one now
+blocks = [bytes(range(256)) * 40_000 for _ in range(12)]
+kept = resident()
+del blocks[:-1]  # the last one lies above the others
+print(kept - resident())
+"""
+"""What a process has back of 11 blocks of 10 MB, after a function of `memory`."""
 
 
 @pytest.fixture(scope="module")
@@ -253,17 +271,35 @@ def test_jobs_wait_are_cancelled_and_are_bounded(server, monkeypatch):
         assert ask(server, "progress", job=name)["state"] == "cancelled"
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep nothing")
-def test_freed_memory_is_handed_back():
-    def resident():
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
+
+glibc_alone = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="other libraries keep nothing"
+)
+
+
+@glibc_alone
+def test_freed_memory_is_handed_back():
     blocks = [bytes(range(256)) * 8 for _ in range(50_000)]
     del blocks[:-1]  # the last one lies above the others, which glibc keeps for it
     kept = resident()
-    jobs.release_memory()
+    memory.release_memory()
     assert kept - resident() > 50_000_000
+
+
+@glibc_alone
+def test_large_blocks_go_back_as_they_are_freed():
+    """In a process of its own: where much is free already, blocks are taken from that."""
+    run = (sys.executable, "-c", FREEING)
+    handed_back = [
+        int(subprocess.run([*run, each], capture_output=True, check=True, timeout=60).stdout)
+        for each in ("map_large_blocks", "release_memory")
+    ]
+    assert handed_back[0] > 100_000_000
+    assert handed_back[1] < 20_000_000  # so it is with glibc alone
 
 
 def test_an_abandoned_job_ends(monkeypatch):

@@ -488,8 +488,16 @@ def test_vectors_beyond_float16_have_a_payload():
     np.testing.assert_allclose(payload.weights(0, 30, 0, 30), expected, atol=5e-3)
 
 
-@pytest.mark.parametrize("variant", ["lssar:p=15", "softmax"])
-@each_pool
+@pytest.mark.parametrize(
+    ("pool", "variant"),
+    [
+        ("mean", "lssar:p=15"),
+        ("max", "softmax"),
+        # many seconds each: neither pool knows the variant
+        pytest.param("max", "lssar:p=15", marks=pytest.mark.slow),
+        pytest.param("mean", "softmax", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_of_length_by_length_is_made_at_16k_tokens(variant, pool):
     length = 16384
     query, key = vectors(length, length, dim=4, dtype=torch.float32)

@@ -85,6 +85,20 @@ def test_token_losses_are_the_cross_entropy_of_the_logits(start, at_a_time, monk
     torch.testing.assert_close(found, expected[:, start:])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_mlp_is_the_same_whether_or_not_a_gradient_is_kept(dtype):
+    mlp = tiny.model().blocks[0].mlp.to(dtype).requires_grad_()
+    hidden = torch.randn(2, 24, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    given = hidden.clone()
+    kept = mlp(hidden)
+    with torch.no_grad():
+        assert torch.equal(mlp(hidden), kept)
+        by_hand = F.silu(F.linear(hidden, mlp.gate.weight)) * F.linear(hidden, mlp.up.weight)
+        assert torch.equal(mlp(hidden), F.linear(by_hand, mlp.down.weight))
+    assert kept.requires_grad
+    assert torch.equal(hidden, given)
+
+
 def test_losses_of_low_precision_weights_are_float32():
     built = tiny.model().to(torch.bfloat16)
     assert built.token_losses(some_tokens(), some_tokens()).dtype == torch.float32

@@ -23,13 +23,13 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-SQUARE = Call(200, 200, 64, 64, batch=1, heads=1)
+SQUARE = Call(140, 140, 64, 64, batch=1, heads=1)
 CALLS = {
     "square": SQUARE,
-    "grouped queries": Call(130, 130, 64, 64, batch=1, heads=2, groups=2),
+    "grouped queries": Call(70, 70, 64, 64, batch=1, heads=2, groups=2),
     "longer cache": Call(70, 170, 64, 64, batch=1, heads=1),
-    "not causal": Call(130, 140, 64, 64, batch=1, heads=1, is_causal=False),
-    "window": Call(200, 200, 64, 64, batch=1, heads=1, window=150),
+    "not causal": Call(70, 140, 64, 64, batch=1, heads=1, is_causal=False),
+    "window": Call(140, 140, 64, 64, batch=1, heads=1, window=100),
     "heads of 128": Call(150, 150, 128, 128, batch=1, heads=1),
     "heads of 60": Call(150, 150, 60, 40, batch=1, heads=1),
     "head scale": replace(SQUARE, head_scale=True),
@@ -117,15 +117,15 @@ def test_rows_near_their_mean_are_swept_with_softplus_itself(curved):
     assert curved[0].all()
     inputs, options = peaked(SQUARE)
     forward_and_gradients(fused, inputs, "lssar:p=15", options)
-    assert curved[1].tolist() == [[1, 0, 0, 0]]
+    assert curved[1].tolist() == [[1, 0, 0]]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_a_number_that_is_none_reaches_the_gradients(which):
     inputs, options = peaked(SQUARE)
-    inputs[which][:, :, 150, 3] = float("nan")
+    inputs[which][:, :, 100, 3] = float("nan")
     _, query, *_ = forward_and_gradients(fused, inputs, "lssar:p=15", options)
-    assert query[:, :, 150].isnan().any()
+    assert query[:, :, 100].isnan().any()
     if which != 2:
         assert query[:, :, :64].isfinite().all()
 

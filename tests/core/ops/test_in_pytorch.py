@@ -253,7 +253,17 @@ def operands(back_end, *, learned):
     return inputs, terms, options
 
 
-@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize(
+    ("back_end", "learned"),
+    [
+        ("panels", False),
+        ("panels", True),
+        ("fused", True),
+        # seconds of compiling: what is not given is the same for both back-ends
+        pytest.param("fused", False, marks=pytest.mark.slow),
+    ],
+    indirect=["back_end"],
+)
 def test_the_operators_pass_opcheck(back_end, learned):
     inputs, terms, options = operands(back_end, learned=learned)
     wanted = [None if x is None else x.clone().requires_grad_() for x in (*inputs, *terms)]
