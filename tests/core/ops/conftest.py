@@ -73,7 +73,6 @@ def shared_keys(monkeypatch):
     monkeypatch.setattr(split, "LEAST_KEYS", 1)
     monkeypatch.setattr(split, "WIDTHS", range(257))
     monkeypatch.setattr(split, "TYPES", (*split.TYPES, torch.float32))
-    monkeypatch.setattr(split, "UNPROVEN", True)
     monkeypatch.setattr(split, "MOST_ROWS", 64)
 
     def tiles(rows, *sizes):

@@ -23,10 +23,6 @@ float64 on a GPU."""
 WIDTHS, TYPES = (64, 128), (torch.bfloat16, torch.float16)
 """Of heads, padded, and of inputs: those that were compared with float64 on a GPU."""
 
-UNPROVEN = False
-"""Whether calls with a window or a head scale, or that are not causal, are shared out: only in
-Triton's interpreter were they compared with float64."""
-
 LEAST_KEYS = 2048
 """That a row sees. The GPU is done sooner from 1,024 on (0.014 instead of 0.032 ms), but a caller
 who waits for one call waits for the start of one kernel more."""
@@ -51,17 +47,11 @@ def takes(call: Call) -> bool:
         problem.groups * problem.query_length <= MOST_ROWS
         and call.width in WIDTHS
         and call.query.dtype in TYPES
-        and (UNPROVEN or _is_proven(call))
         and problem.query_length <= problem.key_length
         and min(problem.key_length, problem.window or problem.key_length) >= LEAST_KEYS
         and not terms.depends_on_distance
         and terms.decay is None
     )
-
-
-def _is_proven(call: Call) -> bool:
-    problem = call.problem
-    return problem.is_causal and problem.window is None and call.terms.head_scale is None
 
 
 def forward(call: Call) -> tuple[Tensor, Tensor]:

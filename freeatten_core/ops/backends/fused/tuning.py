@@ -102,8 +102,11 @@ def key_tiles(variant: Stages, width: int, dtype: torch.dtype) -> Tiles:
 def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
     """Of few rows, whose keys are shared out; one row has no matrix products.
 
-    One query, 16 heads, 32,768 keys (H100), LSSAR p = 15, D = 64: 0.064 ms. D = 128: 0.285; with 8
-    warps 0.111, whose values were not compared with float64 on a GPU.
+    One query, 16 heads, 32,768 keys (H200), LSSAR p = 15, D = 64: 0.053 ms, with 8 warps the same.
+    D = 128: 0.084, with 4 warps 0.266; with 2 stages or 128 keys 0.100. In float16 the values of 8
+    warps were not compared with float64 on a GPU.
     """
     keys = 64 if width * dtype.itemsize <= 256 else 32
-    return Tiles(1 if rows == 1 else max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
+    if rows == 1:
+        return Tiles(1, keys, 8 if width > 64 and dtype == torch.bfloat16 else 4, 3)
+    return Tiles(max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
