@@ -1,8 +1,7 @@
 """Time and memory of attention forwards on the CPU, next to torch's softmax in the same run.
 
 Repetitions go round all peers, so that other load on the machine meets them alike. Memory is
-that of a fresh process: `python -m freeatten_core.bench.cpu '{…}'` measures one peer. What a
-measurement on a GPU shares with it, nominal operations, rows and rounds, is defined here once.
+that of a fresh process: `python -m freeatten_core.bench.cpu '{…}'` measures one peer.
 """
 
 from __future__ import annotations

@@ -46,7 +46,8 @@ def attention(
     """Attention of any variant in memory linear in the length, with gradients.
 
     CUDA tensors go through fused Triton kernels (head sizes 16 to 256, not float64), others, and
-    CUDA tensors without Triton, through panels.
+    CUDA tensors without Triton, through panels; so do `softcap`, `entmax15`, `softpick`, and
+    stick-breaking with another score than q·k / √D or with a `head_scale`, slope or bias.
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right: row `i` sees keys up to `Lk − Lq + i`.

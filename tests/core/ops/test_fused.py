@@ -12,7 +12,7 @@ from battery import outcome as forward_and_gradients
 from strategies import FUSED_VARIANTS, Call, amplification, assert_within, stages
 
 from freeatten_core import attention
-from freeatten_core.ops.backends.panels import statistics as chunked_statistics
+from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
@@ -151,9 +151,7 @@ def test_gradients_by_distance_hold_over_any_rows_at_a_time(monkeypatch):
 @pytest.mark.parametrize(
     ("dim", "dtype", "count"), [(16, torch.float32, 1), (8, torch.float32, 0), (16, WIDE, 0)]
 )
-def test_cuda_tensors_take_the_fused_path_and_the_rest_the_chunked_one(
-    dim, dtype, count, monkeypatch
-):
+def test_cuda_tensors_take_the_fused_path_and_the_rest_panels(dim, dtype, count, monkeypatch):
     calls = []
 
     def counted(*call):
@@ -200,7 +198,7 @@ LEARNED_CALLS = {
 }  # fmt: skip
 
 
-def assert_statistics_equal_those_of_the_chunked_path(call, variant):
+def assert_statistics_equal_those_of_panels(call, variant):
     query, key, _ = call.tensors(torch.float32)
     options = call.options
     terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
@@ -210,7 +208,7 @@ def assert_statistics_equal_those_of_the_chunked_path(call, variant):
     actual = ops.row_statistics(
         problem, query.to(DEVICE), key.to(DEVICE), terms.map(lambda x: x.to(DEVICE))
     )
-    exact = chunked_statistics.row_statistics(problem, query.double(), key.double(), terms)
+    exact = panel_statistics.row_statistics(problem, query.double(), key.double(), terms)
     amplified = amplification(query, key, variant, options)[..., 0]
     for field in fields(actual):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
@@ -220,11 +218,11 @@ def assert_statistics_equal_those_of_the_chunked_path(call, variant):
 
 @pytest.mark.usefixtures("small_tiles")
 @each_family
-def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(variant):
+def test_statistics_of_rows_that_see_no_key_equal_those_of_panels(variant):
     query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
     problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
     actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = chunked_statistics.row_statistics(problem, query.double(), key.double())
+    exact = panel_statistics.row_statistics(problem, query.double(), key.double())
     for field in fields(actual):
         one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
         assert_within(one[..., :20], other[..., :20], 1e-6)
@@ -243,17 +241,17 @@ def test_statistics_of_rows_that_see_no_key_equal_those_of_the_chunked_path(vari
         for is_causal in (True, False)
     ],
 )
-def test_statistics_equal_those_of_the_chunked_path(variant, is_causal):
+def test_statistics_equal_those_of_panels(variant, is_causal):
     """What is hidden does not depend on the variant: of each family both always run."""
     call = Call(40, 40, 16, 16, batch=1, groups=2, is_causal=is_causal)
-    assert_statistics_equal_those_of_the_chunked_path(call, variant)
+    assert_statistics_equal_those_of_panels(call, variant)
 
 
 @pytest.mark.usefixtures("small_tiles")
 @pytest.mark.parametrize("call", LEARNED_CALLS.values(), ids=LEARNED_CALLS.keys())
 @each_family
-def test_statistics_of_learned_scores_and_windows_equal_those_of_the_chunked_path(variant, call):
-    assert_statistics_equal_those_of_the_chunked_path(call, variant)
+def test_statistics_of_learned_scores_and_windows_equal_those_of_panels(variant, call):
+    assert_statistics_equal_those_of_panels(call, variant)
 
 
 def test_statistics_of_low_precision_describe_the_weights_as_rounded():

@@ -477,8 +477,8 @@ def forward_kernel(
     `ONE_MORE`: a row has a key of score and value 0 besides, which is all that the backward and the
     statistics have to know of `off-by-one`: the scalars say it.
 
-    `scalars` are the fields of `kernels.chunked.RowScalars`, of scores in base 2, as far as the
-    backward of the variant reads them.
+    `scalars` are the five numbers of a row that panels keep too (their `RowScalars`), of scores in
+    base 2, as far as the backward of the variant reads them.
     """
     # the last rows first: causal ones see most keys, and short work fills the gaps at the end
     block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
