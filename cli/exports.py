@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "PAGE_SCALE",
     "check_browser",
     "check_outputs",
     "page_picture",
