@@ -45,9 +45,8 @@ def attention(
 ) -> Tensor:
     """Attention of any variant in memory linear in the length, with gradients.
 
-    CUDA tensors go through fused Triton kernels (head sizes 16 to 256, not float64), others, and
-    CUDA tensors without Triton, through panels; so do `softcap`, `entmax15`, `softpick`, and
-    stick-breaking with another score than q·k / √D or with a `head_scale`, slope or bias.
+    CUDA tensors of head sizes 16 to 256 take fused kernels where Triton is; all others, float64,
+    `softcap`, `entmax15`, `softpick` and stick-breaking not of q·k / √D alone go through panels.
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right: row `i` sees keys up to `Lk − Lq + i`.
