@@ -26,6 +26,7 @@ __all__ = [
     "read_curve",
     "shipped",
     "slug",
+    "stored_training",
     "tokenizer_file",
 ]
 
@@ -45,6 +46,22 @@ def slug(variant: Variant | str) -> str:
     """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
     name = str(Variant.parse(variant).trained)
     return name.translate(str.maketrans(":/", "-_", "=@"))
+
+
+def stored_training(variant: Variant) -> tuple[str, str] | None:
+    """The stored result that has runs of a variant which is not shipped, such as `rows/full`, and
+    the command that trained the one with the most steps; None if it was never measured."""
+    named = [
+        (f"{folder}/{path.stem}", run)
+        for folder in ("rows", "cube")
+        for path in sorted((assets() / "results" / folder).glob("*.json"))
+        for run in read_json(path)["runs"]
+        if run["variant"] == str(variant.trained)
+    ]
+    if not named:
+        return None
+    name, run = max(named, key=lambda each: each[1]["recipe"]["steps"])
+    return name, run["train_command"]
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:

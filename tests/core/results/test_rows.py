@@ -72,7 +72,7 @@ def _placed():
 def test_runs_of_one_recipe_are_joined_wherever_they_are_stored():
     rows = {row.variant: row for row in _placed()}
     assert list(rows) == ["fox", "stick-breaking", "lssa", "softmax"]
-    assert rows["softmax"].folders == ("cube", "rows")
+    assert rows["softmax"].results == ("cube/runs", "rows/runs")
     assert rows["softmax"].loss("code", 16) == pytest.approx(6.15)
     assert rows["softmax"].deltas("code") == pytest.approx([2.6, 2.5])
     assert rows["fox"].uses("code")
