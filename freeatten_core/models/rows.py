@@ -207,7 +207,7 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     return rows
 
 
-def _not_shipped(variant: Variant, names: Sequence[str]) -> str:
+def _not_shipped(variant: Variant, names: list[str]) -> str:
     own = isinstance(trained := variant.trained.computes, OwnFunctionName)
     close, call = ("", f"@{trained}") if own else (nearest(slug(variant), names), "")
     stored = stored_training(variant)
