@@ -234,13 +234,11 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
     settings = result["settings"]
     for (pass_name, dim), rows in panels(result).items():
-        latency = pass_name in LATENCIES
-        calls = f"batch {settings['batch'] or 1}" if latency else size(result)
         title = (
-            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, {calls}, "
-            f"{settings['heads']} heads of {dim}\n{machine(result)}"
+            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, "
+            f"{size(result, pass_name)}, {settings['heads']} heads of {dim}\n{machine(result)}"
         )
-        yield (_wait_table if latency else _table)(title, result, rows)
+        yield (_wait_table if pass_name in LATENCIES else _table)(title, result, rows)
 
 
 Rows = Sequence[Mapping[str, Any]]
