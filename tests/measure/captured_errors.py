@@ -4,8 +4,8 @@
 
 Queries, keys and values of every layer and head on one text, rounded to bfloat16, through the
 kernels of the device and through the definition in float64: the relative error of the whole output
-and of the worst row, of the head and of the row where it is largest. Of models whose attention takes
-these three and no more: neither terms of scores (a gate, a slope) nor a window.
+and of the worst row, of the head and of the row where it is largest. A model whose attention takes
+more than these three (a gate, a slope, a window) is refused.
 """
 
 from __future__ import annotations
