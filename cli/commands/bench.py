@@ -197,17 +197,18 @@ def _print(result: Mapping[str, Any]) -> None:
     for view in tables(result):
         Console().print(view, end="\n\n")
     if "against" in result:
-        _print_changes(result["against"])
+        _print_changes(result)
 
 
-def _print_changes(against: Mapping[str, Any]) -> None:
+def _print_changes(result: Mapping[str, Any]) -> None:
     """What moved, the worst first, and a sentence."""
     from rich.console import Console
     from rich.table import Table
 
     from freeatten_core.results.speed import times
-    from freeatten_core.results.speed_against import changes_sentence, listed
+    from freeatten_core.results.speed_against import changes_sentence, devices_note, listed
 
+    against = result["against"]
     found = listed(against)
     since = " ".join(str(against[name]) for name in ("date", "commit") if against.get(name))
     view = Table(title=f"Ratio to PyTorch, {since} and now".strip(), box=None, pad_edge=False)
@@ -222,6 +223,8 @@ def _print_changes(against: Mapping[str, Any]) -> None:
             )  # fmt: skip
     if view.row_count:
         Console().print(view)
+    if note := devices_note(result):
+        Console().print(note, markup=False, highlight=False)
     Console().print(changes_sentence(found))
 
 
