@@ -73,7 +73,7 @@ def test_the_space_is_whole_and_no_file_is_large(files):
     packages = {"freeatten_app", "freeatten_core", "freeatten_assets"}
     assert tops == packages | {"LICENSE", "README.md", "app.py", "requirements.txt"}
     models = {name.split("/")[2] for name in files if "/checkpoints/" in name}
-    assert models == {*shipped(), TOKENIZER}
+    assert models == {*shipped(), TOKENIZER, "text.json"}
     stored = {path.relative_to(assets()).as_posix() for path in assets().rglob("results/**/*.json")}
     assert stored
     assert {f"freeatten_assets/{name}" for name in stored} <= files.keys()

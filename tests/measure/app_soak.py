@@ -63,6 +63,9 @@ STATE = """[location.hash, document.getElementById("status")?.textContent,
 TOLD = """[...document.querySelectorAll("#fault p, #status.site-error, .fa-failed")]
     .map((one) => one.textContent)"""
 
+exchanged: list[str] = []
+"""What pages said whose map was replaced while it was pointed at."""
+
 Step = Callable[[Any, random.Random], Awaitable[None]]
 
 
@@ -110,10 +113,22 @@ async def drag(page: Any, rng: random.Random) -> None:
 
 
 async def over_a_map(page: Any, rng: random.Random) -> dict[str, float]:
+    """Where a map is. One that is exchanged for another just then is told of and pointed at again,
+    as a reader would."""
+    from playwright.async_api import Error
+
     canvases = page.locator(".fa-canvas")
     await canvases.first.wait_for()
     canvas = canvases.nth(rng.randrange(await canvases.count()))
-    await canvas.scroll_into_view_if_needed()
+    try:
+        await canvas.scroll_into_view_if_needed()
+    except Error as error:
+        if "not attached" not in str(error):
+            raise
+        exchanged.append(await state_of(page))
+        tell(f"a map was exchanged: {exchanged[-1]}")
+        await idle(page)
+        await canvas.scroll_into_view_if_needed()
     box = await canvas.bounding_box()
     assert box is not None, "a map vanished while it was pointed at"
     return box
@@ -404,6 +419,7 @@ def measured(clients: int, minutes: float) -> dict[str, Any]:
             fact("clients", clients),
             fact("steps", use.steps.total()),
             *(fact(name, len(texts), 0) for name, texts in complaints.items()),
+            fact("maps exchanged while they were pointed at", len(exchanged)),
             fact(
                 "most that the cache held, MB",
                 max(s["kept_mb"] for s in samples),
