@@ -24,12 +24,13 @@ def parsed_file(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def listed(module: ast.Module) -> list[str]:
+@cache
+def listed(module: ast.Module) -> tuple[str, ...]:
     """A module's `__all__`."""
     for node in module.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return list(ast.literal_eval(node.value))
-    return []
+            return tuple(ast.literal_eval(node.value))
+    return ()
 
 
 @cache

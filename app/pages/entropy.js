@@ -11,10 +11,18 @@ class EntropyTab {
   constructor(setup, statistics, remember, mapped) {
     Object.assign(this, { setup, statistics: [...statistics, LOSS], remember, mapped });
     this.found = [];
+    /** The last statistic that takes no scoring: one that is cancelled goes back to it. */
+    this.before = "relative_entropy";
+    /** The scoring that is on its way. */
+    this.scoring = null;
     this.brush = new Brush(byId("curves"), { linked: (...ends) => this.linked(...ends), changed: () => this.remember() });
     byId("statistic").append(...this.statistics.map(({ id, label }) => make("option", { value: id }, label)));
-    byId("statistic").value = "relative_entropy";
-    byId("statistic").addEventListener("change", () => this.load());
+    byId("statistic").value = this.before;
+    byId("statistic").addEventListener("change", () => {
+      this.scoring?.cancel();
+      this.load();
+    });
+    byId("curves-cancel").addEventListener("click", () => this.scoring?.cancel());
     byId("curve-head").addEventListener("change", () => { this.draw(); this.remember(); });
     for (const kind of ["png", "svg"]) byId(`curves-${kind}`).addEventListener("click", () => this.savePicture(kind));
     byId("curves-csv").addEventListener("click", () => this.saveCsv());
@@ -39,18 +47,41 @@ class EntropyTab {
 
   async fetchCurves(analyses, statistic) {
     const curves = (one) => one.call("curves", { statistic });
-    this.found = await Promise.all(analyses.map(statistic === LOSS.id ? (one) => this.losses(one) : curves));
-    this.analyses = analyses;
+    const found = await (statistic === LOSS.id ? this.scored(analyses) : Promise.all(analyses.map(curves)));
+    if (!found) return;
+    Object.assign(this, { found, analyses });
+    if (statistic !== LOSS.id) this.before = statistic;
     this.fillHeads();
     this.draw();
     this.remember();
   }
 
+  /** The losses of all models; null where that was cancelled, and another statistic is asked for. */
+  async scored(analyses) {
+    const scoring = new Asked();
+    this.scoring = scoring;
+    byId("curves-cancel").hidden = false;
+    try {
+      return await scoring.until(Promise.all(analyses.map((one) => this.losses(one, scoring))));
+    } catch (error) {
+      if (!(error instanceof CancelledError)) throw error;
+      this.setup.say(this.isLoss ? "Cancelled." : "");
+      if (this.isLoss) byId("statistic").value = this.before;
+      this.load();
+      return null;
+    } finally {
+      this.scoring = null;
+      byId("curves-cancel").hidden = true;
+    }
+  }
+
   /** The loss of every token, stretch by stretch, as the curve of a head that is the whole model. */
-  async losses(one) {
+  async losses(one, scoring) {
     const said = `Scoring every token with ${one.variant}`;
     this.setup.say(said);
-    const scored = one.work("start_losses", ({ share }) => this.setup.say(`${said}: ${Math.round(100 * share)} %`));
+    const scored = one.work("start_losses", ({ share }) => {
+      if (!scoring.isCancelled) this.setup.say(`${said}: ${Math.round(100 * share)} %`);
+    }, (job) => scoring.began(job));
     const [{ color, dash }, { loss }, { command }] = await Promise.all([
       one.call("curves", { statistic: "entropy" }), scored, one.call("loss_command")]);
     this.setup.say("");

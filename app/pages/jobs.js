@@ -5,6 +5,8 @@ const BEGUN_KEY = "freeatten-jobs";
 const MOST_BEGUN = 32;
 /** How often what is gone is made anew for one call: on a busy server others push it out again. */
 const MOST_RENEWALS = 3;
+/** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
+const LET_GO = 1500;
 
 /** An analysis that can be asked for again when the server has dropped it. */
 class Analysis {
@@ -23,8 +25,8 @@ class Analysis {
   }
 
   /** What a job about this analysis answers. */
-  work(start, tell = () => {}) {
-    return renewing(() => finished(start, { id: this.id }, tell), () => this.renew());
+  work(start, tell = () => {}, began = () => {}) {
+    return renewing(() => finished(start, { id: this.id }, tell, began), () => this.renew());
   }
 
   renew() {
@@ -50,6 +52,40 @@ async function renewing(ask, renew) {
 }
 
 class CancelledError extends Error {}
+
+/** What was asked for once, in one job or several, and is given up as one. */
+class Asked {
+  constructor() {
+    this.jobs = [];
+    this.isCancelled = false;
+    this.given = new Promise((_, reject) => { this.letGo = () => reject(new CancelledError("cancelled")); });
+    this.given.catch(() => {}); // whoever waits hears of it
+  }
+
+  /** Notes a job that was begun for it. */
+  began(job) {
+    this.jobs.push(job);
+    if (this.isCancelled) this.stop(job);
+  }
+
+  /** What is found, unless it is cancelled: then it is let go of, though a job ends with its next step. */
+  async until(found) {
+    const told = await Promise.race([this.given, found]);
+    if (this.isCancelled) throw new CancelledError("cancelled");
+    return told;
+  }
+
+  cancel() {
+    this.isCancelled = true;
+    setTimeout(this.letGo, LET_GO);
+    for (const job of this.jobs) this.stop(job);
+  }
+
+  stop(job) {
+    begun.forget(job);
+    call("cancel", { job }).catch(() => {});
+  }
+}
 
 /** The jobs that this browser tab began and that have not ended, by a digest of what was asked. */
 const begun = {

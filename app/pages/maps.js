@@ -80,10 +80,12 @@ class MapTab {
     this.view = null;
     this.shown = [];
     this.pictures = [];
+    /** The search for heads that is on its way. */
+    this.looking = null;
     byId("sort").append(make("option", { value: "" }, "layer and head"), ...statistics.map(({ id, label }) =>
       make("option", { value: id }, label)));
     for (const id of ["sort", "sort-model", "lowest"]) byId(id).addEventListener("change", () => { this.fillHeads(); this.changed(); });
-    byId("find-heads").addEventListener("click", () => this.guarded(() => this.find()));
+    byId("find-heads").addEventListener("click", () => (this.looking ? this.looking.cancel() : this.guarded(() => this.find())));
     byId("save-page").addEventListener("click", () => this.guarded(() => this.savePage()));
     byId("save-csv").addEventListener("click", () => this.guarded(() => this.saveCsv()));
     this.tellCommand = newest(() => this.writeCommand());
@@ -137,17 +139,24 @@ class MapTab {
   /** Heads that changed beyond training, sinks, and those that read what came before or is copied. */
   async find() {
     const analyses = this.shown;
+    const looking = new Asked();
+    this.looking = looking;
     this.setup.say("Looking for heads");
-    byId("find-heads").disabled = true;
+    byId("find-heads").textContent = "Cancel";
     try {
-      const found = await Promise.all(analyses.map((one) => one.work("start_finds")));
+      const found = await looking.until(Promise.all(analyses.map((one) =>
+        one.work("start_finds", () => {}, (job) => looking.began(job)))));
       if (this.shown !== analyses) return;
       this.setup.say("");
       const kinds = [...new Set(found.flatMap(({ finds }) => finds.map(({ kind }) => kind)))];
       byId("found").replaceChildren(...kinds.flatMap((kind) => [make("b", {}, kind),
         ...found.flatMap(({ finds }, at) => finds.filter((one) => one.kind === kind).map((one) => this.foundButton(one, analyses[at])))]));
+    } catch (error) {
+      if (!(error instanceof CancelledError)) throw error;
+      this.setup.say("Cancelled.");
     } finally {
-      byId("find-heads").disabled = false;
+      this.looking = null;
+      byId("find-heads").textContent = "Find for me";
     }
   }
 

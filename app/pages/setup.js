@@ -2,8 +2,6 @@
 
 /** Milliseconds after which the time that is left is told. */
 const FIRST_GUESS = 4000;
-/** Milliseconds after which the page lets go of a job that was cancelled, should it still run. */
-const LET_GO = 1500;
 const BYTES_OF_CHARACTER = 4;
 const OWN = "own";
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -19,7 +17,7 @@ class Setup {
     Object.assign(this, { choices, changed, submit, gaveUp });
     this.analyses = [];
     this.done = new Map();
-    this.job = null;
+    this.asked = new Asked();
     this.working = Promise.resolve();
     this.running = null;
     /** What the analyses are of, and what is asked for: the same unless a job is on its way. */
@@ -307,7 +305,7 @@ class Setup {
   async worked(task) {
     byId("look").disabled = true;
     byId("cancel").disabled = false;
-    Object.assign(this, { began: null, isCancelling: false });
+    Object.assign(this, { began: null, asked: new Asked() });
     this.say("");
     this.mark();
     try {
@@ -329,25 +327,19 @@ class Setup {
 
   /**
    * Waits for a job, the `at`-th of `count`, and shows how far all of them are; `said` is what it
-   * does. One that is cancelled is let go of, though its thread ends with its next step.
+   * does.
    */
-  async waited(start, wanted, said, at = 0, count = 1) {
+  waited(start, wanted, said, at = 0, count = 1) {
     for (const id of ["progress", "cancel"]) byId(id).hidden = false;
-    this.job = null;
-    const letGo = new Promise((_, reject) => { this.letGo = () => reject(new CancelledError("cancelled")); });
-    const told = await Promise.race([letGo, finished(start, wanted, ({ state, share }) => {
-      if (this.isCancelling) return;
+    const { asked } = this;
+    return asked.until(finished(start, wanted, ({ state, share }) => {
+      if (asked.isCancelled) return;
       if (state === "running") this.began ??= performance.now();
       const done = (at + share) / count;
       byId("progress").value = done;
       const waits = state === "waiting" ? ": waiting for other analyses" : "";
       this.say(`${said}${waits}${timeLeft(this.began, done)}`);
-    }, (job) => {
-      this.job = job;
-      if (this.isCancelling) this.stop();
-    })]);
-    if (this.isCancelling) throw new CancelledError("cancelled");
-    return told;
+    }, (job) => asked.began(job)));
   }
 
   /** Analyses what is chosen; what is on its way for another choice is given up. */
@@ -401,16 +393,9 @@ class Setup {
   }
 
   cancel() {
-    this.isCancelling = true;
     byId("cancel").disabled = true;
     this.say("Cancelling…");
-    setTimeout(this.letGo, LET_GO);
-    if (this.job) this.stop();
-  }
-
-  stop() {
-    begun.forget(this.job);
-    call("cancel", { job: this.job }).catch(() => {});
+    this.asked.cancel();
   }
 
   keepOwn() {

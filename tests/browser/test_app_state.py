@@ -223,6 +223,47 @@ def test_an_analysis_can_be_cancelled(opened, monkeypatch):
     assert page.locator(".fa-canvas").count() == 2  # what was there stays
 
 
+def test_a_search_for_heads_can_be_cancelled(opened, monkeypatch):
+    page = opened(f"map&{SETUP}", MAPS)
+
+    def endless(*_, advance, **__):
+        for _ in turns():
+            advance(1, 4)
+
+    button = page.locator("#find-heads")
+    with monkeypatch.context() as patched:
+        patched.setattr("freeatten_core.analysis.capture", endless)
+        button.click()
+        wait(page, "document.getElementById('find-heads').textContent === 'Cancel'")
+        assert status(page) == "Looking for heads"
+        button.click()
+        wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
+    assert button.text_content() == "Find for me"
+    button.click()  # it can be asked for again
+    wait(page, "document.querySelectorAll('.site-find').length > 10", limit=READY)
+
+
+def test_the_scoring_of_every_token_can_be_cancelled(opened, monkeypatch):
+    page = opened(f"entropy&{SETUP}&statistic=entropy", CURVES)
+
+    def endless(*_, advance, **__):
+        for _ in turns():
+            advance(0)
+
+    monkeypatch.setattr("freeatten_core.measures.by_token.losses_by_token", endless)
+    page.locator("#statistic").select_option("loss")
+    wait(page, "!document.getElementById('curves-cancel').hidden")
+    page.locator("#curves-cancel").click()
+    wait(page, "document.getElementById('status').textContent === 'Cancelled.'")
+    assert page.locator("#statistic").input_value() == "entropy"
+    assert page.locator("#curves-cancel").is_hidden()
+    page.locator("#statistic").select_option("loss")
+    wait(page, "!document.getElementById('curves-cancel').hidden")
+    page.locator("#statistic").select_option("largest")  # what is chosen next does not wait for it
+    wait(page, "document.getElementById('statistic-meaning').textContent.startsWith('largest')")
+    assert page.locator("#curves-cancel").is_hidden()
+
+
 def test_cancel_answers_at_once_whatever_the_job_does(opened, monkeypatch):
     page = opened(f"map&{SETUP}", MAPS)
     end = threading.Event()

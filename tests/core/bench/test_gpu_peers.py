@@ -16,6 +16,7 @@ from freeatten_core.ops.definitions import staged
 CPU = torch.device("cpu")
 LENGTH = 130
 """Not a multiple of FlexAttention's blocks, and more than one."""
+slow = [pytest.mark.slow]
 BOUND = 3e-5
 """Of float32 forms against float64, with the power 15 and gradients of both norms."""
 
@@ -66,9 +67,17 @@ def test_groups_add_their_peers():
 
 
 @pytest.mark.usefixtures("on_cpu")
-@pytest.mark.parametrize("text", ["lssa", "lssar:p=1", "lssar:p=3", "lssar:p=15"])
-@pytest.mark.parametrize("length", [1, 3, 4, LENGTH])
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [
+        pytest.param(length, text, marks=[] if text == always or length == LENGTH else slow)
+        for length, always in ((1, "lssa"), (3, "lssar:p=15"), (4, "lssar:p=15"), (LENGTH, ""))
+        for text in ("lssa", "lssar:p=1", "lssar:p=3", "lssar:p=15")
+    ],
+)
 def test_flex_forms_are_the_variant_with_its_gradients(text, length):
+    """Each is compiled, for seconds: of lengths around the first rows, which have no offset, one
+    variant each always runs."""
     peer = named(text, ("flex",), length)[f"{text} flex"]
     given = tensors(length)
     expected = results(partial(staged.reference_attention, variant=text), given, torch.float64)

@@ -148,7 +148,9 @@ def test_a_peaked_row_of_16384_tokens_does_not_overflow(variant):
     torch.testing.assert_close(last, value[:, :, 8192])
 
 
+@pytest.mark.slow
 def test_a_whole_sequence_of_16384_tokens_with_a_peaked_row_stays_finite():
+    """At length what a last row of as many, and whole sequences of 128 tokens, show in short."""
     inputs = [x.requires_grad_() for x in peaked(16384)]
     output = attention(*inputs, "lssar:p=15")
     torch.testing.assert_close(output[:, :, -1], inputs[2][:, :, 8192])
