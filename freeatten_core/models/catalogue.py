@@ -10,7 +10,7 @@ from typing import Any
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.checks import described
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import check_utf8, expanded
 from freeatten_core.basics.suggestions import closest, closest_path
 from freeatten_core.variants.variant import Variant
@@ -33,7 +33,7 @@ __all__ = [
 MODELS = "checkpoints"
 """The folder of `assets` with models of text; those of a task lie in one of its name."""
 
-TEXT = "text.json"
+TEXTS_FILE = "text.json"
 """There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
 
 
@@ -121,13 +121,21 @@ def read_curve(folder: Path) -> dict[str, Any]:
     That of a shipped model may name its texts by the digest of the file that lists them.
 
     Raises:
-        ContentError: it is missing or no JSON.
+        ContentError: it is missing or no JSON, or names texts that are not those of what is
+            shipped here.
     """
     about = read_json(folder / CURVE)
-    shared = assets() / MODELS / TEXT
-    if shared.is_file() and about.get("text") == {"sha256": file_sha256(shared)}:
-        return {**about, "text": read_json(shared)}
-    return about
+    text = about.get("text")
+    if not isinstance(text, dict) or set(text) != {"sha256"}:
+        return about
+    shared = assets() / MODELS / TEXTS_FILE
+    if not shared.is_file() or text["sha256"] != file_sha256(shared):
+        raise ContentError(
+            f"{folder / CURVE} names the texts it was trained on by the SHA-256 "
+            f"{str(text['sha256'])[:12]}…, which is that of no list here: the folder is a copy of "
+            "another version's"
+        )
+    return {**about, "text": read_json(shared)}
 
 
 def file_sha256(path: Path) -> str:
