@@ -4,7 +4,8 @@
 .PHONY: help setup check format test fast slow gpu bench report
 
 BIN ?= .venv/bin/
-GPU_TESTS = tests/core/ops tests/core/training
+GPU_TESTS = tests/core/ops tests/core/training tests/core/models/test_spread.py \
+	tests/cli/test_kernels_command.py
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
-MEGABYTE = 1_000_000
-
 
 def export(
     out: Annotated[Path, typer.Option(help="A new or empty folder.")],
@@ -47,8 +45,8 @@ def export(
     say = partial(environment.say, error=True)
     sizes = site.forecast(rows, length)
     say(
-        f"up to {sizes.maps} maps of {length:,} tokens: at most {sizes.whole / MEGABYTE:.0f} MB in "
-        f"{out}, no file above {sizes.largest / MEGABYTE:.1f} MB"
+        f"up to {sizes.maps} maps of {length:,} tokens: at most {sizes.whole / 1e6:.0f} MB in "
+        f"{out}, no file above {sizes.largest / 1e6:.1f} MB"
     )
     # folders of this machine are nobody's business on a page that may be published
     words = ["--out", out.resolve().name, "--len", len_, "--text", Path(text).name]
@@ -58,7 +56,7 @@ def export(
             seen = heads.look(rows, documents, length, advance)
             site.write(folder, seen, command, advance)
         written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    say(f"wrote {written / MEGABYTE:.0f} MB; open {out / 'index.html'} in a browser")
+    say(f"wrote {written / 1e6:.0f} MB; open {out / 'index.html'} in a browser")
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from .server.environment import say
 
 __all__ = ["requirements", "space", "write"]
 
-MEGABYTE = 1_000_000
 PYTHON = "3.12.12"
 """One of those that ZeroGPU has."""
 PROVIDED = ("gradio", "huggingface-hub")
@@ -69,7 +68,7 @@ def space(
         write(folder, command, allowed)
         written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     say(
-        f"wrote {written / MEGABYTE:.0f} MB; start it with python {APP_FILE} in {out}, or push it: "
+        f"wrote {written / 1e6:.0f} MB; start it with python {APP_FILE} in {out}, or push it: "
         f"hf upload OWNER/NAME {shlex.quote(str(out))} . --repo-type space",
         error=True,
     )

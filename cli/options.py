@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = [
+    "DEFAULT_VARIANTS",
     "TEXT",
     "AsJson",
     "Checkpoints",
@@ -44,6 +45,8 @@ __all__ = [
     "rows_of",
 ]
 
+DEFAULT_VARIANTS = "softmax,softmax-ls,lssa,lssar:p=15"
+"""Of commands that would take long with everything that is shipped."""
 QUIET = "No progress and no provisional lines; the result and warnings alone."
 DEVICE = "auto (the first GPU, if there is one), cpu or cuda."
 TEXT = "stdlib, prose, a file or folder, or - for standard input."

@@ -37,6 +37,7 @@ OF_TASKS = [
     if task != "copy"
 ]
 """Rows of every stored task, each with a grid of its own."""
+assert len(OF_TASKS) == 5, "recall, mqar, forgetting, passkey and flip-flop are stored"
 RETRIEVED = (
     f"document.querySelectorAll('#retrieval-shown .scatterlayer').length >= {1 + len(OF_TASKS)}"
     " && document.querySelectorAll('#retrieval-shown .heatmaplayer .hm').length"

@@ -37,10 +37,15 @@ for name, folder in FOLDERS.items():
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def hands_out(config: pytest.Config) -> bool:
+    """Whether this process gives tests to others and runs and collects none itself."""
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Settings of libraries that must not depend on which test loads them first."""
-    if config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput"):
-        return  # it hands out tests and runs none
+    if hands_out(config):
+        return
     import torch
 
     torch.set_num_threads(1)
@@ -48,9 +53,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 
 
-def pytest_collection() -> None:
-    """While tests are collected nothing becomes garbage: looking for it takes a worker seconds."""
-    gc.disable()
+def pytest_collection(session: pytest.Session) -> None:
+    """While tests are collected little becomes garbage: looking for it takes a worker seconds."""
+    if not hands_out(session.config):
+        gc.disable()
 
 
 def pytest_collection_finish() -> None:

@@ -67,6 +67,20 @@ def test_make_gpu_compiles_the_kernels_and_takes_slow_tests_too():
     assert f'env -u TRITON_INTERPRET {pytest_of_eight} -m "slow or not slow"' in recipe
 
 
+@needs_make
+def test_make_gpu_has_every_file_with_a_test_that_needs_a_gpu():
+    skipped = re.compile(r"skipif\(\s*not torch\.cuda\.is_available\(\)")
+    needing = {
+        path
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if skipped.search(path.read_text(encoding="utf-8"))
+    }
+    words = [word for line in made("-n", "gpu") for word in shlex.split(line)]
+    named = [ROOT / word for word in words if word.startswith("tests/")]
+    assert ROOT / "tests" / "core" / "models" / "test_spread.py" in needing
+    assert [path for path in needing if not {path, *path.parents} & {*named}] == []
+
+
 def test_hooks_are_the_ruff_of_the_environment_and_fetch_nothing():
     yaml = pytest.importorskip("yaml")
     text = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")

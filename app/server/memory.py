@@ -18,7 +18,8 @@ LARGE_BYTES = 6 << 20
 """The vectors of a layer at 8,192 tokens. Above its memory at rest the server then takes 187 MB at
 most for an analysis of so many, where glibc alone took 299, and 131 in place of 235 for the losses;
 after a round of everything 141 MB lie free in the heaps, not 398. With 1 MiB it is 143 and 89 MB,
-but of a third more page faults texts of 2,048 tokens take a fifth longer; with this nothing."""
+but because of a third more page faults texts of 2,048 tokens take a fifth longer; with 6 MiB they
+take no longer."""
 TOP_BYTES = 8 << 20
 """Free at the top of a heap before it is handed back: with glibc's own 128 KiB, which stands once
 the threshold is set, regions of a map take half as long again."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import (
+    DEFAULT_VARIANTS,
     AsJson,
     Checkpoints,
     Device,
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ablate"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 LENGTH_HELP = (
     "Tokens of text: 16x the training length, or a number such as 8192. By default 16x; of a model "
     "of others, twice what it declares."
@@ -72,7 +72,7 @@ def ablate(
 
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    rows = any_rows_of(variants, checkpoint, DEFAULT)
+    rows = any_rows_of(variants, checkpoint, DEFAULT_VARIANTS)
     request = AblateRequest(
         rows=rows,
         length=_length(len_, rows),

@@ -197,17 +197,18 @@ def _print(result: Mapping[str, Any]) -> None:
     for view in tables(result):
         Console().print(view, end="\n\n")
     if "against" in result:
-        _print_changes(result["against"])
+        _print_changes(result)
 
 
-def _print_changes(against: Mapping[str, Any]) -> None:
+def _print_changes(result: Mapping[str, Any]) -> None:
     """What moved, the worst first, and a sentence."""
     from rich.console import Console
     from rich.table import Table
 
     from freeatten_core.results.speed import times
-    from freeatten_core.results.speed_against import changes_sentence, listed
+    from freeatten_core.results.speed_against import changes_sentence, devices_note, listed
 
+    against = result["against"]
     found = listed(against)
     since = " ".join(str(against[name]) for name in ("date", "commit") if against.get(name))
     view = Table(title=f"Ratio to PyTorch, {since} and now".strip(), box=None, pad_edge=False)
@@ -222,6 +223,8 @@ def _print_changes(against: Mapping[str, Any]) -> None:
             )  # fmt: skip
     if view.row_count:
         Console().print(view)
+    if note := devices_note(result):
+        Console().print(note, markup=False, highlight=False)
     Console().print(changes_sentence(found))
 
 
@@ -234,13 +237,11 @@ def tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
     settings = result["settings"]
     for (pass_name, dim), rows in panels(result).items():
-        latency = pass_name in LATENCIES
-        calls = f"batch {settings['batch'] or 1}" if latency else size(result)
         title = (
-            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, {calls}, "
-            f"{settings['heads']} heads of {dim}\n{machine(result)}"
+            f"Causal attention {PASSES[pass_name]}, {settings['dtype']}, "
+            f"{size(result, pass_name)}, {settings['heads']} heads of {dim}\n{machine(result)}"
         )
-        yield (_wait_table if latency else _table)(title, result, rows)
+        yield (_wait_table if pass_name in LATENCIES else _table)(title, result, rows)
 
 
 Rows = Sequence[Mapping[str, Any]]

@@ -82,15 +82,22 @@ def _entries(kind: str) -> list[dict[str, Any]]:
 
 
 def _results(kind: str) -> dict[str, dict[str, Any]]:
-    """Stored results of what is shipped of a kind, by name."""
+    """Stored results of what is shipped of a kind, by name: its rows, with modifiers too, and no
+    others."""
     from freeatten_core.basics.assets import assets
-    from freeatten_core.models.catalogue import MODELS
+    from freeatten_core.models.catalogue import MODELS, shipped, slug
     from freeatten_core.results.stored import stored_results, stored_retrievals
 
-    folder = assets() / "results"
+    folder, names = assets() / "results", shipped(kind)
     if kind == MODELS:
-        return stored_results(folder)
-    return {name: each for name, each in stored_retrievals(folder).items() if name == kind}
+        results = stored_results(folder)
+    else:
+        results = {name: each for name, each in stored_retrievals(folder).items() if name == kind}
+    kept = {
+        name: [row for row in each["variants"] if slug(row["variant"]) in names]
+        for name, each in results.items()
+    }
+    return {name: {**results[name], "variants": rows} for name, rows in kept.items() if rows}
 
 
 def _print(kind: str) -> None:
@@ -112,9 +119,9 @@ def _print(kind: str) -> None:
             highlight=False,
         )
     if not entries:
-        console.print(f"No {kind} model is shipped; freeatten train --task {kind} makes one.")
-    if kind == MODELS:
-        console.print(Text(_of_tasks(), style="dim"))
+        console.print(_none_shipped(kind))
+    if kind == MODELS and (of_tasks := _of_tasks()):
+        console.print(Text(of_tasks, style="dim"))
     for name, result in _results(kind).items():
         console.print(f"\n[bold]{name}[/], stored result", highlight=False)
         if kind == MODELS:
@@ -124,6 +131,15 @@ def _print(kind: str) -> None:
         else:
             console.print(accuracy_table(result, console.width))
             console.print(Text(retrieval_samples(result), style="dim"))
+
+
+def _none_shipped(kind: str) -> str:
+    """That there is none, and what makes one."""
+    from freeatten_core.models.catalogue import MODELS
+
+    if kind == MODELS:
+        return "No model that reads text is shipped; freeatten train makes one."
+    return f"No {kind} model is shipped; freeatten train --task {kind} makes one."
 
 
 def _size(count: int) -> str:

@@ -464,6 +464,7 @@ def _save_losses(done: Comparison, path: Path) -> None:
 
 
 def _warn_trained_on(request: Request, console: Console) -> None:
+    from freeatten_core.basics.errors import ContentError
     from freeatten_core.basics.files import expanded
     from freeatten_core.data.packages import trained_on
 
@@ -471,13 +472,16 @@ def _warn_trained_on(request: Request, console: Console) -> None:
     if not path.exists():
         return
     for row in request.rows:
-        package = trained_on(path, row.model.packages())
-        if package is not None:
-            console.print(
-                f"warning: {request.source} belongs to {package}, which {row.source} was "
-                "trained on; its loss there says little",
-                style="yellow",
-                markup=False,
-                soft_wrap=True,
+        try:
+            package = trained_on(path, row.model.packages())
+        except ContentError as error:
+            said = f"whether {row.source} was trained on {request.source} is not known: {error}"
+        else:
+            if package is None:
+                continue
+            said = (
+                f"{request.source} belongs to {package}, which {row.source} was trained on; its "
+                "loss there says little"
             )
-            return
+        console.print(f"warning: {said}", style="yellow", markup=False, soft_wrap=True)
+        return

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import (
+    DEFAULT_VARIANTS,
     AsJson,
     Checkpoints,
     Device,
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["entropy"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 StatisticName = Annotated[
     str,
     typer.Option(
@@ -159,7 +159,7 @@ def _request(
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.heads import SurveyRequest
 
-    rows = any_rows_of(variants, checkpoints, DEFAULT)
+    rows = any_rows_of(variants, checkpoints, DEFAULT_VARIANTS)
     length = length_of(len_, rows, "4x")
     of_heads = settings["statistic"] != "loss" or layers is not None or place is not None
     chosen = _layers(layers, place, rows) if of_heads else None

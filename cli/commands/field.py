@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import (
+    DEFAULT_VARIANTS,
     AsJson,
     Checkpoints,
     Device,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = ["field"]
-
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 
 
 def field(
@@ -61,7 +60,7 @@ def field(
 
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    rows = rows_of(variants, checkpoint, DEFAULT)
+    rows = rows_of(variants, checkpoint, DEFAULT_VARIANTS)
     request = FieldRequest(
         rows=rows,
         length=tokens_of(len_, rows[0].checkpoint.config.train_length),

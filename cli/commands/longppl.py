@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import (
+    DEFAULT_VARIANTS,
     AsJson,
     Checkpoints,
     Device,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["longppl"]
 
-DEFAULT = "softmax,softmax-ls,lssa,lssar:p=15"
 Evaluator = Annotated[
     str,
     typer.Option(help="The checkpoint that says which tokens far context decides; modifiers too."),
@@ -75,9 +75,9 @@ def longppl(
 
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
-    (judge,) = any_rows_of(None, [evaluator], DEFAULT)
+    (judge,) = any_rows_of(None, [evaluator], DEFAULT_VARIANTS)
     request = LongPplRequest(
-        rows=any_rows_of(variants, checkpoint, DEFAULT),
+        rows=any_rows_of(variants, checkpoint, DEFAULT_VARIANTS),
         evaluator=judge,
         length=length_of(len_, [judge], "1x"),
         documents=evaluation_documents(text, sys.stdin),

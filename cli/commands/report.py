@@ -37,6 +37,8 @@ PICTURES = {"compare-code": "stdlib-16x", "compare-books": "books-16x"}
 """Pictures of the README by the stored result that they show."""
 SPEED = "speed/h200"
 """What docs/speed.md is of; blocks of what is not stored stay as they are."""
+MORE_SPEED = ("speed/peers", "speed/waits")
+"""What else is on that page."""
 RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = (
@@ -116,7 +118,7 @@ FOLDERS = (
 )
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
-    *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
+    *(SPEED, *MORE_SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
     *(CUBE, *ASKED, *LONGPPL, *CONTROLS),
     *(LANGUAGES, REGULARGPT, *MODELS, SCALE, *SCALE_PAGE),
 }

@@ -195,16 +195,6 @@ class HeadTable:
 
         return replace(self, heads=sorted(self.heads, key=order))
 
-    def with_sink(self, threshold: float = SINK_THRESHOLD) -> HeadTable:
-        """The heads whose first token receives more than `threshold`, strongest first.
-
-        Raises:
-            UsageError: a threshold outside 0 to 1.
-        """
-        threshold = check_share("threshold", threshold)
-        strong = [h for h in self.sorted("sink") if h.sink is not None and h.sink > threshold]
-        return replace(self, heads=strong)
-
 
 def head_table(capture: Capture, start: int = 0, stop: int | None = None) -> HeadTable:
     """Layer × head means of every statistic over the rows start…stop, by layer and head.

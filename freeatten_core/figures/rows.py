@@ -114,7 +114,7 @@ def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
         + (f" ({'; '.join(lacking)})" if lacking else ""),
         "strokes: range over runs",
     ]
-    if any(len(row.folders) > 1 for row in rows):
+    if any(len(row.results) > 1 for row in rows):
         parts.append("tokenizers differ between results: means over two where a row joins both")
     return " · ".join(parts)
 

@@ -96,7 +96,7 @@ def speed_figure(
         traces += [line.trace(panel) for line in lines]
         notes += line_labels(panel, lines, times)
         notes += missing_note(panel, lines, height=0.7)
-    measured = f"causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}"
+    measured = f"causal, {settings['dtype']}, {settings['heads']} heads, {size(result, passes[0])}"
     made_on = f"{result['device']}, torch {result['versions']['torch']}"
     return panel_figure(
         drawn,

@@ -296,15 +296,21 @@ def _measure(
     shares_of = request.ranks.shared(share)
     right = {length: np.concatenate([each[length] for each in shares_of]) for length in drawn}
     shares = [_share(right[length]) for length in request.lengths]
-    accuracy = [share for share, _ in shares]
+    accuracy, intervals = [share for share, _ in shares], [ci95 for _, ci95 in shares]
     trained = row.checkpoint.config.train_length
     entry = {
         "variant": str(row.variant),
         "checkpoint": row.checkpoint.name,
         "train_length": trained,
         "accuracy": accuracy,
-        "accuracy_ci95": [ci95 for _, ci95 in shares],
-        "effective_length": effective_length(request.lengths, accuracy, trained),
+        "accuracy_ci95": intervals,
+        "effective_length": effective_length(
+            request.lengths,
+            accuracy,
+            trained,
+            chance=row.checkpoint.task.chance,
+            intervals=intervals,
+        ),
         "by_distance": [
             accuracy_by_distance(right[length], drawn[length].distances, edges)
             for length in request.lengths

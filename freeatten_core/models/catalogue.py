@@ -10,7 +10,7 @@ from typing import Any
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.checks import described
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import check_utf8, expanded
 from freeatten_core.basics.suggestions import closest, closest_path
 from freeatten_core.variants.variant import Variant
@@ -26,13 +26,14 @@ __all__ = [
     "read_curve",
     "shipped",
     "slug",
+    "stored_training",
     "tokenizer_file",
 ]
 
 MODELS = "checkpoints"
 """The folder of `assets` with models of text; those of a task lie in one of its name."""
 
-TEXT = "text.json"
+TEXTS_FILE = "text.json"
 """There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
 
 
@@ -45,6 +46,22 @@ def slug(variant: Variant | str) -> str:
     """A variant's folder name: `lssar:p=15` is `lssar-p15`."""
     name = str(Variant.parse(variant).trained)
     return name.translate(str.maketrans(":/", "-_", "=@"))
+
+
+def stored_training(variant: Variant) -> tuple[str, str] | None:
+    """The stored result that has runs of a variant which is not shipped, such as `rows/full`, and
+    the command that trained the one with the most steps; None if it was never measured."""
+    named = [
+        (f"{folder}/{path.stem}", run)
+        for folder in ("rows", "cube")
+        for path in sorted((assets() / "results" / folder).glob("*.json"))
+        for run in read_json(path)["runs"]
+        if run["variant"] == str(variant.trained)
+    ]
+    if not named:
+        return None
+    name, run = max(named, key=lambda each: each[1]["recipe"]["steps"])
+    return name, run["train_command"]
 
 
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
@@ -104,13 +121,21 @@ def read_curve(folder: Path) -> dict[str, Any]:
     That of a shipped model may name its texts by the digest of the file that lists them.
 
     Raises:
-        ContentError: it is missing or no JSON.
+        ContentError: it is missing or no JSON, or names texts that are not those of what is
+            shipped here.
     """
     about = read_json(folder / CURVE)
-    shared = assets() / MODELS / TEXT
-    if shared.is_file() and about.get("text") == {"sha256": file_sha256(shared)}:
-        return {**about, "text": read_json(shared)}
-    return about
+    text = about.get("text")
+    if not isinstance(text, dict) or set(text) != {"sha256"}:
+        return about
+    shared = assets() / MODELS / TEXTS_FILE
+    if not shared.is_file() or text["sha256"] != file_sha256(shared):
+        raise ContentError(
+            f"{folder / CURVE} names the texts it was trained on by the SHA-256 "
+            f"{str(text['sha256'])[:12]}…, which is that of no list here: the folder is a copy of "
+            "another version's"
+        )
+    return {**about, "text": read_json(shared)}
 
 
 def file_sha256(path: Path) -> str:

@@ -129,7 +129,11 @@ class Checkpoint:
         return True
 
     def packages(self) -> list[Package]:
-        """Packages that it lists; none where its curve is of another's making."""
+        """Packages that it lists; none where its curve is of another's making.
+
+        Raises:
+            ContentError: the curve is not readable, or names a list that is not here.
+        """
         try:
             sources = self.curve()["text"]["sources"]
             return [package for each in sources for package in packages_from_json(each["packages"])]

@@ -19,7 +19,7 @@ from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Modifier, Variant, nearest
 
-from .catalogue import locate, shipped, slug
+from .catalogue import locate, shipped, slug, stored_training
 from .checkpoint import Checkpoint, load_checkpoint
 from .format import CONFIG, read_config
 from .transformers_model import CausalModel, is_causal_source, is_gguf, load_causal_model
@@ -194,13 +194,7 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
     for variant in map(own_function.allow, variants):
         name = slug(variant)
         if name not in names:
-            own = isinstance(trained := variant.trained.computes, OwnFunctionName)
-            close, call = ("", f"@{trained}") if own else (nearest(name, names), "")
-            raise UsageError(
-                f"no shipped checkpoint of {variant}{close}; train one with freeatten train "
-                f"--variant {variant.trained} --out FOLDER and pass it with --checkpoint "
-                f"FOLDER{call}"
-            )
+            raise UsageError(_not_shipped(variant, names))
         # by its folder: one of the same name may lie in the current folder
         rows.append(Row(variant, replace(load(assets() / "checkpoints" / name), name=name)))
     for source in map(allowed_source, checkpoints):
@@ -211,6 +205,23 @@ def load_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> list[R
         if (row.variant, row.checkpoint.folder) not in known:
             rows.append(row)
     return rows
+
+
+def _not_shipped(variant: Variant, names: list[str]) -> str:
+    own = isinstance(trained := variant.trained.computes, OwnFunctionName)
+    close, call = ("", f"@{trained}") if own else (nearest(slug(variant), names), "")
+    stored = stored_training(variant)
+    if stored is not None:
+        name, command = stored
+        return (
+            f"no shipped checkpoint of {variant}; what one gave is stored (assets/results/"
+            f"{name}.json), trained by {command}; train one so, with your own texts, and pass its "
+            f"folder with --checkpoint FOLDER"
+        )
+    return (
+        f"no shipped checkpoint of {variant}{close}; train one with freeatten train --variant "
+        f"{variant.trained} --out FOLDER and pass it with --checkpoint FOLDER{call}"
+    )
 
 
 def tokenizers_of(rows: Iterable[Row | CausalRow]) -> dict[str, Tokenizer]:

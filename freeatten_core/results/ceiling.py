@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .format import Entry, Interval, Result, percent_range, row_names
+from .format import Entry, Interval, Result, percent_range
 from .intervals import resampled
-from .markdown import heading, table
 
 __all__ = [
     "CEILING_RULE",
     "ceiling_entry",
     "share_lengths",
     "share_of",
-    "share_table",
     "share_text",
     "with_shares",
 ]
@@ -111,20 +109,3 @@ def share_lengths(result: Result) -> list[int]:
 def share_text(value: float | None, interval: Interval) -> str:
     """`43.0 (38–48)`, in %."""
     return percent_range(value, interval).replace("-", "−")
-
-
-def share_table(result: Result) -> str:
-    """% of the ceiling's gain, variant × length, in Markdown."""
-    places = [result["lengths"].index(length) for length in share_lengths(result)]
-    return table(
-        ["share of the ceiling, %", *(heading(result, result["lengths"][at]) for at in places)],
-        [
-            [f"`{name}`", *(share_text(*_shares(row)[at]) for at in places)]
-            for name, row in zip(row_names(result["variants"]), result["variants"], strict=True)
-            if "ceiling_share" in row
-        ],
-    )
-
-
-def _shares(row: Entry) -> list[tuple[float | None, Interval]]:
-    return list(zip(row["ceiling_share"], row["ceiling_share_ci95"], strict=True))

@@ -26,8 +26,12 @@ __all__ = [
 SHOWN = (1, 16, 64)
 """Times the training length that a table gives losses at, as far as they were measured."""
 CEILING_PARTS = ("code", "books")
-PAGES = {"cube": "[the cube](softplus.md#the-cube)", "rows": "[rows](rows.md)"}
-"""Where a folder's results are told of."""
+PAGES = {
+    "cube/runs": "[the cube](softplus.md#the-cube)",
+    "rows/runs": "[rows](rows.md#on-code)",
+    "rows/named": "[more names](rows.md#more-names)",
+}
+"""Where a stored result is told of."""
 
 
 def row_blocks(name: str, result: Result) -> dict[str, str]:
@@ -85,8 +89,8 @@ class RecipeRow:
     """A row by its loss at 1× and what it gains or loses at 16×, over all its runs."""
 
     variant: str
-    folders: tuple[str, ...]
-    """Of the results that hold its runs."""
+    results: tuple[str, ...]
+    """The names of those that hold its runs."""
     runs: Sequence[Mapping[str, Entry]]
     """What was measured of each run, by the text."""
     train_length: int
@@ -127,11 +131,11 @@ def recipe_rows(results: Mapping[str, Result], steps: int) -> list[RecipeRow]:
         for run in result["runs"]:
             recipe = run["recipe"]
             if recipe["steps"] == steps and recipe["train_length"] == result["train_length"]:
-                found.setdefault(run["variant"], []).append((name.split("/")[0], run))
+                found.setdefault(run["variant"], []).append((name, run))
     rows = [
         RecipeRow(
             variant,
-            tuple(dict.fromkeys(folder for folder, _ in runs)),
+            tuple(dict.fromkeys(name for name, _ in runs)),
             [run for _, run in runs],
             runs[0][1]["recipe"]["train_length"],
         )
@@ -147,7 +151,7 @@ def all_rows_blocks(rows: Sequence[RecipeRow]) -> dict[str, str]:
     lines = [
         [
             f"`{row.variant}`",
-            ", ".join(PAGES[folder] for folder in row.folders),
+            ", ".join(PAGES[name] for name in row.results),
             str(len(row.runs)),
             number(row.loss("code")),
             number(row.loss("code", 16)),

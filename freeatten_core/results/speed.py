@@ -23,6 +23,7 @@ __all__ = [
     "peer_names",
     "provenance",
     "size",
+    "sizes",
     "speed_blocks",
     "summary",
     "three_digits",
@@ -77,12 +78,21 @@ def on_gpu(result: Result) -> bool:
     return "threads" not in result
 
 
-def size(result: Result) -> str:
-    """`batch 1`, or how many tokens a call holds when the batch follows from them."""
+def size(result: Result, pass_name: str = "forward") -> str:
+    """`batch 1`, or how many tokens a call holds when the batch follows from them; a latency is
+    of one sequence then."""
     settings = result["settings"]
-    if settings["batch"] is None:
+    if settings["batch"] is None and pass_name not in LATENCIES:
         return f"{count(settings['tokens'])} tokens a call"
-    return f"batch {settings['batch']}"
+    return f"batch {settings['batch'] or 1}"
+
+
+def sizes(result: Result) -> str:
+    """`size` of all passes: `16,384 tokens a call, latencies batch 1` where they differ."""
+    names = [name for name, _ in panels(result)]
+    waits = [size(result, name) for name in names if name in LATENCIES]
+    work = [size(result, name) for name in names if name not in LATENCIES] or waits
+    return work[0] if set(waits) <= {work[0]} else f"{work[0]}, latencies {waits[0]}"
 
 
 def machine(result: Result) -> str:
@@ -228,7 +238,7 @@ def provenance(result: Result) -> str:
     """One line: what was measured, machine, versions, command."""
     settings = result["settings"]
     return (
-        f"Causal, {settings['dtype']}, {settings['heads']} heads, {size(result)}, medians of at "
+        f"Causal, {settings['dtype']}, {settings['heads']} heads, {sizes(result)}, medians of at "
         f"most {settings['repeat']} calls; {machine(result)}, Python "
         f"{result['versions']['python']}, {date_and_commit(result)}, "
         f"{result['seconds']:.0f} s: `{result['command']}`"

@@ -13,7 +13,16 @@ from freeatten_core.basics.errors import UsageError
 from .format import Entry, Result
 from .speed import baseline, on_gpu, times
 
-__all__ = ["NOISE", "Change", "changes", "changes_json", "changes_sentence", "earlier", "listed"]
+__all__ = [
+    "NOISE",
+    "Change",
+    "changes",
+    "changes_json",
+    "changes_sentence",
+    "devices_note",
+    "earlier",
+    "listed",
+]
 
 NOISE = 0.05
 """A ratio that moved by less says nothing: two runs of one commit differ by up to 4 % on an H200
@@ -117,6 +126,21 @@ def changes_sentence(found: Sequence[Change]) -> str:
     if faster:
         parts.append(f"{len(faster)} faster")
     return f"{'; '.join(parts)}; {cells}, by {NOISE:.0%} or more."
+
+
+def devices_note(result: Result) -> str:
+    """That the earlier run was on another device; nothing where it was on the same.
+
+    Args:
+        result: with `against`.
+    """
+    then, now = result["against"]["device"] or "unknown", result["device"]
+    if then == now:
+        return ""
+    return (
+        f"Another device: {then} then, {now} now. Every ratio is to PyTorch on its own, so what "
+        "moved may be the device."
+    )
 
 
 def _is_benchmark(found: Any) -> bool:

@@ -27,7 +27,8 @@ MODELS = "models"
 """The folder of models of others."""
 
 RETRIEVALS = ("retrieve", "tasks")
-"""Folders of what `freeatten retrieve` gave: of all tasks that the pages draw, and of more."""
+"""Folders of what `freeatten retrieve` gave: copying and recall, of which the pages have pictures,
+and the other tasks."""
 
 
 def all_comparisons() -> dict[str, Result]:

@@ -202,10 +202,7 @@ def check_setting(computed: Computed, setting: Setting) -> None:
             f"{computed.score} is multiplied with; take a score without it, such as dot"
         )
     if setting.gate is not None and not (isinstance(computed, Stages) and computed.can_forget):
-        raise refuse(
-            "a forget gate lowers what far keys have of their row, so the row must be divided by "
-            "its sum (l1)"
-        )
+        raise refuse(_why_no_gate(computed))
     off_by_one = isinstance(computed, Stages) and computed.normalise == "off-by-one"
     if setting.sink is not None and not off_by_one:
         raise refuse("a sink is the one more key of off-by-one; write off-by-one:sink=learned")
@@ -213,6 +210,18 @@ def check_setting(computed: Computed, setting: Setting) -> None:
         _check_dilation(computed, setting, refuse)
     if setting.scale is not None:
         _check_scale(computed, setting, refuse)
+
+
+def _why_no_gate(computed: Computed) -> str:
+    if isinstance(computed, Stages) and computed.positivity == "entmax15":
+        return (
+            "a forget gate lowers the positive score of each far key, and entmax15 gives the "
+            "weights of a whole row at once"
+        )
+    return (
+        "a forget gate lowers what far keys have of their row, so the row must be divided by its "
+        "sum (l1)"
+    )
 
 
 def _check_dilation(

@@ -284,6 +284,10 @@ def test_an_earlier_run_tells_what_got_slower(tmp_path):
     done = run(*TINY, "--variants", "lssa", "--against", str(path))
     assert done.exit_code == 0
     assert "slower, most lssa" in " ".join(done.stdout.split())
+    assert "Another device" not in done.stdout
+    path.write_text(json.dumps(before | {"device": "cpu, [another]"}), encoding="utf-8")
+    other = run(*TINY, "--variants", "lssa", "--against", str(path))
+    assert f"cpu, [another] then, {before['device']} now" in " ".join(other.stdout.split())
 
 
 def test_an_earlier_run_that_is_not_one_is_refused_before_anything_is_timed(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from terminal import freeatten, refusal
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.data.tasks.table import RETRIEVED
+from freeatten_core.models import catalogue
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
 from freeatten_core.results.stored import stored_results, stored_retrievals
@@ -93,6 +94,7 @@ def test_every_shipped_weight_file_can_go_to_a_space():
 
 
 TASKS_SHIPPED = [task for task in RETRIEVED if shipped(task)]
+PASSKEYS = shipped("passkey")
 
 
 @pytest.mark.parametrize("task", TASKS_SHIPPED)
@@ -115,6 +117,29 @@ def test_models_of_a_task_are_listed_with_their_measured_table(task):
     )
 
 
+def test_the_table_of_a_task_has_the_rows_that_are_shipped_alone():
+    stored = stored_retrievals(assets() / "results")["passkey"]
+    rows = {row["variant"] for row in stored["variants"]}
+    here = {str(read_config(assets() / "passkey" / name / CONFIG).variant) for name in PASSKEYS}
+    assert (len(rows), len(here), here < rows) == (5, 2, True)
+    (table,) = checkpoints._results("passkey").values()
+    assert {row["variant"] for row in table["variants"]} == here
+    out = freeatten("checkpoints", "--task", "passkey", columns=250).out
+    assert "stick-breaking" not in out
+
+
+def test_rows_with_modifiers_are_of_what_is_shipped():
+    found = checkpoints._results("checkpoints")["stdlib-16x"]["variants"]
+    assert found == stored_results(assets() / "results")["stdlib-16x"]["variants"]
+
+
+def test_without_models_that_read_text_the_command_named_is_one(monkeypatch):
+    monkeypatch.setattr(catalogue, "shipped", lambda _="checkpoints": [])
+    assert freeatten("checkpoints", columns=80).out == (
+        "No model that reads text is shipped; freeatten train makes one.\n"
+    )
+
+
 def test_the_list_says_of_which_tasks_there_are_models():
     out = freeatten("checkpoints", columns=200).out
     named = ", ".join(f"{task} {len(shipped(task))}" for task in TASKS_SHIPPED)
@@ -129,6 +154,8 @@ def test_the_card_of_a_model_of_a_task_is_shown():
 
 def test_a_task_without_models_says_how_one_is_made():
     assert shipped("mqar") == []
-    assert "freeatten train --task mqar makes one" in freeatten("checkpoints", "--task", "mqar").out
+    assert freeatten("checkpoints", "--task", "mqar", columns=80).out == (
+        "No mqar model is shipped; freeatten train --task mqar makes one.\n"
+    )
     assert json.loads(freeatten("checkpoints", "--task", "mqar", "--json").out) == []
     assert "it can be text, recall" in refusal(2, "checkpoints", "--task", "sort")

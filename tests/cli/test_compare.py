@@ -307,6 +307,16 @@ def warned(folder: Path, model: Path, tmp_path: Path) -> Done:
     return done
 
 
+def test_texts_that_are_not_known_are_warned_of(model, tmp_path):
+    own = shutil.copytree(model, tmp_path / "own")
+    curve = json.loads((own / "curve.json").read_text()) | {"text": {"sha256": "ab" * 32}}
+    (own / "curve.json").write_text(json.dumps(curve))
+    (tmp_path / "one.py").write_text(prose(1, 400))
+    done = compare(own, "--text", tmp_path / "one.py", "--len", "2x", "--json")
+    assert done.result["texts"] == 1
+    assert f"warning: whether {own} was trained on {tmp_path / 'one.py'} is not known" in done.err
+
+
 def test_text_that_the_model_was_trained_on_is_warned_of(model, tmp_path):
     done = warned(tmp_path / "[red]" / "site-packages", model, tmp_path)
     assert f"warning: {tmp_path}/[red]/site-packages/soup/pot.py belongs to Soup" in done.err

@@ -4,7 +4,8 @@
 
 Queries, keys and values of every layer and head on one text, rounded to bfloat16, through the
 kernels of the device and through the definition in float64: the relative error of the whole output
-and of the worst row, of the head and of the row where it is largest.
+and of the worst row, of the head and of the row where it is largest. A model whose attention takes
+more than these three (a gate, a slope, a window) is refused.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from freeatten_core import load_checkpoint
 from freeatten_core.ops.definitions.staged import reference_attention
 from freeatten_core.ops.operator import grouped_attention
+from freeatten_core.variants.stages import Computed
 
 ROWS = 1024
 """Of weights in float64 at a time."""
@@ -34,9 +36,17 @@ def captured(source: str, texts: Path, length: int, device: str) -> list[list[Te
         raise SystemExit(f"{texts} has {len(tokens):,} tokens; {length:,} are needed")
     calls: list[list[Tensor]] = []
 
-    def attend(query: Tensor, key: Tensor, value: Tensor, *given: Any, **options: Any) -> Tensor:
+    def attend(
+        query: Tensor, key: Tensor, value: Tensor, computed: Computed, /, **others: Any
+    ) -> Tensor:
+        if others:
+            raise SystemExit(
+                f"{source}: its attention takes {' and '.join(others)} besides query, key and "
+                "value, and without would be another one; give a model without gate, slope or "
+                "window"
+            )
         calls.append([each.detach().bfloat16() for each in (query, key, value)])
-        return grouped_attention(query, key, value, *given, **options)
+        return grouped_attention(query, key, value, computed)
 
     model.attend = attend
     with torch.no_grad():

@@ -116,6 +116,7 @@ def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
         expected = test.proportion_ci(method="wilson")
         assert (mean, *bounds) == pytest.approx((right.mean(), *expected), abs=1e-5)
     assert entry["accuracy"][0] == 1
+    assert entry["effective_length"] == 32
     assert entry["accuracy_ci95"][0][0] < 1  # all right is not certain
     assert result["schema"] == 3
     for length, parts, accuracy in zip(
@@ -126,6 +127,16 @@ def test_the_result_has_accuracy_with_intervals_over_queries(monkeypatch):
         assert right / drawn[length].size == pytest.approx(accuracy, abs=1e-5)
     found = [part["accuracy"] for part in entry["by_distance"][-1]]
     assert (found[1], found[3]) == (1.0, 0.0)  # `Knowing` looks 40 tokens back
+
+
+@pytest.mark.parametrize(("right", "length"), [(1, None), (3, 128)])
+def test_what_a_guess_reaches_has_no_effective_length(monkeypatch, right, length):
+    """One answer of four is a guess of four values; three are none."""
+    answers = np.resize(np.arange(4) < right, (8, TASK.pairs))
+    monkeypatch.setattr(tasks, "right_answers", lambda *_, **__: answers)
+    (entry,) = measured(row())["variants"]
+    assert entry["accuracy"] == [right / 4] * 3
+    assert entry["effective_length"] == length
 
 
 def test_the_result_says_what_was_asked():

@@ -554,13 +554,22 @@ def test_a_tokenizer_whose_tokens_are_not_the_text_is_refused(folder, change, wo
         load_checkpoint(folder)
 
 
-def test_texts_of_a_digest_that_is_not_shipped_stay_unknown(tmp_path):
+def test_texts_of_a_digest_that_is_not_shipped_are_refused_when_they_are_asked_for(tmp_path):
     copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
     about = json.loads((copied / CURVE).read_text()) | {"text": {"sha256": "0" * 64}}
     (copied / CURVE).write_text(json.dumps(about))
     loaded = load_checkpoint(copied)
-    assert loaded.curve() == about
-    assert loaded.packages() == []
+    for asked in (loaded.curve, loaded.packages):
+        with refused(ContentError, [f"{copied / CURVE} names the texts", "000000000000…, which"]):
+            asked()
+
+
+@pytest.mark.parametrize("text", [None, {}, {"sha256": "0" * 64, "sources": []}, "prose"], ids=str)
+def test_a_curve_of_another_making_is_read_as_it_is(folder, text):
+    about = json.loads((folder / CURVE).read_text()) | {"text": text}
+    (folder / CURVE).write_text(json.dumps(about))
+    assert load_checkpoint(folder).curve() == about
+    assert load_checkpoint(folder).packages() == []
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"\0\1", b'{"model": 3}'])

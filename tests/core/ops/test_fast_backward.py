@@ -23,13 +23,15 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-SQUARE = Call(140, 140, 64, 64, batch=1, heads=1)
+LENGTH, ROWS = (200, 130) if DEVICE == "cuda" else (140, 100)
+"""The interpreter takes seconds for each block of rows."""
+SQUARE = Call(LENGTH, LENGTH, 64, 64, batch=1, heads=1)
 CALLS = {
     "square": SQUARE,
-    "grouped queries": Call(70, 70, 64, 64, batch=1, heads=2, groups=2),
+    "grouped queries": Call(ROWS, ROWS, 64, 64, batch=1, heads=2, groups=2),
     "longer cache": Call(70, 170, 64, 64, batch=1, heads=1),
-    "not causal": Call(70, 140, 64, 64, batch=1, heads=1, is_causal=False),
-    "window": Call(140, 140, 64, 64, batch=1, heads=1, window=100),
+    "not causal": Call(ROWS, 140, 64, 64, batch=1, heads=1, is_causal=False),
+    "window": Call(LENGTH, LENGTH, 64, 64, batch=1, heads=1, window=LENGTH * 3 // 4),
     "heads of 128": Call(150, 150, 128, 128, batch=1, heads=1),
     "heads of 60": Call(150, 150, 60, 40, batch=1, heads=1),
     "head scale": replace(SQUARE, head_scale=True),
@@ -117,7 +119,7 @@ def test_rows_near_their_mean_are_swept_with_softplus_itself(curved):
     assert curved[0].all()
     inputs, options = peaked(SQUARE)
     forward_and_gradients(fused, inputs, "lssar:p=15", options)
-    assert curved[1].tolist() == [[1, 0, 0]]
+    assert curved[1].tolist() == [[1, *[0] * ((LENGTH - 1) // 64)]]
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

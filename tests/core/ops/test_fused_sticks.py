@@ -12,6 +12,7 @@ from freeatten_core.ops.definitions import staged
 
 pytest.importorskip("triton", reason="Triton is not installed")
 import_module("freeatten_core.ops.backends.fused.stick_ops")
+layout = import_module("freeatten_core.ops.backends.fused.layout")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
@@ -33,3 +34,27 @@ def test_keys_that_nothing_is_left_for_are_not_read():
     assert (grads[1][:, :, -2] > 0.99).all()
     for grad in grads:
         assert (grad[:, :, :96] == 0).all()
+
+
+@pytest.mark.parametrize("axis", ["head", "token"])
+def test_offsets_beyond_two_billion_elements_are_reached(axis):
+    """Untouched pages of the 5 GB take no memory on a CPU."""
+    length = 18
+    head, token = (2**31 + 64, 16) if axis == "head" else (16, 2**27 + 16)
+    storage = torch.empty(head + length * token + 16, dtype=torch.float16, device=DEVICE)
+    query, key, value = (
+        x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16)
+    )
+    far = storage.as_strided((1, 2, length, 16), (0, head, token, 1))
+    far.copy_(key)
+    near = fused_sticks(query, key, value, "stick-breaking")
+    assert torch.equal(fused_sticks(query, far, value, "stick-breaking"), near)
+
+
+def test_what_a_32_bit_offset_does_not_reach_is_copied():
+    for stride, kept in ((layout.LARGEST_STRIDE - 1, True), (layout.LARGEST_STRIDE, False)):
+        tensor = torch.empty_strided((1, 1, 2, 16), (0, 0, stride, 1), device="meta")
+        assert (layout.readable(tensor) is tensor) == kept
+        assert layout.readable(tensor).stride(-2) == (stride if kept else 16)
+    assert 511 * (layout.LARGEST_STRIDE - 1) + 256 < 2**31
+    assert layout.readable(torch.zeros(1, 1, 4, 8).mT).stride(-1) == 1

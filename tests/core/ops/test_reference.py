@@ -47,6 +47,16 @@ def cosine_weights(scores, variant):
     return weights([[9.0, 0, 0, 0, 0, 0, 0, 0]], keys, variant)[0]
 
 
+def cosine_weights_of_two(scores, variant):
+    """The weights of one row whose `2 cos` are the scores; D = 4, lengths differ."""
+    angles = [math.acos(score / 2) for score in scores]
+    keys = [
+        [(j + 1) * math.cos(angle), (j + 1) * math.sin(angle), 0, 0]
+        for j, angle in enumerate(angles)
+    ]
+    return weights([[9.0, 0, 0, 0]], keys, variant)[0]
+
+
 def softplus_inverse(value):
     return math.log(math.expm1(value))
 
@@ -62,6 +72,7 @@ PLUS = [softplus_inverse(x / 2) for x in (1, 2, 3, 4)]
         (dot_weights, PLUS, "softplus", IN_RATIO_1_2_3_4),
         (cosine_weights, LOGS, "softmax-ls", IN_RATIO_1_2_3_4),
         (cosine_weights, PLUS, "lssa", IN_RATIO_1_2_3_4),
+        (cosine_weights_of_two, LOGS, "cosine:s=2", IN_RATIO_1_2_3_4),
         (cosine_weights, PLUS, "lssa-count", [0.5 / 4, 1 / 4, 1.5 / 4, 2 / 4]),
         (dot_weights, [1.0, -2.0, 3.0, 0.0], "relu", [1 / 4, 0, 3 / 4, 0]),
         # sigmoid(log x − log N) is x / (x + N)
@@ -103,6 +114,16 @@ def test_worked_rows(row, scores, variant, expected):
 def test_sharpening_keeps_what_is_above_the_mean_and_raises_it(row, scores, name, p):
     sharpened = row(scores, f"{name}:p={p}")
     assert sharpened == pytest.approx(ABOVE_THE_MEAN[p], rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("p", ABOVE_THE_MEAN)
+def test_sigmoid_is_divided_by_its_sum_before_it_is_sharpened(p):
+    """σ(s − log 4) is 1/10, 2/10, 3/10, 4/10 for these s, whose sum is 1."""
+    scores = [math.log(4) + math.log(x / (10 - x)) for x in (1, 2, 3, 4)]
+    sharpened = dot_weights(scores, f"sigmoid-r:p={p}")
+    assert sharpened == pytest.approx(ABOVE_THE_MEAN[p], rel=1e-12, abs=0)
+    scores = [math.log(4) + math.log(x / (20 - x)) for x in (1, 2, 3, 4)]  # half of these
+    assert dot_weights(scores, f"sigmoid-r:p={p}") == pytest.approx(sharpened, rel=1e-12, abs=0)
 
 
 @pytest.mark.parametrize(("p", "expected"), [(1, [1, 2, 3]), (3, [1, 8, 27])])

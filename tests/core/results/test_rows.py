@@ -72,14 +72,14 @@ def _placed():
 def test_runs_of_one_recipe_are_joined_wherever_they_are_stored():
     rows = {row.variant: row for row in _placed()}
     assert list(rows) == ["fox", "stick-breaking", "lssa", "softmax"]
-    assert rows["softmax"].folders == ("cube", "rows")
+    assert rows["softmax"].results == ("cube/runs", "rows/runs")
     assert rows["softmax"].loss("code", 16) == pytest.approx(6.15)
     assert rows["softmax"].deltas("code") == pytest.approx([2.6, 2.5])
     assert rows["fox"].uses("code")
     assert not rows["softmax"].uses("code")
     (first, *_, last) = all_rows_blocks(_placed())["rows/all table"].splitlines()[2:]
-    assert first.startswith("| `fox` | [rows](rows.md) | 2 | 3.600 | 3.510 | −0.100 to −0.080 |")
-    assert "[the cube](softplus.md#the-cube), [rows](rows.md) | 2" in last
+    assert first.startswith("| `fox` | [rows](rows.md#on-code) | 2 | 3.600 | 3.510 | −0.100 to")
+    assert "[the cube](softplus.md#the-cube), [rows](rows.md#on-code) | 2" in last
 
 
 @pytest.mark.parametrize("text", ["code", "books"])

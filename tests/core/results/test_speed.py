@@ -188,6 +188,30 @@ def test_a_latency_that_the_launches_decide_says_so():
     assert "short" not in speed.summary(waits())
 
 
+@pytest.mark.parametrize(
+    ("passes", "said"),
+    [
+        (("forward",), "16 heads, 16,384 tokens a call, medians"),
+        (("short", "decode"), "16 heads, batch 1, medians"),
+        (("forward", "short"), "16 heads, 16,384 tokens a call, latencies batch 1, medians"),
+    ],
+)
+def test_the_provenance_tells_what_a_call_of_every_pass_holds(passes, said):
+    result = sample_speed(dims=(64,), lengths=(2048,))
+    asked = result["rows"][:1]
+    rows = [row | {"pass_name": name, "floor_ms": 0.01} for row in asked for name in passes]
+    assert said in speed.provenance(result | {"rows": rows})
+    batch = {"settings": result["settings"] | {"batch": 2}, "rows": rows}
+    assert "16 heads, batch 2, medians" in speed.provenance(result | batch)
+
+
+def test_a_figure_of_latencies_alone_is_of_one_sequence_a_call():
+    result = sample_speed(dims=(64,), lengths=(2048,))
+    rows = [row | {"pass_name": "short", "floor_ms": 0.01} for row in result["rows"][:2]]
+    subtitle = speed_figure(result | {"rows": rows}).layout.title.subtitle.text
+    assert "16 heads, batch 1 ·" in subtitle.replace("<br>", " ")
+
+
 def test_latencies_are_drawn_where_there_is_nothing_else():
     assert len(speed_figure(waits()).data) == 2
     alone = waits(rows=waits()["rows"][2:])

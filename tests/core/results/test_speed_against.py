@@ -11,6 +11,7 @@ from freeatten_core.results.speed_against import (
     changes,
     changes_json,
     changes_sentence,
+    devices_note,
     earlier,
     listed,
 )
@@ -54,6 +55,17 @@ def test_json_keeps_every_change():
     kept = json.loads(json.dumps(changes_json(changed(), found)))
     assert listed(kept) == found
     assert kept["changes"][0]["factor"] == pytest.approx(2)
+
+
+def test_another_device_is_named_beside_this_one():
+    before, after = sample_speed(), sample_speed()
+    same = after | {"against": changes_json(before, [])}
+    assert devices_note(same) == ""
+    note = devices_note(same | {"device": "NVIDIA H100 80GB HBM3"})
+    assert note.startswith("Another device: NVIDIA H200 then, NVIDIA H100 80GB HBM3 now. Every")
+    before.pop("device")
+    unknown = devices_note(after | {"against": changes_json(before, [])})
+    assert unknown.startswith("Another device: unknown then")
 
 
 def test_two_runs_of_other_lengths_share_nothing():

@@ -62,6 +62,7 @@ REFUSED = {
     "softmax:output=closed": ["output is 'closed'", "gated"],
     "relu:gate=forget": ["relu:gate=forget", "divided by its sum (l1)"],
     "sigmoid:gate=forget": ["divided by its sum (l1)"],
+    "entmax15:gate=forget": ["the weights of a whole row at once"],
     "softmax:positions=none": ["does not take 'positions'", "position, gate, output"],
     "my.py:f:position=none": ["my.py:f", "does not take 'position'", "no option"],
     "nope+yarn": ["yarn changes how far keys are rotated", "none are"],

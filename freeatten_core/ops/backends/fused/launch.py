@@ -16,6 +16,7 @@ from . import backward as backward_kernels
 from . import distance as distance_kernels
 from . import forward as forward_kernels
 from .compiled import Compiled, compiled_for
+from .layout import readable, tile_width
 from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
 ]
 
 NORM_KEYS = 128
-
-LARGEST_STRIDE = 2**31 // 512
-"""Of tokens, in elements; tiles are shorter than 512 tokens."""
 
 DISTANCE_SCORES = 1 << 26
 """Gradients of scores in memory at once, 256 MB. Not tuned."""
@@ -67,15 +65,15 @@ class Call:
     ) -> None:
         """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv)."""
         self.problem, self.terms = problem, terms
-        self.query, self.key = _readable(query), _readable(key)
-        self.value = None if value is None else _readable(value)
+        self.query, self.key = readable(query), readable(key)
+        self.value = None if value is None else readable(value)
         scale = terms.head_scale
         self.head_scale = None if scale is None else scale.to(torch.float32).contiguous()
         self.distance = self._distance()
         decay = terms.decay
         self.decay = None if decay is None else decay.to(torch.float32).contiguous()
         self.dim, self.value_dim = problem.dim, problem.dim if value is None else value.shape[-1]
-        self.block_dim, self.block_value = _block(self.dim), _block(self.value_dim)
+        self.block_dim, self.block_value = tile_width(self.dim), tile_width(self.value_dim)
         self.width = max(self.block_dim, self.block_value)
         self.pairs = problem.batch * problem.heads
 
@@ -468,17 +466,6 @@ def backward_distance(call: Call, rows: Tensor, grad_output: Tensor) -> Tensor:
         )
         total += part.sum(1)
     return total.view(problem.batch, problem.heads, -1).sum(0)
-
-
-def _block(width: int) -> int:
-    """The tile width: matrix units take powers of two from 16."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def _readable(tensor: Tensor) -> Tensor:
-    """The tensor in a layout that kernels can read: offsets inside a tile are 32-bit."""
-    near = tensor.stride(-1) == 1 and tensor.stride(-2) < LARGEST_STRIDE
-    return tensor if near else tensor.contiguous()
 
 
 def or_any(tensor: Tensor | None, instead: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from ...row_statistics import SMALL
 from .forward import score_tile
 from .stages import (
     LN_2,
@@ -36,7 +37,7 @@ FIELDS = (
 )
 """What the kernel writes, in this order."""
 
-SMALL = tl.constexpr(1e-6)
+SMALL_WEIGHT = tl.constexpr(SMALL)
 TINY = tl.constexpr(1.1754944e-38)
 
 
@@ -202,7 +203,7 @@ def statistics_kernel(
     mass = tl.zeros((ROWS,), tl.float32)
     logs, squares, distances, rounded, largest = mass, mass, mass, mass, mass
     first, zeros, small = mass, mass, mass
-    least = divisor * SMALL
+    least = divisor * SMALL_WEIGHT
     if HAS_WINDOW:
         mass, logs, squares, distances, rounded, largest, first, zeros, small = describe(
             mass, logs, squares, distances, rounded, largest, first, zeros, small, low, full_low, q,

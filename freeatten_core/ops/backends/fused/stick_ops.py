@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import sticks
+from .layout import readable, tile_width
 
 __all__ = ["attention", "attention_backward"]
 
@@ -23,7 +24,7 @@ class _Launch:
 
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, window: int | None) -> None:
         """query (B, H, Lq, D), key (B, Hkv, Lk, D), value (B, Hkv, Lk, Dv)."""
-        self.query, self.key, self.value = map(_readable, (query, key, value))
+        self.query, self.key, self.value = map(readable, (query, key, value))
         batch, heads, self.query_length, dim = query.shape
         self.kv_heads, self.key_length = key.shape[1:3]
         self.pairs, self.key_pairs = batch * heads, batch * self.kv_heads
@@ -41,14 +42,14 @@ class _Launch:
         self.scores = {
             "HAS_WINDOW": window is not None,
             "DIM": dim,
-            "BLOCK_DIM": _block(dim),
+            "BLOCK_DIM": tile_width(dim),
             "ROWS": self.rows,
             "KEYS": self.keys,
             "num_warps": WARPS,
         }
         self.options = self.scores | {
             "VALUE_DIM": value.shape[-1],
-            "BLOCK_VALUE": _block(value.shape[-1]),
+            "BLOCK_VALUE": tile_width(value.shape[-1]),
         }
 
     @property
@@ -136,13 +137,3 @@ def attention_backward(
         launch = _Launch(query, key, value, problem.window)
         grad_query, grad_key, grad_value = launch.backward(scalars[0], grad_output)
     return grad_query, grad_key, grad_value, NO_TERMS
-
-
-def _block(width: int) -> int:
-    """The tile width: matrix units take powers of two from 16."""
-    return max(16, 1 << (width - 1).bit_length())
-
-
-def _readable(tensor: Tensor) -> Tensor:
-    """The tensor in a layout that kernels can read."""
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
