@@ -464,9 +464,9 @@ def _save_losses(done: Comparison, path: Path) -> None:
 
 
 def _warn_trained_on(request: Request, console: Console) -> None:
-    from freeatten_core.basics.errors import ContentError
     from freeatten_core.basics.files import expanded
     from freeatten_core.data.packages import trained_on
+    from freeatten_core.models.catalogue import UnknownTextsError
 
     path = expanded(request.source)
     if not path.exists():
@@ -474,7 +474,7 @@ def _warn_trained_on(request: Request, console: Console) -> None:
     for row in request.rows:
         try:
             package = trained_on(path, row.model.packages())
-        except ContentError as error:
+        except UnknownTextsError as error:
             said = f"whether {row.source} was trained on {request.source} is not known: {error}"
         else:
             if package is None:

@@ -19,6 +19,7 @@ from .format import CONFIG, CURVE, FILES, TOKENIZER, check_files, read_config, r
 
 __all__ = [
     "MODELS",
+    "UnknownTextsError",
     "fetch_files",
     "file_sha256",
     "is_near_shipped",
@@ -35,6 +36,10 @@ MODELS = "checkpoints"
 
 TEXTS_FILE = "text.json"
 """There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
+
+
+class UnknownTextsError(ContentError):
+    """A curve names the texts it was trained on by a digest, and no list here has it."""
 
 
 def shipped(kind: str = MODELS) -> list[str]:
@@ -121,8 +126,8 @@ def read_curve(folder: Path) -> dict[str, Any]:
     That of a shipped model may name its texts by the digest of the file that lists them.
 
     Raises:
-        ContentError: it is missing or no JSON, or names texts that are not those of what is
-            shipped here.
+        ContentError: it is missing or no JSON.
+        UnknownTextsError: it names texts that are not those of what is shipped here.
     """
     about = read_json(folder / CURVE)
     text = about.get("text")
@@ -130,7 +135,7 @@ def read_curve(folder: Path) -> dict[str, Any]:
         return about
     shared = assets() / MODELS / TEXTS_FILE
     if not shared.is_file() or text["sha256"] != file_sha256(shared):
-        raise ContentError(
+        raise UnknownTextsError(
             f"{folder / CURVE} names the texts it was trained on by the SHA-256 "
             f"{str(text['sha256'])[:12]}…, which is that of no list here: the folder is a copy of "
             "another version's"

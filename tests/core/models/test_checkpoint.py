@@ -27,7 +27,14 @@ from freeatten_core.data.tasks.task import TEST
 from freeatten_core.data.tokenizer import encode, tokenizer_id, train_tokenizer
 from freeatten_core.measures.tasks import right_answers
 from freeatten_core.models import checkpoint
-from freeatten_core.models.catalogue import MODELS, locate, shipped, slug, tokenizer_file
+from freeatten_core.models.catalogue import (
+    MODELS,
+    UnknownTextsError,
+    locate,
+    shipped,
+    slug,
+    tokenizer_file,
+)
 from freeatten_core.models.format import CARD, CONFIG, CURVE, FILES, TOKENIZER, WEIGHTS
 from freeatten_core.models.task_checkpoint import load_task
 from freeatten_core.training.recipe import Recipe
@@ -560,7 +567,7 @@ def test_texts_of_a_digest_that_is_not_shipped_are_refused_when_they_are_asked_f
     (copied / CURVE).write_text(json.dumps(about))
     loaded = load_checkpoint(copied)
     for asked in (loaded.curve, loaded.packages):
-        with refused(ContentError, [f"{copied / CURVE} names the texts", "000000000000…, which"]):
+        with refused(UnknownTextsError, [f"{copied / CURVE} names the texts", "000000000000…, which"]):
             asked()
 
 
