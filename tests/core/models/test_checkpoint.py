@@ -567,7 +567,8 @@ def test_texts_of_a_digest_that_is_not_shipped_are_refused_when_they_are_asked_f
     (copied / CURVE).write_text(json.dumps(about))
     loaded = load_checkpoint(copied)
     for asked in (loaded.curve, loaded.packages):
-        with refused(UnknownTextsError, [f"{copied / CURVE} names the texts", "000000000000…, which"]):
+        words = [f"{copied / CURVE} names the texts", "000000000000…, which"]
+        with refused(UnknownTextsError, words):
             asked()
 
 
