@@ -277,7 +277,8 @@ def resident():
 
 
 glibc_alone = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc", reason="other libraries keep nothing"
+    platform.libc_ver()[0] != "glibc",
+    reason="app/server/memory.py asks glibc's malloc; with another C library it does nothing",
 )
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from battery import fused
 from battery import outcome as forward_and_gradients
+from needs_triton import require_triton
 from strategies import Call
 
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 triton = import_module("triton")
 fast_backward = import_module("freeatten_core.ops.backends.fused.fast_backward")

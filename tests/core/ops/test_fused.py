@@ -9,6 +9,7 @@ import torch
 from adversarial import away
 from battery import FAMILIES, INTERPRETED, WIDE, fused
 from battery import outcome as forward_and_gradients
+from needs_triton import require_triton
 from strategies import FUSED_VARIANTS, Call, amplification, assert_within, stages
 
 from freeatten_core import attention
@@ -16,7 +17,7 @@ from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 ops = import_module("freeatten_core.ops.backends.fused.ops")
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 tuning = import_module("freeatten_core.ops.backends.fused.tuning")

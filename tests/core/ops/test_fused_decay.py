@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 import torch
 from battery import DEVICE, fused, outcome
+from needs_triton import require_triton
 from strategies import Call, amplification, assert_within
 from test_decay import CALLS
 
@@ -14,7 +15,7 @@ from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 ops = import_module("freeatten_core.ops.backends.fused.ops")
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)

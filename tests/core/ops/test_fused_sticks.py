@@ -6,11 +6,12 @@ from importlib import import_module
 import pytest
 import torch
 from battery import fused_sticks
+from needs_triton import require_triton
 from strategies import Call
 
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 import_module("freeatten_core.ops.backends.fused.stick_ops")
 layout = import_module("freeatten_core.ops.backends.fused.layout")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from battery import DEVICE, FAMILIES
 from bounds import ended
+from needs_triton import require_triton
 from strategies import Call, stages
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -235,7 +236,7 @@ def test_what_is_no_whole_number_is_refused(window):
 @pytest.fixture(params=["panels", "fused"])
 def back_end(request):
     if request.param == "fused":
-        pytest.importorskip("triton", reason="Triton is not installed")
+        require_triton()
         for name in ("small_tiles", "quiet_numpy"):
             request.getfixturevalue(name)
     return request.param

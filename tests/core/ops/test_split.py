@@ -7,12 +7,13 @@ from importlib import import_module
 import pytest
 import torch
 from battery import FAMILIES, fused
+from needs_triton import require_triton
 from strategies import Call
 
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 split_launch = import_module("freeatten_core.ops.backends.fused.split_launch")
 

@@ -4,11 +4,12 @@ from importlib import import_module
 
 import pytest
 import torch
+from needs_triton import require_triton
 from strategies import Call
 
 from freeatten_core import attention
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 compiled = import_module("freeatten_core.ops.backends.fused.compiled")
 
 
