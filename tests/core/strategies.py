@@ -208,6 +208,16 @@ def assert_within(actual: Tensor, expected: Tensor, tolerance: Tensor | float) -
     assert (error <= tolerance).all(), f"error is {worst} times the tolerance"
 
 
+def far_apart(x: Tensor, head: int, token: int) -> Tensor:
+    """A copy of (1, H, L, D) whose heads and tokens lie so many elements apart in memory.
+
+    Untouched pages between them take no memory on a CPU.
+    """
+    _, heads, length, dim = x.shape
+    storage = x.new_empty((heads - 1) * head + (length - 1) * token + dim)
+    return storage.as_strided(x.shape, (0, head, token, 1)).copy_(x)
+
+
 @contextmanager
 def refused(error: type[Exception], words: list[str]) -> Iterator[None]:
     """The block raises exactly this error, with every one of the words in its message."""

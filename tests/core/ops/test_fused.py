@@ -10,7 +10,7 @@ from adversarial import away
 from battery import FAMILIES, INTERPRETED, WIDE, fused
 from battery import outcome as forward_and_gradients
 from needs_triton import require_triton
-from strategies import FUSED_VARIANTS, Call, amplification, assert_within, stages
+from strategies import FUSED_VARIANTS, Call, amplification, assert_within, far_apart, stages
 
 from freeatten_core import attention
 from freeatten_core.ops.backends.panels import statistics as panel_statistics
@@ -105,16 +105,10 @@ def test_strided_constants_equal_contiguous_ones():
 
 @pytest.mark.parametrize("axis", ["head", "token"])
 def test_offsets_beyond_two_billion_elements_are_reached(axis):
-    """Untouched pages of the 5 GB take no memory on a CPU."""
     head, token = (2**31 + 64, 16) if axis == "head" else (16, 2**26 + 16)
-    count = head + 34 * token if axis == "head" else 34 * token + 32
-    storage = torch.empty(count, dtype=torch.float16, device=DEVICE)
-    length = 34
-    query, key, value = (
-        x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16)
-    )
-    far = storage.as_strided((1, 2, length, 16), (0, head, token, 1))
-    far.copy_(key)
+    call = Call(34, 34, 16, 16, 1)
+    query, key, value = (x.to(DEVICE) for x in call.tensors(torch.float16))
+    far = far_apart(key, head, token)
     near = fused(query, key, value, "lssa")
     assert torch.equal(fused(query, far, value, "lssa"), near)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from battery import fused_sticks
 from needs_triton import require_triton
-from strategies import Call
+from strategies import Call, far_apart
 
 from freeatten_core.ops.definitions import staged
 
@@ -39,15 +39,10 @@ def test_keys_that_nothing_is_left_for_are_not_read():
 
 @pytest.mark.parametrize("axis", ["head", "token"])
 def test_offsets_beyond_two_billion_elements_are_reached(axis):
-    """Untouched pages of the 5 GB take no memory on a CPU."""
-    length = 18
     head, token = (2**31 + 64, 16) if axis == "head" else (16, 2**27 + 16)
-    storage = torch.empty(head + length * token + 16, dtype=torch.float16, device=DEVICE)
-    query, key, value = (
-        x.to(DEVICE) for x in Call(length, length, 16, 16, 1).tensors(torch.float16)
-    )
-    far = storage.as_strided((1, 2, length, 16), (0, head, token, 1))
-    far.copy_(key)
+    call = Call(18, 18, 16, 16, 1)
+    query, key, value = (x.to(DEVICE) for x in call.tensors(torch.float16))
+    far = far_apart(key, head, token)
     near = fused_sticks(query, key, value, "stick-breaking")
     assert torch.equal(fused_sticks(query, far, value, "stick-breaking"), near)
 
