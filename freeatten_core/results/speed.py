@@ -92,7 +92,8 @@ def machine(result: Result) -> str:
     if not on_gpu(result):
         parts.append(f"{result['threads']} threads")
     parts.append(f"torch {versions['torch']}")
-    for name, shown in (("triton", "Triton"), ("cuda", "CUDA"), ("cudnn", "cuDNN")):
+    names = ("triton", "Triton"), ("gluon", "Gluon kernel"), ("cuda", "CUDA"), ("cudnn", "cuDNN")
+    for name, shown in names:
         if versions.get(name):
             parts.append(f"{shown} {versions[name]}")
     return ", ".join(parts)
