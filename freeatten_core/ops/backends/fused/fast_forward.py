@@ -429,7 +429,7 @@ def mix_exact_keys(
     """The second sweep of a block that is uneven: `mix_fast` with the keys themselves.
 
     Args:
-        q: the queries, of which one more than those in float16 are kept.
+        q: the queries as they came.
         highest: of the rounded keys; returned as it is with a score that may lie above.
     """
     exact_q = narrow(q.to(tl.float32) * near_scale[:, None], key_base.dtype.element_ty)

@@ -100,8 +100,8 @@ def drain(
 
 @gluon.jit
 def first_sweep(
-    queries, key_ring, key_full, key_empty, tiles, row, near, large, small,
-    ROWS: gl.constexpr, KEYS: gl.constexpr, KEY_SLOTS: gl.constexpr, scores: gl.constexpr,
+    queries, key_ring, key_full, key_empty, tiles, row, near, large, small, ROWS: gl.constexpr,
+    KEYS: gl.constexpr, KEY_SLOTS: gl.constexpr, scores: gl.constexpr,
 ):  # fmt: skip
     """The sum of softplus by SPAN and by the row's factor, and the largest product, by lane."""
     zero = gl.zeros([ROWS, KEYS], gl.float32, layout=scores)
@@ -201,8 +201,8 @@ def compute(
     of_pair: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, of_lane))
     near, large, small = softplus_of_row(gl.convert_layout(factor, of_pair))
     total, highest = first_sweep(
-        queries, key_ring, key_full, key_empty, tiles, row, near, large, small, ROWS,
-        KEYS, KEY_SLOTS, scores,
+        queries, key_ring, key_full, key_empty, tiles, row, near, large, small, ROWS, KEYS,
+        KEY_SLOTS, scores,
     )  # fmt: skip
     total = gl.convert_layout(gl.sum(total, 1), of_row) * unit
     top = gl.convert_layout(gl.max(highest, 1), of_row).to(gl.float32, bitcast=True) * unit
@@ -215,10 +215,7 @@ def compute(
     gl.store(at + 3 * field, off)
     flagged = level
     if level + uneven != 0:
-        drain(
-            key_full, key_empty, value_full, value_empty, tiles, KEY_SLOTS,
-            VALUE_SLOTS,
-        )  # fmt: skip
+        drain(key_full, key_empty, value_full, value_empty, tiles, KEY_SLOTS, VALUE_SLOTS)
         if level == 0:
             flagged = level + UNEVEN
     else:
@@ -227,6 +224,8 @@ def compute(
         drop = off / highest
         mixed = gl.zeros([ROWS, DIM], gl.float32, layout=mixture)
         raised = lane_sums(zero, False, ROWS, KEYS)
+        # before the branch: of a product that begins in both its ways the compiler keeps one, and
+        # that still running where they part, ptxas waits for every product at once
         s = tiles % KEY_SLOTS
         mbarrier.wait(key_full.index(s), (tiles // KEY_SLOTS) & 1)
         first = warpgroup_mma(
@@ -237,14 +236,14 @@ def compute(
         if bent != 0:
             mixed, raised = mix(
                 y, queries, key_ring, value_ring, key_full, key_empty, value_full, value_empty,
-                tiles, row, unit, rise, drop, bend, POWER, True, ROWS, KEYS,
-                DIM, KEY_SLOTS, VALUE_SLOTS, scores, mixture,
+                tiles, row, unit, rise, drop, bend, POWER, True, ROWS, KEYS, DIM, KEY_SLOTS,
+                VALUE_SLOTS, scores, mixture,
             )  # fmt: skip
         else:
             mixed, raised = mix(
                 y, queries, key_ring, value_ring, key_full, key_empty, value_full, value_empty,
-                tiles, row, unit, rise, drop, bend, POWER, False, ROWS,
-                KEYS, DIM, KEY_SLOTS, VALUE_SLOTS, scores, mixture,
+                tiles, row, unit, rise, drop, bend, POWER, False, ROWS, KEYS, DIM, KEY_SLOTS,
+                VALUE_SLOTS, scores, mixture,
             )  # fmt: skip
         sums = gl.convert_layout(gl.sum(raised, 1), of_row)
         gl.store(at + 4 * field, sums)
