@@ -127,11 +127,11 @@ class QuickChart {
     for (const [px, py] of points) if (marker) clip.append(mark(px, py, marker));
   }
 
-  note({ text, xref, yref, x, y, xanchor, yanchor = "middle", xshift = 0, yshift = 0, showarrow, ax = 0, ay = 0, font = {} }) {
+  note({ text, xref, yref, x, y, xanchor, yanchor = "middle", xshift = 0, yshift = 0, showarrow, arrowcolor, ax = 0, ay = 0, font = {} }) {
     const size = font.size ?? this.layout.font.size;
     const [px, py] = [this.place(xref, x, true), this.place(yref, y, true)];
     const [tx, ty] = [px + (showarrow ? ax : xshift), py + (showarrow ? ay : -yshift)];
-    if (showarrow) this.line(px + 5, py + (ay * 5) / Math.max(ax, 5), tx - 2, ty, font.color);
+    if (showarrow) this.line(px + 5, py + (ay * 5) / Math.max(ax, 5), tx - 2, ty, arrowcolor);
     const lines = partsOfText(text);
     const height = lines.length * size * 1.3;
     const top = { top: ty, middle: ty - height / 2, bottom: ty - height }[yanchor];

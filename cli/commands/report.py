@@ -90,10 +90,12 @@ SCALE_PAGE = tuple(
 """What docs/scale.md shows besides."""
 LANGUAGES = "languages/suite"
 """What `freeatten languages` gave; for docs/languages.md."""
-TASKS = "tasks/learned"
-"""How far small models learned their task; for docs/inside.md."""
-ASKED = ("tasks/passkey", "tasks/copy-gates")
-"""What `freeatten retrieve` asked others than the shipped; for docs/inside.md and softplus.md."""
+ASKED = (
+    *("tasks/passkey", "tasks/forgetting", "tasks/flip-flop", "tasks/mqar"),
+    "tasks/copy-gates",
+)
+"""What `freeatten retrieve` asked of more tasks, for docs/inside.md, and of others than what is
+shipped, for docs/softplus.md."""
 LONGPPL = ("longppl/code", "longppl/books")
 """What `freeatten longppl` gave; for docs/inside.md."""
 CONTROLS = (
@@ -115,7 +117,7 @@ FOLDERS = (
 """Of assets/results, beside the comparisons of what is shipped."""
 EXPECTED = {
     *(SPEED, *RETRIEVE, *INSIDE, *APP, STABILITY, *WITH_MODIFIERS, *OWN_ATTENTION),
-    *(CUBE, TASKS, *ASKED, *LONGPPL, *CONTROLS),
+    *(CUBE, *ASKED, *LONGPPL, *CONTROLS),
     *(LANGUAGES, REGULARGPT, *MODELS, SCALE, *SCALE_PAGE),
 }
 """Results whose blocks stay as they are where they are not stored."""
@@ -184,7 +186,6 @@ def all_blocks(
     from freeatten_core.results.scale import scale_blocks
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
-    from freeatten_core.results.tasks import learning_blocks
 
     filled = comparison_blocks(results)
     filled |= retrieval_blocks(others["retrieve"])
@@ -195,12 +196,7 @@ def all_blocks(
     filled |= mixed_blocks({n: found for n, found in others["scale"].items() if n not in trained})
     for name, result in trained.items():
         filled |= scale_blocks(name, result)
-    learned = {name: found for name, found in others["tasks"].items() if name == TASKS}
-    filled |= retrieval_blocks(
-        {n: found for n, found in others["tasks"].items() if n not in learned}
-    )
-    for name, result in learned.items():
-        filled |= learning_blocks(name, result)
+    filled |= retrieval_blocks(others["tasks"])
     for folder, blocks_of in (
         ("speed", speed_blocks),
         ("app", app_speed_blocks),
@@ -294,13 +290,12 @@ def draw_all(
 
 def write_cards(checkpoints: Path, card: Callable[..., str], measured: object) -> None:
     """The card of every checkpoint in a folder, with what was measured of it."""
-    import json
-
     from freeatten_core.basics.files import write_text
-    from freeatten_core.models.format import CARD, CONFIG, CURVE, read_config
+    from freeatten_core.models.catalogue import read_curve
+    from freeatten_core.models.format import CARD, CONFIG, read_config
 
     for config in sorted(checkpoints.glob(f"*/{CONFIG}")):
-        about = json.loads((config.parent / CURVE).read_text(encoding="utf-8"))
+        about = read_curve(config.parent)
         variant = read_config(config).variant
         write_text(config.parent / CARD, card(variant, about, measured, licence=LICENCE))
 

@@ -15,6 +15,7 @@ from freeatten_core.results.format import (
     source_name,
 )
 
+from .colours import legible
 from .styles import markup
 
 if TYPE_CHECKING:
@@ -374,7 +375,10 @@ def panel_drawing(
         "showlegend": False,
         "hovermode": "closest",
         "shapes": list(shapes),
-        "annotations": [*(panel.title(look) for panel in panels), *notes],
+        "annotations": [
+            *(panel.title(look) for panel in panels),
+            *(_legible(note, look) for note in notes),
+        ],
         "meta": {"background": look.paper},
     }
     if title:
@@ -394,6 +398,14 @@ def panel_drawing(
     for panel in panels:
         layout |= panel.axes(look)
     return {"data": list(traces), "layout": layout}
+
+
+def _legible(note: Element, look: Look) -> Element:
+    """The same with text that can be read where it has a line's colour; its stroke keeps that."""
+    font = note.get("font", {})
+    if "color" not in font:
+        return note
+    return note | {"font": font | {"color": legible(font["color"], look.paper)}}
 
 
 def _with_short_lines(panel: Panel, width: int, left: int, right: int) -> Panel:

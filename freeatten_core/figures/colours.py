@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["DARK", "LIGHT", "shade"]
+__all__ = ["DARK", "LIGHT", "TEXT_CONTRAST", "contrast", "legible", "shade"]
 
 DARK, LIGHT = 0.53, 0.66
-"""Lightness between which a colour has a contrast of 3 with both papers."""
+"""Lightness between which a colour has a contrast of 3 with both papers: enough for a line."""
+TEXT_CONTRAST = 4.5
+"""Of text with its paper at least, by WCAG 2 (AA)."""
 
 
 def shade(color: str, turn: float, lightness: float) -> str:
@@ -24,6 +26,27 @@ def shade(color: str, turn: float, lightness: float) -> str:
             break
         chroma *= 0.95  # the screen has no such colour; take a paler one
     return "#" + "".join(f"{round(255 * min(max(c, 0.0), 1.0)):02x}" for c in channels)
+
+
+def contrast(color: str, paper: str) -> float:
+    """Of two colours `#rrggbb` by WCAG 2, from 1 to 21."""
+    low, high = sorted(map(_luminance, (color, paper)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def legible(color: str, paper: str) -> str:
+    """`color` for text on a paper: itself, or as much darker or lighter as its contrast takes."""
+    step = 0.01 if _luminance(paper) < _luminance(color) else -0.01
+    found, lightness = color, _oklab(color)[0]
+    while contrast(found, paper) < TEXT_CONTRAST and 0 < lightness < 1:
+        lightness += step
+        found = shade(color, 0, lightness)
+    return found
+
+
+def _luminance(color: str) -> float:
+    red, green, blue = (_linear(byte / 255) for byte in bytes.fromhex(color.removeprefix("#")))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _oklab(color: str) -> tuple[float, float, float]:

@@ -36,7 +36,7 @@ from .styles import Style, style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["peer_style", "speed_figure"]
+__all__ = ["peer_style", "ratio_ticks", "speed_figure"]
 
 _FORMS: Mapping[str, tuple[str, str]] = {
     "flex": ("dash", "x"),
@@ -123,8 +123,7 @@ def _speed_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequenc
     lengths = sorted({int(length) for line in lines for length in line.x})
     ratios = [math.log10(value) for line in lines for value in line.values() if value > 0]
     low, high = padded(ratios)
-    ticks = [step * 10.0**power for power in range(-3, 5) for step in (1, 2, 5)]
-    shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    shown = ratio_ticks(low, high)
     return Panel(
         key,
         *domain,
@@ -138,3 +137,13 @@ def _speed_panel(key: str, domain: tuple[Any, Any], heading: str, lines: Sequenc
             "title": {"text": "time, relative"},
         },
     )
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5 of every power of ten within these logarithms; finer ones if they are under three."""
+    for steps in ((1, 2, 5), (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)):
+        ticks = (step * 10.0**power for power in range(-3, 5) for step in steps)
+        shown = sorted({round(tick, 9) for tick in ticks if low <= math.log10(tick) <= high})
+        if len(shown) > 2:
+            break
+    return shown

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from freeatten_core.basics.assets import assets
 from freeatten_core.basics.checks import described
@@ -14,7 +15,7 @@ from freeatten_core.basics.files import check_utf8, expanded
 from freeatten_core.basics.suggestions import closest, closest_path
 from freeatten_core.variants.variant import Variant
 
-from .format import CONFIG, FILES, TOKENIZER, check_files, read_config, read_json
+from .format import CONFIG, CURVE, FILES, TOKENIZER, check_files, read_config, read_json
 
 __all__ = [
     "MODELS",
@@ -22,6 +23,7 @@ __all__ = [
     "file_sha256",
     "is_near_shipped",
     "locate",
+    "read_curve",
     "shipped",
     "slug",
     "tokenizer_file",
@@ -29,6 +31,9 @@ __all__ = [
 
 MODELS = "checkpoints"
 """The folder of `assets` with models of text; those of a task lie in one of its name."""
+
+TEXT = "text.json"
+"""There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
 
 
 def shipped(kind: str = MODELS) -> list[str]:
@@ -91,6 +96,21 @@ def tokenizer_file(name: str, folder: Path) -> Path:
             return shared
     check_files(name, folder, [TOKENIZER])
     return own
+
+
+def read_curve(folder: Path) -> dict[str, Any]:
+    """The learning curve of a checkpoint and what it was trained on, from `curve.json`.
+
+    That of a shipped model may name its texts by the digest of the file that lists them.
+
+    Raises:
+        ContentError: it is missing or no JSON.
+    """
+    about = read_json(folder / CURVE)
+    shared = assets() / MODELS / TEXT
+    if shared.is_file() and about.get("text") == {"sha256": file_sha256(shared)}:
+        return {**about, "text": read_json(shared)}
+    return about
 
 
 def file_sha256(path: Path) -> str:

@@ -26,7 +26,7 @@ from freeatten_core.ops.definitions import own_function
 from freeatten_core.variants.stages import OwnFunctionName
 from freeatten_core.variants.variant import Variant
 
-from .catalogue import file_sha256, locate, tokenizer_file
+from .catalogue import file_sha256, locate, read_curve, tokenizer_file
 from .codec import Codec
 from .config import LayerShape, ModelConfig
 from .decoder import LOSS_TOKENS, Model, kept_type, parameter_shapes
@@ -225,7 +225,7 @@ class Checkpoint:
 
     def curve(self) -> dict[str, Any]:
         """The learning curve and the texts it was trained on, from `curve.json`."""
-        return read_json(self.folder / CURVE)
+        return read_curve(self.folder)
 
 
 def load_checkpoint(source: str | Path, device: str | torch.device = "cpu") -> Checkpoint:

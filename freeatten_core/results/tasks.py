@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .format import MISSING, Result, count, number
-from .markdown import date_and_commit, table
-
-__all__ = ["asked", "learning_blocks", "task_question", "task_sentence", "task_title"]
+__all__ = ["asked", "task_question", "task_sentence", "task_title"]
 
 Sizes = Mapping[str, Any]
 """A task as its checkpoint's `config.json` has it."""
@@ -102,31 +99,3 @@ def asked(task: Sizes) -> str:
 def task_question(task: Sizes) -> str:
     """The question that its accuracies answer."""
     return _WORDS[task["kind"]].question.format(**task)
-
-
-# What was learned at the training length
-
-
-def learning_blocks(name: str, result: Result) -> dict[str, str]:
-    """The generated blocks of joined learning curves (`tests/measure/learned.py`), by name."""
-    runs, guesses = result["runs"], result["guesses"]
-    found = {(run["variant"], run["task"]): run["curve"][-1]["validation"] for run in runs}
-    header = ["", *(f"{task}, of {number(guess, 2)}" for task, guess in guesses.items())]
-    rows = [
-        [
-            f"`{variant}`",
-            *(
-                number(found[variant, task]) if (variant, task) in found else MISSING
-                for task in guesses
-            ),
-        ]
-        for variant in dict.fromkeys(run["variant"] for run in runs)
-    ]
-    recipe = runs[0]["recipe"]
-    return {
-        f"{name} table": table(header, rows),
-        f"{name} provenance": f"{count(recipe['steps'])} steps at {count(recipe['train_length'])} "
-        f"tokens, learning rate {runs[0]['learning_rate']:g}, seed {recipe['seed']}; "
-        f"{result['device']}, torch {result['torch']}, {date_and_commit(result)}: "
-        f"`{runs[0]['command']}` and so on",
-    }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from freeatten_cli.exports import page_picture
+from freeatten_cli.exports import PAGE_SCALE, page_picture
 from served import DRAWN, HERE, PICTURED, READY, Server, browser, looking, tell
 
 from freeatten_core.basics.files import replacing
@@ -79,7 +79,7 @@ def taken(chromium: Any, address: str, shot: Shot, size: dict[str, int], theme: 
     """A picture of the window, from the shot's first element on."""
     from pages import wait
 
-    page = chromium.new_page(viewport=size, color_scheme=theme, device_scale_factor=1.5)
+    page = chromium.new_page(viewport=size, color_scheme=theme, device_scale_factor=PAGE_SCALE)
     page.goto(f"{address}#{shot.state}")
     wait(page, f"window.freeattenApp?.ready && {shot.drawn}", limit=READY)
     page.locator(shot.top).evaluate(

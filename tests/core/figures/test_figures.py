@@ -21,6 +21,7 @@ from sample_result import (
 
 from freeatten_core.figures import comparison
 from freeatten_core.figures.canvas import look_of
+from freeatten_core.figures.colours import contrast, legible
 from freeatten_core.figures.learning import curve_figure
 from freeatten_core.figures.lines import LINE_HEIGHT
 from freeatten_core.figures.styles import _MODIFIED, STYLES, row_styles, style_of
@@ -308,6 +309,31 @@ def test_every_colour_is_legible_on_the_page(theme):
     for style in map(style_of, shown | own | {"mine.py:f", "softmax+logn+swap:to=relu"}):
         high, low = sorted([page, luminance(style.color)], reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 2.9, style.label
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_label_can_be_read_and_its_line_keeps_its_colour(theme):
+    paper = look_of(theme).paper
+    drawings = [
+        comparison.comparison_drawing(result, theme=theme)
+        for result in stored_comparisons().values()
+    ]
+    notes = [note for each in drawings for note in each["layout"]["annotations"]]
+    labels = [note for note in notes if "color" in note.get("font", {})]
+    assert min(contrast(note["font"]["color"], paper) for note in labels) >= 4.5
+    lines = {trace["line"]["color"] for each in drawings for trace in each["data"]}
+    assert lines >= {note["arrowcolor"] for note in labels if note.get("showarrow")}
+    assert min(contrast(color, paper) for color in lines) < 4
+
+
+def test_a_colour_changes_no_more_than_text_needs():
+    assert legible("#1f2328", "#ffffff") == "#1f2328"
+    for color in ("#d55e00", "#2a9fd6", "#7f7f7f", "#8a3ffc"):
+        for paper in ("#ffffff", "#14171c"):
+            found = legible(color, paper)
+            assert found == color or 4.5 <= contrast(found, paper) < 4.8
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
 
 
 def test_themes_differ_in_text_and_are_clear():

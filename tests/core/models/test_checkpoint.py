@@ -152,10 +152,20 @@ def test_the_tokenizer_of_what_is_shipped_is_kept_once():
     assert {tokenizer_file(*locate(name)) for name in NAMES} == {kept}
 
 
+def test_the_texts_of_what_is_shipped_are_kept_once():
+    shared = assets() / "checkpoints" / "text.json"
+    digest = hashlib.sha256(shared.read_bytes()).hexdigest()
+    folders = [assets() / "checkpoints" / name for name in NAMES if name != ADDED]
+    kept = [json.loads((folder / CURVE).read_text())["text"] for folder in folders]
+    assert kept == [{"sha256": digest}] * len(folders)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_copy_of_a_shipped_folder_is_whole(tmp_path, name):
     copied = Path(shutil.copytree(assets() / "checkpoints" / name, tmp_path / "copied"))
     loaded = load_checkpoint(copied)
+    assert loaded.curve() == load_checkpoint(name).curve()
+    assert len(loaded.packages()) > 100
     assert tokenizer_id(loaded.tokenizer) == tokenizer_id(load_checkpoint(name).tokenizer)
     assert torch.equal(loaded.model(TOKENS), load_checkpoint(name).model(TOKENS))
 
@@ -542,6 +552,15 @@ def test_a_tokenizer_whose_tokens_are_not_the_text_is_refused(folder, change, wo
     letters.save(str(folder / TOKENIZER))
     with refused(ContentError, [str(folder / TOKENIZER), *words]):
         load_checkpoint(folder)
+
+
+def test_texts_of_a_digest_that_is_not_shipped_stay_unknown(tmp_path):
+    copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
+    about = json.loads((copied / CURVE).read_text()) | {"text": {"sha256": "0" * 64}}
+    (copied / CURVE).write_text(json.dumps(about))
+    loaded = load_checkpoint(copied)
+    assert loaded.curve() == about
+    assert loaded.packages() == []
 
 
 @pytest.mark.parametrize("raw", [b"", b"{}", b"\0\1", b'{"model": 3}'])

@@ -8,7 +8,7 @@ import pytest
 from sample_speed import COMPILED_LENGTHS, LENGTHS, RATIOS, sample_speed
 
 from freeatten_core.bench.rounds import WORK
-from freeatten_core.figures.speed import peer_style, speed_figure
+from freeatten_core.figures.speed import peer_style, ratio_ticks, speed_figure
 from freeatten_core.figures.styles import STYLES
 from freeatten_core.results import speed
 
@@ -233,6 +233,18 @@ def test_panels_do_not_overlap():
     assert tops[0][1] == 1
     assert tops[0][0] > tops[1][1] > tops[1][0] > tops[2][1]
     assert tops[2][0] == 0
+
+
+@pytest.mark.parametrize(
+    ("least", "largest", "ticks"),
+    [
+        (0.4, 30, [0.5, 1, 2, 5, 10, 20]),
+        (0.5, 1.6, [0.5, 0.6, 0.8, 1, 1.25, 1.5]),
+        (0.9, 1.3, [1, 1.25]),
+    ],
+)
+def test_a_narrow_panel_has_finer_ticks(least, largest, ticks):
+    assert ratio_ticks(math.log10(least), math.log10(largest)) == ticks
 
 
 def test_lines_are_ratios_on_log_axes():

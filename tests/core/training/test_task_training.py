@@ -165,7 +165,7 @@ def saved(tmp_path_factory):
 
 
 def test_a_model_learns_to_recall(tmp_path):
-    recipe = replace(QUICK, batch=32, steps=300, width=32, mlp_width=64, evaluate_every=100)
+    recipe = replace(QUICK, batch=32, steps=200, width=32, mlp_width=64, evaluate_every=100)
     model = load_task(trained(tmp_path / "mine", recipe=recipe), "recall").model
     drawn = SMALL.draw(16, 50, (0, TEST, 0))
     logits = model(torch.from_numpy(drawn.tokens)).argmax(dim=-1).numpy()
