@@ -211,8 +211,8 @@ def gpu_benchmark(
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Versions of what lies under PyTorch, and whether the kernel in Gluon computes LSSAR's
-    forward; None where there is none."""
+    """Versions of what lies under PyTorch, and whether LSSAR's forward can have the kernel in
+    Gluon; None where there is none."""
     try:
         triton = metadata.version("triton")
     except metadata.PackageNotFoundError:

@@ -92,8 +92,13 @@ def machine(result: Result) -> str:
     if not on_gpu(result):
         parts.append(f"{result['threads']} threads")
     parts.append(f"torch {versions['torch']}")
-    names = ("triton", "Triton"), ("gluon", "Gluon kernel"), ("cuda", "CUDA"), ("cudnn", "cuDNN")
-    for name, shown in names:
+    named = {
+        "triton": "Triton",
+        "gluon": "Hopper kernel (Gluon)",
+        "cuda": "CUDA",
+        "cudnn": "cuDNN",
+    }
+    for name, shown in named.items():
         if versions.get(name):
             parts.append(f"{shown} {versions[name]}")
     return ", ".join(parts)

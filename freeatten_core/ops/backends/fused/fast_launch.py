@@ -74,7 +74,7 @@ def compute_most(call: Call, output: Tensor, scalars: Tensor) -> tuple[Tensor, i
     blocks = -(-problem.query_length // tiles.rows)
     flags = torch.empty((call.pairs, blocks), dtype=torch.int8, device=key.device)
     if tiles.rows == hopper_launch.ROWS and hopper_launch.takes(call):
-        hopper_launch.compute_even(call, units, output, scalars, flags)
+        hopper_launch.compute_even(call, units, output, scalars, flags, TOGETHER)
         compute_uneven(call, output, scalars, flags)
     else:
         tensors = call.query, key, units, value, output, scalars, flags, inverse

@@ -289,7 +289,7 @@ def hopper_forward_kernel(
     output += pair.to(gl.int64) * length * DIM
     scalars += pair.to(gl.int64) * length
     flags += pair.to(gl.int64) * (length // ROWS)
-    field = pairs.to(gl.int64) * length
+    field = gl.cast(pairs, gl.int64) * length
 
     key_ring = gl.allocate_shared_memory(gl.float16, [KEY_SLOTS, KEYS, DIM], keys.layout)
     value_ring = gl.allocate_shared_memory(gl.bfloat16, [VALUE_SLOTS, KEYS, DIM], values.layout)
