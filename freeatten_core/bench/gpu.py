@@ -211,13 +211,26 @@ def gpu_benchmark(
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Versions of what lies under PyTorch; None where there is none."""
+    """Versions of what lies under PyTorch, and whether LSSAR's forward can have the kernel in
+    Gluon; None where there is none."""
     try:
         triton = metadata.version("triton")
     except metadata.PackageNotFoundError:
         triton = None
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # no types
-    return {"triton": triton, "cuda": torch.version.cuda, "cudnn": str(cudnn) if cudnn else None}
+    return {
+        "triton": triton,
+        "gluon": _gluon() if triton else None,
+        "cuda": torch.version.cuda,
+        "cudnn": str(cudnn) if cudnn else None,
+    }
+
+
+def _gluon() -> str:
+    from freeatten_core.ops.backends.fused import hopper_launch
+
+    there = torch.cuda.is_available()
+    return hopper_launch.state(torch.cuda.current_device() if there else -1)
 
 
 # Shapes and inputs

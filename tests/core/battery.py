@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
+from torch.nn.functional import pad
 
 from freeatten_core import attention, attention_weights
 from freeatten_core.analysis import AttentionMap
@@ -37,6 +39,7 @@ ROWS, HARD = (70, 64) if DEVICE == "cuda" else (40, 48)
 LONGEST = ("lssa", "lssar:p=15")
 """Those whose rows the adversary is hardest on."""
 NONFINITE = ("softmax", "lssa", "lssar:p=15", "sigmoid", "relu")
+OF_HOPPER = ("lssar:p=3", "lssar:p=15")
 PAGES: list[Any] = []
 """The page of the tests' browser that holds the component, while an entry needs it."""
 OWN = "written.py:softmax"
@@ -198,6 +201,32 @@ def as_a_page_carries(vectors: Tensor) -> Tensor:
 
 def written(query, key, value, variant, **_):
     return as_written.attention_as_written(query, key, value, variant)
+
+
+def has_hopper() -> bool:
+    """Whether this GPU and this Triton can have the kernel for capability 9.0."""
+    launch = import_module("freeatten_core.ops.backends.fused.hopper_launch")
+    there = launch.triton.__version__.startswith("3.6.")
+    return there and torch.cuda.get_device_capability() == launch.CAPABILITY
+
+
+def by_hopper(query, key, value, variant, **options):
+    """The kernel for capability 9.0, of calls that it takes once they are whole blocks: no row
+    sees what is added to the end."""
+    launch = import_module("freeatten_core.ops.backends.fused.hopper_launch")
+    fast = import_module("freeatten_core.ops.backends.fused.fast_launch")
+    length = query.shape[2]
+    whole = [pad(x, (0, 0, 0, -length % launch.KEYS)) for x in (query, key, value)]
+    with (
+        patch.object(fast, "TOKENS", 1),
+        patch.object(launch, "TOKENS", {64: 1, 128: 1}),
+        patch.object(launch, "is_proven", lambda _: True),
+        patch.object(launch, "compute_even", wraps=launch.compute_even) as started,
+    ):
+        output = fused(*whole, variant, **options)
+    takes = key.shape[2] == length and query.shape[3] in launch.TOKENS
+    assert started.called or not takes or variant not in OF_HOPPER
+    return output[:, :, :length]
 
 
 def crossed(variants: Iterable[str], calls: dict[str, Call]) -> tuple[tuple[str, str, Call], ...]:
@@ -459,5 +488,30 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), ("stick-breaking",)),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("stick-breaking",)),
             fixtures=("small_sticks", "quiet_numpy"),
+        ),
+    ]
+if DEVICE == "cuda" and has_hopper():
+    COMPUTES += [
+        Computes(
+            "hopper",
+            by_hopper,
+            crossed(
+                OF_HOPPER,
+                {
+                    "256 tokens": Call(256, 256, 64, 64, batch=2, heads=2),
+                    "384 tokens, heads of 128": Call(384, 384, 128, 128, batch=1, heads=1),
+                    "grouped": Call(128, 128, 64, 64, batch=2, heads=4, groups=2),
+                },
+            ),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(256, 256, 64, 64, batch=1, heads=1),
+            adversarial=(OF_HOPPER, (torch.bfloat16,), 64),
+            strided=(Call(128, 128, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            nonfinite=(Call(128, 128, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
+            fixtures=("quiet_numpy",),
         ),
     ]
