@@ -300,3 +300,16 @@ def test_it_is_one_operator_of_a_compiler(by_it):
     compiled = torch.compile(lambda q, k, v: attention(q, k, v, "lssar:p=15"), fullgraph=True)
     assert torch.equal(compiled(*inputs), attention(*inputs, "lssar:p=15"))
     assert len(by_it) == 2
+
+
+@needs_it
+def test_it_passes_opcheck(by_it):
+    """With gradients: what a compiler asks of an operator, by the kernel itself."""
+    from freeatten_core.ops import registered
+
+    inputs = [x.requires_grad_() for x in tensors_of(Call(2048, 2048, 64, 64, batch=1, heads=2))]
+    stages = called(inputs).problem.variant
+    chosen = stages.score, stages.positivity, stages.normalise, stages.sharpen, stages.scale
+    options = (*[None] * 4, *chosen, True, None, None, "fused")
+    torch.library.opcheck(registered.attention_forward, (*inputs, *options))
+    assert by_it
