@@ -9,12 +9,13 @@ from importlib import import_module
 import pytest
 import torch
 from battery import fused
+from needs_triton import require_triton
 from strategies import Call
 
 from freeatten_core.ops.call import check
 from freeatten_core.ops.definitions import staged
 
-pytest.importorskip("triton", reason="Triton is not installed")
+require_triton()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 fast_launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
 fast_forward = import_module("freeatten_core.ops.backends.fused.fast_forward")
