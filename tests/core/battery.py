@@ -8,23 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
-from unittest.mock import patch
 
 import torch
+from fused_calls import OF_HOPPER, by_hopper, fused, fused_sticks, has_hopper
 from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
-from torch.nn.functional import pad
 
 from freeatten_core import attention, attention_weights
 from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
 from freeatten_core.mapview import pack
-from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
 from freeatten_core.variants.variant import Variant
@@ -39,7 +36,6 @@ ROWS, HARD = (70, 64) if DEVICE == "cuda" else (40, 48)
 LONGEST = ("lssa", "lssar:p=15")
 """Those whose rows the adversary is hardest on."""
 NONFINITE = ("softmax", "lssa", "lssar:p=15", "sigmoid", "relu")
-OF_HOPPER = ("lssar:p=3", "lssar:p=15")
 PAGES: list[Any] = []
 """The page of the tests' browser that holds the component, while an entry needs it."""
 OWN = "written.py:softmax"
@@ -125,18 +121,6 @@ def outcome(
     return output.detach(), *torch.autograd.grad(output, [*leaves, *terms.values()], mixture)
 
 
-def fused(*inputs, **options):
-    """The Triton kernels on any device, in their interpreter without a GPU."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
-        return attention(*inputs, **options)
-
-
-def fused_sticks(*inputs, **options):
-    """Those of stick-breaking alone."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused sticks")):
-        return attention(*inputs, **options)
-
-
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):
     """The weights of all as one region, times the values."""
     weights = attention_weights(query, key, variant, enable_gqa=enable_gqa, **options)
@@ -201,32 +185,6 @@ def as_a_page_carries(vectors: Tensor) -> Tensor:
 
 def written(query, key, value, variant, **_):
     return as_written.attention_as_written(query, key, value, variant)
-
-
-def has_hopper() -> bool:
-    """Whether this GPU and this Triton can have the kernel for capability 9.0."""
-    launch = import_module("freeatten_core.ops.backends.fused.hopper_launch")
-    there = launch.triton.__version__.startswith("3.6.")
-    return there and torch.cuda.get_device_capability() == launch.CAPABILITY
-
-
-def by_hopper(query, key, value, variant, **options):
-    """The kernel for capability 9.0, of calls that it takes once they are whole blocks: no row
-    sees what is added to the end."""
-    launch = import_module("freeatten_core.ops.backends.fused.hopper_launch")
-    fast = import_module("freeatten_core.ops.backends.fused.fast_launch")
-    length = query.shape[2]
-    whole = [pad(x, (0, 0, 0, -length % launch.KEYS)) for x in (query, key, value)]
-    with (
-        patch.object(fast, "TOKENS", 1),
-        patch.object(launch, "TOKENS", {64: 1, 128: 1}),
-        patch.object(launch, "is_proven", lambda _: True),
-        patch.object(launch, "compute_even", wraps=launch.compute_even) as started,
-    ):
-        output = fused(*whole, variant, **options)
-    takes = key.shape[2] == length and query.shape[3] in launch.TOKENS
-    assert started.called or not takes or variant not in OF_HOPPER
-    return output[:, :, :length]
 
 
 def crossed(variants: Iterable[str], calls: dict[str, Call]) -> tuple[tuple[str, str, Call], ...]:
@@ -455,6 +413,20 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
             nonfinite=(Call(40, 40, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
             fixtures=("short_coarse_calls", "quiet_numpy"),
+        ),
+        Computes(
+            "fused, fast sweeps",
+            fused,
+            crossed(["lssar:p=8", "lssar:p=15"], {"70 tokens": Call(70, 70, 64, 64, 1, 1)}),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(70, 70, 64, 64, batch=1, heads=1),
+            adversarial=(("lssar:p=8", "lssar:p=15"), (torch.bfloat16,), 64),
+            strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            fixtures=("short_fast_sweeps", "quiet_numpy"),
         ),
         Computes(
             "fused, keys shared out",
