@@ -22,6 +22,7 @@ import torch
 from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.backends import choice
 from freeatten_core.ops.definitions import staged
 from freeatten_core.results.facts import run_facts
 
@@ -211,8 +212,8 @@ def gpu_benchmark(
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Versions of what lies under PyTorch, and whether LSSAR's forward can have the kernel in
-    Gluon; None where there is none."""
+    """Versions of what lies under PyTorch, and which forwards have the kernel in Gluon, or why
+    none has; None where there is none."""
     try:
         triton = metadata.version("triton")
     except metadata.PackageNotFoundError:
@@ -220,17 +221,10 @@ def gpu_versions() -> dict[str, str | None]:
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # no types
     return {
         "triton": triton,
-        "gluon": _gluon() if triton else None,
+        "gluon": choice.hopper_state() if triton else None,
         "cuda": torch.version.cuda,
         "cudnn": str(cudnn) if cudnn else None,
     }
-
-
-def _gluon() -> str:
-    from freeatten_core.ops.backends.fused import hopper_launch
-
-    there = torch.cuda.is_available()
-    return hopper_launch.state(torch.cuda.current_device() if there else -1)
 
 
 # Shapes and inputs

@@ -85,7 +85,7 @@ def test_it_is_for_the_gpus_and_versions_it_was_tested_with(
     monkeypatch.setattr(hopper_launch.torch.version, "cuda", cuda)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     assert hopper_launch.is_proven(0) is proven
-    assert hopper_launch.state(0).startswith("available" if proven else "off")
+    assert hopper_launch.state(0).startswith("on (" if proven else "off (")
     assert not hopper_launch.is_proven(-1)
 
 

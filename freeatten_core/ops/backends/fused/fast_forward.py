@@ -22,6 +22,7 @@ from .stages import NORM_EPS, norm, offset, power, row_scale, unit_of
 from .tiles import INTERPRETED, keys_seen, load_tile, narrow, product, store_tile, visible_count
 
 __all__ = [
+    "SPAN",
     "UNEVEN",
     "add_up_coarse",
     "block_of",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .launch import Call
 
-__all__ = ["compute_even", "is_proven", "matrix_of", "state", "takes"]
+__all__ = ["ROWS", "compute_even", "is_proven", "matrix_of", "state", "takes"]
 
 PROVEN: tuple[str, ...] = ()
 """Triton's minor versions, as "3.6.", of which Gluon is an experimental part, with which the tests
@@ -47,9 +47,10 @@ def is_proven(device: int) -> bool:
 
 
 def state(device: int) -> str:
-    """Whether calls can have it, in words; if not, what it needs and what is there."""
+    """Which calls have it, in words; if none, what it needs and what is there."""
     if is_proven(device):
-        return "available"
+        least = " and ".join(f"{n:,} with heads of {dim}" for dim, n in TOKENS.items())
+        return f"on (causal LSSAR in bfloat16 from {least})"
     if device < 0 or torch.version.cuda is None:
         return "off (needs an NVIDIA GPU)"
     if not PROVEN:
