@@ -97,8 +97,6 @@ def test_what_says_that_it_is_off_names_what_is_and_what_it_needs(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     said = hopper_launch.state(0)
     assert said == "off (tested with Triton 3.6 on capability 9.0; here 3.7.1 and 9.0)"
-    monkeypatch.setattr(hopper_launch, "PROVEN", ())
-    assert hopper_launch.state(0) == "off (not yet proven with any Triton)"
 
 
 @pytest.mark.usefixtures("a_hopper")
