@@ -49,9 +49,9 @@ SHORT_KEYS = 1024
 start a kernel for them."""
 
 SHORT_ROWS = 16384
-"""Up to so many of all heads: more compute a key's norm so often that it takes longer. Of LSSAR on
-1,024 tokens, 16 heads of 64, a caller waits 0.129 ms instead of 0.152, and with four sequences 0.235
-instead of 0.222; 16 sequences of heads of 128 take 0.735 instead of 0.603 ms (H200)."""
+"""Up to so many of all heads: more compute a key's norm so often that it takes longer. For LSSAR on
+1,024 tokens, 16 heads of 64, a caller waits 0.129 ms instead of 0.152, for four such sequences
+0.235 instead of 0.222; 16 sequences with heads of 128 take 0.735 instead of 0.603 ms (H200)."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
