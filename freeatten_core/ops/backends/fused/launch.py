@@ -32,6 +32,9 @@ __all__ = [
 
 NORM_KEYS = 128
 
+TOGETHER = 32
+"""Heads that run at a time."""
+
 DISTANCE_SCORES = 1 << 26
 """Gradients of scores in memory at once, 256 MB. Not tuned."""
 
@@ -325,6 +328,7 @@ def _forward_kernel(
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
         "FLAGGED": flagged,
+        "TOGETHER": TOGETHER,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
         **call.options,
@@ -389,6 +393,7 @@ def backward_query(
         HAS_HEAD_SCALE=call.head_scale is not None,
         HALF=query.dtype == torch.float16,
         FAST=call.fast,
+        TOGETHER=TOGETHER,
         **call.stages,
         **call.options,
         ROWS=tiles.rows,
@@ -427,6 +432,7 @@ def backward_key(
         *call.sizes,
         HALF=key.dtype == torch.float16,
         FAST=call.fast,
+        TOGETHER=TOGETHER,
         FLAGGED=query_tiles(problem.variant, call.width, key.dtype).rows,
         **call.stages,
         **call.options,
