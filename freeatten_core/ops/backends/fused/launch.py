@@ -32,8 +32,11 @@ __all__ = [
 
 NORM_KEYS = 128
 
-TOGETHER = 32
-"""Heads that run at a time."""
+TOGETHER = 2048
+"""Heads that run at a time, times their width: what they read stays in the second-level cache. Of
+256 heads on 1,024 tokens softmax takes 0.229 instead of 0.323 ms with heads of 128, its backward
+0.829 instead of 0.926, and 0.137 instead of 0.152 and 0.424 instead of 0.439 with heads of 64; half
+or twice as many heads cost up to 2 % (H200)."""
 
 DISTANCE_SCORES = 1 << 26
 """Gradients of scores in memory at once, 256 MB. Not tuned."""
@@ -257,6 +260,11 @@ class Call:
         )
 
     @property
+    def together(self) -> int:
+        """How many heads run at a time."""
+        return TOGETHER // self.width
+
+    @property
     def sweeps(self) -> int:
         """2 where a row must be known before its weights: always with sharpening, and in float16,
         where `f` can lie outside the range and `f / max f` cannot."""
@@ -328,7 +336,7 @@ def _forward_kernel(
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
         "FLAGGED": flagged,
-        "TOGETHER": TOGETHER,
+        "TOGETHER": call.together,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
         **call.options,
@@ -393,7 +401,7 @@ def backward_query(
         HAS_HEAD_SCALE=call.head_scale is not None,
         HALF=query.dtype == torch.float16,
         FAST=call.fast,
-        TOGETHER=TOGETHER,
+        TOGETHER=call.together,
         **call.stages,
         **call.options,
         ROWS=tiles.rows,
@@ -432,7 +440,7 @@ def backward_key(
         *call.sizes,
         HALF=key.dtype == torch.float16,
         FAST=call.fast,
-        TOGETHER=TOGETHER,
+        TOGETHER=call.together,
         FLAGGED=query_tiles(problem.variant, call.width, key.dtype).rows,
         **call.stages,
         **call.options,
