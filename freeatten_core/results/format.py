@@ -198,8 +198,9 @@ def partial_text(result: Result) -> str:
 
 
 def troubles(result: Result) -> list[str]:
-    """Rows that have no numbers, and why; and where the first number is that is not finite."""
-    lines = []
+    """Rows that are missing or have no numbers, and why; and where the first number is that is not
+    finite."""
+    lines = [*filter(None, [partial_text(result)])]
     for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
         if row.get("error"):
             lines.append(f"{name}: failed: {row['error']}")
