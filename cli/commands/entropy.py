@@ -99,8 +99,6 @@ def entropy(
     svg: Svg = None,
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
-    from freeatten_core.measures.heads import survey
-
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
     _check_statistic(statistic, layer=layer, head=head, layers=layers, by=by, top=top, sinks=sinks)
@@ -125,12 +123,15 @@ def entropy(
             seed=seed,
             ranks=ranks,
         )
-
-        def measure() -> ResultDict:
-            with progress(quiet) as advance:
-                return survey(request, advance)
-
+        measure = partial(_survey, request, quiet=quiet)
         outputs.give(measure, show, _figure, _csv_lines, writes=ranks.writes)
+
+
+def _survey(request: SurveyRequest, *, quiet: bool) -> ResultDict:
+    from freeatten_core.measures.heads import survey
+
+    with progress(quiet) as advance:
+        return survey(request, advance)
 
 
 def _check_statistic(name: str, **of_heads: Any) -> None:

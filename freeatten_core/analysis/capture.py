@@ -194,8 +194,7 @@ def capture(
 
     Raises:
         UsageError: tokens, layers, type or variant that do not fit; or too little memory.
-        ContentError: a model whose layers cannot be looked into, with the reason, or a value that
-            is not finite, with its place.
+        ContentError: layers that cannot be looked into, with the reason, or a value not finite.
     """
     check_model(checkpoint)
     device = usable_device(device)
