@@ -9,9 +9,9 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
+from fused_calls import OF_HOPPER, by_hopper, fused, fused_sticks, has_hopper
 from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
@@ -22,7 +22,6 @@ from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
 from freeatten_core.mapview import pack
-from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
 from freeatten_core.variants.variant import Variant
@@ -120,18 +119,6 @@ def outcome(
     draw = torch.Generator().manual_seed(1)
     mixture = torch.randn(output.shape, generator=draw, dtype=WIDE).to(output)
     return output.detach(), *torch.autograd.grad(output, [*leaves, *terms.values()], mixture)
-
-
-def fused(*inputs, **options):
-    """The Triton kernels on any device, in their interpreter without a GPU."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
-        return attention(*inputs, **options)
-
-
-def fused_sticks(*inputs, **options):
-    """Those of stick-breaking alone."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused sticks")):
-        return attention(*inputs, **options)
 
 
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):
@@ -428,6 +415,20 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             fixtures=("short_coarse_calls", "quiet_numpy"),
         ),
         Computes(
+            "fused, fast sweeps",
+            fused,
+            crossed(["lssar:p=8", "lssar:p=15"], {"70 tokens": Call(70, 70, 64, 64, 1, 1)}),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(70, 70, 64, 64, batch=1, heads=1),
+            adversarial=(("lssar:p=8", "lssar:p=15"), (torch.bfloat16,), 64),
+            strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            fixtures=("short_fast_sweeps", "quiet_numpy"),
+        ),
+        Computes(
             "fused, keys shared out",
             fused,
             (
@@ -459,5 +460,30 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), ("stick-breaking",)),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("stick-breaking",)),
             fixtures=("small_sticks", "quiet_numpy"),
+        ),
+    ]
+if DEVICE == "cuda" and has_hopper():
+    COMPUTES += [
+        Computes(
+            "hopper",
+            by_hopper,
+            crossed(
+                OF_HOPPER,
+                {
+                    "256 tokens": Call(256, 256, 64, 64, batch=2, heads=2),
+                    "384 tokens, heads of 128": Call(384, 384, 128, 128, batch=1, heads=1),
+                    "grouped": Call(128, 128, 64, 64, batch=2, heads=4, groups=2),
+                },
+            ),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(256, 256, 64, 64, batch=1, heads=1),
+            adversarial=(OF_HOPPER, (torch.bfloat16,), 64),
+            strided=(Call(128, 128, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            nonfinite=(Call(128, 128, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
+            fixtures=("quiet_numpy",),
         ),
     ]
