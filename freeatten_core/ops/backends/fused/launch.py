@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 NORM_KEYS = 128
+"""Of a program that computes norms. Not tuned."""
 
 TOGETHER = 2048
 """Heads that run at a time, times their width: what they read stays in the second-level cache. Of
