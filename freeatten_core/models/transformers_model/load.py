@@ -60,10 +60,13 @@ def load_causal_model(
         dtype: of the weights.
 
     Raises:
-        UsageError: nothing of that name, a model of this project, or no transformers library.
+        UsageError: nothing of that name, a model of this project, a type that does not float, or no
+            transformers library.
         ContentError: it is no causal language model of text, in floating point, in safetensors,
             with its tokenizer; or it does not fit into memory.
     """
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError(f"dtype is {dtype!r}; it must be a floating one, such as torch.float32")
     found = _found(source)
     with quiet():
         config = read_config(found)

@@ -446,6 +446,12 @@ def test_what_is_no_name_is_refused_as_a_checkpoints_is(source):
         load_causal_model(source)
 
 
+@pytest.mark.parametrize("dtype", ["float32", torch.int8, None, np.float32])
+def test_a_type_that_does_not_float_is_refused(folders, dtype):
+    with pytest.raises(UsageError, match=r"dtype is .*; it must be a floating one"):
+        load_causal_model(folders["llama"], dtype=dtype)
+
+
 def test_a_folder_can_be_named_by_a_path(folders):
     assert load_causal_model(Path(folders["llama"])).name == str(folders["llama"])
 
