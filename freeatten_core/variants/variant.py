@@ -177,11 +177,6 @@ class Variant:
                 f"modifiers is {modifiers!r}; it must be a tuple of Modifier, as in "
                 "Variant.parse('softmax+yarn').modifiers"
             )
-        if not isinstance(setting, Setting):
-            raise UsageError(
-                f"setting is {setting!r}; it must be a Setting, as in "
-                "Variant.parse('softmax:gate=forget').setting"
-            )
         object.__setattr__(self, "_trained", computed)
         object.__setattr__(self, "modifiers", modifiers)
         object.__setattr__(self, "setting", setting)
