@@ -24,10 +24,12 @@ from ..options import (
     Variants,
     command_line,
 )
-from ..outputs import Outputs, refuse_failed
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from freeatten_core.results.facts import ResultDict
 
 __all__ = ["field"]
 
@@ -71,11 +73,12 @@ def field(
         seed=seed,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
-        result = measure_field(request, watch)
 
-    outputs.deliver(result, _print, _figure, _csv_lines)
-    refuse_failed(result)
+    def measure() -> ResultDict:
+        with watched(Console(stderr=True, quiet=quiet), _line) as watch:
+            return measure_field(request, watch)
+
+    outputs.give(measure, _print, _figure, _csv_lines)
 
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:
@@ -97,7 +100,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from freeatten_core.results.field import field_reading, field_text, near_share
-    from freeatten_core.results.format import count, row_names, troubles
+    from freeatten_core.results.format import count, repeats_line, row_names, troubles
 
     from ..terminal.fitted import Column, FittedTable
     from ..terminal.tables import HURTS, command, run_line
@@ -116,7 +119,8 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print()
     for line in troubles(result):
         console.print(Text(line, style=HURTS))
-    console.print(Text(field_reading(result)))
+    for line in (field_reading(result), *repeats_line(result["text"])):
+        console.print(Text(line))
     console.print(Text(run_line(result)))
     console.print(command(result))
 

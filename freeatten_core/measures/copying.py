@@ -35,15 +35,16 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.basics.shards import Shard
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import Text, select_texts, tokens_digest
+from freeatten_core.data.selection import Text, distinct, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import encode, tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of, types_of
 from freeatten_core.results.effective import effective_length
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import intervals
 
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
-from .finite import check_finite, each_row, no_numbers
+from .each_row import each_row
+from .finite import check_finite, no_numbers
 from .scoring import Advance, Scorer, pass_cost, windows_at_once
 
 __all__ = [
@@ -131,6 +132,7 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
     Raises:
         UsageError: a length that cannot hold the block twice, too little text, or fewer samples
             than ranks.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
@@ -144,10 +146,10 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
         tokenizer = tokenizer_id(row.tokenizer)
         return _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
 
-    entries = each_row(request.rows, measure, lambda row: _missing(request, row))
+    rows = each_row(request.rows, measure, lambda row: _missing(request, row))
     first = next(iter(samples.values()))
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
-    return dict(json_ready(_header(request, first) | facts | {"variants": entries}))
+    return rows.result(_header(request, first) | facts)
 
 
 def check_lengths(lengths: Sequence[int], block: int) -> None:
@@ -186,11 +188,12 @@ def draw_samples(
     Raises:
         UsageError: one file only, none as long as a block, or too little text for the gap.
     """
-    files = list({document.sha256: document for document in documents}.values())
+    files = distinct(documents)
     if len(files) < 2:
+        alike = f", and {len(documents) - 1} that repeat it" if len(documents) > 1 else ""
         raise UsageError(
             "copying needs at least 2 files, because the gap is of other files than the block; "
-            f"the text is {len(files)}"
+            f"the text is {len(files)}{alike}"
         )
     encoded = cache(lambda index: encode(tokenizer, files[index].text))
     samples: list[Sample] = []
@@ -445,6 +448,7 @@ def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
         "text": {
             "source": request.source,
             "files": len(request.documents),
+            "repeats": len(request.documents) - len(distinct(request.documents)),
             "sha256": _digest(samples, max(request.lengths)),
             "manifest": manifest(d for d in request.documents if d.name in blocks_of),
         },

@@ -29,6 +29,7 @@ __all__ = [
     "percent",
     "percent_range",
     "plural",
+    "repeats_line",
     "repeats_text",
     "restart_length",
     "restarts_text",
@@ -213,8 +214,9 @@ def partial_text(result: Result) -> str:
 
 
 def troubles(result: Result) -> list[str]:
-    """Rows that have no numbers, and why; and where the first number is that is not finite."""
-    lines = []
+    """Rows that are missing or have no numbers, and why; and where the first number is that is not
+    finite."""
+    lines = [*filter(None, [partial_text(result)])]
     for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
         if row.get("error"):
             lines.append(f"{name}: failed: {row['error']}")
@@ -227,6 +229,13 @@ def troubles(result: Result) -> list[str]:
                 f"of the text from {found['text']}"
             )
     return lines
+
+
+def repeats_line(text: Mapping[str, Any]) -> list[str]:
+    """A line on files left out because their text is another's, where any are."""
+    if not text.get("repeats"):
+        return []
+    return [f"{plural(text['files'], 'file')} in all{repeats_text(text)}"]
 
 
 def repeats_text(text: Mapping[str, Any]) -> str:
