@@ -101,6 +101,8 @@ _LEFT, LABEL_ROOM, _TOP, _BOTTOM = 70, 240, 136, 64
 _AXIS_WIDTH = 65
 """Of a panel's y axis, beside the labels of the panel at its left."""
 TITLE_SIZE, TEXT_SIZE = 20, 13
+_CHARACTER = 6.3
+"""The width of a letter of a note, in pixels."""
 SLIM_LEFT, SLIM_RIGHT, SLIM_TICKS = 58, 14, 5
 _SLIM = SLIM_LEFT, SLIM_LEFT + 32, SLIM_RIGHT
 """Without labels at the ends of lines; left, between panels, right."""
@@ -126,7 +128,9 @@ class Space:
     """Heights of panels that lie below the others, each in a row of its own."""
 
     def fit(self, panel: Panel) -> Panel:
-        return replace(panel, height=self.height)
+        left, right = panel.x_domain
+        width = round((right - left) * self.plotted(labels=True))
+        return replace(panel, height=self.height, width=width)
 
     def plotted(self, *, labels: bool) -> int:
         """How wide the panels are, all columns together."""
@@ -149,6 +153,8 @@ class Panel:
     y_axis: Element
     height: int = PANEL_HEIGHT
     """In pixels."""
+    width: int = WIDTH
+    """In pixels, of a panel with labels beside it."""
 
     @property
     def span(self) -> tuple[float, float]:
@@ -272,16 +278,24 @@ def half_planes(panel: Panel, look: Look) -> list[Element]:
 def trained_note(
     panel: Panel, length: int, look: Look, *, declared: bool = False, whose: str = ""
 ) -> Element:
-    """What a mark says: where training ended, or what a model of others declares; `whose` it is."""
+    """What a mark says: where training ended, or what a model of others declares; `whose` it is.
+
+    Left of a mark that is so near the right edge that the words would run into the labels there.
+    """
+    words = f"{whose}{'declared' if declared else 'trained up to here'}"
+    x = math.log10(length) if panel.x_axis.get("type") == "log" else length
+    low, high = panel.x_axis["range"]
+    right = (high - x) / (high - low)
+    is_left = right < 0.5 and right * panel.width < (len(words) + 2) * _CHARACTER
+    side = {"xanchor": "right", "xshift": -4} if is_left else {"xanchor": "left", "xshift": 4}
     return {
-        "text": f"← {whose}{'declared' if declared else 'trained up to here'}",
+        "text": f"{words} →" if is_left else f"← {words}",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
-        "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,
+        "x": x,
         "y": 1,
-        "xanchor": "left",
         "yanchor": "top",
-        "xshift": 4,
+        **side,
         "showarrow": False,
         "font": {"color": look.soft, "size": 12},
     }
