@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -449,9 +450,20 @@ def _legible(note: Element, look: Look) -> Element:
 def _with_short_lines(panel: Panel, width: int, left: int, right: int) -> Panel:
     """The same with a heading that fits above it and the labels at its right."""
     low, high = panel.x_domain
-    room = int(((width - left - right) * (high - low) + right) / (0.5 * TEXT_SIZE))
-    lines = [part for line in panel.heading.split("<br>") for part in textwrap.wrap(line, room)]
+    room = (width - left - right) * (high - low) + right
+    lines = [part for line in panel.heading.split("<br>") for part in _short_lines(line, room)]
     return replace(panel, heading="<br>".join(lines))
+
+
+def _short_lines(text: str, room: float) -> list[str]:
+    """A text as lines of so many pixels, broken at spaces and where a part of a name begins."""
+    letter = TEXT_SIZE * (0.6 if re.fullmatch("<b>[^<]*</b>", text) else 0.5)
+    lines = [""]
+    for piece in re.split(r"(?<= )|(?=[+:\[])|(?<=-)|(?<=[^<]/)", text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) * letter > room:
+            lines.append("")
+        lines[-1] += piece
+    return [line.strip() for line in lines]
 
 
 def texts_line(result: Result) -> str:
