@@ -17,7 +17,7 @@ from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
 
-from freeatten_core import attention, attention_weights
+from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
@@ -25,6 +25,7 @@ from freeatten_core.mapview import pack
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
+from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.variant import Variant
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,6 +77,10 @@ class Computes:
     """The call whose inputs lie otherwise in memory, and the variants; None of what copies them."""
     nonfinite: tuple[Call, tuple[str, ...], tuple[str, ...]] | None = None
     """The call, the variants, and which of its inputs can have a number that is not finite."""
+    statistics: Callable[..., RowStatistics] | None = None
+    """(query, key, variant, **options of a call) -> row statistics; None of what has none."""
+    described: tuple[tuple[str, str, Call], ...] = ()
+    """As `cases`, of the statistics."""
     refuses: Refusals = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
     """Cases, by their variant and call, of `make slow` and `make gpu` alone."""
@@ -122,16 +127,19 @@ def outcome(
     return output.detach(), *torch.autograd.grad(output, [*leaves, *terms.values()], mixture)
 
 
-def fused(*inputs, **options):
-    """The Triton kernels on any device, in their interpreter without a GPU."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
-        return attention(*inputs, **options)
+def on(name, compute):
+    """An operator by a back-end of the table, whatever the device: Triton's run in their
+    interpreter without a GPU."""
+
+    def computed(*inputs, **options):
+        with patch.object(choice, "chosen", lambda *_: choice.named(name)):
+            return compute(*inputs, **options)
+
+    return computed
 
 
-def fused_sticks(*inputs, **options):
-    """Those of stick-breaking alone."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused sticks")):
-        return attention(*inputs, **options)
+fused, fused_statistics = (on("fused", each) for each in (attention, row_statistics))
+fused_sticks, stick_statistics = (on("fused sticks", each) for each in (attention, row_statistics))
 
 
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):
@@ -223,6 +231,41 @@ STICKS = {
     "more queries than keys": Call(40, 21, batch=1),
     "window": Call(45, 60, 20, 17, batch=1, groups=2, window=30),
 }
+DESCRIBED = {
+    "square, described": Call(40, 40),
+    "not causal, described": Call(20, 31, is_causal=False),
+    "longer cache, described": Call(9, 40),
+    "more queries than keys, described": Call(40, 9),
+    "grouped queries, described": Call(40, 40, heads=6, groups=3),
+    "one token, described": Call(1, 1),
+    "window, described": Call(40, 40, window=9),
+    "learned, described": Call(
+        31, 40, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=12, window=20
+    ),
+}
+"""Of statistics."""
+FUSED_DESCRIBED = {
+    "40 tokens, described": Call(40, 40, 16, 16, batch=1, groups=2),
+    "40 tokens, not causal, described": Call(40, 40, 16, 16, batch=1, groups=2, is_causal=False),
+}
+OF_FAMILIES_DESCRIBED = {
+    "more queries than keys, described": Call(40, 20, 16, 16, batch=1),
+    "window, described": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
+    "slope and scale, described": Call(
+        40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
+    ),
+    "everything, described": Call(
+        40, 50, 16, 16, batch=1, groups=2, window=35, head_scale=True, distance_slope=True,
+        distance_bias=12,
+    ),
+}  # fmt: skip
+STICKS_DESCRIBED = {
+    "one token, described": Call(1, 1, 16, 16, batch=1),
+    "111 tokens, described": Call(111, 111, 20, 20, batch=1, heads=1),
+    "longer cache, described": Call(9, 40, 16, 16, batch=2, heads=1),
+    "more queries than keys, described": Call(40, 21, 16, 16, batch=1),
+    "window, described": Call(45, 60, 20, 20, batch=1, groups=2, window=30),
+}
 FEW = {name: one_head(call) for name, call in CALLS.items()}
 UNBOUNDED = {name: call for name, call in FEW.items() if call.softcap is None}
 """Triton has no kernels of bounded scores."""
@@ -267,6 +310,16 @@ INTERPRETED = frozenset(
             for name in FUSED_VARIANTS
             if name.endswith((":p=1", ":p=2", ":p=64"))
             for call in ("", "-45 tokens")
+        ),
+        *(
+            f"{name}-40 tokens, described"
+            for name in FUSED_VARIANTS
+            if name.endswith((":p=1", ":p=2", ":p=64"))
+        ),
+        *(
+            f"{name}-40 tokens, not causal, described"
+            for name in FUSED_VARIANTS
+            if name not in FAMILIES
         ),
         *(
             f"{name}-torch.{dtype}"
@@ -315,7 +368,12 @@ COMPUTES = [
         low_precision=(Call(200, 200, 64, 64), tuple(VARIANTS)),
         adversarial=(tuple(VARIANTS), (SINGLE, *LOW), 1024),
         strided=(Call(9, 31, heads=6, groups=3), FAMILIES),
-        nonfinite=(Call(40, 40, 16, 16, heads=1, window=9), NONFINITE, ("query", "key")),
+        nonfinite=(
+            Call(40, 40, 16, 16, heads=1, window=9), (*NONFINITE, "stick-breaking"),
+            ("query", "key"),
+        ),
+        statistics=row_statistics,
+        described=crossed(VARIANTS, {"square, described": DESCRIBED["square, described"]}),
         refuses=OF_ANY,
     ),
     Computes(
@@ -323,6 +381,8 @@ COMPUTES = [
         attention,
         crossed(VARIANTS, CALLS),
         variants=tuple(VARIANTS),
+        statistics=row_statistics,
+        described=crossed(VARIANTS, DESCRIBED),
         poisoned=Call(50, 40, heads=4, groups=2),
         repeated=Call(
             65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30
@@ -399,6 +459,11 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             adversarial=(LONGEST, (SINGLE, *LOW), HARD),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("lssar:p=3",)),
             nonfinite=(Call(40, 40, 16, 16, 1, 1), NONFINITE, ("query", "key", "value")),
+            statistics=fused_statistics,
+            described=(
+                *crossed(FUSED_VARIANTS, FUSED_DESCRIBED),
+                *crossed(FAMILIES, OF_FAMILIES_DESCRIBED),
+            ),
             slow=INTERPRETED,
             fixtures=("small_tiles", "quiet_numpy"),
         ),
@@ -457,7 +522,15 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             poisoned=Call(35, 20, 20, 17, batch=1, groups=2),
             repeated=Call(40, 40, 16, 16, batch=1, heads=1),
             low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), ("stick-breaking",)),
+            adversarial=(("stick-breaking",), (SINGLE, *LOW), HARD),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("stick-breaking",)),
+            nonfinite=(
+                Call(40, 40, 16, 16, 1, 1, window=25),
+                ("stick-breaking",),
+                ("query", "key", "value"),
+            ),
+            statistics=stick_statistics,
+            described=crossed(["stick-breaking"], STICKS_DESCRIBED),
             fixtures=("small_sticks", "quiet_numpy"),
         ),
     ]

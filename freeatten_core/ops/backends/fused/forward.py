@@ -21,7 +21,7 @@ from .stages import (
     unit_of,
     weighing,
 )
-from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count
+from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count, without_hidden
 
 __all__ = [
     "LEAST_SCALE",
@@ -331,12 +331,7 @@ def mix(
                 value_base, start, stride_value, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
             )
             if MASKED:
-                # 0 · NaN is NaN: a value that a row does not see must not reach it
-                broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
-                v = tl.where(broken, 0.0, v).to(value_base.dtype.element_ty)
-                seen = tl.where(x != float("-inf"), 1.0, 0.0).to(v.dtype)
-                reached = product(seen, tl.where(broken, 1.0, 0.0).to(v.dtype), None)
-                mixed = tl.where(reached > 0, float("nan"), mixed)
+                mixed, v = without_hidden(mixed, v, x != float("-inf"))
             mixed = product(narrow(w, v.dtype), v, mixed)
     return mixed, total, shift
 

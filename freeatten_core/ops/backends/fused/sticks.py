@@ -11,7 +11,15 @@ import triton
 import triton.language as tl
 
 from .stages import LN_2
-from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile
+from .tiles import (
+    keys_seen,
+    load_tile,
+    narrow,
+    product,
+    rows_seeing,
+    store_tile,
+    without_hidden,
+)
 
 __all__ = [
     "from_here",
@@ -23,6 +31,7 @@ __all__ = [
     "stick_left",
     "stick_query_kernel",
     "stick_scores",
+    "stick_weights",
 ]
 
 STOP = tl.constexpr(-40.0)
@@ -49,6 +58,17 @@ def stick_left(x):
 
 
 @triton.jit
+def stick_weights(x, carry):
+    """Of a tile (ROWS, KEYS) its weights, and `stick_left` of its scores.
+
+    Args:
+        carry: `log2` of what the nearer keys left, (ROWS,).
+    """
+    left = stick_left(x)
+    return tl.exp2(x - from_here(left) + carry[:, None]), left
+
+
+@triton.jit
 def from_here(x):
     """Sums over a row from every key to the nearest of the block, itself included."""
     return tl.cumsum(x, 1, reverse=True)
@@ -64,8 +84,7 @@ def stick_gradients(x, carry, farther, grad_weight):
         farther: F before the tile, (ROWS,).
         grad_weight: `dw`.
     """
-    left = stick_left(x)
-    w = tl.exp2(x - from_here(left) + carry[:, None])
+    w, left = stick_weights(x, carry)
     given = w * grad_weight
     share = tl.exp2(x - left)
     return w, given, given - share * (farther[:, None] + tl.cumsum(given, 1))
@@ -124,7 +143,7 @@ def stick_forward_kernel(
     value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
 
-    low, _, _, high = keys_seen(
+    low, full_low, full_high, high = keys_seen(
         start, query_length, key_length, window, True, HAS_WINDOW, ROWS, KEYS
     )
     carry = tl.zeros((ROWS,), tl.float32)
@@ -133,9 +152,10 @@ def stick_forward_kernel(
     while at >= low:
         k = load_tile(key_base, at, key_token, key_length, DIM, BLOCK_DIM, KEYS, True)
         x = stick_scores(q, k, at, own, key_length, window, scale, HAS_WINDOW, KEYS)
-        left = stick_left(x)
-        w = tl.exp2(x - from_here(left) + carry[:, None])
+        w, left = stick_weights(x, carry)
         v = load_tile(value_base, at, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, True)
+        if (at < full_low) | (at >= full_high):
+            mixed, v = without_hidden(mixed, v, x != float("-inf"))
         mixed = product(narrow(w, v.dtype), v, mixed)
         carry -= tl.sum(left, 1)
         at -= KEYS

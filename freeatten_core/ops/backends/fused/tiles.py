@@ -14,6 +14,7 @@ __all__ = [
     "rows_seeing",
     "store_tile",
     "visible_count",
+    "without_hidden",
 ]
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -36,6 +37,26 @@ def narrow(x, dtype: tl.constexpr):
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000
         x = tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
     return x.to(dtype)
+
+
+@triton.jit
+def without_hidden(mixed, v, seen):
+    """Values of a tile in which rows see some keys alone: 0 · NaN is NaN, and a value that a row
+    does not see must not reach it.
+
+    Args:
+        mixed: what the rows have mixed so far, (ROWS, Dv).
+        v: (KEYS, Dv).
+        seen: whether a row sees a key, (ROWS, KEYS).
+
+    Returns:
+        mixed, NaN where a row sees a value that is not finite; v without those.
+    """
+    broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
+    reached = product(
+        tl.where(seen, 1.0, 0.0).to(v.dtype), tl.where(broken, 1.0, 0.0).to(v.dtype), None
+    )
+    return tl.where(reached > 0, float("nan"), mixed), tl.where(broken, 0.0, v).to(v.dtype)
 
 
 @triton.jit
