@@ -21,7 +21,16 @@ from .stages import (
     unit_of,
     weighing,
 )
-from .tiles import keys_seen, load_tile, narrow, product, store_tile, visible_count, without_hidden
+from .tiles import (
+    from_first,
+    keys_seen,
+    load_tile,
+    narrow,
+    product,
+    store_tile,
+    visible_count,
+    without_hidden,
+)
 
 __all__ = [
     "LEAST_SCALE",
@@ -423,6 +432,7 @@ def forward_kernel(
     head_scale,
     distance,
     decay,
+    firsts,
     query_batch,
     query_head,
     query_token,
@@ -451,6 +461,7 @@ def forward_kernel(
     DISTANCE: tl.constexpr,
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
+    SKIPS: tl.constexpr,
     LATE: tl.constexpr,
     ONE_MORE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -466,6 +477,8 @@ def forward_kernel(
     STAGES: tl.constexpr,
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `firsts`, where SKIPS, says which keys are read.
 
     `flags`, bytes (B·H, blocks of FLAGGED rows), says which rows are computed; all if FLAGGED is 0.
 
@@ -514,6 +527,8 @@ def forward_kernel(
     low, full_low, full_high, high = keys_seen(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
+    firsts += pair.to(tl.int64) * tl.cdiv(query_length, ROWS)
+    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS)
     total = tl.zeros((ROWS,), tl.float32)
     highest = tl.zeros((ROWS,), tl.float32)
     shift = tl.full((ROWS,), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)

@@ -15,6 +15,7 @@ from .tiles import (
     keys_seen,
     load_tile,
     narrow,
+    own_vectors,
     product,
     rows_seeing,
     store_tile,
@@ -23,7 +24,6 @@ from .tiles import (
 
 __all__ = [
     "from_here",
-    "own_values",
     "stick_carry_kernel",
     "stick_forward_kernel",
     "stick_gradients",
@@ -91,15 +91,6 @@ def stick_gradients(x, carry, farther, grad_weight):
 
 
 @triton.jit
-def own_values(value_base, own, stride, inside, VALUE_DIM: tl.constexpr, BLOCK: tl.constexpr):
-    """The values of rows' own keys, (ROWS, BLOCK); 0 for rows that have none."""
-    dim = tl.arange(0, BLOCK)
-    pointers = value_base + own.to(tl.int64)[:, None] * stride + dim[None, :]
-    exists = (inside & (own >= 0))[:, None] & (dim < VALUE_DIM)[None, :]
-    return tl.load(pointers, exists, other=0.0)
-
-
-@triton.jit
 def stick_forward_kernel(
     query,
     key,
@@ -163,7 +154,7 @@ def stick_forward_kernel(
 
     inside = row < query_length
     kept = tl.where(own >= 0, tl.exp2(carry), 0.0)
-    v = own_values(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
+    v = own_vectors(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
     mixed += kept[:, None] * v.to(tl.float32)
     tl.store(rest + pair.to(tl.int64) * query_length + row, kept, inside)
     base = output + pair.to(tl.int64) * query_length * VALUE_DIM
@@ -280,7 +271,7 @@ def stick_query_kernel(
         ROWS, True,
     )  # fmt: skip
     inside = row < stop
-    kept = own_values(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
+    kept = own_vectors(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
     farther = tl.sum(grads.to(tl.float32) * kept.to(tl.float32), 1)
     farther *= tl.load(rest + at_rows + row, inside, other=0.0)
 

@@ -7,9 +7,11 @@ import triton.language as tl
 
 __all__ = [
     "INTERPRETED",
+    "from_first",
     "keys_seen",
     "load_tile",
     "narrow",
+    "own_vectors",
     "product",
     "rows_seeing",
     "store_tile",
@@ -87,6 +89,16 @@ def load_tile(
 
 
 @triton.jit
+def own_vectors(base, own, stride, inside, WIDTH: tl.constexpr, BLOCK_WIDTH: tl.constexpr):
+    """Vectors `own` of a (length, WIDTH) matrix, those of rows' own keys; 0 for rows that have
+    none."""
+    dim = tl.arange(0, BLOCK_WIDTH)
+    pointers = base + own.to(tl.int64)[:, None] * stride + dim[None, :]
+    exists = (inside & (own >= 0))[:, None] & (dim < WIDTH)[None, :]
+    return tl.load(pointers, exists, other=0.0)
+
+
+@triton.jit
 def store_tile(
     base,
     tile,
@@ -149,6 +161,18 @@ def keys_seen(
         full_low = tl.cdiv(tl.maximum(0, start + ROWS + shift - window), KEYS) * KEYS
         full_low = tl.minimum(tl.maximum(low, full_low), tl.cdiv(high, KEYS) * KEYS)
     return low, full_low, tl.maximum(full_low, full_high), high
+
+
+@triton.jit
+def from_first(firsts, block, low, full_low, full_high, SKIPS: tl.constexpr):
+    """`low`, `full_low` and `full_high` of a block of rows without the keys that it does not read,
+    if SKIPS; `firsts` is of `forgotten.first_keys_kernel`."""
+    if SKIPS:
+        first = tl.load(firsts + block)
+        low = tl.maximum(low, first)
+        full_low = tl.maximum(full_low, first)
+        full_high = tl.maximum(full_high, first)
+    return low, full_low, full_high
 
 
 @triton.jit
