@@ -33,11 +33,11 @@ def first_keys(call: Call, tiles: Tiles) -> Tensor | None:
     whole = problem.key_length // keys
     seen = whole * keys
     # PyTorch's largest and smallest of what holds NaN is NaN, whose block is read
-    lowest = decay[..., :seen].unflatten(-1, (whole, keys)).amin(-1)
+    lowest = decay[..., :seen].reshape(*decay.shape[:2], whole, keys).amin(-1)
     longest = lowest
     if not problem.variant.cosine:
         lengths = torch.linalg.vector_norm(call.key[:, :, :seen], dim=-1, dtype=torch.float32)
-        longest = lengths.unflatten(-1, (whole, keys)).amax(-1)
+        longest = lengths.view(*lengths.shape[:2], whole, keys).amax(-1)
     blocks = triton.cdiv(problem.query_length, tiles.rows)
     firsts = torch.empty((call.pairs, blocks), dtype=torch.int32, device=decay.device)
     kernels.first_keys_kernel[(call.pairs * blocks,)](
