@@ -327,7 +327,7 @@ def query_kernel(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
     firsts += pair.to(tl.int64) * tl.cdiv(query_length, ROWS)
-    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS)
+    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS, KEYS)
     grad = tl.zeros((ROWS, BLOCK_DIM), tl.float32)
     pull = tl.zeros((ROWS, BLOCK_DIM), tl.float32) if SHARPENED else 0.0
     pushed = tl.zeros((ROWS,), tl.float32)

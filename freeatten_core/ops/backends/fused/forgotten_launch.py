@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["first_keys", "last_rows"]
 
-LEAST_KEYS = 1024
+LEAST_KEYS = 4096
 """Of a call that has its forgotten keys looked for. Not tuned."""
 
 AT_ONCE = 32

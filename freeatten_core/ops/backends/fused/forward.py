@@ -528,7 +528,7 @@ def forward_kernel(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
     firsts += pair.to(tl.int64) * tl.cdiv(query_length, ROWS)
-    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS)
+    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS, KEYS)
     total = tl.zeros((ROWS,), tl.float32)
     highest = tl.zeros((ROWS,), tl.float32)
     shift = tl.full((ROWS,), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)

@@ -164,14 +164,15 @@ def keys_seen(
 
 
 @triton.jit
-def from_first(firsts, block, low, full_low, full_high, SKIPS: tl.constexpr):
+def from_first(firsts, block, low, full_low, full_high, SKIPS: tl.constexpr, KEYS: tl.constexpr):
     """`low`, `full_low` and `full_high` of a block of rows without the keys that it does not read,
     if SKIPS; `firsts` is of `forgotten.first_keys_kernel`."""
     if SKIPS:
         first = tl.load(firsts + block)
-        low = tl.maximum(low, first)
-        full_low = tl.maximum(full_low, first)
-        full_high = tl.maximum(full_high, first)
+        # loads in the sweeps are as wide as what their start is known to divide by
+        low = tl.multiple_of(tl.maximum(low, first), KEYS)
+        full_low = tl.multiple_of(tl.maximum(full_low, first), KEYS)
+        full_high = tl.multiple_of(tl.maximum(full_high, first), KEYS)
     return low, full_low, full_high
 
 
