@@ -44,6 +44,8 @@ def dense_statistics(query: Tensor, key: Tensor, variant: str, options: dict) ->
     else:
         normaliser = result.positivity.sum(-1)
     u_max, offset, zero = result.positivity.amax(-1), torch.zeros_like(mass), weights == 0
+    if not parsed.has_zeros:
+        zero = torch.zeros_like(visible)  # an exponential that underflows is none
     if parsed.normalise == "off-by-one":
         normaliser = torch.logaddexp(normaliser, torch.zeros_like(normaliser))
     if parsed.whole_rows:
