@@ -216,7 +216,7 @@ def save_lines(lines: Sequence[Mapping[str, Any]], path: Path | str) -> None:
         replacing(Path(path)) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
-        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(lines[0]) if lines else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
     from freeatten_core.results.facts import ResultDict
 
-__all__ = ["Outputs", "deliver", "refuse_failed", "show_json"]
+__all__ = ["Outputs", "deliver", "marked", "refuse_failed", "show_json"]
 
 Write = Callable[[Path], None]
+SUBTITLE_LINE = 17
+"""Pixels that one more line under a figure's title takes."""
 
 
 def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]) -> None:
@@ -73,6 +75,35 @@ class Outputs:
 
         check_outputs({".html": self.html, ".png": self.png, ".svg": self.svg, ".csv": self.csv})
 
+    def give(
+        self,
+        measure: Callable[[], ResultDict],
+        show: Callable[[ResultDict], None],
+        draw: Callable[[ResultDict], go.Figure],
+        lines: Callable[[ResultDict], Iterable[Mapping[str, Any]]],
+        *,
+        writes: bool = True,
+    ) -> None:
+        """Measure and deliver, rows that were finished also where a signal ends the others.
+
+        Args:
+            writes: whether this process gives the result; of several ranks one does.
+
+        Raises:
+            ContentError: as `deliver` and `refuse_failed`.
+        """
+        from freeatten_core.measures.compared import InterruptedRows
+
+        try:
+            result = measure()
+        except InterruptedRows as stopped:
+            if writes:
+                self.deliver(stopped.result, show, draw, lines)
+            raise
+        if writes:
+            self.deliver(result, show, draw, lines)
+            refuse_failed(result)
+
     def deliver(
         self,
         result: ResultDict,
@@ -87,12 +118,25 @@ class Outputs:
             lambda: show_json(result) if self.as_json else show(result),
             [
                 *(
-                    (path, lambda path: save_figure(draw(result), path))
+                    (path, lambda path: save_figure(marked(draw(result), result), path))
                     for path in (self.html, self.png, self.svg)
                 ),
                 (self.csv, lambda path: save_lines(list(lines(result)), path)),
             ],
         )
+
+
+def marked(figure: go.Figure, result: Mapping[str, Any]) -> go.Figure:
+    """The figure with a line under its title where the result is a part of what was asked for."""
+    from freeatten_core.results.format import partial_text
+
+    said = partial_text(result)
+    if said:
+        details, layout = figure.layout.title.subtitle, figure.layout
+        details.text = f"<b>{said}</b><br>{details.text}"
+        figure.update_layout(height=layout.height + SUBTITLE_LINE)
+        figure.update_layout(margin_t=layout.margin.t + SUBTITLE_LINE)
+    return figure
 
 
 def show_json(result: Mapping[str, Any]) -> None:

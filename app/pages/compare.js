@@ -20,9 +20,22 @@ function swatch({ color, dash, sign }) {
     make("text", { x: "20", y: "13", "text-anchor": "middle", fill: color, "font-size": "15" }, sign));
 }
 
+/** A part of a figure with what differs: by key or place, or in its stead. */
+function changed(part, other) {
+  if (typeof other !== "object") return other;
+  const whole = Array.isArray(part) ? [...part] : { ...part };
+  for (const [key, value] of Object.entries(other)) whole[key] = changed(part[key], value);
+  return whole;
+}
+
+/** The layout of a figure in a theme. */
+function layoutOf({ layouts, dark }, name, theme) {
+  return theme === "dark" ? changed(layouts[name], dark[name]) : layouts[name];
+}
+
 /** Draws the figure of a layout and a theme as wide as its place. */
 function drawFigure(chart, figures, name, theme) {
-  const { data, layout } = structuredClone({ data: figures.data, layout: figures.layouts[theme][name] });
+  const { data, layout } = structuredClone({ data: figures.data, layout: layoutOf(figures, name, theme) });
   for (const { textfont } of data) if (textfont) textfont.color = layout.font.color; // data is of no theme
   // what the ticks say fits the margins; to look whether it does would lay the page out once more
   for (const axis of axesOf(layout)) layout[axis].ticklabeloverflow = "allow";
@@ -352,7 +365,7 @@ class Compare {
 
   drawQuick(chart, width) {
     const name = layout(width);
-    const drawn = this.figures.layouts[this.theme()][name];
+    const drawn = layoutOf(this.figures, name, this.theme());
     if (!QuickChart.takes(drawn)) {
       chart.replaceChildren();
       return;

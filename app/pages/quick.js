@@ -110,12 +110,12 @@ class QuickChart {
     this.words(axis.title.text, x, y, { size: axis.title.font.size, anchor: "middle" }).setAttribute("transform", `rotate(-90 ${x} ${y})`);
   }
 
-  trace({ x, y, xaxis, yaxis, line, marker, error_y: error }) {
+  trace({ x, y, xaxis, yaxis, mode, line, marker, error_y: error }) {
     const [top, bottom] = [1, 0].map((share) => this.place(`${yaxis} domain`, share));
     const clip = this.add("svg", { x: 0, y: top, width: this.width, height: bottom - top, viewBox: `0 ${top} ${this.width} ${bottom - top}` });
     const points = x.map((value, at) => [this.place(xaxis, value), y[at] === null ? null : this.place(yaxis, y[at])]).filter(([, at]) => at !== null);
     const dashes = DASHES[line.dash] ?? "";
-    clip.append(part("polyline", { points: points.map((each) => each.join()).join(" "), fill: "none", stroke: line.color, "stroke-width": line.width, "stroke-dasharray": dashes }));
+    if (mode !== "markers") clip.append(part("polyline", { points: points.map((each) => each.join()).join(" "), fill: "none", stroke: line.color, "stroke-width": line.width, "stroke-dasharray": dashes }));
     x.forEach((value, at) => {
       if (!error?.array || y[at] === null || error.array[at] === null) return;
       const [px, low, high] = [this.place(xaxis, value), this.place(yaxis, y[at] - error.arrayminus[at]), this.place(yaxis, y[at] + error.array[at])];

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from freeatten_core.figures.canvas import Drawing, Theme
 
-__all__ = ["LAYOUTS", "drawings", "legend", "sentence"]
+__all__ = ["LAYOUTS", "changes", "drawings", "legend", "sentence"]
 
 LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     "wide": {"width": 620},
@@ -31,19 +31,36 @@ def drawings(
         layouts: those arguments, by the layout's name.
 
     Returns:
-        `data`, the lines, which are the same in all, and `layouts` by theme and name.
+        `data`, the lines, which are the same in all, `layouts` by name, and what is else in the
+        `dark` ones: most is not, and a page gets all of them.
     """
-    made = {
-        theme: {name: draw(title="", theme=theme, **given) for name, given in layouts.items()}
+    light, dark = (
+        {name: draw(title="", theme=theme, **given) for name, given in layouts.items()}
         for theme in THEMES
-    }
+    )
+    by_name = {name: each["layout"] | STILL for name, each in light.items()}
     return {
-        "data": next(iter(made[THEMES[0]].values()))["data"],
-        "layouts": {
-            theme: {name: each["layout"] | STILL for name, each in by_name.items()}
-            for theme, by_name in made.items()
+        "data": next(iter(light.values()))["data"],
+        "layouts": by_name,
+        "dark": {
+            name: changes(layout, dark[name]["layout"] | STILL) for name, layout in by_name.items()
         },
     }
+
+
+def changes(one: Any, other: Any) -> Any:
+    """What makes of a part of a figure that of another theme, as the page's `changed` puts it in.
+
+    Of mappings and sequences the keys or places of what differs, of anything else the other itself.
+    """
+    if isinstance(one, Mapping):
+        found = {key: (value, other[key]) for key, value in one.items() if value != other[key]}
+    elif isinstance(one, list | tuple):
+        pairs = zip(one, other, strict=True)
+        found = {str(at): pair for at, pair in enumerate(pairs) if pair[0] != pair[1]}
+    else:
+        return other
+    return {key: changes(*pair) for key, pair in found.items()}
 
 
 def legend(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

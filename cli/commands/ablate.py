@@ -23,12 +23,13 @@ from ..options import (
     Variants,
     command_line,
 )
-from ..outputs import Outputs, refuse_failed
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from freeatten_core.models.rows import CausalRow, Row
+    from freeatten_core.results.facts import ResultDict
 
     from ..terminal.fitted import FittedTable
 
@@ -65,7 +66,7 @@ def ablate(
     from freeatten_core.basics.devices import choose_device
     from freeatten_core.data.documents import evaluation_documents
     from freeatten_core.measures.ablation import AblateRequest
-    from freeatten_core.measures.ablation import ablate as measure
+    from freeatten_core.measures.ablation import ablate as undo
 
     from ..options import any_rows_of
     from ..terminal.watching import watched
@@ -84,11 +85,12 @@ def ablate(
         seed=seed,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
-        result = measure(request, watch)
 
-    outputs.deliver(result, _print, _figure, _csv_lines)
-    refuse_failed(result)
+    def measure() -> ResultDict:
+        with watched(Console(stderr=True, quiet=quiet), _line) as watch:
+            return undo(request, watch)
+
+    outputs.give(measure, _print, _figure, _csv_lines)
 
 
 def _length(asked: str | None, rows: Sequence[Row | CausalRow]) -> int:

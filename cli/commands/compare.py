@@ -24,7 +24,7 @@ from ..options import (
     check_choice,
     command_line,
 )
-from ..outputs import deliver, refuse_failed
+from ..outputs import deliver, marked, refuse_failed
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -447,7 +447,7 @@ def _save_figure(result: Mapping[str, Any], path: Path, *, by_position: bool) ->
 
     from ..exports import save_figure
 
-    save_figure(comparison_figure(result, by_position=by_position), path)
+    save_figure(marked(comparison_figure(result, by_position=by_position), result), path)
 
 
 def _save_losses(done: Comparison, path: Path) -> None:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from freeatten_core.measures.heads import SurveyRequest
     from freeatten_core.models.rows import CausalRow, Row
+    from freeatten_core.results.facts import ResultDict
 
     from ..terminal.fitted import FittedTable
 
@@ -98,8 +99,6 @@ def entropy(
     svg: Svg = None,
 ) -> None:
     """Entropy, sinks, distance and more of every head, against position."""
-    from freeatten_core.measures.heads import survey
-
     outputs = Outputs(as_json, html, png, svg, csv_file)
     outputs.check()
     _check_statistic(statistic, layer=layer, head=head, layers=layers, by=by, top=top, sinks=sinks)
@@ -124,10 +123,15 @@ def entropy(
             seed=seed,
             ranks=ranks,
         )
-        with progress(quiet) as advance:
-            result = survey(request, advance)
-        if ranks.writes:
-            outputs.deliver(result, show, _figure, _csv_lines)
+        measure = partial(_survey, request, quiet=quiet)
+        outputs.give(measure, show, _figure, _csv_lines, writes=ranks.writes)
+
+
+def _survey(request: SurveyRequest, *, quiet: bool) -> ResultDict:
+    from freeatten_core.measures.heads import survey
+
+    with progress(quiet) as advance:
+        return survey(request, advance)
 
 
 def _check_statistic(name: str, **of_heads: Any) -> None:
@@ -228,10 +232,11 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.results.format import row_names
+    from freeatten_core.results.format import row_names, troubles
     from freeatten_core.results.heads import curve_of
 
     from ..terminal.chart import line_chart
+    from ..terminal.tables import HURTS
 
     console = Console()
     unit = f" ({result['unit']})" if result["unit"] else ""
@@ -246,6 +251,8 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     for entry, name in zip(result["variants"], names, strict=True):
         console.print()
         console.print(Text(name, style="bold"), overflow="fold")
+        if entry.get("error"):
+            continue  # its reason stands below
         if "heads" not in entry:
             console.print(f"{_cell(entry['loss'])} {result['unit']}", highlight=False)
             continue
@@ -264,6 +271,8 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     title = f"{result['label']}{unit} by position, {curve_of(result)}"
     console.print()
     console.print(Text.from_ansi(line_chart(curves, title, console.width)))
+    for line in troubles(result):
+        console.print(Text(line, style=HURTS))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 
 

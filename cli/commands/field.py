@@ -24,10 +24,12 @@ from ..options import (
     Variants,
     command_line,
 )
-from ..outputs import Outputs, refuse_failed
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+
+    from freeatten_core.results.facts import ResultDict
 
 __all__ = ["field"]
 
@@ -71,11 +73,12 @@ def field(
         seed=seed,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
-        result = measure_field(request, watch)
 
-    outputs.deliver(result, _print, _figure, _csv_lines)
-    refuse_failed(result)
+    def measure() -> ResultDict:
+        with watched(Console(stderr=True, quiet=quiet), _line) as watch:
+            return measure_field(request, watch)
+
+    outputs.give(measure, _print, _figure, _csv_lines)
 
 
 def _line(entry: Mapping[str, Any], done: int, of: int) -> str:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..options import AsJson, Device, Html, Png, Quiet, Svg, command_line
-from ..outputs import Outputs, refuse_failed
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from freeatten_core.results.facts import ResultDict
     from freeatten_core.training.recipe import Recipe
 
     from ..terminal.fitted import FittedTable
@@ -101,11 +102,12 @@ def languages(
         seeds=seeds,
         device=choose_device(device),
     )
-    with watched(Console(stderr=True, quiet=quiet), _line) as watch:
-        result = measure_languages(request, watch)
 
-    outputs.deliver(result, _print, _figure, _csv_lines)
-    refuse_failed(result)
+    def measure() -> ResultDict:
+        with watched(Console(stderr=True, quiet=quiet), _line) as watch:
+            return measure_languages(request, watch)
+
+    outputs.give(measure, _print, _figure, _csv_lines)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from ..options import (
     check_choice,
     command_line,
 )
-from ..outputs import Outputs, refuse_failed
+from ..outputs import Outputs
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -107,13 +108,12 @@ def retrieve(
             "ranks": ranks,
             "console": Console(stderr=True, quiet=quiet or not ranks.writes),
         }
-        if task == "copy":
-            result = _copy(text=text or "stdlib", block=block, **common)
-        else:
-            result = _task(task, **common)
-        if ranks.writes:
-            outputs.deliver(result, _print, _figure, _csv_lines)
-            refuse_failed(result)
+        measure = (
+            partial(_copy, text=text or "stdlib", block=block, **common)
+            if task == "copy"
+            else partial(_task, task, **common)
+        )
+        outputs.give(measure, _print, _figure, _csv_lines, writes=ranks.writes)
 
 
 def _copy(

@@ -367,10 +367,12 @@ def _train_text(
     where: _Where,
     view: LearningView,
 ) -> None:
+    from freeatten_core.data.packages import check_sources
     from freeatten_core.data.prepared import prepared
     from freeatten_core.training.run import train as run
     from freeatten_core.training.state import kept_folder, state_path
 
+    check_sources(given.sources)
     _foresee(recipe, variant, where, view)
     ranks = where.ranks
     if not ranks.writes:

@@ -72,6 +72,16 @@ def _tables(found: dict[str, Any]) -> list[Table]:
             [(each["option"], each["meaning"]) for each in found["options"]],
         ),
         _table(
+            "Positions, of :position=",
+            ("typed", "is", "source"),
+            [(each["name"], each["meaning"], each["source"]) for each in found["positions"]],
+        ),
+        _table(
+            "Short names",
+            ("typed", "stands for"),
+            [(each["name"], each["variant"]) for each in found["short_names"]],
+        ),
+        _table(
             "Stages",
             ("stage", "typed", "computes"),
             [(each["stage"], each["value"], each["meaning"]) for each in found["stages"]],

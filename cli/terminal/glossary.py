@@ -9,6 +9,7 @@ from freeatten_core.basics.assets import assets
 from freeatten_core.figures.styles import STEPS, STYLES, style_of
 from freeatten_core.models.catalogue import shipped
 from freeatten_core.models.format import CONFIG, read_config
+from freeatten_core.positions.scalings import Ramp
 from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.setting import SHORT_NAMES
 from freeatten_core.variants.stages import COSINE_SCALE, P_DEFAULT, P_MAX, P_MIN, stages_of
@@ -23,7 +24,7 @@ from freeatten_core.variants.variant import (
 
 __all__ = ["glossary"]
 
-SCHEMA = 1
+SCHEMA = 2
 STAGES: Mapping[str, Mapping[str, str]] = {
     "score": {
         "dot": "q·k / √D",
@@ -54,6 +55,7 @@ STAGES: Mapping[str, Mapping[str, str]] = {
 MODIFIER_OPTIONS: Mapping[str, str] = {
     "align": f"by={'|'.join(get_args(AlignBy))}",
     "swap": "to=VARIANT",
+    "yarn": f"ramp={'|'.join(get_args(Ramp))}",
 }
 
 
@@ -61,8 +63,9 @@ def glossary() -> dict[str, Any]:
     """What `freeatten variants --json` prints: lists of plain values, in the order of the tables.
 
     Returns:
-        `variants` (typed, and as in pictures, with stages and source), `modifiers`, `stages` (a
-        line for every value), `options` and `labels`, what else pictures call by another name.
+        `variants` (typed, and as in pictures, with stages and source), `modifiers`, `options`,
+        `positions` and `stages` (a line for every value), `short_names` and `labels`, what else
+        pictures call by another name.
     """
     named = {**PLAIN, **{name: Variant.parse(name) for name in SHARPENED}}
     typed, weights = set(map(str, named.values())), _shipped_variants()
@@ -92,6 +95,11 @@ def glossary() -> dict[str, Any]:
             for value, meaning in values.items()
         ],
         "options": _options(),
+        "positions": [
+            {"name": name, "meaning": kind.meaning, "source": kind.source}
+            for name, kind in POSITIONS.items()
+        ],
+        "short_names": [{"name": name, "variant": long} for name, long in SHORT_NAMES.items()],
         "labels": [
             {"name": name, "label": _label(name)}
             for name in (*STYLES, *STEPS)
@@ -115,10 +123,6 @@ def _options() -> list[dict[str, str]]:
         },
         *_trained_options(),
         {
-            "option": ", ".join(SHORT_NAMES),
-            "meaning": "; ".join(f"{name}: {long}" for name, long in SHORT_NAMES.items()),
-        },
-        {
             "option": "stages:score=…:positivity=…:normalise=…",
             "meaning": "any other combination of stages; with :p= it is sharpened",
         },
@@ -134,10 +138,9 @@ def _trained_options() -> list[dict[str, str]]:
     return [
         {
             "option": ":position=POSITION",
-            "meaning": "trained: "
-            + "; ".join(f"{n}, {k.meaning}" for n, k in POSITIONS.items())
-            + ". alibi/none: half the heads of each; rope@128-none: by turns a layer that sees 128 "
-            "keys and one that sees all",
+            "meaning": "trained: how layers and heads know order, in a word of the list of "
+            "positions; alibi/none: half the heads of each; rope@128-none: by turns a layer that "
+            "sees 128 keys and one that sees all",
         },
         {
             "option": ":gate=forget",
@@ -151,9 +154,16 @@ def _trained_options() -> list[dict[str, str]]:
         {
             "option": ":scale=log-n",
             "meaning": "trained, on scores q·k: a head's scores times m · log N, m learned (SSMax, "
-            "arXiv 2501.19399); log-n-bias: times m · log N + b; adaptive: times 1 + "
-            "softplus(w·x) · log(N + 1)^(2 tanh(u·x)) of every query's input x, in heads without "
-            "alibi (ASEntmax, arXiv 2506.16640)",
+            "arXiv 2501.19399)",
+        },
+        {
+            "option": ":scale=log-n-bias",
+            "meaning": "trained, on scores q·k: times m · log N + b, both learned (as there)",
+        },
+        {
+            "option": ":scale=adaptive",
+            "meaning": "trained, on scores q·k: times 1 + softplus(w·x) · log(N + 1)^(2 tanh(u·x)) "
+            "of every query's input x, in heads without alibi (ASEntmax, arXiv 2506.16640)",
         },
         {
             "option": ":sink=learned",
@@ -164,8 +174,11 @@ def _trained_options() -> list[dict[str, str]]:
             "option": ":dilate=KEYS",
             "meaning": "trained, of softmax without positions (RegularGPT, arXiv 2305.03796): at "
             "depth d a row sees KEYS keys, KEYS^d apart, each with a learned bias; the layers are "
-            "used again at every depth, as many as the text needs. KEYS/own: every depth of "
-            "training has layers of its own",
+            "used again at every depth, as many as the text needs",
+        },
+        {
+            "option": ":dilate=KEYS/own",
+            "meaning": "trained: the same, and every depth of training has layers of its own",
         },
         {
             "option": ":heads=difference",

@@ -23,7 +23,6 @@ from freeatten_core.results.format import (
     forms_text,
     marked_length,
     number,
-    partial_text,
     plural,
     repeats_text,
     restart_length,
@@ -450,7 +449,7 @@ def comparison_view(
         parts.append(verdict_table(result, width))
     if any(row.get("at_declared") for row in result["variants"]):
         parts.append(declared_table(result, width))
-    wrong = [partial_text(result), no_language_text(result), *troubles(result)]
+    wrong = [no_language_text(result), *troubles(result)]
     bad = [Text(line, HURTS) for line in wrong if line]
     lines = [reading_line(result), *declared_lines(result), *number_lines(result)]
     parts.append(Group(*map(Text, lines), *bad))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from freeatten_core.basics.checks import check_whole
 from freeatten_core.basics.devices import usable_device
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Advance, Meter, ignore
 from freeatten_core.data.tokenizer import token_texts
@@ -194,7 +194,7 @@ def capture(
 
     Raises:
         UsageError: tokens, layers, type or variant that do not fit; or too little memory.
-        ContentError: a model whose layers cannot be looked into; says why.
+        ContentError: layers that cannot be looked into, with the reason, or a value not finite.
     """
     check_model(checkpoint)
     device = usable_device(device)
@@ -244,20 +244,25 @@ class _Keeper:
     def observe(self, layer: int, query: Tensor, key: Tensor, reading: Reading) -> None:
         """query (1, H, L, D), key (1, Hkv, L, D), as the scores see them."""
         if layer in self.layers:
-            self.kept[layer] = self._capture(query, key, reading)
+            self.kept[layer] = self._capture(layer, query, key, reading)
         if layer == self.layers[-1]:
             raise EnoughError
 
-    def _capture(self, query: Tensor, key: Tensor, reading: Reading) -> LayerCapture:
+    def _capture(self, layer: int, query: Tensor, key: Tensor, reading: Reading) -> LayerCapture:
         if isinstance(reading.computed, OwnFunctionName):
             query, key = own_function.as_scores(query, key, reading.computed)
             key = key[:, :1]
         query, key = query.to(self.dtype, copy=True), key.to(self.dtype, copy=True)
+        _check_finite(layer, "query", query[0])
+        _check_finite(layer, "key", key[0])
         seen = reading.terms, reading.window, reading.softcap, reading.stride
         kept = LayerCapture(query[0], key[0], None, *seen)
         if not self.with_statistics:
             return kept
-        return replace(kept, rows=_statistics(kept, reading.computed, self.meter))
+        rows = _statistics(kept, reading.computed, self.meter)
+        _check_finite(layer, "largest weight", rows.largest)
+        _check_finite(layer, "sum of weights", rows.row_sum)
+        return replace(kept, rows=rows)
 
 
 def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStatistics:
@@ -282,6 +287,21 @@ def _statistics(kept: LayerCapture, computed: Computed, meter: Meter) -> RowStat
         advance=lambda scores: meter.add(scores * STATISTICS_COST),
     )
     return rows.map(lambda tensor: tensor[0])
+
+
+def _check_finite(layer: int, what: str, values: Tensor) -> None:
+    """Whether values (heads, L) or (heads, L, D) are finite.
+
+    Raises:
+        ContentError: names the first position of the first head where one is not.
+    """
+    bad = ~values.isfinite()
+    places = (bad if bad.ndim == 2 else bad.any(dim=-1)).nonzero()
+    if len(places):
+        head, position = places[0].tolist()
+        raise ContentError(
+            f"not finite: the {what} of layer {layer}, head {head}, position {position:,}"
+        )
 
 
 def _check_tokens(tokens: Tensor, vocab_size: int) -> Tensor:

@@ -14,6 +14,7 @@ from .errors import ContentError, UsageError
 
 __all__ = [
     "SavedElsewhereError",
+    "check_makeable",
     "check_utf8",
     "check_writable",
     "expanded",
@@ -86,6 +87,25 @@ def check_writable(path: Path) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     finally:
         probe.unlink(missing_ok=True)
+
+
+def check_makeable(path: Path) -> None:
+    """Whether a folder can be made at `path`, or can be filled where there is one.
+
+    Raises:
+        UsageError: what is nearest above takes no files.
+    """
+    nearest = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    probe = _temporary(nearest / "probe")
+    try:
+        probe.touch(0o600, exist_ok=False)
+    except OSError:
+        raise UsageError(
+            f"cannot make {path}: {nearest} is not a folder that can be written to"
+        ) from None
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def _check_place(path: Path) -> None:
@@ -209,11 +229,12 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         busy: what to say to the second.
 
     Raises:
-        UsageError: another has the lock.
+        UsageError: another has the lock, or there can be no such path.
         ContentError: the folder cannot be written.
     """
     from filelock import FileLock, Timeout  # the operator alone, as a kernel, does without
 
+    check_makeable(path.parent)  # where no file can be made, a lock waits as for another's
     lock_path = path.absolute().with_name(f".{path.name}.lock")
     lock = FileLock(lock_path, is_singleton=True)
     try:

@@ -22,6 +22,7 @@ import torch
 from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.ops.backends import choice
 from freeatten_core.ops.definitions import staged
 from freeatten_core.results.facts import run_facts
 
@@ -211,13 +212,19 @@ def gpu_benchmark(
 
 
 def gpu_versions() -> dict[str, str | None]:
-    """Versions of what lies under PyTorch; None where there is none."""
+    """Versions of what lies under PyTorch, and which forwards have the kernel in Gluon, or why
+    none has; None where there is none."""
     try:
         triton = metadata.version("triton")
     except metadata.PackageNotFoundError:
         triton = None
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # no types
-    return {"triton": triton, "cuda": torch.version.cuda, "cudnn": str(cudnn) if cudnn else None}
+    return {
+        "triton": triton,
+        "gluon": choice.hopper_state() if triton else None,
+        "cuda": torch.version.cuda,
+        "cudnn": str(cudnn) if cudnn else None,
+    }
 
 
 # Shapes and inputs

@@ -24,6 +24,7 @@ __all__ = [
     "NOT_EVALUATED",
     "TRAINED",
     "Document",
+    "check_there",
     "digest",
     "evaluation_documents",
     "manifest",
@@ -37,9 +38,9 @@ __all__ = [
 NOT_EVALUATED = frozenset({"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"})
 
 SNIFF_BYTES = 8192
+"""A file is judged by its beginning: one that is binary there is not read on."""
 EVALUATED, TRAINED = ("stdlib", "prose", "- for standard input"), ("packages",)
 """What a text can be besides a file or folder."""
-"""A file is judged by its beginning: one that is binary there is not read on."""
 CHUNK_BYTES = 1 << 20
 STANDARD_INPUT = "standard input"
 
@@ -110,8 +111,7 @@ def path_documents(path: Path, others: Sequence[str] = EVALUATED) -> list[Docume
         UsageError: nothing is there, or nothing in the folder is text.
         ContentError: the file is binary, empty or unreadable.
     """
-    if not path.exists():
-        raise _nothing_at(path, others)
+    check_there(path, others)
     if not path.is_dir():  # a pipe too: what a shell makes of <(command) is one
         return [_read_text(path, path.name)]
     found = [
@@ -125,11 +125,18 @@ def path_documents(path: Path, others: Sequence[str] = EVALUATED) -> list[Docume
     return found
 
 
-def _nothing_at(path: Path, others: Sequence[str]) -> UsageError:
+def check_there(path: Path, others: Sequence[str] = EVALUATED) -> None:
+    """Whether a text can be read there, before work is spent on what else is asked.
+
+    Raises:
+        UsageError: nothing is there; says what could be, `others` besides a file or folder.
+    """
+    if path.exists():
+        return
     words = [other for other in others if other.isalpha()]
     close = closest_path(str(path), path, lambda beside: not beside.name.startswith("."), words)
     *first, last = ("a file", "a folder", *others)
-    return UsageError(
+    raise UsageError(
         f"no text at {path}: it must be {', '.join(first)}, or {last}"
         + (f"; did you mean {close!r}?" if close else "")
     )

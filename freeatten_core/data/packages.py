@@ -10,10 +10,18 @@ from pathlib import Path
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.files import expanded
 
-from .documents import NOT_EVALUATED, TRAINED, Document, path_documents, read_if_text
+from .documents import (
+    NOT_EVALUATED,
+    TRAINED,
+    Document,
+    check_there,
+    path_documents,
+    read_if_text,
+)
 
 __all__ = [
     "Package",
+    "check_sources",
     "package_documents",
     "packages_from_json",
     "packages_to_json",
@@ -33,6 +41,17 @@ class Package:
     version: str
     licence: str
     modules: tuple[str, ...]
+
+
+def check_sources(sources: Sequence[str]) -> None:
+    """Whether what is to be trained on is there, before anything of it is read.
+
+    Raises:
+        UsageError: it is not.
+    """
+    for source in sources:
+        if source != "packages":
+            check_there(expanded(source), TRAINED)
 
 
 def training_documents(source: str) -> tuple[list[Document], list[Package]]:

@@ -122,9 +122,15 @@ class Space:
     """Of a panel."""
     right: int = LABEL_ROOM
     """Of a panel's labels."""
+    below: tuple[int, ...] = ()
+    """Heights of panels that lie below the others, each in a row of its own."""
 
     def fit(self, panel: Panel) -> Panel:
         return replace(panel, height=self.height)
+
+    def plotted(self, *, labels: bool) -> int:
+        """How wide the panels are, all columns together."""
+        return self.width - (_LEFT + self.right if labels else SLIM_LEFT + SLIM_RIGHT)
 
 
 def _titled(axis: Element) -> Element:
@@ -282,25 +288,43 @@ def trained_note(
 
 
 def panel_domains(
-    panels: int, space: Space, stacked: bool, *, labels: bool = True, below: int = 0
+    panels: int, space: Space, stacked: bool, *, labels: bool = True
 ) -> list[tuple[Any, Any]]:
-    """Domains of panels side by side or stacked, and below them of rows of their own."""
-    columns, rows = (1, panels) if stacked else (panels, 1 + below)
-    return grid_domains(columns, rows, space, labels=labels)
+    """Domains of panels side by side or stacked, and of those below them."""
+    columns, rows = (1, panels) if stacked else (panels, 1)
+    across = _column_domains(columns, space, labels=labels)
+    down = _row_domains([space.height] * rows + [*space.below])
+    above = [(x_domain, y_domain) for y_domain in down[:rows] for x_domain in across]
+    return above + [((0.0, 1.0), y_domain) for y_domain in down[rows:]]
 
 
 def grid_domains(
     columns: int, rows: int, space: Space, *, labels: bool = True
 ) -> list[tuple[Any, Any]]:
     """The domains of panels in columns and rows, row by row from the top."""
+    across = _column_domains(columns, space, labels=labels)
+    down = _row_domains([space.height] * rows)
+    return [(x_domain, y_domain) for y_domain in down for x_domain in across]
+
+
+def _column_domains(columns: int, space: Space, *, labels: bool) -> list[tuple[float, float]]:
     left, between, right = (_LEFT, space.right + _AXIS_WIDTH, space.right) if labels else _SLIM
-    across = between / max(space.width - left - right, columns * between)
-    down = STACK_GAP / (rows * space.height + (rows - 1) * STACK_GAP)
-    return [
-        (share_of(column, columns, across), share_of(rows - 1 - row, rows, down))
-        for row in range(rows)
-        for column in range(columns)
-    ]
+    gap = between / max(space.width - left - right, columns * between)
+    return [share_of(column, columns, gap) for column in range(columns)]
+
+
+def _row_domains(heights: Sequence[int]) -> list[tuple[float, float]]:
+    """From the top, by their pixels."""
+    whole = _height(heights)
+    domains, top = [], whole
+    for height in heights:
+        domains.append((max(0.0, (top - height) / whole), top / whole))
+        top -= height + STACK_GAP
+    return domains
+
+
+def _height(heights: Sequence[int]) -> int:
+    return sum(heights) + (len(heights) - 1) * STACK_GAP
 
 
 def share_of(index: int, parts: int, gap: float) -> tuple[float, float]:
@@ -357,14 +381,14 @@ def panel_drawing(
     width = space.width
     left, right = (_LEFT, space.right) if labels else (SLIM_LEFT, SLIM_RIGHT)
     panels = [_with_short_lines(panel, width, left, right) for panel in panels]
-    rows = len({panel.y_domain for panel in panels})
+    rows = len({panel.y_domain for panel in panels}) - len(space.below)
     headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * TITLE_SIZE)))
     details = textwrap.wrap(subtitle, int((width - _LEFT) / (0.64 * TEXT_SIZE)))
     top = _TOP + 26 * (len(headline) - 1) + 17 * (len(details) - 1)
     if not title:
         uppermost = panels[:1] if stacked else panels
         top = 16 + 17 * max(panel.heading.count("<br>") + 1 for panel in uppermost)
-    height = rows * space.height + (rows - 1) * STACK_GAP + top + _BOTTOM
+    height = _height([space.height] * rows + [*space.below]) + top + _BOTTOM
     layout: Element = {
         "width": width,
         "height": height,

@@ -39,31 +39,34 @@ def share_panel(
     )
 
 
-def share_part(result: Result, panel: Panel, look: Look) -> Part:
-    """Lines with labels, and the ceiling at 100."""
+def share_part(result: Result, panel: Panel, look: Look, labels: bool) -> Part:
+    """Lines, with labels unless the page names them, and the ceiling at 100."""
     lines = _lines(result)
-    notes = end_labels(panel, lines, 0, sign=False) + missing_note(panel, lines)
+    notes = end_labels(panel, lines, 0, sign=False) if labels else []
+    rows = zip(lines, result["variants"], strict=True)
+    notes += missing_note(panel, [line for line, row in rows if "ceiling_share" in row])
     return Part([panel], [line.trace(panel) for line in lines], [_mark(panel, look)], notes)
 
 
 def _lines(result: Result) -> list[Line]:
+    """One a row, as in the other panels: that of the ceiling has no point."""
     rows, lengths = result["variants"], share_lengths(result)
     places = [result["lengths"].index(length) for length in lengths]
-    found = []
+    lines = []
     for row, label, style in zip(rows, row_labels(rows), row_styles(rows), strict=True):
-        if "ceiling_share" not in row:
-            continue
-        shares = [row["ceiling_share"][at] for at in places]
-        bounds = [row["ceiling_share_ci95"][at] for at in places]
+        found = row.get("ceiling_share") or [None] * len(result["lengths"])
+        pairs = row.get("ceiling_share_ci95") or [None] * len(result["lengths"])
+        shares = [found[at] for at in places]
+        bounds = [pairs[at] for at in places]
         hover = [
             f"{label}<br>{count(length)} tokens: {percent_range(share, pair)} % of the ceiling"
             for length, share, pair in zip(lengths, shares, bounds, strict=True)
         ]
         values = [None if share is None else 100 * share for share in shares]
-        found.append(
+        lines.append(
             Line(label, style, lengths, values, [scaled(each, 100) for each in bounds], hover)
         )
-    return found
+    return lines
 
 
 def _mark(panel: Panel, look: Look) -> Element:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from freeatten_core.results.format import (
@@ -48,7 +49,8 @@ from .canvas import (
     trained_note,
 )
 from .ceiling import share_panel, share_part
-from .lines import Line, Part, end_labels, length_lines, missing_note, space_for
+from .controls import controls_height, controls_part, has_controls
+from .lines import Line, Part, end_labels, length_lines, missing_note, near_range, space_for
 from .styles import markup, row_labels, row_styles
 
 if TYPE_CHECKING:
@@ -102,20 +104,21 @@ def comparison_drawing(
         width: in pixels; two panels side by side need about 1,100.
         stacked: Δ below the loss, for narrow pages.
         labels: names at the ends of the lines; without, the page must have a legend.
-        by_position: the loss at each position too, in a panel below; not stacked.
+        by_position: the loss at each position too, in a panel below.
 
-    The share of the ceiling's gain, where the result has one, is in a panel below; not stacked.
+    Below are Δ, S and W at the longest length, where those were measured, and the share of the
+    ceiling's gain, where the result has one.
     """
     look = look_of(theme)
     rows: Sequence[Entry] = result["variants"]
     delta = any(length > restart_length(row) for row in rows for length in result["lengths"])
     lines, delta_lines = _loss_lines(result), _delta_lines(result) if delta else []
     position_lines = _position_lines(result) if by_position else []
-    columns = 1 if stacked or not delta else 2
+    columns, panels = 1 if stacked or not delta else 2, 1 + delta
     space = space_for(width, lines, delta_lines, position_lines, columns=columns, labels=labels)
-    shares = "ceiling" in result and not stacked
-    below = by_position + shares
-    domains = panel_domains(2 if delta else 1, space, stacked, labels=labels, below=below)
+    below = _panels_below(result, space, look, delta=delta, labels=labels, places=position_lines)
+    space = replace(space, below=tuple(height for height, _ in below))
+    domains = panel_domains(panels, space, stacked, labels=labels)
     axis = length_axis(result["lengths"], 8 if labels else SLIM_TICKS)
     words = LOSS_WORDS[compared_key(result)]
     loss_panel = space.fit(_loss_panel(lines, _guesses(result), words, axis, *domains[0]))
@@ -123,12 +126,7 @@ def comparison_drawing(
     if delta:
         panel = space.fit(_delta_panel(result, delta_lines, axis, *domains[1]))
         parts.append(_delta_part(result, delta_lines, panel, look, labels))
-    if by_position:
-        domain = domains[columns][1]
-        parts.append(_position_part(result, position_lines, space, look, "3", domain))
-    if shares:
-        panel = space.fit(share_panel(result, "4", (0.0, 1.0), domains[-1][1]))
-        parts.append(share_part(result, panel, look))
+    parts += [make(domain) for (_, make), (_, domain) in zip(below, domains[panels:], strict=True)]
     return panel_drawing(
         [panel for part in parts for panel in part.panels],
         [trace for part in parts for trace in part.traces],
@@ -141,6 +139,49 @@ def comparison_drawing(
         stacked=stacked,
         labels=labels,
     )
+
+
+def _panels_below(
+    result: Result,
+    space: Space,
+    look: Look,
+    *,
+    delta: bool,
+    labels: bool,
+    places: Sequence[Line],
+) -> list[tuple[int, Callable[[tuple[float, float]], Part]]]:
+    """The panels below loss and Δ, as wide as both: the height of each, and what draws it."""
+    found: list[tuple[int, Callable[[tuple[float, float]], Part]]] = []
+    if delta and has_controls(result):
+        height = controls_height(result, space.width, labels=labels)
+        bars = _with_intervals(result)
+        found.append(
+            (
+                height,
+                lambda domain: controls_part(
+                    result, space, "5", domain, look, height=height, bars=bars, labels=labels
+                ),
+            )
+        )
+    if places:
+        found.append(
+            (
+                space.height,
+                lambda domain: _position_part(
+                    result, places, space, look, "3", domain, labels=labels
+                ),
+            )
+        )
+    if "ceiling" in result:
+        found.append(
+            (
+                space.height,
+                lambda domain: share_part(
+                    result, space.fit(share_panel(result, "4", (0.0, 1.0), domain)), look, labels
+                ),
+            )
+        )
+    return found
 
 
 def _loss_part(
@@ -285,17 +326,12 @@ def _loss_panel(
 
 _NOTE_LINE = 16
 """Pixels from one note of a mark to the next."""
-_ZOOM = 0.5
-"""Lines whose Δ stays below this set the scale of the enlarged panel."""
 
 
 def _delta_panel(
     result: Result, lines: Sequence[Line], axis: Element, x_domain: Any, y_domain: Any
 ) -> Panel:
-    near = [line for line in lines if max(map(abs, line.values(reach=0)), default=math.inf) < _ZOOM]
-    values = [value for line in (near or lines) for value in line.values(reach=0.1)]
-    high = max([*values, 0.05]) * 1.15
-    low = min(min(values, default=0.0) * 1.5, -0.35 * high)
+    low, high = near_range(lines)
     of_each = "" if compared_key(result) == "loss" else " of each model's own"
     heading = (
         "<b>Δ</b> against the same model that forgets, enlarged near 0<br>"
@@ -303,6 +339,8 @@ def _delta_panel(
     )
     if any(end is not None and not low <= end[1] <= high for end in (line.end for line in lines)):
         heading += "; ↑ off the scale"
+    if not has_controls(result):
+        heading += "<br>S and W, the controls, are unmeasured: below 0 is not yet use"
     return Panel(
         "2",
         x_domain,

@@ -70,11 +70,17 @@ def cube_figure(
         notes,
         title="Is it the softplus? One recipe, trained at " + trained + " tokens",
         subtitle=f"loss against length, a line a run, {_of(text)} · colour: sharpening by "
-        "re-weighting · " + result["device"],
+        f"re-weighting · {_unmeasured(result, text)}{result['device']}",
         look=look,
         space=space,
         stacked=False,
     )
+
+
+def _unmeasured(result: Result, text: str) -> str:
+    """That the runs have no S and W, where they have none."""
+    known = any(run[text].get("sliding_delta") is not None for run in result["runs"])
+    return "" if known else "S and W, the controls, are unmeasured · "
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -32,6 +32,7 @@ __all__ = [
     "length_lines",
     "line_labels",
     "missing_note",
+    "near_range",
     "percent_rows",
     "space_for",
     "text_width",
@@ -215,6 +216,18 @@ def missing_note(panel: Panel, lines: Sequence[Line], height: float = 0.02) -> l
     text = "<br>".join(textwrap.wrap(f"no finite value: {', '.join(names)}", 2 * LABEL_COLUMNS))
     place = {"xanchor": "right", "yanchor": "bottom", "align": "right", "font": {"size": 12}}
     return [panel.note(text, 0.98, height, **place)]
+
+
+_ZOOM = 0.5
+"""Lines whose Δ stays below this set the scale of an enlarged panel."""
+
+
+def near_range(lines: Sequence[Line]) -> tuple[float, float]:
+    """The axis of a panel that is enlarged near 0: what lies far off has only its label there."""
+    near = [line for line in lines if max(map(abs, line.values(reach=0)), default=math.inf) < _ZOOM]
+    values = [value for line in (near or lines) for value in line.values(reach=0.1)]
+    high = max([*values, 0.05]) * 1.15
+    return min(min(values, default=0.0) * 1.5, -0.35 * high), high
 
 
 def label_height(text: str) -> int:

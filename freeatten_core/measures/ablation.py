@@ -35,11 +35,12 @@ from freeatten_core.data.selection import Selection, Text, select_texts
 from freeatten_core.models.interface import LanguageModel, Undone
 from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
 from freeatten_core.positions.scalings import Scaling
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import interval, intervals
 from freeatten_core.variants.stages import OwnFunctionName
 
-from .finite import check_finite, each_row
+from .each_row import each_row
+from .finite import check_finite
 from .scoring import pass_cost, score_texts, scoring_cost
 
 __all__ = ["UNDONE", "AblateRequest", "ablate"]
@@ -74,6 +75,7 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
     Raises:
         UsageError: a length that is not a multiple of every training length, or that is one;
             rows with different tokenizers; no text that is long enough.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
@@ -88,13 +90,13 @@ def ablate(request: AblateRequest, watch: Watch | None = None) -> ResultDict:
         step=step,
     )
     watch.total(sum(_cost(request, row, len(selection.texts)) for row in request.rows))
-    entries = each_row(
+    rows = each_row(
         request.rows,
         lambda row: _measure(request, row, selection.texts, watch),
         lambda row: _missing(request, row),
     )
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
-    return dict(json_ready(_header(request, selection) | facts | {"variants": entries}))
+    return rows.result(_header(request, selection) | facts)
 
 
 # Measuring

@@ -1,4 +1,4 @@
-"""What a comparison gives, measured or stored: known without PyTorch, which measuring needs."""
+"""What measuring gives, whole or ended by a signal: known without PyTorch, which it needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from .scoring import Losses
 
-__all__ = ["Comparison", "InterruptedComparison"]
+__all__ = ["Comparison", "Interrupted", "InterruptedComparison", "InterruptedRows"]
 
 
 @dataclass
@@ -21,9 +21,28 @@ class Comparison:
     losses: dict[str, Losses]
 
 
-class InterruptedComparison(KeyboardInterrupt):
-    """Ctrl-C, with the rows that were finished before it in `done`."""
+class Interrupted(KeyboardInterrupt):
+    """A signal that ended a measurement of several rows, of which some were finished."""
 
-    def __init__(self, done: Comparison) -> None:
-        super().__init__()
+    def __init__(self, result: ResultDict, by: KeyboardInterrupt) -> None:
+        super().__init__(*by.args)  # with the signal's number it has the signal's exit code
+        finished, asked = len(result["variants"]), result["rows_asked"]
+        said = f"stopped; what was finished is given: {finished} of {asked} rows"
+        for note in getattr(by, "__notes__", [said]):
+            self.add_note(note)
+
+
+class InterruptedRows(Interrupted):
+    """`result` is of the rows that were finished."""
+
+    def __init__(self, result: ResultDict, by: KeyboardInterrupt) -> None:
+        super().__init__(result, by)
+        self.result = result
+
+
+class InterruptedComparison(Interrupted):
+    """`done` is of the rows that were finished."""
+
+    def __init__(self, done: Comparison, by: KeyboardInterrupt) -> None:
+        super().__init__(done.result, by)
         self.done = done

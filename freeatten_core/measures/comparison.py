@@ -68,7 +68,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
 
     Raises:
         UsageError: no document is long enough, or there is not enough memory, with the numbers.
-        InterruptedComparison: Ctrl-C after the first row, with the rows that are whole.
+        InterruptedComparison: a signal after the first row, with the rows that are whole.
     """
     watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
@@ -100,7 +100,7 @@ def compare(request: Request, watch: Watch | None = None) -> Comparison:
         result = with_shares(result, request.ceiling.source)
     done = Comparison(json_ready(result), rows.losses)
     if stopped is not None:
-        raise InterruptedComparison(done) from stopped
+        raise InterruptedComparison(done, stopped) from stopped
     return done
 
 

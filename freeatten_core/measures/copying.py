@@ -39,11 +39,12 @@ from freeatten_core.data.selection import Text, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import encode, tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of, types_of
 from freeatten_core.results.effective import effective_length
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import intervals
 
 from .alignment import FITTED_ON, fitting_cost, modified_copy, needs_temperatures
-from .finite import check_finite, each_row, no_numbers
+from .each_row import each_row
+from .finite import check_finite, no_numbers
 from .scoring import Advance, Scorer, pass_cost, windows_at_once
 
 __all__ = [
@@ -131,6 +132,7 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
     Raises:
         UsageError: a length that cannot hold the block twice, too little text, or fewer samples
             than ranks.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
@@ -144,10 +146,10 @@ def copy_retrieval(request: CopyRequest, watch: Watch | None = None) -> ResultDi
         tokenizer = tokenizer_id(row.tokenizer)
         return _measure(request, row, samples[tokenizer], fitting.get(tokenizer, []), watch)
 
-    entries = each_row(request.rows, measure, lambda row: _missing(request, row))
+    rows = each_row(request.rows, measure, lambda row: _missing(request, row))
     first = next(iter(samples.values()))
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
-    return dict(json_ready(_header(request, first) | facts | {"variants": entries}))
+    return rows.result(_header(request, first) | facts)
 
 
 def check_lengths(lengths: Sequence[int], block: int) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
@@ -31,11 +31,12 @@ from freeatten_core.models.forecast import check_memory, on_device, training_byt
 from freeatten_core.models.rows import Row, common_tokenizer
 from freeatten_core.positions.layout import Layout
 from freeatten_core.positions.table import POSITIONS
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import interval, intervals
 from freeatten_core.variants.variant import Variant
 
-from .finite import each_row, no_numbers
+from .each_row import each_row
+from .finite import no_numbers
 from .scoring import pass_cost
 
 __all__ = ["SHARE", "FieldRequest", "distances_of", "measure_field", "receptive_field", "shares"]
@@ -72,6 +73,7 @@ def measure_field(request: FieldRequest, watch: Watch | None = None) -> ResultDi
 
     Raises:
         UsageError: no text is long enough, rows with different tokenizers, too little memory.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
@@ -85,12 +87,12 @@ def measure_field(request: FieldRequest, watch: Watch | None = None) -> ResultDi
     for row in request.rows:
         _check_fits(row.checkpoint.config, request)
     watch.total(len(request.rows) * len(drawn.texts) * BACKWARD * pass_cost(1, request.length))
-    entries = each_row(
+    rows = each_row(
         request.rows,
         lambda row: _measure(request, row, drawn.texts, watch),
         lambda row: _missing(request, row),
     )
-    result = {
+    header = {
         "schema": SCHEMA,
         "train_length": request.rows[0].checkpoint.config.train_length,
         "length": request.length,
@@ -104,9 +106,8 @@ def measure_field(request: FieldRequest, watch: Watch | None = None) -> ResultDi
             "manifest": manifest(drawn.documents),
         },
         **run_facts(request.device, request.command, time.perf_counter() - started),
-        "variants": entries,
     }
-    return dict(json_ready(result))
+    return rows.result(header)
 
 
 def shares(model: Model, tokens: Tensor, target: int) -> Values:
@@ -142,9 +143,7 @@ def shares(model: Model, tokens: Tensor, target: int) -> Values:
 
 
 def receptive_field(shares: Values, share: float = SHARE) -> int:
-    """The least number of last tokens that have that share; -1 where shares are not finite."""
-    if not np.isfinite(shares).all():
-        return -1
+    """The least number of last tokens that have that share."""
     return int(np.searchsorted(shares.cumsum(), share * shares.sum())) + 1
 
 
@@ -168,8 +167,12 @@ def _measure(
     for text in texts:
         tokens = torch.from_numpy(text.tokens[:-1]).to(request.device)
         found = shares(model, tokens, int(text.tokens[-1]))
-        size = receptive_field(found)
-        fields.append(np.nan if size < 0 else size)
+        if not np.isfinite(found).all():
+            raise ContentError(
+                f"not finite: the gradient of the last loss at {request.length:,} tokens of the "
+                f"text from {text.name}"
+            )
+        fields.append(receptive_field(found))
         reached.append(found.cumsum()[at])
         watch.advance(BACKWARD * pass_cost(1, request.length))
         entry = _entry(row, np.array(fields), np.stack(reached))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from freeatten_core.basics.errors import ContentError, sentence_and_code
+from freeatten_core.basics.errors import ContentError
 from freeatten_core.data.selection import Text
 
 from .scoring import Losses
 
-__all__ = ["check_finite", "each_row", "first_not_finite", "no_numbers"]
+__all__ = ["check_finite", "first_not_finite", "no_numbers"]
 
 Entry = dict[str, Any]
-Measured = TypeVar("Measured")
 
 
 def first_not_finite(losses: Losses, texts: Sequence[Text]) -> Entry | None:
@@ -57,32 +56,6 @@ def check_finite(losses: Tensor, names: Sequence[str], length: int, start: int =
             f"not finite: the loss at {length:,} tokens, target {start + target + 1:,} of the text "
             f"from {names[text]}"
         )
-
-
-def each_row(
-    rows: Sequence[Measured],
-    measure: Callable[[Measured], Entry],
-    missing: Callable[[Measured], Entry],
-) -> list[Entry]:
-    """Entries of rows that are measured one by one: one that fails does not end the others.
-
-    Args:
-        measure: gives a row's entry.
-        missing: the same without numbers, for a row that fails; its `error` is added.
-
-    Raises:
-        UsageError, ContentError: the only row fails.
-    """
-    entries = []
-    for row in rows:
-        try:
-            entries.append(measure(row))
-        except Exception as error:  # a bug is raised again
-            sentence = sentence_and_code(error)
-            if sentence is None or len(rows) == 1:
-                raise
-            entries.append(missing(row) | {"error": sentence[0]})
-    return entries
 
 
 def no_numbers(keys: Iterable[str], count: int) -> Entry:

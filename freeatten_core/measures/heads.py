@@ -37,10 +37,12 @@ from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, Text, select_one, select_texts
 from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import intervals
 
 from .by_token import token_losses
+from .each_row import each_row
+from .finite import check_finite, no_numbers
 from .scoring import pass_cost
 
 __all__ = ["LOSS", "SurveyRequest", "lengths_of", "survey"]
@@ -56,7 +58,8 @@ BY_LENGTH: Sequence[Name] = (
     "mean_distance",
     "zeros",
 )
-"""The statistics that are given by length; `received` and `far` of `reach` are added."""
+"""The statistics that are given by length; `REACH` is added."""
+REACH = ("far", "received")
 
 LOSS: Literal["loss"] = "loss"
 """The one statistic that is of a whole model and not of its heads."""
@@ -103,6 +106,8 @@ def survey(
         UsageError: no text is long enough, rows with different tokenizers, too little memory, a
             head that a row does not have, fewer texts than ranks, or ranks that were asked for
             different things.
+        ContentError: the only row has values that are not finite.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     started = time.perf_counter()
     _check_place(request)
@@ -110,16 +115,19 @@ def survey(
     drawn = _drawn(request, tokenizer)
     _check_ranks(request, drawn)
     measure = _measure_loss if request.statistic == LOSS else _measure
-    entries = [measure(request, row, drawn.texts, advance) for row in request.rows]
+    missing = _missing_loss if request.statistic == LOSS else _missing
+    rows = each_row(
+        request.rows,
+        lambda row: measure(request, row, drawn.texts, advance),
+        lambda row: missing(request, row),
+    )
     text = {
         **drawn.facts(request.source),
         "names": [text.name for text in drawn.texts],
         "manifest": manifest(drawn.documents),
     }
     facts = run_facts(request.device, request.command, time.perf_counter() - started)
-    return dict(
-        json_ready(_header(request, len(drawn.texts), text) | facts | {"variants": entries})
-    )
+    return rows.result(_header(request, len(drawn.texts), text) | facts)
 
 
 def _drawn(request: SurveyRequest, tokenizer: Tokenizer) -> Selection:
@@ -248,12 +256,34 @@ def _measure_loss(
                 device=request.device,
                 advance=meter.add,
             )
+            check_finite(torch.from_numpy(losses)[None], [text.name], request.length - 1)
             found.append(losses.astype(np.float64))
         return found
 
     losses = np.stack([each for part in request.ranks.shared(scored) for each in part])
     means = [float(losses[:, start:end].mean()) for start, end in pairwise(_edges(request))]
     return {**row.facts, "loss": float(losses.mean()), "by_position": means}
+
+
+def _missing(request: SurveyRequest, row: Row | CausalRow) -> dict[str, Any]:
+    """The entry of a row that could not be looked into."""
+    entry: dict[str, Any] = {
+        **row.facts,
+        "heads": [],
+        "sink_rate": None,
+        "uniform_rule": None,
+        "by_position": [None] * (len(_edges(request)) - 1),
+    }
+    if request.by_length:
+        lengths = _lengths(request)
+        entry["by_length"] = no_numbers((*BY_LENGTH, *REACH), len(lengths))
+        entry["by_distance"] = [[None] * len(doubling_edges(lengths[-1])) for _ in lengths]
+    return entry
+
+
+def _missing_loss(request: SurveyRequest, row: Row | CausalRow) -> dict[str, Any]:
+    """The entry of a row that could not be scored."""
+    return {**row.facts, "loss": None, "by_position": [None] * (len(_edges(request)) - 1)}
 
 
 def _measure_texts(

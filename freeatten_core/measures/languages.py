@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.errors import UsageError, sentence_and_code
+from freeatten_core.basics.files import check_makeable
 from freeatten_core.basics.progress import Watch
 from freeatten_core.basics.seeds import check_seed
 from freeatten_core.data.tasks.languages import LANGUAGES, LanguageTask
 from freeatten_core.data.tasks.task import TEST
 from freeatten_core.models.catalogue import slug
 from freeatten_core.models.decoder import Model
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.shares import wilson
 from freeatten_core.training.forecast import forecast
 from freeatten_core.training.recipe import Recipe
 from freeatten_core.training.reports import Progress
-from freeatten_core.training.tasks import RECIPES, trained_task
+from freeatten_core.training.tasks import RECIPES, kept_task, trained_task
 from freeatten_core.variants.variant import Variant
 
+from .each_row import each_row
 from .scoring import pass_cost
 from .tasks import right_answers
 
@@ -90,20 +92,16 @@ def measure_languages(request: LanguagesRequest, watch: Watch | None = None) -> 
         The result in the schema of `--json` (see docs/results.md).
 
     Raises:
-        UsageError: an option out of range, or a model in the folder that was trained otherwise.
+        UsageError: an option out of range, a folder that cannot be written, or a model in it that
+            was trained otherwise; before anything is trained.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
     _check(request)
     _foresee(request, watch)
-    rows = []
-    for variant in request.variants:
-        cells = [_cell(request, variant, LANGUAGES[name], watch) for name in request.languages]
-        errors = [f"{cell['language']}: {cell['error']}" for cell in cells if cell["error"]]
-        row = {"variant": str(variant), "checkpoint": slug(variant), "languages": cells}
-        rows.append(row | ({"error": "; ".join(errors)} if errors else {}))
-        watch.row(rows[-1], 1, 1)
-    result = {
+    rows = each_row(request.variants, lambda variant: _row(request, variant, watch))
+    header = {
         "schema": SCHEMA,
         "trained_to": request.trained_to,
         "lengths": request.edges,
@@ -114,9 +112,8 @@ def measure_languages(request: LanguagesRequest, watch: Watch | None = None) -> 
         "dtype": "float32",
         "recipe": asdict(request.recipe),
         **run_facts(request.device, request.command, time.perf_counter() - started),
-        "variants": rows,
     }
-    return dict(json_ready(result))
+    return rows.result(header)
 
 
 def accuracy_of_lengths(
@@ -159,14 +156,17 @@ def _check(request: LanguagesRequest) -> None:
 
 
 def _foresee(request: LanguagesRequest, watch: Watch) -> None:
-    """The cost of the whole, and on a CPU how long its trainings will take."""
-    models = [
-        (variant, _folder(request, variant, name, seed))
-        for variant in dict.fromkeys(each.trained for each in request.variants)
-        for name in request.languages
-        for seed in request.model_seeds
-    ]
-    missing = [variant for variant, folder in models if not folder.exists()]
+    """The cost of the whole, and on a CPU how long its trainings will take; what is there fits."""
+    check_makeable(request.out)
+    missing = []
+    for variant in dict.fromkeys(each.trained for each in request.variants):
+        for name, seed in product(request.languages, request.model_seeds):
+            folder = _folder(request, variant, name, seed)
+            if folder.exists():
+                recipe = replace(request.recipe, seed=seed)
+                kept_task(variant, LANGUAGES[name], folder, recipe)  # or it is refused
+            else:
+                missing.append(variant)
     asked = len(request.variants) * len(request.languages) * request.seeds
     watch.total(len(missing) * _training_cost(request) + asked * _asking_cost(request))
     if watch.seconds is None:
@@ -200,6 +200,16 @@ def _folder(request: LanguagesRequest, variant: Variant, name: str, seed: int) -
     return request.out / f"{plain}.{name}.{seed}"
 
 
+def _row(request: LanguagesRequest, variant: Variant, watch: Watch) -> dict[str, Any]:
+    """A variant's cells, with the reasons of those that failed."""
+    cells = [_cell(request, variant, LANGUAGES[name], watch) for name in request.languages]
+    errors = [f"{cell['language']}: {cell['error']}" for cell in cells if cell["error"]]
+    row = {"variant": str(variant), "checkpoint": slug(variant), "languages": cells}
+    row |= {"error": "; ".join(errors)} if errors else {}
+    watch.row(row, 1, 1)
+    return row
+
+
 def _cell(
     request: LanguagesRequest, variant: Variant, task: LanguageTask, watch: Watch
 ) -> dict[str, Any]:
@@ -208,8 +218,11 @@ def _cell(
     for seed in request.model_seeds:
         try:
             answers.append(_answers(request, variant, task, seed, watch))
-        except ContentError as failed:  # a training that diverges is a result
-            error = f"seed {seed}: {failed}"
+        except Exception as failed:  # a training that diverges is a result; a bug is raised again
+            sentence = sentence_and_code(failed)
+            if sentence is None:
+                raise
+            error = f"seed {seed}: {sentence[0]}"
     edge = request.edges.index(request.trained_to) + 1
     beyond = [np.concatenate([part.ravel() for part in each[edge:]]) for each in answers]
     within = [np.concatenate([part.ravel() for part in each[:edge]]) for each in answers]

@@ -23,15 +23,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, select_texts
 from freeatten_core.models.rows import CausalRow, Row, common_tokenizer, types_of
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.intervals import resampled
 
-from .finite import check_finite, each_row
+from .each_row import each_row
+from .finite import check_finite
 from .scoring import Advance, Scorer, pass_cost, score_windows, stacked
 
 __all__ = [
@@ -99,6 +100,7 @@ def measure_longppl(request: LongPplRequest, watch: Watch | None = None) -> Resu
         UsageError: no text is long enough, a truncation that is not shorter than the texts, or
             rows with other tokenizers than the evaluator's.
         ContentError: the evaluator's losses are not finite.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = watch or Watch()
     started = time.perf_counter()
@@ -122,18 +124,18 @@ def measure_longppl(request: LongPplRequest, watch: Watch | None = None) -> Resu
     scorer = _scorer(request.evaluator, request)
     device, advance = request.device, watch.advance
     full = full_losses(scorer, tokens, device=device, advance=advance)
-    full = _finite(full, names, request.length)
     short = short_losses(scorer, tokens, cut, device=device, advance=advance)
+    _check_evaluator(full, short, names, cut)
     marks = key_tokens(short, full, cut)
-    entries = each_row(
+    rows = each_row(
         request.rows,
         lambda row: _measure(request, row, tokens, names, marks, cut, watch),
         _missing,
     )
-    result = _header(request, cut, drawn, marks) | run_facts(
+    header = _header(request, cut, drawn, marks) | run_facts(
         request.device, request.command, time.perf_counter() - started
     )
-    return dict(json_ready(result | {"variants": entries}))
+    return rows.result(header)
 
 
 def full_losses(
@@ -182,7 +184,8 @@ def _measure(
 ) -> dict[str, Any]:
     scorer = _scorer(row, request)
     losses = full_losses(scorer, tokens, device=request.device, advance=watch.advance)
-    judged = _finite(losses, names, request.length)[:, cut.tokens - 1 :]
+    check_finite(torch.from_numpy(losses), names, request.length)
+    judged = losses[:, cut.tokens - 1 :]
     keys = marks[:, cut.tokens - 1 :]
     key_loss, bounds = _pooled(judged, keys)
     rest_loss, rest_bounds = _pooled(judged, ~keys)
@@ -222,9 +225,14 @@ def _scorer(row: Row | CausalRow, request: LongPplRequest) -> Scorer:
     return model.with_modifiers(row.variant, request.length, row.restart_length).token_losses
 
 
-def _finite(losses: Values, names: Sequence[str], length: int) -> Values:
-    check_finite(torch.from_numpy(losses), names, length)
-    return losses
+def _check_evaluator(full: Values, short: Values, names: Sequence[str], cut: Truncation) -> None:
+    """Whether all losses are finite that key tokens are found by; no comparison with NaN is."""
+    first = cut.tokens - 1
+    try:
+        check_finite(torch.from_numpy(full), names, full.shape[1])
+        check_finite(torch.from_numpy(short[:, first:]), names, cut.tokens, first)
+    except ContentError as error:
+        raise ContentError(f"the evaluator: {error}") from error
 
 
 def _missing(row: Row | CausalRow) -> dict[str, Any]:

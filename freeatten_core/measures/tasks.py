@@ -28,11 +28,12 @@ from freeatten_core.models.rows import ROWS, allowed_source
 from freeatten_core.models.task_checkpoint import TaskCheckpoint, load_task
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.results.effective import effective_length
-from freeatten_core.results.facts import ResultDict, json_ready, run_facts
+from freeatten_core.results.facts import ResultDict, run_facts
 from freeatten_core.results.shares import wilson
 from freeatten_core.variants.variant import Variant, nearest
 
-from .finite import each_row, no_numbers
+from .each_row import each_row
+from .finite import no_numbers
 from .scoring import Advance, pass_cost, windows_at_once
 
 __all__ = [
@@ -124,6 +125,7 @@ def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict
         UsageError: checkpoints of different tasks, a length too short for the task, a seed that
             no generator takes, fewer samples than ranks, or ranks that were asked for different
             things.
+        InterruptedRows: a signal after the first row, with the rows that are whole.
     """
     watch = (watch or Watch()).of_all_ranks(request.ranks.count)
     started = time.perf_counter()
@@ -138,12 +140,12 @@ def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict
     watch.total(cost * len(request.rows))
     train_lengths = [row.checkpoint.config.train_length for row in request.rows]
     edges = _distance_edges(min(train_lengths), max(request.lengths))
-    entries = each_row(
+    rows = each_row(
         request.rows,
         lambda row: _measure(request, row, drawn, edges, watch),
         lambda row: _missing(request, row, edges),
     )
-    result = {
+    header = {
         "schema": SCHEMA,
         "task": task.kind,
         "train_length": train_lengths[0],
@@ -155,9 +157,8 @@ def measure_task(request: TaskRequest, watch: Watch | None = None) -> ResultDict
         "dtype": "float32",
         "distances": edges,
         **run_facts(request.device, request.command, time.perf_counter() - started),
-        "variants": entries,
     }
-    return dict(json_ready(result))
+    return rows.result(header)
 
 
 @torch.inference_mode()

@@ -196,6 +196,22 @@ attention_backward = _registered(
 # Gradients
 
 
+def _kept(mixed: Tensor) -> tuple[Tensor, tuple[Tensor, int] | None]:
+    """What the backward keeps of an output, which the caller may change in place.
+
+    Returns:
+        The output's own memory, a tensor of no numbers whose version counts the changes of the
+        output, and the version now: after a change the output is computed again. Or a copy and
+        None: where something follows operators, and in a graph that is replayed and never looks.
+    """
+    replayed = mixed.is_cuda and torch.cuda.is_current_stream_capturing()
+    if type(mixed) is not Tensor or replayed or any(followed() for followed in FOLLOWED):
+        return mixed.clone(), None
+    changes = mixed.detach()
+    changes.data = changes.new_empty(0)
+    return mixed.data, (changes, changes._version)
+
+
 class _Attention(torch.autograd.Function):
     """The operator with its gradient, in the one form that `torch.func` knows.
 
@@ -211,15 +227,19 @@ class _Attention(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         (query, key, value, *terms), ctx.options = inputs[: len(HEADS)], inputs[len(HEADS) :]
         mixed, scalars = output
-        # a copy, so that the caller may change the output in place
-        ctx.save_for_backward(query, key, value, mixed.clone(), scalars, *terms)
+        kept, ctx.changes = _kept(mixed)
+        ctx.save_for_backward(query, key, value, kept, scalars, *terms)
         ctx.mark_non_differentiable(scalars)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         needed = ctx.needs_input_grad
-        grads = attention_backward(grad_output, *ctx.saved_tensors, *ctx.options, any(needed[4:6]))
+        query, key, value, mixed, scalars, *terms = ctx.saved_tensors
+        if ctx.changes is not None and ctx.changes[0]._version != ctx.changes[1]:
+            mixed = attention_forward(query, key, value, *terms, *ctx.options)[0]
+        saved = query, key, value, mixed, scalars, *terms
+        grads = attention_backward(grad_output, *saved, *ctx.options, any(needed[4:6]))
         wanted = (
             grad if need else None for grad, need in zip(grads, needed[: len(HEADS)], strict=True)
         )

@@ -15,7 +15,7 @@ from freeatten_core.variants.variant import Variant
 
 from .format import Result, count, ends_text, mean, number, plural, signed
 from .markdown import table
-from .verdicts import upgraded
+from .verdicts import upgraded, without_texts
 
 __all__ = [
     "CUBE",
@@ -33,15 +33,6 @@ __all__ = [
 ]
 
 SCHEMA = 1
-
-BY_TEXT = (
-    "loss_by_text",
-    "delta_by_text",
-    "sliding_delta_by_text",
-    "window_delta_by_text",
-    "gain_by_sample",
-)
-"""What is left out of the joined result: every text of every run."""
 
 MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
 """What trains and scores the cells anew, in a checkout; names in capitals are to be filled in."""
@@ -123,7 +114,7 @@ def _run(run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
         "commit": run["code"]["commit"],
     }
     for part in (part for part in parts if part in run):
-        row = {key: value for key, value in run[part]["variants"][0].items() if key not in BY_TEXT}
+        row = without_texts(run[part]["variants"][0])
         found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
     return found
 

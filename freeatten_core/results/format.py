@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = [
     "MISSING",
+    "UNMEASURED",
     "Entry",
     "Interval",
     "Result",
@@ -22,6 +23,7 @@ __all__ = [
     "half_width",
     "marked_length",
     "mean",
+    "missing_control",
     "number",
     "partial_text",
     "percent",
@@ -183,10 +185,23 @@ def plural(amount: int, noun: str) -> str:
     return f"{count(amount)} {noun}" + ("" if amount == 1 else "s")
 
 
+UNMEASURED = "unmeasured"
+
+
 def control_text(row: Entry, name: str) -> str:
-    """S (`sliding`) or W (`window`) with half of its interval; a dash where it was not measured."""
+    """S (`sliding`) or W (`window`) with half of its interval; where there is none, why."""
     value = row.get(f"{name}_delta")
+    if value is None:
+        return missing_control(row)
     return with_half_width(signed(value), row.get(f"{name}_delta_ci95") if value else None)
+
+
+def missing_control(row: Entry) -> str:
+    """In the place of S or W: a dash where a row has none, as W without a window of its own or
+    either at the training length, and a word where it was not measured."""
+    scored = row["loss"][-1] is not None if "loss" in row else True
+    asked = scored and row.get("sliding_delta") is None and row["delta"][-1] != 0
+    return UNMEASURED if asked else MISSING
 
 
 def partial_text(result: Result) -> str:
@@ -198,8 +213,9 @@ def partial_text(result: Result) -> str:
 
 
 def troubles(result: Result) -> list[str]:
-    """Rows that have no numbers, and why; and where the first number is that is not finite."""
-    lines = []
+    """Rows that are missing or have no numbers, and why; and where the first number is that is not
+    finite."""
+    lines = [*filter(None, [partial_text(result)])]
     for row, name in zip(result["variants"], row_names(result["variants"]), strict=True):
         if row.get("error"):
             lines.append(f"{name}: failed: {row['error']}")

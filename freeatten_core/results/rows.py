@@ -8,7 +8,18 @@ from typing import Any
 
 from .ceiling import share_of
 from .cube import provenance
-from .format import MISSING, Entry, Result, count, ends_text, mean, number, signed
+from .format import (
+    MISSING,
+    UNMEASURED,
+    Entry,
+    Result,
+    count,
+    ends_text,
+    mean,
+    missing_control,
+    number,
+    signed,
+)
 from .markdown import heading, table
 
 __all__ = [
@@ -25,6 +36,8 @@ __all__ = [
 
 SHOWN = (1, 16, 64)
 """Times the training length that a table gives losses at, as far as they were measured."""
+CONTROLS = ("sliding", "window")
+"""S and W."""
 CEILING_PARTS = ("code", "books")
 PAGES = {
     "cube/runs": "[the cube](softplus.md#the-cube)",
@@ -69,9 +82,8 @@ def row_table(result: Result, part: str) -> str:
                 f"`{variant}`",
                 str(len(rows)),
                 *(number(mean([row["loss"][index] for row in rows])) for index in at),
-                *(ends_text([row["delta"][index] for row in rows]) for index in at[1:]),
-                ends_text([row["sliding_delta"] for row in rows]),
-                ends_text([row["window_delta"] for row in rows]),
+                *(_delta(rows, index) for index in at[1:]),
+                *(_control(rows, name) for name in CONTROLS),
             ]
         )
     failed = [
@@ -165,9 +177,23 @@ def all_rows_blocks(rows: Sequence[RecipeRow]) -> dict[str, str]:
 
 def row_cells(row: RecipeRow, part: str) -> list[str]:
     """Loss at 1× and at 16×, Δ, S and W of a row on a text, the last three over its runs."""
-    controls = (ends_text(row.controls(part, name)) for name in ("sliding", "window"))
+    controls = (_control([run[part] for run in row.runs], name) for name in CONTROLS)
     losses = (number(row.loss(part, scale)) for scale in (1, 16))
     return [*losses, ends_text(row.deltas(part)), *controls]
+
+
+def _delta(rows: Sequence[Entry], index: int) -> str:
+    """Δ of runs at a length; of losses alone, that it is none."""
+    known = [row["delta"][index] for row in rows if row["delta"][index] is not None]
+    return ends_text(known) if known else UNMEASURED
+
+
+def _control(rows: Sequence[Entry], name: str) -> str:
+    """S or W of runs, or why there is none."""
+    known = [row for row in rows if row.get(f"{name}_delta") is not None]
+    if not known:
+        return missing_control(rows[0])
+    return ends_text([row[f"{name}_delta"] for row in known])
 
 
 def copy_table(result: Result) -> str:

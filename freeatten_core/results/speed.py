@@ -102,7 +102,13 @@ def machine(result: Result) -> str:
     if not on_gpu(result):
         parts.append(f"{result['threads']} threads")
     parts.append(f"torch {versions['torch']}")
-    for name, shown in (("triton", "Triton"), ("cuda", "CUDA"), ("cudnn", "cuDNN")):
+    named = {
+        "triton": "Triton",
+        "gluon": "Hopper kernel (Gluon)",
+        "cuda": "CUDA",
+        "cudnn": "cuDNN",
+    }
+    for name, shown in named.items():
         if versions.get(name):
             parts.append(f"{shown} {versions[name]}")
     return ", ".join(parts)

@@ -18,7 +18,17 @@ from numpy.typing import NDArray
 from .format import restart_length
 from .intervals import interval
 
-__all__ = ["HARMLESS", "SCHEMA", "control", "judged", "judged_at", "upgraded", "verdict"]
+__all__ = [
+    "HARMLESS",
+    "SCHEMA",
+    "as_stored",
+    "control",
+    "judged",
+    "judged_at",
+    "upgraded",
+    "verdict",
+    "without_texts",
+]
 
 SCHEMA = 2
 """Of `freeatten compare --json`; results of schema 1 have no S and W."""
@@ -26,6 +36,16 @@ HARMLESS = 0.02
 """Nats per token: an interval of Δ inside ± this is harmless, of S or W no difference."""
 SAME_RESTART = 1e-4
 """Nats per token: restarted losses closer than this are of the same model."""
+
+BY_TEXT = (
+    "loss_by_text",
+    "delta_by_text",
+    "sliding_delta_by_text",
+    "window_delta_by_text",
+    "gain_by_sample",
+    "field_by_text",
+)
+"""What is left out of results that are stored or joined: the numbers of every single text."""
 
 Verdict = Literal["uses", "harmless", "hurts", "no better", "worse", "not controlled", "unclear"]
 Bounds = tuple[float, float, float]
@@ -178,3 +198,22 @@ def _window_from_rows(
             mine, its = (np.array(each["delta_by_text"], float)[:, -1] for each in (row, other))
             return np.asarray(mine - its, dtype=np.float64)
     return None
+
+
+def as_stored(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result of rows without the numbers of single texts, which nothing reads of a stored one.
+
+    Those of a comparison of schema 1 are kept: its W is made of them.
+    """
+    if "control" in result and result["schema"] < SCHEMA:
+        return dict(result)
+    return {**result, "variants": list(map(without_texts, result["variants"]))}
+
+
+def without_texts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a result's `variants` without the numbers of single texts."""
+    return {
+        key: without_texts(value) if isinstance(value, Mapping) else value
+        for key, value in row.items()
+        if key not in BY_TEXT
+    }

@@ -7,7 +7,6 @@ tokens and a run that was killed goes on as if it had not been.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import torch
 from freeatten_core.basics.devices import device_name
 from freeatten_core.basics.distributed import ALONE, Ranks, lost_rank
 from freeatten_core.basics.errors import ContentError, UsageError
-from freeatten_core.basics.files import SavedElsewhereError, locked
+from freeatten_core.basics.files import SavedElsewhereError, check_makeable, locked
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.prepared import Corpus
 from freeatten_core.models.checkpoint import save_checkpoint
@@ -195,9 +194,7 @@ def check_run(variant: Variant, out: Path) -> None:
     """
     if out.exists():
         raise UsageError(f"{out} exists; name a folder that does not")
-    parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise UsageError(f"cannot make {out}: {parent} is not a folder that can be written to")
+    check_makeable(out)
     if variant.modifiers:
         raise UsageError(f"{variant} is for inference; train {variant.trained}")
 

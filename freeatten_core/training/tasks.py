@@ -28,7 +28,7 @@ from .recipe import Recipe
 from .reports import Progress
 from .run import finished, fit, reserved
 
-__all__ = ["RECIPES", "TaskBatches", "train_task", "trained_task"]
+__all__ = ["RECIPES", "TaskBatches", "kept_task", "train_task", "trained_task"]
 
 _RECALL = Recipe(
     train_length=256,
@@ -169,12 +169,21 @@ def trained_task(
 ) -> TaskCheckpoint:
     """The model in `out`; where nothing is there yet it is trained first.
 
-    Args and errors: as `train_task`; UsageError if what is there was trained in another way, with
-    what differs.
+    Args and errors: as `train_task` and `kept_task`.
     """
-    recipe = replace(recipe, vocab_size=task.vocab_size)
     if not out.exists():
         train_task(variant, task, out, recipe, device=device, command=command, report=report)
+    return kept_task(variant, task, out, recipe)
+
+
+def kept_task(variant: Variant, task: Task, out: Path, recipe: Recipe) -> TaskCheckpoint:
+    """The model in `out`.
+
+    Raises:
+        UsageError: it was trained in another way, with what differs.
+        ContentError: it cannot be read.
+    """
+    recipe = replace(recipe, vocab_size=task.vocab_size)
     found = load_task(out, task.kind)
     asked = replace(recipe, warmup=recipe.warmup_steps(recipe.steps))
     wanted = {"variant": str(variant), "task": task.as_json(), "recipe": asdict(asked)}

@@ -66,7 +66,8 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     assert rows in (None, len(stored))
     first = page.locator("#lines li").count()
     assert first <= 8
-    assert page.evaluate("document.getElementById('chart').data.length") == 2 * first
+    panels = 2 if name.startswith("cube/") else 3  # loss, Δ, and Δ beside S and W
+    assert page.evaluate("document.getElementById('chart').data.length") == panels * first
     assert page.locator("#all").is_hidden()
     assert overlapping(boxes_of(page, LAYOUT, width)) == []
     page.locator("#picks summary").click()
@@ -75,7 +76,7 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     page.locator(f"#picks input[value='{ticked}']").check()
     page.locator("#picks input[value='lssa']").uncheck()
     page.locator("#picks input[value='softmax']").uncheck()
-    wait(page, "document.getElementById('chart').data.length === given", 2 * (first - 1))
+    wait(page, "document.getElementById('chart').data.length === given", panels * (first - 1))
     assert f"{first - 1} of {len(stored)}" in page.locator("#picks summary").text_content()
     tables = page.locator("#tables table")
     assert [tables.nth(at).locator("tbody tr").count() for at in (0, 1)] == [len(stored)] * 2
@@ -84,7 +85,7 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     losses = again.evaluate("document.getElementById('chart').data.map(({ y }) => y)")
     assert stored[ticked]["loss"] in losses
     assert stored["softmax"]["loss"] not in losses
-    assert len(losses) == 2 * (first - 1)
+    assert len(losses) == panels * (first - 1)
     again.locator("#result").select_option("stdlib-16x")
     wait(again, "!document.getElementById('all').parentElement.hidden")
     assert again.locator("#picks").is_hidden()
@@ -96,7 +97,7 @@ def test_a_picture_names_every_line_once_and_says_how_it_was_made(opened):
     page.locator("#picks summary").click()
     for box in page.locator("#picks input").all():
         box.check()
-    wait(page, "document.getElementById('chart').data.length === 2 * 23")
+    wait(page, "document.getElementById('chart').data.length === 3 * 23")
     stored = stored_comparisons()["systems/code"]
     words = texts_of(downloaded(page, "#compare-svg"))
     entries = [each for each in words if ": loss " in each]
@@ -253,12 +254,12 @@ def test_a_row_that_is_pointed_at_is_singled_out(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     faint = "document.getElementById('chart').data.map(({ opacity }) => (opacity ?? 1) < 0.5)"
     page.locator("#lines li").nth(1).hover()
-    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true"] * 2))
+    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true"] * 3))
     page.mouse.move(5, 5)
     wait(page, f"!{faint}.includes(true)")
     page.locator("#lines li").nth(2).press("Enter")
     page.locator("#compare-tab").focus()
-    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true"] * 2))
+    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true"] * 3))
 
 
 def test_the_theme_that_was_chosen_holds_after_a_reload(opened):

@@ -77,7 +77,7 @@ def test_the_first_screen_fits_every_page(site, visit, width, height, tmp_path):
         page.emulate_media(color_scheme=scheme)
         drawn(page, layout, scheme)
         assert "which attention breaks?" in page.locator("h1").first.text_content()
-        assert traces(page) == 8  # loss and Δ of four
+        assert traces(page) == 12  # loss, Δ, and Δ beside S and W, of four
         assert page.locator("#lines li").count() == 4
         assert page.locator("#thumbnails canvas").count() == 2
         assert page.locator("#story-maps canvas").count() == 2
@@ -99,7 +99,7 @@ def test_every_variant_and_every_text_are_a_choice_and_a_link(site, visit):
     page = visit(site, ready=READY)
     page.locator("#all").click()
     wait(page, "document.querySelectorAll('#lines li').length === 8")
-    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 16")
+    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 24")
     page.locator("#result").select_option("books-32x")
     wait(page, "document.title.includes('16,384')")
     state = page.evaluate("location.hash.slice(1)")

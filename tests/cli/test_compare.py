@@ -899,16 +899,19 @@ def second_row_raises(monkeypatch):
     return arrange
 
 
-def test_ctrl_c_keeps_the_rows_that_are_finished(
-    two_rows, books, tmp_path, model, second_row_raises
+@pytest.mark.parametrize(
+    ("stopped", "code"), [(KeyboardInterrupt(), 130), (KeyboardInterrupt(signal.SIGTERM), 143)]
+)
+def test_a_signal_keeps_the_rows_that_are_finished(
+    two_rows, books, tmp_path, model, second_row_raises, stopped, code
 ):
     words = ("--text", books, "--len", "2x", "--texts", "2")
     whole = result_of(model, *words)
     outputs = ("--csv", tmp_path / "x.csv", "--npz", tmp_path / "x.npz")
-    second_row_raises(KeyboardInterrupt())
+    second_row_raises(stopped)
     done = freeatten("compare", *two_rows, *words, *outputs, "--json")
-    assert done.code == 130
-    assert done.sentence == "stopped; nothing half-written was left"
+    assert done.code == code
+    assert done.sentence == "stopped; what was finished is given: 1 of 2 rows"
     assert done.result["variants"] == whole["variants"]
     assert (done.result["partial"], done.result["rows_asked"]) == (True, 2)
     with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
@@ -916,10 +919,12 @@ def test_ctrl_c_keeps_the_rows_that_are_finished(
     assert listing(tmp_path) == ["x.csv", "x.npz"]
 
 
-def test_a_part_is_shown_as_a_part(two_rows, books, second_row_raises):
+def test_a_part_is_shown_and_drawn_as_a_part(two_rows, books, tmp_path, second_row_raises):
+    page, said = tmp_path / "x.html", "stopped: 1 of 2 rows, the rest was not finished"
     second_row_raises(KeyboardInterrupt())
-    shown = freeatten("compare", *two_rows, "--text", books, "--len", "2x")
-    assert "stopped: 1 of 2 rows, the rest was not finished" in shown.out
+    shown = freeatten("compare", *two_rows, "--text", books, "--len", "2x", "--html", page)
+    assert said in shown.out
+    assert said in page.read_text(encoding="utf-8")
     assert "partial" not in freeatten("compare", *two_rows, "--text", books, "--len", "2x").out
 
 

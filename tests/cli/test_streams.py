@@ -1,9 +1,13 @@
 """What a terminal cannot hold and a closed stream: no traceback, and the right exit code."""
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 from bounds import ended
 from freeatten_cli.terminal.streams import NEAREST
-from terminal import PROCESS, process_environment
+from terminal import BOOTSTRAP, PROCESS, process_environment
 
 QUICK_CALLS = {
     "checkpoints": ["checkpoints"],
@@ -13,6 +17,9 @@ QUICK_CALLS = {
     "stored": ["compare", "--stored", "stdlib-16x"],
 }
 NARROW = ["ascii:strict", "cp1252"]
+ROOT = Path(__file__).resolve().parents[2]
+NOT_SIGNS = "漢字部🐈�"
+"""Samples of text that a tokenizer is tried on, and what no character is shown as."""
 
 
 def run(words, redirect="", **settings):
@@ -106,6 +113,35 @@ def test_a_full_disk_behind_standard_output_costs_no_file(model, books, tmp_path
     assert done.returncode == 1
     assert "standard output: No space left on device" in done.stderr.decode()
     assert table.read_text(encoding="utf-8").startswith("variant,")
+
+
+def signs(folder):
+    """Characters beyond ASCII that a program of a folder can print: of strings, and of its help."""
+    found = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        notes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and (folder == "cli" or id(node) not in notes):
+                found |= {sign for sign in node.value if not sign.isascii()}
+    return found - set(NOT_SIGNS)
+
+
+@pytest.mark.parametrize("folder", ["cli", "freeatten_core"])
+def test_no_sign_that_the_program_prints_becomes_a_question_mark(folder):
+    found = "".join(sorted(signs(folder)))
+    assert {"−", "Δ"} <= set(found)
+    shows = f"from freeatten_cli.terminal.streams import prepare; prepare(); print({found!r})"
+    done = ended(
+        [sys.executable, "-c", BOOTSTRAP + shows],
+        capture_output=True,
+        env=process_environment() | {"PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode("ascii").removesuffix("\n")
+    assert len(shown) == len(found)
+    assert [sign for sign, plain in zip(found, shown, strict=True) if plain == "?"] == []
 
 
 def test_a_sign_is_replaced_by_one_of_its_width():

@@ -415,6 +415,14 @@ def test_missing_text_and_text_that_repeats_the_standard_library_are_refused(tmp
     assert listing(tmp_path) == ["shlex_copy.py"]
 
 
+def test_missing_text_is_told_before_anything_is_timed(books, tmp_path):
+    for texts in (["--text", tmp_path / "nowhere"], ["--text", books, "--text", "package"]):
+        done = freeatten("train", "--variant", "lssa", *texts, "--out", tmp_path / "m", *SIZES)
+        assert done.code == 2
+        assert "no text at" in done.sentence
+        assert "million parameters" not in done.err
+
+
 def train_refused_text(text: Path, out: Path) -> str:
     """What is said about a text after which nothing was prepared."""
     done = freeatten("train", "--variant", "lssa", "--text", text, "--out", out, *SIZES)

@@ -8,7 +8,8 @@ from freeatten_cli.terminal.glossary import MODIFIER_OPTIONS, STAGES
 from terminal import freeatten
 
 from freeatten_core.figures.styles import STYLES, style_of
-from freeatten_core.variants.setting import OPTIONS
+from freeatten_core.positions.table import POSITIONS
+from freeatten_core.variants.setting import OPTIONS, SHORT_NAMES, Gate, Heads, Output, Scale, Sink
 from freeatten_core.variants.variant import (
     MODIFIERS,
     PLAIN,
@@ -31,7 +32,12 @@ def test_every_variant_and_modifier_is_listed_and_can_be_typed(found):
     assert [each["name"] for each in found["modifiers"]] == [f"+{name}" for name in MODIFIERS]
     for each in found["modifiers"]:
         option = each["option"] or ""
-        given = {"by=largest|entropy": ":by=entropy", "to=VARIANT": ":to=sigmoid", "": ""}[option]
+        given = {
+            "by=largest|entropy": ":by=entropy",
+            "ramp=turns|dims": ":ramp=dims",
+            "to=VARIANT": ":to=sigmoid",
+            "": "",
+        }[option]
         assert Variant.parse(f"softmax{each['name']}{given}").modifiers
     assert set(MODIFIER_OPTIONS) <= set(MODIFIERS)
 
@@ -48,7 +54,27 @@ def test_every_value_of_a_stage_has_a_line(found, stage, values):
 def test_every_option_that_is_trained_has_a_line(found):
     trained = [each["option"] for each in found["options"] if each["meaning"].startswith("trained")]
     assert {re.fullmatch(r":(\w+)=.+", option)[1] for option in trained} == set(OPTIONS)
-    assert len(trained) == len(OPTIONS)
+    assert len(trained) == len(set(trained))
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [("gate", Gate), ("output", Output), ("scale", Scale), ("sink", Sink), ("heads", Heads)],
+)
+def test_every_value_of_an_option_that_is_trained_has_a_line(found, option, values):
+    listed = [each["option"] for each in found["options"]]
+    wanted = [f":{option}={value}" for value in get_args(values)]
+    assert [each for each in listed if each.startswith(f":{option}=")] == wanted
+
+
+def test_every_position_and_short_name_has_a_line_and_can_be_typed(found):
+    assert [each["name"] for each in found["positions"]] == list(POSITIONS)
+    for each in found["positions"]:
+        assert Variant.parse(f"softmax:position={each['name']}").setting
+        assert each["meaning"]
+        assert each["source"]
+    short = {each["name"]: each["variant"] for each in found["short_names"]}
+    assert short == {name: str(Variant.parse(name)) for name in SHORT_NAMES}
 
 
 def test_names_in_pictures_stand_beside_the_names_that_are_typed(found):
@@ -69,5 +95,7 @@ def test_what_is_shipped_is_marked(found):
 def test_the_tables_fit_and_say_the_same(found, columns):
     out = freeatten("variants", columns=columns).out
     assert max(map(len, out.splitlines())) <= columns
-    for each in (*found["variants"], *found["modifiers"]):
+    for each in (*found["variants"], *found["modifiers"], *found["short_names"]):
         assert each["name"] in out
+    for each in found["positions"]:
+        assert re.search(rf"^{each['name']} ", out, re.MULTILINE)

@@ -9,9 +9,18 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 
 import torch
+from described import DESCRIBED, FUSED_DESCRIBED, OF_FAMILIES_DESCRIBED, STICKS_DESCRIBED
+from fused_calls import (
+    OF_HOPPER,
+    by_hopper,
+    fused,
+    fused_statistics,
+    fused_sticks,
+    has_hopper,
+    stick_statistics,
+)
 from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
@@ -22,7 +31,6 @@ from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
 from freeatten_core.mapview import pack
-from freeatten_core.ops.backends import choice
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
 from freeatten_core.ops.row_statistics import RowStatistics
@@ -127,21 +135,6 @@ def outcome(
     return output.detach(), *torch.autograd.grad(output, [*leaves, *terms.values()], mixture)
 
 
-def on(name, compute):
-    """An operator by a back-end of the table, whatever the device: Triton's run in their
-    interpreter without a GPU."""
-
-    def computed(*inputs, **options):
-        with patch.object(choice, "chosen", lambda *_: choice.named(name)):
-            return compute(*inputs, **options)
-
-    return computed
-
-
-fused, fused_statistics = (on("fused", each) for each in (attention, row_statistics))
-fused_sticks, stick_statistics = (on("fused sticks", each) for each in (attention, row_statistics))
-
-
 def by_region(query, key, value, variant, *, enable_gqa=False, **options):
     """The weights of all as one region, times the values."""
     weights = attention_weights(query, key, variant, enable_gqa=enable_gqa, **options)
@@ -230,41 +223,6 @@ STICKS = {
     "45 tokens": SHORT,
     "more queries than keys": Call(40, 21, batch=1),
     "window": Call(45, 60, 20, 17, batch=1, groups=2, window=30),
-}
-DESCRIBED = {
-    "square, described": Call(40, 40),
-    "not causal, described": Call(20, 31, is_causal=False),
-    "longer cache, described": Call(9, 40),
-    "more queries than keys, described": Call(40, 9),
-    "grouped queries, described": Call(40, 40, heads=6, groups=3),
-    "one token, described": Call(1, 1),
-    "window, described": Call(40, 40, window=9),
-    "learned, described": Call(
-        31, 40, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=12, window=20
-    ),
-}
-"""Of statistics."""
-FUSED_DESCRIBED = {
-    "40 tokens, described": Call(40, 40, 16, 16, batch=1, groups=2),
-    "40 tokens, not causal, described": Call(40, 40, 16, 16, batch=1, groups=2, is_causal=False),
-}
-OF_FAMILIES_DESCRIBED = {
-    "more queries than keys, described": Call(40, 20, 16, 16, batch=1),
-    "window, described": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
-    "slope and scale, described": Call(
-        40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
-    ),
-    "everything, described": Call(
-        40, 50, 16, 16, batch=1, groups=2, window=35, head_scale=True, distance_slope=True,
-        distance_bias=12,
-    ),
-}  # fmt: skip
-STICKS_DESCRIBED = {
-    "one token, described": Call(1, 1, 16, 16, batch=1),
-    "111 tokens, described": Call(111, 111, 20, 20, batch=1, heads=1),
-    "longer cache, described": Call(9, 40, 16, 16, batch=2, heads=1),
-    "more queries than keys, described": Call(40, 21, 16, 16, batch=1),
-    "window, described": Call(45, 60, 20, 20, batch=1, groups=2, window=30),
 }
 FEW = {name: one_head(call) for name, call in CALLS.items()}
 UNBOUNDED = {name: call for name, call in FEW.items() if call.softcap is None}
@@ -493,6 +451,20 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             fixtures=("short_coarse_calls", "quiet_numpy"),
         ),
         Computes(
+            "fused, fast sweeps",
+            fused,
+            crossed(["lssar:p=8", "lssar:p=15"], {"70 tokens": Call(70, 70, 64, 64, 1, 1)}),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(70, 70, 64, 64, batch=1, heads=1),
+            adversarial=(("lssar:p=8", "lssar:p=15"), (torch.bfloat16,), 64),
+            strided=(Call(70, 70, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            fixtures=("short_fast_sweeps", "quiet_numpy"),
+        ),
+        Computes(
             "fused, keys shared out",
             fused,
             (
@@ -532,5 +504,30 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             statistics=stick_statistics,
             described=crossed(["stick-breaking"], STICKS_DESCRIBED),
             fixtures=("small_sticks", "quiet_numpy"),
+        ),
+    ]
+if DEVICE == "cuda" and has_hopper():
+    COMPUTES += [
+        Computes(
+            "hopper",
+            by_hopper,
+            crossed(
+                OF_HOPPER,
+                {
+                    "256 tokens": Call(256, 256, 64, 64, batch=2, heads=2),
+                    "384 tokens, heads of 128": Call(384, 384, 128, 128, batch=1, heads=1),
+                    "grouped": Call(128, 128, 64, 64, batch=2, heads=4, groups=2),
+                },
+            ),
+            dtype=torch.bfloat16,
+            device=DEVICE,
+            steps=1.0,
+            gradient=lambda worst: 4 * torch.finfo(torch.bfloat16).eps * worst,
+            variants=("lssar:p=15",),
+            poisoned=Call(256, 256, 64, 64, batch=1, heads=1),
+            adversarial=(OF_HOPPER, (torch.bfloat16,), 64),
+            strided=(Call(128, 128, 64, 64, batch=1, heads=2), ("lssar:p=15",)),
+            nonfinite=(Call(128, 128, 64, 64, 1, 1), ("lssar:p=15",), ("query", "key", "value")),
+            fixtures=("quiet_numpy",),
         ),
     ]

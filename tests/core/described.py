@@ -3,14 +3,57 @@
 from __future__ import annotations
 
 import torch
-from strategies import dense, stages
+from strategies import Call, dense, stages
 from torch import Tensor
 
 from freeatten_core.ops.definitions import entmax, staged
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.stages import Stages
 
-__all__ = ["dense_statistics", "distances"]
+__all__ = [
+    "DESCRIBED",
+    "FUSED_DESCRIBED",
+    "OF_FAMILIES_DESCRIBED",
+    "STICKS_DESCRIBED",
+    "dense_statistics",
+    "distances",
+]
+
+DESCRIBED = {
+    "square, described": Call(40, 40),
+    "not causal, described": Call(20, 31, is_causal=False),
+    "longer cache, described": Call(9, 40),
+    "more queries than keys, described": Call(40, 9),
+    "grouped queries, described": Call(40, 40, heads=6, groups=3),
+    "one token, described": Call(1, 1),
+    "window, described": Call(40, 40, window=9),
+    "learned, described": Call(
+        31, 40, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=12, window=20
+    ),
+}
+"""Calls of statistics, by their names."""
+FUSED_DESCRIBED = {
+    "40 tokens, described": Call(40, 40, 16, 16, batch=1, groups=2),
+    "40 tokens, not causal, described": Call(40, 40, 16, 16, batch=1, groups=2, is_causal=False),
+}
+OF_FAMILIES_DESCRIBED = {
+    "more queries than keys, described": Call(40, 20, 16, 16, batch=1),
+    "window, described": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
+    "slope and scale, described": Call(
+        40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
+    ),
+    "everything, described": Call(
+        40, 50, 16, 16, batch=1, groups=2, window=35, head_scale=True, distance_slope=True,
+        distance_bias=12,
+    ),
+}  # fmt: skip
+STICKS_DESCRIBED = {
+    "one token, described": Call(1, 1, 16, 16, batch=1),
+    "111 tokens, described": Call(111, 111, 20, 20, batch=1, heads=1),
+    "longer cache, described": Call(9, 40, 16, 16, batch=2, heads=1),
+    "more queries than keys, described": Call(40, 21, 16, 16, batch=1),
+    "window, described": Call(45, 60, 20, 20, batch=1, groups=2, window=30),
+}
 
 
 def _of_whole_rows(parsed: Stages, result: staged.StageValues) -> Tensor:

@@ -3,12 +3,14 @@
     python tests/measure/shipped.py held-back --corpus corpus --out held-back
     python tests/measure/shipped.py join OLD.json NEW.json --variant stick-breaking \
         --command 'freeatten compare --len 16x --json' --out assets/results/stdlib-16x.json
+    python tests/measure/shipped.py store RESULT.json --out assets/results/systems/code.json
 
 The first writes what a training held back of its texts as files, a folder a source, so that
 `freeatten compare --text held-back/books` can choose between rows without the texts that are
 reported. The second adds a row of one result to another that was measured in the same way: on the
 same texts, with the same versions, and keeps when and from which commit. The command is the one
-that gives all of them once the row is shipped.
+that gives all of them once the row is shipped. The third leaves out of what a command printed the
+numbers of single texts, as every stored result does; the second does so too.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from freeatten_core.basics.files import write_text
 from freeatten_core.basics.kept import differences
 from freeatten_core.data.prepared import load_corpus
 from freeatten_core.models.catalogue import slug
+from freeatten_core.results.verdicts import as_stored
 
 OF_A_CALL = ("seconds", "command", "date", "commit", "variants")
 """What two calls that measure in the same way differ in."""
@@ -81,13 +84,25 @@ def main(asked: Sequence[str] | None = None) -> None:
     rows.add_argument("--variant", required=True, help="the row of the second that is taken")
     rows.add_argument("--command", required=True, help="what gives all rows")
     rows.add_argument("--out", type=Path, required=True)
+    one = what.add_parser("store")
+    one.add_argument("result", type=Path, help="what a command printed with --json")
+    one.add_argument("--out", type=Path, required=True)
     given = parser.parse_args(asked)
     if given.what == "held-back":
         held_back(given.corpus, given.out, given.least)
-        return
-    old, new = (json.loads(path.read_text("utf-8")) for path in (given.old, given.new))
-    found = joined(old, new, given.variant, given.command)
-    write_text(given.out, json.dumps(found, separators=(",", ":")) + "\n")
+    elif given.what == "store":
+        store(read(given.result), given.out)
+    else:
+        store(joined(read(given.old), read(given.new), given.variant, given.command), given.out)
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def store(result: Mapping[str, Any], path: Path) -> None:
+    write_text(path, json.dumps(as_stored(result), separators=(",", ":")) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ __all__ = [
     "Use",
     "chosen",
     "familiar_attention",
+    "hopper_state",
     "is_fused",
     "named",
     "positive_",
@@ -121,6 +122,17 @@ def is_fused(stages: Stages) -> bool:
     """Whether Triton's kernels compute stages, where nothing else speaks against it."""
     divided = stages.normalise in FUSED_NORMALISES and not stages.whole_rows
     return divided or _is_sticks(stages)
+
+
+def hopper_state() -> str | None:
+    """Which of LSSAR's forwards have the kernel for capability 9.0 on the current GPU, or why none
+    has, in words; None without Triton."""
+    if not HAS_TRITON:
+        return None
+    from .fused import hopper_launch
+
+    there = torch.cuda.is_available()
+    return hopper_launch.state(torch.cuda.current_device() if there else -1)
 
 
 def _is_sticks(stages: Stages) -> bool:

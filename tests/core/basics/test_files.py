@@ -113,6 +113,32 @@ def folder(tmp_path):
     return path
 
 
+@pytest.mark.parametrize("place", ["new", "new/deep", ""])
+def test_where_a_folder_can_be_made_it_is_not_refused(tmp_path, place):
+    files.check_makeable(tmp_path / place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_no_folder_can_be_made_is_told_by_the_place_above(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with refused(UsageError, ["cannot make", "deep: ", "file is not a folder that can be written"]):
+        files.check_makeable(tmp_path / "file" / "deep")
+
+
+NOBODYS = Path("/proc/freeatten")
+"""A place where not even root makes anything."""
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+
+
+@needs_proc
+def test_a_file_system_that_takes_nothing_is_no_lock_of_another():
+    says = ["cannot make", "/proc is not a folder that can be written to"]
+    with refused(UsageError, says), files.locked(NOBODYS, "another call has it"):
+        pass
+    with refused(UsageError, says):
+        files.check_makeable(NOBODYS)
+
+
 def test_a_folder_appears_whole_with_its_parents(tmp_path):
     path = tmp_path / "a" / "b" / "out"
     with files.replacing_folder(path) as temporary:

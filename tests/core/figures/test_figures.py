@@ -101,7 +101,8 @@ def test_nothing_is_off_the_scale_when_all_are_far_from_zero():
 
 
 def test_training_length_is_marked_in_both_panels():
-    marks = [s for s in comparison.comparison_figure(sample_result()).layout.shapes if s.line.dash]
+    shapes = comparison.comparison_figure(sample_result()).layout.shapes
+    marks = [shape for shape in shapes if shape.line.dash == "dash"]
     assert [(mark.x0, mark.x1) for mark in marks] == [(512, 512)] * 2
 
 

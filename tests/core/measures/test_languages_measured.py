@@ -145,6 +145,35 @@ def test_a_model_that_was_trained_otherwise_is_refused_with_what_differs(tmp_pat
         measure_languages(request(tmp_path, recipe=replace(QUICK, steps=6)))
 
 
+def test_a_model_that_was_trained_otherwise_is_refused_before_anything_is_trained(tmp_path):
+    measure_languages(request(tmp_path, variants=[Variant()]))
+    both = [Variant.parse("sigmoid"), Variant()]
+    with refused(UsageError, ["softmax.parity-check.0 was trained in another way"]):
+        measure_languages(request(tmp_path, variants=both, recipe=replace(QUICK, steps=6)))
+    assert [path.name for path in tmp_path.iterdir()] == ["softmax.parity-check.0"]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_trained(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with refused(UsageError, ["cannot make", "file is not a folder that can be written to"]):
+        measure_languages(request(tmp_path / "file" / "models"))
+
+
+def test_a_model_that_cannot_be_asked_is_marked_and_the_others_stand(tmp_path, monkeypatch):
+    count, asked = measured.accuracy_of_lengths, []
+
+    def failing(*arguments, **options):
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise UsageError("no more than 64 tokens")
+        return count(*arguments, **options)
+
+    monkeypatch.setattr(measured, "accuracy_of_lengths", failing)
+    failed, good = measure_languages(request(tmp_path))["variants"]
+    assert failed["error"] == "parity-check: seed 0: no more than 64 tokens"
+    assert good["languages"][0]["accuracy"] is not None
+
+
 def test_a_training_that_diverges_is_marked_and_the_others_stand(tmp_path, monkeypatch):
     train = measured.trained_task
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import refused
 
 from freeatten_core import Variant, load_causal_model, load_checkpoint
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.selection import select_texts
 from freeatten_core.measures import longppl
@@ -137,3 +137,16 @@ def test_a_model_of_others_judges_and_is_judged(tmp_path):
         assert (facts["restart_length"], facts["declared_length"]) == (16, causal.DECLARED)
     assert longppl_warning(result) == ""
     assert f"declares {causal.DECLARED}" in longppl_warning({**result, "length": 4096})
+
+
+def test_a_short_context_that_is_not_finite_is_refused(checkpoint, monkeypatch):
+    short = longppl.short_losses
+
+    def broken(*arguments, **options):
+        found = short(*arguments, **options)
+        found[:, 9] = np.nan
+        return found
+
+    monkeypatch.setattr(longppl, "short_losses", broken)
+    with refused(ContentError, ["the evaluator: not finite", "at 8 tokens, target 10 of the text"]):
+        measured(checkpoint)

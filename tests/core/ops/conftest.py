@@ -55,6 +55,13 @@ def short_coarse_calls(monkeypatch):
 
 
 @pytest.fixture
+def short_fast_sweeps(monkeypatch):
+    """Short calls of LSSAR have the backward's fast sweeps too."""
+    launch = import_module("freeatten_core.ops.backends.fused.launch")
+    monkeypatch.setattr(launch, "FAST_KEYS", dict.fromkeys(launch.FAST_KEYS, 1))
+
+
+@pytest.fixture
 def small_tiles(monkeypatch):
     """Cut even short sequences into many tiles."""
     launch = import_module("freeatten_core.ops.backends.fused.launch")

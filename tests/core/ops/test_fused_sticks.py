@@ -6,8 +6,8 @@ from importlib import import_module
 
 import pytest
 import torch
-from battery import fused_sticks, stick_statistics
 from described import dense_statistics
+from fused_calls import fused_sticks, stick_statistics
 from needs_triton import require_triton
 from strategies import Call, assert_within, far_apart
 

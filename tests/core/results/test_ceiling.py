@@ -86,12 +86,16 @@ def test_the_picture_has_a_panel_of_shares_below(theme, by_position):
             row["loss_by_position"] = [3.0 - at / 64 for at in range(64)]
     figure = comparison_figure(result, theme=theme, by_position=by_position)
     shares = [trace for trace in figure.data if trace.yaxis == "y4"]
-    assert [list(trace.x) for trace in shares] == [[1024, 2048, 4096]] * 2
+    assert [list(trace.x) for trace in shares] == [[1024, 2048, 4096]] * 3
+    assert list(shares[2].y) == [None] * 3  # the ceiling itself, which a page counts as a row
     assert list(shares[1].y) == pytest.approx([37.405, 48.473, 40.458], abs=1e-3)
     low, high = figure.layout.yaxis4.range  # softmax, at −581, does not set the scale
     assert (low, high) == pytest.approx((-59, 109))
     domains = [axis.domain for axis in figure.select_yaxes()]
-    assert len(domains) == 3 + by_position
+    assert len(domains) == 4 + by_position
     lowest = [domain for domain in domains if domain[0] == 0]
     assert len(lowest) == 1  # nothing else is drawn over it
-    assert all(trace.yaxis != "y4" for trace in comparison_figure(result, stacked=True).data)
+    stacked = comparison_figure(result, theme=theme, by_position=by_position, stacked=True)
+    assert [trace.y for trace in stacked.data if trace.yaxis == "y4"] == [
+        trace.y for trace in shares
+    ]

@@ -79,6 +79,16 @@ def test_a_result_of_the_cpu_has_one_panel():
     assert speed.size(CPU) == "batch 1"
 
 
+def test_a_result_of_a_gpu_says_whether_the_kernel_in_gluon_can_compute():
+    result = sample_speed()
+    versions = result["versions"] | {"gluon": "off (tested elsewhere)"}
+    said = speed.machine(result | {"versions": versions})
+    assert said == (
+        "NVIDIA H200, torch 2.11.0+cu130, Triton 3.6.0, "
+        "Hopper kernel (Gluon) off (tested elsewhere), CUDA 13.0, cuDNN 91300"
+    )
+
+
 # Markdown
 
 

@@ -1,10 +1,12 @@
 """What Δ, S and W say together: no verdict is earned by a window."""
 
+import json
 import math
 
 import pytest
 
-from freeatten_core.results.verdicts import SCHEMA, judged, upgraded, verdict
+from freeatten_core.basics.assets import assets
+from freeatten_core.results.verdicts import SCHEMA, as_stored, judged, upgraded, verdict
 
 LENGTHS = (16, 32, 64)
 NAN = math.nan
@@ -151,3 +153,25 @@ def test_the_verdict_of_a_row_is_that_of_its_numbers():
     row |= {"window_delta": 0.1, "window_delta_ci95": [0.05, 0.15]}
     assert judged(row, [16, 32])["verdict"] == "worse"
     assert judged(row | {"delta": [0, None]}, [16, 32])["verdict"] == "unclear"
+
+
+# what is stored
+
+
+def test_results_are_stored_without_the_numbers_of_single_texts():
+    declared = {"length": 16, "sliding_delta": -0.1, "sliding_delta_by_text": [-0.1]}
+    row = {"loss": [2.0], "loss_by_text": [[2.0]], "at_declared": declared}
+    stored = as_stored({"schema": SCHEMA, "control": "restart", "variants": [row]})
+    kept = {"length": 16, "sliding_delta": -0.1}
+    assert stored["variants"] == [{"loss": [2.0], "at_declared": kept}]
+
+
+def test_of_old_comparisons_they_are_kept_because_w_is_made_of_them():
+    old = old_result(old_row("softmax"), old_row("softmax+window")) | {"control": "restart"}
+    assert as_stored(old) == old
+
+
+def test_no_stored_result_has_them():
+    for path in (assets() / "results").rglob("*.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        assert "variants" not in found or as_stored(found) == found, path.name

@@ -133,8 +133,8 @@ def test_the_stored_cube_has_every_key_of_a_comparison():
         assert set(found) == set(measured)
         assert set(found["text"]) == set(measured["text"])
         for row in found["variants"]:
-            by_text = {"loss_by_text", "delta_by_text"}
-            assert set(row) == set(measured["variants"][0]) - by_text
+            by_text = {"sliding_delta_by_text", "window_delta_by_text"}
+            assert set(row) == set(measured["variants"][0]) | by_text
             assert len(row["loss"]) == len(row["delta_ci95"]) == len(found["lengths"])
         assert {"softmax", "softmax-ls", "lssa", "lssar:p=15"} <= {
             row["variant"] for row in found["variants"]

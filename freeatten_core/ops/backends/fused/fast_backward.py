@@ -69,8 +69,8 @@ def clamped(x, rise, drop):
         return tl.minimum(tl.maximum(x * rise - drop, 0.0), 1.0)
     else:
         return tl.inline_asm_elementwise(
-            "fma.rn.sat.f32 $0, $1, $2, $3;", "=f,f,f,f", [x, rise, -drop],
-            dtype=tl.float32, is_pure=True, pack=1,
+            "{.reg .f32 down; neg.f32 down, $3; fma.rn.sat.f32 $0, $1, $2, down;}", "=f,f,f,f",
+            [x, rise, drop], dtype=tl.float32, is_pure=True, pack=1,
         )  # fmt: skip
 
 

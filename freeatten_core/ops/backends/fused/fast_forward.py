@@ -22,16 +22,23 @@ from .stages import NORM_EPS, norm, offset, power, row_scale, unit_of
 from .tiles import INTERPRETED, keys_seen, load_tile, narrow, product, store_tile, visible_count
 
 __all__ = [
+    "SPAN",
+    "UNEVEN",
     "add_up_coarse",
+    "block_of",
     "by_lane",
     "coarse_softplus",
     "coarse_softplus_of_one",
     "coarse_sums",
+    "factors_of_row",
     "fast_forward_kernel",
+    "finish",
     "halves_of",
+    "judged",
     "lane_sums",
     "largest_bits",
     "lifted",
+    "mix_exact_keys",
     "mix_fast",
     "power_below",
     "power_of_two",
@@ -40,6 +47,8 @@ __all__ = [
     "singles_of",
     "softplus_of_row",
     "sum_of_pairs",
+    "sums_of_pairs",
+    "uneven_kernel",
     "unevenness",
 ]
 
@@ -59,6 +68,9 @@ ROUNDED_UP = tl.constexpr(1 + 2**-11)
 LEAST_STRAIGHT = tl.constexpr(8)
 """A lower power leaves weights near the mean in every row."""
 
+UNEVEN = tl.constexpr(2)
+"""The flag of a block whose second sweep `uneven_kernel` makes; 1 leaves it to the exact kernel."""
+
 
 @triton.jit
 def power_below(x):
@@ -73,6 +85,49 @@ def unevenness(q, length):
     squares = q.to(tl.float32) / length[:, None]
     squares *= squares
     return tl.sqrt(tl.sum(squares * squares, 1))
+
+
+@triton.jit
+def factors_of_row(q, count, scale_slope, scale_base, POWER: tl.constexpr):
+    """Of rows q (ROWS, D) that see `count` keys.
+
+    Returns:
+        near_scale, factor: what a query is multiplied with, a power of two, and what its products
+            are to be multiplied with, besides SPAN, to be scores; from 1 to 2.
+        reach: by how many scores rounding of the keys moves a score, times POWER.
+    """
+    scale = tl.maximum(row_scale(count, scale_slope, scale_base) * unit_of("softplus"), LEAST_SCALE)
+    length = tl.maximum(norm(q), NORM_EPS)
+    reach = scale * (KEY_ROUNDING * POWER) * unevenness(q, length)
+    scale = scale / length / SPAN
+    near_scale = power_below(scale)
+    return near_scale, scale / near_scale, reach
+
+
+@triton.jit
+def judged(total, top, count, reach, inside, POWER: tl.constexpr):
+    """What the first sweep says of rows and of their block.
+
+    Args:
+        total, top: the sum of softplus, and the largest.
+        reach: from `factors_of_row`.
+        inside: whether there is such a row.
+
+    Returns:
+        highest, off: of every row, u_max and the offset.
+        level, uneven, bent: of the block, whether the exact kernel is to compute it, whether keys
+            are not to be rounded in the second sweep, and whether softplus is not the score there.
+    """
+    off = offset(total, top, count)
+    highest = count * top / total - off
+    level = tl.max((is_level(total, highest, off, count) & inside).to(tl.int32), 0)
+    bent = level * 0 + 1
+    if POWER >= LEAST_STRAIGHT:
+        bent = tl.max((is_bent(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
+    noise = tl.where(inside, reach / (top - total / count), 0.0)
+    most = tl.sum(inside.to(tl.float32), 0) * (MOST_NOISE * MOST_NOISE)
+    uneven = (~(tl.sum(noise * noise, 0) <= most)).to(tl.int32)
+    return highest, off, level, uneven, bent
 
 
 @triton.jit
@@ -176,6 +231,15 @@ def coarse_softplus_of_one(y, near, large, small):
 
 
 @triton.jit
+def sums_of_pairs(pairs, near, large, small):
+    """Sums of softplus over the first of the two dimensions that pairs of products, in float16,
+    have besides their rows."""
+    f = coarse_softplus(pairs, near[:, None, None], large[:, None, None], small[:, None, None])
+    one, other = singles_of(tl.reduce(f, 1, sum_of_pairs))
+    return one + other
+
+
+@triton.jit
 def coarse_sums(y, near, large, small, ROWS: tl.constexpr, KEYS: tl.constexpr):
     """Sums of softplus, by SPAN · factor, of every row and lane of a tile of products, (ROWS, 4).
 
@@ -190,11 +254,7 @@ def coarse_sums(y, near, large, small, ROWS: tl.constexpr, KEYS: tl.constexpr):
         return tl.sum(tl.sum(f.to(tl.float32), 3), 1)
     else:
         low, high = tl.split(by_lane(y, ROWS, KEYS))
-        pairs = coarse_softplus(
-            halves_of(low, high), near[:, None, None], large[:, None, None], small[:, None, None]
-        )
-        one, other = singles_of(tl.reduce(pairs, 1, sum_of_pairs))
-        return one + other
+        return sums_of_pairs(halves_of(low, high), near, large, small)
 
 
 @triton.jit
@@ -204,7 +264,7 @@ def largest_bits(y, ROWS: tl.constexpr, KEYS: tl.constexpr):
 
     It is not rounded, so that the largest weight of a row is 1 in any type.
     """
-    return tl.max(tl.max(by_lane(y.to(tl.int32, bitcast=True), ROWS, KEYS), 3), 1)
+    return tl.max(tl.max(by_lane(y.to(tl.int32, bitcast=True), ROWS, KEYS), 1), 2)
 
 
 @triton.jit
@@ -335,6 +395,123 @@ def mix_fast(
 
 
 @triton.jit
+def mix_exact_keys(
+    mixed,
+    raised,
+    low,
+    full_high,
+    high,
+    q,
+    near_scale,
+    key_base,
+    key_scale,
+    key_token,
+    value_base,
+    value_token,
+    own,
+    unit,
+    total,
+    highest,
+    off,
+    count,
+    uneven,
+    bent,
+    key_length,
+    POWER: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The second sweep of a block that is uneven: `mix_fast` with the keys themselves.
+
+    Args:
+        q: the queries as they came.
+        highest: of the rounded keys; returned as it is with a score that may lie above.
+    """
+    exact_q = narrow(q.to(tl.float32) * near_scale[:, None], key_base.dtype.element_ty)
+    if uneven != 0:
+        highest = (highest + off) * ROUNDED_UP - off
+    bend = count / (total * highest)
+    rise = bend * unit
+    drop = off / highest
+    # not `else`, and not within `if uneven`: tiles of those would not share memory
+    if (bent == 0) & (uneven != 0):
+        mixed, raised = mix_fast(
+            mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
+            value_token, own, unit, rise, drop, bend, key_length, POWER, False, CAUSAL, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
+        )  # fmt: skip
+    if (bent != 0) & (uneven != 0):
+        mixed, raised = mix_fast(
+            mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
+            value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
+        )  # fmt: skip
+    if uneven != 0:
+        mixed, raised = mix_fast(
+            mixed, raised, full_high, high, exact_q, key_base, key_scale, key_token, value_base,
+            value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
+            BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, 1, True, True,
+        )  # fmt: skip
+    return mixed, raised, highest
+
+
+@triton.jit
+def finish(
+    output,
+    scalars,
+    mixed,
+    raised,
+    total,
+    highest,
+    off,
+    pair,
+    pairs,
+    start,
+    query_length,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Write output and scalars of a block of rows.
+
+    Returns:
+        1 if a number of the output is not finite, else 0: 0 · NaN is NaN, so a value that is not
+        finite may have reached rows that do not see it.
+    """
+    row = start + tl.arange(0, ROWS)
+    inside = row < query_length
+    weights = tl.sum(raised, 1)
+    field = tl.cast(pairs, tl.int64) * query_length
+    at = scalars + pair.to(tl.int64) * query_length + row
+    tl.store(at, tl.zeros((ROWS,), tl.float32), inside)
+    tl.store(at + field, total, inside)
+    tl.store(at + 2 * field, highest, inside)
+    tl.store(at + 3 * field, off, inside)
+    tl.store(at + 4 * field, weights, inside)
+    base = output + pair.to(tl.int64) * query_length * VALUE_DIM
+    mixed = mixed / weights[:, None]
+    store_tile(base, mixed, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS)
+    broken = inside[:, None] & ~(tl.abs(mixed) < float("inf"))
+    return tl.max(tl.max(broken.to(tl.int32), 1), 0)
+
+
+@triton.jit
+def block_of(place, pairs, blocks, TOGETHER: tl.constexpr):
+    """Head and block of rows that a place in the order of all has."""
+    first = place // (blocks * TOGETHER) * TOGETHER
+    beside = tl.minimum(pairs - first, TOGETHER)
+    within = place - first * blocks
+    # the last rows first: causal ones see most keys
+    return first + within % beside, blocks - 1 - within // beside
+
+
+@triton.jit
 def fast_forward_kernel(
     query,
     key,
@@ -379,12 +556,7 @@ def fast_forward_kernel(
         TOGETHER: heads that run at a time; what they read stays in the cache.
     """
     blocks = tl.cdiv(query_length, ROWS)
-    first = tl.program_id(0) // (blocks * TOGETHER) * TOGETHER
-    beside = tl.minimum(pairs - first, TOGETHER)
-    within = tl.program_id(0) - first * blocks
-    pair = first + within % beside
-    # the last rows first: causal ones see most keys
-    block = blocks - 1 - within // beside
+    pair, block = block_of(tl.program_id(0), pairs, blocks, TOGETHER)
     head = pair % heads
     batch = (pair // heads).to(tl.int64)
     key_pair = batch * (heads // groups) + head // groups
@@ -401,13 +573,8 @@ def fast_forward_kernel(
 
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
     count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
-    scale = tl.maximum(row_scale(count, scale_slope, scale_base) * unit_of("softplus"), LEAST_SCALE)
-    length = tl.maximum(norm(q), NORM_EPS)
-    reach = scale * (KEY_ROUNDING * POWER) * unevenness(q, length)
-    scale = scale / length / SPAN
-    near_scale = power_below(scale)
+    near_scale, factor, reach = factors_of_row(q, count, scale_slope, scale_base, POWER)
     q = (q.to(tl.float32) * near_scale[:, None]).to(tl.float16)
-    factor = scale / near_scale
     unit = factor * SPAN
     near, large, small = softplus_of_row(factor)
 
@@ -427,15 +594,7 @@ def fast_forward_kernel(
     total = tl.sum(total, 1) * unit
     top = tl.max(highest, 1).to(tl.float32, bitcast=True) * unit
     top += tl.log2(1 + tl.exp2(-top))
-    off = offset(total, top, count)
-    highest = count * top / total - off
-    bent = start * 0 + 1
-    if POWER >= LEAST_STRAIGHT:
-        bent = tl.max((is_bent(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
-    noise = tl.where(inside, reach / (top - total / count), 0.0)
-    most = tl.sum(inside.to(tl.float32), 0) * (MOST_NOISE * MOST_NOISE)
-    rough = (~(tl.sum(noise * noise, 0) <= most)).to(tl.int32)
-    flagged = tl.max((is_level(total, highest, off, count) & inside).to(tl.int32), 0)
+    highest, off, flagged, uneven, bent = judged(total, top, count, reach, inside, POWER)
     if flagged == 0:
         bend = count / (total * highest)
         rise = bend * unit
@@ -443,19 +602,19 @@ def fast_forward_kernel(
         mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
         raised = tl.zeros((ROWS, 4), tl.float32)
         # not `elif` nor `else`: tiles of those would not share memory
-        if bent + rough == 0:
+        if bent + uneven == 0:
             mixed, raised = mix_fast(
                 mixed, raised, low, full_high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
                 value_token, own, unit, rise, drop, bend, key_length, POWER, False, CAUSAL,
                 BLOCK_DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, False, False,
             )  # fmt: skip
-        if (bent != 0) & (rough == 0):
+        if (bent != 0) & (uneven == 0):
             mixed, raised = mix_fast(
                 mixed, raised, low, full_high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
                 value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL,
                 BLOCK_DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, False, False,
             )  # fmt: skip
-        if rough == 0:
+        if uneven == 0:
             mixed, raised = mix_fast(
                 mixed, raised, full_high, high, q, unit_keys, key_scale, BLOCK_DIM, value_base,
                 value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL,
@@ -464,45 +623,101 @@ def fast_forward_kernel(
         exact_q = load_tile(
             query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True
         )
-        exact_q = narrow(exact_q.to(tl.float32) * near_scale[:, None], query.dtype.element_ty)
-        if rough != 0:
-            highest = count * top * ROUNDED_UP / total - off
-            bend = count / (total * highest)
-            rise = bend * unit
-            drop = off / highest
-        if (bent == 0) & (rough != 0):
-            mixed, raised = mix_fast(
-                mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
-                value_token, own, unit, rise, drop, bend, key_length, POWER, False, CAUSAL, DIM,
-                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
-            )  # fmt: skip
-        if (bent != 0) & (rough != 0):
-            mixed, raised = mix_fast(
-                mixed, raised, low, full_high, exact_q, key_base, key_scale, key_token, value_base,
-                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
-                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES, True, False,
-            )  # fmt: skip
-        if rough != 0:
-            mixed, raised = mix_fast(
-                mixed, raised, full_high, high, exact_q, key_base, key_scale, key_token, value_base,
-                value_token, own, unit, rise, drop, bend, key_length, POWER, True, CAUSAL, DIM,
-                BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, 1, True, True,
-            )  # fmt: skip
-        weights = tl.sum(raised, 1)
-
-        field = tl.cast(pairs, tl.int64) * query_length
-        at = scalars + pair.to(tl.int64) * query_length + row
-        tl.store(at, tl.zeros((ROWS,), tl.float32), inside)
-        tl.store(at + field, total, inside)
-        tl.store(at + 2 * field, highest, inside)
-        tl.store(at + 3 * field, off, inside)
-        tl.store(at + 4 * field, weights, inside)
-        base = output + pair.to(tl.int64) * query_length * VALUE_DIM
-        mixed = mixed / weights[:, None]
-        store_tile(
-            base, mixed, start, VALUE_DIM, query_length, VALUE_DIM, BLOCK_VALUE, ROWS
+        mixed, raised, highest = mix_exact_keys(
+            mixed, raised, low, full_high, high, exact_q, near_scale, key_base, key_scale,
+            key_token, value_base, value_token, own, unit, total, highest, off, count, uneven, bent,
+            key_length, POWER, CAUSAL, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES,
         )  # fmt: skip
-        # 0 · NaN is NaN: a value that is not finite may have reached rows that do not see it
-        broken = inside[:, None] & ~(tl.abs(mixed) < float("inf"))
-        flagged = tl.max(tl.max(broken.to(tl.int32), 1), 0)
+        flagged = finish(
+            output, scalars, mixed, raised, total, highest, off, pair, pairs, start, query_length,
+            VALUE_DIM, BLOCK_VALUE, ROWS,
+        )  # fmt: skip
     tl.store(flags + pair.to(tl.int64) * blocks + block, flagged.to(tl.int8))
+
+
+@triton.jit
+def uneven_kernel(
+    query,
+    key,
+    value,
+    output,
+    scalars,
+    flags,
+    key_scale,
+    query_batch,
+    query_head,
+    query_token,
+    key_batch,
+    key_head,
+    key_token,
+    value_batch,
+    value_head,
+    value_token,
+    pairs,
+    heads,
+    groups,
+    query_length,
+    key_length,
+    scale_slope,
+    scale_base,
+    POWER: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    DIM: tl.constexpr,
+    BLOCK_DIM: tl.constexpr,
+    VALUE_DIM: tl.constexpr,
+    BLOCK_VALUE: tl.constexpr,
+    TOGETHER: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The second sweep of the blocks that are flagged as UNEVEN, from the scalars of the first.
+
+    Args:
+        scalars: of those blocks' rows the sum, u_max and the offset are known.
+        flags: of those blocks, written as `fast_forward_kernel` writes it.
+    """
+    blocks = tl.cdiv(query_length, ROWS)
+    pair, block = block_of(tl.program_id(0), pairs, blocks, TOGETHER)
+    flags += pair.to(tl.int64) * blocks + block
+    if tl.load(flags) != UNEVEN:
+        return
+    head = pair % heads
+    batch = (pair // heads).to(tl.int64)
+    key_pair = batch * (heads // groups) + head // groups
+    start = block * ROWS
+    row = start + tl.arange(0, ROWS)
+    inside = row < query_length
+    own = row + key_length - query_length
+    query_base = query + batch * query_batch + head.to(tl.int64) * query_head
+    key_base = key + batch * key_batch + (head // groups).to(tl.int64) * key_head
+    key_scale += key_pair * key_length
+    value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
+
+    q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
+    count = visible_count(row, query_length, key_length, 0, CAUSAL, False)
+    near_scale, factor, _ = factors_of_row(q, count, scale_slope, scale_base, POWER)
+    field = tl.cast(pairs, tl.int64) * query_length
+    at = scalars + pair.to(tl.int64) * query_length + row
+    total = tl.load(at + field, inside, other=1.0)
+    highest = tl.load(at + 2 * field, inside, other=1.0)
+    off = tl.load(at + 3 * field, inside, other=1.0)
+    uneven = start * 0 + 1
+    bent = uneven
+    if POWER >= LEAST_STRAIGHT:
+        bent = tl.max((is_bent(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
+    low, _, full_high, high = keys_seen(
+        start, query_length, key_length, 0, CAUSAL, False, ROWS, KEYS
+    )
+    mixed = tl.zeros((ROWS, BLOCK_VALUE), tl.float32)
+    raised = tl.zeros((ROWS, 4), tl.float32)
+    mixed, raised, highest = mix_exact_keys(
+        mixed, raised, low, full_high, high, q, near_scale, key_base, key_scale, key_token,
+        value_base, value_token, own, factor * SPAN, total, highest, off, count, uneven, bent,
+        key_length, POWER, CAUSAL, DIM, BLOCK_DIM, VALUE_DIM, BLOCK_VALUE, ROWS, KEYS, STAGES,
+    )  # fmt: skip
+    broken = finish(
+        output, scalars, mixed, raised, total, highest, off, pair, pairs, start, query_length,
+        VALUE_DIM, BLOCK_VALUE, ROWS,
+    )  # fmt: skip
+    tl.store(flags, broken.to(tl.int8))

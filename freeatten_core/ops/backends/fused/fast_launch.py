@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from . import fast_forward as kernels
-from . import launch
+from . import hopper_launch, launch
 from .compiled import Compiled, compiled_for
 from .launch import Call
 from .tuning import Tiles, fast_forward_tiles
 
-__all__ = ["compute_most", "forward", "takes"]
+__all__ = ["compute_most", "compute_uneven", "forward", "takes"]
 
 TOKENS = 2048
 """From so many queries and keys on: on an H100 the forward takes 0.456 instead of 0.524 ms at 2,048
@@ -71,16 +73,29 @@ def compute_most(call: Call, output: Tensor, scalars: Tensor) -> tuple[Tensor, i
     tiles = fast_forward_tiles(call.width)
     blocks = -(-problem.query_length // tiles.rows)
     flags = torch.empty((call.pairs, blocks), dtype=torch.int8, device=key.device)
-    kernel = compiled_for(
-        (kernels.fast_forward_kernel, call.settings, tiles), lambda: _kernel(call, tiles)
-    )
-    tensors = call.query, key, units, value, output, scalars, flags, inverse
-    numbers = *call.strides, *call.sizes[:5], *call.scales
-    kernel.start(call.pairs * blocks, tensors, numbers)
+    if tiles.rows == hopper_launch.ROWS and hopper_launch.takes(call):
+        hopper_launch.compute_even(call, units, output, scalars, flags, TOGETHER)
+        compute_uneven(call, output, scalars, flags)
+    else:
+        tensors = call.query, key, units, value, output, scalars, flags, inverse
+        _start(kernels.fast_forward_kernel, call, flags.numel(), tensors)
     return flags, tiles.rows
 
 
-def _kernel(call: Call, tiles: Tiles) -> Compiled:
+def compute_uneven(call: Call, output: Tensor, scalars: Tensor, flags: Tensor) -> None:
+    """Write output and scalars of the blocks that are flagged as UNEVEN, whose sums are known."""
+    assert call.value is not None
+    tensors = call.query, call.key, call.value, output, scalars, flags, call.key_scale
+    _start(kernels.uneven_kernel, call, flags.numel(), tensors)
+
+
+def _start(kernel: Any, call: Call, programs: int, tensors: tuple[Tensor, ...]) -> None:
+    tiles = fast_forward_tiles(call.width)
+    compiled = compiled_for((kernel, call.settings, tiles), lambda: _kernel(kernel, call, tiles))
+    compiled.start(programs, tensors, (*call.strides, *call.sizes[:5], *call.scales))
+
+
+def _kernel(kernel: Any, call: Call, tiles: Tiles) -> Compiled:
     constants = {
         "POWER": call.problem.variant.sharpen,
         "CAUSAL": call.problem.is_causal,
@@ -94,4 +109,4 @@ def _kernel(call: Call, tiles: Tiles) -> Compiled:
         "STAGES": tiles.stages,
     }
     options = {"num_warps": tiles.warps, "maxnreg": tiles.registers}
-    return Compiled(kernels.fast_forward_kernel, constants, options)
+    return Compiled(kernel, constants, options)
