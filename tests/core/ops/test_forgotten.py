@@ -60,7 +60,7 @@ def firsts(inputs, variant, options, tiles=TILES):
         query, key, None, variant, is_causal=True, enable_gqa=options["enable_gqa"], terms=terms,
         window=options["window"],
     )  # fmt: skip
-    call = launch.Call(problem, query, key, None, terms)
+    call = launch.Call(problem, query, key, None, terms).gated
     return forgotten.first_keys(call, tiles), forgotten.last_rows(call, tiles)
 
 

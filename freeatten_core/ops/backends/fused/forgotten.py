@@ -21,7 +21,7 @@ import triton.language as tl
 from .stages import LOG2_E, NORM_EPS, norm, own_decays, positive, row_scale, unit_of
 from .tiles import keys_seen, load_tile, own_vectors, visible_count
 
-__all__ = ["first_keys_kernel"]
+__all__ = ["first_keys_kernel", "log_positive"]
 
 LEFT_OUT = tl.constexpr(-26.0)
 """`log2` of the share that is left out of a row, 2^−24 with room for the rounding of the bound."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import triton
 from torch import Tensor
 
+from ...call import Problem, ScoreTerms
 from . import forgotten as kernels
+from .layout import tile_width
 from .tuning import Tiles
 
-if TYPE_CHECKING:
-    from .launch import Call
-
-__all__ = ["first_keys", "last_rows"]
+__all__ = ["Gated", "first_keys", "last_rows"]
 
 LEAST_KEYS = 4096
 """Of a call that has its forgotten keys looked for. Not tuned."""
@@ -22,41 +19,52 @@ LEAST_KEYS = 4096
 AT_ONCE = 32
 """Blocks of keys that are looked at together. Not tuned."""
 
+Gated = tuple[Problem, Tensor, Tensor, ScoreTerms]
+"""A call, its query and key as kernels read them, and its terms, of which `decay` and `head_scale`
+are float32 and contiguous."""
 
-def first_keys(call: Call, tiles: Tiles) -> Tensor | None:
+
+def first_keys(call: Gated, tiles: Tiles) -> Tensor | None:
     """The first key that every block of rows reads, a multiple of the tiles' keys, int32
     (B·H, blocks of the tiles' rows); None where all are read."""
-    if not _looks(call):
+    problem, query, key, terms = call
+    decay, keys = terms.decay, tiles.keys
+    if decay is None or not _has_bound(problem, terms) or problem.key_length < LEAST_KEYS:
         return None
-    problem, decay, keys = call.problem, call.decay, tiles.keys
-    assert decay is not None
     whole = problem.key_length // keys
     seen = whole * keys
     # PyTorch's largest and smallest of what holds NaN is NaN, whose block is read
     lowest = decay[..., :seen].reshape(*decay.shape[:2], whole, keys).amin(-1)
     longest = lowest
     if not problem.variant.cosine:
-        lengths = torch.linalg.vector_norm(call.key[:, :, :seen], dim=-1, dtype=torch.float32)
+        lengths = torch.linalg.vector_norm(key[:, :, :seen], dim=-1, dtype=torch.float32)
         longest = lengths.view(*lengths.shape[:2], whole, keys).amax(-1)
-    blocks = triton.cdiv(problem.query_length, tiles.rows)
-    firsts = torch.empty((call.pairs, blocks), dtype=torch.int32, device=decay.device)
-    kernels.first_keys_kernel[(call.pairs * blocks,)](
-        call.query,
-        call.key,
+    pairs, blocks = problem.batch * problem.heads, triton.cdiv(problem.query_length, tiles.rows)
+    firsts = torch.empty((pairs, blocks), dtype=torch.int32, device=decay.device)
+    kernels.first_keys_kernel[(pairs * blocks,)](
+        query,
+        key,
         firsts,
         longest,
         lowest,
-        decay if call.head_scale is None else call.head_scale,
+        decay if terms.head_scale is None else terms.head_scale,
         decay,
-        *call.strides[:6],
-        *call.sizes,
-        *call.scales,
-        SCORE=call.stages["SCORE"],
+        *query.stride()[:3],
+        *key.stride()[:3],
+        pairs,
+        problem.heads,
+        problem.groups,
+        problem.query_length,
+        problem.key_length,
+        problem.window or 0,
+        float(problem.scale_slope),
+        float(problem.scale_base),
+        SCORE="cosine" if problem.variant.cosine else problem.variant.score,
         POSITIVITY=problem.variant.positivity,
-        HAS_HEAD_SCALE=call.head_scale is not None,
+        HAS_HEAD_SCALE=terms.head_scale is not None,
         HAS_WINDOW=problem.window is not None,
-        DIM=call.dim,
-        BLOCK_DIM=call.block_dim,
+        DIM=problem.dim,
+        BLOCK_DIM=tile_width(problem.dim),
         ROWS=tiles.rows,
         KEYS=keys,
         AT_ONCE=AT_ONCE,
@@ -64,7 +72,7 @@ def first_keys(call: Call, tiles: Tiles) -> Tensor | None:
     return firsts
 
 
-def last_rows(call: Call, tiles: Tiles) -> Tensor | None:
+def last_rows(call: Gated, tiles: Tiles) -> Tensor | None:
     """Up to which row every block of the tiles' keys is read, int32 (B·H, blocks); a multiple of
     the tiles' rows. None where all are read."""
     firsts = first_keys(call, tiles)
@@ -72,21 +80,11 @@ def last_rows(call: Call, tiles: Tiles) -> Tensor | None:
         return None
     # of a block of rows and all after it
     firsts = firsts.flip(-1).cummin(-1).values.flip(-1).contiguous()
-    edges = torch.arange(
-        0, call.problem.key_length, tiles.keys, dtype=torch.int32, device=firsts.device
-    )
+    edges = torch.arange(0, call[0].key_length, tiles.keys, dtype=torch.int32, device=firsts.device)
     edges = edges.expand(len(firsts), -1).contiguous()
     return torch.searchsorted(firsts, edges, right=True, out_int32=True).mul_(tiles.rows)
 
 
-def _looks(call: Call) -> bool:
-    """Whether there is a gate, and a bound on what it leaves of far keys.
-
-    What is added by distance can be anything, and relu has no bound: see `forgotten`.
-    """
-    return (
-        call.decay is not None
-        and call.distance is None
-        and call.problem.variant.positivity != "relu"
-        and call.problem.key_length >= LEAST_KEYS
-    )
+def _has_bound(problem: Problem, terms: ScoreTerms) -> bool:
+    """What is added by distance can be anything, and relu has none: see `forgotten`."""
+    return not terms.depends_on_distance and problem.variant.positivity != "relu"

@@ -131,6 +131,11 @@ class Call:
         return *self.query.stride()[:3], *self.key.stride()[:3], *value.stride()[:3]
 
     @property
+    def gated(self) -> forgotten_launch.Gated:
+        terms = self.terms._replace(head_scale=self.head_scale, decay=self.decay)
+        return self.problem, self.query, self.key, terms
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         problem = self.problem
         return (
@@ -295,7 +300,7 @@ def compute_rows(
         and call.pairs * problem.query_length <= SHORT_ROWS
     )
     # the statistics describe all keys
-    firsts = None if scalars_only else forgotten_launch.first_keys(call, tiles)
+    firsts = None if scalars_only else forgotten_launch.first_keys(call.gated, tiles)
     settings = scalars_only, here, flagged, firsts is not None
     kernel = compiled_for(
         (forward_kernels.forward_kernel, call.settings, tiles, *settings),
@@ -374,7 +379,7 @@ def backward_query(
     tiles = query_tiles(problem.variant, call.width, query.dtype)
     blocks = triton.cdiv(problem.query_length, tiles.rows)
     curved = torch.empty((call.pairs, blocks), dtype=torch.int8, device=query.device)
-    firsts = forgotten_launch.first_keys(call, tiles)
+    firsts = forgotten_launch.first_keys(call.gated, tiles)
     backward_kernels.query_kernel[(call.pairs * blocks,)](
         query,
         call.key,
@@ -420,7 +425,7 @@ def backward_key(
     grad_decay = None if call.decay is None else torch.empty_like(call.decay)
     tiles = key_tiles(problem.variant, call.width, key.dtype)
     key_pairs = problem.batch * problem.kv_heads
-    lasts = forgotten_launch.last_rows(call, tiles)
+    lasts = forgotten_launch.last_rows(call.gated, tiles)
     backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
         call.query,
         key,

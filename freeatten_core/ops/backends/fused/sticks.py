@@ -23,6 +23,7 @@ from .tiles import (
 )
 
 __all__ = [
+    "STOP",
     "from_here",
     "stick_carry_kernel",
     "stick_forward_kernel",
