@@ -583,8 +583,8 @@ def key_kernel(
             last = tl.load(
                 lasts + (batch * heads + head) * tl.cdiv(key_length, KEYS) + start // KEYS
             )
-            full_low = tl.minimum(full_low, last)
-            full_high = tl.minimum(full_high, last)
+            full_low = tl.multiple_of(tl.minimum(full_low, last), ROWS)
+            full_high = tl.multiple_of(tl.minimum(full_high, last), ROWS)
             high = tl.minimum(high, last)
         grad_c = tl.zeros((KEYS,), tl.float32)
         grad_k, grad_v, grad_c = sweep_rows(
