@@ -145,7 +145,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from freeatten_core.results.ablation import ablation_reading, ablation_texts
-    from freeatten_core.results.format import troubles
+    from freeatten_core.results.format import repeats_line, troubles
 
     console = Console()
     console.print(_deltas(result))
@@ -156,7 +156,8 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print(Text(ablation_reading(result)))
     for line in troubles(result):
         console.print(Text(line, style="red"))
-    console.print(Text(ablation_texts(result)))
+    for line in (ablation_texts(result), *repeats_line(result["text"])):
+        console.print(Text(line))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 
 

@@ -232,7 +232,7 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.results.format import row_names, troubles
+    from freeatten_core.results.format import repeats_line, row_names, troubles
     from freeatten_core.results.heads import curve_of
 
     from ..terminal.chart import line_chart
@@ -273,6 +273,8 @@ def _print(result: dict[str, Any], *, top: int | None, lowest: bool, sinks: bool
     console.print(Text.from_ansi(line_chart(curves, title, console.width)))
     for line in troubles(result):
         console.print(Text(line, style=HURTS))
+    for line in repeats_line(result["text"]):
+        console.print(Text(line))
     console.print(Text.assemble(("again: ", "dim"), result["command"], overflow="fold"))
 
 

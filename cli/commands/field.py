@@ -100,7 +100,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     from freeatten_core.results.field import field_reading, field_text, near_share
-    from freeatten_core.results.format import count, row_names, troubles
+    from freeatten_core.results.format import count, repeats_line, row_names, troubles
 
     from ..terminal.fitted import Column, FittedTable
     from ..terminal.tables import HURTS, command, run_line
@@ -119,7 +119,8 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print()
     for line in troubles(result):
         console.print(Text(line, style=HURTS))
-    console.print(Text(field_reading(result)))
+    for line in (field_reading(result), *repeats_line(result["text"])):
+        console.print(Text(line))
     console.print(Text(run_line(result)))
     console.print(command(result))
 

@@ -115,7 +115,7 @@ def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from freeatten_core.results.format import count, row_names, troubles
+    from freeatten_core.results.format import count, repeats_line, row_names, troubles
     from freeatten_core.results.longppl import (
         LONGPPL_HEADS,
         longppl_cells,
@@ -134,7 +134,8 @@ def _print(result: Mapping[str, Any]) -> None:
     console.print()
     for line in filter(None, (longppl_warning(result), *troubles(result))):
         console.print(Text(line, style=HURTS))
-    console.print(Text(longppl_reading(result)))
+    for line in (longppl_reading(result), *repeats_line(result["text"])):
+        console.print(Text(line))
     console.print(Text(run_line(result)))
     console.print(command(result))
 

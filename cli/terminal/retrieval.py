@@ -16,6 +16,7 @@ from freeatten_core.results.format import (
     number,
     percent,
     percent_range,
+    repeats_line,
     signed,
     troubles,
 )
@@ -122,6 +123,7 @@ def retrieval_view(result: Result, width: int, *, chart: RenderableType) -> Rend
         *(Text(line, HURTS) for line in troubles(result)),
         Text(retrieval_reading(result)),
         Text(retrieval_samples(result)),
+        *map(Text, repeats_line(result.get("text", {}))),
         Text(run_line(result)),
         command(result),
     )

@@ -73,10 +73,12 @@ def _pooled(capture: Capture, edges: Tensor, rows: int) -> Tensor:
         query, key = layer.query[None].float(), layer.key[None].float()
         for row, (low, high) in enumerate(pairwise(edges.tolist())):
             weights = attention_weights(
-                query[:, :, max(low, high - rows) : high],
-                key[:, :, :high],
+                query,
+                key,
                 capture.weighed_by,
                 **layer.options,
+                rows=slice(max(low, high - rows), high),
+                cols=slice(0, high),
             )[0]
             pooled[:, row].scatter_reduce_(1, cell_of_key[:, :high], weights.amax(1), "amax")
     return cells

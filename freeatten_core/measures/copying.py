@@ -35,7 +35,7 @@ from freeatten_core.basics.seeds import check_seed
 from freeatten_core.basics.shards import Shard
 from freeatten_core.basics.version import source_digest
 from freeatten_core.data.documents import Document, manifest
-from freeatten_core.data.selection import Text, select_texts, tokens_digest
+from freeatten_core.data.selection import Text, distinct, select_texts, tokens_digest
 from freeatten_core.data.tokenizer import encode, tokenizer_id
 from freeatten_core.models.rows import CausalRow, Row, tokenizers_of, types_of
 from freeatten_core.results.effective import effective_length
@@ -188,11 +188,12 @@ def draw_samples(
     Raises:
         UsageError: one file only, none as long as a block, or too little text for the gap.
     """
-    files = list({document.sha256: document for document in documents}.values())
+    files = distinct(documents)
     if len(files) < 2:
+        alike = f", and {len(documents) - 1} that repeat it" if len(documents) > 1 else ""
         raise UsageError(
             "copying needs at least 2 files, because the gap is of other files than the block; "
-            f"the text is {len(files)}"
+            f"the text is {len(files)}{alike}"
         )
     encoded = cache(lambda index: encode(tokenizer, files[index].text))
     samples: list[Sample] = []
@@ -447,6 +448,7 @@ def _header(request: CopyRequest, samples: Sequence[Sample]) -> ResultDict:
         "text": {
             "source": request.source,
             "files": len(request.documents),
+            "repeats": len(request.documents) - len(distinct(request.documents)),
             "sha256": _digest(samples, max(request.lengths)),
             "manifest": manifest(d for d in request.documents if d.name in blocks_of),
         },

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.precision import without_autocast
 from freeatten_core.basics.progress import Watch
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Text, select_texts
@@ -131,7 +132,7 @@ def shares(model: Model, tokens: Tensor, target: int) -> Values:
     recomputed.layer = partial(checkpoint, model.layer, use_reentrant=False)  # type: ignore[method-assign]
     hook = model.embedding.register_forward_hook(leaf)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), without_autocast():
             last = recomputed.hidden(tokens[None])[:, -1]
             goal = torch.tensor([target], device=tokens.device)
             loss = nn.functional.cross_entropy(model.logits(last).float(), goal)

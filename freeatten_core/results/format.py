@@ -29,6 +29,7 @@ __all__ = [
     "percent",
     "percent_range",
     "plural",
+    "repeats_line",
     "repeats_text",
     "restart_length",
     "restarts_text",
@@ -228,6 +229,13 @@ def troubles(result: Result) -> list[str]:
                 f"of the text from {found['text']}"
             )
     return lines
+
+
+def repeats_line(text: Mapping[str, Any]) -> list[str]:
+    """A line on files left out because their text is another's, where any are."""
+    if not text.get("repeats"):
+        return []
+    return [f"{plural(text['files'], 'file')} in all{repeats_text(text)}"]
 
 
 def repeats_text(text: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .ceiling import share_of
-from .cube import provenance
+from .ceiling import share_of, with_own_shares
+from .cube import as_comparison, provenance
 from .format import (
     MISSING,
     UNMEASURED,
@@ -31,11 +31,17 @@ __all__ = [
     "recipe_rows",
     "row_blocks",
     "row_cells",
+    "row_comparisons",
     "row_table",
 ]
 
 SHOWN = (1, 16, 64)
 """Times the training length that a table gives losses at, as far as they were measured."""
+MAKE = (
+    "python tests/measure/rows.py --out DIR --text packages --text BOOKS --books HELD-OUT "
+    "--variants NAMES"
+)
+"""What trains and scores rows anew, in a checkout; names in capitals are to be filled in."""
 CONTROLS = ("sliding", "window")
 """S and W."""
 CEILING_PARTS = ("code", "books")
@@ -45,6 +51,38 @@ PAGES = {
     "rows/named": "[more names](rows.md#more-names)",
 }
 """Where a stored result is told of."""
+
+
+def row_comparisons(result: Result) -> dict[str, Result]:
+    """A joined result as those of `freeatten compare`, by the text: a row a variant, the first run
+    of its lowest seed, each with the command that trains it.
+
+    Rows whose variant was trained at a longer length too, and scored there, have their share of
+    that ceiling. Left out are texts whose runs have no Δ, as those that a row was chosen on.
+    """
+    found: dict[str, Result] = {}
+    for part in (part for part in result["text"] if part != "copy"):
+        runs: dict[str, Any] = {}
+        for run in sorted(result["runs"], key=lambda run: int(run["seed"])):
+            if part in run and not _is_ceiling(run, result):
+                runs.setdefault(run["variant"], run)
+        if any(run[part]["delta"][-1] is not None for run in runs.values()):
+            made = as_comparison(result, part, list(runs.values()), MAKE)
+            rows = [
+                {**row, "train_command": run["train_command"]}
+                for row, run in zip(made["variants"], runs.values(), strict=True)
+            ]
+            found[part] = _with_ceilings({**made, "variants": rows}, result, part)
+    return found
+
+
+def _with_ceilings(made: Result, result: Result, part: str) -> Result:
+    """The same with the shares of rows that have a ceiling; all ceilings are of one length."""
+    above = [run for run in result["runs"] if part in run and _is_ceiling(run, result)]
+    if not above:
+        return made
+    ceilings = {run["variant"]: run[part] for run in above}
+    return with_own_shares(made, ceilings, above[0]["recipe"]["train_length"])
 
 
 def row_blocks(name: str, result: Result) -> dict[str, str]:

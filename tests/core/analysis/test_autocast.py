@@ -9,12 +9,14 @@ from captures import checkpoint, text
 from freeatten_core import attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap, capture, reach, thumbnails
 from freeatten_core.basics.precision import DEVICE_TYPES, without_autocast
+from freeatten_core.measures.field import shares
 from freeatten_core.ops.definitions import own_function
 from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.variant import Variant
 
-VARIANTS = ("softmax", "lssar:p=15", "relu")
+VARIANTS = ("softmax", "lssar:p=15", "relu", "stick-breaking", "entmax15", "softpick")
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
+with_terms = pytest.mark.parametrize("variant", [*VARIANTS, "softmax:gate=forget"])
 
 
 def vectors(length=300):
@@ -54,7 +56,13 @@ def test_a_function_of_ones_own(tmp_path, monkeypatch):
     assert torch.equal(*both(lambda: attention_weights(query, key, mine)))
 
 
-@each_variant
+def test_a_receptive_field():
+    model, tokens = checkpoint("lssar:p=15").model, text(80)
+    plain, cast = both(lambda: shares(model, tokens, 5))
+    assert (plain == cast).all()
+
+
+@with_terms
 def test_captures_maps_and_what_is_made_of_them(variant):
     def seen():
         return capture(checkpoint(variant), text(200))

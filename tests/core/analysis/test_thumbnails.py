@@ -3,10 +3,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from captures import dense_layer, learned_capture, random_capture
+from captures import checkpoint, dense_layer, learned_capture, random_capture, text
 from strategies import VARIANTS, refused
 
-from freeatten_core.analysis import thumbnails
+from freeatten_core import analysis
+from freeatten_core.analysis import AttentionMap, thumbnails
 from freeatten_core.basics.errors import UsageError
 
 
@@ -54,3 +55,25 @@ def test_a_short_text_has_a_cell_a_token():
 def test_a_picture_of_nothing_is_refused(given, words):
     with refused(UsageError, words):
         thumbnails(random_capture("softmax"), **given)
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        "fox",
+        "softmax-ls:position=alibi/none",
+        "softmax:scale=log-n",
+        "softmax:heads=difference",
+        "softmax:position=rope@8-none",
+        "regulargpt:dilate=4/own",
+    ],
+)
+def test_cells_of_a_trained_model_hold_its_own_weights(variant):
+    """Gates, biases, scales, windows and keys apart take part, as in any region of its maps."""
+    capture = analysis.capture(checkpoint(variant), text(40))
+    found = thumbnails(capture, side=8, rows=2)
+    for layer, codes in found.codes.items():
+        heads = [AttentionMap.of(capture, layer, head) for head in range(capture.heads)]
+        weights = torch.stack([each.weights(0, 40, 0, 40) for each in heads])
+        expected = largest(weights, list(range(0, 41, 5)), rows=2)
+        assert np.abs(codes.astype(int) - found.scale.encode(expected).numpy()).max() <= 1

@@ -314,7 +314,7 @@ def test_one_file_is_not_enough():
 
 def test_two_files_of_one_text_are_one():
     (document,) = tiny.documents(1)
-    with refused(UsageError, ["the text is 1"]):
+    with refused(UsageError, ["the text is 1, and 1 that repeat it"]):
         drawn([document, Document("again.txt", document.text)])
 
 
