@@ -14,6 +14,7 @@ from torch import Tensor
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
 from . import distance as distance_kernels
+from . import forgotten_launch
 from . import forward as forward_kernels
 from .compiled import Compiled, compiled_for
 from .layout import readable, tile_width
@@ -128,6 +129,11 @@ class Call:
         """Of batch, head and token, of query, key and value."""
         value = self.key if self.value is None else self.value
         return *self.query.stride()[:3], *self.key.stride()[:3], *value.stride()[:3]
+
+    @property
+    def gated(self) -> forgotten_launch.Gated:
+        terms = self.terms._replace(head_scale=self.head_scale, decay=self.decay)
+        return self.problem, self.query, self.key, terms
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -293,9 +299,12 @@ def compute_rows(
         and problem.key_length <= SHORT_KEYS
         and call.pairs * problem.query_length <= SHORT_ROWS
     )
+    # the statistics describe all keys
+    firsts = None if scalars_only else forgotten_launch.first_keys(call.gated, tiles)
+    settings = scalars_only, here, flagged, firsts is not None
     kernel = compiled_for(
-        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here, flagged),
-        lambda: _forward_kernel(call, tiles, scalars_only, here, flagged),
+        (forward_kernels.forward_kernel, call.settings, tiles, *settings),
+        lambda: _forward_kernel(call, tiles, *settings),
     )
     tensors = (
         query,
@@ -308,13 +317,14 @@ def compute_rows(
         or_any(call.head_scale, scalars),
         or_any(call.distance, scalars),
         or_any(call.decay, scalars),
+        or_any(firsts, scalars),
     )
     numbers = *call.strides, *call.sizes, *call.scales
     kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
 
 
 def _forward_kernel(
-    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int
+    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int, skips: bool
 ) -> Compiled:
     constants = {
         "NORMALISE": call.normalise,
@@ -325,6 +335,7 @@ def _forward_kernel(
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
         "FLAGGED": flagged,
+        "SKIPS": skips,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
         **call.options,
@@ -368,6 +379,7 @@ def backward_query(
     tiles = query_tiles(problem.variant, call.width, query.dtype)
     blocks = triton.cdiv(problem.query_length, tiles.rows)
     curved = torch.empty((call.pairs, blocks), dtype=torch.int8, device=query.device)
+    firsts = forgotten_launch.first_keys(call.gated, tiles)
     backward_kernels.query_kernel[(call.pairs * blocks,)](
         query,
         call.key,
@@ -382,11 +394,13 @@ def backward_query(
         or_any(call.head_scale, scalars),
         or_any(call.distance, scalars),
         or_any(call.decay, scalars),
+        or_any(firsts, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
         NORMALISE=call.normalise,
         HAS_HEAD_SCALE=call.head_scale is not None,
+        SKIPS=firsts is not None,
         HALF=query.dtype == torch.float16,
         FAST=call.fast,
         **call.stages,
@@ -411,6 +425,7 @@ def backward_key(
     grad_decay = None if call.decay is None else torch.empty_like(call.decay)
     tiles = key_tiles(problem.variant, call.width, key.dtype)
     key_pairs = problem.batch * problem.kv_heads
+    lasts = forgotten_launch.last_rows(call.gated, tiles)
     backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
         call.query,
         key,
@@ -423,8 +438,10 @@ def backward_key(
         or_any(grad_decay, rows),
         or_any(call.distance, rows),
         or_any(call.decay, rows),
+        or_any(lasts, rows),
         *call.strides,
         *call.sizes,
+        SKIPS=lasts is not None,
         HALF=key.dtype == torch.float16,
         FAST=call.fast,
         FLAGGED=query_tiles(problem.variant, call.width, key.dtype).rows,
