@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from freeatten_core.basics.assets import assets
 from freeatten_core.figures.comparison import comparison_drawing, comparison_title
 from freeatten_core.figures.styles import row_labels, row_styles
+from freeatten_core.results.ceiling import ceiling_text, share_lengths, share_text
 from freeatten_core.results.comparison import no_language_text, provenance, verdict_text
 from freeatten_core.results.cube import CUBE
 from freeatten_core.results.format import (
@@ -53,6 +54,8 @@ __all__ = [
 MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15", "stick-breaking")
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
+FEW = 5
+"""Rows that a page draws first where nothing else says which."""
 MANY = 9
 """Of more rows, the chart shows those that are ticked."""
 NUMBERS = "tables", "values"
@@ -105,7 +108,17 @@ def corners(_: Sequence[Entry]) -> list[str]:
     return [name for name in CUBE if stages_of(Variant.parse(name).computes).sharpen != 3]
 
 
+def lowest(rows: Sequence[Entry]) -> list[str]:
+    """The rows with the lowest losses at the longest length, and softmax beside them."""
+    ranked = sorted(rows, key=lambda row: float(row["loss"][-1]))
+    return [row["variant"] for row in ranked[:FEW]] + ["softmax"]
+
+
 COMPARED = Kind("", "", lambda _: MAIN)
+NOT_SHIPPED = (
+    "One run of each by one recipe, whose weights are not shipped: compare these models with each "
+    "other, not with the shipped ones."
+)
 KINDS: Mapping[str, Kind] = {
     "systems": Kind(
         "Inference-time changes",
@@ -130,6 +143,21 @@ KINDS: Mapping[str, Kind] = {
         "are each model's own tokens, and Δ counts from its restart.",
         lambda rows: [row["variant"] for row in rows],
     ),
+    "controls": Kind(
+        "Trained controls",
+        "CLEX and its controls, trained on from the shipped softmax for 500 steps, beside what "
+        "needs no training; or CosScale with InfoScale. Weights that were trained are not shipped.",
+        lambda rows: [row["variant"] for row in rows],
+    ),
+    "rows/full": Kind(
+        "Rows by the full recipe",
+        NOT_SHIPPED,
+        lowest,
+    ),
+    "rows/gates": Kind("The method beside a gate, by the full recipe", NOT_SHIPPED, lowest),
+    "rows/named": Kind("More names by the short recipe", NOT_SHIPPED, lowest),
+    "rows/runs": Kind("Rows by the short recipe", NOT_SHIPPED, lowest),
+    "rows/shipped": Kind("Candidates for a shipped row", NOT_SHIPPED, lowest),
     "cube": Kind(
         "Ablation cube",
         "One run of each by one shorter recipe: compare these models with each other, not with "
@@ -141,7 +169,10 @@ KINDS: Mapping[str, Kind] = {
 
 def kind_of(name: str) -> Kind:
     """What a stored result is of, by its name."""
-    return KINDS.get(name.rpartition("/")[0], COMPARED)
+    folder = name.rpartition("/")[0]
+    if folder not in KINDS and folder.startswith("rows/"):
+        return Kind(f"Rows that are not shipped, {folder.partition('/')[2]}", NOT_SHIPPED, lowest)
+    return KINDS.get(folder, COMPARED)
 
 
 def choices(results: Mapping[str, Result]) -> list[dict[str, str]]:
@@ -228,6 +259,7 @@ def _shown(result: Result, draw: Callable[[Result], dict[str, Any]] = _labelled)
             *([_table(result, "bits_per_byte", None, BITS_CAPTION, number)] if several else []),
             _table(result, "loss", "ci95", LOSS_CAPTION, number),
             _table(result, "delta", "delta_ci95", DELTA_CAPTION, signed),
+            *([_shares(result)] if "ceiling" in result else []),
         ],
         "values": _values(result),
     }
@@ -360,6 +392,22 @@ def _table(
     return {"caption": caption, "header": _headings(result["lengths"]), "rows": rows}
 
 
+def _shares(result: Result) -> dict[str, Any]:
+    """The share of the ceiling's gain that rows reach, of those that have one."""
+    lengths = share_lengths(result)
+    places = [result["lengths"].index(length) for length in lengths]
+    rows = [
+        [
+            label,
+            *(share_text(row["ceiling_share"][at], row["ceiling_share_ci95"][at]) for at in places),
+        ]
+        for label, row in zip(_labels(result), result["variants"], strict=True)
+        if "ceiling_share" in row
+    ]
+    caption = f"Share of the ceiling's gain, % (95 % interval): {ceiling_text(result)}"
+    return {"caption": caption, "header": _headings(lengths), "rows": rows}
+
+
 def _values(result: Result) -> list[list[Any]]:
     """What was measured, one value a line: measure, variant, tokens, value, low, high, texts."""
     lines: list[list[Any]] = []
@@ -377,6 +425,10 @@ def _values(result: Result) -> list[list[Any]]:
                 lines.append(
                     [measure, name, result["lengths"][-1], row[measure], *pair, result["texts"]]
                 )
+        for length in share_lengths(result) if "ceiling_share" in row else ():
+            at = result["lengths"].index(length)
+            share, pair = row["ceiling_share"][at], row["ceiling_share_ci95"][at]
+            lines.append(["ceiling_share", name, length, share, *pair, result["texts"]])
     return lines
 
 

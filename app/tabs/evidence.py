@@ -42,7 +42,7 @@ def evidence(name: str, result: Result) -> dict[str, Any]:
         for row in result["variants"]
         if (row["variant"], row.get("checkpoint")) in stored and row["loss"][-1] is not None
     ]
-    if name.startswith("cube/") or len(known) < 2:
+    if name.startswith(("cube/", "rows/")) or len(known) < 2:
         return {"pictures": [], "caption": NONE}
     ordered = sorted(known, key=lambda row: float(row["loss"][-1]))
     shown = [stored[row["variant"], row["checkpoint"]] for row in (ordered[-1], ordered[0])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -189,6 +190,7 @@ def all_blocks(
     from freeatten_core.results.speed import speed_blocks
     from freeatten_core.results.stability import stability_blocks
 
+    parameters = row_parameters(others)
     filled = comparison_blocks(results)
     filled |= retrieval_blocks(others["retrieve"])
     filled |= inside_blocks(others["inside"])
@@ -204,13 +206,13 @@ def all_blocks(
         ("app", app_speed_blocks),
         ("stability", stability_blocks),
         ("cube", cube_blocks),
-        ("rows", row_blocks),
+        ("rows", partial(row_blocks, parameters=parameters)),
         ("languages", language_blocks),
         ("longppl", longppl_blocks),
     ):
         for name, result in others[folder].items():
             filled |= blocks_of(name, result)
-    return filled | all_rows_blocks(short_rows(others))
+    return filled | all_rows_blocks(short_rows(others), parameters)
 
 
 def size_blocks(
@@ -254,6 +256,20 @@ def shipped_trainings(checkpoints: Path) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def row_parameters(others: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How many numbers the weights of every row are, by its variant: rows are of one size."""
+    from freeatten_core.models.forecast import parameter_count
+    from freeatten_core.training.recipe import Recipe
+    from freeatten_core.variants.variant import Variant
+
+    joined = [*others["cube"].values(), *others["rows"].values()]
+    recipes = {run["variant"]: run["recipe"] for result in joined for run in result["runs"]}
+    return {
+        name: parameter_count(Recipe(**recipe).config(Variant.parse(name)))
+        for name, recipe in recipes.items()
+    }
 
 
 def short_rows(others: Mapping[str, Mapping[str, Any]]) -> list[RecipeRow]:

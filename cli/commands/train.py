@@ -384,7 +384,7 @@ def _train_text(
         tokenizer=tokenizer,
         # without a state to go on from, it is the leftover of a call that failed
         replace=ranks.writes and given.corpus is None and kept_folder(state_path(out)) is None,
-        report=view.line,
+        report=view.note,
     )
     if ranks.writes:
         ranks.wait()

@@ -50,8 +50,6 @@ class FittedTable:
     title: str = ""
     first_go: bool = False
     """Whether optional columns go from the first on; else from the last."""
-    all_in: str = "--json"
-    """Where everything is."""
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
@@ -77,7 +75,7 @@ class FittedTable:
         yield table
         if left_out:
             named = ", ".join(column.head.replace("\n", " ") for column in left_out)
-            yield Text(f"left out for want of width: {named}; {self.all_in} has all", style="dim")
+            yield Text(f"left out for want of width: {named}; --json has all", style="dim")
 
     def _fitting(self, width: int) -> tuple[list[Column], list[Column], int]:
         """The columns to show, those that have no room, and the gap between columns."""

@@ -31,6 +31,11 @@ class LearningView:
     def line(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False)
 
+    def note(self, text: str) -> None:
+        """A line on the way, of text that is prepared."""
+        if not self.quiet:
+            self.line(text)
+
     def forecast(self, forecast: Forecast, parameters: int, processes: int = 1) -> None:
         """What the training will take, before it starts."""
         time = "" if forecast.seconds is None else f" and {about(forecast.seconds)}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from freeatten_core.results.ceiling import share_lengths
+from functools import partial
+
+from freeatten_core.results.ceiling import ceiling_text, share_lengths
 from freeatten_core.results.format import Result, count, percent_range, scaled
 
 from .canvas import Element, Look, Panel, length_axis, padded
-from .lines import Line, Part, end_labels, missing_note
+from .lines import Line, Part, line_labels, missing_note
 from .styles import markup, row_labels, row_styles
 
 __all__ = ["share_panel", "share_part"]
@@ -19,16 +21,15 @@ def share_panel(
     result: Result, key: str, x_domain: tuple[float, float], y_domain: tuple[float, float]
 ) -> Panel:
     """Its axes: % by length, from 0 or the least to 100 or the most."""
-    ceiling, lengths = result["ceiling"], share_lengths(result)
+    lengths = share_lengths(result)
     found = [value for line in _lines(result) for value in line.values(reach=20)]
     values = [min(max(value, LEAST), MOST) for value in found]
     return Panel(
         key,
         x_domain,
         y_domain,
-        f"<b>Share of the ceiling</b>: 100 is as low a loss as that of "
-        f"{markup(ceiling['checkpoint'])}, trained at {count(ceiling['train_length'])} tokens; 0 "
-        "is that at 1×",
+        "<b>Share of the ceiling</b>: 100 is as low a loss as that of "
+        f"{markup(ceiling_text(result))}; 0 is that at 1×",
         length_axis(lengths),
         {
             "range": padded([*values, 0.0, 100.0]),
@@ -42,10 +43,17 @@ def share_panel(
 def share_part(result: Result, panel: Panel, look: Look, labels: bool) -> Part:
     """Lines, with labels unless the page names them, and the ceiling at 100."""
     lines = _lines(result)
-    notes = end_labels(panel, lines, 0, sign=False) if labels else []
+    notes = line_labels(panel, lines, partial(_form, panel)) if labels else []
     rows = zip(lines, result["variants"], strict=True)
     notes += missing_note(panel, [line for line, row in rows if "ceiling_share" in row])
     return Part([panel], [line.trace(panel) for line in lines], [_mark(panel, look)], notes)
+
+
+def _form(panel: Panel, value: float) -> str:
+    """A share in whole %, with an arrow where it lies beyond the axis."""
+    low, high = panel.span
+    arrow = "↑ " if value > high else "↓ " if value < low else ""
+    return f"{arrow}{value:,.0f}".replace("-", "−")
 
 
 def _lines(result: Result) -> list[Line]:

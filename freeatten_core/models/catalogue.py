@@ -27,6 +27,7 @@ __all__ = [
     "read_curve",
     "shipped",
     "slug",
+    "source_text",
     "stored_training",
     "tokenizer_file",
 ]
@@ -69,6 +70,19 @@ def stored_training(variant: Variant) -> tuple[str, str] | None:
     return name, run["train_command"]
 
 
+def source_text(source: str | Path) -> str:
+    """A checkpoint's name or folder as text.
+
+    Raises:
+        UsageError: something else, or empty.
+    """
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise UsageError(
+            f"the source is {described(source)}; it must be a checkpoint's name or folder"
+        )
+    return str(source)
+
+
 def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
     """The name and the folder that `source` stands for; downloads a hub repository.
 
@@ -76,11 +90,7 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         UsageError: nothing of that name exists; the message names the nearest.
         ContentError: a hub repository that is in another format.
     """
-    if not isinstance(source, str | Path) or not str(source).strip():
-        raise UsageError(
-            f"the source is {described(source)}; it must be a checkpoint's name or folder"
-        )
-    text = str(source)
+    text = source_text(source)
     path = expanded(text)
     if path.is_dir():
         check_utf8(path)

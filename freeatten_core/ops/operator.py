@@ -65,9 +65,9 @@ def attention(
         head_scale: (H,), multiplies a head's score; of any floating-point type, as the next two.
         distance_slope: (H,), `slope · (i − j)` is subtracted from the score; needs `is_causal`.
         distance_bias: (H, T), added at distance `i − j`, beyond its end the last; as the slope.
-        decay: (B, H, Lk), `c`, which never rises along the keys; of any floating-point type. A pair
-            keeps `exp(c_i − c_j)` of its positivity (`exp` has it in the exponent) before the row
-            is divided by its sum. Needs `is_causal` and a variant with `l1`.
+        decay: (B, H, Lk), `c`, which never rises along the keys; of any floating-point type. Needs
+            `is_causal` and `l1`: a pair keeps `exp(c_i − c_j)` of its positivity before that, and
+            keys that this leaves less than 2^−24 of a row together may be left out.
         window: a row sees at most this many keys, its own included; needs `is_causal`.
         softcap: a scaled score `s` becomes `softcap · tanh(s / softcap)` before anything is added
             to it (Gemma 2, arXiv 2408.00118).

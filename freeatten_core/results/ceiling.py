@@ -9,21 +9,23 @@ replace them: a window, too, gains from fewer beginnings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .format import Entry, Interval, Result, percent_range
+from .format import Entry, Interval, Result, count, percent_range
 from .intervals import resampled
 
 __all__ = [
     "CEILING_RULE",
     "ceiling_entry",
+    "ceiling_text",
     "share_lengths",
     "share_of",
     "share_text",
+    "with_own_shares",
     "with_shares",
 ]
 
@@ -97,13 +99,48 @@ def _bounds(gain: Values, ceiling: Values) -> list[float | None]:
     return [float(low), float(high)]
 
 
+def with_own_shares(
+    result: Result, ceilings: Mapping[str, Entry], train_length: int
+) -> dict[str, Any]:
+    """The same with shares of rows whose own variant was trained at a longer length, too.
+
+    Args:
+        ceilings: rows that were trained there, by their variants; scored at some of the lengths.
+        train_length: what they were trained at.
+
+    Returns:
+        A result whose `ceiling` is none of its rows, and has the `lengths` that shares are of.
+    """
+    lengths, scored = result["lengths"], {at for row in ceilings.values() for at in row["lengths"]}
+    rows = []
+    for row in result["variants"]:
+        if (above := ceilings.get(row["variant"])) is None:
+            rows.append(row)
+            continue
+        losses = dict(zip(above["lengths"], above["loss"], strict=True))
+        whole = {"loss": list(map(losses.get, lengths)), "train_length": train_length}
+        rows.append({**row, **ceiling_entry(row, whole, lengths)})
+    facts = {"variant": None, "checkpoint": None, "train_length": train_length}
+    shown = [length for length in lengths if length in scored]
+    return {**result, "ceiling": {**facts, "lengths": shown}, "variants": rows}
+
+
 def share_lengths(result: Result) -> list[int]:
     """The lengths that a row can have a share at."""
+    above = result["ceiling"]
     return [
         length
-        for length in result["lengths"]
-        if result["train_length"] < length <= result["ceiling"]["train_length"]
+        for length in above.get("lengths", result["lengths"])
+        if result["train_length"] < length <= above["train_length"]
     ]
+
+
+def ceiling_text(result: Result) -> str:
+    """What rows are set beside: `long, softmax trained at 4,096 tokens`, or their own variant."""
+    above = result["ceiling"]
+    named = [above["checkpoint"], above["variant"]]
+    name = "the same variant" if above["checkpoint"] is None else ", ".join(named)
+    return f"{name} trained at {count(above['train_length'])} tokens"
 
 
 def share_text(value: float | None, interval: Interval) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "NORMALISED",
     "PARTS",
     "SEEDED",
+    "as_comparison",
     "by_variant",
     "cell_table",
     "comparison",
@@ -122,15 +123,30 @@ def _run(run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
 def comparison(result: Result, part: str) -> Result:
     """The joined result as one of `freeatten compare`, a row a variant.
 
-    A row is the first run of seed 0 at the common training length. What joining leaves out is
-    None (`seconds`, and of `text` the files) or missing (the losses of single texts); `commit` is
-    None where runs are of several.
+    A row is the first run of seed 0 at the common training length.
 
     Args:
         result: `joined`.
         part: the text, `code` or `books`.
     """
     runs = [runs[0] for runs in by_variant(result).values() if runs[0]["seed"] == 0]
+    return as_comparison(result, part, runs, MAKE)
+
+
+def as_comparison(
+    result: Result, part: str, runs: Sequence[Mapping[str, Any]], command: str
+) -> Result:
+    """Some runs of a joined result as rows of `freeatten compare`.
+
+    What joining leaves out is None (`seconds`, and of `text` the files) or missing (the losses of
+    single texts); `commit` is None where runs are of several.
+
+    Args:
+        result: `joined`.
+        part: the text, such as `code` or `books`.
+        runs: scored at the same lengths.
+        command: what trains and scores them anew.
+    """
     lengths, text = runs[0][part]["lengths"], result["text"][part]
     kept = ("train_length", "device", "versions", "date")
     commits = _commits(runs)
@@ -142,7 +158,7 @@ def comparison(result: Result, part: str) -> Result:
         "control": "restart",
         "commit": commits[0] if len(commits) == 1 else None,
         "seconds": None,
-        "command": MAKE,
+        "command": command,
         "text": {
             "source": text["source"],
             "files": None,

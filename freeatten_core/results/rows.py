@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from .ceiling import share_of
-from .cube import provenance
+from .ceiling import share_of, with_own_shares
+from .cube import as_comparison, provenance
 from .format import (
     MISSING,
     UNMEASURED,
@@ -31,11 +32,19 @@ __all__ = [
     "recipe_rows",
     "row_blocks",
     "row_cells",
+    "row_comparisons",
     "row_table",
 ]
 
 SHOWN = (1, 16, 64)
 """Times the training length that a table gives losses at, as far as they were measured."""
+PARAMETERS = "parameters, M"
+"""The heading of a column."""
+MAKE = (
+    "python tests/measure/rows.py --out DIR --text packages --text BOOKS --books HELD-OUT "
+    "--variants NAMES"
+)
+"""What trains and scores rows anew, in a checkout; names in capitals are to be filled in."""
 CONTROLS = ("sliding", "window")
 """S and W."""
 CEILING_PARTS = ("code", "books")
@@ -47,10 +56,48 @@ PAGES = {
 """Where a stored result is told of."""
 
 
-def row_blocks(name: str, result: Result) -> dict[str, str]:
-    """The generated blocks of a joined result, by their names in the pages."""
+def row_comparisons(result: Result) -> dict[str, Result]:
+    """A joined result as those of `freeatten compare`, by the text: a row a variant, the first run
+    of its lowest seed, each with the command that trains it.
+
+    Rows whose variant was trained at a longer length too, and scored there, have their share of
+    that ceiling. Left out are texts whose runs have no Δ, as those that a row was chosen on.
+    """
+    found: dict[str, Result] = {}
+    for part in (part for part in result["text"] if part != "copy"):
+        runs: dict[str, Any] = {}
+        for run in sorted(result["runs"], key=lambda run: int(run["seed"])):
+            if part in run and not _is_ceiling(run, result):
+                runs.setdefault(run["variant"], run)
+        if any(run[part]["delta"][-1] is not None for run in runs.values()):
+            made = as_comparison(result, part, list(runs.values()), MAKE)
+            rows = [
+                {**row, "train_command": run["train_command"]}
+                for row, run in zip(made["variants"], runs.values(), strict=True)
+            ]
+            found[part] = _with_ceilings({**made, "variants": rows}, result, part)
+    return found
+
+
+def _with_ceilings(made: Result, result: Result, part: str) -> Result:
+    """The same with the shares of rows that have a ceiling; all ceilings are of one length."""
+    above = [run for run in result["runs"] if part in run and _is_ceiling(run, result)]
+    if not above:
+        return made
+    ceilings = {run["variant"]: run[part] for run in above}
+    return with_own_shares(made, ceilings, above[0]["recipe"]["train_length"])
+
+
+def row_blocks(
+    name: str, result: Result, parameters: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, str]:
+    """The generated blocks of a joined result, by their names in the pages.
+
+    Args:
+        parameters: how many numbers the weights of a variant are, for a column of that.
+    """
     texts = [part for part in result["text"] if part != "copy"]
-    tables = {f"{name} {part}": row_table(result, part) for part in texts}
+    tables = {f"{name} {part}": row_table(result, part, parameters) for part in texts}
     if "copy" in result["text"]:
         tables[f"{name} copy"] = copy_table(result)
     if any(_is_ceiling(run, result) for run in result["runs"]):
@@ -58,12 +105,15 @@ def row_blocks(name: str, result: Result) -> dict[str, str]:
     return tables | {f"{name} provenance": provenance(result)}
 
 
-def row_table(result: Result, part: str) -> str:
+def row_table(
+    result: Result, part: str, parameters: Mapping[str, int] = MappingProxyType({})
+) -> str:
     """A line a variant, the least loss at the longest length first: means over its runs, of Δ, S
     and W, those two at the longest length, the least and the largest; a line for each that failed.
 
     Args:
         part: the text, such as `code` or `books`.
+        parameters: as of `row_blocks`.
     """
     trained = result["train_length"]
     found = _by_variant(
@@ -71,7 +121,13 @@ def row_table(result: Result, part: str) -> str:
     )
     lengths = next(iter(found.values()))[0]["lengths"]
     times = [scale for scale in SHOWN if scale * trained in lengths]
-    header = ["", "runs", *(f"{'loss ' if scale == 1 else ''}{scale}×" for scale in times)]
+    counted = [PARAMETERS] if parameters else []
+    header = [
+        "",
+        *counted,
+        "runs",
+        *(f"{'loss ' if scale == 1 else ''}{scale}×" for scale in times),
+    ]
     header += [*(f"Δ {scale}×" for scale in times[1:]), "S", "W"]
     ranked = sorted(found.items(), key=lambda each: mean([row["loss"][-1] for row in each[1]]))
     lines = []
@@ -80,6 +136,7 @@ def row_table(result: Result, part: str) -> str:
         lines.append(
             [
                 f"`{variant}`",
+                *_parameters(variant, parameters),
                 str(len(rows)),
                 *(number(mean([row["loss"][index] for row in rows])) for index in at),
                 *(_delta(rows, index) for index in at[1:]),
@@ -156,14 +213,18 @@ def recipe_rows(results: Mapping[str, Result], steps: int) -> list[RecipeRow]:
     return sorted(rows, key=lambda row: row.loss("code", 16))
 
 
-def all_rows_blocks(rows: Sequence[RecipeRow]) -> dict[str, str]:
-    """The generated block of every row, for docs/softplus.md."""
-    header = ["", "told of in", "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
+def all_rows_blocks(
+    rows: Sequence[RecipeRow], parameters: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, str]:
+    """The generated block of every row, for docs/softplus.md; `parameters` as of `row_blocks`."""
+    counted = [PARAMETERS] if parameters else []
+    header = ["", "told of in", *counted, "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
     header += ["Δ 16×, books", "S", "W"]
     lines = [
         [
             f"`{row.variant}`",
             ", ".join(PAGES[name] for name in row.results),
+            *_parameters(row.variant, parameters),
             str(len(row.runs)),
             number(row.loss("code")),
             number(row.loss("code", 16)),
@@ -180,6 +241,13 @@ def row_cells(row: RecipeRow, part: str) -> list[str]:
     controls = (_control([run[part] for run in row.runs], name) for name in CONTROLS)
     losses = (number(row.loss(part, scale)) for scale in (1, 16))
     return [*losses, ends_text(row.deltas(part)), *controls]
+
+
+def _parameters(variant: str, parameters: Mapping[str, int]) -> list[str]:
+    """In millions, where any are known."""
+    if not parameters:
+        return []
+    return [number(parameters[variant] / 1e6) if variant in parameters else MISSING]
 
 
 def _delta(rows: Sequence[Entry], index: int) -> str:

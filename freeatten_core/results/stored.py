@@ -8,8 +8,10 @@ from typing import Any
 
 from freeatten_core.basics.assets import assets
 
+from .ceiling import with_shares
 from .cube import comparison
 from .format import Result
+from .rows import row_comparisons
 from .verdicts import upgraded
 
 __all__ = [
@@ -20,8 +22,13 @@ __all__ = [
     "stored_retrievals",
 ]
 
-WITHOUT_TRAINING = ("systems", "far", "ceiling")
-"""Folders of rows with modifiers: to 16×, to 64×, and beside softmax trained at 4,096 tokens."""
+FOLDERS = ("systems", "far", "ceiling", "controls")
+"""Folders of comparisons: rows with modifiers to 16× and to 64×, rows beside softmax trained at
+4,096 tokens, and controls that were trained on from softmax."""
+CEILING = "ceiling"
+"""The checkpoint of that softmax, whose gain the other rows have a share of."""
+ROWS = "rows"
+"""The folder of what one recipe trained; its weights are not shipped."""
 
 MODELS = "models"
 """The folder of models of others."""
@@ -37,13 +44,21 @@ def all_comparisons() -> dict[str, Result]:
 
 
 def stored_comparisons() -> dict[str, Result]:
-    """Those of this project's models, by names such as `stdlib-16x` and `systems/code`."""
+    """Those of this project's models, by names such as `stdlib-16x`, `systems/code` and
+    `rows/full/code`."""
     folder = assets() / "results"
     found: dict[str, Result] = dict(stored_results(folder))
-    for part in WITHOUT_TRAINING:
+    for part in FOLDERS:
         found |= {f"{part}/{name}": each for name, each in stored_results(folder / part).items()}
+    found |= {
+        name: with_shares(each, CEILING)
+        for name, each in found.items()
+        if any(row["checkpoint"] == CEILING for row in each.get("variants", ()))
+    }
     joined = json.loads((folder / "cube" / "runs.json").read_text(encoding="utf-8"))
     found |= {f"cube/{part}": comparison(joined, part) for part in ("code", "books")}
+    for name, each in stored_results(folder / ROWS).items():
+        found |= {f"{ROWS}/{name}/{part}": made for part, made in row_comparisons(each).items()}
     return {name: result for name, result in found.items() if "control" in result}
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from freeatten_core.basics.checks import described
 from freeatten_core.basics.errors import UsageError
-from freeatten_core.basics.files import replacing_folder
+from freeatten_core.basics.files import expanded, replacing_folder
 from freeatten_core.models.checkpoint import Checkpoint
 from freeatten_core.models.config import ModelConfig
 from freeatten_core.models.transformers_model.config import require_transformers
@@ -34,7 +35,7 @@ PLACES = {
 """What a part of this project's model is called in a Llama; blocks are `model.layers`."""
 
 
-def convert(checkpoint: Checkpoint, out: Path) -> Path:
+def convert(checkpoint: Checkpoint, out: Path | str) -> Path:
     """Write a checkpoint as the library loads it, whole or not at all.
 
     Softmax becomes a plain Llama. Others become the model type `freeatten`, which
@@ -44,11 +45,18 @@ def convert(checkpoint: Checkpoint, out: Path) -> Path:
         The folder.
 
     Raises:
-        UsageError: a function of one's own, other positions than rotary ones or a gate, which a
-            Llama has not; no transformers library.
+        UsageError: no checkpoint of this project, or no path; a function of one's own, other
+            positions than rotary ones or a gate, which a Llama has not; no transformers library.
         ContentError: the folder cannot be written.
         SavedElsewhereError: `out` was taken.
     """
+    if not isinstance(checkpoint, Checkpoint):
+        raise UsageError(
+            f"checkpoint is {described(checkpoint)}; it must be what load_checkpoint gives"
+        )
+    if not isinstance(out, str | Path):
+        raise UsageError(f"out is {described(out)}; it must be the path of a folder")
+    out = expanded(str(out))
     transformers = require_transformers()
     config = checkpoint.config
     computed = config.variant.computes

@@ -191,6 +191,11 @@ def check_setting(computed: Computed, setting: Setting) -> None:
     Raises:
         UsageError: with the reason.
     """
+    if not isinstance(setting, Setting):
+        raise UsageError(
+            f"setting is {setting!r}; it must be a Setting, as in "
+            "Variant.parse('softmax:gate=forget').setting"
+        )
 
     def refuse(why: str) -> UsageError:
         return UsageError(f"variant {computed}{setting.behind(computed)}: {why}")

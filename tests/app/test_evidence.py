@@ -19,7 +19,9 @@ from freeatten_core.results.stored import stored_comparisons
 
 STORED = json.loads((assets() / "results" / "evidence" / "maps.json").read_text())
 ROWS = {row["variant"]: row for row in STORED["rows"]}
-SHIPPED = [name for name in stored_comparisons() if not name.startswith("cube/")]
+TRAINED = ("cube/", "rows/", "controls/cosine")
+"""What results begin with whose models are not shipped, or no two of them."""
+SHIPPED = [name for name in stored_comparisons() if not name.startswith(TRAINED)]
 
 
 def test_the_stored_text_is_the_one_that_the_pictures_are_of():
@@ -53,8 +55,9 @@ def test_a_results_pictures_are_of_its_own_rows_and_show_what_is_said(name):
         assert "text=writing&len=8192" in picture["link"]
 
 
-def test_models_that_are_not_shipped_have_no_pictures():
-    found = evidence("cube/code", stored_comparisons()["cube/code"])
+@pytest.mark.parametrize("name", ["cube/code", "rows/full/code", "controls/cosine-code"])
+def test_models_that_are_not_shipped_have_no_pictures(name):
+    found = evidence(name, stored_comparisons()[name])
     assert found["pictures"] == []
     assert "not shipped" in found["caption"]
 

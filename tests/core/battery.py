@@ -11,19 +11,29 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from fused_calls import OF_HOPPER, by_hopper, fused, fused_sticks, has_hopper
+from described import DESCRIBED, FUSED_DESCRIBED, OF_FAMILIES_DESCRIBED, STICKS_DESCRIBED
+from fused_calls import (
+    OF_HOPPER,
+    by_hopper,
+    fused,
+    fused_statistics,
+    fused_sticks,
+    has_hopper,
+    stick_statistics,
+)
 from pages import ask
 from refusals import OF_ANY, OF_OWN, OF_QUERY_AND_KEY, Refusals
 from strategies import CALLS, FUSED_VARIANTS, VARIANTS, Call
 from torch import Tensor
 
-from freeatten_core import attention, attention_weights
+from freeatten_core import attention, attention_weights, row_statistics
 from freeatten_core.analysis import AttentionMap
 from freeatten_core.analysis.map.payload import to_half
 from freeatten_core.bench.stability import NAMED
 from freeatten_core.mapview import pack
 from freeatten_core.ops.call import ScoreTerms
 from freeatten_core.ops.definitions import as_written
+from freeatten_core.ops.row_statistics import RowStatistics
 from freeatten_core.variants.variant import Variant
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,6 +85,10 @@ class Computes:
     """The call whose inputs lie otherwise in memory, and the variants; None of what copies them."""
     nonfinite: tuple[Call, tuple[str, ...], tuple[str, ...]] | None = None
     """The call, the variants, and which of its inputs can have a number that is not finite."""
+    statistics: Callable[..., RowStatistics] | None = None
+    """(query, key, variant, **options of a call) -> row statistics; None of what has none."""
+    described: tuple[tuple[str, str, Call], ...] = ()
+    """As `cases`, of the statistics."""
     refuses: Refusals = field(default_factory=dict)
     slow: frozenset[str] = frozenset()
     """Cases, by their variant and call, of `make slow` and `make gpu` alone."""
@@ -256,6 +270,16 @@ INTERPRETED = frozenset(
             for call in ("", "-45 tokens")
         ),
         *(
+            f"{name}-40 tokens, described"
+            for name in FUSED_VARIANTS
+            if name.endswith((":p=1", ":p=2", ":p=64"))
+        ),
+        *(
+            f"{name}-40 tokens, not causal, described"
+            for name in FUSED_VARIANTS
+            if name not in FAMILIES
+        ),
+        *(
             f"{name}-torch.{dtype}"
             for name in ("lssa", "lssar:p=1", "softmax-ls")
             for dtype in ("bfloat16", "float16")
@@ -302,7 +326,12 @@ COMPUTES = [
         low_precision=(Call(200, 200, 64, 64), tuple(VARIANTS)),
         adversarial=(tuple(VARIANTS), (SINGLE, *LOW), 1024),
         strided=(Call(9, 31, heads=6, groups=3), FAMILIES),
-        nonfinite=(Call(40, 40, 16, 16, heads=1, window=9), NONFINITE, ("query", "key")),
+        nonfinite=(
+            Call(40, 40, 16, 16, heads=1, window=9), (*NONFINITE, "stick-breaking"),
+            ("query", "key"),
+        ),
+        statistics=row_statistics,
+        described=crossed(VARIANTS, {"square, described": DESCRIBED["square, described"]}),
         refuses=OF_ANY,
     ),
     Computes(
@@ -310,6 +339,8 @@ COMPUTES = [
         attention,
         crossed(VARIANTS, CALLS),
         variants=tuple(VARIANTS),
+        statistics=row_statistics,
+        described=crossed(VARIANTS, DESCRIBED),
         poisoned=Call(50, 40, heads=4, groups=2),
         repeated=Call(
             65, 65, heads=4, groups=2, head_scale=True, distance_slope=True, distance_bias=30
@@ -386,6 +417,11 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             adversarial=(LONGEST, (SINGLE, *LOW), HARD),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("lssar:p=3",)),
             nonfinite=(Call(40, 40, 16, 16, 1, 1), NONFINITE, ("query", "key", "value")),
+            statistics=fused_statistics,
+            described=(
+                *crossed(FUSED_VARIANTS, FUSED_DESCRIBED),
+                *crossed(FAMILIES, OF_FAMILIES_DESCRIBED),
+            ),
             slow=INTERPRETED,
             fixtures=("small_tiles", "quiet_numpy"),
         ),
@@ -458,7 +494,15 @@ if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
             poisoned=Call(35, 20, 20, 17, batch=1, groups=2),
             repeated=Call(40, 40, 16, 16, batch=1, heads=1),
             low_precision=(Call(70, 70, 64, 64, batch=1, heads=1), ("stick-breaking",)),
+            adversarial=(("stick-breaking",), (SINGLE, *LOW), HARD),
             strided=(Call(20, 30, 16, 16, batch=1, groups=2), ("stick-breaking",)),
+            nonfinite=(
+                Call(40, 40, 16, 16, 1, 1, window=25),
+                ("stick-breaking",),
+                ("query", "key", "value"),
+            ),
+            statistics=stick_statistics,
+            described=crossed(["stick-breaking"], STICKS_DESCRIBED),
             fixtures=("small_sticks", "quiet_numpy"),
         ),
     ]

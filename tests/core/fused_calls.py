@@ -6,22 +6,25 @@ from unittest.mock import patch
 import torch
 from torch.nn.functional import pad
 
-from freeatten_core import attention
+from freeatten_core import attention, row_statistics
 from freeatten_core.ops.backends import choice
 
 OF_HOPPER = ("lssar:p=3", "lssar:p=15")
 
 
-def fused(*inputs, **options):
-    """The Triton kernels on any device, in their interpreter without a GPU."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused")):
-        return attention(*inputs, **options)
+def on(name, compute):
+    """An operator by a back-end of the table, whatever the device: Triton's run in their
+    interpreter without a GPU."""
+
+    def computed(*inputs, **options):
+        with patch.object(choice, "chosen", lambda *_: choice.named(name)):
+            return compute(*inputs, **options)
+
+    return computed
 
 
-def fused_sticks(*inputs, **options):
-    """Those of stick-breaking alone."""
-    with patch.object(choice, "chosen", lambda *_: choice.named("fused sticks")):
-        return attention(*inputs, **options)
+fused, fused_statistics = (on("fused", each) for each in (attention, row_statistics))
+fused_sticks, stick_statistics = (on("fused sticks", each) for each in (attention, row_statistics))
 
 
 def has_hopper() -> bool:

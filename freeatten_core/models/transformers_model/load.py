@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.seeds import generator
+from freeatten_core.models.catalogue import source_text
 from freeatten_core.models.format import CONFIG, read_json
 from freeatten_core.variants.setting import PLAIN_SETTING
 from freeatten_core.variants.variant import Variant
@@ -42,7 +44,7 @@ SAME = 1e-4
 
 
 def load_causal_model(
-    source: str,
+    source: str | Path,
     *,
     device_map: str | Mapping[str, int | str] | None = None,
     dtype: torch.dtype = torch.float32,
@@ -58,10 +60,13 @@ def load_causal_model(
         dtype: of the weights.
 
     Raises:
-        UsageError: nothing of that name, a model of this project, or no transformers library.
+        UsageError: nothing of that name, a model of this project, a type that does not float, or no
+            transformers library.
         ContentError: it is no causal language model of text, in floating point, in safetensors,
             with its tokenizer; or it does not fit into memory.
     """
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise UsageError(f"dtype is {dtype!r}; it must be a floating one, such as torch.float32")
     found = _found(source)
     with quiet():
         config = read_config(found)
@@ -101,11 +106,12 @@ def _as_trained(source: Source, model: CausalModel) -> CausalModel:
     return replace(model, variant=variant, change=Change(computed=computed))
 
 
-def _found(source: str) -> Source:
-    found = find(source)
+def _found(source: str | Path) -> Source:
+    text = source_text(source)
+    found = find(text)
     if found is None:
         raise UsageError(
-            f"no model {source!r}: it must be a folder with a model of the transformers library, "
+            f"no model {text!r}: it must be a folder with a model of the transformers library, "
             "a GGUF file, or a Hugging Face repository owner/name"
         )
     return found

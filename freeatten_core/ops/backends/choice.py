@@ -161,7 +161,7 @@ def _takes_sticks(
     use: Use, problem: Problem, query: Tensor, value_dim: int, terms: ScoreTerms
 ) -> bool:
     return (
-        use == "attention"
+        use in ("attention", "row_statistics")
         and _is_sticks(problem.variant)
         and terms.is_empty
         and _has_kernels(problem, query, value_dim)

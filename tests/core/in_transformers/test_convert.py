@@ -137,6 +137,28 @@ def test_another_attention_is_not_put_on_its_weights(other, folders):
         model.set_attn_implementation(other)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"checkpoint": "softmax"}, "checkpoint is 'softmax'; it must be what load_checkpoint"),
+        ({"checkpoint": None}, "checkpoint is None"),
+        ({"out": None}, "out is None; it must be the path of a folder"),
+        ({"out": ""}, "'' is no path"),
+    ],
+)
+def test_what_cannot_be_converted_is_named(wrong, told, tmp_path):
+    given = {"checkpoint": load_checkpoint(tiny.save(tmp_path / "model")), "out": tmp_path / "out"}
+    with pytest.raises(UsageError, match=told):
+        freeatten_core.transformers.convert(**given | wrong)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_can_be_named_by_a_string(tmp_path):
+    checkpoint = load_checkpoint(tiny.save(tmp_path / "model", tiny.model("softmax")))
+    out = freeatten_core.transformers.convert(checkpoint, str(tmp_path / "out"))
+    assert (out, (out / "config.json").is_file()) == (tmp_path / "out", True)
+
+
 def test_what_lies_at_the_place_stays(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("kept")

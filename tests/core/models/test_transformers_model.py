@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import causal
 import numpy as np
@@ -437,6 +438,22 @@ def test_a_name_that_the_hub_does_not_give_is_refused(name, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     assert "the Hugging Face hub did not give it: HF_HUB_OFFLINE is set" in refusal(name)
+
+
+@pytest.mark.parametrize("source", [None, 3, "", b"llama", ["llama"]])
+def test_what_is_no_name_is_refused_as_a_checkpoints_is(source):
+    with pytest.raises(UsageError, match=r"the source is .*; it must be a checkpoint"):
+        load_causal_model(source)
+
+
+@pytest.mark.parametrize("dtype", ["float32", torch.int8, None, np.float32])
+def test_a_type_that_does_not_float_is_refused(folders, dtype):
+    with pytest.raises(UsageError, match=r"dtype is .*; it must be a floating one"):
+        load_causal_model(folders["llama"], dtype=dtype)
+
+
+def test_a_folder_can_be_named_by_a_path(folders):
+    assert load_causal_model(Path(folders["llama"])).name == str(folders["llama"])
 
 
 def test_without_the_network_a_name_is_refused_at_once(tmp_path):

@@ -1,9 +1,12 @@
 """What everything that computes an attention promises, against the definition in float64."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 from adversarial import ADVERSARIAL, away, peaked
-from battery import COMPUTES, OWN, outcome
+from battery import COMPUTES, OWN, SINGLE, outcome
+from described import dense_statistics, distances
 from refusals import of
 from strategies import Call, amplification, assert_within, refused, stages
 
@@ -90,6 +93,33 @@ def test_values_and_gradients_are_those_of_float64(computes, variant, call):
         assert_within(found, one, bound * one.abs().max().clamp(min=1))
 
 
+@pytest.mark.parametrize(
+    ("computes", "variant", "call"),
+    each(
+        lambda computes: computes.statistics is not None,
+        lambda computes: [(f"{name}-{call}", name, of) for name, call, of in computes.described],
+    ),
+)
+def test_statistics_are_those_of_float64(computes, variant, call):
+    """A number errs by at most 16 steps of rounding, as the rows do; a distance times the keys."""
+    (query, key, _), options = computes.inputs(call)
+    found = computes.statistics(query, key, variant, **options)
+    wanted = dense_statistics(query, key, variant, options)
+    step = (
+        16 * torch.finfo(computes.dtype).eps * amplification(query, key, variant, options)[..., 0]
+    )
+    seen = (distances(query, key) >= 0).any(-1) | (not call.is_causal)
+    for field in fields(found):
+        one, other = getattr(found, field.name), getattr(wanted, field.name)
+        assert one.shape == (call.batch, call.heads, call.query_length), field.name
+        assert one.dtype == computes.dtype, field.name
+        largest = call.key_length if field.name == "mean_distance" else other.abs().clamp(min=1)
+        assert_within(*(x[..., seen] for x in (one, other, step * largest + 0 * other)))
+        assert one.isfinite().all(), field.name
+    for name in ("entropy", "largest", "first", "sum_squares", "row_sum"):
+        assert (getattr(found, name)[..., ~seen] == 0).all(), name
+
+
 @pytest.mark.usefixtures("poisoned_memory")
 @each_variant(lambda computes: computes.poisoned)
 def test_all_that_is_allocated_is_written(computes, variant):
@@ -125,6 +155,11 @@ def test_low_precision_is_better_than_twice_the_eager_error(computes, variant, d
     assert (actual[0] - wanted[0]).abs().max() <= 2 * (eager[0] - wanted[0]).abs().max()
 
 
+def needs_order(variant):
+    """Kernels of stick-breaking compute nothing else, and others none of it."""
+    return stages(variant).needs_order
+
+
 def each_type(variants=None):
     """A parameter for every entry, variant and type that adversarial rows are put into."""
     cases = each(
@@ -133,6 +168,7 @@ def each_type(variants=None):
             (f"{variant}-{dtype}", variant, dtype)
             for variant in variants or computes.adversarial[0]
             for dtype in computes.adversarial[1]
+            if needs_order(variant) in map(needs_order, computes.adversarial[0])
         ],
     )
     return pytest.mark.parametrize(("computes", "variant", "dtype"), cases)
@@ -159,6 +195,24 @@ def test_nothing_is_lost_or_non_finite_on_adversarial_rows(computes, variant, dt
     if stages(variant).sums_to_one:
         sums, bound = output[..., -1:], 2 * torch.finfo(dtype).eps + 1e-5
         assert_within(sums, torch.ones_like(sums), bound + anew(computes, inputs, variant))
+
+
+@pytest.mark.parametrize("case", ADVERSARIAL)
+@pytest.mark.parametrize(
+    ("computes", "variant"),
+    each(
+        lambda computes: computes.statistics is not None and computes.adversarial is not None,
+        lambda computes: [(name, name) for name in computes.adversarial[0]],
+    ),
+)
+def test_statistics_of_adversarial_rows_are_finite_and_of_the_whole_row(computes, variant, case):
+    rows = computes.adversarial[2]
+    query, key, _ = (x[:, :1, -rows:].to(computes.device, SINGLE) for x in ADVERSARIAL[case]())
+    found = computes.statistics(query, key, variant)
+    for field in fields(found):
+        assert getattr(found, field.name).isfinite().all(), field.name
+    if stages(variant).sums_to_one:
+        assert_within(found.row_sum, torch.ones_like(found.row_sum), 1e-5)
 
 
 @each_type(["lssa", "lssar:p=1", "softplus", "softmax-ls"])
@@ -240,9 +294,14 @@ def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(
     reached = row == place
     if broken != "query":
         reached = (row >= place) & (row < place + (call.window or call.query_length))
+    if broken == "key" and needs_order(variant):
+        reached &= row != place  # its own key has no share: it takes what is left
     assert finite[~reached].all()
     if torch.tensor(bad).isnan() or stages(variant).cosine:
         assert not finite[reached].any()
+    if computes.statistics is not None and broken != "value":
+        sums = computes.statistics(*inputs[:2], variant, **options).row_sum.isfinite()[0, 0]
+        assert torch.equal(sums, finite)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,17 @@
 """The Triton kernels: on a GPU where there is one, else in Triton's interpreter."""
 
 import os
-from dataclasses import fields
 from importlib import import_module
 
 import pytest
 import torch
 from adversarial import away
-from battery import FAMILIES, INTERPRETED, WIDE, fused
+from battery import WIDE, fused
 from battery import outcome as forward_and_gradients
 from needs_triton import require_triton
-from strategies import FUSED_VARIANTS, Call, amplification, assert_within, far_apart, stages
+from strategies import Call, assert_within, far_apart, stages
 
 from freeatten_core import attention
-from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
@@ -28,8 +26,6 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
-slow = [pytest.mark.slow]
-each_family = pytest.mark.parametrize("variant", FAMILIES)
 
 
 def on_device(call, dtype, seed=0):
@@ -121,7 +117,7 @@ def test_heads_in_turn_give_the_same_bits_as_all_at_a_time(together, monkeypatch
     inputs = [x.float().to(DEVICE) for x in call.tensors()]
     wanted = forward_and_gradients(fused, inputs, "lssar:p=3", {})
     monkeypatch.setattr(compiled, "_known", {})
-    monkeypatch.setattr(launch, "TOGETHER", 16 * together)
+    monkeypatch.setattr(launch, "heads_together", lambda _: together)
     found = forward_and_gradients(fused, inputs, "lssar:p=3", {})
     assert all(map(torch.equal, found, wanted))
 
@@ -192,74 +188,6 @@ def test_a_call_of_131072_tokens_works_in_linear_memory(variant):
 
 
 # Row statistics
-
-
-LEARNED_CALLS = {
-    "window": Call(40, 50, 16, 16, batch=1, groups=2, window=15),
-    "slope and scale": Call(
-        40, 40, 16, 16, batch=1, groups=2, head_scale=True, distance_slope=True
-    ),
-    "everything": Call(
-        40, 50, 16, 16, batch=1, groups=2, window=35, head_scale=True, distance_slope=True,
-        distance_bias=12,
-    ),
-}  # fmt: skip
-
-
-def assert_statistics_equal_those_of_panels(call, variant):
-    query, key, _ = call.tensors(torch.float32)
-    options = call.options
-    terms = ScoreTerms(*(options[name] for name in ScoreTerms._fields))
-    problem = check(
-        query, key, None, variant, **call.masking, terms=terms, window=options["window"]
-    )
-    actual = ops.row_statistics(
-        problem, query.to(DEVICE), key.to(DEVICE), terms.map(lambda x: x.to(DEVICE))
-    )
-    exact = panel_statistics.row_statistics(problem, query.double(), key.double(), terms)
-    amplified = amplification(query, key, variant, options)[..., 0]
-    for field in fields(actual):
-        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
-        largest = 40 if field.name == "mean_distance" else other.abs().clamp(min=1)
-        assert_within(one, other, 2e-6 * amplified * largest)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@each_family
-def test_statistics_of_rows_that_see_no_key_equal_those_of_panels(variant):
-    query, key, _ = Call(40, 20, 16, 16, batch=1).tensors(torch.float32)
-    problem = check(query, key, None, variant, is_causal=True, enable_gqa=False)
-    actual = ops.row_statistics(problem, query.to(DEVICE), key.to(DEVICE))
-    exact = panel_statistics.row_statistics(problem, query.double(), key.double())
-    for field in fields(actual):
-        one, other = getattr(actual, field.name).cpu(), getattr(exact, field.name)
-        assert_within(one[..., :20], other[..., :20], 1e-6)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize(
-    ("variant", "is_causal"),
-    [
-        pytest.param(
-            name,
-            is_causal,
-            marks=[] if name in FAMILIES or (is_causal and name not in INTERPRETED) else slow,
-        )
-        for name in FUSED_VARIANTS
-        for is_causal in (True, False)
-    ],
-)
-def test_statistics_equal_those_of_panels(variant, is_causal):
-    """What is hidden does not depend on the variant: of each family both always run."""
-    call = Call(40, 40, 16, 16, batch=1, groups=2, is_causal=is_causal)
-    assert_statistics_equal_those_of_panels(call, variant)
-
-
-@pytest.mark.usefixtures("small_tiles")
-@pytest.mark.parametrize("call", LEARNED_CALLS.values(), ids=LEARNED_CALLS.keys())
-@each_family
-def test_statistics_of_learned_scores_and_windows_equal_those_of_panels(variant, call):
-    assert_statistics_equal_those_of_panels(call, variant)
 
 
 def test_statistics_of_low_precision_describe_the_weights_as_rounded():

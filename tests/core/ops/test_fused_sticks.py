@@ -1,13 +1,15 @@
 """What stick-breaking's Triton kernels promise beside the battery."""
 
 import os
+from dataclasses import fields
 from importlib import import_module
 
 import pytest
 import torch
-from battery import fused_sticks
+from described import dense_statistics
+from fused_calls import fused_sticks, stick_statistics
 from needs_triton import require_triton
-from strategies import Call, far_apart
+from strategies import Call, assert_within, far_apart
 
 from freeatten_core.ops.definitions import staged
 
@@ -29,6 +31,11 @@ def test_keys_that_nothing_is_left_for_are_not_read():
     output = fused_sticks(query, key, value, "stick-breaking")
     expected = staged.reference_attention(query, key, value, "stick-breaking")
     torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-6)
+    found = stick_statistics(query, key, "stick-breaking")
+    wanted = dense_statistics(query, key, "stick-breaking", {})
+    for field in fields(found):
+        one, other = getattr(found, field.name), getattr(wanted, field.name)
+        assert_within(one, other, 1e-5 * other.abs().clamp(min=1))
     last = torch.zeros_like(output)
     last[:, :, -1] = 1
     grads = torch.autograd.grad(output, [key, value], last)

@@ -5,8 +5,14 @@ import copy
 import pytest
 from sample_result import sample_result
 
-from freeatten_core.figures.comparison import comparison_figure
-from freeatten_core.results.ceiling import ceiling_entry, share_lengths, with_shares
+from freeatten_core.figures.comparison import comparison_drawing, comparison_figure
+from freeatten_core.results.ceiling import (
+    ceiling_entry,
+    ceiling_text,
+    share_lengths,
+    with_own_shares,
+    with_shares,
+)
 
 LENGTHS = [512, 1024, 2048, 4096]
 
@@ -99,3 +105,30 @@ def test_the_picture_has_a_panel_of_shares_below(theme, by_position):
     assert [trace.y for trace in stacked.data if trace.yaxis == "y4"] == [
         trace.y for trace in shares
     ]
+
+
+def test_what_is_far_off_the_axis_of_shares_says_so_in_whole_percent():
+    drawing = comparison_drawing(measured())
+    labels = [note["text"] for note in drawing["layout"]["annotations"] if note["xref"] == "x4"]
+    # (2.294 − 4.619) / (2.294 − 2.0), 2.0 the ceiling's loss at 4,096 tokens
+    assert "Softmax (standard) [softmax] <b>↓ −791</b>" in labels
+    assert "Softmax + length scale <b>40</b>" in labels
+
+
+def test_ceilings_of_their_own_variants_are_named_as_such():
+    result = sample_result(["softmax", "softmax-ls", "relu"])
+    above = {"softmax-ls": {"lengths": [8192], "loss": [2.1]}}
+    found = with_own_shares(result, above, 8192)
+    assert [row.get("ceiling_share") for row in found["variants"]] == [
+        None,
+        [None, None, None, None, pytest.approx((2.262 - 2.207) / (2.262 - 2.1))],
+        None,
+    ]
+    assert share_lengths(found) == [8192]
+    assert ceiling_text(found) == "the same variant trained at 8,192 tokens"
+    (note,) = [
+        note["text"]
+        for note in comparison_drawing(found)["layout"]["annotations"]
+        if "Share of the ceiling" in note["text"]
+    ]
+    assert "as that of the same variant trained at 8,192 tokens" in note.replace("<br>", " ")

@@ -62,6 +62,16 @@ def test_64_times_has_columns_of_its_own_and_a_ceiling_is_no_row():
     assert lines == ["| `fox` | 1 | 3.600 | 3.500 | 3.400 | −0.100 | −0.200 | −0.090 | −0.020 |"]
 
 
+def test_a_column_tells_how_many_numbers_the_weights_of_a_row_are():
+    given = {"fox": 3_187_587}
+    header, _, *lines = row_table(RESULT, "code", given).splitlines()
+    assert header.startswith("|  | parameters, M | runs | loss 1× |")
+    assert [line.split(" | ")[1] for line in lines if line.startswith("| `fox`")] == ["3.188"]
+    header, _, first, *_ = all_rows_blocks(_placed(), given)["rows/all table"].splitlines()
+    assert "| told of in | parameters, M | runs |" in header
+    assert first.startswith("| `fox` | [rows](rows.md#on-code) | 3.188 | 2 |")
+
+
 def _placed():
     cube = RESULT | {"runs": [_run("softmax", 6.2, None), _run("lssa", 4.1, None)]}
     other = _run("softmax", 1.0, None)

@@ -230,6 +230,7 @@ def test_an_error_names_the_value_and_what_is_legal(text, words):
         ({"score": "cosine", "scale": 1e5}, ["s is 100000", "at most 10000"]),
         ({"score": "cosine", "scale": True}, ["s is True", "must be a number"]),
         ({"scale": 2.0}, ["s is 2.0", "only the score 'cosine'", "score is 'dot'"]),
+        ({"setting": "forget"}, ["setting is 'forget'", "it must be a Setting"]),
         ({"normalise": "stick-breaking"}, ["needs positivity='sigmoid'", "positivity is 'exp'"]),
         (
             {"positivity": "sigmoid", "normalise": "stick-breaking", "sharpen": 3},

@@ -30,6 +30,7 @@ from .stages import (
     unnormalised_factor,
 )
 from .tiles import (
+    from_first,
     keys_seen,
     load_tile,
     narrow,
@@ -200,6 +201,7 @@ def query_kernel(
     head_scale,
     distance,
     decay,
+    firsts,
     query_batch,
     query_head,
     query_token,
@@ -227,6 +229,7 @@ def query_kernel(
     DISTANCE: tl.constexpr,
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
+    SKIPS: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     VALUE_DIM: tl.constexpr,
@@ -244,6 +247,7 @@ def query_kernel(
     Args:
         output, grad_output: (B, H, Lq, Dv), contiguous.
         scalars: of the forward, (5, B·H, Lq).
+        firsts: where SKIPS, which keys are read.
         rows: written, (ROW_FIELDS, B·H, Lq) float32.
         curved: written if FAST, bytes (B·H, blocks): whether a row of the block needs softplus
             itself.
@@ -325,6 +329,8 @@ def query_kernel(
     low, full_low, full_high, high = keys_seen(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
+    firsts += pair.to(tl.int64) * tl.cdiv(query_length, ROWS)
+    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS, KEYS)
     grad = tl.zeros((ROWS, BLOCK_DIM), tl.float32)
     pull = tl.zeros((ROWS, BLOCK_DIM), tl.float32) if SHARPENED else 0.0
     pushed = tl.zeros((ROWS,), tl.float32)
@@ -503,6 +509,7 @@ def key_kernel(
     grad_decay,
     distance,
     decay,
+    lasts,
     query_batch,
     query_head,
     query_token,
@@ -526,6 +533,7 @@ def key_kernel(
     DISTANCE: tl.constexpr,
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
+    SKIPS: tl.constexpr,
     DIM: tl.constexpr,
     BLOCK_DIM: tl.constexpr,
     VALUE_DIM: tl.constexpr,
@@ -545,6 +553,7 @@ def key_kernel(
     Args:
         grad_output: (B, H, Lq, Dv), contiguous.
         rows, curved: from `query_kernel`, whose blocks had FLAGGED rows.
+        lasts: where SKIPS, up to which row a block of keys is read, int32 (B·H, ⌈Lk / KEYS⌉).
     """
     key_heads = heads // groups
     key_pairs = pairs // groups
@@ -561,9 +570,7 @@ def key_kernel(
     v = load_tile(value_base, start, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, True)
     inverse = 1 / tl.maximum(norm(k), NORM_EPS)
 
-    low, full_low, full_high, high = rows_seeing(
-        start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
-    )
+    seeing = rows_seeing(start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS)
     grad_k = tl.zeros((KEYS, BLOCK_DIM), tl.float32)
     grad_v = tl.zeros((KEYS, BLOCK_VALUE), tl.float32)
     field = tl.cast(pairs, tl.int64) * query_length
@@ -574,6 +581,14 @@ def key_kernel(
         do_base = grad_output + first * VALUE_DIM
         by_distance = distance_of(distance, head, key_length, POSITIVITY, DISTANCE)
         fade = decay + (batch * heads + head) * key_length
+        low, full_low, full_high, high = seeing
+        if SKIPS:
+            last = tl.load(
+                lasts + (batch * heads + head) * tl.cdiv(key_length, KEYS) + start // KEYS
+            )
+            full_low = tl.multiple_of(tl.minimum(full_low, last), ROWS)
+            full_high = tl.multiple_of(tl.minimum(full_high, last), ROWS)
+            high = tl.minimum(high, last)
         grad_c = tl.zeros((KEYS,), tl.float32)
         grad_k, grad_v, grad_c = sweep_rows(
             grad_k, grad_v, grad_c, low, full_low, k, v, inverse, keys, query_base, query_token,

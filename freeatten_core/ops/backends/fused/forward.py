@@ -21,7 +21,17 @@ from .stages import (
     unit_of,
     weighing,
 )
-from .tiles import keys_seen, load_tile, narrow, placed, product, store_tile, visible_count
+from .tiles import (
+    from_first,
+    keys_seen,
+    load_tile,
+    narrow,
+    placed,
+    product,
+    store_tile,
+    visible_count,
+    without_hidden,
+)
 
 __all__ = [
     "LEAST_SCALE",
@@ -331,12 +341,7 @@ def mix(
                 value_base, start, stride_value, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
             )
             if MASKED:
-                # 0 · NaN is NaN: a value that a row does not see must not reach it
-                broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
-                v = tl.where(broken, 0.0, v).to(value_base.dtype.element_ty)
-                seen = tl.where(x != float("-inf"), 1.0, 0.0).to(v.dtype)
-                reached = product(seen, tl.where(broken, 1.0, 0.0).to(v.dtype), None)
-                mixed = tl.where(reached > 0, float("nan"), mixed)
+                mixed, v = without_hidden(mixed, v, x != float("-inf"))
             mixed = product(narrow(w, v.dtype), v, mixed)
     return mixed, total, shift
 
@@ -428,6 +433,7 @@ def forward_kernel(
     head_scale,
     distance,
     decay,
+    firsts,
     query_batch,
     query_head,
     query_token,
@@ -456,6 +462,7 @@ def forward_kernel(
     DISTANCE: tl.constexpr,
     DECAY: tl.constexpr,
     HAS_WINDOW: tl.constexpr,
+    SKIPS: tl.constexpr,
     LATE: tl.constexpr,
     ONE_MORE: tl.constexpr,
     HAS_VALUE: tl.constexpr,
@@ -472,6 +479,8 @@ def forward_kernel(
     STAGES: tl.constexpr,
 ):
     """Output (B, H, Lq, Dv), contiguous, and scalars (5, B·H, Lq), for ROWS rows of one head.
+
+    `firsts`, where SKIPS, says which keys are read.
 
     `flags`, bytes (B·H, blocks of FLAGGED rows), says which rows are computed; all if FLAGGED is 0.
 
@@ -521,6 +530,8 @@ def forward_kernel(
     low, full_low, full_high, high = keys_seen(
         start, query_length, key_length, window, CAUSAL, HAS_WINDOW, ROWS, KEYS
     )
+    firsts += pair.to(tl.int64) * tl.cdiv(query_length, ROWS)
+    low, full_low, full_high = from_first(firsts, block, low, full_low, full_high, SKIPS, KEYS)
     total = tl.zeros((ROWS,), tl.float32)
     highest = tl.zeros((ROWS,), tl.float32)
     shift = tl.full((ROWS,), LOWEST if POSITIVITY == "exp" else 0.0, tl.float32)

@@ -14,10 +14,11 @@ from torch import Tensor
 from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
 from . import backward as backward_kernels
 from . import distance as distance_kernels
+from . import forgotten_launch
 from . import forward as forward_kernels
 from .compiled import Compiled, compiled_for
 from .layout import readable, tile_width
-from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
+from .tuning import Tiles, forward_tiles, heads_together, key_tiles, query_tiles
 
 __all__ = [
     "Call",
@@ -33,12 +34,6 @@ __all__ = [
 NORM_KEYS = 128
 """Of a program that computes norms. Not tuned."""
 
-TOGETHER = 2048
-"""Heads that run at a time, times their width: what they read stays in the second-level cache. Of
-256 heads on 1,024 tokens softmax takes 0.229 instead of 0.323 ms with heads of 128, its backward
-0.829 instead of 0.926, and 0.137 instead of 0.152 and 0.424 instead of 0.439 with heads of 64; half
-or twice as many heads cost up to 2 % (H200)."""
-
 DISTANCE_SCORES = 1 << 26
 """Gradients of scores in memory at once, 256 MB. Not tuned."""
 
@@ -51,14 +46,10 @@ are not straight. Forward and backward take 5.55 instead of 6.40 ms at 8,192 tok
 64, 9.20 instead of 10.55 with heads of 128 (H100); at 2,048 tokens 1.97 instead of 2.01, and 3.83
 instead of 3.66. The gradients err by the same, in the worst row too: see docs/speed.md."""
 
-SHORT_KEYS = 1024
-"""Up to so many, the forward computes norms of keys where it needs them: that takes less than to
-start a kernel for them."""
-
-SHORT_ROWS = 16384
-"""Up to so many of all heads: more compute a key's norm so often that it takes longer. For LSSAR on
-1,024 tokens, 16 heads of 64, a caller waits 0.129 ms instead of 0.152, for four such sequences
-0.235 instead of 0.222; 16 sequences with heads of 128 take 0.735 instead of 0.603 ms (H200)."""
+SHORT_KEYS, SHORT_ROWS = 1024, 16384
+"""Up to so many, the latter of all heads, the forward computes norms of keys where it needs them,
+which takes less than to start a kernel for them. For LSSAR on 1,024 tokens, 16 heads of 64, a
+caller waits 0.129 ms instead of 0.152, for four sequences 0.235 instead of 0.222 (H200)."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
@@ -135,6 +126,11 @@ class Call:
         """Of batch, head and token, of query, key and value."""
         value = self.key if self.value is None else self.value
         return *self.query.stride()[:3], *self.key.stride()[:3], *value.stride()[:3]
+
+    @property
+    def gated(self) -> forgotten_launch.Gated:
+        terms = self.terms._replace(head_scale=self.head_scale, decay=self.decay)
+        return self.problem, self.query, self.key, terms
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -261,11 +257,6 @@ class Call:
         )
 
     @property
-    def together(self) -> int:
-        """How many heads run at a time."""
-        return TOGETHER // self.width
-
-    @property
     def sweeps(self) -> int:
         """2 where a row must be known before its weights: always with sharpening, and in float16,
         where `f` can lie outside the range and `f / max f` cannot."""
@@ -305,9 +296,12 @@ def compute_rows(
         and problem.key_length <= SHORT_KEYS
         and call.pairs * problem.query_length <= SHORT_ROWS
     )
+    # the statistics describe all keys
+    firsts = None if scalars_only else forgotten_launch.first_keys(call.gated, tiles)
+    settings = scalars_only, here, flagged, firsts is not None
     kernel = compiled_for(
-        (forward_kernels.forward_kernel, call.settings, tiles, scalars_only, here, flagged),
-        lambda: _forward_kernel(call, tiles, scalars_only, here, flagged),
+        (forward_kernels.forward_kernel, call.settings, tiles, *settings),
+        lambda: _forward_kernel(call, tiles, *settings),
     )
     tensors = (
         query,
@@ -320,13 +314,14 @@ def compute_rows(
         or_any(call.head_scale, scalars),
         or_any(call.distance, scalars),
         or_any(call.decay, scalars),
+        or_any(firsts, scalars),
     )
     numbers = *call.strides, *call.sizes, *call.scales
     kernel.start(call.pairs * -(-problem.query_length // tiles.rows), tensors, numbers)
 
 
 def _forward_kernel(
-    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int
+    call: Call, tiles: Tiles, scalars_only: bool, here: bool, flagged: int, skips: bool
 ) -> Compiled:
     constants = {
         "NORMALISE": call.normalise,
@@ -337,7 +332,8 @@ def _forward_kernel(
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
         "FLAGGED": flagged,
-        "TOGETHER": call.together,
+        "TOGETHER": heads_together(call.width),
+        "SKIPS": skips,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
         **call.options,
@@ -381,6 +377,7 @@ def backward_query(
     tiles = query_tiles(problem.variant, call.width, query.dtype)
     blocks = triton.cdiv(problem.query_length, tiles.rows)
     curved = torch.empty((call.pairs, blocks), dtype=torch.int8, device=query.device)
+    firsts = forgotten_launch.first_keys(call.gated, tiles)
     backward_kernels.query_kernel[(call.pairs * blocks,)](
         query,
         call.key,
@@ -395,14 +392,16 @@ def backward_query(
         or_any(call.head_scale, scalars),
         or_any(call.distance, scalars),
         or_any(call.decay, scalars),
+        or_any(firsts, scalars),
         *call.strides,
         *call.sizes,
         *call.scales,
         NORMALISE=call.normalise,
         HAS_HEAD_SCALE=call.head_scale is not None,
+        SKIPS=firsts is not None,
         HALF=query.dtype == torch.float16,
         FAST=call.fast,
-        TOGETHER=call.together,
+        TOGETHER=heads_together(call.width),
         **call.stages,
         **call.options,
         ROWS=tiles.rows,
@@ -425,6 +424,7 @@ def backward_key(
     grad_decay = None if call.decay is None else torch.empty_like(call.decay)
     tiles = key_tiles(problem.variant, call.width, key.dtype)
     key_pairs = problem.batch * problem.kv_heads
+    lasts = forgotten_launch.last_rows(call.gated, tiles)
     backward_kernels.key_kernel[(key_pairs * triton.cdiv(problem.key_length, tiles.keys),)](
         call.query,
         key,
@@ -437,11 +437,13 @@ def backward_key(
         or_any(grad_decay, rows),
         or_any(call.distance, rows),
         or_any(call.decay, rows),
+        or_any(lasts, rows),
         *call.strides,
         *call.sizes,
+        SKIPS=lasts is not None,
         HALF=key.dtype == torch.float16,
         FAST=call.fast,
-        TOGETHER=call.together,
+        TOGETHER=heads_together(call.width),
         FLAGGED=query_tiles(problem.variant, call.width, key.dtype).rows,
         **call.stages,
         **call.options,

@@ -19,6 +19,7 @@ from .tiles import INTERPRETED
 
 __all__ = [
     "LN_2",
+    "LOG2_E",
     "LOWEST",
     "NORM_EPS",
     "distance_of",

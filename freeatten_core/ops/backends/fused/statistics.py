@@ -23,7 +23,7 @@ from .stages import (
 )
 from .tiles import keys_seen, load_tile, narrow, visible_count
 
-__all__ = ["FIELDS", "describe", "statistics_kernel"]
+__all__ = ["FIELDS", "SMALL_WEIGHT", "add_weights", "describe", "statistics_kernel", "store_fields"]
 
 FIELDS = (
     "entropy",
@@ -39,6 +39,71 @@ FIELDS = (
 
 SMALL_WEIGHT = tl.constexpr(SMALL)
 TINY = tl.constexpr(1.1754944e-38)
+
+
+@triton.jit
+def add_weights(
+    mass,
+    logs,
+    squares,
+    distances,
+    rounded,
+    largest,
+    first,
+    small,
+    w,
+    keys,
+    own,
+    seen,
+    least,
+    dtype: tl.constexpr,
+):
+    """Add a tile of weights (ROWS, KEYS) to the sums of its rows.
+
+    Args:
+        keys: their positions, (1, KEYS).
+        seen: whether a row sees a key.
+        least: of a row, what counts as small.
+    """
+    mass += tl.sum(w, 1)
+    logs += tl.sum(w * tl.log2(tl.maximum(w, TINY)), 1)
+    squares += tl.sum(w * w, 1)
+    distances += tl.sum(w * (own[:, None] - keys).to(tl.float32), 1)
+    rounded += tl.sum(narrow(w, dtype).to(tl.float32), 1)
+    largest = tl.maximum(largest, tl.max(w, 1))
+    first += tl.sum(tl.where(keys == 0, w, 0.0), 1)
+    small += tl.sum((seen & (w < least[:, None])).to(tl.float32), 1)
+    return mass, logs, squares, distances, rounded, largest, first, small
+
+
+@triton.jit
+def store_fields(
+    at,
+    field,
+    inside,
+    mass,
+    logs,
+    squares,
+    distances,
+    rounded,
+    largest,
+    first,
+    zeros,
+    small,
+    divisor,
+    count,
+):
+    """Write FIELDS of rows, the first at `at` and each `field` further, from their sums."""
+    safe = nonzero(mass)
+    seen = tl.maximum(count, 1.0)
+    tl.store(at, tl.maximum(tl.log(safe) - logs / safe * LN_2, 0.0), inside)
+    tl.store(at + field, largest / divisor, inside)
+    tl.store(at + 2 * field, first / divisor, inside)
+    tl.store(at + 3 * field, squares / (safe * safe), inside)
+    tl.store(at + 4 * field, distances / safe, inside)
+    tl.store(at + 5 * field, rounded / divisor, inside)
+    tl.store(at + 6 * field, zeros / seen, inside)
+    tl.store(at + 7 * field, small / seen, inside)
 
 
 @triton.jit
@@ -96,16 +161,12 @@ def describe(
             share = tl.maximum(share * rise[:, None] - drop[:, None], 0.0)
         w = power(share, POWER)
         keys = (start + tl.arange(0, KEYS))[None, :]
-        mass += tl.sum(w, 1)
-        logs += tl.sum(w * tl.log2(tl.maximum(w, TINY)), 1)
-        squares += tl.sum(w * w, 1)
-        distances += tl.sum(w * (own[:, None] - keys).to(tl.float32), 1)
-        rounded += tl.sum(narrow(w, q.dtype).to(tl.float32), 1)
-        largest = tl.maximum(largest, tl.max(w, 1))
-        first += tl.sum(tl.where(keys == 0, w, 0.0), 1)
         seen = x > float("-inf")
+        mass, logs, squares, distances, rounded, largest, first, small = add_weights(
+            mass, logs, squares, distances, rounded, largest, first, small, w, keys, own, seen,
+            least, q.dtype,
+        )  # fmt: skip
         zeros += tl.sum((seen & (share <= 0)).to(tl.float32), 1)
-        small += tl.sum((seen & (w < least[:, None])).to(tl.float32), 1)
     return mass, logs, squares, distances, rounded, largest, first, zeros, small
 
 
@@ -224,18 +285,14 @@ def statistics_kernel(
         DECAY, HAS_WINDOW, DIM, BLOCK_DIM, KEYS, DEGREE, True,
     )  # fmt: skip
 
-    safe = nonzero(mass)
-    seen = tl.maximum(count, 1.0)
-    at = described + pair.to(tl.int64) * query_length + row
-    tl.store(at, tl.maximum(tl.log(safe) - logs / safe * LN_2, 0.0), inside)
-    tl.store(at + field, largest / divisor, inside)
-    tl.store(at + 2 * field, first / divisor, inside)
-    tl.store(at + 3 * field, squares / (safe * safe), inside)
-    tl.store(at + 4 * field, distances / safe, inside)
-    tl.store(at + 5 * field, rounded / divisor, inside)
     if SHARPENED:
         zeros *= off
+        # of this sweep: in a nearly uniform row the forward's can differ by more than rounding
+        divisor = nonzero(mass)
     elif POSITIVITY != "relu":
         zeros *= 0
-    tl.store(at + 6 * field, zeros / seen, inside)
-    tl.store(at + 7 * field, small / seen, inside)
+    at = described + pair.to(tl.int64) * query_length + row
+    store_fields(
+        at, field, inside, mass, logs, squares, distances, rounded, largest, first, zeros, small,
+        divisor, count,
+    )  # fmt: skip

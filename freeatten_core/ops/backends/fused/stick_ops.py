@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import triton
 from torch import Tensor
 
-from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms
-from . import sticks
+from ...call import LOG2_E, NO_TERMS, Problem, ScoreTerms, visible_scores
+from ...row_statistics import RowStatistics
+from . import stick_statistics, sticks
 from .layout import readable, tile_width
+from .statistics import FIELDS
 
-__all__ = ["attention", "attention_backward"]
+__all__ = ["attention", "attention_backward", "row_statistics"]
 
 ROWS, KEYS, WARPS = 64, 64, 4
 """Forward and backward, 16 heads of 64 and 128, 4,096 tokens, bfloat16 (H200): 0.487 and 0.711 ms;
@@ -72,6 +76,16 @@ class _Launch:
             **self.options,
         )  # fmt: skip
         return output, rest
+
+    def describe(self) -> Tensor:
+        """`FIELDS` of every row, (len(FIELDS), B, H, Lq); the values are not read."""
+        shape = len(FIELDS), *self.query.shape[:3]
+        described = self.query.new_empty(shape, dtype=torch.float32)
+        grid = (self.pairs * triton.cdiv(self.query_length, self.rows),)
+        stick_statistics.stick_statistics_kernel[grid](
+            self.query, self.key, described, *self.strides[:6], *self.sizes, **self.scores
+        )
+        return described
 
     def backward(self, rest: Tensor, grad_output: Tensor) -> tuple[Tensor, ...]:
         """Gradients of query, key and value: rows in parts, each carried to its keys."""
@@ -143,3 +157,27 @@ def attention_backward(
         launch = _Launch(query, key, value, problem.window)
         grad_query, grad_key, grad_value = launch.backward(scalars[0], grad_output)
     return grad_query, grad_key, grad_value, NO_TERMS
+
+
+@torch.no_grad()
+def row_statistics(
+    problem: Problem,
+    query: Tensor,
+    key: Tensor,
+    terms: ScoreTerms = NO_TERMS,
+    advance: Callable[[int], None] = lambda _: None,
+) -> RowStatistics:
+    """Row statistics of query (B, H, Lq, D) against key (B, Hkv, Lk, D), of a call without terms.
+
+    Args:
+        advance: called once, with the number of scores of the whole call.
+    """
+    del terms
+    with torch.cuda.device_of(query):  # type: ignore[no-untyped-call]  # no types in PyTorch
+        described = _Launch(query, key, key, problem.window).describe()
+    fields = dict(zip(FIELDS, described, strict=True))
+    one = torch.ones_like(described[0])
+    advance(visible_scores(problem))
+    return RowStatistics(
+        normaliser=one, u_max=fields["largest"], offset=one - one, raised=one, **fields
+    )

@@ -11,11 +11,20 @@ import triton
 import triton.language as tl
 
 from .stages import LN_2
-from .tiles import keys_seen, load_tile, narrow, product, rows_seeing, store_tile
+from .tiles import (
+    keys_seen,
+    load_tile,
+    narrow,
+    own_vectors,
+    product,
+    rows_seeing,
+    store_tile,
+    without_hidden,
+)
 
 __all__ = [
+    "STOP",
     "from_here",
-    "own_values",
     "stick_carry_kernel",
     "stick_forward_kernel",
     "stick_gradients",
@@ -23,6 +32,7 @@ __all__ = [
     "stick_left",
     "stick_query_kernel",
     "stick_scores",
+    "stick_weights",
 ]
 
 STOP = tl.constexpr(-40.0)
@@ -49,6 +59,17 @@ def stick_left(x):
 
 
 @triton.jit
+def stick_weights(x, carry):
+    """Of a tile (ROWS, KEYS) its weights, and `stick_left` of its scores.
+
+    Args:
+        carry: `log2` of what the nearer keys left, (ROWS,).
+    """
+    left = stick_left(x)
+    return tl.exp2(x - from_here(left) + carry[:, None]), left
+
+
+@triton.jit
 def from_here(x):
     """Sums over a row from every key to the nearest of the block, itself included."""
     return tl.cumsum(x, 1, reverse=True)
@@ -64,20 +85,10 @@ def stick_gradients(x, carry, farther, grad_weight):
         farther: F before the tile, (ROWS,).
         grad_weight: `dw`.
     """
-    left = stick_left(x)
-    w = tl.exp2(x - from_here(left) + carry[:, None])
+    w, left = stick_weights(x, carry)
     given = w * grad_weight
     share = tl.exp2(x - left)
     return w, given, given - share * (farther[:, None] + tl.cumsum(given, 1))
-
-
-@triton.jit
-def own_values(value_base, own, stride, inside, VALUE_DIM: tl.constexpr, BLOCK: tl.constexpr):
-    """The values of rows' own keys, (ROWS, BLOCK); 0 for rows that have none."""
-    dim = tl.arange(0, BLOCK)
-    pointers = value_base + own.to(tl.int64)[:, None] * stride + dim[None, :]
-    exists = (inside & (own >= 0))[:, None] & (dim < VALUE_DIM)[None, :]
-    return tl.load(pointers, exists, other=0.0)
 
 
 @triton.jit
@@ -124,7 +135,7 @@ def stick_forward_kernel(
     value_base = value + batch * value_batch + (head // groups).to(tl.int64) * value_head
     q = load_tile(query_base, start, query_token, query_length, DIM, BLOCK_DIM, ROWS, True)
 
-    low, _, _, high = keys_seen(
+    low, full_low, full_high, high = keys_seen(
         start, query_length, key_length, window, True, HAS_WINDOW, ROWS, KEYS
     )
     carry = tl.zeros((ROWS,), tl.float32)
@@ -133,9 +144,10 @@ def stick_forward_kernel(
     while at >= low:
         k = load_tile(key_base, at, key_token, key_length, DIM, BLOCK_DIM, KEYS, True)
         x = stick_scores(q, k, at, own, key_length, window, scale, HAS_WINDOW, KEYS)
-        left = stick_left(x)
-        w = tl.exp2(x - from_here(left) + carry[:, None])
+        w, left = stick_weights(x, carry)
         v = load_tile(value_base, at, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, True)
+        if (at < full_low) | (at >= full_high):
+            mixed, v = without_hidden(mixed, v, x != float("-inf"))
         mixed = product(narrow(w, v.dtype), v, mixed)
         carry -= tl.sum(left, 1)
         at -= KEYS
@@ -143,7 +155,7 @@ def stick_forward_kernel(
 
     inside = row < query_length
     kept = tl.where(own >= 0, tl.exp2(carry), 0.0)
-    v = own_values(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
+    v = own_vectors(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
     mixed += kept[:, None] * v.to(tl.float32)
     tl.store(rest + pair.to(tl.int64) * query_length + row, kept, inside)
     base = output + pair.to(tl.int64) * query_length * VALUE_DIM
@@ -260,7 +272,7 @@ def stick_query_kernel(
         ROWS, True,
     )  # fmt: skip
     inside = row < stop
-    kept = own_values(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
+    kept = own_vectors(value_base, own, value_token, inside, VALUE_DIM, BLOCK_VALUE)
     farther = tl.sum(grads.to(tl.float32) * kept.to(tl.float32), 1)
     farther *= tl.load(rest + at_rows + row, inside, other=0.0)
 

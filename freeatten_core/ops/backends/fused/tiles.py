@@ -7,14 +7,17 @@ import triton.language as tl
 
 __all__ = [
     "INTERPRETED",
+    "from_first",
     "keys_seen",
     "load_tile",
     "narrow",
+    "own_vectors",
     "placed",
     "product",
     "rows_seeing",
     "store_tile",
     "visible_count",
+    "without_hidden",
 ]
 
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)
@@ -50,6 +53,26 @@ def placed(place, pairs, blocks, TOGETHER: tl.constexpr):
 
 
 @triton.jit
+def without_hidden(mixed, v, seen):
+    """Values of a tile in which rows see some keys alone: 0 · NaN is NaN, and a value that a row
+    does not see must not reach it.
+
+    Args:
+        mixed: what the rows have mixed so far, (ROWS, Dv).
+        v: (KEYS, Dv).
+        seen: whether a row sees a key, (ROWS, KEYS).
+
+    Returns:
+        mixed, NaN where a row sees a value that is not finite; v without those.
+    """
+    broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
+    reached = product(
+        tl.where(seen, 1.0, 0.0).to(v.dtype), tl.where(broken, 1.0, 0.0).to(v.dtype), None
+    )
+    return tl.where(reached > 0, float("nan"), mixed), tl.where(broken, 0.0, v).to(v.dtype)
+
+
+@triton.jit
 def load_tile(
     base,
     start,
@@ -74,6 +97,16 @@ def load_tile(
         return tl.load(pointers, (dim < WIDTH)[None, :], other=0.0)
     else:
         return tl.load(pointers)
+
+
+@triton.jit
+def own_vectors(base, own, stride, inside, WIDTH: tl.constexpr, BLOCK_WIDTH: tl.constexpr):
+    """Vectors `own` of a (length, WIDTH) matrix, those of rows' own keys; 0 for rows that have
+    none."""
+    dim = tl.arange(0, BLOCK_WIDTH)
+    pointers = base + own.to(tl.int64)[:, None] * stride + dim[None, :]
+    exists = (inside & (own >= 0))[:, None] & (dim < WIDTH)[None, :]
+    return tl.load(pointers, exists, other=0.0)
 
 
 @triton.jit
@@ -139,6 +172,19 @@ def keys_seen(
         full_low = tl.cdiv(tl.maximum(0, start + ROWS + shift - window), KEYS) * KEYS
         full_low = tl.minimum(tl.maximum(low, full_low), tl.cdiv(high, KEYS) * KEYS)
     return low, full_low, tl.maximum(full_low, full_high), high
+
+
+@triton.jit
+def from_first(firsts, block, low, full_low, full_high, SKIPS: tl.constexpr, KEYS: tl.constexpr):
+    """`low`, `full_low` and `full_high` of a block of rows without the keys that it does not read,
+    if SKIPS; `firsts` is of `forgotten.first_keys_kernel`."""
+    if SKIPS:
+        first = tl.load(firsts + block)
+        # loads in the sweeps are as wide as what their start is known to divide by
+        low = tl.multiple_of(tl.maximum(low, first), KEYS)
+        full_low = tl.multiple_of(tl.maximum(full_low, first), KEYS)
+        full_high = tl.multiple_of(tl.maximum(full_high, first), KEYS)
+    return low, full_low, full_high
 
 
 @triton.jit
