@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -101,6 +102,8 @@ _LEFT, LABEL_ROOM, _TOP, _BOTTOM = 70, 240, 136, 64
 _AXIS_WIDTH = 65
 """Of a panel's y axis, beside the labels of the panel at its left."""
 TITLE_SIZE, TEXT_SIZE = 20, 13
+_CHARACTER = 6.3
+"""The width of a letter of a note, in pixels."""
 SLIM_LEFT, SLIM_RIGHT, SLIM_TICKS = 58, 14, 5
 _SLIM = SLIM_LEFT, SLIM_LEFT + 32, SLIM_RIGHT
 """Without labels at the ends of lines; left, between panels, right."""
@@ -126,7 +129,9 @@ class Space:
     """Heights of panels that lie below the others, each in a row of its own."""
 
     def fit(self, panel: Panel) -> Panel:
-        return replace(panel, height=self.height)
+        left, right = panel.x_domain
+        width = round((right - left) * self.plotted(labels=True))
+        return replace(panel, height=self.height, width=width)
 
     def plotted(self, *, labels: bool) -> int:
         """How wide the panels are, all columns together."""
@@ -149,6 +154,8 @@ class Panel:
     y_axis: Element
     height: int = PANEL_HEIGHT
     """In pixels."""
+    width: int = WIDTH
+    """In pixels, of a panel with labels beside it."""
 
     @property
     def span(self) -> tuple[float, float]:
@@ -272,16 +279,24 @@ def half_planes(panel: Panel, look: Look) -> list[Element]:
 def trained_note(
     panel: Panel, length: int, look: Look, *, declared: bool = False, whose: str = ""
 ) -> Element:
-    """What a mark says: where training ended, or what a model of others declares; `whose` it is."""
+    """What a mark says: where training ended, or what a model of others declares; `whose` it is.
+
+    Left of a mark that is so near the right edge that the words would run into the labels there.
+    """
+    words = f"{whose}{'declared' if declared else 'trained up to here'}"
+    x = math.log10(length) if panel.x_axis.get("type") == "log" else length
+    low, high = panel.x_axis["range"]
+    right = (high - x) / (high - low)
+    is_left = right < 0.5 and right * panel.width < (len(words) + 2) * _CHARACTER
+    side = {"xanchor": "right", "xshift": -4} if is_left else {"xanchor": "left", "xshift": 4}
     return {
-        "text": f"← {whose}{'declared' if declared else 'trained up to here'}",
+        "text": f"{words} →" if is_left else f"← {words}",
         "xref": f"x{panel.key}",
         "yref": f"y{panel.key} domain",
-        "x": math.log10(length) if panel.x_axis.get("type") == "log" else length,
+        "x": x,
         "y": 1,
-        "xanchor": "left",
         "yanchor": "top",
-        "xshift": 4,
+        **side,
         "showarrow": False,
         "font": {"color": look.soft, "size": 12},
     }
@@ -435,9 +450,20 @@ def _legible(note: Element, look: Look) -> Element:
 def _with_short_lines(panel: Panel, width: int, left: int, right: int) -> Panel:
     """The same with a heading that fits above it and the labels at its right."""
     low, high = panel.x_domain
-    room = int(((width - left - right) * (high - low) + right) / (0.5 * TEXT_SIZE))
-    lines = [part for line in panel.heading.split("<br>") for part in textwrap.wrap(line, room)]
+    room = (width - left - right) * (high - low) + right
+    lines = [part for line in panel.heading.split("<br>") for part in _short_lines(line, room)]
     return replace(panel, heading="<br>".join(lines))
+
+
+def _short_lines(text: str, room: float) -> list[str]:
+    """A text as lines of so many pixels, broken at spaces and where a part of a name begins."""
+    letter = TEXT_SIZE * (0.6 if re.fullmatch("<b>[^<]*</b>", text) else 0.5)
+    lines = [""]
+    for piece in re.split(r"(?<= )|(?=[+:\[])|(?<=-)|(?<=[^<]/)", text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) * letter > room:
+            lines.append("")
+        lines[-1] += piece
+    return [line.strip() for line in lines]
 
 
 def texts_line(result: Result) -> str:

@@ -236,8 +236,8 @@ def load_own_rows(variants: Sequence[Variant], checkpoints: Sequence[str]) -> li
         UsageError, ContentError: as `load_rows`; a model of others.
     """
     for source in checkpoints:
-        name, _ = split_modifiers(source)
-        if is_gguf(name) or ("@" not in name and is_causal_source(name)):
+        name = _of_others(source)
+        if name is not None:
             raise UsageError(
                 f"{name} is a model of the transformers library, and here a checkpoint of this "
                 "project is needed; freeatten compare, map, entropy, stages, retrieve, ablate and "
@@ -282,9 +282,9 @@ def load_scored_rows(
     rows: list[Row | CausalRow] = [*load_rows(variants, [])]
     load = cache(load_causal)
     for source in checkpoints:
-        name, modifiers = split_modifiers(source)
-        if is_causal_source(name):
-            model = load(name)
+        name = _of_others(source)
+        if name is not None:
+            model, modifiers = load(name), source.removeprefix(name)
             variant = own_function.allow_swap(Variant.parse(f"{model.variant}{modifiers}"))
             length = restart(model.declared_length)
             model.with_modifiers(variant, length, length)  # refused before texts are drawn
@@ -293,6 +293,17 @@ def load_scored_rows(
         known = {(row.variant, row.folder) for row in rows}
         rows += [r for r in load_rows([], [source]) if (r.variant, r.folder) not in known]
     return rows
+
+
+def _of_others(source: str) -> str | None:
+    """The name of a model of others that a source with modifiers names, if it does.
+
+    One with a function of the user's is this project's: its paths are not cut at a plus.
+    """
+    if own_function.named_in(source) is not None:
+        return None
+    name, _ = split_modifiers(source)
+    return name if is_gguf(name) or is_causal_source(name) else None  # the first converts nothing
 
 
 def allowed_source(source: str) -> str:

@@ -93,6 +93,28 @@ def test_a_function_in_an_odd_folder_is_trained_with_and_named(folder, books, tm
     )
 
 
+@pytest.mark.parametrize("folder", ["c++", "a+b@c", "x+yarn"])
+def test_a_relative_path_with_a_plus_is_no_name_of_a_hub(folder, trained, tmp_path, monkeypatch):
+    place = tmp_path / folder
+    place.mkdir()
+    shutil.copytree(trained["softmax"], place / "judge")
+    shutil.copy(NEAR, place / "near.py")
+    for index in range(2):
+        (place / f"{index}.txt").write_text(prose(index, 400))
+    monkeypatch.chdir(tmp_path)
+    function = f"{folder}/near.py:near"
+    words = ["--length", "32", "--width", "32", "--layers", "1", "--heads", "1", "--batch", "4"]
+    words += ["--lr", "1e-2", "--steps", "2", "--text", folder, "--out", f"{folder}/model"]
+    tokenizer = ("--tokenizer", f"{folder}/judge")
+    assert freeatten("train", "--variant", function, *tokenizer, *words).code == 0
+    named = ("--checkpoint", f"{folder}/model@{function}", "--text", folder, "--json")
+    judge = ("--evaluator", f"{folder}/model@{function}", "--len", "64", "--truncate", "16")
+    for call in (("compare", "--len", "2x"), ("field", "--len", "2x"), ("longppl", *judge)):
+        done = freeatten(*call, *named)
+        assert done.code == 0, done.err
+        assert done.result["variants"][0]["variant"] == "near.py:near"
+
+
 def test_commas_of_a_path_do_not_end_a_variant_of_a_list(tmp_path):
     (tmp_path / "a,b").mkdir()
     path = shutil.copy(NEAR, tmp_path / "a,b" / "near.py")

@@ -1,12 +1,14 @@
 """What `entropy`, `stages` and `ablate` draw: every number of their results, at its place."""
 
 import json
+import re
 from itertools import pairwise
 
 import pytest
 from sample_inside import ablate_result, survey_result
 
 from freeatten_core.figures.analysis import ablate_figure, stages_figure, survey_figure
+from freeatten_core.figures.lines import text_width
 from freeatten_core.results.ablation import UNDONE_TITLES
 
 
@@ -126,3 +128,27 @@ def test_every_stage_is_drawn_with_the_keys_that_weigh_most():
     (listed,) = [note.text for note in figure.layout.annotations if "largest" in note.text]
     assert listed.split("<br>")[1:3] == ["'if' at 2 <b>0.525</b>", "'&lt;s&gt;' at 0 <b>0.225</b>"]
     assert "a&lt;b&gt;.py" in figure.layout.title.subtitle.text.replace("&#x27;", "'")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "softmax:gate=forget:position=rope@128-rope@128-none-rope@128-none+window",
+        "softmax:heads=difference+yarn",
+        "entmax15:scale=adaptive:position=alibi/none",
+    ],
+)
+def test_a_long_name_is_whole_above_its_heads(name):
+    result = ablate_result()
+    for row in result["variants"]:
+        row["variant"] = name
+    figure = ablate_figure(result)
+    low, high = figure.layout.xaxis2.domain
+    plotted = figure.layout.width - figure.layout.margin.l - figure.layout.margin.r
+    headings = [n.text for n in figure.layout.annotations if n.text.startswith("<b>softmax:")]
+    headings += [n.text for n in figure.layout.annotations if n.text.startswith("<b>entmax15:")]
+    assert len(headings) == 2
+    for heading in headings:
+        lines = re.fullmatch("<b>(.*)</b>", heading)[1].split("<br>")
+        assert "".join(lines).startswith(name)
+        assert max(map(text_width, lines)) < (high - low) * plotted

@@ -20,6 +20,17 @@ def test_every_share_is_drawn_at_its_distance(theme):
     assert [shape.y0 for shape in figure.layout.shapes if shape.line.dash == "dot"] == [99]
 
 
+@pytest.mark.parametrize(("length", "anchor"), [(64, "left"), (512, "right"), (1024, "right")])
+def test_where_training_ended_is_told_inside_the_panel(length, anchor):
+    result = field_result()
+    for row in result["variants"]:
+        row["train_length"] = length
+    (note,) = (n for n in field_figure(result).layout.annotations if "trained up to" in n.text)
+    assert note.xanchor == anchor
+    assert note.text.startswith("←") is (anchor == "left")
+    assert note.text.endswith("→") is (anchor == "right")
+
+
 def test_a_row_without_numbers_is_named():
     result = field_result()
     result["variants"][0] |= {

@@ -128,10 +128,11 @@ def test_what_marks_near_each_other_say_stands_one_below_the_other():
     result["variants"][0] |= {"declared_length": 1024}
     result["variants"][1] |= {"declared_length": 2048}
     figure = comparison.comparison_figure(result)
-    notes = [each for each in figure.layout.annotations if each.text.startswith("←")]
+    notes = [each for each in figure.layout.annotations if re.search("^←|→$", each.text)]
     assert [(note.x, note.yshift) for note in notes] == [
         (math.log10(length), -16 * at) for at, length in enumerate((512, 1024, 2048))
     ]
+    assert [note.text for note in notes[1:]] == ["← declared", "declared →"]
 
 
 def test_rows_of_several_lengths_are_titled_and_explained_together():
