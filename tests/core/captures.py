@@ -60,7 +60,6 @@ def _random_capture(variant: str, length: int, layers: tuple[int, ...]) -> Captu
     )
 
 
-@cache
 def learned_capture(variant: str) -> Capture:
     """`random_capture` of a model that learned numbers for its scores, with one local layer."""
     plain, steps = random_capture(variant), torch.arange(HEADS, dtype=torch.float64)

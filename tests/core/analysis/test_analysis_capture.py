@@ -71,9 +71,13 @@ def test_only_the_layers_wanted_are_computed():
     source, passed = checkpoint(layers=4), []
     tokens = text(20)
     everything = capture(source, tokens)
-    for index, block in enumerate(source.model.blocks):
+    hooks = [
         block.mlp.register_forward_hook(lambda *_, index=index: passed.append(index))
+        for index, block in enumerate(source.model.blocks)
+    ]
     some = capture(source, tokens, layers=[2, 0])
+    for hook in hooks:  # the model is every test's
+        hook.remove()
     assert list(some.layers) == [0, 2]
     assert torch.equal(some.layers[2].query, everything.layers[2].query)
     assert passed == [0, 1]  # the third block's queries need no more

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 from torch import Tensor
 
 from ...call import Problem, ScoreTerms
 from . import forgotten as kernels
+from .compiled import Compiled, compiled_for
 from .layout import tile_width
 from .tuning import Tiles
 
@@ -41,33 +44,18 @@ def first_keys(call: Gated, tiles: Tiles) -> Tensor | None:
         longest = lengths.view(*lengths.shape[:2], whole, keys).amax(-1)
     pairs, blocks = problem.batch * problem.heads, triton.cdiv(problem.query_length, tiles.rows)
     firsts = torch.empty((pairs, blocks), dtype=torch.int32, device=decay.device)
-    kernels.first_keys_kernel[(pairs * blocks,)](
-        query,
-        key,
-        firsts,
-        longest,
-        lowest,
-        decay if terms.head_scale is None else terms.head_scale,
-        decay,
-        *query.stride()[:3],
-        *key.stride()[:3],
-        pairs,
-        problem.heads,
-        problem.groups,
-        problem.query_length,
-        problem.key_length,
-        problem.window or 0,
-        float(problem.scale_slope),
-        float(problem.scale_base),
-        SCORE="cosine" if problem.variant.cosine else problem.variant.score,
-        POSITIVITY=problem.variant.positivity,
-        HAS_HEAD_SCALE=terms.head_scale is not None,
-        HAS_WINDOW=problem.window is not None,
-        DIM=problem.dim,
-        BLOCK_DIM=tile_width(problem.dim),
-        ROWS=tiles.rows,
-        KEYS=keys,
-        AT_ONCE=AT_ONCE,
+    constants = _constants(problem, tiles, scaled=terms.head_scale is not None)
+    kernel = compiled_for(
+        (kernels.first_keys_kernel, query.dtype, *constants.values()),
+        lambda: Compiled(kernels.first_keys_kernel, constants, {}),
+    )
+    head_scale = decay if terms.head_scale is None else terms.head_scale
+    sizes = pairs, problem.heads, problem.groups, problem.query_length, problem.key_length
+    scales = float(problem.scale_slope), float(problem.scale_base)
+    kernel.start(
+        pairs * blocks,
+        (query, key, firsts, longest, lowest, head_scale, decay),
+        (*query.stride()[:3], *key.stride()[:3], *sizes, problem.window or 0, *scales),
     )
     return firsts
 
@@ -83,6 +71,21 @@ def last_rows(call: Gated, tiles: Tiles) -> Tensor | None:
     edges = torch.arange(0, call[0].key_length, tiles.keys, dtype=torch.int32, device=firsts.device)
     edges = edges.expand(len(firsts), -1).contiguous()
     return torch.searchsorted(firsts, edges, right=True, out_int32=True).mul_(tiles.rows)
+
+
+def _constants(problem: Problem, tiles: Tiles, *, scaled: bool) -> dict[str, Any]:
+    variant = problem.variant
+    return {
+        "SCORE": "cosine" if variant.cosine else variant.score,
+        "POSITIVITY": variant.positivity,
+        "HAS_HEAD_SCALE": scaled,
+        "HAS_WINDOW": problem.window is not None,
+        "DIM": problem.dim,
+        "BLOCK_DIM": tile_width(problem.dim),
+        "ROWS": tiles.rows,
+        "KEYS": tiles.keys,
+        "AT_ONCE": AT_ONCE,
+    }
 
 
 def _has_bound(problem: Problem, terms: ScoreTerms) -> bool:
