@@ -15,7 +15,7 @@ from .styles import style_of
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["Curves", "curve_drawing", "curve_figure"]
+__all__ = ["Curves", "Options", "curve_drawing", "curve_figure"]
 
 Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 """Points by variant."""
