@@ -40,6 +40,7 @@ from .format import (
     TOKENIZER,
     WEIGHTS,
     check_files,
+    check_floats,
     config_json,
     read_config,
     read_json,
@@ -51,9 +52,6 @@ from .parts import reporting
 from .single_heads import DecoderSingleHeads
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_model", "save_checkpoint"]
-
-_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-"""Types of weights, as safetensors names them. Others are codes that need a scale to be read."""
 
 
 @dataclass(frozen=True)
@@ -354,11 +352,7 @@ def _read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
             raise ContentError(
                 f"{path}: {name} has shape {found[name]}; the config asks for {shape}"
             )
-        if types[name] not in _FLOATS:
-            raise ContentError(
-                f"{path}: {name} is {types[name]}; weights must be floating-point numbers, "
-                f"{', '.join(_FLOATS)}"
-            )
+    check_floats(path, types)
     weights = {name: tensor.float() for name, tensor in load_file(path).items()}
     for name, tensor in weights.items():
         if not bool(tensor.isfinite().all()):

@@ -22,10 +22,12 @@ __all__ = [
     "CONFIG",
     "CURVE",
     "FILES",
+    "FLOATS",
     "TASK_FILES",
     "TOKENIZER",
     "WEIGHTS",
     "check_files",
+    "check_floats",
     "config_json",
     "read_config",
     "read_json",
@@ -46,6 +48,9 @@ FILES = (CONFIG, WEIGHTS, TOKENIZER, CARD, CURVE)
 TASK_FILES = (CONFIG, WEIGHTS, CARD, CURVE)
 """Of a model that was trained on a synthetic task, whose tokens are not text."""
 
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Types of weights, as safetensors names them. Others are codes that need a scale to be read."""
+
 _LIMITS: Mapping[str, int] = {
     "train_length": 1 << 20,
     "vocab_size": 1 << 20,
@@ -62,6 +67,23 @@ _KEYS = (
     "tokenizer_sha256",
 )
 """Everything `config.json` can hold: another key would ask for what is not computed."""
+
+
+def check_floats(path: Path, types: Mapping[str, str]) -> None:
+    """Whether the weights of a file are numbers and no codes for them.
+
+    Args:
+        types: by the weights' names, as safetensors has them.
+
+    Raises:
+        ContentError: names the first of another type.
+    """
+    for name, found in types.items():
+        if found not in FLOATS:
+            raise ContentError(
+                f"{path}: {name} is {found}; weights must be floating-point numbers, "
+                f"{', '.join(FLOATS)}"
+            )
 
 
 def config_json(config: ModelConfig, *, seed: int, steps: int) -> dict[str, Any]:

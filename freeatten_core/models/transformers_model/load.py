@@ -140,6 +140,7 @@ def _network(
             raise
         raise ContentError(f"{source.name} cannot be loaded: {reason(error)}") from error
     check_complete(source.name, report)
+    source.check_floats(name for name, _ in network.named_parameters())
     return network.requires_grad_(False).eval()
 
 

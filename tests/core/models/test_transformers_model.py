@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tiny import prose
 from tokenizers import Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
@@ -323,6 +324,26 @@ def test_a_configuration_that_is_not_read_is_refused_in_a_sentence(copied, chang
     import re
 
     assert re.search(said, refusal(edited(copied, **changes)))
+
+
+@pytest.mark.parametrize(("kind", "named"), [(torch.int8, "I8"), (torch.bool, "BOOL")])
+@pytest.mark.parametrize("begins", ["model.", ""])
+def test_weights_that_are_codes_are_refused_by_name(copied, kind, named, begins):
+    file = copied / "model.safetensors"
+    weights = load_file(file)
+    coded = "model.layers.1.self_attn.q_proj.weight"
+    weights[coded] = (10 * weights[coded]).to(kind)
+    kept = {begins + name.removeprefix("model."): weight for name, weight in weights.items()}
+    save_file(kept, file, metadata={"format": "pt"})
+    assert f"layers.1.self_attn.q_proj.weight is {named}; weights must be" in refusal(copied)
+
+
+def test_weights_of_any_precision_and_masks_of_any_type_are_read(copied):
+    file = copied / "model.safetensors"
+    weights = {name: weight.double() for name, weight in load_file(file).items()}
+    weights["model.layers.0.self_attn.bias"] = torch.ones(4, 4, dtype=torch.bool)
+    save_file(weights, file, metadata={"format": "pt"})
+    assert load_causal_model(copied).network.dtype == torch.float32
 
 
 def test_an_adapter_alone_is_refused(tmp_path):

@@ -113,6 +113,21 @@ def test_values_and_gradients_are_those_of_float64(variant, kind):
         assert_within(one, other, 4 * step * worst * max(1.0, other.abs().max().item()))
 
 
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=slow)], ids=str
+)
+@pytest.mark.parametrize("variant", ["softmax", "lssar:p=15"])
+def test_low_precision_is_better_than_twice_the_eager_error(variant, dtype):
+    inputs, options = gated("mixed", dtype=dtype)
+    assert firsts(inputs, variant, options)[0].sum() > 0
+    actual = outcome(fused, inputs, variant, options)
+    eager = outcome(staged.reference_attention, inputs, variant, options)
+    exact = outcome(staged.reference_attention, [x.double() for x in inputs], variant, options)
+    for one, other, true in zip(actual, eager, exact, strict=True):
+        bound = 4 * (other - true).square().mean().nan_to_num(torch.inf)
+        assert (one - true).square().mean() <= bound
+
+
 CALLS = {
     "longer cache": Call(40, LENGTH, 16, 16, batch=1, heads=1),
     "more queries than keys": Call(LENGTH, 120, 16, 16, batch=1, heads=1),

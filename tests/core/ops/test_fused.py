@@ -18,6 +18,7 @@ from freeatten_core.ops.definitions import staged
 require_triton()
 ops = import_module("freeatten_core.ops.backends.fused.ops")
 launch = import_module("freeatten_core.ops.backends.fused.launch")
+compiled = import_module("freeatten_core.ops.backends.fused.compiled")
 tuning = import_module("freeatten_core.ops.backends.fused.tuning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,6 +108,18 @@ def test_offsets_beyond_two_billion_elements_are_reached(axis):
     far = far_apart(key, head, token)
     near = fused(query, key, value, "lssa")
     assert torch.equal(fused(query, far, value, "lssa"), near)
+
+
+@pytest.mark.usefixtures("small_tiles")
+@pytest.mark.parametrize("together", [1, 2, 4])
+def test_heads_in_turn_give_the_same_bits_as_all_at_a_time(together, monkeypatch):
+    call = Call(40, 40, 16, 16, batch=1, heads=5)
+    inputs = [x.float().to(DEVICE) for x in call.tensors()]
+    wanted = forward_and_gradients(fused, inputs, "lssar:p=3", {})
+    monkeypatch.setattr(compiled, "_known", {})
+    monkeypatch.setattr(launch, "heads_together", lambda _: together)
+    found = forward_and_gradients(fused, inputs, "lssar:p=3", {})
+    assert all(map(torch.equal, found, wanted))
 
 
 @pytest.mark.usefixtures("small_tiles")

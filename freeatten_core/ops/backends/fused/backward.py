@@ -34,6 +34,7 @@ from .tiles import (
     keys_seen,
     load_tile,
     narrow,
+    placed,
     product,
     rows_seeing,
     store_tile,
@@ -236,6 +237,7 @@ def query_kernel(
     DEGREE: tl.constexpr,
     HALF: tl.constexpr,
     FAST: tl.constexpr,
+    TOGETHER: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -250,8 +252,9 @@ def query_kernel(
         curved: written if FAST, bytes (B·H, blocks): whether a row of the block needs softplus
             itself.
     """
-    block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
-    pair = tl.program_id(0) % pairs
+    blocks = tl.cdiv(query_length, ROWS)
+    pair, after = placed(tl.program_id(0), pairs, blocks, TOGETHER)
+    block = blocks - 1 - after
     head = pair % heads
     batch = (pair // heads).to(tl.int64)
     key_pair = batch * (heads // groups) + head // groups
@@ -341,7 +344,6 @@ def query_kernel(
     bent = start * 0 + 1
     if FAST:
         bent = tl.max((is_curved(total, highest, off, count, POWER) & inside).to(tl.int32), 0)
-        blocks = tl.cdiv(query_length, ROWS)
         tl.store(curved + pair.to(tl.int64) * blocks + block, bent.to(tl.int8))
         if bent == 0:
             grad, pull, pushed = sweep_keys_fast(
@@ -540,6 +542,7 @@ def key_kernel(
     HALF: tl.constexpr,
     FAST: tl.constexpr,
     FLAGGED: tl.constexpr,
+    TOGETHER: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -555,8 +558,8 @@ def key_kernel(
     key_heads = heads // groups
     key_pairs = pairs // groups
     # the first keys first: causal rows that see them are most
-    start = tl.program_id(0) // key_pairs * KEYS
-    key_pair = tl.program_id(0) % key_pairs
+    key_pair, block = placed(tl.program_id(0), key_pairs, tl.cdiv(key_length, KEYS), TOGETHER)
+    start = block * KEYS
     key_head_index = (key_pair % key_heads).to(tl.int64)
     batch = (key_pair // key_heads).to(tl.int64)
     keys = start + tl.arange(0, KEYS)

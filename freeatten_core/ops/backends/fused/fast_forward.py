@@ -19,13 +19,21 @@ import triton.language as tl
 from .fast_backward import clamped, is_bent, is_level
 from .forward import LEAST_SCALE, key_scales
 from .stages import NORM_EPS, norm, offset, power, row_scale, unit_of
-from .tiles import INTERPRETED, keys_seen, load_tile, narrow, product, store_tile, visible_count
+from .tiles import (
+    INTERPRETED,
+    keys_seen,
+    load_tile,
+    narrow,
+    placed,
+    product,
+    store_tile,
+    visible_count,
+)
 
 __all__ = [
     "SPAN",
     "UNEVEN",
     "add_up_coarse",
-    "block_of",
     "by_lane",
     "coarse_softplus",
     "coarse_softplus_of_one",
@@ -502,16 +510,6 @@ def finish(
 
 
 @triton.jit
-def block_of(place, pairs, blocks, TOGETHER: tl.constexpr):
-    """Head and block of rows that a place in the order of all has."""
-    first = place // (blocks * TOGETHER) * TOGETHER
-    beside = tl.minimum(pairs - first, TOGETHER)
-    within = place - first * blocks
-    # the last rows first: causal ones see most keys
-    return first + within % beside, blocks - 1 - within // beside
-
-
-@triton.jit
 def fast_forward_kernel(
     query,
     key,
@@ -556,7 +554,9 @@ def fast_forward_kernel(
         TOGETHER: heads that run at a time; what they read stays in the cache.
     """
     blocks = tl.cdiv(query_length, ROWS)
-    pair, block = block_of(tl.program_id(0), pairs, blocks, TOGETHER)
+    # the last rows first: causal ones see most keys
+    pair, after = placed(tl.program_id(0), pairs, blocks, TOGETHER)
+    block = blocks - 1 - after
     head = pair % heads
     batch = (pair // heads).to(tl.int64)
     key_pair = batch * (heads // groups) + head // groups
@@ -678,7 +678,9 @@ def uneven_kernel(
         flags: of those blocks, written as `fast_forward_kernel` writes it.
     """
     blocks = tl.cdiv(query_length, ROWS)
-    pair, block = block_of(tl.program_id(0), pairs, blocks, TOGETHER)
+    # the last rows first: causal ones see most keys
+    pair, after = placed(tl.program_id(0), pairs, blocks, TOGETHER)
+    block = blocks - 1 - after
     flags += pair.to(tl.int64) * blocks + block
     if tl.load(flags) != UNEVEN:
         return

@@ -26,6 +26,7 @@ from .tiles import (
     keys_seen,
     load_tile,
     narrow,
+    placed,
     product,
     store_tile,
     visible_count,
@@ -472,6 +473,7 @@ def forward_kernel(
     DEGREE: tl.constexpr,
     QUICK: tl.constexpr,
     FLAGGED: tl.constexpr,
+    TOGETHER: tl.constexpr,
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
     STAGES: tl.constexpr,
@@ -489,8 +491,9 @@ def forward_kernel(
     base 2, as far as the backward of the variant reads them.
     """
     # the last rows first: causal ones see most keys, and short work fills the gaps at the end
-    block = tl.cdiv(query_length, ROWS) - 1 - tl.program_id(0) // pairs
-    pair = tl.program_id(0) % pairs
+    blocks = tl.cdiv(query_length, ROWS)
+    pair, after = placed(tl.program_id(0), pairs, blocks, TOGETHER)
+    block = blocks - 1 - after
     head = pair % heads
     batch = (pair // heads).to(tl.int64)
     key_pair = batch * (heads // groups) + head // groups

@@ -20,7 +20,6 @@ from triton.experimental.gluon.language.nvidia.hopper import (
 from .fast_forward import (
     SPAN,
     UNEVEN,
-    block_of,
     by_lane,
     factors_of_row,
     halves_of,
@@ -32,6 +31,7 @@ from .fast_forward import (
     sums_of_pairs,
 )
 from .stages import power
+from .tiles import placed
 
 __all__ = [
     "bring",
@@ -276,7 +276,9 @@ def hopper_forward_kernel(
             value_head · head, and whose first column is value_column · head.
         flags: bytes (B·H, L / ROWS): 1 of blocks for `forward_kernel`, UNEVEN of those.
     """
-    pair, block = block_of(gl.program_id(0), pairs, length // KEYS, TOGETHER)
+    # the last rows first: they see most keys
+    pair, after = placed(gl.program_id(0), pairs, length // KEYS, TOGETHER)
+    block = length // KEYS - 1 - after
     head = pair % heads
     batch = pair // heads
     key_head = head // groups

@@ -18,7 +18,7 @@ from . import forgotten_launch
 from . import forward as forward_kernels
 from .compiled import Compiled, compiled_for
 from .layout import readable, tile_width
-from .tuning import Tiles, forward_tiles, key_tiles, query_tiles
+from .tuning import Tiles, forward_tiles, heads_together, key_tiles, query_tiles
 
 __all__ = [
     "Call",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 NORM_KEYS = 128
+"""Of a program that computes norms. Not tuned."""
 
 DISTANCE_SCORES = 1 << 26
 """Gradients of scores in memory at once, 256 MB. Not tuned."""
@@ -45,14 +46,10 @@ are not straight. Forward and backward take 5.55 instead of 6.40 ms at 8,192 tok
 64, 9.20 instead of 10.55 with heads of 128 (H100); at 2,048 tokens 1.97 instead of 2.01, and 3.83
 instead of 3.66. The gradients err by the same, in the worst row too: see docs/speed.md."""
 
-SHORT_KEYS = 1024
-"""Up to so many, the forward computes norms of keys where it needs them: that takes less than to
-start a kernel for them."""
-
-SHORT_ROWS = 16384
-"""Up to so many of all heads: more compute a key's norm so often that it takes longer. For LSSAR on
-1,024 tokens, 16 heads of 64, a caller waits 0.129 ms instead of 0.152, for four such sequences
-0.235 instead of 0.222; 16 sequences with heads of 128 take 0.735 instead of 0.603 ms (H200)."""
+SHORT_KEYS, SHORT_ROWS = 1024, 16384
+"""Up to so many, the latter of all heads, the forward computes norms of keys where it needs them,
+which takes less than to start a kernel for them. For LSSAR on 1,024 tokens, 16 heads of 64, a
+caller waits 0.129 ms instead of 0.152, for four sequences 0.235 instead of 0.222 (H200)."""
 
 LARGEST_EXPONENT = 120.0
 """Scores in base 2 up to this can go through `2^x` in float32 without a shift."""
@@ -335,6 +332,7 @@ def _forward_kernel(
         "QUICK": call.quick and not scalars_only,  # the statistics describe the exact softplus
         "HAS_VALUE": not scalars_only,
         "FLAGGED": flagged,
+        "TOGETHER": heads_together(call.width),
         "SKIPS": skips,
         **call.stages,
         **({"SCORE": "cosine here"} if here else {}),
@@ -403,6 +401,7 @@ def backward_query(
         SKIPS=firsts is not None,
         HALF=query.dtype == torch.float16,
         FAST=call.fast,
+        TOGETHER=heads_together(call.width),
         **call.stages,
         **call.options,
         ROWS=tiles.rows,
@@ -444,6 +443,7 @@ def backward_key(
         SKIPS=lasts is not None,
         HALF=key.dtype == torch.float16,
         FAST=call.fast,
+        TOGETHER=heads_together(call.width),
         FLAGGED=query_tiles(problem.variant, call.width, key.dtype).rows,
         **call.stages,
         **call.options,

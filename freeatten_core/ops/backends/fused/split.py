@@ -32,7 +32,7 @@ from .tiles import load_tile, narrow, product, visible_count
 __all__ = ["added", "along_keys", "merge_kernel", "split_kernel", "sweep"]
 
 CHUNK = tl.constexpr(16)
-"""Parts whose outputs are added at once."""
+"""Parts whose outputs are added at once. Not tuned."""
 
 
 @triton.jit

