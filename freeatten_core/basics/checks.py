@@ -19,7 +19,21 @@ __all__ = [
     "check_whole",
     "described",
     "parse_counts",
+    "whole",
 ]
+
+
+def whole(value: Any) -> int:
+    """A whole number as Python's own, whatever library it is of.
+
+    Raises:
+        TypeError: it is none; true and false are none either, NumPy's and PyTorch's included.
+    """
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool"):
+        raise TypeError
+    return operator.index(value)
 
 
 def check_whole(name: str, value: int, low: int, high: int | None) -> int:
@@ -30,9 +44,7 @@ def check_whole(name: str, value: int, low: int, high: int | None) -> int:
     """
     legal = f"at least {low}" if high is None else f"from {low} to {high}"
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        value = operator.index(value)
+        value = whole(value)
     except TypeError:
         raise UsageError(f"{name} is {value!r}; it must be a whole number {legal}") from None
     if value < low or (high is not None and value > high):
@@ -94,9 +106,7 @@ def check_range(name: str, start: int, stop: int, length: int) -> tuple[int, int
     legal = f"it must be start:stop in whole numbers with 0 <= start < stop <= {length}"
     shown = f"the {name} range is {start}:{stop}"
     try:
-        if isinstance(start, bool) or isinstance(stop, bool):
-            raise TypeError
-        start, stop = operator.index(start), operator.index(stop)
+        start, stop = whole(start), whole(stop)
     except TypeError:
         raise UsageError(f"{shown}; {legal}") from None
     if start == stop:

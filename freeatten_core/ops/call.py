@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from freeatten_core.basics.checks import check_flag
+from freeatten_core.basics.checks import check_flag, whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.positions.rope import Rope
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages, stages_of
@@ -417,9 +416,7 @@ def _check(
 
 def _window(window: int, is_causal: bool) -> int:
     try:
-        if isinstance(window, bool):
-            raise TypeError
-        window = operator.index(window)
+        window = whole(window)
     except TypeError:
         raise TypeError(f"window is {window!r}; it must be a whole number, at least 1") from None
     if not is_causal or window < 1:

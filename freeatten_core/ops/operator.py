@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 from torch import Tensor
 
-from freeatten_core.basics.checks import check_flag
+from freeatten_core.basics.checks import check_flag, whole
 from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.precision import autocast_together, without_autocast
 from freeatten_core.variants.stages import Computed, OwnFunctionName
@@ -259,9 +258,7 @@ def _span(name: str, wanted: slice, length: int) -> tuple[int, int]:
     shown = f"{start}:{stop}" + ("" if wanted.step is None else f":{wanted.step}")
     legal = f"it must be start:stop with 0 <= start < stop <= {length} and no step"
     try:
-        if isinstance(start, bool) or isinstance(stop, bool):
-            raise TypeError
-        start, stop = operator.index(start), operator.index(stop)
+        start, stop = whole(start), whole(stop)
     except TypeError:
         raise UsageError(f"{name} is {shown}; {legal}, in whole numbers") from None
     if wanted.step not in (None, 1) or not 0 <= start < stop <= length:

@@ -187,6 +187,7 @@ def signalled(turn):
         lines += event == "line"
         if event == "line" and lines == turn:
             sys.settrace(None)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # a second signal would interrupt
             signal.raise_signal(signal.SIGTERM)
         return trace
     def launch(*_):
@@ -194,7 +195,7 @@ def signalled(turn):
         return SimpleNamespace(close=lambda verbose: sys.settrace(None))
     serve.launch = launch
     analyses = SimpleNamespace(close=lambda: None)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)  # ends the turn in which no line is the one
     serve.run(analyses, "127.0.0.1", 1, None, browser=False)
     return lines
 
@@ -209,7 +210,11 @@ print(turns)
 
 def test_a_signal_ends_the_server_at_whatever_line_it_comes():
     done = ended(
-        [sys.executable, "-c", AT_EVERY_LINE], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", PLANT + AT_EVERY_LINE],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
     )
     assert int(done.stdout) > 5
 

@@ -38,7 +38,7 @@ from freeatten_core.models.format import TOKENIZER
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ZEROGPU_TORCH = ("2.8.0", "2.9.1", "2.10.0", "2.11.0")
+ZEROGPU_TORCH = ("2.9.1", "2.10.0", "2.11.0")
 LENGTH = 300
 
 

@@ -359,9 +359,9 @@ WRONG = {
     "--lr nan": ["lr is 'nan'"],
     "--heads 3": ["width is 32 with 3 heads"],
     "--length 5000": ["no file of books is 5001 tokens long"],
-    "--length 4": ["--length", "greater than or equal to 8"],
-    "--steps 0": ["--steps", "greater than or equal to 1"],
-    "--vocab 100": ["--vocab", "greater than or equal to 256"],
+    "--length 4": ["--length", "8"],
+    "--steps 0": ["--steps", "1"],
+    "--vocab 100": ["--vocab", "256"],
     "--seed 18446744073709551616": [
         "seed is 18446744073709551616",
         "from 0 to 18446744073709551615",

@@ -224,7 +224,7 @@ def test_whole_numbers_of_numpy_are_whole_numbers(whole):
     assert torch.equal(found, attention(*inputs, "lssar:p=3", window=4))
 
 
-@pytest.mark.parametrize("window", [np.float64(4), np.True_, True, "4", 4.0])
+@pytest.mark.parametrize("window", [np.float64(4), np.True_, True, torch.tensor(True), "4", 4.0])
 def test_what_is_no_whole_number_is_refused(window):
     with pytest.raises(TypeError, match=r"window is .*; it must be a whole number, at least 1"):
         attention(*Call(9, 9).tensors(), window=window)
