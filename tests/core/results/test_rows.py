@@ -1,5 +1,7 @@
 """What a joined result of rows says in a table."""
 
+from dataclasses import replace
+
 import pytest
 
 from freeatten_core.figures.ceiling import shares_drawing
@@ -115,6 +117,18 @@ def test_every_row_stands_at_its_loss_and_its_delta(text, theme):
     assert ticks["−0.10"] < figure.data[0].y[0] < ticks["−0.05"]
     assert [trace.marker.symbol for trace in figure.data] == ["circle", *["circle-open"] * 2]
     assert {note.text for note in figure.layout.annotations} >= {"stick-breaking", "lssa"}
+
+
+def test_rows_with_a_gate_and_local_layers_have_squares_and_short_labels():
+    local = "position=rope@128-rope@128-none-rope@128-none"
+    names = [f"lssa:gate=forget:output=gated:{local}", "lssar:p=3:gate=forget", "sigmoid"]
+    rows = [replace(row, variant=name) for row, name in zip(_placed(), names, strict=False)]
+    drawn = rows_drawing(rows)
+    symbols = [trace["marker"]["symbol"].removesuffix("-open") for trace in drawn["data"]]
+    assert symbols == ["square", "circle", "circle"]
+    shown = {note["text"] for note in drawn["layout"]["annotations"]}
+    assert {"lssa + gated output", "lssar:p=3 + gate", "sigmoid"} <= shown
+    assert drawn["data"][0]["name"] == "lssa + gate + gated output + local"
 
 
 def test_where_there_is_little_room_ticks_have_no_digits_that_say_nothing():
