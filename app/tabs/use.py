@@ -29,6 +29,7 @@ def functions() -> list[Callable[..., Answer]]:
 def use() -> Answer:
     """The stored results as figures and tables, as those of retrieval are."""
     from freeatten_core.basics.assets import assets
+    from freeatten_core.results.rows import learning_curves
     from freeatten_core.results.stored import stored_results, stored_retrievals
 
     folder = assets() / "results"
@@ -40,6 +41,7 @@ def use() -> Answer:
         parts += [_rows(short, text) for text in ("code", "books")]
     if "full" in rows:
         parts.append(_ceiling(rows["full"]))
+    parts += [_learning(name, result) for name, result in rows.items() if learning_curves(result)]
     for name, result in stored_results(folder / "inside").items():
         if "distances" in result and "share" in result:
             parts.append(_field(name, result))
@@ -114,6 +116,7 @@ def _steps(result: Mapping[str, Any]) -> int:
 
 def _ceiling(result: Mapping[str, Any]) -> Answer:
     """What share of a longer training's gain is reached."""
+    from freeatten_core.figures.ceiling import shares_drawing
     from freeatten_core.figures.rows import short_label
     from freeatten_core.results.ceiling import CEILING_RULE
     from freeatten_core.results.cube import provenance
@@ -127,9 +130,41 @@ def _ceiling(result: Mapping[str, Any]) -> Answer:
         sentence(CEILING_RULE),
         provenance(result),
         command="freeatten compare --checkpoint FOLDER --ceiling LONGER",
+        figures=drawings(partial(shares_drawing, result), LAYOUTS),
+        lines=legend([{"variant": name} for name, *_ in lines]),
         tables=[_table("Nats per token, and the share in %, over runs", header, shown)],
         header=["variant", *header],
         values=lines,
+    )
+
+
+def _learning(name: str, result: Mapping[str, Any]) -> Answer:
+    """How the losses of rows fell while they were trained."""
+    from freeatten_core.figures.learning import curve_drawing
+    from freeatten_core.figures.rows import short_label
+    from freeatten_core.results.cube import provenance
+    from freeatten_core.results.format import number
+    from freeatten_core.results.rows import learning_curves
+
+    curves = learning_curves(result)
+    cells = [
+        [short_label(each), number(points[-1]["validation"])] for each, points in curves.items()
+    ]
+    return _part(
+        f"learning-{name}",
+        f"How did the rows of {name} learn?",
+        "Validation loss by step, of each row's first run.",
+        provenance(result),
+        command=result["runs"][0]["train_command"],
+        figures=drawings(partial(curve_drawing, curves), LAYOUTS),
+        lines=legend([{"variant": each} for each in curves]),
+        tables=[_table("Validation loss, nats per token", ["at the end"], cells)],
+        header=["variant", "step", "validation"],
+        values=[
+            [each, point["step"], point["validation"]]
+            for each, points in curves.items()
+            for point in points
+        ],
     )
 
 

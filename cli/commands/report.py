@@ -110,6 +110,8 @@ REGULARGPT = "languages/regulargpt"
 """The same of models of other depths, joined."""
 CUBE = "cube/runs"
 """The ablation cube, for docs/softplus.md too."""
+FULL_ROWS = "rows/full"
+"""Rows by the full recipe, some of which have a ceiling."""
 ALL_ROWS = "rows/all"
 """Whatever the cube's recipe trained, for docs/softplus.md."""
 FOLDERS = (
@@ -301,6 +303,8 @@ def draw_all(
     draw_retrievals(images, others["retrieve"])
     draw_softplus(images, with_modifiers(others), others["cube"])
     draw_rows(images, short_rows(others))
+    if FULL_ROWS in others["rows"]:
+        draw_shares(images, others["rows"][FULL_ROWS])
     draw_inside(images, others["inside"], results)
     draw_models(images, others["models"])
     draw_scale(images, others["scale"])
@@ -424,6 +428,16 @@ def draw_rows(folder: Path, rows: Sequence[RecipeRow]) -> None:
         for theme in ("light", "dark"):
             figure = rows_figure(rows, text=text, theme=theme)
             save_page_picture(figure, folder / f"rows-{text}-{theme}.webp")
+
+
+def draw_shares(folder: Path, result: Mapping[str, Any]) -> None:
+    """`rows-ceiling-light.webp` and the other: the share of their ceilings that rows reach."""
+    from freeatten_core.figures.ceiling import shares_figure
+
+    from ..exports import save_page_picture
+
+    for theme in ("light", "dark"):
+        save_page_picture(shares_figure(result, theme=theme), folder / f"rows-ceiling-{theme}.webp")
 
 
 def draw_retrievals(folder: Path, results: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from freeatten_core.results.format import (
     UNMEASURED,
@@ -16,7 +16,7 @@ from freeatten_core.results.format import (
 )
 
 from .canvas import Element, Look, Panel, Space, half_planes
-from .lines import Line, Part, label_height, near_range, text_width
+from .lines import Line, Part, label_height, names_beside, names_width, near_range
 from .styles import row_labels, row_styles
 
 __all__ = ["controls_height", "controls_part", "has_controls"]
@@ -30,8 +30,6 @@ STEP, SPREAD = 0.09, 0.8
 """From one row's point to the next of a group, at most; what all of a group's take."""
 NARROW = 900
 """Pixels of a figure whose labels have their numbers in a line of their own."""
-GAP = 14
-"""Pixels between the panel and its labels."""
 
 
 def has_controls(result: Result) -> bool:
@@ -72,9 +70,8 @@ def controls_part(
         _label(row, label, space.width, lambda value: _arrowed(value, low, high))
         for row, label in _labelled(result)
     ]
-    parts = [part for text in texts for part in text.split("<br>")]
-    room = max(map(text_width, parts)) + GAP - space.right if labels else 0.0
-    share = min(max(room, 0.0) / space.plotted(labels=labels), 0.5)
+    room = max(names_width(texts) - space.right, 0) if labels else 0
+    share = min(room / space.plotted(labels=labels), 0.5)
     panel = Panel(
         key,
         (0.0, 1.0 - share),
@@ -90,7 +87,7 @@ def controls_part(
         },
         height,
     )
-    notes = _names(panel, lines, texts) if labels else []
+    notes = names_beside(panel, lines, texts) if labels else []
     shapes = [*half_planes(panel, look), *_dividers(panel, look)]
     return Part([panel], [_points(line, panel) for line in lines], shapes, notes)
 
@@ -157,18 +154,6 @@ def _arrowed(value: float | None, low: float, high: float) -> str:
     if value is None or low <= value <= high:
         return signed(value)
     return f"{'↑' if value > high else '↓'}\u00a0{signed(value, 2)}"
-
-
-def _names(panel: Panel, lines: Sequence[Line], texts: Sequence[str]) -> list[Element]:
-    """The rows in their order, from the top: that of the points of a group, from the left."""
-    notes, below = [], 0.0
-    for line, text in zip(lines, texts, strict=True):
-        below += label_height(text) / 2
-        font = {"color": line.style.color, "size": 12}
-        place = {"yanchor": "middle", "yshift": -below, "xshift": GAP, "align": "left"}
-        notes.append(panel.note(f"{line.style.sign} {text}", 1, 1, font=font, **place))
-        below += label_height(text) / 2
-    return notes
 
 
 def _dividers(panel: Panel, look: Look) -> list[Element]:

@@ -4,51 +4,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from freeatten_core.results.format import count, number
 
-from .canvas import Panel, Theme, look_of, padded, panel_figure
+from .canvas import Drawing, Panel, Theme, look_of, padded, panel_drawing
 from .lines import Line, end_labels, missing_note, space_for
 from .styles import style_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-__all__ = ["curve_figure"]
+__all__ = ["Curves", "Options", "curve_drawing", "curve_figure"]
+
+Curves = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Points by variant."""
 
 
-def curve_figure(
-    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+class Options(TypedDict, total=False):
+    """What `curve_drawing` takes by name."""
+
+    title: str
+    theme: Theme
+    width: int
+    labels: bool
+
+
+def curve_figure(curves: Curves, **options: Unpack[Options]) -> go.Figure:
+    """What `curve_drawing` gives, as Plotly's own figure."""
+    import plotly.graph_objects as go
+
+    return go.Figure(curve_drawing(curves, **options))
+
+
+def curve_drawing(
+    curves: Curves,
     *,
     title: str = "Learning curves of the checkpoints",
     theme: Theme = "light",
     width: int = 900,
-) -> go.Figure:
+    labels: bool = True,
+) -> Drawing:
     """Validation loss (and, thin, training loss) by step, for several variants.
 
     Args:
         curves: variant → points with `step`, `validation` and optionally `loss`.
+        title: empty for none.
+        theme: of the page behind the figure; its own background is clear.
+        width: in pixels.
+        labels: names at the ends of the lines; without, the page must have a legend.
     """
     look = look_of(theme)
     lines = [_curve(variant, points, "validation") for variant, points in curves.items()]
     thin = [_curve(variant, points, "loss") for variant, points in curves.items()]
-    space = space_for(width, lines)
+    space = space_for(width, lines, labels=labels)
     panel = space.fit(_curve_panel(lines))
     faint = [line.trace(panel, markers=False) for line in thin if line.end is not None]
     for trace in faint:
         trace["line"] |= {"width": 1, "dash": "solid"}
         trace["opacity"] = 0.35
-    return panel_figure(
+    notes = end_labels(panel, lines, 3, sign=False) if labels else []
+    return panel_drawing(
         [panel],
         [*faint, *(line.trace(panel, markers=False) for line in lines)],
         [],
-        end_labels(panel, lines, 3, sign=False) + missing_note(panel, lines),
+        notes + missing_note(panel, lines),
         title=title,
         subtitle="lines: validation · faint: training batches" if faint else "validation loss",
         look=look,
         space=space,
         stacked=False,
+        labels=labels,
     )
 
 

@@ -32,6 +32,8 @@ __all__ = [
     "length_lines",
     "line_labels",
     "missing_note",
+    "names_beside",
+    "names_width",
     "near_range",
     "percent_rows",
     "space_for",
@@ -42,6 +44,8 @@ LINE_HEIGHT, LABEL_PADDING, LABEL_REACH = 16, 4, 30
 VALUE_WIDTH, LABEL_COLUMNS = 53, 44
 """In pixels: of a label's line and around it, how far from the line's end it stands, of its number;
 and the characters of a label's line."""
+NAMES_GAP, SIGN_WIDTH = 14, 16
+"""Pixels between a panel of groups and the names of its rows, and of the sign before each."""
 WINDOW_VERDICTS = {
     "no better": "<br>(no better than a window)",
     "worse": "<br>(worse than a window)",
@@ -216,6 +220,28 @@ def missing_note(panel: Panel, lines: Sequence[Line], height: float = 0.02) -> l
     text = "<br>".join(textwrap.wrap(f"no finite value: {', '.join(names)}", 2 * LABEL_COLUMNS))
     place = {"xanchor": "right", "yanchor": "bottom", "align": "right", "font": {"size": 12}}
     return [panel.note(text, 0.98, height, **place)]
+
+
+def names_width(texts: Sequence[str]) -> int:
+    """What `names_beside` takes at the right of its panel."""
+    parts = [part for text in texts for part in text.split("<br>")]
+    return math.ceil(max(map(text_width, parts), default=0.0)) + NAMES_GAP + SIGN_WIDTH
+
+
+def names_beside(panel: Panel, lines: Sequence[Line], texts: Sequence[str]) -> list[Element]:
+    """The rows in their order, from the top: that of the points of a group, from the left.
+
+    Args:
+        texts: what stands for each, behind its sign.
+    """
+    notes, below = [], 0.0
+    for line, text in zip(lines, texts, strict=True):
+        below += label_height(text) / 2
+        font = {"color": line.style.color, "size": 12}
+        place = {"yanchor": "middle", "yshift": -below, "xshift": NAMES_GAP, "align": "left"}
+        notes.append(panel.note(f"{line.style.sign} {text}", 1, 1, font=font, **place))
+        below += label_height(text) / 2
+    return notes
 
 
 _ZOOM = 0.5

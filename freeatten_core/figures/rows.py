@@ -46,6 +46,9 @@ REACH = 0.5
 COLOURS = {"exp": "#d55e00", "softplus": "#0a7bc4"}
 OTHERS = "#8c8c8c"
 TEXTS = {"code": "Python's standard library", "books": "held-out books"}
+GATE, LOCAL = " + gate", " + local"
+"""Of short labels. Rows with both are many and lie close together: they have a square, and their
+labels leave these words out."""
 
 
 def rows_figure(
@@ -114,6 +117,8 @@ def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
         + (f" ({'; '.join(lacking)})" if lacking else ""),
         "strokes: range over runs",
     ]
+    if any(_is_gated_local(row) for row in rows):
+        parts.insert(2, "squares: with a forget gate and local rotary layers beside what is named")
     if any(len(row.results) > 1 for row in rows):
         parts.append("tokenizers differ between results: means over two where a row joins both")
     return " · ".join(parts)
@@ -193,7 +198,8 @@ def _trace(row: RecipeRow, text: str, panel: Panel) -> Element:
         "x": [_edge(panel, row.loss(text))],
         "y": [ends[1]],
         "marker": {
-            "symbol": "circle" if filled else "circle-open",
+            "symbol": ("square" if _is_gated_local(row) else "circle")
+            + ("" if filled else "-open"),
             "size": 10,
             "color": _colour(row),
             "line": {"width": 2, "color": _colour(row)},
@@ -265,8 +271,15 @@ def _boxes(
     return placed_labels(points, widths, LABEL_HEIGHT, plot, strokes=strokes)
 
 
+def _is_gated_local(row: RecipeRow) -> bool:
+    name = short_label(row.variant)
+    return bool(re.search(rf"{re.escape(GATE)}(?!d)", name)) and LOCAL in name
+
+
 def _label(row: RecipeRow, text: str, panel: Panel) -> str:
     loss, name = row.loss(text), short_label(row.variant)
+    if _is_gated_local(row):
+        name = re.sub(rf"{re.escape(GATE)}(?!d)|{re.escape(LOCAL)}", "", name)
     beyond = loss > panel.x_axis["range"][1]
     return f"{name} → {number(loss, 2)}" if beyond else name
 

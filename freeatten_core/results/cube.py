@@ -31,12 +31,16 @@ __all__ = [
     "joined",
     "provenance",
     "spread_table",
+    "thinned",
 ]
 
 SCHEMA = 1
 
 MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
 """What trains and scores the cells anew, in a checkout; names in capitals are to be filled in."""
+
+CURVE_POINTS = 40
+"""Of a learning curve that is kept."""
 
 CUBE = (
     *("softmax", "softmax-r:p=3", "softmax-r:p=15", "softplus", "softplus-r:p=3"),
@@ -112,12 +116,30 @@ def _run(run: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
         "learning_rate": curve["learning_rate"],
         "validation": curve["curve"][-1]["validation"],
         "train_command": curve["command"],
+        "curve": thinned(curve["curve"]),
         "commit": run["code"]["commit"],
     }
     for part in (part for part in parts if part in run):
         row = without_texts(run[part]["variants"][0])
         found[part] = row | {"lengths": run[part]["lengths"], "command": run[part]["command"]}
     return found
+
+
+def thinned(points: Sequence[Mapping[str, Any]], most: int = CURVE_POINTS) -> dict[str, Any]:
+    """A learning curve of at most so many points, the last among them, by what they have.
+
+    Returns:
+        Lists of `step`, `loss` (of the training batches) and `validation`, with 4 decimals; what
+        no point has is left out.
+    """
+    apart = -(-len(points) // most)
+    kept = points[::-apart][::-1]
+    keys = [key for key in ("step", "loss", "validation") if any(key in each for each in kept)]
+    found = {key: [each.get(key) for each in kept] for key in keys}
+    return {
+        key: [round(value, 4) if isinstance(value, float) else value for value in values]
+        for key, values in found.items()
+    }
 
 
 def comparison(result: Result, part: str) -> Result:

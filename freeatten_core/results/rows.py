@@ -24,11 +24,14 @@ from .format import (
 from .markdown import heading, table
 
 __all__ = [
+    "CEILING_PARTS",
     "RecipeRow",
     "all_rows_blocks",
     "ceiling_cells",
+    "ceiling_shares",
     "ceiling_table",
     "copy_table",
+    "learning_curves",
     "recipe_rows",
     "row_blocks",
     "row_cells",
@@ -264,6 +267,17 @@ def _control(rows: Sequence[Entry], name: str) -> str:
     return ends_text([row[f"{name}_delta"] for row in known])
 
 
+def learning_curves(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """Validation loss by step of the first run of every variant, where runs have their curves."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in result["runs"]:
+        curve = run.get("curve")
+        if curve and run["variant"] not in found and not _is_ceiling(run, result):
+            pairs = zip(curve["step"], curve["validation"], strict=True)
+            found[run["variant"]] = [{"step": step, "validation": loss} for step, loss in pairs]
+    return found
+
+
 def copy_table(result: Result) -> str:
     """What a first copy of a block is worth by the length of the sequence, a line a variant: means
     over its runs, nats per token."""
@@ -297,12 +311,7 @@ def ceiling_cells(result: Result) -> tuple[list[str], list[list[str]]]:
     for part in CEILING_PARTS:
         header += [f"{part}: loss 1×", "there", "of the ceiling", "share, %"]
     lines = []
-    for above in (run for run in result["runs"] if _is_ceiling(run, result)):
-        rows = [
-            run
-            for run in result["runs"]
-            if run["variant"] == above["variant"] and not _is_ceiling(run, result)
-        ]
+    for above, rows in _below_ceilings(result):
         length = above["recipe"]["train_length"]
         cells = (cell for part in CEILING_PARTS for cell in _ceiling_cells(rows, above, part))
         lines.append([above["variant"], count(length), str(len(rows)), *cells])
@@ -315,11 +324,46 @@ def _ceiling_cells(rows: Sequence[Any], above: Mapping[str, Any], part: str) -> 
     first = [row["loss"][0] for row in found]
     there = [row["loss"][row["lengths"].index(length)] for row in found]
     its = above[part]["loss"][above[part]["lengths"].index(length)]
-    shares = [share_of(*pair, its) for pair in zip(first, there, strict=True)]
-    known = [round(100 * share) for share in shares if share is not None]
+    known = [round(100 * share) for share in _shares(rows, above, part)]
     ends = dict.fromkeys([min(known), max(known)]) if known else {}
     text = " to ".join(str(end).replace("-", "−") for end in ends) or MISSING
     return [number(mean(first)), number(mean(there)), number(its), text]
+
+
+def _shares(rows: Sequence[Any], above: Mapping[str, Any], part: str) -> list[float]:
+    """Of the runs that have one."""
+    length = above["recipe"]["train_length"]
+    its = above[part]["loss"][above[part]["lengths"].index(length)]
+    found = [run[part] for run in rows if part in run]
+    shares = [
+        share_of(row["loss"][0], row["loss"][row["lengths"].index(length)], its) for row in found
+    ]
+    return [share for share in shares if share is not None]
+
+
+def ceiling_shares(result: Result) -> dict[str, dict[str, list[float]]]:
+    """The share of its ceiling that every run of a variant reaches, by variant and text."""
+    return {
+        above["variant"]: {part: _shares(rows, above, part) for part in CEILING_PARTS}
+        for above, rows in _below_ceilings(result)
+    }
+
+
+def _below_ceilings(result: Result) -> list[tuple[Mapping[str, Any], list[Any]]]:
+    """What was trained at a longer length, each with the other runs of its variant."""
+    runs = result["runs"]
+    return [
+        (
+            above,
+            [
+                run
+                for run in runs
+                if run["variant"] == above["variant"] and not _is_ceiling(run, result)
+            ],
+        )
+        for above in runs
+        if _is_ceiling(above, result)
+    ]
 
 
 def _is_ceiling(run: Mapping[str, Any], result: Result) -> bool:

@@ -593,6 +593,27 @@ def test_measures_of_use_are_shown_as_they_are_stored():
         assert "`" not in each["provenance"]
 
 
+def test_the_shares_of_ceilings_have_a_chart_and_curves_are_shown_where_rows_keep_them(monkeypatch):
+    full = json.loads((assets() / "results" / "rows" / "full.json").read_text())
+    told = {each["name"]: each for each in use.use()["results"]}
+    assert "learning-full" not in told
+    shares = told["ceiling"]
+    assert len(shares["figures"]["data"]) == len(shares["lines"]) == len(shares["values"])
+    curve = {"step": [500, 1000], "loss": [4.0, 3.0], "validation": [4.1, 3.1]}
+    kept = full | {"runs": [run | {"curve": curve} for run in full["runs"]]}
+
+    def stored(folder):
+        return {"full": kept} if folder.name == "rows" else {}
+
+    monkeypatch.setattr("freeatten_core.results.stored.stored_results", stored)
+    told = {each["name"]: each for each in use.use()["results"]}
+    curves = told["learning-full"]
+    assert [trace["y"] for trace in curves["figures"]["data"]] == [[4.1, 3.1]] * 7
+    assert len(curves["lines"]) == 7
+    assert curves["values"][:2] == [["softmax", 500, 4.1], ["softmax", 1000, 3.1]]
+    assert curves["tables"][0]["rows"][0] == ["softmax", "3.100"]
+
+
 # Arguments
 
 

@@ -22,15 +22,15 @@ def test_compare_opens_with_a_result(opened):
     assert seen.body().startswith(b"\x89PNG")
     assert seen.headers["content-type"] == "image/png"
     assert page.evaluate("document.querySelectorAll('main').length") == 1
-    assert page.locator("#lines li").count() == 4
+    assert page.locator("#lines li").count() == 5
     page.locator("#all").click()
-    wait(page, "document.querySelectorAll('#lines li').length === 8")
+    wait(page, "document.querySelectorAll('#lines li').length === 9")
     assert "all=1" in page.evaluate("location.hash")
     stored = stored_comparisons()["stdlib-16x"]
     caption, lines = values_of(downloaded(page, "#compare-csv"))
     assert stored["command"] in caption
     of_softmax = [each for each in lines if each["variant"] == "softmax"]
-    assert len([each for each in lines if each["measure"] == "loss"]) == 5 * 8
+    assert len([each for each in lines if each["measure"] == "loss"]) == 5 * 9
     low, high = stored["variants"][0]["ci95"][0]
     assert of_softmax[0] == {
         "measure": "loss",
@@ -89,7 +89,7 @@ def test_of_many_rows_lines_are_chosen_and_a_link_keeps_them(
     again.locator("#result").select_option("stdlib-16x")
     wait(again, "!document.getElementById('all').parentElement.hidden")
     assert again.locator("#picks").is_hidden()
-    assert again.locator("#lines li").count() == 4
+    assert again.locator("#lines li").count() == 5
 
 
 def test_a_picture_names_every_line_once_and_says_how_it_was_made(opened):
@@ -125,7 +125,7 @@ def test_why_is_shown_of_the_result_that_is_open(opened):
     drawn = page.locator("#thumbnails canvas").last.evaluate(PIXELS)
     assert len(set(drawn)) > 20
     link = page.locator("#thumbnails a").last.get_attribute("href")
-    assert link.startswith("#map&models=softmax-ls&text=writing&len=8192")
+    assert link.startswith("#map&models=stick-breaking&text=writing&len=8192")
     page.locator("#result").select_option("far/code")
     wait(page, "document.getElementById('evidence').textContent.includes('YaRN')")
     assert page.locator("#evidence").text_content() != said
@@ -254,12 +254,12 @@ def test_a_row_that_is_pointed_at_is_singled_out(opened):
     page = opened("", "document.getElementById('chart').dataset.drawn")
     faint = "document.getElementById('chart').data.map(({ opacity }) => (opacity ?? 1) < 0.5)"
     page.locator("#lines li").nth(1).hover()
-    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true"] * 3))
+    wait(page, f"{faint}.join() === given", ",".join(["true", "false", "true", "true", "true"] * 3))
     page.mouse.move(5, 5)
     wait(page, f"!{faint}.includes(true)")
     page.locator("#lines li").nth(2).press("Enter")
     page.locator("#compare-tab").focus()
-    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true"] * 3))
+    wait(page, f"{faint}.join() === given", ",".join(["true", "true", "false", "true", "true"] * 3))
 
 
 def test_the_theme_that_was_chosen_holds_after_a_reload(opened):

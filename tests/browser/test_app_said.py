@@ -132,26 +132,27 @@ def test_the_first_chart_is_there_before_the_chart_library(opened, monkeypatch):
         lines = page.locator("#chart polyline").evaluate_all(
             "all => all.map((one) => [...one.points].map(({ x, y }) => [x, y]))"
         )
-        assert (len(lines), len(chart["data"])) == (8, 12)  # S and W are points without a line
+        assert (len(lines), len(chart["data"])) == (10, 15)  # S and W are points without a line
         losses = {row["variant"]: row["loss"] for row in stored}
         points, values = lines[0], losses["softmax"]
         scale = (points[-1][1] - points[0][1]) / (values[-1] - values[0])
         assert scale < 0  # a higher loss is higher up
         for line, row in zip(
-            lines[:4], compare.comparison("stdlib-16x")["main"]["lines"], strict=True
+            lines[:5], compare.comparison("stdlib-16x")["main"]["lines"], strict=True
         ):
             wanted = [points[0][1] + scale * (each - values[0]) for each in losses[row["id"]]]
             assert [y for _, y in line] == pytest.approx(wanted, abs=0.1)
         words = "".join(page.locator("#chart text").all_text_contents())
-        for said in ("mean loss (nats per token)", "8,192", "trained up to here", "4.95"):
+        last = f"{losses['softmax'][-1]:.2f}"
+        for said in ("mean loss (nats per token)", "8,192", "trained up to here", last):
             assert said in words
-        assert page.locator("#lines li").count() == 4
+        assert page.locator("#lines li").count() == 5
     finally:
         end.set()
     assert asked.is_set()
     wait(page, DRAWN, limit=READY)
     assert page.locator("#chart > svg").count() == 0
-    assert page.evaluate("document.getElementById('chart').data.length") == 12
+    assert page.evaluate("document.getElementById('chart').data.length") == 15
 
 
 def test_the_loss_over_the_position_has_its_command(opened):

@@ -244,7 +244,7 @@ def test_the_tab_of_use_shows_stored_measures(opened):
     caption, _ = values_of(downloaded(page, "#rows-code-csv"))
     assert f"# Made by {made.text_content()}\n" in caption
     # a part that has no picture shows its numbers at once
-    table = page.locator("#ceiling-csv").locator("xpath=../..").locator("table")
+    table = page.locator("#longppl-code-csv").locator("xpath=../..").locator("table")
     assert table.is_visible()
     assert page.title() == "Is what is far away used? – freeatten"
 

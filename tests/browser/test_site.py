@@ -77,8 +77,8 @@ def test_the_first_screen_fits_every_page(site, visit, width, height, tmp_path):
         page.emulate_media(color_scheme=scheme)
         drawn(page, layout, scheme)
         assert "which attention breaks?" in page.locator("h1").first.text_content()
-        assert traces(page) == 12  # loss, Δ, and Δ beside S and W, of four
-        assert page.locator("#lines li").count() == 4
+        assert traces(page) == 15  # loss, Δ, and Δ beside S and W, of five
+        assert page.locator("#lines li").count() == 5
         assert page.locator("#thumbnails canvas").count() == 2
         assert page.locator("#story-maps canvas").count() == 2
         for states in (folded, [True] * len(folded)):
@@ -98,8 +98,8 @@ def test_the_chart_follows_the_window(site, visit):
 def test_every_variant_and_every_text_are_a_choice_and_a_link(site, visit):
     page = visit(site, ready=READY)
     page.locator("#all").click()
-    wait(page, "document.querySelectorAll('#lines li').length === 8")
-    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 24")
+    wait(page, "document.querySelectorAll('#lines li').length === 9")
+    wait(page, "document.querySelectorAll('#chart .scatterlayer .trace').length === 27")
     page.locator("#result").select_option("books-32x")
     wait(page, "document.title.includes('16,384')")
     state = page.evaluate("location.hash.slice(1)")
@@ -127,7 +127,7 @@ def test_many_rows_are_chosen_without_a_server(site, visit):
 def test_a_broken_link_shows_the_first_screen(site, visit, state):
     page = visit(site, state, ready=READY)
     drawn(page, "wide", "light")
-    assert page.locator("#lines li").count() == 4
+    assert page.locator("#lines li").count() == 5
 
 
 def test_the_theme_can_be_switched(site, visit):

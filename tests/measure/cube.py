@@ -14,6 +14,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,6 +29,8 @@ from freeatten_core.training.cube import Cell, cells
 PROGRAM = shutil.which("freeatten", path=Path(sys.executable).parent) or "freeatten"
 """The one of the Python that runs this, or another on the path."""
 LENGTHS = "512,1024,2048,4096,8192"
+LAST_LINES = 50
+"""Of what a command says, kept for whoever asks why it failed."""
 COPY_LENGTHS = f"256,{LENGTHS}"
 
 
@@ -73,8 +77,36 @@ def score(
 
 
 def freeatten(*arguments: str) -> str:
-    done = subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    """What a command prints; what it says on standard error is passed on as it comes.
+
+    Raises:
+        subprocess.CalledProcessError: it failed; `stderr` has the last lines of that.
+    """
+    said: deque[str] = deque(maxlen=LAST_LINES)
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
+        process = subprocess.Popen(
+            [PROGRAM, *arguments], stdout=printed, stderr=subprocess.PIPE, encoding="utf-8"
+        )
+        with process:
+            for line in process.stderr or ():
+                sys.stderr.write(line)
+                said.append(line)
+        if process.returncode:
+            raise subprocess.CalledProcessError(
+                process.returncode, process.args, stderr="".join(said)
+            )
+        printed.seek(0)
+        return printed.read()
+
+
+def last_said(stderr: str) -> str:
+    """The last line that a command said, or all of the frame that it ended with."""
+    lines = [line.rstrip() for line in stderr.splitlines() if line.strip()]
+    if not lines or not lines[-1].startswith("╰"):
+        return lines[-1].strip() if lines else ""
+    starts = [at for at, line in enumerate(lines) if line.startswith("╭")]
+    framed = lines[starts[-1] + 1 if starts else 0 : -1]
+    return " ".join(line.strip("│ ") for line in framed)
 
 
 def result_path(out: Path, cell: Cell, part: str) -> Path:

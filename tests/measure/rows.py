@@ -9,8 +9,9 @@ another day can be joined. `--ceiling 8192` trains each variant at that length, 
 tokens a step, and scores it at the same lengths.
 What the folder has already is not made again. Written after every row, so that a run that is
 stopped leaves what it has: OUT/rows.json, a result for assets/results, with every row's loss by
-length, Δ, S and W on code and on books and the reasons of those that failed, and OUT/curves.json,
-the learning curves. `--join` trains and scores nothing.
+length, Δ, S and W on code and on books, its learning curve in at most 40 points, and the reasons
+of those that failed; and OUT/curves.json, the whole learning curves. `--join` trains and scores
+nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cube import LENGTHS, run_of, score, train
+from cube import LENGTHS, last_said, run_of, score, train
 from tokenizers import Tokenizer
 
 from freeatten_core.basics.files import write_text
@@ -119,10 +120,16 @@ def collect(
                 done.result()
                 runs.append(run_of(given.out, cell, PARTS))
             except subprocess.CalledProcessError as error:
-                fail(f"freeatten {error.cmd[1]} ended with {error.returncode}", cell, failed)
+                fail(reason(error), cell, failed)
             except FileNotFoundError as error:
                 fail(f"{error.filename} is missing", cell, failed)
             write(given.out, runs, failed)
+
+
+def reason(error: subprocess.CalledProcessError) -> str:
+    """Why a command failed, in its own words, or how it ended where it had none."""
+    words = last_said(error.stderr or "") or f"ended with {error.returncode}"
+    return f"freeatten {error.cmd[1]}: {words}"
 
 
 def fail(reason: str, cell: Cell, failed: list[dict[str, str]]) -> None:

@@ -1,10 +1,21 @@
 """What a joined result of rows says in a table."""
 
+from dataclasses import replace
+
 import pytest
 
+from freeatten_core.figures.ceiling import shares_drawing
+from freeatten_core.figures.learning import curve_drawing
 from freeatten_core.figures.placement import placed_labels
 from freeatten_core.figures.rows import rows_drawing, rows_figure, short_label
-from freeatten_core.results.rows import all_rows_blocks, recipe_rows, row_blocks, row_table
+from freeatten_core.results.rows import (
+    all_rows_blocks,
+    ceiling_shares,
+    learning_curves,
+    recipe_rows,
+    row_blocks,
+    row_table,
+)
 
 
 def _run(variant, last, window, seed=0):
@@ -108,6 +119,18 @@ def test_every_row_stands_at_its_loss_and_its_delta(text, theme):
     assert {note.text for note in figure.layout.annotations} >= {"stick-breaking", "lssa"}
 
 
+def test_rows_with_a_gate_and_local_layers_have_squares_and_short_labels():
+    local = "position=rope@128-rope@128-none-rope@128-none"
+    names = [f"lssa:gate=forget:output=gated:{local}", "lssar:p=3:gate=forget", "sigmoid"]
+    rows = [replace(row, variant=name) for row, name in zip(_placed(), names, strict=False)]
+    drawn = rows_drawing(rows)
+    symbols = [trace["marker"]["symbol"].removesuffix("-open") for trace in drawn["data"]]
+    assert symbols == ["square", "circle", "circle"]
+    shown = {note["text"] for note in drawn["layout"]["annotations"]}
+    assert {"lssa + gated output", "lssar:p=3 + gate", "sigmoid"} <= shown
+    assert drawn["data"][0]["name"] == "lssa + gate + gated output + local"
+
+
 def test_where_there_is_little_room_ticks_have_no_digits_that_say_nothing():
     axis = rows_drawing(_placed(), width=340, labels=False)["layout"]["yaxis"]
     named = ["−0.1", "−0.05", "−0.02", "0", "+0.02", "+0.05", "+0.1", "+0.2", "+0.5"]
@@ -144,3 +167,54 @@ def test_a_row_without_s_is_not_filled():
     (row,) = recipe_rows({"cube/runs": RESULT | {"runs": [run]}}, 2000)
     assert run["code"]["verdict"] == "uses"
     assert not row.uses("code")
+
+
+# The share of the ceiling, over runs
+
+
+def _with_ceiling():
+    above = _run_of_64("fox", trained=8192)
+    row = {**above["books"], "lengths": [8192], "loss": [3.4], "delta": [0.0]}
+    above |= {"books": row, "code": {**row, "loss": [3.5]}}
+    return RESULT | {"runs": [*RESULT["runs"], above]}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("labels", [False, True])
+def test_shares_of_the_ceiling_stand_at_their_mean_with_their_range(theme, labels):
+    # at 1× 3.6; two runs with 3.5 and 3.52 at 16×, the ceiling with 3.5 on code, 3.4 on books
+    found = ceiling_shares(_with_ceiling())
+    assert found == {"fox": {"code": pytest.approx([1, 0.8]), "books": pytest.approx([0.5, 0.4])}}
+    drawing = shares_drawing(_with_ceiling(), theme=theme, labels=labels)
+    (trace,) = drawing["data"]
+    assert trace["y"] == pytest.approx([90, 45])
+    assert trace["error_y"]["array"] == pytest.approx([10, 5])
+    assert trace["error_y"]["arrayminus"] == pytest.approx([10, 5])
+    assert trace["mode"] == "markers"
+    names = [note["text"] for note in drawing["layout"]["annotations"] if "fox" in note["text"]]
+    assert [name.split("<br>")[1] for name in names] == (
+        ["<b>code 80 to 100, books 40 to 50</b>"] if labels else []
+    )
+    assert drawing["layout"]["xaxis"]["ticktext"] == ["code", "books"]
+
+
+def test_shares_below_the_axis_say_so():
+    result = _with_ceiling()
+    *_, above = result["runs"]
+    broken = [run for run in result["runs"] if run["variant"] == "softmax"]
+    drawing = shares_drawing(result | {"runs": [*broken, above | {"variant": "softmax"}]})
+    (name,) = [note["text"] for note in drawing["layout"]["annotations"] if "code" in note["text"]]
+    assert "<b>code ↓ −2,500, books ↓ −1,250</b>" in name
+    low, _ = drawing["layout"]["yaxis"]["range"]
+    assert low > -100
+
+
+def test_curves_are_those_of_the_first_runs_that_have_them():
+    first, *rest = RESULT["runs"]
+    curve = {"step": [500, 1000], "loss": [4.0, 3.0], "validation": [4.1, 3.1]}
+    found = learning_curves(RESULT | {"runs": [first | {"curve": curve}, *rest]})
+    points = [{"step": 500, "validation": 4.1}, {"step": 1000, "validation": 3.1}]
+    assert found == {"softmax": points}
+    assert learning_curves(RESULT) == {}
+    drawing = curve_drawing(found, title="", labels=False)
+    assert [trace["y"] for trace in drawing["data"]] == [[4.1, 3.1]]
