@@ -104,8 +104,10 @@ LONGPPL = ("longppl/code", "longppl/books")
 CONTROLS = (
     *("controls/clex-code", "controls/clex-books"),
     *("controls/cosine-code", "controls/cosine-books"),
+    *("controls/temper-code", "controls/temper-books"),
 )
-"""Trained on from softmax, and CosScale with InfoScale; for docs/rows.md."""
+"""Trained on from softmax, and CosScale with InfoScale, for docs/rows.md; `+temper`, for
+docs/softplus.md."""
 REGULARGPT = "languages/regulargpt"
 """The same of models of other depths, joined."""
 CUBE = "cube/runs"

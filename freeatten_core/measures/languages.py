@@ -144,7 +144,8 @@ def accuracy_of_lengths(
 
 
 def _check(request: LanguagesRequest) -> None:
-    check_seed(request.recipe.seed)
+    for seed in request.model_seeds:
+        check_seed(seed)
     if request.longest <= request.trained_to:
         raise UsageError(
             f"the longest string asked about has {request.longest} symbols; it must be longer "

@@ -210,6 +210,12 @@ def test_nothing_beyond_what_is_trained_on_is_refused(tmp_path):
         measure_languages(request(tmp_path, longest=8))
 
 
+def test_seeds_that_go_too_far_are_refused_before_anything_is_trained(tmp_path):
+    with refused(UsageError, [f"seed is {2**64}"]):
+        measure_languages(request(tmp_path, seeds=2, recipe=replace(QUICK, seed=2**64 - 1)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_language_is_told_which_there_are(tmp_path):
     with refused(UsageError, ["no language 'dyck'", "parity-check"]):
         measure_languages(request(tmp_path, languages=("dyck",)))
