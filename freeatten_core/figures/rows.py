@@ -29,15 +29,20 @@ from .canvas import (
 )
 from .lines import text_width
 from .placement import Box, Stroke, placed_labels
-from .styles import STEPS, markup
+from .styles import STEPS, STYLES, markup
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 __all__ = ["TEXTS", "rows_drawing", "rows_figure", "short_label"]
 
-HEIGHT, SLIM_HEIGHT, LEFT_MARGIN, RIGHT_MARGIN, LABEL_HEIGHT = 820, 480, 70, 30, 15
-"""Pixels: of the panel with and without names, at its left and right, of a label."""
+HEIGHT, SLIM_HEIGHT, LEFT_MARGIN, RIGHT_MARGIN, LABEL_HEIGHT, MARK = 820, 480, 70, 30, 15, 5
+"""Pixels: of the panel with and without names, at its left and right, of a label, of half a sign."""
+NAMED_WIDTH, NAMED_ROWS = 900, 8
+"""Pixels from which on every row is named. Below, so many that use their context, those with the
+least loss there, and those with a look of their own; a pointer tells the others."""
+NOTE_WIDTH = 130
+"""Pixels of what a region is called, in its corner."""
 LINEAR = 0.02
 """Nats up to which the axis of Δ is even; beyond, equal steps are equal factors."""
 TICKS = (-0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -200,7 +205,7 @@ def _trace(row: RecipeRow, text: str, panel: Panel) -> Element:
         "marker": {
             "symbol": ("square" if _is_gated_local(row) else "circle")
             + ("" if filled else "-open"),
-            "size": 10,
+            "size": 2 * MARK,
             "color": _colour(row),
             "line": {"width": 2, "color": _colour(row)},
         },
@@ -224,18 +229,26 @@ def _labels(
 ) -> list[Element]:
     low, high = panel.x_axis["range"]
     across = width - LEFT_MARGIN - RIGHT_MARGIN
-    shown = [_label(row, text, panel) for row in rows]
-    xs = [(_edge(panel, row.loss(text)) - low) / (high - low) * across for row in rows]
-    ys = [panel.pixel(_place(_mean(row, text))) for row in rows]
-    points = list(zip(xs, ys, strict=True))
-    widths = [text_width(label) for label in shown]
     zero = panel.pixel(_place(0.0))
     strokes = [((0.0, zero), (across, zero))]
-    for row, x in zip(rows, xs, strict=True):
-        deltas = row.deltas(text)
-        ends = (panel.pixel(_place(end(deltas))) for end in (min, max))
-        least, largest = ends
+    for y in (LABEL_HEIGHT / 2, panel.height - LABEL_HEIGHT / 2):
+        strokes.append(((across - NOTE_WIDTH, y), (across, y)))
+    using = sorted((row for row in rows if row.uses(text)), key=lambda row: row.loss(text, 16))[
+        :NAMED_ROWS
+    ]
+    named, points = [], []
+    for row in rows:
+        x = (_edge(panel, row.loss(text)) - low) / (high - low) * across
+        y = panel.pixel(_place(_mean(row, text)))
+        least, largest = (panel.pixel(_place(end(row.deltas(text)))) for end in (min, max))
         strokes.append(((x, least), (x, largest)))
+        if width >= NAMED_WIDTH or row in using or row.variant in STYLES:
+            named.append(row)
+            points.append((x, y))
+        else:
+            strokes.append(((x - MARK, y), (x + MARK, y)))
+    shown = [_label(row, text, panel) for row in named]
+    widths = [text_width(label) for label in shown]
     boxes = _boxes(tuple(points), tuple(widths), (across, panel.height), tuple(strokes))
     return [
         {
@@ -256,7 +269,7 @@ def _labels(
             "standoff": 5,
             "borderpad": 0,
         }
-        for row, label, (x, y), box in zip(rows, shown, points, boxes, strict=True)
+        for row, label, (x, y), box in zip(named, shown, points, boxes, strict=True)
     ]
 
 

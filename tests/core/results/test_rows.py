@@ -131,6 +131,19 @@ def test_rows_with_a_gate_and_local_layers_have_squares_and_short_labels():
     assert drawn["data"][0]["name"] == "lssa + gate + gated output + local"
 
 
+def test_where_there_is_little_room_the_best_rows_and_the_well_known_ones_are_named():
+    rows = [
+        replace(row, variant="sink") if row.variant == "lssa" and not row.uses("code") else row
+        for row in _placed()
+    ]
+    narrow, wide = (
+        {note["text"] for note in rows_drawing(rows, width=width)["layout"]["annotations"]}
+        for width in (640, 1200)
+    )
+    assert {"fox", "softmax"} <= narrow
+    assert wide - narrow == {"sink"}
+
+
 def test_where_there_is_little_room_ticks_have_no_digits_that_say_nothing():
     axis = rows_drawing(_placed(), width=340, labels=False)["layout"]["yaxis"]
     named = ["−0.1", "−0.05", "−0.02", "0", "+0.02", "+0.05", "+0.1", "+0.2", "+0.5"]
