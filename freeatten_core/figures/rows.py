@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["TEXTS", "rows_drawing", "rows_figure", "short_label"]
 
 HEIGHT, SLIM_HEIGHT, LEFT_MARGIN, RIGHT_MARGIN, LABEL_HEIGHT, MARK = 820, 480, 70, 30, 15, 5
-"""Pixels: of the panel with and without names, at its left and right, of a label, of half a sign."""
+"""Pixels: of the panel with and without names, at its left and right, of a label, half a sign."""
 NAMED_WIDTH, NAMED_ROWS = 900, 8
 """Pixels from which on every row is named. Below, so many that use their context, those with the
 least loss there, and those with a look of their own; a pointer tells the others."""
