@@ -329,7 +329,7 @@ def answer(result: Result) -> str:
     }
     broken = [label for label, rise in rises.items() if rise > limit]
     using = {
-        label
+        label: row
         for row, label in zip(result["variants"], _labels(result), strict=True)
         if row["verdict"] == "uses"
     }
@@ -350,7 +350,8 @@ def answer(result: Result) -> str:
         )
     if using:
         start = "" if parts else f"At {longest} tokens "
-        parts.append(f"{start}{_listed(sorted(using))} gained from the longer text (Δ, S and W)")
+        names = _listed(sorted(using))
+        parts.append(f"{start}{names} gained from the longer text ({_beaten([*using.values()])})")
     if len(rises) > 1:
         best, loss = _lowest(result)
         parts.append(f"the lowest loss there is that of {best}, {number(loss, 2)}{bits}")
@@ -363,6 +364,14 @@ def answer(result: Result) -> str:
         f"{'; '.join(parts)}. Δ tells whether the longer text helps: below 0 it does, and use has "
         f"to beat the same model sliding (S) and a window in every layer (W) as well.{single}"
     )
+
+
+def _beaten(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What rows that use their context are below 0 in; not all have a window of their own."""
+    windows = [row.get("window_delta") is not None for row in rows]
+    if all(windows):
+        return "Δ, S and W"
+    return "Δ, S and, where there is one, W" if any(windows) else "Δ and S"
 
 
 def _lowest(result: Result) -> tuple[str, float]:

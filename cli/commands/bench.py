@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,9 +84,11 @@ def bench(
     outputs = Outputs(as_json, html, png, svg, csv)
     outputs.check()
     before = None if against is None else _earlier(against, device)
-    result = _measured(
+    measure = partial(
+        _measured,
         device,
         quiet,
+        before,
         lengths=lengths,
         heads=heads,
         batch=batch,
@@ -97,11 +100,7 @@ def bench(
         peers=peers,
         compiled_lengths=compiled_lengths,
     )
-    if before is not None:
-        from freeatten_core.results.speed_against import changes, changes_json
-
-        result["against"] = changes_json(before, changes(before, result))
-    outputs.deliver(result, _print, _figure, _csv_lines)
+    outputs.give(measure, _print, _figure, _csv_lines)
 
 
 def _earlier(path: Path, device: str) -> dict[str, Any]:
@@ -111,16 +110,33 @@ def _earlier(path: Path, device: str) -> dict[str, Any]:
     return earlier(path, choose_device(device).type)
 
 
-def _measured(device: str, quiet: bool, **asked: Any) -> dict[str, Any]:
-    """What the benchmark of a device gives, with the options that were given."""
+def _measured(
+    device: str, quiet: bool, before: Mapping[str, Any] | None, **asked: Any
+) -> dict[str, Any]:
+    """What the benchmark of a device gives, with the options that were given; also where a signal
+    ended it, beside what an earlier one gave."""
     from rich.console import Console
 
     from freeatten_core.basics.devices import choose_device
+    from freeatten_core.measures.compared import InterruptedRows
 
     given = {name: value for name, value in asked.items() if value is not None}
     measure = _on_gpu if choose_device(device).type == "cuda" else _on_cpu
-    with Console(stderr=True, quiet=quiet).status("starting") as status:
-        return measure(given, status.update)
+    try:
+        with Console(stderr=True, quiet=quiet).status("starting") as status:
+            return _beside(before, measure(given, status.update))
+    except InterruptedRows as stopped:
+        _beside(before, stopped.result)
+        raise
+
+
+def _beside(before: Mapping[str, Any] | None, result: dict[str, Any]) -> dict[str, Any]:
+    """The result, with what changed since an earlier one entered."""
+    from freeatten_core.results.speed_against import changes, changes_json
+
+    if before is not None:
+        result["against"] = changes_json(before, changes(before, result))
+    return result
 
 
 def _csv_lines(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -194,8 +210,12 @@ def _figure(result: Mapping[str, Any]) -> go.Figure:
 def _print(result: Mapping[str, Any]) -> None:
     from rich.console import Console
 
+    from freeatten_core.results.format import partial_text
+
     for view in tables(result):
         Console().print(view, end="\n\n")
+    if said := partial_text(result):
+        Console().print(said)
     if "against" in result:
         _print_changes(result)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from freeatten_core.bench.stability import StabilitySettings
+    from freeatten_core.results.facts import ResultDict
 
     from ..terminal.fitted import Column
 
@@ -64,16 +65,19 @@ def stability(
     settings = _settings(variants, lengths, scales, dtypes, inputs, seed)
     chosen = choose_device(device)
     documents = evaluation_documents(text, sys.stdin) if settings.with_checkpoints else []
-    with Console(stderr=True, quiet=quiet).status("starting") as status:
-        result = measure(
-            settings,
-            documents,
-            source=text,
-            device=chosen,
-            command=command_line(),
-            report=status.update,
-        )
-    outputs.deliver(result, _print, _figure, flat)
+
+    def measured() -> ResultDict:
+        with Console(stderr=True, quiet=quiet).status("starting") as status:
+            return measure(
+                settings,
+                documents,
+                source=text,
+                device=chosen,
+                command=command_line(),
+                report=status.update,
+            )
+
+    outputs.give(measured, _print, _figure, flat)
 
 
 def _settings(
@@ -198,12 +202,13 @@ def _reading(result: Mapping[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from freeatten_core.results.format import count
+    from freeatten_core.results.format import count, partial_text
     from freeatten_core.results.speed import machine
     from freeatten_core.results.stability import FORM_TITLES, LOST, unmeasured
 
     longest = count(result["settings"]["lengths"][-1])
-    lines = [f"{form}: {words}" for form, words in FORM_TITLES.items()]
+    lines = [*filter(None, [partial_text(result)])]
+    lines += [f"{form}: {words}" for form, words in FORM_TITLES.items()]
     lines.append(
         f"errors are relative to float64, ‖x − x₆₄‖ / ‖x₆₄‖; {LOST}: not finite (with a share: "
         f"of the rows), or zero by mistake; lost: the scale of query and key from which some row "

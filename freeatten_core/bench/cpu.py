@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
@@ -25,6 +26,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.memory import available_bytes
+from freeatten_core.measures.compared import whole_or_part
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.operator import attention
 from freeatten_core.results.facts import run_facts
@@ -91,6 +93,15 @@ class CpuSettings:
             check_positive(name, getattr(self, name))
         timed_variants(self.variants)
 
+    @property
+    def latencies(self) -> dict[Latency, tuple[int, ...]]:
+        """The lengths of the latencies that are measured."""
+        lengths: dict[Latency, tuple[int, ...]] = {
+            "short": self.short_lengths,
+            "decode": self.decode_lengths,
+        }
+        return {kind: lengths[kind] for kind in lengths if kind in self.passes}
+
     def inputs(self, length: int) -> tuple[Tensor, Tensor, Tensor]:
         draw = torch.Generator().manual_seed(0)
         shape = (self.batch, self.heads, length, self.dim)
@@ -146,19 +157,22 @@ def benchmark(
     Returns:
         `{"schema", "device", "threads", "seconds", "versions", "command", "date", "commit",
         "settings", "rows"}`, plain values.
+
+    Raises:
+        InterruptedRows: a signal after the first length, with the rows that are whole.
     """
     begin = time.monotonic()
     rows: list[Timing] = []
-    if "forward" in settings.passes:
-        for length in settings.lengths:
-            rows += _measure_length(settings, length, report)
-    lengths = {"short": settings.short_lengths, "decode": settings.decode_lengths}
-    for kind in get_args(Latency):
-        if kind in settings.passes:
-            for length in lengths[kind]:
-                rows += _measure_latency(settings, kind, length, report)
+    stopped = None
+    try:
+        for found in _measured(settings, report):
+            rows += found
+    except KeyboardInterrupt as signal:
+        if not rows:
+            raise
+        stopped = signal
     facts = run_facts(torch.device("cpu"), command, time.monotonic() - begin)
-    return {
+    result = {
         "schema": SCHEMA,
         **facts,
         "device": f"cpu, {_processor()}",
@@ -166,17 +180,42 @@ def benchmark(
         "settings": asdict(settings) | {"dtype": "float32", "is_causal": True},
         "rows": [asdict(row) for row in rows],
     }
+    return whole_or_part(result, _rows_asked(settings), stopped)
+
+
+def _measured(settings: CpuSettings, report: Report) -> Iterator[list[Timing]]:
+    """The rows of every pass at every length: their ratios are to one baseline."""
+    if "forward" in settings.passes:
+        for length in settings.lengths:
+            yield _measure_length(settings, length, report)
+    for kind, lengths in settings.latencies.items():
+        for length in lengths:
+            yield _measure_latency(settings, kind, length, report)
+
+
+def _rows_asked(settings: CpuSettings) -> int:
+    """How many rows a whole result has."""
+    waits = sum(
+        len(lengths) * len(_latency_forwards(settings, kind))
+        for kind, lengths in settings.latencies.items()
+    )
+    forwards = len(settings.lengths) * len(peers(Variant.parse_list(settings.variants)))
+    return waits + (forwards if "forward" in settings.passes else 0)
+
+
+def _latency_forwards(settings: CpuSettings, kind: Latency) -> dict[str, Forward]:
+    variants = [each.trained for each in timed_variants(settings.variants)]
+    causal = kind == "short"  # one query sees every key, and PyTorch aligns its mask top-left
+    return {
+        BASELINE: partial(scaled_dot_product_attention, is_causal=causal),
+        **{str(each): partial(attention, variant=each) for each in variants},
+    }
 
 
 def _measure_latency(
     settings: CpuSettings, kind: Latency, length: int, report: Report
 ) -> list[Timing]:
-    variants = [each.trained for each in timed_variants(settings.variants)]
-    causal = kind == "short"  # one query sees every key, and PyTorch aligns its mask top-left
-    forwards: dict[str, Forward] = {
-        BASELINE: partial(scaled_dot_product_attention, is_causal=causal),
-        **{str(each): partial(attention, variant=each) for each in variants},
-    }
+    forwards = _latency_forwards(settings, kind)
     rows = {name: Timing(name, length, pass_name=kind) for name in forwards}
     cpu = torch.device("cpu")
     measure(

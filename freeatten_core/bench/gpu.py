@@ -22,6 +22,7 @@ import torch
 from freeatten_core.basics.checks import check_each_positive, check_positive
 from freeatten_core.basics.devices import DTYPES
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.measures.compared import whole_or_part
 from freeatten_core.ops.backends import choice
 from freeatten_core.ops.definitions import staged
 from freeatten_core.results.facts import run_facts
@@ -118,6 +119,15 @@ class GpuSettings:
             return self.compiled_lengths
         return self.lengths if len(self.lengths) <= 3 else self.lengths[1::2]
 
+    @property
+    def latencies(self) -> dict[Latency, tuple[int, ...]]:
+        """The lengths of the latencies that are measured."""
+        lengths: dict[Latency, tuple[int, ...]] = {
+            "short": self.short_lengths,
+            "decode": self.decode_lengths,
+        }
+        return {kind: lengths[kind] for kind in lengths if kind in self.passes}
+
     def groups_at(self, length: int) -> list[str]:
         """The groups of peers that are measured at a length."""
         compiles = length in self.compiled_at
@@ -197,11 +207,23 @@ def gpu_benchmark(
     Returns:
         `{"schema", "device", "seconds", "versions", "command", "date", "commit", "settings",
         "rows"}`, plain values.
+
+    Raises:
+        InterruptedRows: a signal after the first pass at a shape, with the rows that are whole.
     """
     begin = time.monotonic()
-    rows = [row for dim in settings.dims for row in _measure_dim(settings, dim, meter, report)]
+    rows: list[GpuRow] = []
+    stopped = None
+    try:
+        for dim in settings.dims:
+            for row in _measure_dim(settings, dim, meter, report):
+                rows.append(row)  # one by one: a signal leaves what was there
+    except KeyboardInterrupt as signal:
+        if not rows:
+            raise
+        stopped = signal
     facts = run_facts(meter.device, command, time.monotonic() - begin)
-    return {
+    result = {
         "schema": SCHEMA,
         **facts,
         "versions": facts["versions"] | gpu_versions(),
@@ -209,6 +231,22 @@ def gpu_benchmark(
         | {"compiled_lengths": settings.compiled_at, "is_causal": True},
         "rows": [asdict(row) for row in rows],
     }
+    return whole_or_part(result, _rows_asked(settings, meter.device), stopped)
+
+
+def _rows_asked(settings: GpuSettings, device: torch.device) -> int:
+    """How many rows a whole result has."""
+    variants = timed_variants(settings.variants)
+    passes = len(set(settings.passes) & set(get_args(Pass)))
+    timed = sum(
+        len(peers(variants, settings.groups_at(length), length, device))
+        for length in settings.lengths
+    )
+    waits = sum(
+        len(lengths) * len(latency_peers(variants, settings.peers, kind))
+        for kind, lengths in settings.latencies.items()
+    )
+    return len(settings.dims) * (passes * timed + waits)
 
 
 def gpu_versions() -> dict[str, str | None]:
@@ -262,11 +300,9 @@ def _measure_dim(settings: GpuSettings, dim: int, meter: Meter, report: Report) 
     if set(settings.passes) & set(get_args(Pass)):
         for length in settings.lengths:
             yield from _measure_shape(settings, Shape.of(settings, length, dim), meter, report)
-    lengths = {"short": settings.short_lengths, "decode": settings.decode_lengths}
-    for kind in get_args(Latency):
-        if kind in settings.passes:
-            for length in lengths[kind]:
-                yield from _measure_latency(settings, kind, length, dim, meter, report)
+    for kind, lengths in settings.latencies.items():
+        for length in lengths:
+            yield from _measure_latency(settings, kind, length, dim, meter, report)
 
 
 def _measure_shape(

@@ -28,6 +28,7 @@ from freeatten_core.basics.errors import UsageError
 from freeatten_core.basics.seeds import check_seed, generator
 from freeatten_core.data.documents import Document, manifest
 from freeatten_core.data.selection import Selection, select_texts
+from freeatten_core.measures.compared import whole_or_part
 from freeatten_core.models.catalogue import shipped, slug
 from freeatten_core.models.rows import Row, load_rows
 from freeatten_core.ops.definitions import as_written, staged
@@ -285,19 +286,28 @@ def measure(
 
     Raises:
         UsageError: no document is long enough, or a scale takes query or key out of float16.
+        InterruptedRows: a signal after the first variant, with those that are whole.
     """
     begin = time.monotonic()
-    entries, text = [], None
-    for found, selection in sources(settings, documents, device, report):
-        text = selection or text
-        entries.append(_entry(found, settings, report))
-    return {
+    entries: list[dict[str, Any]] = []
+    text, stopped = None, None
+    try:
+        for found, selection in sources(settings, documents, device, report):
+            entries.append(_entry(found, settings, report))
+            text = selection or text
+    except KeyboardInterrupt as signal:
+        if not entries:
+            raise
+        stopped = signal
+    result = {
         "schema": SCHEMA,
         **run_facts(device, command, time.monotonic() - begin),
         "settings": asdict(settings) | {"variants": list(map(str, settings.chosen)), "rows": ROWS},
         "text": _text(source, text),
         "variants": entries,
     }
+    drawn = settings.chosen if "random" in settings.inputs else []
+    return whole_or_part(result, len(drawn) + len(settings.with_checkpoints), stopped)
 
 
 def _text(source: str, selection: Selection | None) -> dict[str, Any] | None:

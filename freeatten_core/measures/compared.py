@@ -5,12 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from freeatten_core.results.format import finished_text
+
 if TYPE_CHECKING:
     from freeatten_core.results.facts import ResultDict
 
     from .scoring import Losses
 
-__all__ = ["Comparison", "Interrupted", "InterruptedComparison", "InterruptedRows"]
+__all__ = [
+    "Comparison",
+    "Interrupted",
+    "InterruptedComparison",
+    "InterruptedRows",
+    "whole_or_part",
+]
 
 
 @dataclass
@@ -26,8 +34,7 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, result: ResultDict, by: KeyboardInterrupt) -> None:
         super().__init__(*by.args)  # with the signal's number it has the signal's exit code
-        finished, asked = len(result["variants"]), result["rows_asked"]
-        said = f"stopped; what was finished is given: {finished} of {asked} rows"
+        said = f"stopped; what was finished is given: {finished_text(result)}"
         for note in getattr(by, "__notes__", [said]):
             self.add_note(note)
 
@@ -38,6 +45,22 @@ class InterruptedRows(Interrupted):
     def __init__(self, result: ResultDict, by: KeyboardInterrupt) -> None:
         super().__init__(result, by)
         self.result = result
+
+
+def whole_or_part(result: ResultDict, asked: int, stopped: KeyboardInterrupt | None) -> ResultDict:
+    """A result, unless `stopped` ended it.
+
+    Args:
+        asked: how many rows were asked for.
+        stopped: the signal that ended the others, if one did.
+
+    Raises:
+        InterruptedRows: it did; holds the result, marked as a part.
+    """
+    if stopped is None:
+        return result
+    part = {"partial": True, "rows_asked": asked}
+    raise InterruptedRows(result | part, stopped) from stopped
 
 
 class InterruptedComparison(Interrupted):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from freeatten_core.basics.errors import sentence_and_code
 from freeatten_core.results.facts import ResultDict, json_ready
 
-from .compared import InterruptedRows
+from .compared import whole_or_part
 
 __all__ = ["MeasuredRows", "each_row"]
 
@@ -33,11 +33,8 @@ class MeasuredRows:
         Raises:
             InterruptedRows: a signal ended it, with the result of the rows that were finished.
         """
-        if self.stopped is None:
-            return dict(json_ready({**header, "variants": self.entries}))
-        part = {"partial": True, "rows_asked": self.asked}
-        result = dict(json_ready({**header, **part, "variants": self.entries}))
-        raise InterruptedRows(result, self.stopped) from self.stopped
+        result = dict(json_ready({**header, "variants": self.entries}))
+        return whole_or_part(result, self.asked, self.stopped)
 
 
 def each_row(

@@ -18,6 +18,7 @@ __all__ = [
     "count",
     "declares",
     "ends_text",
+    "finished_text",
     "finite",
     "forms_text",
     "half_width",
@@ -209,8 +210,13 @@ def partial_text(result: Result) -> str:
     """That a result is a part of what was asked for; empty where it is the whole."""
     if not result.get("partial"):
         return ""
-    finished, asked = len(result["variants"]), result["rows_asked"]
-    return f"stopped: {finished} of {plural(asked, 'row')}, the rest was not finished"
+    return f"stopped: {finished_text(result)}, the rest was not finished"
+
+
+def finished_text(result: Result) -> str:
+    """`1 of 2 rows`, of a result that is a part."""
+    rows = result["variants"] if "variants" in result else result["rows"]
+    return f"{len(rows)} of {plural(result['rows_asked'], 'row')}"
 
 
 def troubles(result: Result) -> list[str]:

@@ -73,11 +73,15 @@ def kinds(result: Result) -> list[str]:
 
 
 def unmeasured(result: Result) -> list[str]:
-    """Variants without a shipped checkpoint, where checkpoints were measured too."""
+    """Variants without a shipped checkpoint, where checkpoints were measured too; of a part those
+    before the last that was, for the others may have one."""
     if "checkpoint" not in kinds(result):
         return []
     seen = {entry["variant"] for entry in entries(result, "checkpoint")}
-    return [name for name in result["settings"]["variants"] if name not in seen]
+    names = result["settings"]["variants"]
+    if result.get("partial"):
+        names = names[: 1 + max(map(names.index, seen))]
+    return [name for name in names if name not in seen]
 
 
 def lost(tables: Tables, length: int, scale: int) -> float:

@@ -397,6 +397,10 @@ def test_a_row_that_uses_what_it_reads_is_not_said_to_have_held():
     found = comparison_view.answer(result)
     assert "512; Softplus + re-weighting (LSSAR p=15) stayed within" in found
     assert "Softmax + length scale gained from the longer text (Δ, S and W)" in found
+    result["variants"][1]["window_delta"] = None
+    assert "gained from the longer text (Δ and S)" in comparison_view.answer(result)
+    result["variants"][0]["verdict"] = "uses"
+    assert "(Δ, S and, where there is one, W)" in comparison_view.answer(result)
 
 
 def test_a_row_that_breaks_is_marked_apart_from_one_that_is_a_little_worse():

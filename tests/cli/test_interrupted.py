@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import json
 import shlex
 import signal
 
@@ -9,6 +10,7 @@ import pytest
 from terminal import freeatten, listing
 
 from freeatten_core.results.format import partial_text
+from freeatten_core.results.stability import unmeasured
 
 TEXT = ("--len", "2x", "--texts", "2")
 COMMANDS = {
@@ -102,3 +104,113 @@ def test_languages_that_are_finished_are_given_and_the_training_says_what_it_kep
     assert done.sentence.startswith("stopped; step 2 is kept")
     assert [row["variant"] for row in done.result["variants"]] == ["softmax"]
     assert partial_text(done.result) == PART
+
+
+BENCH = shlex.split(
+    "bench --device cpu --heads 1 --dim 8 --repeat 1 --variants lssa --lengths 5,16 "
+    "--passes forward"
+)
+STABILITY = shlex.split(
+    "stability --variants softmax,softplus,lssar:p=15 --lengths 8 --scales 1 --dtypes float32"
+)
+
+
+@pytest.fixture
+def second_call_raises(monkeypatch):
+    """The second call of a function of a module ends in a signal."""
+
+    def arrange(place, name, error):
+        module, calls = importlib.import_module(place), []
+        function = getattr(module, name)
+
+        def failing(*arguments):
+            calls.append(arguments)
+            if len(calls) == arrange.at:
+                raise error
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, failing)
+
+    arrange.at = 2
+    return arrange
+
+
+@pytest.fixture
+def quick_bench(monkeypatch):
+    from freeatten_core.bench import cpu
+
+    monkeypatch.setattr(cpu, "_peak_in_fresh_process", lambda *_: (1.0, ""))
+    monkeypatch.setattr(cpu, "has_compiler", lambda: False)
+
+
+@pytest.mark.usefixtures("quick_bench")
+def test_lengths_that_a_benchmark_finished_are_given(tmp_path, second_call_raises):
+    whole = freeatten(*BENCH, "--json").result
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps(whole), encoding="utf-8")
+    second_call_raises(
+        "freeatten_core.bench.cpu", "_measure_length", KeyboardInterrupt(signal.SIGTERM)
+    )
+    done = freeatten(*BENCH, "--json", "--csv", tmp_path / "x.csv", "--against", before)
+    assert done.code == 143
+    assert done.sentence == "stopped; what was finished is given: 4 of 8 rows"
+    assert (done.result["partial"], done.result["rows_asked"]) == (True, len(whole["rows"]))
+    assert [row["length"] for row in done.result["rows"]] == [5] * 4
+    assert {change["length"] for change in done.result["against"]["changes"]} == {5}
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert [line["length"] for line in csv.DictReader(file)] == ["5"] * 4
+
+
+@pytest.mark.usefixtures("quick_bench")
+def test_a_part_of_a_benchmark_is_shown_and_drawn_as_a_part(tmp_path, second_call_raises):
+    page = tmp_path / "x.html"
+    words = [*BENCH[:-1], "short,forward"]
+    second_call_raises("freeatten_core.bench.cpu", "_measure_latency", KeyboardInterrupt())
+    done = freeatten(*words, "--html", page)
+    assert done.code == 130
+    said = "stopped: 10 of 16 rows, the rest was not finished"
+    assert said in done.out
+    assert said in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("quick_bench")
+def test_a_benchmark_of_which_nothing_is_finished_gives_nothing(second_call_raises):
+    second_call_raises.at = 1
+    second_call_raises("freeatten_core.bench.cpu", "_measure_length", KeyboardInterrupt())
+    done = freeatten(*BENCH, "--json")
+    assert (done.code, done.out) == (130, "")
+
+
+def test_variants_whose_stability_is_measured_are_given(tmp_path, second_call_raises):
+    page = tmp_path / "x.html"
+    words = [*STABILITY, "--inputs", "random"]
+    whole = freeatten(*words, "--json").result
+    second_call_raises(
+        "freeatten_core.bench.stability", "_entry", KeyboardInterrupt(signal.SIGTERM)
+    )
+    done = freeatten(*words, "--json", "--csv", tmp_path / "x.csv", "--html", page)
+    assert done.code == 143
+    assert done.sentence == "stopped; what was finished is given: 1 of 3 rows"
+    assert done.result["variants"] == whole["variants"][:1]
+    assert (done.result["partial"], done.result["rows_asked"]) == (True, 3)
+    assert "stopped: 1 of 3 rows, the rest was not finished" in page.read_text(encoding="utf-8")
+    with (tmp_path / "x.csv").open(encoding="utf-8", newline="") as file:
+        assert {line["variant"] for line in csv.DictReader(file)} == {"softmax"}
+
+
+def test_a_part_does_not_say_that_models_it_did_not_reach_are_not_shipped(second_call_raises):
+    second_call_raises.at = 5
+    second_call_raises("freeatten_core.bench.stability", "_entry", KeyboardInterrupt())
+    done = freeatten(*STABILITY)
+    assert done.code == 130
+    assert "stopped: 4 of 5 rows, the rest was not finished" in done.out
+    assert "no shipped model" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("measured", "without"), [(["softmax"], []), (["softmax", "lssar:p=15"], ["softplus"])]
+)
+def test_of_a_part_variants_before_the_last_are_told_to_have_no_model(measured, without):
+    entries = [{"inputs": "checkpoint", "variant": name} for name in measured]
+    settings = {"variants": ["softmax", "softplus", "lssar:p=15", "lssa"]}
+    assert unmeasured({"variants": entries, "settings": settings, "partial": True}) == without
