@@ -49,11 +49,9 @@ def attention(
 
     Like `torch.nn.functional.scaled_dot_product_attention`, with two differences: it is causal
     by default, and causal masks are aligned bottom-right: row `i` sees keys up to `Lk − Lq + i`.
-    A row that sees no key gives a zero output, an empty batch an empty one. Non-finite inputs are
-    not checked. Under autocast query, key and value are cast to its type, float64 left as it is.
-    Gradients are the same, bit for bit, every time. `torch.compile` sees one operator. PyTorch's
-    operations may change the output in place before a gradient is asked for; what is written into
-    its memory in another way, through NumPy or DLPack, is not seen, as with PyTorch's own.
+    A row that sees no key gives zeros, an empty batch an empty output. Non-finite inputs are not
+    checked. Autocast casts query, key and value, not float64. `torch.compile` sees one operator.
+    Gradients are the same, bit for bit, every time; PyTorch alone may write to the output before.
 
     Args:
         query: (B, H, Lq, D); float16, bfloat16, float32 or float64, on any device.
