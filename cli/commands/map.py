@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
     from freeatten_core.analysis.map.region import Pool
+    from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = ["attention_map"]
 
@@ -68,6 +69,7 @@ def attention_map(
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
     from freeatten_core.analysis import AttentionMap
+    from freeatten_core.basics.errors import ContentError
 
     from ..exports import check_outputs
 
@@ -80,11 +82,20 @@ def attention_map(
     length = length_of(len_, rows, "4x")
     spans = _spans(query, key, length)
     layer = layer_of(layer, rows)
+    failures: dict[int, str] = {}
     found, name = captures(
-        rows, text=text, length=length, seed=seed, device=device, layers=[layer], quiet=quiet
+        rows,
+        text=text,
+        length=length,
+        seed=seed,
+        device=device,
+        layers=[layer],
+        quiet=quiet,
+        fail=failures.__setitem__,
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast("Pool", pool)) for capture in found]
-    shown = _Shown(maps, found, name, f"layer {layer}, head {head}", spans, cells, theme)
+    failed = _failed(rows, failures)
+    shown = _Shown(maps, found, failed, name, f"layer {layer}, head {head}", spans, cells, theme)
     deliver(
         lambda: show_json(shown.result()) if as_json else shown.print(),
         [
@@ -94,6 +105,16 @@ def attention_map(
             (csv_file, shown.save_csv),
         ],
     )
+    if failed:
+        raise ContentError("\n".join(failed))
+
+
+def _failed(rows: Sequence[Row | CausalRow], failures: Mapping[int, str]) -> list[str]:
+    """A line on every row without a map: its name and the reason, by its place."""
+    from freeatten_core.results.format import row_names
+
+    names = row_names([{"variant": row.name, "checkpoint": row.source} for row in rows])
+    return [f"{names[index]}: failed: {reason}" for index, reason in failures.items()]
 
 
 @dataclass(frozen=True)
@@ -102,6 +123,8 @@ class _Shown:
 
     maps: Sequence[AttentionMap]
     captures: Sequence[Capture]
+    failed: Sequence[str]
+    """On models that have none, a line each."""
     text: str
     """Its name."""
     where: str
@@ -118,9 +141,13 @@ class _Shown:
         from rich.console import Console
         from rich.text import Text
 
+        from ..terminal.tables import HURTS
+
         console = Console()
         for each, capture in zip(self.maps, self.captures, strict=True):
             _print(console, each, capture, self.spans, self.where, self.text)
+        for line in self.failed:
+            console.print(Text(line, style=HURTS))
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
 
     def result(self) -> dict[str, Any]:
@@ -166,7 +193,7 @@ class _Shown:
             path,
             f"{', '.join(item.name for item in items)}: {self.where}",
             tokens=first.labels(0, first.length),
-            about=f"{first.length:,} tokens of {self.text}",
+            about="; ".join([f"{first.length:,} tokens of {self.text}", *self.failed]),
             command=command_line(),
             difference=(0, 1) if len(items) > 1 else None,
         )
