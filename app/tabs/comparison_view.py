@@ -144,9 +144,10 @@ KINDS: Mapping[str, Kind] = {
         lambda rows: [row["variant"] for row in rows],
     ),
     "controls": Kind(
-        "Trained controls",
+        "Controls",
         "CLEX and its controls, trained on from the shipped softmax for 500 steps, beside what "
-        "needs no training; or CosScale with InfoScale. Weights that were trained are not shipped.",
+        "needs no training; CosScale with InfoScale; or a temperature by position (+temper), which "
+        "needs no training. Weights that were trained for these are not shipped.",
         lambda rows: [row["variant"] for row in rows],
     ),
     "rows/full": Kind(

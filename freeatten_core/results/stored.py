@@ -24,7 +24,7 @@ __all__ = [
 
 FOLDERS = ("systems", "far", "ceiling", "controls")
 """Folders of comparisons: rows with modifiers to 16× and to 64×, rows beside softmax trained at
-4,096 tokens, and controls that were trained on from softmax."""
+4,096 tokens, and controls: trained on from softmax, CosScale, and `+temper`."""
 CEILING = "ceiling"
 """The checkpoint of that softmax, whose gain the other rows have a share of."""
 ROWS = "rows"

@@ -85,8 +85,9 @@ def freeatten(*arguments: str) -> str:
     said: deque[str] = deque(maxlen=LAST_LINES)
     with tempfile.TemporaryFile("w+", encoding="utf-8") as printed:
         process = subprocess.Popen(
-            [PROGRAM, *arguments], stdout=printed, stderr=subprocess.PIPE, encoding="utf-8"
-        )
+            [PROGRAM, *arguments], stdout=printed, stderr=subprocess.PIPE, encoding="utf-8",
+            errors="backslashreplace",
+        )  # fmt: skip
         with process:
             for line in process.stderr or ():
                 sys.stderr.write(line)

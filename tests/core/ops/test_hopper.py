@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from battery import fused
+from fused_calls import fused, has_hopper
 from needs_triton import require_triton
 from strategies import Call
 
@@ -28,11 +28,7 @@ if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
 pytestmark = pytest.mark.usefixtures("quiet_numpy", "short_calls")
 BLOCKS = Call(256, 256, 64, 64, batch=2, heads=4, groups=2)
 SHORTEST = dict(hopper_launch.TOKENS)
-HAS_KERNEL = (
-    DEVICE == "cuda"
-    and hopper_launch.triton.__version__.startswith("3.6.")
-    and torch.cuda.get_device_capability() == hopper_launch.CAPABILITY
-)
+HAS_KERNEL = DEVICE == "cuda" and has_hopper()
 """Of these tests' machine, whether or not calls of users have it there."""
 
 

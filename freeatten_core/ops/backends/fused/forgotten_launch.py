@@ -36,7 +36,8 @@ def first_keys(call: Gated, tiles: Tiles) -> Tensor | None:
         return None
     whole = problem.key_length // keys
     seen = whole * keys
-    # PyTorch's largest and smallest of what holds NaN is NaN, whose block is read
+    # PyTorch's largest and smallest of what holds NaN is NaN, whose block is read; of a cosine the
+    # bound is 1 whatever the key is, so a key of NaN is left out with the others
     lowest = decay[..., :seen].reshape(*decay.shape[:2], whole, keys).amin(-1)
     longest = lowest
     if not problem.variant.cosine:

@@ -127,7 +127,7 @@ def matrix_of(call: Call) -> tuple[Tensor, int, int, int]:
     """
     value = call.value
     assert value is not None
-    pairs, heads, length, dim = value.shape
+    batches, heads, length, dim = value.shape
     batch, head, token, _ = value.stride()
     bytes_of = value.element_size()
     aligned = not any(x * bytes_of % ALIGNED for x in (token, head)) and (
@@ -135,7 +135,7 @@ def matrix_of(call: Call) -> tuple[Tensor, int, int, int]:
     )
     if aligned and head == dim and token >= heads * dim and batch == length * token:
         # heads beside each other, as the projections of a model leave them
-        matrix = value.as_strided((pairs * length, heads * dim), (token, 1))
+        matrix = value.as_strided((batches * length, heads * dim), (token, 1))
         return matrix, length, 0, dim
     plain = value.contiguous()
     if plain.data_ptr() % ALIGNED:
