@@ -82,19 +82,10 @@ def attention_map(
     length = length_of(len_, rows, "4x")
     spans = _spans(query, key, length)
     layer = layer_of(layer, rows)
-    failures: dict[int, str] = {}
-    found, name = captures(
-        rows,
-        text=text,
-        length=length,
-        seed=seed,
-        device=device,
-        layers=[layer],
-        quiet=quiet,
-        fail=failures.__setitem__,
+    found, name, failed = _captured(
+        rows, text=text, length=length, seed=seed, device=device, layers=[layer], quiet=quiet
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast("Pool", pool)) for capture in found]
-    failed = _failed(rows, failures)
     shown = _Shown(maps, found, failed, name, f"layer {layer}, head {head}", spans, cells, theme)
     deliver(
         lambda: show_json(shown.result()) if as_json else shown.print(),
@@ -109,12 +100,19 @@ def attention_map(
         raise ContentError("\n".join(failed))
 
 
-def _failed(rows: Sequence[Row | CausalRow], failures: Mapping[int, str]) -> list[str]:
-    """A line on every row without a map: its name and the reason, by its place."""
+def _captured(
+    rows: Sequence[Row | CausalRow], **options: Any
+) -> tuple[list[Capture], str, list[str]]:
+    """As `captures`, and a line on every row that failed beside others: its name and the reason."""
     from freeatten_core.results.format import row_names
 
+    failed: list[str] = []
     names = row_names([{"variant": row.name, "checkpoint": row.source} for row in rows])
-    return [f"{names[index]}: failed: {reason}" for index, reason in failures.items()]
+
+    def fail(index: int, reason: str) -> None:
+        failed.append(f"{names[index]}: failed: {reason}")
+
+    return *captures(rows, **options, fail=fail), failed
 
 
 @dataclass(frozen=True)
