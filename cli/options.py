@@ -154,8 +154,12 @@ def captures(
     device: str,
     layers: Sequence[int] | None = None,
     quiet: bool = False,
+    fail: Callable[[int, str], None] | None = None,
 ) -> tuple[list[Capture], str]:
     """One pass of every row over the same text, with progress; and the name of that text.
+
+    Args:
+        fail: as for `capture_rows`.
 
     Raises:
         UsageError: a text that is too short, rows with different tokenizers, too little memory.
@@ -168,7 +172,14 @@ def captures(
     documents = evaluation_documents(text, sys.stdin)
     with progress(quiet) as advance:
         return capture_rows(
-            rows, documents, length, seed=seed, device=chosen, layers=layers, advance=advance
+            rows,
+            documents,
+            length,
+            seed=seed,
+            device=chosen,
+            layers=layers,
+            advance=advance,
+            fail=fail,
         )
 
 

@@ -21,6 +21,7 @@ from freeatten_core.results.format import (
     count,
     declares,
     number,
+    repeats_line,
     row_names,
     signed,
     source_name,
@@ -217,8 +218,11 @@ def comparison(name: str, result: Result) -> dict[str, Any]:
 
 
 def scored(result: Result) -> dict[str, Any]:
-    """A new result, whose rows were chosen one by one."""
-    return _about(result) | {"main": _shown(result)}
+    """A new result, whose rows were chosen one by one, and which of its files count once."""
+    about = _about(result)
+    said = [f"{line}." for line in repeats_line(result["text"])]
+    about["answer"] = " ".join([about["answer"], *said])
+    return about | {"main": _shown(result)}
 
 
 def first_answer(name: str, result: Result) -> str:

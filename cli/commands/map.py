@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from freeatten_core.analysis import AttentionMap, Capture, Region
     from freeatten_core.analysis.map.region import Pool
+    from freeatten_core.models.rows import CausalRow, Row
 
 __all__ = ["attention_map"]
 
@@ -68,6 +69,7 @@ def attention_map(
 ) -> None:
     """A head's attention map that fits the window, or one page that zooms to single tokens."""
     from freeatten_core.analysis import AttentionMap
+    from freeatten_core.basics.errors import ContentError
 
     from ..exports import check_outputs
 
@@ -80,11 +82,11 @@ def attention_map(
     length = length_of(len_, rows, "4x")
     spans = _spans(query, key, length)
     layer = layer_of(layer, rows)
-    found, name = captures(
+    found, name, failed = _captured(
         rows, text=text, length=length, seed=seed, device=device, layers=[layer], quiet=quiet
     )
     maps = [AttentionMap.of(capture, layer, head, pool=cast("Pool", pool)) for capture in found]
-    shown = _Shown(maps, found, name, f"layer {layer}, head {head}", spans, cells, theme)
+    shown = _Shown(maps, found, failed, name, f"layer {layer}, head {head}", spans, cells, theme)
     deliver(
         lambda: show_json(shown.result()) if as_json else shown.print(),
         [
@@ -94,6 +96,23 @@ def attention_map(
             (csv_file, shown.save_csv),
         ],
     )
+    if failed:
+        raise ContentError("\n".join(failed))
+
+
+def _captured(
+    rows: Sequence[Row | CausalRow], **options: Any
+) -> tuple[list[Capture], str, list[str]]:
+    """As `captures`, and a line on every row that failed beside others: its name and the reason."""
+    from freeatten_core.results.format import row_names
+
+    failed: list[str] = []
+    names = row_names([{"variant": row.name, "checkpoint": row.source} for row in rows])
+
+    def fail(index: int, reason: str) -> None:
+        failed.append(f"{names[index]}: failed: {reason}")
+
+    return *captures(rows, **options, fail=fail), failed
 
 
 @dataclass(frozen=True)
@@ -102,6 +121,8 @@ class _Shown:
 
     maps: Sequence[AttentionMap]
     captures: Sequence[Capture]
+    failed: Sequence[str]
+    """On models that have none, a line each."""
     text: str
     """Its name."""
     where: str
@@ -118,9 +139,13 @@ class _Shown:
         from rich.console import Console
         from rich.text import Text
 
+        from ..terminal.tables import HURTS
+
         console = Console()
         for each, capture in zip(self.maps, self.captures, strict=True):
             _print(console, each, capture, self.spans, self.where, self.text)
+        for line in self.failed:
+            console.print(Text(line, style=HURTS))
         console.print(Text.assemble(("again: ", "dim"), command_line(), overflow="fold"))
 
     def result(self) -> dict[str, Any]:
@@ -166,7 +191,7 @@ class _Shown:
             path,
             f"{', '.join(item.name for item in items)}: {self.where}",
             tokens=first.labels(0, first.length),
-            about=f"{first.length:,} tokens of {self.text}",
+            about="; ".join([f"{first.length:,} tokens of {self.text}", *self.failed]),
             command=command_line(),
             difference=(0, 1) if len(items) > 1 else None,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -66,11 +67,20 @@ def check_utf8(path: Path) -> None:
     """Whether the libraries that read and write weights can be given a path.
 
     Raises:
-        UsageError: bytes in it are no UTF-8.
+        UsageError: bytes in it are no UTF-8, or the environment's encoding cannot hold them.
     """
     shown = printable(str(path))
-    if shown != str(path):
-        raise UsageError(f"{shown}: a checkpoint's folder needs a path in UTF-8; rename it")
+    try:
+        name = os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(
+            f"{shown}: a checkpoint's folder needs a path in UTF-8; rename it"
+        ) from None
+    if name != str(path):
+        raise UsageError(
+            f"{name}: the environment's encoding, {sys.getfilesystemencoding()}, cannot hold this "
+            "folder's path; set a UTF-8 locale such as LC_ALL=C.UTF-8, or PYTHONUTF8=1"
+        )
 
 
 def check_writable(path: Path) -> None:

@@ -441,6 +441,18 @@ def test_an_own_text_is_compared_at_the_lengths_that_fit(server):
     assert told["main"]["tables"][0]["rows"][0][0] == "Softmax (standard)"
 
 
+def test_the_answer_says_how_many_files_repeat_another(tmp_path):
+    for name, text in {"a": "one two ", "again": "one two ", "b": "three four "}.items():
+        (tmp_path / f"{name}.txt").write_text(text * 1000, encoding="utf-8")
+    server = Analyses(Models((), local=True), Texts(str(tmp_path)), "cpu")
+    asked = {"text": {"kind": "given", "name": "", "content": ""}, "longest": 512}
+    name = finished(server, compared(server, checkpoints=["softmax"], **asked)["job"])["id"]
+    result = Comparisons(server).get(name)
+    assert (result["texts"], result["text"]["files"], result["text"]["repeats"]) == (2, 3, 1)
+    said = "3 files in all; 1 of them repeats another's text and is left out."
+    assert ask(server, "made_comparison", id=name)["answer"].endswith(said)
+
+
 def test_a_modifier_that_loses_to_a_window_is_told_for_one_text_too(server):
     rows = ["softmax", "softmax+pi"]
     told = ask(

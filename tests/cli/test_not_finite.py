@@ -57,6 +57,24 @@ def test_what_is_looked_into_names_the_place(command, overflowing, books):
     assert done.sentence == "not finite: the largest weight of layer 0, head 0, position 0"
 
 
+def test_a_map_that_fails_is_named_and_the_others_stand(overflowing, model, books, tmp_path):
+    page = tmp_path / "x.html"
+    words = ("map", "--text", books, "--len", "2x", "--html", page)
+    broken, sound = ("--checkpoint", overflowing), ("--checkpoint", model)
+    reason = "softmax: failed: not finite: the largest weight of layer 0, head 0, position 0"
+    for given in (broken + sound, sound + broken):
+        done = freeatten(*words, *given)
+        assert (done.code, done.sentence) == (1, reason)
+        assert reason in done.out
+        assert "strongest for" in done.out
+        html = page.read_text(encoding="utf-8")
+        assert reason in html
+        assert "<title>lssar:p=15: layer 0, head 0" in html
+        page.unlink()
+    done = freeatten(*words, *broken, *broken)
+    assert (done.code, done.out, page.exists()) == (1, "", False)
+
+
 def test_key_tokens_are_of_an_evaluator_whose_losses_are_finite(overflowing, model, books):
     words = ("--len", "64", "--truncate", "16", "--text", books, "--checkpoint", model)
     done = freeatten("longppl", "--evaluator", overflowing, *words)

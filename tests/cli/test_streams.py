@@ -1,6 +1,7 @@
 """What a terminal cannot hold and a closed stream: no traceback, and the right exit code."""
 
 import ast
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,12 +52,27 @@ def test_a_comparison_is_shown_in_any_encoding(model, books, encoding):
         assert "?" not in shown
 
 
+NOT_UTF8 = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
 def test_a_locale_without_utf_8_is_no_obstacle(model, books):
     words = ["compare", "--checkpoint", model, "--text", books, "--len", "2x", "--texts", "2"]
-    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    done = run(words, **locale)
+    done = run(words, **NOT_UTF8)
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_folder_that_the_locale_cannot_name_is_told_from_one_that_is_not_utf8(model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "mod\xe8le")
+    done = run(["compare", "--checkpoint", folder], **NOT_UTF8)
+    said = " ".join(line.strip("| ") for line in done.stderr.decode("ascii").splitlines())
+    assert done.returncode == 2
+    assert "the environment's encoding, ascii, cannot hold this folder's path" in said
+    assert "set a UTF-8 locale such as LC_ALL=C.UTF-8, or PYTHONUTF8=1" in said
+    assert "rename" not in said
+    words = ["compare", "--checkpoint", folder, "--len", "2x", "--texts", "2", "--json"]
+    done = run(words, **NOT_UTF8 | {"PYTHONUTF8": "1"})
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
