@@ -83,7 +83,11 @@ def start_ranks(count: int, device: str) -> None:
     except SignalException as stopped:
         raise SystemExit(SIGNALLED + stopped.sigval) from None
     except ChildFailedError as error:
-        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
+        # a process that ends because another did ends with FAILURE, at times the first to be seen
+        first = min(
+            error.failures.values(),
+            key=lambda failure: (failure.exitcode <= FAILURE, failure.timestamp),
+        )
         killed = first.exitcode < 0
         if killed:
             name = signal.Signals(-first.exitcode).name

@@ -97,6 +97,11 @@ def _results(kind: str) -> dict[str, dict[str, Any]]:
         name: [row for row in each["variants"] if slug(row["variant"]) in names]
         for name, each in results.items()
     }
+    if kind != MODELS:  # the first of a variant is the shipped one, others are other seeds
+        kept = {
+            name: [*{row["variant"]: row for row in reversed(rows)}.values()][::-1]
+            for name, rows in kept.items()
+        }
     return {name: {**results[name], "variants": rows} for name, rows in kept.items() if rows}
 
 

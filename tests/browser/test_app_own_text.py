@@ -141,7 +141,7 @@ def test_an_own_text_is_scored_in_compare(opened):
     assert told.value.suggested_filename == "pasted-text.txt"
     assert told.value.path().read_text() == page.locator("#content").input_value()
     page.locator("#result").select_option("stdlib-16x")
-    wait(page, "document.querySelectorAll('#lines li').length === 4")
+    wait(page, "document.querySelectorAll('#lines li').length === 5")
     assert page.locator("#setup").is_hidden()
     page.locator("#result").select_option("own")
     wait(page, "document.querySelectorAll('#lines li').length === 2")

@@ -194,7 +194,7 @@ def test_the_way_back_undoes_views_and_results_and_stays_in_the_app(opened):
     page.go_forward()
     wait(page, "freeatten.page.view.span === 50")
     page.evaluate("location.hash = 'compare'")
-    wait(page, "document.querySelectorAll('#lines li').length === 4")
+    wait(page, "document.querySelectorAll('#lines li').length === 5")
     page.locator("#result").select_option("books-16x")
     wait(page, "document.getElementById('provenance').textContent.includes('books')")
     page.go_back()
