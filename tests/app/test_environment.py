@@ -181,26 +181,34 @@ from freeatten_app import serve
 from freeatten_app.server import environment
 
 def signalled(turn):
-    lines = 0
+    lines, sent = 0, False
+    def send(*_):
+        nonlocal sent
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if not sent:  # a second signal would interrupt
+            sent = True
+            signal.raise_signal(signal.SIGTERM)
     def trace(frame, event, _argument):
         nonlocal lines
+        if frame.f_code is send.__code__:
+            return None
         lines += event == "line"
         if event == "line" and lines == turn:
             sys.settrace(None)
-            signal.setitimer(signal.ITIMER_REAL, 0)  # a second signal would interrupt
-            signal.raise_signal(signal.SIGTERM)
+            send()
         return trace
     def launch(*_):
         sys.settrace(trace)
         return SimpleNamespace(close=lambda verbose: sys.settrace(None))
     serve.launch = launch
     analyses = SimpleNamespace(close=lambda: None)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)  # ends the turn in which no line is the one
+    signal.signal(signal.SIGALRM, send)
+    signal.setitimer(signal.ITIMER_REAL, 2)  # ends the turn in which no line is the one
     serve.run(analyses, "127.0.0.1", 1, None, browser=False)
     return lines
 
-signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
 environment.say = serve.say = lambda *_, **__: None
+serve.warm = lambda: None  # a library's thread that is still at work when Python ends aborts it
 turns = 0
 while signalled(turns + 1) > turns:
     turns += 1
