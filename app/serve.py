@@ -5,7 +5,7 @@ from __future__ import annotations
 import webbrowser
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +33,9 @@ __all__ = [
     "warm",
 ]
 
+WARM_SECONDS = 10
+"""How long the end waits for the result that is being made: a library that is at work in a thread
+when Python ends would abort the process."""
 UPLOAD_BYTES = "1kb"
 """Gradio's own upload has no use here: texts come with the calls, within their own bounds."""
 
@@ -100,15 +103,20 @@ def _listen(
 ) -> None:
     with environment.without_collection():
         app = launch(analyses, host, port, login)
+    ending = Event()
+    warming = Thread(target=warm, args=(ending,), daemon=True)
     try:
         address = f"http://{shown(host)}:{port}"
         say(f"freeatten is at {address} (Ctrl-C stops it)")
-        Thread(target=warm, daemon=True).start()
+        warming.start()
         if browser:
             open_browser(address)
         signals.get()
     finally:
+        ending.set()
         app.close(verbose=False)
+        if warming.is_alive():
+            warming.join(WARM_SECONDS)
 
 
 def open_browser(address: str) -> None:
@@ -165,12 +173,18 @@ def _launched(analyses: Analyses, host: str, port: int, login: tuple[str, str] |
     return app
 
 
-def warm() -> None:
-    """Makes the first screen while the browser starts, then the results that it leads to."""
+def warm(ending: Event) -> None:
+    """Makes the first screen while the browser starts, then the results that it leads to.
+
+    Args:
+        ending: set where the server ends, which the results that are left are not made for.
+    """
     from .tabs import compare, comparison_view
 
     compare.comparison(comparison_view.FIRST)
     for each in compare.results()["results"]:
+        if ending.is_set():
+            return
         compare.comparison(each["id"])
 
 

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from bounds import LIMIT, ended
 from freeatten_app import serve
 from freeatten_app.main import app
 from freeatten_app.server import environment
+from freeatten_app.tabs import compare, comparison_view
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,9 +178,11 @@ def test_a_signal_is_noted_and_a_second_one_interrupts(number):
 
 AT_EVERY_LINE = """
 import signal, sys
+from threading import Event
 from types import SimpleNamespace
 from freeatten_app import serve
 from freeatten_app.server import environment
+from freeatten_app.tabs import compare, comparison_view
 
 def signalled(turn):
     lines, sent = 0, False
@@ -208,7 +212,7 @@ def signalled(turn):
     return lines
 
 environment.say = serve.say = lambda *_, **__: None
-serve.warm = lambda: None  # a library's thread that is still at work when Python ends aborts it
+serve.warm = lambda ending: None  # which the end waits for, as the next test says
 turns = 0
 while signalled(turns + 1) > turns:
     turns += 1
@@ -225,6 +229,34 @@ def test_a_signal_ends_the_server_at_whatever_line_it_comes():
         check=True,
     )
     assert int(done.stdout) > 5
+
+
+def test_the_end_waits_for_the_result_that_is_being_made(monkeypatch):
+    """A library at work in a thread when Python ends aborts the process."""
+    made = []
+
+    def launch(*_):
+        signal.raise_signal(signal.SIGTERM)
+        return SimpleNamespace(close=lambda **_: None)
+
+    def warm(ending):
+        if ending.wait(serve.WARM_SECONDS):
+            made.append("the result")
+
+    monkeypatch.setattr(serve, "launch", launch)
+    monkeypatch.setattr(serve, "warm", warm)
+    with patch.dict(os.environ):
+        serve.run(SimpleNamespace(close=lambda: None), "127.0.0.1", 1, None, browser=False)
+    assert made == ["the result"]
+
+
+def test_results_that_nobody_waits_for_are_not_made(monkeypatch):
+    made = []
+    monkeypatch.setattr(compare, "comparison", made.append)
+    ending = Event()
+    ending.set()
+    serve.warm(ending)
+    assert made == [comparison_view.FIRST]
 
 
 def test_a_fault_is_shown_though_a_signal_came(monkeypatch):

@@ -13,6 +13,7 @@ import json
 import os
 import time
 from pathlib import Path
+from threading import Event
 
 CACHE_BYTES = 800_000_000
 """Of 400 MB eight visitors with two models at 8,192 tokens each put out one another's analyses."""
@@ -39,7 +40,7 @@ def main() -> None:
     analyses = Analyses(Models((), local=True), Texts(None), "cpu", size=CACHE_BYTES)
     app = launch(analyses, "127.0.0.1", given.port, None)
     begun = time.monotonic()
-    warm()
+    warm(Event())
     try:
         while True:
             kept = analyses.kept
