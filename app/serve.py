@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +36,9 @@ __all__ = [
 WARM_SECONDS = 10
 """How long the end waits for the result that is being made: a library that is at work in a thread
 when Python ends would abort the process."""
+WAKE_SECONDS = 0.5
+"""How often the main thread looks for a signal: one that came while another thread held Python has
+woken nobody."""
 UPLOAD_BYTES = "1kb"
 """Gradio's own upload has no use here: texts come with the calls, within their own bounds."""
 
@@ -111,12 +114,20 @@ def _listen(
         warming.start()
         if browser:
             open_browser(address)
-        signals.get()
+        _wait(signals)
     finally:
         ending.set()
         app.close(verbose=False)
         if warming.is_alive():
             warming.join(WARM_SECONDS)
+
+
+def _wait(signals: SimpleQueue[int]) -> None:
+    """Returns at the first signal."""
+    while True:
+        with suppress(Empty):
+            signals.get(timeout=WAKE_SECONDS)
+            return
 
 
 def open_browser(address: str) -> None:

@@ -178,7 +178,6 @@ def test_a_signal_is_noted_and_a_second_one_interrupts(number):
 
 AT_EVERY_LINE = """
 import signal, sys
-from threading import Event
 from types import SimpleNamespace
 from freeatten_app import serve
 from freeatten_app.server import environment
