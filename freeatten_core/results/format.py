@@ -214,9 +214,11 @@ def partial_text(result: Result) -> str:
 
 
 def finished_text(result: Result) -> str:
-    """`1 of 2 rows`, of a result that is a part."""
+    """`1 of 3 rows, 1 failed`, of a result that is a part."""
     rows = result["variants"] if "variants" in result else result["rows"]
-    return f"{len(rows)} of {plural(result['rows_asked'], 'row')}"
+    failed = sum(isinstance(row.get("error"), str) for row in rows)  # of a GPU's row it is a number
+    whole = f"{len(rows) - failed} of {plural(result['rows_asked'], 'row')}"
+    return f"{whole}, {failed} failed" if failed else whole
 
 
 def troubles(result: Result) -> list[str]:

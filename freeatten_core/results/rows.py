@@ -83,12 +83,17 @@ def row_comparisons(result: Result) -> dict[str, Result]:
 
 
 def _with_ceilings(made: Result, result: Result, part: str) -> Result:
-    """The same with the shares of rows that have a ceiling; all ceilings are of one length."""
+    """The same with the shares of rows that have a ceiling: of several the longest, of those the
+    one of the lowest seed."""
     above = [run for run in result["runs"] if part in run and _is_ceiling(run, result)]
     if not above:
         return made
-    ceilings = {run["variant"]: run[part] for run in above}
-    return with_own_shares(made, ceilings, above[0]["recipe"]["train_length"])
+    above.sort(key=lambda run: (run["recipe"]["train_length"], -int(run["seed"])))
+    ceilings = {
+        run["variant"]: {**run[part], "train_length": run["recipe"]["train_length"]}
+        for run in above
+    }
+    return with_own_shares(made, ceilings)
 
 
 def row_blocks(
