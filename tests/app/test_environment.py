@@ -238,7 +238,7 @@ class WakesNobody:
     def __init__(self):
         self.limits = []
 
-    def get(self, block=True, timeout=None):
+    def get(self, timeout=None):
         self.limits.append(timeout)
         if timeout is None:
             pytest.fail("nothing ends this wait")
