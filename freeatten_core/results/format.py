@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "CONTROLS",
     "MISSING",
     "UNMEASURED",
     "Entry",
@@ -50,6 +51,10 @@ Entry = Mapping[str, Any]
 Interval = Sequence[float | None] | None
 
 MISSING = "–"
+CONTROLS = {"S": "sliding", "W": "window"}
+"""What use of the context has to beat, by the letter that stands for it: the loss less that of the
+same model sliding, and less that of its checkpoint with a window in every layer. A row has them as
+`sliding_delta` and `window_delta`, with `_ci95` and `_by_text`."""
 
 
 def row_names(rows: Sequence[Entry]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .format import restart_length
+from .format import CONTROLS, restart_length
 from .intervals import interval
 
 __all__ = [
@@ -123,7 +123,7 @@ def judged(row: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
         None
         if row.get(f"{name}_delta") is None
         else _bounds(row[f"{name}_delta"], row[f"{name}_delta_ci95"])
-        for name in ("sliding", "window")
+        for name in CONTROLS.values()
     ]
     says, hurts_from = verdict(lengths, delta, restart_length(row), *controls)
     return {**row, "verdict": says, "hurts_from": hurts_from}
