@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .format import CONTROLS, restart_length
+from .heads import slim_heads
 from .intervals import interval
 
 __all__ = [
@@ -201,13 +202,14 @@ def _window_from_rows(
 
 
 def as_stored(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of rows without the numbers of single texts, which nothing reads of a stored one.
+    """A result of rows without what nothing reads of a stored one: the numbers of single texts, and
+    most of those of single heads.
 
-    Those of a comparison of schema 1 are kept: its W is made of them.
+    Of a comparison of schema 1 all are kept: its W is made of single texts.
     """
     if "control" in result and result["schema"] < SCHEMA:
         return dict(result)
-    return {**result, "variants": list(map(without_texts, result["variants"]))}
+    return {**result, "variants": [slim_heads(without_texts(row)) for row in result["variants"]]}
 
 
 def without_texts(row: Mapping[str, Any]) -> dict[str, Any]:
