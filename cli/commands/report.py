@@ -44,10 +44,10 @@ RETRIEVE = ("retrieve/copy", "retrieve/recall")
 """The same for docs/inside.md."""
 INSIDE = (
     *("inside/heads", "inside/candidates", "inside/ablate", "inside/ablate-books"),
-    *("inside/field", "inside/gates", "inside/gates-field"),
+    *("inside/field", "inside/gates", "inside/gates-field", "inside/far-heads"),
 )
-"""What `freeatten entropy --by length`, `ablate` and `field` gave; for docs/inside.md too, of rows
-with a gate for docs/softplus.md."""
+"""What `freeatten entropy --by length`, `ablate` and `field` gave, and far_heads.py of
+tests/measure; for docs/inside.md too, of rows with a gate for docs/softplus.md."""
 APP = ("app/start", "app/redraw", "app/export", "app/soak")
 """What the scripts tests/measure/app_*.py gave; for docs/app.md."""
 STABILITY = "stability/cpu"

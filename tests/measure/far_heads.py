@@ -62,9 +62,10 @@ def main() -> None:
         "schema": 1,
         "length": given.length,
         "texts": len(chosen.texts),
+        "dtype": "float32",
         "text": {**chosen.facts(given.text), "sha256": chosen.digest},
         **run_facts(device, told, time.perf_counter() - begun),
-        "rows": rows,
+        "variants": rows,
     }
     write_text(given.json, json.dumps(result, separators=(",", ":"), ensure_ascii=False) + "\n")
 
