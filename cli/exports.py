@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import check_writable, replacing
-from freeatten_core.results.format import declares
+from freeatten_core.results.format import CONTROLS, declares
 
 from .terminal.streams import check_open
 
@@ -264,7 +264,7 @@ def _of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     nonfinite, first = row.get("nonfinite") or {}, row.get("first_not_finite") or {}
     keys = ("restart_loss", "ratio", "verdict", "hurts_from", "row_sum_deviation", "error")
     controls: dict[str, Any] = {}
-    for key in ("sliding_delta", "window_delta"):
+    for key in (f"{name}_delta" for name in CONTROLS.values()):
         pair = row.get(f"{key}_ci95")
         controls |= {key: row.get(key), f"{key}_low": _item(pair, 0), f"{key}_high": _item(pair, 1)}
     return {

@@ -108,15 +108,20 @@ def any_rows_of(
 
 
 def layer_of(layer: int | None, rows: Sequence[Row | CausalRow]) -> int:
-    """The layer asked for, or the default one: the third with attention, the last of fewer."""
+    """The layer asked for, or the default one: the third with attention, the last of fewer; of
+    rows that can be looked into, as the others fail by themselves.
+
+    Raises:
+        ContentError: none can.
+    """
     from freeatten_core.basics.errors import ContentError
 
     if layer is not None:
         return layer
-    for row in rows:
-        if row.model.maps_refused is not None:
-            raise ContentError(row.model.maps_refused)
-    common = sorted(set.intersection(*(set(row.model.layers) for row in rows)))
+    known = [set(row.model.layers) for row in rows if row.model.maps_refused is None]
+    if not known:
+        raise ContentError(rows[0].model.maps_refused)
+    common = sorted(set.intersection(*known))
     return common[:3][-1] if common else 0
 
 

@@ -69,7 +69,7 @@ def test_make_gpu_compiles_the_kernels_and_takes_slow_tests_too():
 
 @needs_make
 def test_make_gpu_has_every_file_with_a_test_that_needs_a_gpu():
-    skipped = re.compile(r"skipif\(\s*not torch\.cuda\.is_available\(\)")
+    skipped = re.compile(r"skipif\(\s*not torch\.cuda\.is_available\(\)|require_kernels\(\)")
     needing = {
         path
         for path in (ROOT / "tests").rglob("test_*.py")

@@ -7,7 +7,6 @@ Pages opened from disk may not fetch, so every data file is a script that adds o
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 from freeatten_core.analysis import STATISTICS, AttentionMap
 from freeatten_core.analysis.map.attention_map import finest
 from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.files import check_makeable
 from freeatten_core.basics.progress import Advance
 from freeatten_core.figures.comparison import comparison_title
 from freeatten_core.mapview import component_script, component_style, inert_json, pack
@@ -59,14 +59,12 @@ def check_folder(out: Path) -> None:
     """Whether a site can be made at `out`, before a minute is spent on it.
 
     Raises:
-        UsageError: it is a file, a folder with something in it, or in a read-only place.
+        UsageError: it is a file, a folder with something in it, or in a place that takes none.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         what = "a file" if out.is_file() else "not empty"
         raise UsageError(f"{out} is {what}; name a new or an empty folder")
-    parent = next(folder for folder in out.resolve().parents if folder.exists())
-    if not os.access(parent, os.W_OK):
-        raise UsageError(f"cannot write {out}: the folder {parent} is read-only")
+    check_makeable(out)
 
 
 def forecast(rows: Sequence[Row], length: int) -> Sizes:

@@ -15,6 +15,7 @@ from freeatten_core.results.ceiling import ceiling_text, share_lengths, share_te
 from freeatten_core.results.comparison import no_language_text, provenance, verdict_text
 from freeatten_core.results.cube import CUBE
 from freeatten_core.results.format import (
+    CONTROLS,
     Entry,
     Result,
     compared_key,
@@ -308,8 +309,7 @@ def _ends(losses: Sequence[float | None]) -> Sequence[float | None]:
 
 def _controls(row: Entry) -> str:
     """S and W as a line shows them, behind Δ; empty where neither was measured."""
-    named = (("S", "sliding"), ("W", "window"))
-    found = [(letter, row.get(f"{name}_delta")) for letter, name in named]
+    found = [(letter, row.get(f"{name}_delta")) for letter, name in CONTROLS.items()]
     return ", ".join(
         f"{letter}\u00a0{signed(value, 2)}" for letter, value in found if value is not None
     )
@@ -433,7 +433,7 @@ def _values(result: Result) -> list[list[Any]]:
                 [measure, name, length, value, *(pair or (None, None)), result["texts"]]
                 for length, value, pair in pairs
             ]
-        for measure in ("sliding_delta", "window_delta"):
+        for measure in (f"{control}_delta" for control in CONTROLS.values()):
             if row.get(measure) is not None:
                 pair = row.get(f"{measure}_ci95") or (None, None)
                 lines.append(

@@ -72,6 +72,7 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
     """Every row of the short recipe by its loss at 1× and Δ at 16×, on code or on books."""
     from freeatten_core.figures.rows import TEXTS, rows_drawing, short_label
     from freeatten_core.results.cube import provenance
+    from freeatten_core.results.format import CONTROLS
     from freeatten_core.results.rows import recipe_rows, row_cells
     from freeatten_core.training.cube import RECIPE
 
@@ -88,11 +89,11 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
         tables=[
             _table(
                 "Nats per token; of Δ, S and W the least and the largest of the runs",
-                ["runs", "loss 1×", "16×", "Δ 16×", "S", "W"],
+                ["runs", "loss 1×", "16×", "Δ 16×", *CONTROLS],
                 shown,
             )
         ],
-        header=["variant", "run", "loss_1x", "loss_16x", "delta", "s", "w"],
+        header=["variant", "run", "loss_1x", "loss_16x", "delta", *map(str.lower, CONTROLS)],
         values=[
             [row.variant, at, *(row.loss_of(run[text], scale) for scale in (1, 16)), *numbers]
             for row in rows
@@ -100,8 +101,7 @@ def _rows(results: Mapping[str, Mapping[str, Any]], text: str) -> Answer:
                 zip(
                     row.runs,
                     row.deltas(text),
-                    row.controls(text, "sliding"),
-                    row.controls(text, "window"),
+                    *(row.controls(text, name) for name in CONTROLS.values()),
                     strict=True,
                 )
             )

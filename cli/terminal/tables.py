@@ -13,6 +13,7 @@ from rich.text import Text
 
 from freeatten_core.results.comparison import no_language_text, verdict_text
 from freeatten_core.results.format import (
+    CONTROLS,
     Entry,
     Interval,
     Result,
@@ -62,7 +63,6 @@ __all__ = [
 
 NAME_COLUMNS = 28
 HELPS, HURTS = "cyan", "red"
-CONTROLS = {"S": "sliding", "W": "window"}
 VERDICT_COLUMNS = 26
 """What a verdict has at least; with less room the intervals beside it go."""
 HELPS_SIGN, HURTS_SIGN = "▼", "▲"

@@ -103,16 +103,17 @@ def check_makeable(path: Path) -> None:
     """Whether a folder can be made at `path`, or can be filled where there is one.
 
     Raises:
-        UsageError: what is nearest above takes no files.
+        UsageError: what is nearest above takes no files; says why.
     """
     nearest = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
     probe = _temporary(nearest / "probe")
     try:
         probe.touch(0o600, exist_ok=False)
-    except OSError:
+    except OSError as error:
         raise UsageError(
-            f"cannot make {path}: {nearest} is not a folder that can be written to"
-        ) from None
+            f"cannot make {path}: {nearest} is not a folder that can be written to: "
+            f"{error.strerror or error}"
+        ) from error
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

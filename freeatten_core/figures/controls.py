@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from freeatten_core.results.format import (
+    CONTROLS,
     UNMEASURED,
     Entry,
     Interval,
@@ -21,8 +22,8 @@ from .styles import row_labels, row_styles
 
 __all__ = ["controls_height", "controls_part", "has_controls"]
 
-CONTROLS = ("sliding_delta", "window_delta")
-"""S and W in a result's rows."""
+KEYS = [f"{name}_delta" for name in CONTROLS.values()]
+"""Of S and W in a result's rows."""
 AGAINST = {"Δ": "that forgets", "S": "sliding", "W": "with a window"}
 """What the same model is like that each compares with."""
 LEAST_HEIGHT, SLIM_HEIGHT = 240, 230
@@ -35,7 +36,7 @@ NARROW = 900
 
 def has_controls(result: Result) -> bool:
     """Whether S or W was measured of any row."""
-    return any(row.get(key) is not None for row in result["variants"] for key in CONTROLS)
+    return any(row.get(key) is not None for row in result["variants"] for key in KEYS)
 
 
 def controls_height(result: Result, width: int, *, labels: bool) -> int:
@@ -123,8 +124,8 @@ def _lines(result: Result, *, bars: bool) -> list[Line]:
         zip(_labelled(result), row_styles(rows), strict=True)
     ):
         shift = (at - (len(rows) - 1) / 2) * step
-        values = [row["delta"][-1], *map(row.get, CONTROLS)]
-        pairs = [row["delta_ci95"][-1], *(row.get(f"{key}_ci95") for key in CONTROLS)]
+        values = [row["delta"][-1], *map(row.get, KEYS)]
+        pairs = [row["delta_ci95"][-1], *(row.get(f"{key}_ci95") for key in KEYS)]
         hover = [
             f"{label}<br>{name} {with_half_width(signed(value), pair)}, against the same model "
             f"{AGAINST[name]}"
@@ -142,7 +143,7 @@ def _points(line: Line, panel: Panel) -> Element:
 
 def _label(row: Entry, label: str, width: int, form: Callable[[float | None], str]) -> str:
     """A row's name with S and W."""
-    s, w = (missing_control(row) if row.get(key) is None else form(row[key]) for key in CONTROLS)
+    s, w = (missing_control(row) if row.get(key) is None else form(row[key]) for key in KEYS)
     numbers = f"S and W {s}" if s == w == UNMEASURED else f"S\u00a0{s}, W\u00a0{w}"
     return f"{label}{'<br>' if width < NARROW else ' '}<b>{numbers}</b>"
 

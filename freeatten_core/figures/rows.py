@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from freeatten_core.results.format import count, mean, number, plural, signed
+from freeatten_core.results.format import CONTROLS, count, mean, number, plural, signed
 from freeatten_core.results.rows import RecipeRow
 from freeatten_core.variants.stages import stages_of
 from freeatten_core.variants.variant import Variant
@@ -108,7 +108,7 @@ def rows_drawing(
 def _subtitle(rows: Sequence[RecipeRow], text: str) -> str:
     """What the signs mean, and what the rows have and have not in common."""
     lacks = [
-        (short_label(row.variant), *(row.controls(text, name)[0] for name in ("sliding", "window")))
+        (short_label(row.variant), *(row.controls(text, name)[0] for name in CONTROLS.values()))
         for row in rows
     ]
     unbounded = ", ".join(str(name) for name, s, w in lacks if s is not None and w is None)

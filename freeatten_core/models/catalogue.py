@@ -13,6 +13,7 @@ from freeatten_core.basics.checks import described
 from freeatten_core.basics.errors import ContentError, UsageError
 from freeatten_core.basics.files import check_utf8, expanded
 from freeatten_core.basics.suggestions import closest, closest_path
+from freeatten_core.results.shared import whole_runs
 from freeatten_core.variants.variant import Variant
 
 from .format import CONFIG, CURVE, FILES, TOKENIZER, check_files, read_config, read_json
@@ -61,7 +62,7 @@ def stored_training(variant: Variant) -> tuple[str, str] | None:
         (f"{folder}/{path.stem}", run)
         for folder in ("rows", "cube")
         for path in sorted((assets() / "results" / folder).glob("*.json"))
-        for run in read_json(path)["runs"]
+        for run in whole_runs(read_json(path))["runs"]
         if run["variant"] == str(variant.trained)
     ]
     if not named:

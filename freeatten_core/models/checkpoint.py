@@ -300,7 +300,7 @@ def save_checkpoint(
         try:
             save_file(weights, temporary / WEIGHTS)
             if tokenizer is not None:
-                tokenizer.save(str(temporary / TOKENIZER))
+                tokenizer.save(str(temporary / TOKENIZER), pretty=False)
         except Exception as error:  # both libraries raise types of their own for a full disk
             raise ContentError(f"cannot write {folder}: {error}") from error
         (temporary / WEIGHTS).chmod(0o644)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from freeatten_core.variants.stages import OwnFunctionName
@@ -186,14 +186,25 @@ def _source_lines(source: Mapping[str, Any]) -> Iterator[str]:
         f"{plural(source['dropped'], 'file')} dropped as near copies of the standard library.\n"
     )
     if source["packages"]:
-        yield table(
-            ["package", "version", "licence"],
-            [[p["name"], p["version"], plain(p["licence"])] for p in source["packages"]],
+        yield from _grouped(
+            (plain(each["licence"]), f"{each['name']} {each['version']}")
+            for each in source["packages"]
         )
     elif source["documents"]:
-        yield "\n".join(f"- {_title(name)}" for name in source["documents"])
+        yield from _grouped(_author_and_title(name) for name in source["documents"])
 
 
-def _title(name: str) -> str:
-    """`Hardy-Thomas/A-Book.txt` as `Hardy Thomas: A Book`."""
-    return name.removesuffix(".txt").replace("-", " ").replace("/", ": ")
+def _grouped(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each of the first: a card lists hundreds of packages and of books, under few
+    licences and by few authors."""
+    found: dict[str, list[str]] = {}
+    for first, second in pairs:
+        found.setdefault(first, []).append(second)
+    for first, seconds in found.items():
+        yield f"- {first}: {'; '.join(seconds)}" if any(seconds) else f"- {first}"
+
+
+def _author_and_title(name: str) -> tuple[str, str]:
+    """`Hardy-Thomas/A-Book.txt` as `Hardy Thomas` and `A Book`; a file of no folder as itself."""
+    first, _, second = name.removesuffix(".txt").replace("-", " ").partition("/")
+    return first, second.replace("/", ": ")

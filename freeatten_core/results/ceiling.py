@@ -99,28 +99,35 @@ def _bounds(gain: Values, ceiling: Values) -> list[float | None]:
     return [float(low), float(high)]
 
 
-def with_own_shares(
-    result: Result, ceilings: Mapping[str, Entry], train_length: int
-) -> dict[str, Any]:
+def with_own_shares(result: Result, ceilings: Mapping[str, Entry]) -> dict[str, Any]:
     """The same with shares of rows whose own variant was trained at a longer length, too.
 
     Args:
-        ceilings: rows that were trained there, by their variants; scored at some of the lengths.
-        train_length: what they were trained at.
+        ceilings: rows that were trained there, by their variants, with their `train_length`, each
+            its own; scored at some of the lengths.
 
     Returns:
-        A result whose `ceiling` is none of its rows, and has the `lengths` that shares are of.
+        A result whose `ceiling` is none of its rows, and has the `lengths` that shares are of and
+        the longest `train_length`; a row that has one tells its own as `ceiling_train_length`.
     """
-    lengths, scored = result["lengths"], {at for row in ceilings.values() for at in row["lengths"]}
-    rows = []
+    lengths, rows = result["lengths"], []
     for row in result["variants"]:
         if (above := ceilings.get(row["variant"])) is None:
             rows.append(row)
             continue
+        trained = above["train_length"]
         losses = dict(zip(above["lengths"], above["loss"], strict=True))
-        whole = {"loss": list(map(losses.get, lengths)), "train_length": train_length}
-        rows.append({**row, **ceiling_entry(row, whole, lengths)})
-    facts = {"variant": None, "checkpoint": None, "train_length": train_length}
+        whole = {"loss": list(map(losses.get, lengths)), "train_length": trained}
+        own = ceiling_entry(row, whole, lengths)
+        rows.append({**row, **own, "ceiling_train_length": trained})
+    longest = max(above["train_length"] for above in ceilings.values())
+    facts = {"variant": None, "checkpoint": None, "train_length": longest}
+    scored = {
+        length
+        for above in ceilings.values()
+        for length in above["lengths"]
+        if length <= above["train_length"]
+    }
     shown = [length for length in lengths if length in scored]
     return {**result, "ceiling": {**facts, "lengths": shown}, "variants": rows}
 
@@ -138,9 +145,12 @@ def share_lengths(result: Result) -> list[int]:
 def ceiling_text(result: Result) -> str:
     """What rows are set beside: `long, softmax trained at 4,096 tokens`, or their own variant."""
     above = result["ceiling"]
-    named = [above["checkpoint"], above["variant"]]
-    name = "the same variant" if above["checkpoint"] is None else ", ".join(named)
-    return f"{name} trained at {count(above['train_length'])} tokens"
+    if above["checkpoint"] is not None:
+        name = f"{above['checkpoint']}, {above['variant']}"
+        return f"{name} trained at {count(above['train_length'])} tokens"
+    own = {row["ceiling_train_length"] for row in result["variants"] if "ceiling_share" in row}
+    lengths = " or ".join(map(count, sorted(own or {above["train_length"]})))
+    return f"the same variant trained at {lengths} tokens"
 
 
 def share_text(value: float | None, interval: Interval) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .format import (
+    CONTROLS,
     MISSING,
     Entry,
     Result,
@@ -70,24 +71,21 @@ def delta_table(result: Result) -> str:
         [
             f"`{name}`",
             *with_intervals(row, "delta", signed),
-            control_text(row, "sliding"),
-            control_text(row, "window"),
+            *(control_text(row, name) for name in CONTROLS.values()),
             verdict_text(row),
             *([_at_declared(row)] if declared else []),
         ]
         for row, name in zip(result["variants"], row_names(result["variants"]), strict=True)
     ]
     last = ["at the declared length"] if declared else []
-    return table(["Δ", *headings(result), "S", "W", "verdict", *last], rows)
+    return table(["Δ", *headings(result), *CONTROLS, "verdict", *last], rows)
 
 
 def _at_declared(row: Entry) -> str:
     found = row.get("at_declared")
     if found is None:
         return MISSING
-    controls = ", ".join(
-        f"{sign} {control_text(found, name)}" for sign, name in (("S", "sliding"), ("W", "window"))
-    )
+    controls = ", ".join(f"{sign} {control_text(found, name)}" for sign, name in CONTROLS.items())
     return f"{verdict_text(found)} ({count(found['length'])}: {controls})"
 
 

@@ -34,7 +34,8 @@ __all__ = [
     "thinned",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since then what runs have alike is stored once (`shared_runs`)."""
 
 MAKE = "python tests/measure/cube.py --out DIR --text packages --text BOOKS --books HELD-OUT"
 """What trains and scores the cells anew, in a checkout; names in capitals are to be filled in."""
@@ -72,7 +73,7 @@ PARTS = ("code", "books", "copy")
 
 
 def joined(runs: Sequence[Mapping[str, Any]], parts: Sequence[str] = PARTS) -> Result:
-    """One result from those of single runs.
+    """One result from those of single runs, each whole; `shared_runs` is how it is stored.
 
     Args:
         runs: each with `cell` (its name), `seed`, `curve` (the checkpoint's `curve.json`), and

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "CONTROLS",
     "MISSING",
     "UNMEASURED",
     "Entry",
@@ -50,6 +51,10 @@ Entry = Mapping[str, Any]
 Interval = Sequence[float | None] | None
 
 MISSING = "–"
+CONTROLS = {"S": "sliding", "W": "window"}
+"""What use of the context has to beat, by the letter that stands for it: the loss less that of the
+same model sliding, and less that of its checkpoint with a window in every layer. A row has them as
+`sliding_delta` and `window_delta`, with `_ci95` and `_by_text`."""
 
 
 def row_names(rows: Sequence[Entry]) -> list[str]:
@@ -214,9 +219,11 @@ def partial_text(result: Result) -> str:
 
 
 def finished_text(result: Result) -> str:
-    """`1 of 2 rows`, of a result that is a part."""
+    """`1 of 3 rows, 1 failed`, of a result that is a part."""
     rows = result["variants"] if "variants" in result else result["rows"]
-    return f"{len(rows)} of {plural(result['rows_asked'], 'row')}"
+    failed = sum(isinstance(row.get("error"), str) for row in rows)  # of a GPU's row it is a number
+    whole = f"{len(rows) - failed} of {plural(result['rows_asked'], 'row')}"
+    return f"{whole}, {failed} failed" if failed else whole
 
 
 def troubles(result: Result) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from .format import (
     Entry,
@@ -26,6 +27,7 @@ __all__ = [
     "measure_digits",
     "measure_table",
     "sink_table",
+    "slim_heads",
     "survey_provenance",
 ]
 
@@ -34,6 +36,9 @@ LOCAL_PARTS = 16
 
 
 HEADS_SHOWN = 3
+OF_A_HEAD = ("layer", "head", "sink")
+OF_A_HEAD_BY_LENGTH = ("mean_distance", "far", "received")
+"""What tables and figures take of single heads, of which a row has many."""
 
 MEASURE_TITLES: Mapping[str, str] = {
     "entropy": "entropy (nats)",
@@ -119,6 +124,20 @@ def survey_provenance(result: Result) -> str:
         f"{plural(result['texts'], 'text')} of {source_name(text['source'])} "
         f"({', '.join(text['names'])}); {weights}{machine(result)}"
     )
+
+
+def slim_heads(entry: Entry) -> dict[str, Any]:
+    """An entry of a survey without what is read of no single head, nine tenths of it; another's
+    as it is."""
+    heads = entry.get("heads")
+    if not heads or "by_length" not in heads[0]:
+        return dict(entry)
+    kept = [
+        {key: head[key] for key in OF_A_HEAD}
+        | {"by_length": {key: head["by_length"][key] for key in OF_A_HEAD_BY_LENGTH}}
+        for head in heads
+    ]
+    return {**entry, "heads": kept}
 
 
 def head_name(head: Entry) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from .ceiling import share_of, with_own_shares
 from .cube import as_comparison, provenance
 from .format import (
+    CONTROLS,
     MISSING,
     UNMEASURED,
     Entry,
@@ -48,8 +49,6 @@ MAKE = (
     "--variants NAMES"
 )
 """What trains and scores rows anew, in a checkout; names in capitals are to be filled in."""
-CONTROLS = ("sliding", "window")
-"""S and W."""
 CEILING_PARTS = ("code", "books")
 PAGES = {
     "cube/runs": "[the cube](softplus.md#the-cube)",
@@ -83,12 +82,17 @@ def row_comparisons(result: Result) -> dict[str, Result]:
 
 
 def _with_ceilings(made: Result, result: Result, part: str) -> Result:
-    """The same with the shares of rows that have a ceiling; all ceilings are of one length."""
+    """The same with the shares of rows that have a ceiling: of several the longest, of those the
+    one of the lowest seed."""
     above = [run for run in result["runs"] if part in run and _is_ceiling(run, result)]
     if not above:
         return made
-    ceilings = {run["variant"]: run[part] for run in above}
-    return with_own_shares(made, ceilings, above[0]["recipe"]["train_length"])
+    above.sort(key=lambda run: (run["recipe"]["train_length"], -int(run["seed"])))
+    ceilings = {
+        run["variant"]: {**run[part], "train_length": run["recipe"]["train_length"]}
+        for run in above
+    }
+    return with_own_shares(made, ceilings)
 
 
 def row_blocks(
@@ -131,7 +135,7 @@ def row_table(
         "runs",
         *(f"{'loss ' if scale == 1 else ''}{scale}×" for scale in times),
     ]
-    header += [*(f"Δ {scale}×" for scale in times[1:]), "S", "W"]
+    header += [*(f"Δ {scale}×" for scale in times[1:]), *CONTROLS]
     ranked = sorted(found.items(), key=lambda each: mean([row["loss"][-1] for row in each[1]]))
     lines = []
     for variant, rows in ranked:
@@ -143,7 +147,7 @@ def row_table(
                 str(len(rows)),
                 *(number(mean([row["loss"][index] for row in rows])) for index in at),
                 *(_delta(rows, index) for index in at[1:]),
-                *(_control(rows, name) for name in CONTROLS),
+                *(_control(rows, name) for name in CONTROLS.values()),
             ]
         )
     failed = [
@@ -221,8 +225,8 @@ def all_rows_blocks(
 ) -> dict[str, str]:
     """The generated block of every row, for docs/softplus.md; `parameters` as of `row_blocks`."""
     counted = [PARAMETERS] if parameters else []
-    header = ["", "told of in", *counted, "runs", "loss 1×", "16×", "Δ 16×", "S", "W"]
-    header += ["Δ 16×, books", "S", "W"]
+    header = ["", "told of in", *counted, "runs", "loss 1×", "16×", "Δ 16×", *CONTROLS]
+    header += ["Δ 16×, books", *CONTROLS]
     lines = [
         [
             f"`{row.variant}`",
@@ -241,7 +245,7 @@ def all_rows_blocks(
 
 def row_cells(row: RecipeRow, part: str) -> list[str]:
     """Loss at 1× and at 16×, Δ, S and W of a row on a text, the last three over its runs."""
-    controls = (_control([run[part] for run in row.runs], name) for name in CONTROLS)
+    controls = (_control([run[part] for run in row.runs], name) for name in CONTROLS.values())
     losses = (number(row.loss(part, scale)) for scale in (1, 16))
     return [*losses, ends_text(row.deltas(part)), *controls]
 

@@ -12,10 +12,12 @@ from .ceiling import with_shares
 from .cube import comparison
 from .format import Result
 from .rows import row_comparisons
+from .shared import whole_runs
 from .verdicts import upgraded
 
 __all__ = [
     "all_comparisons",
+    "read_result",
     "stored_comparisons",
     "stored_model_comparisons",
     "stored_results",
@@ -55,7 +57,7 @@ def stored_comparisons() -> dict[str, Result]:
         for name, each in found.items()
         if any(row["checkpoint"] == CEILING for row in each.get("variants", ()))
     }
-    joined = json.loads((folder / "cube" / "runs.json").read_text(encoding="utf-8"))
+    joined = read_result(folder / "cube" / "runs.json")
     found |= {f"cube/{part}": comparison(joined, part) for part in ("code", "books")}
     for name, each in stored_results(folder / ROWS).items():
         found |= {f"{ROWS}/{name}/{part}": made for part, made in row_comparisons(each).items()}
@@ -84,10 +86,10 @@ def stored_retrievals(results: Path) -> dict[str, dict[str, Any]]:
 
 def stored_results(folder: Path) -> dict[str, dict[str, Any]]:
     """Stored results by name, such as `stdlib-16x`, in today's schemas."""
-    found = {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*.json"))
-    }
-    return {
-        name: upgraded(result) if "control" in result else result for name, result in found.items()
-    }
+    return {path.stem: read_result(path) for path in sorted(folder.glob("*.json"))}
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """A stored result in today's schema, its runs whole."""
+    result = whole_runs(json.loads(path.read_text(encoding="utf-8")))
+    return upgraded(result) if "control" in result else result

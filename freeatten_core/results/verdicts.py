@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .format import restart_length
+from .format import CONTROLS, restart_length
+from .heads import slim_heads
 from .intervals import interval
 
 __all__ = [
@@ -123,7 +124,7 @@ def judged(row: Mapping[str, Any], lengths: Sequence[int]) -> dict[str, Any]:
         None
         if row.get(f"{name}_delta") is None
         else _bounds(row[f"{name}_delta"], row[f"{name}_delta_ci95"])
-        for name in ("sliding", "window")
+        for name in CONTROLS.values()
     ]
     says, hurts_from = verdict(lengths, delta, restart_length(row), *controls)
     return {**row, "verdict": says, "hurts_from": hurts_from}
@@ -201,13 +202,14 @@ def _window_from_rows(
 
 
 def as_stored(result: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of rows without the numbers of single texts, which nothing reads of a stored one.
+    """A result of rows without what nothing reads of a stored one: the numbers of single texts, and
+    most of those of single heads.
 
-    Those of a comparison of schema 1 are kept: its W is made of them.
+    Of a comparison of schema 1 all are kept: its W is made of single texts.
     """
     if "control" in result and result["schema"] < SCHEMA:
         return dict(result)
-    return {**result, "variants": list(map(without_texts, result["variants"]))}
+    return {**result, "variants": [slim_heads(without_texts(row)) for row in result["variants"]]}
 
 
 def without_texts(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from queue import Empty
 from threading import Event
 from types import SimpleNamespace
 from unittest.mock import patch
@@ -228,6 +229,29 @@ def test_a_signal_ends_the_server_at_whatever_line_it_comes():
         check=True,
     )
     assert int(done.stdout) > 5
+
+
+class WakesNobody:
+    """In the place of a queue: its signal is put as somebody waits already, and found by whoever
+    asks anew, as where Python's handler runs once the wait is over."""
+
+    def __init__(self):
+        self.limits = []
+
+    def get(self, timeout=None):
+        self.limits.append(timeout)
+        if timeout is None:
+            pytest.fail("nothing ends this wait")
+        if len(self.limits) < 3:
+            raise Empty
+        return signal.SIGTERM
+
+
+def test_a_signal_that_wakes_nobody_is_found_all_the_same():
+    queue = WakesNobody()
+    serve._wait(queue)
+    assert queue.limits == [serve.WAKE_SECONDS] * 3
+    assert serve.WAKE_SECONDS <= 1
 
 
 def test_the_end_waits_for_the_result_that_is_being_made(monkeypatch):

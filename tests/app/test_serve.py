@@ -49,7 +49,7 @@ from freeatten_core.data.selection import select_texts
 from freeatten_core.measures.comparison import Comparison
 from freeatten_core.ops.definitions import staged
 from freeatten_core.ops.definitions.own_function import find
-from freeatten_core.results.stored import stored_comparisons
+from freeatten_core.results.stored import read_result, stored_comparisons
 from freeatten_core.variants.variant import MODIFIERS
 
 LENGTH = 128
@@ -587,7 +587,7 @@ def test_stored_retrieval_is_shown_as_it_is_stored():
 def test_measures_of_use_are_shown_as_they_are_stored():
     folder = assets() / "results"
     field = json.loads((folder / "inside" / "field.json").read_text())
-    runs = json.loads((folder / "rows" / "runs.json").read_text())["runs"]
+    runs = read_result(folder / "rows" / "runs.json")["runs"]
     told = {each["name"]: each for each in use.use()["results"]}
     assert {"rows-code", "rows-books", "field", "knee", "effective", "languages"} <= set(told)
     drawn = [list(line["y"]) for line in told["field"]["figures"]["data"]]
@@ -606,7 +606,7 @@ def test_measures_of_use_are_shown_as_they_are_stored():
 
 
 def test_the_shares_of_ceilings_have_a_chart_and_curves_are_shown_where_rows_keep_them(monkeypatch):
-    full = json.loads((assets() / "results" / "rows" / "full.json").read_text())
+    full = read_result(assets() / "results" / "rows" / "full.json")
     told = {each["name"]: each for each in use.use()["results"]}
     assert "learning-full" not in told
     shares = told["ceiling"]

@@ -141,6 +141,21 @@ def test_an_architecture_that_keeps_its_attention_is_refused(command, folders, b
 
 
 @pytest.mark.parametrize(
+    "words", [("map", "--html"), ("entropy", "--statistic", "entropy", "--html")]
+)
+@pytest.mark.parametrize("first", ["bloom", "llama"])
+def test_beside_others_it_is_marked_and_they_stand(words, first, folders, books, tmp_path):
+    names = (first, *{"bloom", "llama"} - {first})
+    given = [word for name in names for word in ("--checkpoint", folders[name])]
+    page = tmp_path / "x.html"
+    done = freeatten(*words, page, *given, "--text", books, "--len", "64")
+    assert done.code == 1
+    assert "its layers cannot be looked into" in done.sentence
+    assert done.sentence in done.out
+    assert folders["llama"].name in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("map", "--len", "4x"), "so × means nothing; give lengths in tokens"),

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -17,13 +16,13 @@ import torch
 from bounds import ended
 from freeatten_cli import hub_kernel
 from interpreter import quickened
+from needs_triton import require_kernels
 from terminal import freeatten
 
 from freeatten_core import attention, row_statistics
 from freeatten_core.ops.definitions import staged
 
 VARIANTS = ("softmax", "lssa", "lssar:p=3", "lssar:p=15", "sigmoid")
-TRITON = importlib.util.find_spec("triton") is not None
 LOAD = '''
 import importlib.util, json, pathlib, sys
 
@@ -176,14 +175,10 @@ def test_a_loaded_kernel_computes_what_the_library_does(kernels, name, variant):
     assert torch.equal(mine.entropy, row_statistics(query, key, variant, enable_gqa=True).entropy)
 
 
-@pytest.mark.skipif(not TRITON, reason="Triton is not installed")
-@pytest.mark.skipif(
-    not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1",
-    reason="no GPU, and Triton was imported without its interpreter",
-)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter's infinities
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_its_triton_kernels_are_within_rounding_of_float64(kernels, variant):
+    require_kernels()
     kernel = kernels["cuda"]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     choice = sys.modules[f"{kernel.__name__}.ops.backends.choice"]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from terminal import freeatten, refusal
 
+from freeatten_core.results.stored import read_result
+
 STORED = Path(__file__).resolve().parents[2] / "assets" / "results"
 
 
@@ -139,7 +141,7 @@ def test_cells_that_differ_in_one_stage_have_names_that_differ():
 
 
 def runs_of(name):
-    return json.loads((STORED / "rows" / f"{name}.json").read_text())["runs"]
+    return read_result(STORED / "rows" / f"{name}.json")["runs"]
 
 
 @pytest.mark.parametrize(("name", "text"), [("full", "far-books"), ("named", "code")])

@@ -24,6 +24,7 @@ from typing import Any
 
 from freeatten_core.basics.files import write_text
 from freeatten_core.results.cube import PARTS, joined
+from freeatten_core.results.shared import shared_runs
 from freeatten_core.training.cube import Cell, cells
 
 PROGRAM = shutil.which("freeatten", path=Path(sys.executable).parent) or "freeatten"
@@ -151,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     make(first, given)  # alone: it prepares the text that all share
     with ThreadPoolExecutor(given.jobs) as pool:
         list(pool.map(partial(make, given=given), rest))
-    result = joined([run_of(given.out, cell) for cell in wanted])
+    result = shared_runs(joined([run_of(given.out, cell) for cell in wanted]))
     write_text(given.out / "runs.json", json.dumps(result, separators=(",", ":")) + "\n")
 
 

@@ -25,9 +25,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scale import slim
-
 from freeatten_core.basics.files import write_text
+from freeatten_core.results.verdicts import as_stored
 
 LENGTHS = "512,1024,2048,4096,8192,16384"
 RESTART = 2048
@@ -111,8 +110,7 @@ def measure(name: str, arguments: Sequence[str], given: argparse.Namespace, unti
 def slim_result(printed: str) -> str:
     """What is stored of a result: of single heads what a table takes."""
     result = json.loads(printed)
-    rows = [slim(row) for row in result["variants"]]
-    return json.dumps({**result, "variants": rows}, separators=(",", ":")) + "\n"
+    return json.dumps(as_stored(result), separators=(",", ":")) + "\n"
 
 
 def main(asked: Sequence[str] | None = None) -> None:

@@ -33,6 +33,7 @@ from freeatten_core.data.prepared import prepared
 from freeatten_core.data.tokenizer import read_tokenizer
 from freeatten_core.models.catalogue import locate, tokenizer_file
 from freeatten_core.results.cube import joined
+from freeatten_core.results.shared import shared_runs
 from freeatten_core.training.cube import RECIPE, Cell
 from freeatten_core.training.recipe import Recipe
 from freeatten_core.variants.variant import Variant
@@ -47,7 +48,7 @@ def write(out: Path, runs: Sequence[dict[str, Any]], failed: Sequence[dict[str, 
     """Join what there is by now, what was trained at the common length first."""
     if runs:
         ordered = sorted(runs, key=lambda run: run["curve"]["recipe"]["train_length"])
-        result = joined(ordered, PARTS) | {"failed": list(failed)}
+        result = shared_runs(joined(ordered, PARTS) | {"failed": list(failed)})
         write_text(out / "rows.json", json.dumps(result, separators=(",", ":")) + "\n")
     curves = {run["cell"]: run["curve"]["curve"] for run in runs}
     write_text(out / "curves.json", json.dumps(curves, separators=(",", ":")) + "\n")

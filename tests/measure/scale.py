@@ -30,6 +30,7 @@ from freeatten_core.basics.files import write_text
 from freeatten_core.models.decoder import Model
 from freeatten_core.models.forecast import parameter_count
 from freeatten_core.results.facts import commit, versions
+from freeatten_core.results.heads import slim_heads
 from freeatten_core.training.objective import Objective
 from freeatten_core.training.recipe import OPTIMIZERS, SIZES, Recipe
 from freeatten_core.training.sharding import drawn_anew
@@ -41,9 +42,6 @@ PEAKS = {"H100": 989e12, "H200": 989e12}
 """Operations a second in bfloat16 without sparsity, by the vendor's data sheets."""
 TRIAL = "trial-"
 """How names of trainings begin that were only to choose an optimizer and a schedule."""
-OF_A_HEAD = ("layer", "head", "sink")
-OF_A_HEAD_BY_LENGTH = ("mean_distance", "far", "received")
-"""What the tables take of the heads of `entropy`, of which a row has many."""
 OF_ALL_ROWS = ("seconds", "command", "variants", "commit", "date")
 """What the results of single rows do not share."""
 
@@ -209,20 +207,8 @@ def joined(paths: list[Path]) -> dict[str, Any]:
         "command": results[0]["command"].replace(names[0], " ".join(names)),
         "date": results[0]["date"],
         "commit": results[0]["commit"],
-        "variants": [slim(entry) for result in results for entry in result["variants"]],
+        "variants": [slim_heads(entry) for result in results for entry in result["variants"]],
     }
-
-
-def slim(entry: dict[str, Any]) -> dict[str, Any]:
-    """Without what no table takes of single heads, nine tenths of a result of `entropy`."""
-    if "heads" not in entry:
-        return entry
-    heads = [
-        {key: head[key] for key in OF_A_HEAD}
-        | {"by_length": {key: head["by_length"][key] for key in OF_A_HEAD_BY_LENGTH}}
-        for head in entry["heads"]
-    ]
-    return {**entry, "heads": heads}
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -125,6 +125,19 @@ def test_where_no_folder_can_be_made_is_told_by_the_place_above(tmp_path):
         files.check_makeable(tmp_path / "file" / "deep")
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT])
+def test_a_folder_that_cannot_be_made_says_why_in_the_words_of_the_system(
+    tmp_path, monkeypatch, number
+):
+    def touch(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "touch", touch)
+    place = f"cannot make {tmp_path / 'deep'}: {tmp_path} is not a folder that can be written to"
+    with refused(UsageError, [f"{place}: {os.strerror(number)}"]):
+        files.check_makeable(tmp_path / "deep")
+
+
 NOBODYS = Path("/proc/freeatten")
 """A place where not even root makes anything."""
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")

@@ -8,6 +8,7 @@ from strategies import refused
 from freeatten_core.basics.errors import ContentError, interruption
 from freeatten_core.measures.compared import InterruptedRows
 from freeatten_core.measures.each_row import each_row
+from freeatten_core.results.format import partial_text, troubles
 
 ROWS = ("first", "second", "third")
 
@@ -63,6 +64,24 @@ def test_rows_before_a_signal_are_a_part_that_says_so(stopped, code):
     }
     said = "stopped; what was finished is given: 2 of 3 rows"
     assert interruption(found.value) == (said, code)
+
+
+def test_a_row_that_failed_before_a_signal_is_not_told_to_be_finished():
+    rows = measured(("second", ContentError("not finite")), ("third", KeyboardInterrupt()))
+    with pytest.raises(InterruptedRows) as found:
+        rows.result({})
+    said = "stopped; what was finished is given: 1 of 3 rows, 1 failed"
+    assert interruption(found.value) == (said, 130)
+    assert troubles(found.value.result) == [
+        "stopped: 1 of 3 rows, 1 failed, the rest was not finished",
+        "second: failed: not finite",
+    ]
+
+
+def test_an_error_against_float64_is_no_failure():
+    rows = [{"error": 3e-4}, {"error": None}]
+    result = {"rows": rows, "partial": True, "rows_asked": 8}
+    assert partial_text(result) == "stopped: 2 of 8 rows, the rest was not finished"
 
 
 def test_what_a_signal_says_of_a_training_is_kept():

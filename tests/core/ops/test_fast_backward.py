@@ -1,6 +1,5 @@
 """The fast sweeps of LSSAR's backward: over rows where softplus is the score itself, no others."""
 
-import os
 from dataclasses import replace
 from importlib import import_module
 
@@ -8,20 +7,18 @@ import pytest
 import torch
 from battery import fused
 from battery import outcome as forward_and_gradients
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call
 
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 triton = import_module("triton")
 fast_backward = import_module("freeatten_core.ops.backends.fused.fast_backward")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
 LENGTH, ROWS = (200, 130) if DEVICE == "cuda" else (140, 100)

@@ -1,7 +1,6 @@
 """LSSAR's forward with coarse sums: as near to float64 as promised, or by the exact kernel."""
 
 import math
-import os
 from dataclasses import replace
 from importlib import import_module
 
@@ -9,13 +8,13 @@ import pytest
 import torch
 from battery import fused
 from battery import outcome as forward_and_gradients
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call
 
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 triton = import_module("triton")
 tl = triton.language
@@ -23,8 +22,6 @@ fast_launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
 fast_forward = import_module("freeatten_core.ops.backends.fused.fast_forward")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy", "short_coarse_calls")
 ROWS = 130 if DEVICE == "cuda" else 100

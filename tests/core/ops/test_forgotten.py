@@ -1,23 +1,20 @@
 """Keys that a gate leaves nothing of are not read: how many, and what that changes."""
 
-import os
 from importlib import import_module
 
 import pytest
 import torch
 from battery import DEVICE, fused, outcome
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call, amplification, assert_within, dense
 
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 forgotten = import_module("freeatten_core.ops.backends.fused.forgotten_launch")
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 tuning = import_module("freeatten_core.ops.backends.fused.tuning")
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("small_tiles", "quiet_numpy")
 slow = [pytest.mark.slow]

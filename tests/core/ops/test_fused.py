@@ -1,6 +1,5 @@
 """The Triton kernels: on a GPU where there is one, else in Triton's interpreter."""
 
-import os
 from importlib import import_module
 
 import pytest
@@ -8,22 +7,20 @@ import torch
 from adversarial import away
 from battery import WIDE, fused
 from battery import outcome as forward_and_gradients
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call, assert_within, far_apart, stages
 
 from freeatten_core import attention
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 ops = import_module("freeatten_core.ops.backends.fused.ops")
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 compiled = import_module("freeatten_core.ops.backends.fused.compiled")
 tuning = import_module("freeatten_core.ops.backends.fused.tuning")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy")
 

@@ -1,13 +1,12 @@
 """What is forgotten, in the Triton kernels: on a GPU if there is one, else in the interpreter."""
 
-import os
 from dataclasses import fields, replace
 from importlib import import_module
 
 import pytest
 import torch
 from battery import DEVICE, fused, outcome
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call, amplification, assert_within
 from test_decay import CALLS
 
@@ -15,10 +14,8 @@ from freeatten_core.ops.backends.panels import statistics as panel_statistics
 from freeatten_core.ops.call import ScoreTerms, check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 ops = import_module("freeatten_core.ops.backends.fused.ops")
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("small_tiles", "quiet_numpy")
 each_family = pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What stick-breaking's Triton kernels promise beside the battery."""
 
-import os
 from dataclasses import fields
 from importlib import import_module
 
@@ -8,17 +7,15 @@ import pytest
 import torch
 from described import dense_statistics
 from fused_calls import fused_sticks, stick_statistics
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call, assert_within, far_apart
 
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 import_module("freeatten_core.ops.backends.fused.stick_ops")
 layout = import_module("freeatten_core.ops.backends.fused.layout")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("small_sticks", "quiet_numpy")
 

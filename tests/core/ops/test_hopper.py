@@ -2,28 +2,25 @@
 on such a GPU; see the battery's "hopper" for the values of all."""
 
 import math
-import os
 from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
 from fused_calls import fused, has_hopper
-from needs_triton import require_triton
+from needs_triton import require_kernels
 from strategies import Call
 
 from freeatten_core.ops.call import check
 from freeatten_core.ops.definitions import staged
 
-require_triton()
+require_kernels()
 launch = import_module("freeatten_core.ops.backends.fused.launch")
 fast_launch = import_module("freeatten_core.ops.backends.fused.fast_launch")
 fast_forward = import_module("freeatten_core.ops.backends.fused.fast_forward")
 hopper_launch = import_module("freeatten_core.ops.backends.fused.hopper_launch")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU, and Triton was imported without its interpreter", allow_module_level=True)
 
 pytestmark = pytest.mark.usefixtures("quiet_numpy", "short_calls")
 BLOCKS = Call(256, 256, 64, 64, batch=2, heads=4, groups=2)

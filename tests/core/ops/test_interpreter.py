@@ -1,11 +1,14 @@
 """What Triton's interpreter checks it checks in these tests too, which make it quicker."""
 
 import os
+from importlib import import_module
 
 import pytest
 import torch
+from needs_triton import require_kernels
 
-triton = pytest.importorskip("triton", reason="Triton, and so its interpreter, is for Linux alone")
+require_kernels()
+triton = import_module("triton")
 tl = triton.language
 
 if os.environ.get("TRITON_INTERPRET") != "1":

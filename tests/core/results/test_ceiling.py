@@ -117,8 +117,8 @@ def test_what_is_far_off_the_axis_of_shares_says_so_in_whole_percent():
 
 def test_ceilings_of_their_own_variants_are_named_as_such():
     result = sample_result(["softmax", "softmax-ls", "relu"])
-    above = {"softmax-ls": {"lengths": [8192], "loss": [2.1]}}
-    found = with_own_shares(result, above, 8192)
+    above = {"softmax-ls": {"lengths": [8192], "loss": [2.1], "train_length": 8192}}
+    found = with_own_shares(result, above)
     assert [row.get("ceiling_share") for row in found["variants"]] == [
         None,
         [None, None, None, None, pytest.approx((2.262 - 2.207) / (2.262 - 2.1))],
@@ -132,3 +132,34 @@ def test_ceilings_of_their_own_variants_are_named_as_such():
         if "Share of the ceiling" in note["text"]
     ]
     assert "as that of the same variant trained at 8,192 tokens" in note.replace("<br>", " ")
+
+
+def test_a_row_has_the_share_of_its_own_ceiling_whatever_that_of_another_was_trained_at():
+    result = sample_result(["softmax", "softmax-ls", "relu"])
+    losses = {row["variant"]: row["loss"] for row in result["variants"]}
+    above = {
+        "softmax": {"lengths": [2048, 4096], "loss": [2.1, 2.0], "train_length": 2048},
+        "softmax-ls": {"lengths": [4096, 8192], "loss": [2.2, 2.1], "train_length": 8192},
+    }
+    found = with_own_shares(result, above)
+
+    def shares(variant, ceiling):
+        return [
+            None
+            if loss is None
+            else pytest.approx((losses[variant][0] - own) / (losses[variant][0] - loss))
+            for own, loss in zip(losses[variant], ceiling, strict=True)
+        ]
+
+    assert result["lengths"] == [512, 1024, 2048, 4096, 8192]
+    assert [row.get("ceiling_share") for row in found["variants"]] == [
+        shares("softmax", [None, None, 2.1, None, None]),
+        shares("softmax-ls", [None, None, None, 2.2, 2.1]),
+        None,
+    ]
+    trained = [row.get("ceiling_train_length") for row in found["variants"]]
+    assert trained == [2048, 8192, None]
+    assert share_lengths(found) == [2048, 4096, 8192]
+    assert ceiling_text(found) == "the same variant trained at 2,048 or 8,192 tokens"
+    first = found | {"variants": found["variants"][:1]}
+    assert ceiling_text(first) == "the same variant trained at 2,048 tokens"

@@ -14,6 +14,7 @@ from freeatten_core.results.rows import (
     learning_curves,
     recipe_rows,
     row_blocks,
+    row_comparisons,
     row_table,
 )
 
@@ -190,6 +191,35 @@ def _with_ceiling():
     row = {**above["books"], "lengths": [8192], "loss": [3.4], "delta": [0.0]}
     above |= {"books": row, "code": {**row, "loss": [3.5]}}
     return RESULT | {"runs": [*RESULT["runs"], above]}
+
+
+def _ceiling_of(variant, trained, loss, seed=0):
+    run = _run_of_64(variant, trained) | {"seed": seed}
+    row = {**run["books"], "lengths": [8192, 32768], "loss": [loss, loss], "delta": [0.0, 0.0]}
+    return run | {"books": row, "code": row}
+
+
+def _compared_run(variant):
+    """With what a comparison needs of it."""
+    run, pairs = _run_of_64(variant), {"delta_ci95": [[0.0, 0.0], [-0.2, 0.0], [-0.3, -0.1]]}
+    pairs |= {name: [-0.1, 0.0] for name in ("sliding_delta_ci95", "window_delta_ci95")}
+    row = {**run["code"], "lengths": [512, 8192, 32768], "loss": [3.6, 3.5, 3.4], **pairs,
+           "delta": [0.0, -0.1, -0.2], "variant": variant, "train_length": 512}  # fmt: skip
+    return run | {"code": row, "train_command": "freeatten train"}
+
+
+def test_every_row_has_the_share_of_its_own_ceiling_the_longest_of_the_lowest_seed():
+    rows = [_compared_run(name) for name in ("fox", "softmax", "relu")]
+    above = [_ceiling_of("fox", 8192, 3.35), _ceiling_of("softmax", 32768, 3.1),
+             _ceiling_of("softmax", 32768, 3.2, 1), _ceiling_of("softmax", 8192, 3)]  # fmt: skip
+    text = {"code": RESULT["text"]["code"] | {"seed": 0, "source": "code", "sha256": "0"}}
+    found = row_comparisons(RESULT | {"runs": [*rows, *above], "text": text})["code"]
+    shares = {row["variant"]: row.get("ceiling_share") for row in found["variants"]}
+    assert shares == {
+        "fox": [None, pytest.approx(0.1 / 0.25), None],
+        "softmax": [None, pytest.approx(0.1 / 0.5), pytest.approx(0.2 / 0.5)],
+        "relu": None,
+    }
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -166,6 +166,17 @@ def test_results_are_stored_without_the_numbers_of_single_texts():
     assert stored["variants"] == [{"loss": [2.0], "at_declared": kept}]
 
 
+def test_of_a_single_head_what_a_table_takes_is_stored():
+    measured = {"mean_distance": [3.5], "far": [0.25], "received": [0.5]}
+    head = {"layer": 1, "head": 2, "sink": 0.125}
+    found = head | {"entropy": 1.5, "by_length": measured | {"entropy": [1.5]}}
+    row = {"by_length": {"entropy": [1.5]}, "heads": [found]}
+    (stored,) = as_stored({"variants": [row]})["variants"]
+    assert stored == row | {"heads": [head | {"by_length": measured}]}
+    undone = {"heads": [head | {"change": -0.5}]}
+    assert as_stored({"variants": [undone]})["variants"] == [undone]
+
+
 def test_of_old_comparisons_they_are_kept_because_w_is_made_of_them():
     old = old_result(old_row("softmax"), old_row("softmax+window")) | {"control": "restart"}
     assert as_stored(old) == old

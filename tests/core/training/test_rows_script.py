@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from freeatten_core.results.cube import CURVE_POINTS, thinned
+from freeatten_core.results.stored import read_result
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """#!{python}
@@ -70,7 +71,7 @@ def test_a_failed_row_has_its_reason_and_the_others_stand(scripts, tmp_path, cap
     _, rows = scripts
     out = tmp_path / "rows"
     rows.main(["--out", str(out), "--text", "a", "--variants", "relu,sigmoid,lssa,softmax"])
-    found = json.loads((out / "rows.json").read_text())
+    found = read_result(out / "rows.json")
     reasons = {each["variant"]: each["reason"] for each in found["failed"]}
     assert reasons == {
         "relu": "freeatten train: the loss is no longer finite",
@@ -86,7 +87,7 @@ def test_a_row_keeps_its_curve_in_few_points_and_the_folder_all(scripts, tmp_pat
     _, rows = scripts
     out = tmp_path / "rows"
     rows.main(["--out", str(out), "--text", "a", "--variants", "softmax"])
-    (run,) = json.loads((out / "rows.json").read_text())["runs"]
+    (run,) = read_result(out / "rows.json")["runs"]
     assert set(run["curve"]) == {"step", "loss", "validation"}
     assert run["curve"]["step"][-1] == 50_000
     assert run["curve"]["validation"][-1] == 7.1335
