@@ -341,7 +341,7 @@ def mix(
                 value_base, start, stride_value, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, MASKED
             )
             if MASKED:
-                mixed, v = without_hidden(mixed, v, x != float("-inf"))
+                mixed, v = without_hidden(mixed, v, x)
             mixed = product(narrow(w, v.dtype), v, mixed)
     return mixed, total, shift
 
