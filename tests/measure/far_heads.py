@@ -49,25 +49,27 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="PATH", required=True)
     given = parser.parse_args()
-    begun = time.perf_counter()
     device = choose_device(given.device)
     models = [load_checkpoint(name) for name in given.row]
     documents = evaluation_documents(given.text, sys.stdin)
     chosen = select_texts(
         documents, models[0].tokenizer, given.length, given.texts, 0, step=given.length
     )
-    rows = [_row(model.on(device, torch.float32), chosen, given.length) for model in models]
-    told = shlex.join(["python", *sys.argv])
-    result = {
-        "schema": 1,
-        "length": given.length,
-        "texts": len(chosen.texts),
-        "dtype": "float32",
-        "text": {**chosen.facts(given.text), "sha256": chosen.digest},
-        **run_facts(device, told, time.perf_counter() - begun),
-        "variants": rows,
-    }
-    write_text(given.json, json.dumps(result, separators=(",", ":"), ensure_ascii=False) + "\n")
+    rows: list[dict[str, Any]] = []
+    begun = time.perf_counter()
+    for model in models:
+        rows.append(_row(model.on(device, torch.float32), chosen, given.length))
+        told = shlex.join(["python", *sys.argv])
+        result = {
+            "schema": 1,
+            "length": given.length,
+            "texts": len(chosen.texts),
+            "dtype": "float32",
+            "text": {**chosen.facts(given.text), "sha256": chosen.digest},
+            **run_facts(device, told, time.perf_counter() - begun),
+            "variants": rows,
+        }
+        write_text(given.json, json.dumps(result, separators=(",", ":")) + "\n")
 
 
 @torch.inference_mode()
