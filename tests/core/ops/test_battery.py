@@ -300,8 +300,9 @@ def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(
     if torch.tensor(bad).isnan() or stages(variant).cosine:
         assert not finite[reached].any()
     if computes.statistics is not None and broken != "value":
-        sums = computes.statistics(*inputs[:2], variant, **options).row_sum.isfinite()[0, 0]
-        assert torch.equal(sums, finite)
+        described = computes.statistics(*inputs[:2], variant, **options)
+        assert torch.equal(described.row_sum.isfinite()[0, 0], finite)
+        assert torch.equal(described.entropy.isfinite()[0, 0], finite)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from .tuning import Tiles
 __all__ = ["Gated", "first_keys", "last_rows"]
 
 LEAST_KEYS = 4096
-"""Of a call that has its forgotten keys looked for. Not tuned."""
+"""Of a call that has its forgotten keys looked for. Of 16 heads of 64 on so many, forward and
+backward of softmax take 0.73 instead of 0.60 ms where nothing is left out, and 0.50 where 45 % is
+(H200)."""
 
 AT_ONCE = 32
 """Blocks of keys that are looked at together. Not tuned."""

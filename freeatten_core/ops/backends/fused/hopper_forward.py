@@ -27,6 +27,7 @@ from .fast_forward import (
     lane_sums,
     largest_bits,
     lifted,
+    power_of_weights,
     softplus_of_row,
     sums_of_pairs,
 )
@@ -144,7 +145,7 @@ def mix(
     mixed = gl.zeros([ROWS, DIM], gl.float32, layout=mixture)
     raised = lane_sums(zero, False, ROWS, KEYS)
     for j in range(tiles - 1):
-        w = power(lifted(y, unit, rise, drop, bend, CURVED), POWER)
+        w = power_of_weights(lifted(y, unit, rise, drop, bend, CURVED), POWER, CURVED, 4)
         raised += lane_sums(w, False, ROWS, KEYS)
         narrow = gl.convert_layout(w.to(gl.bfloat16), weights)
         p = tiles + j + 1

@@ -96,7 +96,8 @@ def store_fields(
     """Write FIELDS of rows, the first at `at` and each `field` further, from their sums."""
     safe = nonzero(mass)
     seen = tl.maximum(count, 1.0)
-    tl.store(at, tl.maximum(tl.log(safe) - logs / safe * LN_2, 0.0), inside)
+    entropy = tl.log(safe) - logs / safe * LN_2
+    tl.store(at, tl.maximum(entropy, 0.0, propagate_nan=tl.PropagateNan.ALL), inside)
     tl.store(at + field, largest / divisor, inside)
     tl.store(at + 2 * field, first / divisor, inside)
     tl.store(at + 3 * field, squares / (safe * safe), inside)
@@ -285,6 +286,7 @@ def statistics_kernel(
         DECAY, HAS_WINDOW, DIM, BLOCK_DIM, KEYS, DEGREE, True,
     )  # fmt: skip
 
+    mass += total * 0  # a score that is not finite must reach what is said of its row
     if SHARPENED:
         zeros *= off
         # of this sweep: in a nearly uniform row the forward's can differ by more than rounding
