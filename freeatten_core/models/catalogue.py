@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_files",
     "file_sha256",
     "is_near_shipped",
+    "is_tokenizer",
     "locate",
     "read_curve",
     "shipped",
@@ -38,6 +40,9 @@ MODELS = "checkpoints"
 
 TEXTS_FILE = "text.json"
 """There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
+
+TOKENIZER_LAYOUTS: Sequence[Mapping[str, Any]] = ({"separators": (",", ":")}, {"indent": 2})
+"""How `json.dumps` writes what the tokenizers library does: today's files, and earlier ones."""
 
 
 class UnknownTextsError(ContentError):
@@ -125,7 +130,7 @@ def tokenizer_file(name: str, folder: Path) -> Path:
     own, shared = folder / TOKENIZER, assets() / MODELS / TOKENIZER
     if not own.is_file() and (folder / CONFIG).is_file() and shared.is_file():
         trained_with = read_json(folder / CONFIG).get("tokenizer_sha256")
-        if trained_with == file_sha256(shared):
+        if is_tokenizer(shared, trained_with):
             return shared
     check_files(name, folder, [TOKENIZER])
     return own
@@ -152,6 +157,21 @@ def read_curve(folder: Path) -> dict[str, Any]:
             "another version's"
         )
     return {**about, "text": read_json(shared)}
+
+
+def is_tokenizer(path: Path, sha256: object) -> bool:
+    """Whether a digest is that of a tokenizer's file, be it written with white space or without.
+
+    A config may be of a version that wrote it otherwise than the file at hand was written.
+    """
+    if sha256 == file_sha256(path):
+        return True
+    content = read_json(path)
+    return any(
+        sha256
+        == hashlib.sha256(json.dumps(content, ensure_ascii=False, **way).encode()).hexdigest()
+        for way in TOKENIZER_LAYOUTS
+    )
 
 
 def file_sha256(path: Path) -> str:

@@ -186,6 +186,26 @@ def test_a_copy_takes_the_shipped_tokenizer_only_if_its_config_names_it(tmp_path
         load_checkpoint(copied)
 
 
+LAYOUTS = pytest.mark.parametrize("pretty", [True, False], ids=["white space", "none"])
+
+
+@LAYOUTS
+def test_a_copy_of_another_version_names_the_shipped_tokenizer_as_it_was_written(tmp_path, pretty):
+    copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
+    letters = load_checkpoint("relu").tokenizer
+    digest = hashlib.sha256(letters.to_str(pretty=pretty).encode()).hexdigest()
+    rewrite(copied, tokenizer_sha256=digest)
+    assert tokenizer_id(load_checkpoint(copied).tokenizer) == tokenizer_id(letters)
+
+
+@LAYOUTS
+def test_a_tokenizer_written_otherwise_is_the_one_that_the_model_was_trained_with(folder, pretty):
+    letters = load_checkpoint(folder).tokenizer
+    rewrite(folder, tokenizer_sha256=hashlib.sha256(letters.to_str().encode()).hexdigest())
+    letters.save(str(folder / TOKENIZER), pretty=pretty)
+    assert tokenizer_id(load_checkpoint(folder).tokenizer) == tokenizer_id(letters)
+
+
 def test_a_tokenizer_in_the_folder_goes_before_the_shipped_one(tmp_path):
     copied = Path(shutil.copytree(assets() / "checkpoints" / "relu", tmp_path / "copied"))
     tiny.tokenizer().save(str(copied / TOKENIZER))

@@ -147,7 +147,7 @@ def stick_forward_kernel(
         w, left = stick_weights(x, carry)
         v = load_tile(value_base, at, value_token, key_length, VALUE_DIM, BLOCK_VALUE, KEYS, True)
         if (at < full_low) | (at >= full_high):
-            mixed, v = without_hidden(mixed, v, x)
+            mixed, v = without_hidden(mixed, v, x, True)
         mixed = product(narrow(w, v.dtype), v, mixed)
         carry -= tl.sum(left, 1)
         at -= KEYS

@@ -53,7 +53,7 @@ def placed(place, pairs, blocks, TOGETHER: tl.constexpr):
 
 
 @triton.jit
-def without_hidden(mixed, v, x):
+def without_hidden(mixed, v, x, FIRST: tl.constexpr):
     """Values of a tile in which rows see some keys alone: 0 · NaN is NaN, and a value that a row
     does not see must not reach it.
 
@@ -61,17 +61,20 @@ def without_hidden(mixed, v, x):
         mixed: what the rows have mixed so far, (ROWS, Dv).
         v: (KEYS, Dv).
         x: (ROWS, KEYS), −inf where a row does not see a key.
+        FIRST: whether the values are cleared first or last, which decides how many registers are
+            left to the sweeps without a hidden key: see `mix`.
 
     Returns:
         mixed, NaN where a row sees a value that is not finite; v without those.
     """
     broken = ~(tl.abs(v.to(tl.float32)) < float("inf"))
-    # in this order: with the comparison or the product first the compiler keeps both masks, and
-    # sweeps without a hidden key spill for it (LSSA, heads of 128: a fifth more time)
-    kept = tl.where(broken, 0.0, v).to(v.dtype)
+    if FIRST:
+        v = tl.where(broken, 0.0, v).to(v.dtype)
     seen = tl.where(x != float("-inf"), 1.0, 0.0).to(v.dtype)
     reached = product(seen, tl.where(broken, 1.0, 0.0).to(v.dtype), None)
-    return tl.where(reached > 0, float("nan"), mixed), kept
+    if not FIRST:
+        v = tl.where(broken, 0.0, v).to(v.dtype)
+    return tl.where(reached > 0, float("nan"), mixed), v
 
 
 @triton.jit
