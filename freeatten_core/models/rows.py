@@ -49,7 +49,7 @@ ROWS = (
     "lssar:p=15",
     "sigmoid",
     "relu",
-    "stick-breaking",
+    "stick-breaking:output=gated",
 )
 """The rows of `compare` unless asked otherwise."""
 
