@@ -60,9 +60,9 @@ def slug(variant: Variant | str) -> str:
     return name.translate(str.maketrans(":/", "-_", "=@"))
 
 
-def stored_training(variant: Variant) -> tuple[str, str] | None:
-    """The stored result that has runs of a variant which is not shipped, such as `rows/full`, and
-    the command that trained the one with the most steps; None if it was never measured."""
+def stored_training(variant: Variant) -> str | None:
+    """Where runs of a variant that is not shipped are stored, and what the one with the most steps
+    was trained by, to be told behind `is`; None if it was never measured."""
     named = [
         (f"{folder}/{path.stem}", run)
         for folder in ("rows", "cube")
@@ -73,7 +73,10 @@ def stored_training(variant: Variant) -> tuple[str, str] | None:
     if not named:
         return None
     name, run = max(named, key=lambda each: each[1]["recipe"]["steps"])
-    return name, run["train_command"]
+    return (
+        f"stored (assets/results/{name}.json), trained by {run['train_command']}; train one so, "
+        "with your own texts, and pass its folder with --checkpoint FOLDER"
+    )
 
 
 def source_text(source: str | Path) -> str:
@@ -110,11 +113,11 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         return name, assets() / kind / name
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
         return text, _download(text)
-    close = _closest(text, names)
+    told = (_stored(text) if kind == MODELS else "") + _closest(text, names)
     raise UsageError(
         f"no checkpoint {text!r}: it is not a shipped name, an existing folder, or a Hugging "
         "Face repository owner/name in freeatten's format"
-        + (close or f"; known: {', '.join(names)}")
+        + (told or f"; known: {', '.join(names)}")
     )
 
 
@@ -186,6 +189,15 @@ def is_near_shipped(text: str) -> bool:
     except ValueError:
         return closest(text, shipped()) is not None
     return True
+
+
+def _stored(text: str) -> str:
+    """Where results of the variant are that a text names, or nothing."""
+    try:
+        found = stored_training(Variant.parse(text))
+    except ValueError:
+        return ""
+    return f"; what such a model gave is {found}" if found else ""
 
 
 def _closest(text: str, names: Sequence[str] = ()) -> str:

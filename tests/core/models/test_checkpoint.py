@@ -306,6 +306,8 @@ def test_a_folder_may_be_given_relative_or_from_home(folder, monkeypatch):
         ("softmx", ["no checkpoint 'softmx'", "did you mean 'softmax'?"]),
         ("lssar-p51", ["no checkpoint 'lssar-p51'", "did you mean 'lssar-p15'?"]),
         ("lssar:p=4", ["no checkpoint 'lssar:p=4'", "did you mean"]),
+        ("fox", ["no checkpoint 'fox'", "stored (assets/results/rows/", "trained by freeatten"]),
+        ("stick-breaking", ["trained by freeatten", "did you mean 'stick-breaking-outputgated'?"]),
         ("gpt2", ["no checkpoint 'gpt2'", "not a shipped name", "Face repository owner/name"]),
         ("./missing/folder", ["no checkpoint './missing/folder'", "an existing folder"]),
     ],
