@@ -53,7 +53,7 @@ __all__ = [
     "scored",
 ]
 
-MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15", "stick-breaking")
+MAIN = ("softmax", "softmax+yarn", "softmax-ls", "lssar:p=15", "stick-breaking:output=gated")
 FIRST = "stdlib-16x"
 """The stored result that a page opens with."""
 FEW = 5

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["retrieve"]
 
-COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15,stick-breaking"
+COPY_ROWS = "softmax,softmax+yarn,softmax-ls,lssa,lssar:p=15,stick-breaking:output=gated"
 COPY_SAMPLES, TASK_SAMPLES = 6, 32
 MOST_DECLARED = 8192
 """Tokens of the longest sequence of models of others, unless asked otherwise."""

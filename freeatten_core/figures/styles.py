@@ -45,7 +45,10 @@ STYLES: Mapping[str, Style] = {
     "softmax-ls-r:p=15": Style("softmax-ls-r:p=15", "#3b8f5a", "dot", "cross", "+"),
     "softplus": Style("softplus", "#5b84b1", "dash", "triangle-up-open", "△"),
     "softplus-r:p=15": Style("softplus-r:p=15", "#6b77c4", "dashdot", "triangle-down-open", "▽"),
-    "stick-breaking": Style("Stick-breaking", "#8a3ffc", "solid", "hexagon", "◎"),
+    "stick-breaking:output=gated": Style(
+        "Stick-breaking<br>+ gated output", "#8a3ffc", "solid", "hexagon", "◎"
+    ),
+    "stick-breaking": Style("Stick-breaking", "#a07be0", "dash", "hexagon", "◎"),
     "cosine:s=128": Style("cosine:s=128", "#4d8f6f", "dash", "diamond-open", "◇"),
     "off-by-one": Style("off-by-one", "#c97b4a", "dot", "circle-open", "○"),
     "softpick": Style("softpick", "#a8763e", "dashdot", "triangle-left", "◁"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_files",
     "file_sha256",
     "is_near_shipped",
+    "is_tokenizer",
     "locate",
     "read_curve",
     "shipped",
@@ -38,6 +40,9 @@ MODELS = "checkpoints"
 
 TEXTS_FILE = "text.json"
 """There: what all but one of the shipped models were trained on, kept once as the tokenizer is."""
+
+TOKENIZER_LAYOUTS: Sequence[Mapping[str, Any]] = ({"separators": (",", ":")}, {"indent": 2})
+"""How `json.dumps` writes what the tokenizers library does: today's files, and earlier ones."""
 
 
 class UnknownTextsError(ContentError):
@@ -55,9 +60,9 @@ def slug(variant: Variant | str) -> str:
     return name.translate(str.maketrans(":/", "-_", "=@"))
 
 
-def stored_training(variant: Variant) -> tuple[str, str] | None:
-    """The stored result that has runs of a variant which is not shipped, such as `rows/full`, and
-    the command that trained the one with the most steps; None if it was never measured."""
+def stored_training(variant: Variant) -> str | None:
+    """Where runs of a variant that is not shipped are stored, and what the one with the most steps
+    was trained by, to be told behind `is`; None if it was never measured."""
     named = [
         (f"{folder}/{path.stem}", run)
         for folder in ("rows", "cube")
@@ -68,7 +73,10 @@ def stored_training(variant: Variant) -> tuple[str, str] | None:
     if not named:
         return None
     name, run = max(named, key=lambda each: each[1]["recipe"]["steps"])
-    return name, run["train_command"]
+    return (
+        f"stored (assets/results/{name}.json), trained by {run['train_command']}; train one so, "
+        "with your own texts, and pass its folder with --checkpoint FOLDER"
+    )
 
 
 def source_text(source: str | Path) -> str:
@@ -105,11 +113,11 @@ def locate(source: str | Path, kind: str = MODELS) -> tuple[str, Path]:
         return name, assets() / kind / name
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not text.startswith("."):
         return text, _download(text)
-    close = _closest(text, names)
+    told = (_stored(text) if kind == MODELS else "") + _closest(text, names)
     raise UsageError(
         f"no checkpoint {text!r}: it is not a shipped name, an existing folder, or a Hugging "
         "Face repository owner/name in freeatten's format"
-        + (close or f"; known: {', '.join(names)}")
+        + (told or f"; known: {', '.join(names)}")
     )
 
 
@@ -125,7 +133,7 @@ def tokenizer_file(name: str, folder: Path) -> Path:
     own, shared = folder / TOKENIZER, assets() / MODELS / TOKENIZER
     if not own.is_file() and (folder / CONFIG).is_file() and shared.is_file():
         trained_with = read_json(folder / CONFIG).get("tokenizer_sha256")
-        if trained_with == file_sha256(shared):
+        if is_tokenizer(shared, trained_with):
             return shared
     check_files(name, folder, [TOKENIZER])
     return own
@@ -154,6 +162,21 @@ def read_curve(folder: Path) -> dict[str, Any]:
     return {**about, "text": read_json(shared)}
 
 
+def is_tokenizer(path: Path, sha256: object) -> bool:
+    """Whether a digest is that of a tokenizer's file, be it written with white space or without.
+
+    A config may be of a version that wrote it otherwise than the file at hand was written.
+    """
+    if sha256 == file_sha256(path):
+        return True
+    content = read_json(path)
+    return any(
+        sha256
+        == hashlib.sha256(json.dumps(content, ensure_ascii=False, **way).encode()).hexdigest()
+        for way in TOKENIZER_LAYOUTS
+    )
+
+
 def file_sha256(path: Path) -> str:
     """The digest of a file's bytes, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -166,6 +189,15 @@ def is_near_shipped(text: str) -> bool:
     except ValueError:
         return closest(text, shipped()) is not None
     return True
+
+
+def _stored(text: str) -> str:
+    """Where results of the variant are that a text names, or nothing."""
+    try:
+        found = stored_training(Variant.parse(text))
+    except ValueError:
+        return ""
+    return f"; what such a model gave is {found}" if found else ""
 
 
 def _closest(text: str, names: Sequence[str] = ()) -> str:

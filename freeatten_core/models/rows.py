@@ -49,7 +49,7 @@ ROWS = (
     "lssar:p=15",
     "sigmoid",
     "relu",
-    "stick-breaking",
+    "stick-breaking:output=gated",
 )
 """The rows of `compare` unless asked otherwise."""
 
@@ -212,12 +212,7 @@ def _not_shipped(variant: Variant, names: list[str]) -> str:
     close, call = ("", f"@{trained}") if own else (nearest(slug(variant), names), "")
     stored = stored_training(variant)
     if stored is not None:
-        name, command = stored
-        return (
-            f"no shipped checkpoint of {variant}; what one gave is stored (assets/results/"
-            f"{name}.json), trained by {command}; train one so, with your own texts, and pass its "
-            f"folder with --checkpoint FOLDER"
-        )
+        return f"no shipped checkpoint of {variant}; what one gave is {stored}"
     return (
         f"no shipped checkpoint of {variant}{close}; train one with freeatten train --variant "
         f"{variant.trained} --out FOLDER and pass it with --checkpoint FOLDER{call}"

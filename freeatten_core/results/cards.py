@@ -195,13 +195,13 @@ def _source_lines(source: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A line for each of the first: a card lists hundreds of packages and of books, under few
-    licences and by few authors."""
-    found: dict[str, list[str]] = {}
+    """A line for each of the first, and for one that stands alone: a card lists hundreds of
+    packages and of books, under few licences and by few authors."""
+    found: dict[tuple[str, bool], list[str]] = {}
     for first, second in pairs:
-        found.setdefault(first, []).append(second)
-    for first, seconds in found.items():
-        yield f"- {first}: {'; '.join(seconds)}" if any(seconds) else f"- {first}"
+        found.setdefault((first, bool(second)), []).append(second)
+    for (first, more), seconds in found.items():
+        yield f"- {first}: {'; '.join(seconds)}" if more else f"- {first}"
 
 
 def _author_and_title(name: str) -> tuple[str, str]:

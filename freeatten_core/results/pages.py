@@ -84,8 +84,10 @@ def model_blocks(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
-    """The text of the generated blocks of `freeatten entropy`, `ablate` and `field`, by name."""
+    """The text of the generated blocks of `freeatten entropy`, `ablate` and `field`, and of what
+    tests/measure/far_heads.py found, by name."""
     from .ablation import ablation_heads_table, ablation_provenance, ablation_table
+    from .far_heads import far_heads_blocks
     from .field import field_blocks
     from .heads import MEASURE_TITLES, far_table, measure_table, sink_table, survey_provenance
 
@@ -99,6 +101,8 @@ def inside_blocks(results: Mapping[str, Any]) -> dict[str, str]:
             filled[f"{name} provenance"] = survey_provenance(result)
         elif "share" in result:
             filled |= field_blocks(name, result)
+        elif "hidden" in result["variants"][0]:
+            filled |= far_heads_blocks(name, result)
         else:
             filled[f"{name} delta"] = ablation_table(result)
             filled[f"{name} provenance"] = ablation_provenance(result)

@@ -62,7 +62,7 @@ def _differing(part: Values, shared: Values, run: Values) -> dict[str, Any]:
     for key, value in part.items():
         if isinstance(shared.get(key), Mapping):
             found[key] = _differing(value, shared[key], run)
-        elif key not in shared or _own(shared[key], run) != value:
+        elif key not in shared or json.dumps(_own(shared[key], run)) != json.dumps(value):
             found[key] = value
     return found
 

@@ -125,7 +125,7 @@ def test_why_is_shown_of_the_result_that_is_open(opened):
     drawn = page.locator("#thumbnails canvas").last.evaluate(PIXELS)
     assert len(set(drawn)) > 20
     link = page.locator("#thumbnails a").last.get_attribute("href")
-    assert link.startswith("#map&models=stick-breaking&text=writing&len=8192")
+    assert link.startswith("#map&models=stick-breaking-outputgated&text=writing&len=8192")
     page.locator("#result").select_option("far/code")
     wait(page, "document.getElementById('evidence').textContent.includes('YaRN')")
     assert page.locator("#evidence").text_content() != said

@@ -37,7 +37,7 @@ PARTS = (
     "docs/tour.md",
     "freeatten_core/variants/stages.py",
 )
-ROWS = ("softmax", "lssar:p=15", "softmax-ls", "softmax+yarn", "stick-breaking")
+ROWS = ("softmax", "lssar:p=15", "softmax-ls", "softmax+yarn", "stick-breaking:output=gated")
 STORY = ("softmax", "lssar:p=15")
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 SIDE = 64

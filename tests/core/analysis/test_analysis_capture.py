@@ -16,7 +16,10 @@ from freeatten_core.variants.stages import Stages
 
 forecast_module = import_module("freeatten_core.analysis.forecast")  # the name is also a function
 
-CHECKPOINTS = ["softmax", "softmax-ls", "lssa", "lssar:p=15", "sigmoid", "relu", "stick-breaking"]
+CHECKPOINTS = [
+    *("softmax", "softmax-ls", "lssa", "lssar:p=15", "sigmoid", "relu"),
+    "stick-breaking:output=gated",
+]
 
 
 def direct(source, tokens, variant=None):

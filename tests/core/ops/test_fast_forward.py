@@ -128,6 +128,15 @@ def test_sums_of_softplus_are_near_and_the_largest_is_the_largest(spread, factor
     assert torch.equal(tops, (scores / unit).amax(1))
 
 
+@pytest.mark.parametrize("factor", [1.0, 1.3, 1.6, 1.99])
+@pytest.mark.parametrize(("spread", "most"), [(2.0, 1.5e-3), (7.0, 3e-4), (15.0, 2e-4)])
+def test_errors_of_single_keys_cancel_and_those_of_a_row_remain(spread, most, factor):
+    scores = spread * torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    sums, *_ = coarsely(scores, factor)
+    wanted = torch.log2(1 + torch.exp2(scores.double())).sum(1)
+    assert (sums.double().sum() / wanted.sum() - 1).abs() < most
+
+
 def test_hidden_keys_add_nothing_and_what_is_no_number_spreads():
     scores = torch.zeros(16, 64)
     scores[0] = -math.inf

@@ -47,6 +47,19 @@ def test_what_is_shared_is_whole_again(runs):
     assert whole_runs(shared_runs(whole_runs(stored))) == result
 
 
+def test_what_is_equal_and_of_another_type_is_not_shared():
+    runs = [run("relu.0", x=value, y={"z": value}) for value in (1, 1, True, 1.0)]
+    whole = whole_runs(json.loads(json.dumps(shared_runs({"runs": runs}))))
+    assert json.dumps([(each["x"], each["y"]["z"]) for each in whole["runs"]]) == (
+        "[[1, 1], [1, 1], [true, true], [1.0, 1.0]]"
+    )
+
+
+def test_braces_that_a_run_has_of_its_own_stay():
+    runs = [run("relu.0", note=note) for note in ("{cell}", "{cell}", "relu.0", "{seed} {other}")]
+    assert whole_runs(shared_runs({"runs": runs})) == {"runs": runs}
+
+
 def test_a_run_has_its_names_and_what_is_its_own():
     shared = shared_runs({"runs": CASES["seeds"]})
     assert shared["runs"][1] == {

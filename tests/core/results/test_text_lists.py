@@ -34,6 +34,8 @@ def test_every_package_has_its_licence_and_every_book_its_author(name):
 def test_a_file_that_lies_in_no_folder_is_a_line():
     about = read_curve(assets() / "checkpoints" / "softmax")
     _, books = about["text"]["sources"]
-    texts = {"sources": [{**books, "documents": ["a-b.txt", "c/d-e.txt", "f.md", "c/g.txt"]}]}
+    texts = {
+        "sources": [{**books, "documents": ["a-b.txt", "c/d-e.txt", "f.md", "c/g.txt", "c.txt"]}]
+    }
     made = card(Variant.parse("softmax"), {**about, "text": texts}, {})
-    assert made.endswith("standard library.\n\n- a b\n- c: d e; g\n- f.md\n")
+    assert made.endswith("standard library.\n\n- a b\n- c: d e; g\n- f.md\n- c\n")
