@@ -21,7 +21,7 @@ WIDE = {"fp16", "bf16", "fp32", "fp64", "int32", "int64"}
 @contextmanager
 def quickened() -> Iterator[None]:
     """While it lasts, the language is patched once a launch, whole numbers are checked by NumPy,
-    what follows from a shape or a type is made once, and what is alike is not converted."""
+    and what follows from shapes or types is found once."""
     interpreter = import_module("triton.runtime.interpreter")
     with pytest.MonkeyPatch.context() as patches:
         patches.setattr(interpreter, "_patch_lang", _patched_once(interpreter._patch_lang))
@@ -154,7 +154,7 @@ def _quick_operands(core: Any, sums: Any) -> Callable[..., Any]:
     def converted(value: Any, dtype: Any) -> Any:
         if type(value) is not core.tensor:
             return sums.scalar_constant(value, dtype)
-        return value if value.dtype is dtype else sums.cast(value, dtype)
+        return value if value.dtype.name == dtype.name else sums.cast(value, dtype)
 
     def checked(left: Any, right: Any, *rules: Any, **named: Any) -> Any:
         kinds = kind(left, right), kind(right, left)

@@ -56,7 +56,14 @@ def test_measured_as_a_model_of_others_its_losses_are_the_checkpoints(folders):
     assert there.declared_length == here.config.train_length
 
 
-@pytest.mark.parametrize("name", ["softmax", "lssar-p15"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lssar-p15",
+        # its table from the terminal is that of the shipped in tests/cli/test_convert_command.py
+        pytest.param("softmax", marks=pytest.mark.slow),
+    ],
+)
 def test_compared_as_a_model_of_others_its_table_is_the_checkpoints(name, folders):
     """W too, which puts a window into every layer."""
     here, there = load_checkpoint(name), load_causal_model(str(folders[name]))

@@ -118,7 +118,15 @@ def test_what_is_not_finite_shows_where_it_is_visible_and_nowhere_else(variant, 
     assert finite[~reached].all()
     if torch.tensor(bad).isnan() or which == 2:
         assert not finite[reached].any()
-    inputs = [x.to(DEVICE) for x in call.tensors(torch.float32)]
+
+
+@pytest.mark.usefixtures("shared_keys")
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("rows", [1, 4])
+@pytest.mark.parametrize("variant", ["softmax", "lssa", "lssar:p=15", "sigmoid"])
+def test_what_is_not_finite_before_the_window_shows_nowhere(variant, rows, bad):
+    keys, window = 60, 30
+    inputs = [x.to(DEVICE) for x in Call(rows, keys, 16, 16, 1, 1).tensors(torch.float32)]
     for hidden in inputs[1:]:
         hidden[:, :, : keys - rows - window + 1] = bad
     assert fused(*inputs, variant, window=window).isfinite().all()
