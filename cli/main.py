@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from freeatten_core.basics.errors import FAILURE, interruption
+from freeatten_core.basics.errors import FAILURE, interruption, reason_of
 from freeatten_core.basics.signals import unwind_when_signalled
 from freeatten_core.basics.version import version_line
 
@@ -100,7 +100,7 @@ def _code() -> int | str | None:
     except KeyboardInterrupt as error:  # before or after the part that is guarded
         return _stopped(*interruption(error))
     except OSError as error:  # of the help or the version, which no command guards
-        return _stopped(f"standard output: {error.strerror}", FAILURE)
+        return _stopped(f"standard output: {reason_of(error)}", FAILURE)
     return 0
 
 

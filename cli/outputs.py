@@ -31,7 +31,7 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
     Raises:
         ContentError: after everything was tried, says what could not be written.
     """
-    from freeatten_core.basics.errors import ContentError, sentence_and_code
+    from freeatten_core.basics.errors import ContentError, reason_of, sentence_and_code
 
     failures: list[str] = []
     left = False
@@ -41,7 +41,7 @@ def deliver(show: Callable[[], None], files: Sequence[tuple[Path | None, Write]]
     except (BrokenPipeError, SystemExit):  # `rich` exits where the reader has seen enough
         left = True
     except OSError as error:
-        failures.append(f"standard output: {error.strerror or error}")
+        failures.append(f"standard output: {reason_of(error)}")
     for path, write in files:
         if path is None:
             continue

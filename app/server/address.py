@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import UsageError, reason_of
 
 __all__ = ["check_port", "in_url", "shown"]
 
@@ -23,8 +23,7 @@ def check_port(host: str, port: int) -> None:
         if _are_free(host, port):
             return
     except (OSError, UnicodeError) as error:  # the second: a name that no host can have
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot listen on {host}:{port}: {reason}") from None
+        raise UsageError(f"cannot listen on {host}:{port}: {reason_of(error)}") from None
     after = range(port + 1, min(port + MOST_PORTS, 65536))
     free = next((each for each in after if _are_free(host, each)), None)
     proposal = "" if free is None else f"; --port {free} is free"

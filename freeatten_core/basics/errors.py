@@ -9,6 +9,7 @@ __all__ = [
     "UsageError",
     "interruption",
     "out_of_memory",
+    "reason_of",
     "sentence_and_code",
 ]
 
@@ -45,6 +46,12 @@ def _of_system(error: OSError) -> str:
     if error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+
+
+def reason_of(error: Exception) -> str:
+    """Why something failed, to end a sentence that names the file: the system's words where it has
+    some, without the number and the path that Python puts around them."""
+    return str(getattr(error, "strerror", None) or error)
 
 
 def interruption(error: KeyboardInterrupt) -> tuple[str, int]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from .errors import ContentError, UsageError
+from .errors import ContentError, UsageError, reason_of
 
 __all__ = [
     "SavedElsewhereError",
@@ -54,7 +54,7 @@ def expanded(text: str) -> Path:
     try:
         path.exists()
     except OSError as error:
-        raise UsageError(f"{text[:40]}… is not a path: {error.strerror}") from error
+        raise UsageError(f"{text[:40]}… is not a path: {reason_of(error)}") from error
     return path
 
 
@@ -94,7 +94,7 @@ def check_writable(path: Path) -> None:
     try:
         probe.touch(0o600, exist_ok=False)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         probe.unlink(missing_ok=True)
 
@@ -112,7 +112,7 @@ def check_makeable(path: Path) -> None:
     except OSError as error:
         raise UsageError(
             f"cannot make {path}: {nearest} is not a folder that can be written to: "
-            f"{error.strerror or error}"
+            f"{reason_of(error)}"
         ) from error
     finally:
         with suppress(OSError):
@@ -125,7 +125,7 @@ def _check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {path}: the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {path}: the folder {path.parent} is read-only")
+        raise UsageError(f"cannot write {path}: the folder {path.parent} is not writable")
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        raise ContentError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ContentError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -191,7 +191,7 @@ def replacing_folder(
         temporary.chmod(0o755)
         place = _settled(temporary, path, may_replace)
     except OSError as error:
-        raise ContentError(f"cannot write {path}: {error.strerror or error}") from error
+        raise ContentError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if place != path:
@@ -255,7 +255,7 @@ def locked(path: Path, busy: str) -> Iterator[None]:
         except Timeout as error:
             raise UsageError(busy) from error
         except OSError as error:
-            raise ContentError(f"cannot write {lock_path}: {error.strerror or error}") from error
+            raise ContentError(f"cannot write {lock_path}: {reason_of(error)}") from error
         yield
     finally:
         if lock.lock_counter == 1:  # the outermost block

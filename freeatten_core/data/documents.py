@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
-from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.errors import ContentError, UsageError, reason_of
 from freeatten_core.basics.files import expanded, printable
 from freeatten_core.basics.suggestions import closest_path
 
@@ -165,7 +165,7 @@ def _read_text(path: Path, name: str) -> Document:
         with path.open("rb") as file:
             text = _decoded(file, str(path))
     except OSError as error:
-        raise ContentError(f"cannot read {path}: {error.strerror}") from error
+        raise ContentError(f"cannot read {path}: {reason_of(error)}") from error
     if not text.strip():
         raise ContentError(f"{path} is empty; it must hold text")
     return Document(printable(name), text)
@@ -177,7 +177,7 @@ def _read_stdin(stdin: BinaryIO | TextIO | None) -> Document:
     try:
         text = _decoded(cast("BinaryIO", getattr(stdin, "buffer", stdin)), STANDARD_INPUT)
     except OSError as error:
-        raise ContentError(f"cannot read {STANDARD_INPUT}: {error.strerror}") from error
+        raise ContentError(f"cannot read {STANDARD_INPUT}: {reason_of(error)}") from error
     if not text.strip():
         raise ContentError(f"{STANDARD_INPUT} is empty; pipe a text into it")
     return Document(STANDARD_INPUT, text)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.errors import ContentError, UsageError, reason_of
 from freeatten_core.positions.layout import LayerPosition
 from freeatten_core.positions.table import POSITIONS
 from freeatten_core.variants.setting import PLAIN_SETTING
@@ -255,7 +255,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except (OSError, ValueError, RecursionError) as error:  # a ValueError for any bad text
-        raise ContentError(f"{path} is not readable JSON: {error}") from error
+        raise ContentError(f"{path} is not readable JSON: {reason_of(error)}") from error
     if not isinstance(values, dict):
         raise ContentError(f"{path} holds a {type(values).__name__}; it must be an object")
     return values

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from freeatten_core.basics.errors import UsageError
+from freeatten_core.basics.errors import UsageError, reason_of
 
 from .format import Entry, Result
 from .speed import baseline, on_gpu, times
@@ -66,7 +66,9 @@ def earlier(path: Path, device: str) -> dict[str, Any]:
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"--against is {str(path)!r}, which cannot be read: {error}") from None
+        raise UsageError(
+            f"--against is {str(path)!r}, which cannot be read: {reason_of(error)}"
+        ) from None
     if not _is_benchmark(found):
         raise UsageError(
             f"--against is {str(path)!r}, which is not what freeatten bench --json writes"

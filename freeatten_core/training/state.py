@@ -20,7 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from freeatten_core.basics.distributed import ALONE, Ranks
-from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory, reason_of
 from freeatten_core.basics.files import write_text
 from freeatten_core.basics.kept import differences
 
@@ -120,7 +120,7 @@ class KeptState:
             write_tensors(tensors, temporary, self._ranks)
             self._of_one(lambda: self._settle(temporary, place))
         except OSError as error:
-            raise ContentError(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise ContentError(f"cannot write {self._path}: {reason_of(error)}") from error
         finally:
             if self._ranks.writes:
                 shutil.rmtree(temporary, ignore_errors=True)

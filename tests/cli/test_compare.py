@@ -804,7 +804,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_scoring(model, books
 def test_a_read_only_folder_is_refused_before_scoring(model, books, tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "access", lambda *_: False)  # root may write anywhere
     sentence = compare_refused(2, model, "--text", books, "--csv", tmp_path / "x.csv")
-    assert sentence == f"cannot write {tmp_path / 'x.csv'}: the folder {tmp_path} is read-only"
+    assert sentence == f"cannot write {tmp_path / 'x.csv'}: the folder {tmp_path} is not writable"
 
 
 def disk_full(*_args, **_options):

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from freeatten_core.basics.assets import cache
-from freeatten_core.basics.errors import ContentError, UsageError
+from freeatten_core.basics.errors import ContentError, UsageError, reason_of
 from freeatten_core.basics.files import locked, replacing_folder, write_utf8
 from freeatten_core.models.format import read_json
 
@@ -112,7 +112,7 @@ def _place(path: Path) -> Path:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     return cache() / "gguf" / f"{path.stem}-{digest[:16]}-{VERSION}"
 
 

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory
+from freeatten_core.basics.errors import ContentError, UsageError, out_of_memory, reason_of
 from freeatten_core.basics.files import expanded
 from freeatten_core.variants.stages import Computed, OwnFunctionName, Stages
 from freeatten_core.variants.variant import Variant, nearest, split_modifiers
@@ -277,7 +277,9 @@ def _loaded(path: Path, function: str) -> tuple[Function, str]:
     try:
         source = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {path}, the file of {function}: {error}") from error
+        raise UsageError(
+            f"cannot read {path}, the file of {function}: {reason_of(error)}"
+        ) from error
     spec = importlib.util.spec_from_file_location(f"freeatten_own_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is not a Python file")

@@ -92,7 +92,7 @@ def test_a_folder_cannot_be_replaced_by_a_file(tmp_path):
 
 def test_a_read_only_folder_is_named(target, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
-    with refused(UsageError, [f"cannot write {target}", f"{target.parent} is read-only"]):
+    with refused(UsageError, [f"cannot write {target}", f"{target.parent} is not writable"]):
         files.write_text(target, "new")
     assert target.read_text() == "old"
 

@@ -188,7 +188,7 @@ def test_a_length_too_short_for_the_task_is_refused():
 
 
 GATED = "softplus-r:p=3:gate=forget:position=rope@64-none"
-SHIPPED_HERE = ("softmax", "stick-breaking", GATED)
+SHIPPED_HERE = ("softmax", "stick-breaking:output=gated", GATED)
 """`compare` has rows of the first two."""
 
 

@@ -80,6 +80,15 @@ def test_runs_of_other_calls_are_not_compared(name, value):
     assert changes(sample_speed(), other) == []
 
 
+def test_a_file_that_is_not_there_is_refused_in_the_systems_words(tmp_path):
+    path = tmp_path / "none.json"
+    with pytest.raises(UsageError) as refused:
+        earlier(path, "cpu")
+    assert str(refused.value) == (
+        f"--against is {str(path)!r}, which cannot be read: No such file or directory"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
