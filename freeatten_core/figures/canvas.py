@@ -17,6 +17,7 @@ from freeatten_core.results.format import (
 )
 
 from .colours import legible
+from .short_lines import short_lines
 from .styles import markup
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ __all__ = [
     "Theme",
     "grid_domains",
     "half_planes",
+    "heading_lines",
     "length_axis",
     "length_ticks",
     "level_mark",
@@ -127,6 +129,8 @@ class Space:
     """Of a panel's labels."""
     below: tuple[int, ...] = ()
     """Heights of panels that lie below the others, each in a row of its own."""
+    gap: int = STACK_GAP
+    """Between rows of panels."""
 
     def fit(self, panel: Panel) -> Panel:
         left, right = panel.x_domain
@@ -308,7 +312,7 @@ def panel_domains(
     """Domains of panels side by side or stacked, and of those below them."""
     columns, rows = (1, panels) if stacked else (panels, 1)
     across = _column_domains(columns, space, labels=labels)
-    down = _row_domains([space.height] * rows + [*space.below])
+    down = _row_domains([space.height] * rows + [*space.below], space.gap)
     above = [(x_domain, y_domain) for y_domain in down[:rows] for x_domain in across]
     return above + [((0.0, 1.0), y_domain) for y_domain in down[rows:]]
 
@@ -318,7 +322,7 @@ def grid_domains(
 ) -> list[tuple[Any, Any]]:
     """The domains of panels in columns and rows, row by row from the top."""
     across = _column_domains(columns, space, labels=labels)
-    down = _row_domains([space.height] * rows)
+    down = _row_domains([space.height] * rows, space.gap)
     return [(x_domain, y_domain) for y_domain in down for x_domain in across]
 
 
@@ -328,18 +332,18 @@ def _column_domains(columns: int, space: Space, *, labels: bool) -> list[tuple[f
     return [share_of(column, columns, gap) for column in range(columns)]
 
 
-def _row_domains(heights: Sequence[int]) -> list[tuple[float, float]]:
+def _row_domains(heights: Sequence[int], gap: int) -> list[tuple[float, float]]:
     """From the top, by their pixels."""
-    whole = _height(heights)
+    whole = _height(heights, gap)
     domains, top = [], whole
     for height in heights:
         domains.append((max(0.0, (top - height) / whole), top / whole))
-        top -= height + STACK_GAP
+        top -= height + gap
     return domains
 
 
-def _height(heights: Sequence[int]) -> int:
-    return sum(heights) + (len(heights) - 1) * STACK_GAP
+def _height(heights: Sequence[int], gap: int) -> int:
+    return sum(heights) + (len(heights) - 1) * gap
 
 
 def share_of(index: int, parts: int, gap: float) -> tuple[float, float]:
@@ -395,7 +399,7 @@ def panel_drawing(
 ) -> Drawing:
     width = space.width
     left, right = (_LEFT, space.right) if labels else (SLIM_LEFT, SLIM_RIGHT)
-    panels = [_with_short_lines(panel, width, left, right) for panel in panels]
+    panels = [_fitted(panel, space, labels) for panel in panels]
     rows = len({panel.y_domain for panel in panels}) - len(space.below)
     headline = textwrap.wrap(title, int((width - _LEFT) / (0.6 * TITLE_SIZE)))
     details = textwrap.wrap(subtitle, int((width - _LEFT) / (0.64 * TEXT_SIZE)))
@@ -403,7 +407,7 @@ def panel_drawing(
     if not title:
         uppermost = panels[:1] if stacked else panels
         top = 16 + 17 * max(panel.heading.count("<br>") + 1 for panel in uppermost)
-    height = _height([space.height] * rows + [*space.below]) + top + _BOTTOM
+    height = _height([space.height] * rows + [*space.below], space.gap) + top + _BOTTOM
     layout: Element = {
         "width": width,
         "height": height,
@@ -447,23 +451,21 @@ def _legible(note: Element, look: Look) -> Element:
     return note | {"font": font | {"color": legible(font["color"], look.paper)}}
 
 
-def _with_short_lines(panel: Panel, width: int, left: int, right: int) -> Panel:
-    """The same with a heading that fits above it and the labels at its right."""
-    low, high = panel.x_domain
-    room = (width - left - right) * (high - low) + right
-    lines = [part for line in panel.heading.split("<br>") for part in _short_lines(line, room)]
+def _fitted(panel: Panel, space: Space, labels: bool) -> Panel:
+    lines = heading_lines(panel.heading, panel.x_domain, space, labels)
     return replace(panel, heading="<br>".join(lines))
 
 
-def _short_lines(text: str, room: float) -> list[str]:
-    """A text as lines of so many pixels, broken at spaces and where a part of a name begins."""
-    letter = TEXT_SIZE * (0.6 if re.fullmatch("<b>[^<]*</b>", text) else 0.5)
-    lines = [""]
-    for piece in re.split(r"(?<= )|(?=[+:\[])|(?<=-)|(?<=[^<]/)", text):
-        if lines[-1] and len((lines[-1] + piece).rstrip()) * letter > room:
-            lines.append("")
-        lines[-1] += piece
-    return [line.strip() for line in lines]
+def heading_lines(
+    heading: str, x_domain: tuple[float, float], space: Space, labels: bool = True
+) -> list[str]:
+    """A panel's heading as lines that fit above it and the labels at its right."""
+    low, high = x_domain
+    room = space.plotted(labels=labels) * (high - low) + (space.right if labels else 0)
+    letter = TEXT_SIZE * (0.65 if re.fullmatch("<b>((?!<b>).)*</b>", heading) else 0.5)
+    return [
+        part for line in heading.split("<br>") for part in short_lines(line, int(room / letter))
+    ]
 
 
 def texts_line(result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
@@ -21,7 +22,6 @@ from freeatten_core.results.retrieval import retrieval_samples
 from freeatten_core.results.tasks import task_question
 
 from .canvas import (
-    SLIM_LEFT,
     SLIM_RIGHT,
     SLIM_TICKS,
     STACK_GAP,
@@ -31,6 +31,7 @@ from .canvas import (
     Panel,
     Space,
     Theme,
+    heading_lines,
     length_axis,
     look_of,
     machine,
@@ -62,6 +63,8 @@ DISTANCE_READING = (
 )
 _CELL, _DIGITS = 34, 10
 """Height of a cell, and the size of its digits, which fit a phone's; pixels."""
+_UNDER, _LINE = 76, 17
+"""Heights of what stands below a grid, its lengths upright, and of a line above; pixels."""
 
 
 def retrieval_title(result: Result) -> str:
@@ -177,16 +180,25 @@ def grid_drawing(
     look, labels = look_of(theme), row_labels(result["variants"])
     height = _CELL * len(result["distances"])
     rows = -(-len(labels) // columns)
-    plotted = width - SLIM_LEFT - SLIM_RIGHT
-    down = STACK_GAP / (rows * height + (rows - 1) * STACK_GAP)
+    space = Space(width, height)
+    across = [
+        share_of(column, columns, SLIM_RIGHT / space.plotted(labels=False))
+        for column in range(columns)
+    ]
+    headings = [
+        heading_lines(f"<b>{label}</b>", across[at % columns], space, labels=False)
+        for at, label in enumerate(labels)
+    ]
+    longest = max(map(len, headings[columns:]), default=0)
+    space = replace(space, gap=max(STACK_GAP, _UNDER + _LINE * longest))
+    down = space.gap / (rows * height + (rows - 1) * space.gap)
     panels, traces, shapes = [], [], []
-    for at, (row, label) in enumerate(zip(result["variants"], labels, strict=True)):
+    for at, (row, heading) in enumerate(zip(result["variants"], headings, strict=True)):
         line, column = divmod(at, columns)
-        x_domain = share_of(column, columns, SLIM_RIGHT / plotted)
         y_domain = share_of(rows - 1 - line, rows, down)
         x_axis, y_axis = _grid_axes(result, is_first=column == 0)
         key = str(at + 1) if at else ""
-        panel = Panel(key, x_domain, y_domain, f"<b>{label}</b>", x_axis, y_axis, height)
+        panel = Panel(key, across[column], y_domain, "<br>".join(heading), x_axis, y_axis, height)
         panels.append(panel)
         traces.append(_grid_cells(panel, result, row, look))
         shapes += _grid_mark(panel, result, row, look)
@@ -198,7 +210,7 @@ def grid_drawing(
         title=retrieval_title(result) if title is None else title,
         subtitle=f"{DISTANCE_READING} · {markup(retrieval_samples(result))} · {machine(result)}",
         look=look,
-        space=Space(width, height),
+        space=space,
         stacked=False,
         labels=False,
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import plotly.graph_objects as go
 import pytest
@@ -19,6 +20,10 @@ from freeatten_core.results.retrieval import (
 )
 
 RESULTS = [copy_result, recall_result]
+
+BOLD, LINE_HEIGHT, LENGTHS_HEIGHT = 13 * 0.65, 17, 70
+"""Of a bold letter and a line of a name, and of a grid's upright lengths with their title; pixels
+as browsers draw them."""
 
 
 def notes(figure):
@@ -71,6 +76,30 @@ def test_a_grid_has_every_distance_at_every_length(columns):
     assert figure.data[0].hovertext[2][3] == expected
     # trained on 256: behind the first of the columns
     assert [shape.x0 for shape in figure.layout.shapes] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("width", "columns"), [(360, 2), (616, 3), (1280, 4)])
+def test_long_names_of_grids_lie_on_no_other_grid_and_not_on_its_lengths(width, columns):
+    result = recall_result()
+    row = result["variants"][0]
+    name = "softplus-r:p=3:gate=forget:position=rope@64-none"
+    result["variants"] = [
+        {**row, "variant": name, "checkpoint": f"forgetting/softplus-gate-{at}"} for at in range(9)
+    ]
+    figure = go.Figure(grid_drawing(result, width=width, columns=columns))
+    layout = figure.layout
+    across = layout.width - layout.margin.l - layout.margin.r
+    down = layout.height - layout.margin.t - layout.margin.b
+    tall = [axis.domain for axis in figure.select_yaxes()]
+    room = across * layout.xaxis.domain[1]
+    for at, note in enumerate(layout.annotations):
+        lines = re.sub("</?b>", "", note.text).split("<br>")
+        assert "".join(lines).replace(" ", "").startswith(name.replace(" ", ""))
+        pieces = [part for line in lines for part in re.split("(?=[+:[])|(?<=[-=/])", line)]
+        assert max(map(len, lines)) * BOLD <= max(room, max(map(len, pieces)) * BOLD)
+        if at >= columns:
+            gap = (tall[at - columns][0] - tall[at][1]) * down
+            assert gap >= LENGTHS_HEIGHT + LINE_HEIGHT * len(lines) - 1
 
 
 @pytest.mark.parametrize("result", RESULTS)
