@@ -62,7 +62,8 @@ def slug(variant: Variant | str) -> str:
 
 def stored_training(variant: Variant) -> str | None:
     """Where runs of a variant that is not shipped are stored, and what the one with the most steps
-    was trained by, to be told behind `is`; None if it was never measured."""
+    was trained by, to be told behind `is`; None if it was never measured. Of equal ones it is one
+    with a checkpoint's tokenizer, so that what is trained so can stand beside shipped rows."""
     named = [
         (f"{folder}/{path.stem}", run)
         for folder in ("rows", "cube")
@@ -72,7 +73,10 @@ def stored_training(variant: Variant) -> str | None:
     ]
     if not named:
         return None
-    name, run = max(named, key=lambda each: each[1]["recipe"]["steps"])
+    name, run = max(
+        named,
+        key=lambda each: (each[1]["recipe"]["steps"], "--tokenizer" in each[1]["train_command"]),
+    )
     return (
         f"stored (assets/results/{name}.json), trained by {run['train_command']}; train one so, "
         "with your own texts, and pass its folder with --checkpoint FOLDER"

@@ -576,7 +576,14 @@ def test_a_folder_named_like_a_variant_is_not_taken_for_what_is_shipped(tmp_path
         ("softplus", ["no shipped checkpoint of softplus", "--variant softplus", "--checkpoint"]),
         ("lssar:p=5", ["no shipped checkpoint of lssar:p=5", "did you mean 'lssar-p"]),
         ("softplus+yarn", ["of softplus+yarn", "freeatten train --variant softplus --steps 2000"]),
-        ("stick-breaking", ["is stored (assets/results/rows/full.json)", "train --variant stick-"]),
+        (
+            "stick-breaking",
+            [
+                "is stored (assets/results/rows/gates.json)",
+                "train --variant stick-",
+                "--tokenizer softmax",
+            ],
+        ),
         ("fox", ["is stored (assets/results/rows/runs.json)", "softmax:gate=forget:position=none"]),
         (
             "softplus:gate=forget:position=rope@128-rope@128-none-rope@128-none",

@@ -79,7 +79,9 @@ LEAST_STRAIGHT = tl.constexpr(8)
 """A lower power leaves weights near the mean in every row."""
 
 LEAST_BY_LOGARITHM = tl.constexpr(9)
-"""A lower power takes fewer than four multiplications."""
+"""A lower power takes fewer than four multiplications. One number in four by its logarithm took the
+kernel in Gluon from 1.679 to 1.607 ms with heads of 128 and from 1.094 to 1.083 with 64; one in two
+Triton's from 1.990 to 1.945, and with 64 no time (8,192 tokens, p = 15, H200)."""
 
 UNEVEN = tl.constexpr(2)
 """The flag of a block whose second sweep `uneven_kernel` makes; 1 leaves it to the exact kernel."""
@@ -207,6 +209,7 @@ def sum_of_pairs(one, other):
 
 @triton.jit
 def scaled_sum(one, factor, other):
+    """`one · factor + other` of pairs of float16, each pair in 32 bits, rounded once."""
     return tl.inline_asm_elementwise(
         "fma.rn.f16x2 $0, $1, $2, $3;", "=r,r,r,r", [one, factor, other], dtype=tl.int32,
         is_pure=True, pack=1,
